@@ -1,0 +1,27 @@
+package packet
+
+import "net/netip"
+
+// The tunnel's own addresses. They come from the benchmarking prefix of RFC
+// 2544 and from a locally assigned one (RFC 4193): neither is ever routed, so
+// they cannot be mistaken for a real destination.
+var (
+	TunnelPrefix4 = netip.MustParsePrefix("198.18.0.0/15")
+	TunnelPrefix6 = netip.MustParsePrefix("fd6d:7073::/32")
+
+	// ClientHost is the client, with as many addresses behind it as it needs
+	// for more than 65,535 associations.
+	ClientHost4 = netip.MustParseAddr("198.18.0.2")
+	ClientHost6 = netip.MustParseAddr("fd6d:7073::2")
+
+	// ServerHost is the server as a host inside the tunnel.
+	ServerHost4 = netip.MustParseAddr("198.18.0.1")
+	ServerHost6 = netip.MustParseAddr("fd6d:7073::1")
+)
+
+// The server's ports inside the tunnel.
+const (
+	EchoPort     = 7    // UDP: answers with what it gets
+	ResolverPort = 53   // UDP: resolves names where the server is
+	ExitPort     = 1080 // TCP: the SOCKS5 CONNECT exit
+)

@@ -1,0 +1,61 @@
+package packet
+
+import "encoding/binary"
+
+// These read and change single fields of packets. They are meant for packets
+// that are known to be whole, but what a hostile peer calls a packet does not
+// make them panic either: where there is no such field, it is 0.
+
+// TOS returns DSCP and ECN.
+func TOS(b []byte) uint8 {
+	switch {
+	case len(b) < IPv4HeaderLen:
+		return 0
+	case b[0]>>4 == 4:
+		return b[1]
+	}
+	return b[0]<<4 | b[1]>>4
+}
+
+// SetTOS changes DSCP and ECN and keeps the IPv4 header checksum right.
+func SetTOS(b []byte, tos uint8) {
+	if len(b) < IPv4HeaderLen {
+		return
+	}
+	if b[0]>>4 == 6 {
+		b[0], b[1] = 6<<4|tos>>4, tos<<4|b[1]&0xF
+		return
+	}
+	// RFC 1624, equation 3: HC' = ~(~HC + ~m + m').
+	sum := uint64(^binary.BigEndian.Uint16(b[10:])) + uint64(^uint16(b[1])) + uint64(tos)
+	b[1] = tos
+	binary.BigEndian.PutUint16(b[10:], ^Fold(sum))
+}
+
+// Proto returns the transport protocol.
+func Proto(b []byte) uint8 {
+	switch {
+	case len(b) < IPv4HeaderLen:
+		return 0
+	case b[0]>>4 == 4:
+		return b[9]
+	case b[6] != protoFragment:
+		return b[6]
+	case len(b) < IPv6HeaderLen+FragmentHeaderLen:
+		return 0
+	}
+	return b[40]
+}
+
+// ID returns the Identification, or 0 for IPv6 without a fragment header.
+func ID(b []byte) uint32 {
+	switch {
+	case len(b) < IPv4HeaderLen:
+		return 0
+	case b[0]>>4 == 4:
+		return uint32(binary.BigEndian.Uint16(b[4:]))
+	case b[6] == protoFragment && len(b) >= IPv6HeaderLen+FragmentHeaderLen:
+		return binary.BigEndian.Uint32(b[44:])
+	}
+	return 0
+}

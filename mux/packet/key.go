@@ -1,0 +1,88 @@
+package packet
+
+import (
+	"encoding/binary"
+	"math/bits"
+	"math/rand/v2"
+)
+
+// Key names a flow: the inner 5-tuple. IPv4 addresses are IPv4-mapped. It is
+// comparable, so that it can be the key of a map.
+type Key struct {
+	Src, Dst         [16]byte
+	SrcPort, DstPort uint16
+	Proto            uint8
+}
+
+// KeyOf reads the flow of the packet b into k and says whether there is one.
+// It trusts lengths only as far as it must to stay within b, and verifies no
+// checksum. The ports are those of a UDP, TCP or other header that begins with
+// them; fragments behind the first have ports 0.
+func KeyOf(b []byte, k *Key) bool {
+	if len(b) < IPv4HeaderLen {
+		return false
+	}
+	var n int
+	first := true
+	switch b[0] >> 4 {
+	case 4:
+		n = int(b[0]&0xF) * 4
+		if n < IPv4HeaderLen {
+			return false
+		}
+		first = binary.BigEndian.Uint16(b[6:])&0x1FFF == 0
+		k.Proto = b[9]
+		k.Src, k.Dst = mapped(b[12:16]), mapped(b[16:20])
+	case 6:
+		if len(b) < IPv6HeaderLen {
+			return false
+		}
+		n = IPv6HeaderLen
+		k.Proto = b[6]
+		k.Src, k.Dst = [16]byte(b[8:]), [16]byte(b[24:])
+		if k.Proto == protoFragment {
+			if len(b) < IPv6HeaderLen+FragmentHeaderLen {
+				return false
+			}
+			first = binary.BigEndian.Uint16(b[42:])&0xFFF8 == 0
+			k.Proto = b[40]
+			n += FragmentHeaderLen
+		}
+	default:
+		return false
+	}
+	k.SrcPort, k.DstPort = 0, 0
+	if first {
+		if len(b) < n+4 {
+			return false
+		}
+		k.SrcPort, k.DstPort = binary.BigEndian.Uint16(b[n:]), binary.BigEndian.Uint16(b[n+2:])
+	}
+	return true
+}
+
+func mapped(b []byte) (a [16]byte) {
+	a[10], a[11] = 0xFF, 0xFF
+	copy(a[12:], b)
+	return a
+}
+
+// Flows are spread over queues by their hash; nobody outside shall be able to
+// choose flows that meet in one queue, so it is seeded anew in each process.
+var seed0, seed1 = rand.Uint64() | 1, rand.Uint64() | 1
+
+// Hash returns a number for k that is the same within this process only.
+func (k *Key) Hash() uint64 {
+	src0, src1 := binary.LittleEndian.Uint64(k.Src[:8]), binary.LittleEndian.Uint64(k.Src[8:])
+	dst0, dst1 := binary.LittleEndian.Uint64(k.Dst[:8]), binary.LittleEndian.Uint64(k.Dst[8:])
+	rest := uint64(k.SrcPort)<<32 | uint64(k.DstPort)<<16 | uint64(k.Proto)
+	h := mix(src0^seed0, src1^seed1)
+	h ^= mix(dst0^seed1, dst1^bits.RotateLeft64(seed0, 32))
+	return mix(h^seed0, rest^seed1)
+}
+
+// mix folds the 128-bit product of two numbers, as wyhash does.
+func mix(a, b uint64) uint64 {
+	hi, lo := bits.Mul64(a, b)
+	return hi ^ lo
+}

@@ -1,0 +1,180 @@
+//go:build linux && !mpsocks_portable
+
+package udpio
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"sync/atomic"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Conn is one bound UDP socket: a bare descriptor that a Loop reads and
+// Writers send on. It holds no buffers, no goroutine and no timer.
+type Conn struct {
+	// Set by Listen, never changed.
+	fd      int
+	id      uint32 // unique among the process's Conns until it wraps, for the Writers' tables
+	v6      bool
+	loop    *Loop
+	slot    int // its index in loop.conns
+	handler Handler
+	local   netip.AddrPort
+
+	// state is closedBit and the number of calls that use fd right now. The
+	// descriptor is closed by whoever finds the Conn closed and unused, so
+	// that its number is never given to another file under a running call.
+	state atomic.Int32
+	// gsoLimit is the length from which segments are no longer sent by GSO; 0
+	// is off. Writers lower it when the kernel refuses a run.
+	gsoLimit atomic.Int32
+
+	// Owned by the Loop's goroutine: the round of the last read, and whether
+	// it found several datagrams.
+	round uint32
+	busy  bool
+}
+
+const closedBit = 1 << 30
+
+var connIDs atomic.Uint32
+
+// open creates, configures and binds the socket of a new Conn.
+func open(local netip.AddrPort, opt Options) (*Conn, error) {
+	addr := local.Addr().Unmap()
+	if !addr.IsValid() {
+		return nil, fmt.Errorf("listen udp %s: no address", local)
+	}
+	local = netip.AddrPortFrom(addr, local.Port())
+	c := &Conn{id: connIDs.Add(1), v6: addr.Is6(), local: local}
+	family := unix.AF_INET
+	if c.v6 {
+		family = unix.AF_INET6
+	}
+	var err error
+	c.fd, err = unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("listen udp %s: %w", local, os.NewSyscallError("socket", err))
+	}
+	if err := c.configure(opt); err != nil {
+		unix.Close(c.fd)
+		return nil, fmt.Errorf("listen udp %s: %w", local, err)
+	}
+	return c, nil
+}
+
+// configure sets the socket options and binds. The path MTU discovery mode
+// stays the system's default, which lets the kernel fragment: an application
+// behind a proxy cannot ask for DF, and datagrams of 65,507 bytes must leave.
+func (c *Conn) configure(opt Options) error {
+	if c.v6 {
+		if err := unix.SetsockoptInt(c.fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1); err != nil {
+			return os.NewSyscallError("setsockopt IPV6_V6ONLY", err)
+		}
+	}
+	if opt.Reuse {
+		if err := unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); err != nil {
+			return os.NewSyscallError("setsockopt SO_REUSEPORT", err)
+		}
+	}
+	// Best effort from here: a socket without these still carries datagrams.
+	_ = unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, buffer(opt.RecvBuffer))
+	_ = unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_SNDBUF, buffer(opt.SendBuffer))
+	if opt.TOS {
+		if c.v6 {
+			_ = unix.SetsockoptInt(c.fd, unix.IPPROTO_IPV6, unix.IPV6_RECVTCLASS, 1)
+		} else {
+			_ = unix.SetsockoptInt(c.fd, unix.IPPROTO_IP, unix.IP_RECVTOS, 1)
+		}
+	}
+	if opt.Offload {
+		can := probe()
+		if can.gro {
+			_ = unix.SetsockoptInt(c.fd, unix.SOL_UDP, unix.UDP_GRO, 1)
+		}
+		if can.gso {
+			c.gsoLimit.Store(maxPayload6 + 1)
+		}
+	}
+	var sa sockaddr
+	var z zones
+	size := putSockaddr(&sa, c.local, c.v6, &z)
+	if _, _, errno := unix.RawSyscall(unix.SYS_BIND, uintptr(c.fd), uintptr(unsafe.Pointer(&sa)), uintptr(size)); errno != 0 {
+		return os.NewSyscallError("bind", errno)
+	}
+	if c.local.Port() == 0 {
+		size := uint32(unix.SizeofSockaddrInet6)
+		if _, _, errno := unix.RawSyscall(unix.SYS_GETSOCKNAME, uintptr(c.fd), uintptr(unsafe.Pointer(&sa)), uintptr(unsafe.Pointer(&size))); errno != 0 {
+			return os.NewSyscallError("getsockname", errno)
+		}
+		c.local = netip.AddrPortFrom(c.local.Addr(), bigEndian(&sa.Port))
+	}
+	return nil
+}
+
+// LocalAddr returns the bound address, with the port that the kernel chose if
+// none was asked for.
+func (c *Conn) LocalAddr() netip.AddrPort { return c.local }
+
+// Connect lets the kernel drop what other peers send from now on, and lets
+// Writers leave out the destination. Datagrams that were queued before may
+// still reach the Handler: it looks at Message.Addr. Errors: net.ErrClosed, or
+// the system's.
+func (c *Conn) Connect(peer netip.AddrPort) error {
+	if !c.acquire() {
+		return fmt.Errorf("connect udp %s to %s: %w", c.local, peer, net.ErrClosed)
+	}
+	defer c.release()
+	var sa sockaddr
+	var z zones
+	size := putSockaddr(&sa, peer, c.v6, &z)
+	if size == 0 {
+		return fmt.Errorf("connect udp %s to %s: %w", c.local, peer, unix.EAFNOSUPPORT)
+	}
+	if _, _, errno := unix.RawSyscall(unix.SYS_CONNECT, uintptr(c.fd), uintptr(unsafe.Pointer(&sa)), uintptr(size)); errno != 0 {
+		return fmt.Errorf("connect udp %s to %s: %w", c.local, peer, os.NewSyscallError("connect", errno))
+	}
+	return nil
+}
+
+// Close closes the socket. It is idempotent and safe from any goroutine,
+// handlers included, and never waits. After it returns no call of the Handler
+// begins; one that had begun may still be running, and the port is free when
+// it and the sends that were under way have returned.
+func (c *Conn) Close() error {
+	old := c.state.Or(closedBit)
+	if old&closedBit != 0 {
+		return nil
+	}
+	c.loop.forget(c)
+	if old == 0 {
+		unix.Close(c.fd)
+	}
+	return nil
+}
+
+// acquire keeps the descriptor open until release; false if it is closed.
+func (c *Conn) acquire() bool {
+	for {
+		s := c.state.Load()
+		if s&closedBit != 0 {
+			return false
+		}
+		if c.state.CompareAndSwap(s, s+1) {
+			return true
+		}
+	}
+}
+
+// release ends a use; the last use of a closed Conn closes the descriptor.
+func (c *Conn) release() {
+	if c.state.Add(-1) == closedBit {
+		unix.Close(c.fd)
+	}
+}
+
+func (c *Conn) closed() bool { return c.state.Load()&closedBit != 0 }

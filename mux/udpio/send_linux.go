@@ -1,0 +1,214 @@
+//go:build linux && !mpsocks_portable
+
+package udpio
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// sender is the memory that sendmmsg reads from: the messages for one socket.
+// Owned by its Writer.
+type sender struct {
+	hdrs    [maxMessages]mmsghdr
+	names   [maxMessages]sockaddr
+	control [maxMessages]sendControl
+	iovs    [maxPending]unix.Iovec
+	n       int // messages in use
+	iov     int // iovecs in use
+}
+
+// sendControl is room for two control messages, laid out for the kernel: TOS
+// or Traffic Class (int), then UDP_SEGMENT (uint16). It lets a train become
+// single datagrams by leaving out its end.
+type sendControl [controlWords]uint64
+
+func (o *sender) init() {
+	for i := range o.hdrs {
+		o.hdrs[i].hdr.Control = (*byte)(unsafe.Pointer(&o.control[i]))
+	}
+}
+
+// sendGroup sends the runs of one socket.
+func (w *Writer) sendGroup(g *group) {
+	c := g.conn
+	if !c.acquire() {
+		for i := g.first; i >= 0; i = w.runs[i].next {
+			w.drop(DropClosed, int(w.runs[i].count))
+		}
+		return
+	}
+	defer c.release()
+	for i := g.first; i >= 0; i = w.runs[i].next {
+		r := &w.runs[i]
+		if r.count > 1 && r.segment < uint32(c.gsoLimit.Load()) {
+			w.stage(c, r, r.first, int(r.count))
+			continue
+		}
+		// A run of several goes singly if GSO was switched off meanwhile.
+		for at := r.first; at >= 0; at = w.pending[at].next {
+			w.stage(c, r, at, 1)
+		}
+	}
+	w.transmit(c)
+}
+
+// stage makes a message of count datagrams of a run.
+func (w *Writer) stage(c *Conn, r *run, first int32, count int) {
+	o := &w.out
+	if o.n == maxMessages {
+		w.transmit(c)
+	}
+	h := &o.hdrs[o.n].hdr
+	h.Name, h.Namelen = nil, 0
+	if r.dst.IsValid() {
+		h.Name = (*byte)(unsafe.Pointer(&o.names[o.n]))
+		h.Namelen = putSockaddr(&o.names[o.n], r.dst, c.v6, &w.zones)
+		if h.Namelen == 0 {
+			w.drop(DropMisaddressed, count)
+			return
+		}
+	}
+	h.Iov = &o.iovs[o.iov]
+	h.SetIovlen(count)
+	for at := first; count > 0; count-- {
+		d := &w.pending[at]
+		o.iovs[o.iov].Base = d.base
+		o.iovs[o.iov].SetLen(int(d.len))
+		o.iov++
+		at = d.next
+	}
+	h.SetControllen(o.control[o.n].put(c.v6, r.tos, h.Iovlen > 1, r.segment))
+	o.n++
+}
+
+// put writes the control messages for a TOS, unless 0, and for the segment
+// size of a train, and returns their length.
+func (b *sendControl) put(v6 bool, tos uint8, train bool, segment uint32) int {
+	n := 0
+	if tos != 0 {
+		h := (*unix.Cmsghdr)(unsafe.Pointer(b))
+		h.Level, h.Type = unix.IPPROTO_IP, unix.IP_TOS
+		if v6 {
+			h.Level, h.Type = unix.IPPROTO_IPV6, unix.IPV6_TCLASS
+		}
+		h.SetLen(unix.CmsgLen(4))
+		*(*int32)(unsafe.Add(unsafe.Pointer(b), unix.CmsgLen(0))) = int32(tos)
+		n = unix.CmsgSpace(4)
+	}
+	if train {
+		p := unsafe.Add(unsafe.Pointer(b), n)
+		h := (*unix.Cmsghdr)(p)
+		h.Level, h.Type = unix.SOL_UDP, unix.UDP_SEGMENT
+		h.SetLen(unix.CmsgLen(2))
+		*(*uint16)(unsafe.Add(p, unix.CmsgLen(0))) = uint16(segment)
+		n += unix.CmsgSpace(2)
+	}
+	return n
+}
+
+// transmit gives the staged messages to the kernel, as often as it takes.
+func (w *Writer) transmit(c *Conn) {
+	o := &w.out
+	retried := -1 // the message that was tried again
+	for at := 0; at < o.n; {
+		n, errno := o.send(c.fd, at)
+		if errno == 0 {
+			w.stats.calls.Add(1)
+			for ; n > 0; n-- {
+				w.sent += int(o.hdrs[at].hdr.Iovlen)
+				at++
+			}
+			continue
+		}
+		h := &o.hdrs[at].hdr
+		count := int(h.Iovlen)
+		switch {
+		case errno == unix.EINTR:
+		case errno == unix.EAGAIN:
+			// The socket's queue is full, for the later messages as well.
+			for ; at < o.n; at++ {
+				w.drop(DropFull, int(o.hdrs[at].hdr.Iovlen))
+			}
+		case count > 1 && w.refused(c, h, errno):
+			w.sendSingly(c, at)
+			at++
+		case dropReason(errno) == DropUnreachable && retried != at:
+			// Most likely the ICMP answer to an earlier datagram, which the
+			// kernel reports in place of sending this one; or EPERM from a
+			// firewall that has not seen the fresh socket yet.
+			w.stats.errors.Add(1)
+			retried = at
+		case errno == unix.EINVAL && h.Controllen > 0 && count == 1:
+			// The system takes no TOS by control message: better none, which
+			// is Not-ECT, than no datagram.
+			h.SetControllen(0)
+		default:
+			w.drop(dropReason(errno), count)
+			w.zones.forget()
+			at++
+		}
+	}
+	clear(o.iovs[:o.iov])
+	o.n, o.iov = 0, 0
+}
+
+// send calls the kernel for the messages from at on and returns how many it
+// took. A lone message takes a shorter way. Raw system calls: nothing here
+// waits, and a scheduler that took the processor away during a long batch
+// would make the goroutine queue for it again. The price is that a stop of the
+// world waits for the call: maxMessages bounds it.
+func (o *sender) send(fd, at int) (int, unix.Errno) {
+	h := &o.hdrs[at].hdr
+	if at < o.n-1 {
+		n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(unsafe.Pointer(&o.hdrs[at])), uintptr(o.n-at), 0, 0, 0)
+		return int(n), errno
+	}
+	if h.Iovlen == 1 && h.Controllen == 0 {
+		_, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(h.Iov.Base)), uintptr(h.Iov.Len), 0, uintptr(unsafe.Pointer(h.Name)), uintptr(h.Namelen))
+		return 1, errno
+	}
+	_, _, errno := unix.RawSyscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(h)), 0)
+	return 1, errno
+}
+
+// refused reports whether an error is one of GSO, and makes the socket avoid
+// the like: EIO means a device without checksum offload, or IPsec; EINVAL and
+// EMSGSIZE mean segments longer than the path MTU, which must be fragmented.
+func (w *Writer) refused(c *Conn, h *unix.Msghdr, errno unix.Errno) bool {
+	limit := int32(0)
+	switch errno {
+	case unix.EIO, unix.EOPNOTSUPP:
+	case unix.EINVAL, unix.EMSGSIZE:
+		limit = int32(h.Iov.Len)
+	default:
+		return false
+	}
+	w.stats.fallbacks.Add(1)
+	for {
+		old := c.gsoLimit.Load()
+		if old <= limit || c.gsoLimit.CompareAndSwap(old, limit) {
+			return true
+		}
+	}
+}
+
+// sendSingly sends the datagrams of one refused train with a call each. It
+// reuses the train's header.
+func (w *Writer) sendSingly(c *Conn, at int) {
+	h := &w.out.hdrs[at].hdr
+	iovs := unsafe.Slice(h.Iov, int(h.Iovlen))
+	h.SetIovlen(1)
+	h.SetControllen(int(h.Controllen) - unix.CmsgSpace(2))
+	for i := range iovs {
+		h.Iov = &iovs[i]
+		_, _, errno := unix.RawSyscall(unix.SYS_SENDMSG, uintptr(c.fd), uintptr(unsafe.Pointer(h)), 0)
+		w.stats.calls.Add(1)
+		if errno != 0 {
+			w.drop(dropReason(errno), 1)
+			continue
+		}
+		w.sent++
+	}
+}

@@ -1,0 +1,165 @@
+package mux
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"math/big"
+	"net"
+	"reflect"
+	"time"
+)
+
+// Who is who: every subflow is TLS 1.3 with both sides authenticated by pinned
+// Ed25519 keys. The certificates around the keys are made in memory, carry no
+// names and no expiry that matters, and nothing in them is believed but the key
+// that the handshake proved.
+
+// alpn is the protocol inside TLS; a new wire format gets a new name.
+const alpn = "mpsocks/1"
+
+// clientTLS returns the configuration of a client with key that talks to the
+// server with the public key server and to nobody else.
+func clientTLS(key ed25519.PrivateKey, server ed25519.PublicKey) (*tls.Config, error) {
+	if len(server) != ed25519.PublicKeySize {
+		return nil, fmt.Errorf("the server's public key has %d bytes, not %d", len(server), ed25519.PublicKeySize)
+	}
+	c, err := pinnedTLS(key)
+	if err != nil {
+		return nil, err
+	}
+	want := [32]byte(server)
+	// The chain and the name are not looked at: VerifyConnection pins the key.
+	c.InsecureSkipVerify = true
+	c.VerifyConnection = func(cs tls.ConnectionState) error {
+		got, err := peerKey(cs)
+		if err != nil {
+			return fmt.Errorf("server: %w", err)
+		}
+		if got != want {
+			return fmt.Errorf("server's key is %s, expected %s", printKey(got), printKey(want))
+		}
+		return checkALPN(cs)
+	}
+	return c, nil
+}
+
+// serverTLS returns the configuration of a server with key that talks to the
+// clients whose public keys are known. known is called by several goroutines.
+func serverTLS(key ed25519.PrivateKey, known func(pub [32]byte) bool) (*tls.Config, error) {
+	c, err := pinnedTLS(key)
+	if err != nil {
+		return nil, err
+	}
+	c.ClientAuth = tls.RequireAnyClientCert
+	c.VerifyConnection = func(cs tls.ConnectionState) error {
+		got, err := peerKey(cs)
+		if err != nil {
+			return fmt.Errorf("client: %w", err)
+		}
+		if !known(got) {
+			return fmt.Errorf("client's key %s is not among the configured clients", printKey(got))
+		}
+		return checkALPN(cs)
+	}
+	return c, nil
+}
+
+// pinnedTLS is what both sides have in common.
+func pinnedTLS(key ed25519.PrivateKey) (*tls.Config, error) {
+	cert, err := selfSigned(key)
+	if err != nil {
+		return nil, err
+	}
+	return &tls.Config{
+		Certificates: []tls.Certificate{cert},
+		MinVersion:   tls.VersionTLS13,
+		NextProtos:   []string{alpn},
+		// With certificates this small resumption saves nothing, and each
+		// subflow shall prove its key anew.
+		SessionTicketsDisabled: true,
+		// Records are sized by the writer, whole frames in each.
+		DynamicRecordSizingDisabled: true,
+	}, nil
+}
+
+// selfSigned makes the certificate around key. It is valid for as long as
+// certificates can say: hosts without a clock (a router at boot) must connect.
+func selfSigned(key ed25519.PrivateKey) (tls.Certificate, error) {
+	if len(key) != ed25519.PrivateKeySize {
+		return tls.Certificate{}, fmt.Errorf("the private key has %d bytes, not %d", len(key), ed25519.PrivateKeySize)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1),
+		NotBefore:    time.Unix(0, 0),
+		NotAfter:     time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC), // RFC 5280, Section 4.1.2.5
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("certificate from the private key: %w", err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
+}
+
+// peerKey returns the Ed25519 public key that the peer has proved to hold.
+func peerKey(cs tls.ConnectionState) (pub [32]byte, err error) {
+	if len(cs.PeerCertificates) == 0 {
+		return pub, errors.New("sent no certificate")
+	}
+	key, ok := cs.PeerCertificates[0].PublicKey.(ed25519.PublicKey)
+	if !ok || len(key) != len(pub) {
+		return pub, fmt.Errorf("has a key of type %v, not Ed25519: it is not mpsocks", cs.PeerCertificates[0].PublicKeyAlgorithm)
+	}
+	return [32]byte(key), nil
+}
+
+func checkALPN(cs tls.ConnectionState) error {
+	if cs.NegotiatedProtocol != alpn {
+		return fmt.Errorf("peer does not speak %s", alpn)
+	}
+	return nil
+}
+
+func printKey(k [32]byte) string { return base64.StdEncoding.EncodeToString(k[:]) }
+
+// TLS alerts (RFC 8446, Section 6.2) that say something to a user.
+const (
+	alertBadCertificate = 42  // crypto/tls sends it when VerifyConnection fails
+	alertNoProtocol     = 120 // no ALPN in common
+)
+
+// explainTLS turns an error of a client's TLS handshake, or of its first read
+// (in TLS 1.3 the client is done before the server has judged its key), into
+// one that tells the user what to do.
+func explainTLS(err error) error {
+	switch e, alert := remoteAlert(err); {
+	case !alert:
+		if head, ok := errors.AsType[tls.RecordHeaderError](err); ok && head.Conn != nil {
+			return fmt.Errorf("the server does not speak TLS: is it the right port? (%w)", err)
+		}
+		return err
+	case e == alertBadCertificate:
+		return fmt.Errorf("the server does not know this client's key: add its public key to the server's clients (%w)", err)
+	case e == alertNoProtocol:
+		return fmt.Errorf("the server does not speak %s: is it the right address? (%w)", alpn, err)
+	}
+	return err
+}
+
+// remoteAlert returns the TLS alert that the peer sent. crypto/tls wraps it as
+// an unexported type of kind uint8, so it is taken by its kind.
+func remoteAlert(err error) (uint8, bool) {
+	op, ok := errors.AsType[*net.OpError](err)
+	if !ok || op.Op != "remote error" || op.Err == nil {
+		return 0, false
+	}
+	v := reflect.ValueOf(op.Err)
+	if v.Kind() != reflect.Uint8 {
+		return 0, false
+	}
+	return uint8(v.Uint()), true
+}

@@ -1,0 +1,49 @@
+package mux
+
+// flightFresh is how old the count of bytes in a path may be for a decision.
+const flightFresh = 1e6
+
+// fillCandidates lists the subflows as the scheduler sees them.
+func (s *Session) fillCandidates(now int64) {
+	s.cands, s.candSub = s.cands[:0], s.candSub[:0]
+	if s.farEnough {
+		s.countFlight(now)
+	}
+	for _, f := range s.subs {
+		if f.closed {
+			continue
+		}
+		p := f.path
+		c := candidate{
+			path: p.index, rtt: p.rtt, extra: p.extra, rate: p.rate, flight: p.flight,
+			queued: f.pendingSize, sent: p.sent, weight: p.cfg.Weight,
+			bulk: f.bulk, backup: f.backup, metered: p.cfg.Metered, stale: f.stale || p.dark, closed: p.gone || p.capped,
+		}
+		burst := min(max(f.tx.lowat, minLowat), burstSize)
+		if f.blocked {
+			c.queued += burst
+		} else {
+			c.room = burst - f.pendingSize
+		}
+		c.suspect = s.farEnough && f.age(now) > f.tx.srtt+2*f.tx.rttvar+5e6
+		s.cands = append(s.cands, c)
+		s.candSub = append(s.candSub, f)
+	}
+}
+
+// countFlight adds up what the paths hold. The kernel is asked at most once a
+// millisecond and subflow.
+func (s *Session) countFlight(now int64) {
+	for _, p := range s.paths {
+		p.flight = 0
+	}
+	for _, f := range s.subs {
+		if f.closed || f.stale {
+			continue
+		}
+		if f.sentRing.una != f.sentRing.tail && now-f.refreshed > flightFresh && f.tx.minRTT > copyMinRTT {
+			f.refresh(now)
+		}
+		f.path.flight += f.tx.outstanding
+	}
+}

@@ -1,0 +1,174 @@
+package mux
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+)
+
+// A Capture writes what passes through the tunnel to a pcapng file with two
+// interfaces: 0, "frames", has each frame as a TCP segment of its subflow (see
+// subflowCapture); 1, "inner", has the packets of the tunnel as they are. Both
+// have the link type RAW: Wireshark reads them without help.
+//
+// All methods may be called on a nil Capture, which captures nothing, and by
+// several goroutines. A capture is for finding faults: it holds what TLS hides,
+// and it costs a lock and a copy per packet.
+type Capture struct {
+	mu      sync.Mutex // guards all that follows, and every subflowCapture
+	file    *os.File
+	w       *bufio.Writer
+	err     error // the first one; nothing is written after it
+	flushed time.Time
+	block   []byte // reused
+	segment []byte // reused
+}
+
+// Interfaces of the file.
+const (
+	captureFrames = 0
+	captureInner  = 1
+)
+
+// pcapng block and option types (draft-ietf-opsawg-pcapng, Sections 4 and 3.5),
+// and the link type of raw IPv4 and IPv6.
+const (
+	blockSection   = 0x0A0D0D0A
+	blockInterface = 1
+	blockPacket    = 6
+	optionName     = 2 // in an interface block: its name
+	optionTSResol  = 9 // in an interface block: ticks are 10^-n s
+	optionFlags    = 2 // in a packet block: 1 inbound, 2 outbound
+	linkRaw        = 101
+)
+
+// captureFlush bounds how much of a capture is missing after a crash.
+const captureFlush = time.Second
+
+// NewCapture creates the file, or empties it, readable by its owner only.
+func NewCapture(path string) (*Capture, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("capture: %w", err)
+	}
+	c := &Capture{file: f, w: bufio.NewWriterSize(f, 1<<16), flushed: time.Now()}
+	// Byte order magic, version 1.0, section of unknown length.
+	c.begin(blockSection)
+	c.put32(0x1A2B3C4D)
+	c.put32(1)
+	c.put32(0xFFFFFFFF)
+	c.put32(0xFFFFFFFF)
+	c.end()
+	for _, name := range []string{"frames", "inner"} {
+		c.begin(blockInterface)
+		c.put32(linkRaw)
+		c.put32(0) // packets are not cut
+		c.option(optionName, []byte(name))
+		c.option(optionTSResol, []byte{9})
+		c.put32(0)
+		c.end()
+	}
+	if err := c.w.Flush(); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("capture: %w", err)
+	}
+	return c, nil
+}
+
+// Close ends the capture and returns the first error that it met, if any. What
+// is captured afterwards is dropped.
+func (c *Capture) Close() error {
+	if c == nil {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	err := c.err
+	if errors.Is(err, os.ErrClosed) {
+		return nil // closed before
+	}
+	c.err = os.ErrClosed
+	if err == nil {
+		err = c.w.Flush()
+	}
+	if e := c.file.Close(); err == nil {
+		err = e
+	}
+	if err != nil {
+		return fmt.Errorf("capture: %w", err)
+	}
+	return nil
+}
+
+// inner captures a packet of the tunnel; out says that this side sends it.
+func (c *Capture) inner(out bool, pkt []byte) {
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.write(captureInner, out, pkt)
+}
+
+// write appends one packet. The caller holds the lock.
+func (c *Capture) write(iface uint32, out bool, pkt []byte) {
+	if c.err != nil {
+		return
+	}
+	now := time.Now()
+	ticks := uint64(now.UnixNano())
+	flags := uint32(1)
+	if out {
+		flags = 2
+	}
+	c.begin(blockPacket)
+	c.put32(iface)
+	c.put32(uint32(ticks >> 32))
+	c.put32(uint32(ticks))
+	c.put32(uint32(len(pkt)))
+	c.put32(uint32(len(pkt)))
+	c.bytes(pkt)
+	c.option(optionFlags, binary.LittleEndian.AppendUint32(nil, flags))
+	c.put32(0)
+	c.end()
+	if c.err == nil && now.Sub(c.flushed) > captureFlush {
+		c.err = c.w.Flush()
+		c.flushed = now
+	}
+}
+
+// A block is its type, its length, the body, and its length again; everything
+// in it is aligned to 4 bytes.
+
+func (c *Capture) begin(kind uint32) {
+	c.block = c.block[:0]
+	c.put32(kind)
+	c.put32(0)
+}
+
+func (c *Capture) put32(v uint32) { c.block = binary.LittleEndian.AppendUint32(c.block, v) }
+
+func (c *Capture) bytes(b []byte) {
+	c.block = append(c.block, b...)
+	for len(c.block)%4 != 0 {
+		c.block = append(c.block, 0)
+	}
+}
+
+func (c *Capture) option(code uint16, value []byte) {
+	c.put32(uint32(code) | uint32(len(value))<<16)
+	c.bytes(value)
+}
+
+func (c *Capture) end() {
+	n := uint32(len(c.block) + 4)
+	c.put32(n)
+	binary.LittleEndian.PutUint32(c.block[4:], n)
+	if _, err := c.w.Write(c.block); err != nil && c.err == nil {
+		c.err = err
+	}
+}

@@ -1,0 +1,165 @@
+package mux
+
+import (
+	"crypto/tls"
+	"net"
+	"sync"
+	"sync/atomic"
+	"syscall"
+)
+
+// A carrier is the connection under a subflow's TLS. While the handshakes run
+// it is a plain blocking connection. Then write only gathers: whole batches of
+// records are given to the kernel by flush, which never blocks, so that
+// whoever brings a datagram can send it. Reads come from a 64 KiB buffer that
+// an idle subflow does not hold.
+//
+// Write side: owned by the holder of the subflow's write token; mu is for the
+// alert that crypto/tls may write from the reader. Read side: owned by the
+// reader goroutine.
+type carrier struct {
+	net.Conn
+	raw syscall.RawConn // nil: not a kernel socket, see flush
+
+	gathering bool
+	mu        sync.Mutex // guards out and taken
+	out       *[]byte    // records not yet taken by the kernel; nil = none
+	taken     int        // bytes at the front of out that were
+	written   atomic.Uint64
+	tryWrite  func(fd uintptr) bool
+	waitWrite func(fd uintptr) bool
+	wn        int
+	werr      error
+
+	askOut   func(fd uintptr) // see outstanding
+	outQueue int32
+
+	in       *[cipherSize]byte
+	inR, inW int
+	head     [5]byte // of the record that comes
+	headN    int
+	left     int // bytes of the record that crypto/tls has not read
+	tryRead  func(fd uintptr) bool
+	rn       int
+	rerr     error
+	received atomic.Uint64
+}
+
+// cipherSize holds four full records.
+const cipherSize = 4 * (16384 + 256)
+
+// outSize is one burst of records; appending beyond it grows the slice.
+const outSize = 80 << 10
+
+var (
+	cipherPool = sync.Pool{New: func() any { return new([cipherSize]byte) }}
+	outPool    = sync.Pool{New: func() any { b := make([]byte, 0, outSize); return &b }}
+)
+
+func newCarrier(c net.Conn) *carrier {
+	k := &carrier{Conn: c}
+	k.init(c)
+	return k
+}
+
+// Write implements net.Conn for crypto/tls.
+func (k *carrier) Write(p []byte) (int, error) {
+	if !k.gathering {
+		n, err := k.Conn.Write(p)
+		k.written.Add(uint64(n))
+		return n, err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.out == nil {
+		k.out = outPool.Get().(*[]byte)
+	}
+	*k.out = append(*k.out, p...)
+	return len(p), nil
+}
+
+// pending returns the bytes that wait for the kernel.
+func (k *carrier) pending() []byte {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.out == nil {
+		return nil
+	}
+	return (*k.out)[k.taken:]
+}
+
+// took notes that the kernel took n bytes, and gives the buffer back when it
+// took all.
+func (k *carrier) took(n int) {
+	k.written.Add(uint64(n))
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.taken += n; k.taken == len(*k.out) {
+		*k.out = (*k.out)[:0]
+		if cap(*k.out) <= 2*outSize {
+			outPool.Put(k.out)
+		}
+		k.out, k.taken = nil, 0
+	}
+}
+
+// Read implements net.Conn for crypto/tls. It never returns bytes of two
+// records at once: crypto/tls would keep the second one to itself, where wait
+// cannot see it.
+func (k *carrier) Read(p []byte) (int, error) {
+	if k.inR == k.inW {
+		if err := k.fill(); err != nil {
+			return 0, err
+		}
+	}
+	b := k.in[k.inR:k.inW]
+	switch { // RFC 8446, Section 5.1: a header of type, version, length
+	case k.left == 0 && k.headN == 0 && len(b) >= 5:
+		k.left = 5 + (int(b[3])<<8 | int(b[4]))
+		b = b[:min(len(p), len(b), k.left)]
+		k.left -= len(b)
+	case k.left == 0: // the buffer ends within a header
+		n := min(len(p), len(b), 5-k.headN)
+		copy(k.head[k.headN:], b[:n])
+		if k.headN += n; k.headN == 5 {
+			k.headN, k.left = 0, int(k.head[3])<<8|int(k.head[4])
+		}
+		b = b[:n]
+	default:
+		b = b[:min(len(p), len(b), k.left)]
+		k.left -= len(b)
+	}
+	n := copy(p, b)
+	if k.inR += n; k.inR == k.inW {
+		cipherPool.Put(k.in)
+		k.in = nil
+	}
+	return n, nil
+}
+
+// wait blocks until there is something to read, holding no memory.
+func (k *carrier) wait() error {
+	if k.inR < k.inW {
+		return nil
+	}
+	return k.fill()
+}
+
+// recordBuffered reports whether the next whole TLS record is here already,
+// so that a read will not block (RFC 8446, Section 5.1: type, version,
+// length).
+func (k *carrier) recordBuffered() bool {
+	n := k.inW - k.inR
+	if n < 5 || k.left != 0 || k.headN != 0 {
+		return false
+	}
+	return n-5 >= int(k.in[k.inR+3])<<8|int(k.in[k.inR+4])
+}
+
+// secure wraps the carrier in TLS.
+func (k *carrier) secure(cfg *tls.Config, client bool) *tls.Conn {
+	if client {
+		return tls.Client(k, cfg)
+	}
+	return tls.Server(k, cfg)
+}

@@ -1,0 +1,33 @@
+//go:build !unix
+
+package mux
+
+import "net"
+
+// init has nothing to prepare: without a way to try a write, the subflow's
+// writer goroutine does all of them.
+func (k *carrier) init(net.Conn) {}
+
+func (k *carrier) flush() (blocked bool, err error) { return len(k.pending()) > 0, nil }
+
+func (k *carrier) drain() error {
+	for len(k.pending()) > 0 {
+		n, err := k.Conn.Write(k.pending())
+		k.took(n)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (k *carrier) fill() error {
+	k.in = cipherPool.Get().(*[cipherSize]byte)
+	n, err := k.Conn.Read(k.in[:])
+	k.inR, k.inW = 0, n
+	k.received.Add(uint64(n))
+	if n > 0 {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,88 @@
+package mux
+
+import (
+	"encoding/binary"
+	"slices"
+)
+
+// One-way delay: a round trip mixes the queues of both directions, and two
+// pacers that both yield to their sum leave the path empty. So a path that
+// carries bulk is asked, by a probe on a thin subflow, when the peer's clock
+// got it; over the least such difference lately, the rest is the queue of this
+// direction. The clocks need not agree, only run alike.
+type delayMeter struct {
+	asked  int64
+	base   [2]int64 // least difference of the last and the current window
+	turn   int64    // when the current window began
+	recent [6]int64
+	count  int
+}
+
+const (
+	delayEvery  = 25e6
+	delayWindow = 20e9 // clocks that differ by 50 ppm drift 1 ms in it
+	noDelay     = int64(1) << 62
+
+	probeDelay  = 3 // stamp of the sender; answered with
+	probeDelayR = 4 // that stamp and the receiver's clock
+)
+
+// add takes one difference between the clocks.
+func (m *delayMeter) add(now, d int64) {
+	if m.count == 0 {
+		m.base = [2]int64{d, d}
+		m.turn = now
+	}
+	if now-m.turn > delayWindow {
+		m.base[0], m.base[1], m.turn = m.base[1], d, now
+	}
+	m.base[1] = min(m.base[1], d)
+	m.recent[m.count%len(m.recent)] = d
+	m.count++
+}
+
+// queue returns the standing delay of this direction in ns. The least of the
+// last samples counts: jitter, a retransmission or a late wake-up only add.
+func (m *delayMeter) queue() (int64, bool) {
+	if m.count < len(m.recent) {
+		return 0, false
+	}
+	return slices.Min(m.recent[:]) - min(m.base[0], m.base[1]), true
+}
+
+// askDelay sends a probe on the path's thinnest subflow, when one is due. The
+// caller holds the session's lock.
+func (s *Session) askDelay(p *path, now int64) {
+	if now-p.delay.asked < delayEvery || now-p.bulkAt > 2e9 {
+		return
+	}
+	var best *subflow
+	for _, f := range s.subs {
+		if f.path != p || f.closed || f.stale || f.blocked || len(f.control) > 0 {
+			continue
+		}
+		if best == nil || (best.bulk && !f.bulk) {
+			best = f
+		}
+	}
+	if best != nil {
+		p.delay.asked = now
+		best.control = appendProbe(best.control, probeDelay, uint64(now))
+	}
+}
+
+// delayProbe answers or takes one.
+func (f *subflow) delayProbe(typ uint8, b []byte) {
+	s := f.s
+	now := s.now()
+	switch {
+	case typ == probeDelay && len(b) == 8:
+		s.queueControl(f, appendProbe(nil, probeDelayR, binary.BigEndian.Uint64(b), uint64(now)))
+		s.pump()
+	case typ == probeDelayR && len(b) == 16:
+		d := int64(binary.BigEndian.Uint64(b[8:]) - binary.BigEndian.Uint64(b))
+		s.mu.Lock()
+		f.path.delay.add(now, d)
+		s.mu.Unlock()
+	}
+}

@@ -1,0 +1,84 @@
+// Package mux is the tunnel: it carries whole IP packets between a client and a
+// server over several TCP connections at once, each inside TLS, as MPTCP does it
+// (RFC 8684). It knows nothing of SOCKS: an end of the tunnel puts a Handler
+// behind a Session and calls Send.
+//
+//	Send ─► queue ─► DSN ─┬─► subflow: DSS | packet ─► TLS ─► TCP ─┬─► each DSN once ─► Deliver
+//	        per flow      ├─► subflow                            ─┤
+//	        drops here    └─► subflow                            ─┘
+//	                  ◄───────────────────  Data ACKs  ───────────────────
+//
+// A packet walks out through these files, in this order:
+//
+//  1. transmit.go: Send takes it; flow.go finds its flow, class.go says what the
+//     flow needs, queue.go lets it wait and may drop it (FQ-CoDel). What has a
+//     DSN is lost only when the peer has forgotten the whole session.
+//  2. transmit.go: Flush has schedule.go choose among the subflows as
+//     candidates.go lists them. The packet gets its Identification, and from
+//     inflight.go its DSN; it is kept there until the Data ACK. redundancy.go
+//     says how many copies it gets.
+//  3. transmit.go: whoever took the subflow's write token (subflow.go) frames a
+//     batch into TLS records. carrier.go gathers them and gives them to the
+//     kernel, without waiting.
+//
+// and in:
+//
+//  4. receive.go: the subflow's reader takes records from carrier.go, reads
+//     options and checks each mapping; control.go obeys what is no DSS.
+//  5. window.go: the first copy of a DSN counts; the Data ACK moves on.
+//  6. UDP goes through reseq.go, which for a bounded time restores the order of
+//     large QUIC-like flows that came by several paths, to Handler.Deliver. TCP
+//     goes to stream_table.go. Then Flush, for what was answered.
+//
+// A stream (stream.go) is TCP inside the tunnel. It has no queue of packets: the
+// scheduler pulls segments from it when they can leave (stream_send.go).
+//
+// Subflows come and go: dial.go (client) and listener.go (server) connect, auth.go
+// has both sides prove their keys, handshake.go opens or joins the session,
+// Session.attach starts it. monitor.go finds the ones that stall; reinject.go
+// sends what they hold on others. estimate.go, delay.go and pace.go measure paths
+// and keep their queues short, caps.go counts their bytes. snapshot.go and
+// capture.go let people look.
+//
+// # Goroutines
+//
+//   - Client.Run starts the monitor (Session.run), watchCaps, and a slot per
+//     subflow of each path; SetPaths starts and ends slots. A slot's dial has one
+//     for each address it tries. Run waits for the monitor, watchCaps and slots.
+//   - Listener.Run starts one per address, one per handshake under way, and a
+//     monitor per session, and waits for all of them.
+//   - Session.attach starts a reader per subflow, which starts the subflow's
+//     writer and ends after it; the end of the connection ends both. Where the
+//     peer opened a stream, Handler.Stream has a goroutine. Session.Close waits
+//     for all of these.
+//   - What must not wait for its caller's locks, such as the end of a session
+//     that its own reader has heard of, gets one for that single call.
+//
+// Streams and captures have none.
+//
+// # Locks
+//
+// Outermost first: Client.mu or Listener.mu; resequencer.mu, which is held while
+// ordered flows are delivered, so that a Handler may Send; Session.mu; Stream.mu;
+// streamTable.mu. The mutexes of receiveSpace, carrier and Capture are taken last
+// and held for no call to anything else here. The write token is no lock: its holder
+// writes to the subflow without Session.mu.
+//
+// # RFC 8684
+//
+//	2       connection, token, keys            session.go, mptcp
+//	3.1     MP_CAPABLE                         handshake.go, dial.go, listener.go
+//	3.2     MP_JOIN                            handshake.go, dial.go, listener.go
+//	3.3.1   data sequence mapping              transmit.go, receive.go, window.go
+//	3.3.2   Data ACK                           receive.go, inflight.go, monitor.go
+//	3.3.3   DATA_FIN (heard, never sent)       control.go
+//	3.3.6   retransmission on other subflows   reinject.go
+//	3.3.8   subflow policy, MP_PRIO            schedule.go, control.go
+//	3.4     ADD_ADDR, REMOVE_ADDR              control.go, client.go
+//	3.5     MP_FASTCLOSE                       session.go, control.go
+//	3.6     MP_TCPRST                          handshake.go, monitor.go, control.go
+//	3.7     MP_FAIL, without a fallback        control.go
+//
+// mptcp has the options themselves, packet the packets, buf their memory; udpio
+// is not used here but by both ends.
+package mux

@@ -1,0 +1,30 @@
+package mux
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Errors that end a session or a subflow.
+var (
+	// ErrClosed is the end of a session by its own side.
+	ErrClosed = errors.New("session closed")
+	// ErrPeerClosed is the end of a session by MP_FASTCLOSE from the peer.
+	ErrPeerClosed = errors.New("session closed by the peer")
+	// ErrTimeout is the end of a session that had no subflow for too long.
+	ErrTimeout = errors.New("no subflow came back in time")
+	// ErrRenewed is what streams see when the server had forgotten the session.
+	ErrRenewed = errors.New("server lost the session")
+
+	errOverlap = protocolError("mapping overlaps another one")
+	errWindow  = protocolError("mapping beyond the receive window")
+)
+
+// A protocolError is a violation by the peer. It ends the subflow it came on.
+type protocolError string
+
+func (e protocolError) Error() string { return "protocol error: " + string(e) }
+
+func protocolErrorf(format string, a ...any) error {
+	return protocolError(fmt.Sprintf(format, a...))
+}

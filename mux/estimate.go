@@ -1,0 +1,136 @@
+package mux
+
+// rateWindow is what a path's throughput is measured over.
+const rateWindow = 100e6
+
+// fullShare is the share of time that a full path's subflows, added up, are
+// blocked at least.
+const fullShare = 0.3
+
+// filledMemory is how long a path's rate is believed after it was full.
+const filledMemory = 10e9
+
+// estimate keeps the paths' rates and paces, the CoDel target and the
+// resequencing deadline.
+func (s *Session) estimate(now int64) {
+	fast, slow, jitter := int64(1<<62), int64(0), int64(0)
+	s.farEnough = false
+	for _, f := range s.subs {
+		if !f.tx.valid || f.stale {
+			continue
+		}
+		s.farEnough = s.farEnough || f.tx.minRTT > copyMinRTT
+		fast, slow = min(fast, f.tx.srtt/2), max(slow, f.tx.srtt/2)
+		jitter = max(jitter, f.tx.rttvar)
+	}
+	for _, p := range s.paths {
+		if s.farEnough {
+			s.askDelay(p, now)
+		}
+		if passed := now - p.ackedT; passed >= rateWindow {
+			s.estimatePath(p, now, passed)
+		}
+	}
+	if slow == 0 {
+		return
+	}
+	spread := slow - fast
+	s.queue.target = codelTarget + spread*3/2
+	s.holdBound = min(spread+2*jitter+5e6, 200e6)
+}
+
+// estimatePath measures what a path delivered and paces it.
+func (s *Session) estimatePath(p *path, now, passed int64) {
+	through := float64(p.acked) / float64(passed)
+	for _, f := range s.subs {
+		if f.path == p && f.blocked {
+			f.unstick(now)
+		}
+	}
+	// A burst blocks a subflow for a moment; a full path keeps it blocked.
+	full := float64(p.stuck) > fullShare*float64(passed)
+	segs, resent := p.segs, p.resent
+	if full || p.acked > 64<<10 {
+		p.bulkAt = now
+	}
+	p.acked, p.ackedT, p.stuck, p.segs, p.resent = 0, now, 0, 0, 0
+	initial, busy, flight := 0.0, 0, 0
+	minRTT, srtt := int64(1<<62), int64(0)
+	for _, f := range s.subs {
+		if f.path != p || !f.tx.valid || f.stale {
+			continue
+		}
+		minRTT = min(minRTT, f.tx.minRTT)
+		if !f.bulk {
+			continue
+		}
+		initial += float64(f.tx.cwnd) / float64(max(f.tx.srtt, 1))
+		flight += f.tx.outstanding
+		if now-f.lastSend < 200e6 {
+			busy++
+			srtt = max(srtt, f.tx.srtt)
+		}
+	}
+	if minRTT < noDelay {
+		p.rtt = minRTT
+	}
+	queue, known := p.delay.queue()
+	if known && queue > 2*paceTarget {
+		p.filled = now
+	}
+	switch {
+	case p.filled == 0 || now-p.filled > filledMemory:
+		// What it can carry was not seen lately: as much as TCP would send.
+		p.rate = max(initial, through)
+	case through > p.rate, full: // smoothed: acknowledgements come in bursts
+		p.rate += (through - p.rate) / 2
+	}
+	own := int64(0) // queue that our own bytes explain
+	if p.rate > 0 {
+		own = max(int64(float64(flight)/p.rate)-p.rtt, 0)
+	}
+	p.extra = 0
+	if known && now-p.bulkAt < 1e9 {
+		p.extra = max(queue-own-paceTarget, 0)
+	}
+	if busy == 0 {
+		s.pace(p, 0, 0)
+	}
+	if busy == 0 || minRTT < copyMinRTT || !known {
+		return // nothing to pace, or no queue to speak of
+	}
+	cc := ccSmooth
+	if p.judge.note(now, queue, segs, resent) {
+		cc = ccLossy
+	}
+	for _, f := range s.subs {
+		if f.path == p && f.cc != cc && !f.closed {
+			f.cc = cc
+			f.carrier.setCongestion(cc)
+		}
+	}
+	pace := p.pacer.update(now, queue, srtt, through, full)
+	s.pace(p, pace, busy)
+}
+
+// pace tells the bulk subflows of a path how fast they may send together; 0
+// lifts the bound.
+func (s *Session) pace(p *path, rate float64, busy int) {
+	if rate <= p.paced*1.02 && rate >= p.paced*0.98 {
+		return
+	}
+	p.paced = rate
+	for _, f := range s.subs {
+		if f.path == p && f.bulk && !f.closed {
+			f.carrier.setPace(rate / float64(max(busy, 1)))
+		}
+	}
+}
+
+// unstick counts the time that f was blocked.
+func (f *subflow) unstick(now int64) {
+	if f.bulk && f.blockedAt != 0 {
+		f.path.stuck += now - f.blockedAt
+	}
+	f.blockedAt = now
+}

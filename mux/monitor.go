@@ -1,0 +1,314 @@
+package mux
+
+import (
+	"context"
+	"time"
+
+	"github.com/mpsocks/mpsocks/mux/mptcp"
+)
+
+// The monitor is a session's only timer. It ticks while something is under
+// way and sleeps otherwise; it measures, finds stalls, sends what has become
+// due, and pumps.
+
+const (
+	tickBusy = 5 * time.Millisecond
+	tickIdle = 250 * time.Millisecond
+
+	// askAfter is when bytes without a Data ACK make the monitor ask the kernel
+	// for its own; measureEvery is how often it reads TCP_INFO. Both calls lock
+	// the socket.
+	askAfter     = 8e6
+	measureEvery = 20e6
+
+	// ackDelay is how long received bytes may stay without a Data ACK of
+	// their own; data in the other direction carries it at once.
+	ackDelay = 25e6
+
+	// keepAlive keeps NAT bindings of idle subflows open; 15 s is below every
+	// timeout in use.
+	keepAlive = 15e9
+	// probeTimeout is when an unanswered probe on an idle subflow makes it
+	// stale.
+	probeTimeout = 3e9
+
+	// A subflow is stale when nothing was acknowledged for two round trips,
+	// but never sooner than this: the machine may have been busy.
+	minStall = 30e6
+	maxStall = 3e9
+	// stallUnknown stands for the two round trips before one was measured.
+	stallUnknown = 500e6
+
+	sweepEvery = 100e6
+
+	// darkAfter is how long a path must have been silent: a loss stalls one
+	// subflow while its neighbours go on.
+	darkAfter = 20e6
+
+	// replaceAfter is how long a subflow may be stale before another is dialled
+	// for it.
+	replaceAfter = 700e6
+
+	// lossMemory is how long a retransmission makes a session count as lossy.
+	lossMemory = 20e9
+
+	// orderedSpread is how much later than on the fastest path a QUIC-like
+	// flow's packets may arrive: resequencing delays all of it by that, and
+	// beyond this a slower path costs such a flow more than it brings.
+	orderedSpread = 60e6
+)
+
+// touch makes the monitor tick. The monitor itself must not call it: it would
+// never sleep.
+func (s *Session) touch() {
+	if !s.ticking.Load() && !s.ticking.Swap(true) {
+		select {
+		case s.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// run is the monitor goroutine: started by the session's owner, ends with the
+// session or the context.
+func (s *Session) run(ctx context.Context) {
+	t := time.NewTimer(tickIdle)
+	defer t.Stop()
+	last := s.now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.done:
+			return
+		case <-s.wake:
+		case <-t.C:
+		}
+		now := s.now()
+		s.ticks.Add(1)
+		if s.tick(now, now-last) {
+			t.Reset(tickBusy)
+		} else {
+			t.Reset(tickIdle)
+		}
+		last = now
+	}
+}
+
+// tick does what is due and reports whether there is more to watch closely.
+func (s *Session) tick(now, passed int64) bool {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return false
+	}
+	if len(s.subs) == 0 && s.lastUp != 0 && now-s.lastUp > int64(s.timeout) {
+		s.lastUp = 0
+		epoch := s.epoch
+		s.mu.Unlock()
+		if s.refused != nil { // a client goes on with a new session; its streams end
+			go s.refused(epoch)
+		} else {
+			go s.shut(ErrTimeout, false)
+		}
+		return false
+	}
+	lost := uint64(0)
+	for _, p := range s.paths {
+		p.proof, p.stalled = 0, 0
+	}
+	for _, f := range s.subs {
+		before := f.tx.retrans
+		f.measure(now)
+		lost += f.tx.retrans - before
+		f.watch(now)
+		f.path.proof = max(f.path.proof, f.proof)
+		if f.stale {
+			f.path.stalled = max(f.path.stalled, f.staleSince)
+		}
+	}
+	for _, p := range s.paths {
+		s.judge(p, now)
+	}
+	if lost > 0 {
+		s.lossAt = now
+	}
+	s.lossy = s.lossAt != 0 && now-s.lossAt < lossMemory
+	s.queue.grace = len(s.subs) == 0 || now-s.trouble < graceTime
+	s.estimate(now)
+	s.refill(passed)
+	if now-s.swept > sweepEvery {
+		s.swept = now
+		s.sweepFlows(now)
+	}
+	ackTo := s.ackSubflow()
+	more := s.inflight.head != s.inflight.tail || !s.queue.idle() || len(s.redo) > 0
+	bound := s.holdBound
+	s.mu.Unlock()
+
+	if ackTo != nil && s.space.pending.Load() > 0 {
+		more = true
+		if now-s.ackAt.Load() >= ackDelay {
+			s.ackAt.Store(now)
+			s.sendAck(ackTo)
+		}
+	}
+	if ackTo != nil {
+		s.advertise(ackTo, now)
+	}
+	more = s.reseq.tick(now, bound) || more
+	more = s.streams.tick(now) || more
+	if !more {
+		s.ticking.Store(false)
+	}
+	s.move()
+	return more
+}
+
+// measure reads what the kernel knows of the connection.
+func (f *subflow) measure(now int64) {
+	if f.closed {
+		return
+	}
+	// Data ACKs come with every packet of a busy session: the kernel is asked
+	// only when they are late.
+	if f.acknowledge(now, f.acked); f.age(now) > askAfter {
+		f.refresh(now)
+	}
+	if now-f.measured < measureEvery && f.tx.valid {
+		return
+	}
+	f.measured = now
+	f.refresh(now)
+	if f.bulk && f.acked > f.counted {
+		f.path.acked += f.acked - f.counted
+	}
+	f.counted = f.acked
+	var i tcpInfo
+	if !f.carrier.info(&i) {
+		return
+	}
+	t := &f.tx
+	f.path.segs += i.segs - t.segs
+	f.path.resent += i.retrans - t.retrans
+	t.kernel, t.valid, t.segs = true, i.srtt > 0, i.segs
+	t.srtt, t.rttvar, t.minRTT = i.srtt, i.rttvar, i.minRTT
+	t.cwnd, t.retrans, t.limited = i.cwnd, i.retrans, i.appLimited
+	t.rate = float64(i.rate) / 1e9
+}
+
+// refresh reads how much the peer's kernel has acknowledged.
+func (f *subflow) refresh(now int64) {
+	f.refreshed = now
+	if f.closed {
+		return
+	}
+	acked := f.acked
+	if out, ok := f.carrier.outstanding(); ok {
+		f.tx.outstanding = out
+		acked = f.carrier.written.Load() - uint64(out)
+	}
+	f.acknowledge(now, acked)
+}
+
+// stallTime is how long without progress makes the subflow stale.
+func (f *subflow) stallTime() int64 {
+	t := &f.tx
+	if !t.valid {
+		return stallUnknown
+	}
+	return min(max(t.srtt+max(t.srtt, 4*t.rttvar), minStall), maxStall)
+}
+
+// watch finds stalls, keeps idle subflows alive, and asks for replacements.
+func (f *subflow) watch(now int64) {
+	s := f.s
+	wait := f.age(now)
+	if p := now - f.progress; p < wait {
+		wait = p
+	}
+	switch limit := f.stallTime(); {
+	case wait > limit:
+		f.stall(now)
+	case f.probeSent != 0 && now-f.probeSent > max(probeTimeout, limit) && f.lastRecv.Load() < f.probeSent:
+		f.stall(now)
+	case f.stale && f.sentRing.una == f.sentRing.tail && f.probeSent == 0:
+		f.recover(now)
+	case f.stale && f.progress > f.staleSince:
+		f.recover(now)
+	}
+	if idle := now - max(f.lastRecv.Load(), 0); idle > keepAlive && f.probeSent == 0 {
+		f.ping(now)
+	}
+	if f.stale && now-f.staleSince > replaceAfter {
+		f.wantReplacement()
+	}
+	if lw := s.lowat(f); lw > f.tx.lowat*5/4 || lw < f.tx.lowat*3/4 {
+		f.tx.lowat = lw
+		f.carrier.setLowat(lw)
+	}
+}
+
+func (f *subflow) recover(now int64) {
+	f.stale = false
+	f.s.log.Debug().Str("path", f.path.cfg.Name).Int("subflow", f.slot).Int64("after_ms", (now-f.staleSince)/1e6).Msg("subflow moves again")
+}
+
+// ping asks the peer for a sign of life.
+func (f *subflow) ping(now int64) {
+	if f.closed || f.probeSent != 0 {
+		return
+	}
+	f.probeSent = now
+	f.control = appendProbe(f.control, probePing, uint64(now))
+}
+
+// judge finds a path dark when one of its subflows stalled and none has shown
+// a sign of life since: those with nothing outstanding would otherwise look
+// well. They are asked at once.
+func (s *Session) judge(p *path, now int64) {
+	dark := p.stalled > p.proof && now-p.proof > darkAfter
+	if dark && !p.dark {
+		s.trouble = now
+		s.log.Debug().Str("path", p.cfg.Name).Msg("path is dark")
+		for _, f := range s.subs {
+			if f.path == p {
+				if f.sentRing.una < f.sentRing.tail {
+					f.stall(now)
+				}
+				f.ping(now)
+			}
+		}
+	}
+	p.dark = dark
+}
+
+// wantReplacement tells the dialler, once.
+func (f *subflow) wantReplacement() {
+	f.replaceOnce.Do(func() { close(f.replace) })
+}
+
+// lowat is the unsent data that the kernel may hold for f.
+func (s *Session) lowat(f *subflow) int {
+	return min(max(int(max(f.path.rate, f.tx.rate)*lowatTime), minLowat), maxLowat)
+}
+
+// ackSubflow chooses where a Data ACK of its own goes.
+func (s *Session) ackSubflow() (best *subflow) {
+	for _, f := range s.subs {
+		if f.closed || f.stale {
+			continue
+		}
+		if best == nil || f.tx.srtt < best.tx.srtt {
+			best = f
+		}
+	}
+	return best
+}
+
+// retire sends MP_TCPRST on a subflow and ends it.
+func (s *Session) retire(f *subflow, why mptcp.Reason) {
+	s.queueControl(f, (&mptcp.Reset{Reason: why}).Append(nil))
+	s.pump()
+	time.AfterFunc(closeLinger, f.close)
+}

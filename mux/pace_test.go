@@ -1,0 +1,147 @@
+package mux
+
+import "testing"
+
+// A bottleneck of the given rate with a queue, fed at the pace. It advances by
+// whole decisions of 100 ms.
+type bottleneck struct {
+	rate  float64 // bytes a nanosecond
+	queue float64 // bytes
+	other float64 // what a competitor keeps in the queue
+}
+
+func (b *bottleneck) step(pace, offered float64) (through float64) {
+	in := offered
+	if pace > 0 {
+		in = min(in, pace)
+	}
+	before := b.queue
+	b.queue = max(before+(in-b.rate)*1e8, 0)
+	b.queue = min(b.queue, b.rate*100e6) // 100 ms drop-tail
+	return min(b.rate, in+before/1e8)
+}
+
+func (b *bottleneck) delay() int64 { return int64((b.queue + b.other) / b.rate) }
+
+// The pacer holds the queue near its target and the path busy.
+func TestPacerHoldsTheQueueShort(t *testing.T) {
+	b := bottleneck{rate: 50 * mbit}
+	var p pacer
+	pace, delivered, worst := 0.0, 0.0, int64(0)
+	for i := range 200 {
+		through := b.step(pace, 80*mbit)
+		pace = p.update(int64(i)*100e6, b.delay(), 20e6+b.delay(), through, true)
+		if i >= 100 {
+			delivered += through
+			worst = max(worst, b.delay())
+		}
+	}
+	if share := delivered / 100 / b.rate; share < 0.97 {
+		t.Errorf("the path carries %.3f of what it can", share)
+	}
+	if worst > 25e6 {
+		t.Errorf("the queue stands at up to %d ms", worst/1e6)
+	}
+}
+
+// What is not limited is not paced.
+func TestPacerLetsGo(t *testing.T) {
+	var p pacer
+	p.update(0, 50e6, 70e6, 50*mbit, true)
+	if p.rate == 0 {
+		t.Fatal("a standing queue was not paced")
+	}
+	if r := p.update(1e9, 50e6, 70e6, 10*mbit, false); r != 0 {
+		t.Errorf("paced at %g although nothing waits", r)
+	}
+}
+
+// Beside a competitor that fills the queue the pacer yields so far and no
+// further.
+func TestPacerCompetes(t *testing.T) {
+	var p pacer
+	through := 50 * mbit
+	for i := range 300 {
+		rate := p.update(int64(i)*100e6, 80e6, 100e6, through, true)
+		if i > 10 && rate == 0 {
+			if through < 0.4*50*mbit {
+				t.Errorf("yielded to %.2f of the path first", through/(50*mbit))
+			}
+			return
+		}
+		if rate > 0 {
+			through = min(through, rate)
+		}
+	}
+	t.Error("it never competes")
+}
+
+func TestLossJudge(t *testing.T) {
+	for _, c := range []struct {
+		name          string
+		queue         int64
+		segs, retrans uint64
+		want          bool
+	}{
+		{"clean", 2e6, 400, 0, false},
+		{"random loss", 2e6, 400, 4, true},
+		{"loss of a full queue", 40e6, 400, 8, false},
+		{"too few to say", 2e6, 40, 1, false},
+	} {
+		var l lossJudge
+		got := false
+		for i := range int64(2) {
+			got = l.note(i*100e6, c.queue, c.segs, c.retrans)
+		}
+		if got != c.want {
+			t.Errorf("%s: lossy %v", c.name, got)
+		}
+		if got && l.note(lossyForget+1e9, c.queue, 0, 0) {
+			t.Errorf("%s: never forgotten", c.name)
+		}
+	}
+}
+
+// Clocks that are apart do not matter, and a late answer only adds.
+func TestDelayMeter(t *testing.T) {
+	var m delayMeter
+	if _, ok := m.queue(); ok {
+		t.Error("an answer before anything was measured")
+	}
+	const apart = -7e15
+	for i, d := range []int64{10e6, 12e6, 11e6, 30e6, 31e6, 90e6, 30e6, 44e6, 32e6} {
+		m.add(int64(i)*40e6, apart+d)
+	}
+	if q, ok := m.queue(); !ok || q != 20e6 {
+		t.Errorf("queue %d, %v", q, ok)
+	}
+	// A path whose delay changed for good: the base follows in two windows.
+	for i := range int64(2000) {
+		m.add(1e9+i*40e6, apart+60e6)
+	}
+	if q, _ := m.queue(); q != 0 {
+		t.Errorf("queue %d after the path became longer", q)
+	}
+}
+
+func TestSeesQUIC(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		payload []byte
+		want    bool
+	}{
+		{"initial, version 1", []byte{0xC3, 0, 0, 0, 1, 8, 1}, true},
+		{"version 2", []byte{0xD3, 0x6b, 0x33, 0x43, 0xcf, 8, 1}, true},
+		{"draft 29", []byte{0xC3, 0xff, 0, 0, 29, 8, 1}, true},
+		{"short header alone", []byte{0x43, 0, 0, 0, 1, 8, 1}, false},
+		{"other protocol", []byte{0xC3, 1, 2, 3, 4, 5, 6}, false},
+		{"RTP", []byte{0x80, 0x60, 0, 1, 0, 0, 0}, false},
+		{"short", []byte{0xC3, 0, 0, 0, 1}, false},
+		{"empty", nil, false},
+	} {
+		var b behaviour
+		if b.see(c.payload); b.quic != c.want {
+			t.Errorf("%s: %v", c.name, b.quic)
+		}
+	}
+}

@@ -1,0 +1,246 @@
+package mux
+
+import (
+	"encoding/binary"
+	"sync"
+
+	"github.com/mpsocks/mpsocks/mux/mptcp"
+	"github.com/mpsocks/mpsocks/mux/packet"
+)
+
+// The way in: a subflow's reader takes as many records as are there, reads
+// options until the bytes end, enters the mappings into the receive space and
+// hands what is new to the handler, as views of its own read buffer.
+
+// readSize holds one packet of any size behind a partial frame, and a record
+// more.
+const readSize = 98304
+
+var readPool = sync.Pool{New: func() any { return new([readSize]byte) }}
+
+// A received is one mapping of a chunk: the packet is borrowed from the read
+// buffer.
+type received struct {
+	dsn uint64
+	pkt []byte
+}
+
+// ackEvery is how many bytes may be received before a Data ACK goes out on its
+// own: far less than the send window, and seldom enough to cost nothing.
+const ackEvery = 256 << 10
+
+func (f *subflow) readLoop() error {
+	var rb *[readSize]byte
+	n := 0 // bytes in rb: the start of a frame that is not whole
+	for {
+		if err := f.carrier.wait(); err != nil {
+			return err
+		}
+		if rb == nil {
+			rb = readPool.Get().(*[readSize]byte)
+		}
+		for {
+			m, err := f.conn.Read(rb[n:])
+			if err != nil {
+				readPool.Put(rb)
+				return err
+			}
+			n += m
+			if readSize-n < recordSize || !f.carrier.recordBuffered() {
+				break
+			}
+		}
+		used, err := f.parse(rb[:n])
+		if err != nil {
+			readPool.Put(rb)
+			return err
+		}
+		n = copy(rb[:], rb[used:n])
+		if n == 0 {
+			readPool.Put(rb)
+			rb = nil
+		}
+	}
+}
+
+// parse reads all whole frames of b and returns how many bytes they are.
+func (f *subflow) parse(b []byte) (used int, err error) {
+	s := f.s
+	f.rxPkts = f.rxPkts[:0]
+	ack, hasAck := uint64(0), false
+	o := &f.option
+	for used < len(b) {
+		n, err := o.Parse(b[used:], s.checksum)
+		if err == mptcp.ErrShort {
+			break
+		}
+		if err != nil {
+			return used, err
+		}
+		if o.Subtype != mptcp.MPDSS {
+			if f.capture != nil {
+				f.capture.frame(false, b[used:used+n], nil)
+			}
+			used += n
+			if err := f.command(o); err != nil {
+				return used, err
+			}
+			continue
+		}
+		d := &o.DSS
+		end := used + n + d.PayloadLen()
+		if end > len(b) {
+			break
+		}
+		if d.HasAck {
+			a := d.Ack
+			if !d.Ack8 {
+				a = mptcp.Expand(s.lastAck.Load(), uint32(a))
+			}
+			if !hasAck || int64(a-ack) > 0 {
+				ack, hasAck = a, true
+			}
+		}
+		if f.capture != nil {
+			f.capture.frame(false, b[used:used+n], b[used+n:end])
+		}
+		if d.HasMap {
+			if err := f.mapping(d, b[used+n:end]); err != nil {
+				return used, err
+			}
+		}
+		used = end
+	}
+	now := s.now()
+	f.lastRecv.Store(now)
+	if hasAck {
+		s.acked(f, ack, now)
+	}
+	if len(f.rxPkts) > 0 {
+		return used, s.arrive(f, now)
+	}
+	return used, nil
+}
+
+// mapping checks one DSS with its bytes (RFC 8684, Section 3.3.1).
+func (f *subflow) mapping(d *mptcp.DSS, pkt []byte) error {
+	if d.Length == 0 {
+		return protocolErrorf("infinite mapping")
+	}
+	if d.DataFIN && len(pkt) == 0 {
+		return f.s.dataFIN(f)
+	}
+	if d.SSN != f.rxSSN {
+		return protocolErrorf("subflow sequence number %d where %d belongs", d.SSN, f.rxSSN)
+	}
+	f.rxSSN += uint32(len(pkt))
+	dsn := d.DSN
+	if !d.DSN8 {
+		dsn = mptcp.Expand(f.s.space.next.Load(), uint32(dsn))
+	}
+	if d.HasChecksum && mptcp.Checksum(dsn, d.SSN, d.Length, pkt) != d.Checksum {
+		return f.s.checksumFailed(f, dsn)
+	}
+	if n, err := packet.Length(pkt); err != nil || n != len(pkt) {
+		return protocolErrorf("mapping of %d bytes around a packet of %d", len(pkt), n)
+	}
+	f.rxPkts = append(f.rxPkts, received{dsn, pkt})
+	return nil
+}
+
+// arrive enters a chunk's mappings and delivers what is new.
+func (s *Session) arrive(f *subflow, now int64) error {
+	w := &s.space
+	kept := 0
+	var err error
+	w.mu.Lock()
+	for i := range f.rxPkts {
+		var fresh bool
+		if fresh, err = w.accept(f.rxPkts[i].dsn, uint32(len(f.rxPkts[i].pkt))); err != nil {
+			break
+		}
+		if fresh {
+			f.rxPkts[kept] = f.rxPkts[i]
+			kept++
+		}
+	}
+	w.mu.Unlock()
+	udp := f.rxPkts[:0]
+	for _, r := range f.rxPkts[:kept] {
+		if s.capture != nil {
+			s.capture.inner(false, r.pkt)
+		}
+		f.rxOctets.Add(uint64(len(r.pkt)))
+		if packet.Proto(r.pkt) == packet.ProtoTCP {
+			s.streams.input(r.pkt)
+			continue
+		}
+		udp = append(udp, r)
+	}
+	switch {
+	case len(udp) == 0:
+	case s.pathsUp.Load() > 1:
+		f.views = s.reseq.deliver(udp, f.views[:0], f, now)
+	default: // one path: TCP keeps the order
+		f.views = f.views[:0]
+		for _, r := range udp {
+			f.views = append(f.views, r.pkt)
+		}
+		s.handler.Deliver(f.views)
+	}
+	if w.pending.Load() >= ackEvery {
+		s.sendAck(f)
+	}
+	s.pump() // what the handler answered, and what the acknowledgements let go
+	return err
+}
+
+// acked applies a Data ACK that came on f.
+func (s *Session) acked(f *subflow, ack uint64, now int64) {
+	if ack == s.lastAck.Load() {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f.epoch == s.epoch && s.inflight.ack(ack) {
+		s.lastAck.Store(ack)
+	}
+}
+
+// sendAck queues a Data ACK of its own on f.
+func (s *Session) sendAck(f *subflow) {
+	if s.space.pending.Swap(0) == 0 {
+		return
+	}
+	d := mptcp.DSS{HasAck: true, Ack8: true, Ack: s.space.next.Load()}
+	s.queueControl(f, d.Append(make([]byte, 0, mptcp.MaxDSSLen)))
+}
+
+// queueControl puts options in front of a subflow's next batch. The peer
+// cannot make them pile up: beyond a bound they are dropped, as all of them are
+// repeated or replaced later.
+func (s *Session) queueControl(f *subflow, options []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !f.closed && len(f.control) < 4096 {
+		f.control = append(f.control, options...)
+	}
+}
+
+// The probes: MP_EXPERIMENTAL with the sender's clock, answered with the same
+// (there is no standard option for a keep-alive).
+const (
+	probePing = 1
+	probePong = 2
+)
+
+func appendProbe(b []byte, typ uint8, stamps ...uint64) []byte {
+	var x mptcp.Experimental
+	var a [16]byte
+	for i, stamp := range stamps {
+		binary.BigEndian.PutUint64(a[8*i:], stamp)
+	}
+	x.Type = typ
+	x.SetPayload(a[:8*len(stamps)])
+	return x.Append(b)
+}

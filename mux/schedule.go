@@ -1,0 +1,209 @@
+package mux
+
+// The scheduler: pure functions of what is known about the subflows. The
+// session fills the candidates (transmit.go), acts on the answer, and asks
+// again when something changed.
+
+// A candidate is what the scheduler knows of one subflow. Times are
+// nanoseconds, amounts bytes.
+type candidate struct {
+	path    int     // index of its path: copies go to different paths first
+	rtt     int64   // least round trip of the path
+	extra   int64   // one-way queue of the path that is not ours
+	rate    float64 // bytes a nanosecond that the path carries; 0 = unknown
+	flight  int     // bytes of ours in the path, not acknowledged
+	queued  int     // given to the subflow and not yet written
+	room    int     // takes this much now; 0 = blocked
+	sent    uint64  // bytes so far, for weights
+	weight  int     // 0 = by rate
+	bulk    bool    // may carry bulk; the others of a path stay thin
+	backup  bool    // only when nothing else is up
+	metered bool    // only when needed or allowed
+	suspect bool    // something sent is overdue: may be stalled
+	stale   bool    // no progress for about two round trips
+	closed  bool    // takes nothing at all (over its byte cap, closing)
+}
+
+// arrival estimates when n more bytes would have arrived, from now.
+func (c *candidate) arrival(n int) int64 {
+	t := c.rtt/2 + c.extra
+	if c.rate > 0 {
+		// What exceeds a round trip's worth stands in a queue.
+		if wait := int64(float64(c.flight+c.queued+n)/c.rate) - c.rtt; wait > 0 {
+			t += wait
+		}
+	}
+	return t
+}
+
+// usable marks the candidates that a class may use: never backup or metered
+// ones while something better is up, never stale ones while something moves.
+// It returns a bit set.
+func usable(cs []candidate, metered bool) uint64 {
+	var best uint64
+	level := 99
+	for i := range cs {
+		c := &cs[i]
+		if c.closed {
+			continue
+		}
+		l := 0
+		if c.stale {
+			l += 4
+		}
+		if c.metered && !metered {
+			l += 2
+		}
+		if c.backup {
+			l++
+		}
+		if l < level {
+			level, best = l, 0
+		}
+		if l == level {
+			best |= 1 << i
+		}
+	}
+	return best
+}
+
+// noSubflow says: nothing to choose now, wait for a change.
+const noSubflow = -1
+
+// pickBulk chooses where the next burst of a bulk flow goes: the subflow on
+// which it arrives first, and a slower one only when the backlog could not
+// have left by the faster one in that time (ECF: Lim et al., CoNEXT 2017), or
+// when what is first in the queue has waited for so long already. spread limits how much later than the fastest path's a delay may be (ns; 0 =
+// no limit).
+func pickBulk(cs []candidate, set uint64, backlog int, waited, spread int64) int {
+	best, fastest := noSubflow, noSubflow
+	var bestAt, fastestAt int64
+	weighted := false
+	for i := range cs {
+		c := &cs[i]
+		if set&(1<<i) == 0 || !c.bulk {
+			continue
+		}
+		weighted = weighted || c.weight > 0
+		at := c.arrival(quantum)
+		if fastest == noSubflow || at < fastestAt {
+			fastest, fastestAt = i, at
+		}
+		if c.room > 0 && (best == noSubflow || at < bestAt) {
+			best, bestAt = i, at
+		}
+	}
+	if weighted {
+		return pickWeighted(cs, set)
+	}
+	if best == noSubflow || best == fastest {
+		return best
+	}
+	f, b := &cs[fastest], &cs[best]
+	if f.path == b.path {
+		return best
+	}
+	// A flow that wants order gains little from a path that is far or thin,
+	// and pays for it with all its packets.
+	if spread > 0 && (b.rtt/2 > minDelay(cs, set)+spread || b.rate < f.rate/2) {
+		return noSubflow
+	}
+	if f.rate <= 0 || waited > (b.rtt-f.rtt)/2+b.extra {
+		return best
+	}
+	if wait := f.arrival(backlog); bestAt > wait {
+		return noSubflow
+	}
+	return best
+}
+
+func minDelay(cs []candidate, set uint64) int64 {
+	m := int64(1 << 62)
+	for i := range cs {
+		if set&(1<<i) != 0 {
+			m = min(m, cs[i].rtt/2)
+		}
+	}
+	return m
+}
+
+// pickWeighted keeps the bytes of the paths in the ratio of their weights.
+func pickWeighted(cs []candidate, set uint64) int {
+	best := noSubflow
+	var least float64
+	for i := range cs {
+		c := &cs[i]
+		if set&(1<<i) == 0 || !c.bulk || c.room <= 0 {
+			continue
+		}
+		if share := float64(c.sent) / float64(max(c.weight, 1)); best == noSubflow || share < least {
+			best, least = i, share
+		}
+	}
+	return best
+}
+
+// together is how much later than the best another subflow of the same path
+// may be and still take its turn.
+const together = 2e6
+
+// pickSmall chooses the subflow where n bytes of a small flow arrive first.
+// turn rotates among the equally good ones, so that one stalled subflow meets
+// few packets of a flow. It falls back on suspect subflows when all are.
+func pickSmall(cs []candidate, set uint64, n int, turn uint32) int {
+	for _, suspects := range [2]bool{false, true} {
+		best := noSubflow
+		var bestAt int64
+		for i := range cs {
+			c := &cs[i]
+			if set&(1<<i) == 0 || c.room <= 0 || (c.suspect && !suspects) {
+				continue
+			}
+			if at := c.arrival(n); best == noSubflow || at < bestAt {
+				best, bestAt = i, at
+			}
+		}
+		if best == noSubflow {
+			continue
+		}
+		peers, count := [64]uint8{}, uint32(0)
+		for i := range cs {
+			c := &cs[i]
+			if set&(1<<i) == 0 || c.room <= 0 || (c.suspect && !suspects) || c.path != cs[best].path {
+				continue
+			}
+			if c.arrival(n) <= bestAt+together {
+				peers[count] = uint8(i)
+				count++
+			}
+		}
+		return int(peers[turn%count])
+	}
+	return noSubflow
+}
+
+// pickCopy chooses where a copy goes, given the subflows that already carry
+// the packet: on another path, or, when same is set, on another subflow of a
+// path that has one. It returns noSubflow when no copy would help.
+func pickCopy(cs []candidate, set, carried uint64, n int, turn uint32, same bool) int {
+	var paths uint64
+	for i := range cs {
+		if carried&(1<<i) != 0 {
+			paths |= 1 << cs[i].path
+		}
+	}
+	var fit uint64
+	for i := range cs {
+		c := &cs[i]
+		if set&(1<<i) == 0 || carried&(1<<i) != 0 || c.suspect || c.stale {
+			continue
+		}
+		if (paths&(1<<c.path) != 0) == same {
+			fit |= 1 << i
+		}
+	}
+	if fit == 0 {
+		return noSubflow
+	}
+	return pickSmall(cs, fit, n, turn)
+}

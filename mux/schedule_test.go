@@ -1,0 +1,140 @@
+package mux
+
+import "testing"
+
+func TestUsable(t *testing.T) {
+	up := candidate{}
+	for _, c := range []struct {
+		name    string
+		cs      []candidate
+		metered bool
+		want    uint64
+	}{
+		{"all alike", []candidate{up, up}, false, 0b11},
+		{"backup waits", []candidate{up, {backup: true}}, false, 0b01},
+		{"backup alone", []candidate{{backup: true}}, false, 0b1},
+		{"backup before stale", []candidate{{stale: true}, {backup: true}}, false, 0b10},
+		{"metered waits", []candidate{{metered: true}, up}, false, 0b10},
+		{"metered allowed", []candidate{{metered: true}, up}, true, 0b11},
+		{"metered needed", []candidate{{metered: true}, {stale: true}}, false, 0b01},
+		{"backup before metered", []candidate{{metered: true}, {backup: true}}, false, 0b10},
+		{"all stale", []candidate{{stale: true}, {stale: true}}, false, 0b11},
+		{"capped never", []candidate{{closed: true}, {stale: true, backup: true}}, true, 0b10},
+		{"nothing", nil, true, 0},
+	} {
+		if got := usable(c.cs, c.metered); got != c.want {
+			t.Errorf("%s: %b, want %b", c.name, got, c.want)
+		}
+	}
+}
+
+// 1 Mbit/s in bytes a nanosecond.
+const mbit = 1e6 / 8 / 1e9
+
+func TestPickBulk(t *testing.T) {
+	fast := candidate{path: 0, rtt: 20e6, rate: 60 * mbit, room: 16384, bulk: true}
+	slow := candidate{path: 1, rtt: 50e6, rate: 40 * mbit, room: 16384, bulk: true}
+	blocked := func(c candidate) candidate { c.room = 0; c.queued = 16384; return c }
+	with := func(c candidate, f func(*candidate)) candidate { f(&c); return c }
+	for _, c := range []struct {
+		name    string
+		cs      []candidate
+		backlog int
+		waited  int64
+		spread  int64
+		want    int
+	}{
+		{"fast first", []candidate{slow, fast}, 1500, 0, 0, 1},
+		{"small backlog waits for the fast one", []candidate{blocked(fast), slow}, 3000, 0, 0, noSubflow},
+		{"long waiting spills over", []candidate{blocked(fast), slow}, 3000, 16e6, 0, 1},
+		{"large backlog spills over", []candidate{blocked(fast), slow}, 300_000, 0, 0, 1},
+		{"equal paths fill both", []candidate{blocked(fast), with(fast, func(c *candidate) { c.path = 1 })}, 1500, 0, 0, 1},
+		{"same path needs no waiting", []candidate{blocked(fast), with(slow, func(c *candidate) { c.path = 0 })}, 0, 0, 0, 1},
+		{"ordered flows leave a path that is too far", []candidate{blocked(fast), with(slow, func(c *candidate) { c.rtt = 320e6 })}, 8 << 20, 0, 60e6, noSubflow},
+		{"ordered flows leave a path that is too thin", []candidate{blocked(fast), with(slow, func(c *candidate) { c.rate = 10 * mbit })}, 8 << 20, 0, 60e6, noSubflow},
+		{"bulk takes it", []candidate{blocked(fast), with(slow, func(c *candidate) { c.rtt = 320e6 })}, 8 << 20, 0, 0, 1},
+		{"unknown rate does not wait", []candidate{with(blocked(fast), func(c *candidate) { c.rate = 0 }), slow}, 0, 0, 0, 1},
+		{"all blocked", []candidate{blocked(fast), blocked(slow)}, 1 << 20, 0, 0, noSubflow},
+		{"thin ones carry no bulk", []candidate{with(fast, func(c *candidate) { c.bulk = false })}, 1 << 20, 0, 0, noSubflow},
+		{
+			"weights", []candidate{
+				with(fast, func(c *candidate) { c.weight, c.sent = 1, 5000 }),
+				with(slow, func(c *candidate) { c.weight, c.sent = 3, 9000 }),
+			}, 0, 0, 0, 1,
+		},
+	} {
+		if got := pickBulk(c.cs, usable(c.cs, false), c.backlog, c.waited, c.spread); got != c.want {
+			t.Errorf("%s: %d, want %d", c.name, got, c.want)
+		}
+	}
+}
+
+// Small flows take turns over the good subflows of the best path.
+func TestPickSmallTurns(t *testing.T) {
+	cs := []candidate{
+		{path: 0, rtt: 20e6, room: 1},
+		{path: 1, rtt: 50e6, room: 1},
+		{path: 0, rtt: 21e6, room: 1},
+		{path: 0, rtt: 20e6, room: 1, suspect: true},
+		{path: 0, rtt: 20e6, room: 0},
+		{path: 0, rtt: 40e6, room: 1},
+	}
+	seen := make(map[int]int)
+	for turn := range uint32(100) {
+		seen[pickSmall(cs, usable(cs, false), 200, turn)]++
+	}
+	if len(seen) != 2 || seen[0] != 50 || seen[2] != 50 {
+		t.Errorf("chosen %v, want 0 and 2 in turn", seen)
+	}
+	for i := range cs {
+		cs[i].suspect = true
+	}
+	if got := pickSmall(cs, usable(cs, false), 200, 0); got != 0 {
+		t.Errorf("all suspect: %d, want the best one all the same", got)
+	}
+	if got := pickSmall(nil, 0, 200, 0); got != noSubflow {
+		t.Errorf("no subflows: %d", got)
+	}
+}
+
+func TestPickCopy(t *testing.T) {
+	cs := []candidate{{path: 0, rtt: 20e6, room: 1}, {path: 0, rtt: 20e6, room: 1}, {path: 1, rtt: 50e6, room: 1}}
+	set := usable(cs, false)
+	if got := pickCopy(cs, set, 1<<0, 200, 0, false); got != 2 {
+		t.Errorf("other path: %d, want 2", got)
+	}
+	if got := pickCopy(cs, set, 1<<0|1<<2, 200, 0, true); got != 1 {
+		t.Errorf("same path: %d, want 1", got)
+	}
+	if got := pickCopy(cs, set, 0b111, 200, 0, true); got != noSubflow {
+		t.Errorf("all carry it: %d", got)
+	}
+	cs[2].stale = true
+	if got := pickCopy(cs, set, 1<<0, 200, 0, false); got != noSubflow {
+		t.Errorf("other path is stale: %d", got)
+	}
+}
+
+func BenchmarkPickSmall(b *testing.B) {
+	cs := make([]candidate, 12)
+	for i := range cs {
+		cs[i] = candidate{path: i / 6, rtt: int64(20e6 + i/6*30e6), rate: 50 * mbit, room: 16384, bulk: i%6 < 2}
+	}
+	set := usable(cs, false)
+	var turn uint32
+	for b.Loop() {
+		turn++
+		pickSmall(cs, set, 200, turn)
+	}
+}
+
+func BenchmarkPickBulk(b *testing.B) {
+	cs := make([]candidate, 12)
+	for i := range cs {
+		cs[i] = candidate{path: i / 6, rtt: int64(20e6 + i/6*30e6), rate: 50 * mbit, room: 16384, bulk: i%6 < 2}
+	}
+	set := usable(cs, false)
+	for b.Loop() {
+		pickBulk(cs, set, 100_000, 0, 0)
+	}
+}

@@ -1,0 +1,163 @@
+package mux
+
+import (
+	"net/netip"
+	"slices"
+)
+
+// Snapshot is the state of a session for status, metrics and tests. Times are
+// milliseconds, rates bits a second, amounts bytes.
+type Snapshot struct {
+	ID         uint64            `json:"id"`
+	Peer       string            `json:"peer,omitempty"`
+	Up         bool              `json:"up"`
+	Mode       string            `json:"mode"`
+	Renewals   uint64            `json:"renewals"`
+	Paths      []PathSnapshot    `json:"paths"`
+	Subflows   []SubflowSnapshot `json:"subflows"`
+	Flows      []FlowSnapshot    `json:"flows"`
+	FlowCount  int               `json:"flow_count"`
+	Streams    int               `json:"streams"`
+	Queued     int               `json:"queued_bytes"`
+	InFlight   int               `json:"in_flight_bytes"`
+	Sent       uint64            `json:"sent_bytes"`
+	Copied     uint64            `json:"copied_bytes"`
+	Reinjected uint64            `json:"reinjected_packets"`
+	Received   uint64            `json:"received_bytes"`
+	Packets    uint64            `json:"received_packets"`
+	Repeats    uint64            `json:"received_repeats"`
+	Restored   uint64            `json:"resequenced_packets"`
+	Expired    uint64            `json:"resequencing_expired"`
+	Drops      map[string]uint64 `json:"drops"`
+}
+
+// PathSnapshot is one path.
+type PathSnapshot struct {
+	Name     string  `json:"name"`
+	Backup   bool    `json:"backup"`
+	Metered  bool    `json:"metered"`
+	Subflows int     `json:"subflows"`
+	Rate     float64 `json:"rate_bps"`
+	Pace     float64 `json:"pace_bps"` // 0 = not paced
+	Sent     uint64  `json:"sent_bytes"`
+	Received uint64  `json:"received_bytes"`
+}
+
+// SubflowSnapshot is one subflow.
+type SubflowSnapshot struct {
+	Path        string         `json:"path"`
+	Local       netip.AddrPort `json:"local"`
+	Remote      netip.AddrPort `json:"remote"`
+	State       string         `json:"state"` // up, suspect, stale, blocked
+	Bulk        bool           `json:"bulk"`
+	Backup      bool           `json:"backup"`
+	RTT         float64        `json:"rtt_ms"`
+	RTTVar      float64        `json:"rttvar_ms"`
+	Rate        float64        `json:"rate_bps"`
+	Window      int            `json:"cwnd_bytes"`
+	Outstanding int            `json:"outstanding_bytes"`
+	Retransmits uint64         `json:"retransmits"`
+	Sent        uint64         `json:"sent_bytes"`
+	Received    uint64         `json:"received_bytes"`
+	Age         float64        `json:"age_s"`
+}
+
+// FlowSnapshot is one flow in the sending direction, with the reason for where
+// it goes.
+type FlowSnapshot struct {
+	From    netip.AddrPort `json:"from"`
+	To      netip.AddrPort `json:"to"`
+	Proto   uint8          `json:"proto"`
+	User    string         `json:"user,omitempty"`
+	Class   string         `json:"class"`
+	Why     string         `json:"why"`
+	On      []string       `json:"on"` // paths it used since the last snapshot
+	Packets uint64         `json:"packets"`
+	Bytes   uint64         `json:"bytes"`
+	Copies  uint64         `json:"copies"`
+	Dropped uint64         `json:"dropped"`
+	Queued  int            `json:"queued_bytes"`
+	bytes   uint64
+}
+
+// snapshotFlows is how many flows a snapshot lists: the largest.
+const snapshotFlows = 64
+
+// Snapshot returns the session's state now.
+func (s *Session) Snapshot() Snapshot {
+	// Before the session's lock, never under it: the resequencer holds its own
+	// while it delivers, and what is delivered may be answered by Send.
+	s.reseq.mu.Lock()
+	restored, expired := s.reseq.restored, s.reseq.expired
+	s.reseq.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	r := Snapshot{
+		ID: uint64(s.localKey.Token()), Peer: s.name, Up: len(s.subs) > 0, Mode: s.mode.String(), Renewals: s.epoch,
+		Paths: []PathSnapshot{}, Subflows: []SubflowSnapshot{}, Flows: []FlowSnapshot{},
+		FlowCount: len(s.flows), Streams: s.streams.count(), Queued: s.queue.bytes, InFlight: s.inflight.bytes,
+		Sent: s.octets, Copied: s.copied, Reinjected: s.reinjected, Drops: make(map[string]uint64),
+	}
+	for i, n := range dropNames {
+		r.Drops[n] = s.queue.drops[i]
+	}
+	for _, p := range s.paths {
+		r.Paths = append(r.Paths, PathSnapshot{Name: p.cfg.Name, Backup: p.cfg.Backup, Metered: p.cfg.Metered, Rate: p.rate * 8e9, Pace: p.paced * 8e9, Sent: p.sent, Received: p.received})
+	}
+	byPath := make(map[*path]int)
+	for i, p := range s.paths {
+		byPath[p] = i
+	}
+	for _, f := range s.subs {
+		p := &r.Paths[byPath[f.path]]
+		p.Subflows++
+		p.Received += f.rxOctets.Load()
+		r.Subflows = append(r.Subflows, SubflowSnapshot{
+			Path: f.path.cfg.Name, Local: f.local, Remote: f.remote, State: f.state(now), Bulk: f.bulk, Backup: f.backup,
+			RTT: ms(f.tx.srtt), RTTVar: ms(f.tx.rttvar), Rate: f.tx.rate * 8e9, Window: f.tx.cwnd,
+			Outstanding: f.tx.outstanding, Retransmits: f.tx.retrans, Sent: f.sent, Received: f.rxOctets.Load(),
+			Age: ms(now-f.born) / 1e3,
+		})
+	}
+	for _, f := range s.flows {
+		r.Flows = append(r.Flows, s.flowSnapshot(f))
+	}
+	slices.SortFunc(r.Flows, func(a, b FlowSnapshot) int { return int(int64(b.bytes - a.bytes)) })
+	r.Flows = r.Flows[:min(len(r.Flows), snapshotFlows)]
+	s.space.mu.Lock()
+	r.Received, r.Packets, r.Repeats = s.space.octets, s.space.packets, s.space.repeats
+	s.space.mu.Unlock()
+	r.Restored, r.Expired = restored, expired
+	return r
+}
+
+func ms(ns int64) float64 { return float64(ns) / 1e6 }
+
+func (f *subflow) state(now int64) string {
+	switch {
+	case f.stale:
+		return "stale"
+	case f.age(now) > f.tx.srtt+2*f.tx.rttvar+5e6:
+		return "suspect"
+	case f.blocked:
+		return "blocked"
+	}
+	return "up"
+}
+
+func (s *Session) flowSnapshot(f *flow) FlowSnapshot {
+	r := FlowSnapshot{
+		From:  netip.AddrPortFrom(netip.AddrFrom16(f.key.Src).Unmap(), f.key.SrcPort),
+		To:    netip.AddrPortFrom(netip.AddrFrom16(f.key.Dst).Unmap(), f.key.DstPort),
+		Proto: f.key.Proto, User: f.user, Class: f.class.String(), Why: f.why, On: []string{},
+		Packets: f.packets, Bytes: f.octets, Copies: f.copies, Dropped: f.dropped, Queued: f.bytes, bytes: f.octets,
+	}
+	for _, sf := range s.subs {
+		if f.used&(1<<sf.slot) != 0 && !slices.Contains(r.On, sf.path.cfg.Name) {
+			r.On = append(r.On, sf.path.cfg.Name)
+		}
+	}
+	f.used = 0
+	return r
+}

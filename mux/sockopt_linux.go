@@ -1,0 +1,130 @@
+package mux
+
+import (
+	"net"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// tcpInfo is what the engine uses of TCP_INFO.
+type tcpInfo struct {
+	srtt, rttvar, minRTT int64 // ns
+	cwnd                 int   // bytes
+	rate                 uint64
+	retrans, segs        uint64
+	appLimited           bool
+}
+
+// deliveryRateAppLimited is bit 0 of the byte that holds tcpi_delivery_rate_app_limited
+// (include/uapi/linux/tcp.h).
+const deliveryRateAppLimited = 1
+
+// info reads TCP_INFO; false where there is none.
+func (k *carrier) info(t *tcpInfo) bool {
+	if k.raw == nil {
+		return false
+	}
+	var i unix.TCPInfo
+	ok := false
+	k.raw.Control(func(fd uintptr) {
+		n := uint32(unsafe.Sizeof(i))
+		_, _, e := unix.RawSyscall6(unix.SYS_GETSOCKOPT, fd, unix.IPPROTO_TCP, unix.TCP_INFO, uintptr(unsafe.Pointer(&i)), uintptr(unsafe.Pointer(&n)), 0)
+		ok = e == 0
+	})
+	if !ok {
+		return false
+	}
+	t.srtt, t.rttvar = int64(i.Rtt)*1000, int64(i.Rttvar)*1000
+	t.minRTT = int64(i.Min_rtt) * 1000
+	t.cwnd = int(i.Snd_cwnd) * int(i.Snd_mss)
+	t.rate = i.Delivery_rate
+	t.retrans, t.segs = uint64(i.Total_retrans), uint64(i.Data_segs_out)
+	t.appLimited = (*[8]byte)(unsafe.Pointer(&i))[7]&deliveryRateAppLimited != 0
+	return true
+}
+
+// outstanding returns the bytes that the peer's kernel has not acknowledged.
+// The caller holds the session's lock.
+func (k *carrier) outstanding() (n int, ok bool) {
+	if k.raw == nil {
+		return 0, false
+	}
+	if k.askOut == nil { // made once: this is asked often
+		k.askOut = func(fd uintptr) {
+			_, _, e := unix.RawSyscall(unix.SYS_IOCTL, fd, unix.SIOCOUTQ, uintptr(unsafe.Pointer(&k.outQueue)))
+			if e != 0 {
+				k.outQueue = -1
+			}
+		}
+	}
+	if k.raw.Control(k.askOut) != nil || k.outQueue < 0 {
+		return 0, false
+	}
+	return int(k.outQueue), true
+}
+
+// setLowat bounds the unsent data in the kernel, best effort.
+func (k *carrier) setLowat(n int) {
+	if k.raw != nil {
+		k.raw.Control(func(fd uintptr) {
+			unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, n)
+		})
+	}
+}
+
+// setPace bounds the rate, in bytes a nanosecond, at which the kernel sends;
+// 0 lifts the bound.
+func (k *carrier) setPace(rate float64) {
+	if k.raw == nil {
+		return
+	}
+	v := ^uint64(0)
+	if rate > 0 {
+		v = uint64(rate * 1e9)
+	}
+	k.raw.Control(func(fd uintptr) {
+		unix.RawSyscall6(unix.SYS_SETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_MAX_PACING_RATE, uintptr(unsafe.Pointer(&v)), 8, 0)
+	})
+}
+
+// setCongestion chooses the congestion control, where the system allows it.
+func (k *carrier) setCongestion(name string) {
+	if k.raw != nil {
+		k.raw.Control(func(fd uintptr) {
+			unix.SetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION, name)
+		})
+	}
+}
+
+// userTimeout kills a subflow whose data nobody acknowledges: a black hole.
+// The scheduler has left it long before.
+const userTimeout = 15_000 // ms
+
+// tune sets the options of a subflow's socket, best effort: an old kernel
+// only loses precision.
+func tune(c net.Conn) {
+	sc, ok := c.(syscall.Conn)
+	if !ok {
+		return
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return
+	}
+	raw.Control(func(fd uintptr) {
+		unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+		unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, minLowat)
+		unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, userTimeout)
+	})
+}
+
+// bindInterface makes a socket use one interface (no privilege needed since
+// Linux 5.7).
+func bindInterface(raw syscall.RawConn, name string) (err error) {
+	if e := raw.Control(func(fd uintptr) { err = unix.BindToDevice(int(fd), name) }); e != nil {
+		return e
+	}
+	return err
+}

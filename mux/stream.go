@@ -1,0 +1,303 @@
+package mux
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/mpsocks/mpsocks/mux/buf"
+	"github.com/mpsocks/mpsocks/mux/packet"
+)
+
+// A Stream is one CONNECT: TCP segments (RFC 9293) inside the tunnel. The
+// tunnel below delivers every packet exactly once, but in any order, so a
+// stream has TCP's offsets, window, half-close and reset, and no loss recovery.
+//
+//	app -> Write, ReadFrom -> send buffers -> next -> the session's fair queue    stream_write.go, stream_send.go
+//	peer's packet -> streamTable.input -> order restored -> Read, WriteTo -> app  stream_receive.go, stream_read.go
+//
+// A stream starts no goroutine. It is run by those who call Read and Write, by
+// the session, which pulls segments with next and brings them with input, and
+// by the table's tick. Lock order: session, stream, table; wake and accept are
+// called with neither the stream's nor the table's lock held.
+type Stream struct {
+	table *streamTable
+	key   packet.Key // of what is sent
+	peer  packet.Key // of what is received
+
+	local, remote netip.AddrPort
+	from          netip.AddrPort // the application's address, on the client
+
+	mu       sync.Mutex // guards all below
+	readable sync.Cond
+	writable sync.Cond
+
+	// Sending. Offsets count data bytes from 0; offset 0 has the sequence
+	// number iss+1, as SYN takes one.
+	iss       uint32
+	synDue    bool // SYN may leave even without data
+	synSent   bool
+	queue     streamQueue
+	queued    int    // bytes in queue
+	sent      uint64 // offset of the next byte that next takes
+	acked     uint64
+	edge      uint64 // the peer takes bytes before this offset
+	shift     uint8  // scale of the peer's window
+	sendLimit int    // Write waits while queued reaches it
+	waiting   int    // writers that wait
+	writing   bool   // one Write at a time
+	finDue    bool
+	finSent   bool
+	finAcked  bool
+	id        uint32 // Identification of the next packet
+
+	// Receiving. Offset 0 has the sequence number irs+1.
+	irs      uint32
+	peerSYN  bool
+	early    []earlySegment // came before the peer's SYN
+	received uint64         // everything before this offset came
+	highest  uint64         // end of the furthest byte that came
+	ready    streamQueue    // in order, not read yet
+	unread   int            // bytes in ready and in the hands of WriteTo
+	pieces   []piece        // out of order, sorted
+	promised uint64         // the peer may send bytes before this offset
+	edges    [4]uint64      // the last values of promised, those far enough apart
+	meter    windowMeter
+	limit    int    // how much unread data is allowed
+	grewAt   uint64 // what had been read when limit last grew
+	finKnown bool
+	finAt    uint64 // with finKnown: the peer's data ends here
+	peerFIN  bool   // all data and the FIN came
+	ackOwed  bool   // an ACK waits for a segment to go with, or for tick
+	ackDue   bool   // it waits no longer
+
+	// Ending.
+	closed  bool  // Close was called: nobody reads any more
+	err     error // set: the stream is dead
+	rstDue  bool
+	removed bool // no longer in the table
+	awake   bool // the session knows that next may return something
+
+	readDeadline  streamDeadline
+	writeDeadline streamDeadline
+
+	// For tick.
+	mark  uint64 // changes with every progress
+	since int64  // when mark changed last
+}
+
+var (
+	errStreamReset    = fmt.Errorf("stream reset by the peer: %w", syscall.ECONNRESET)
+	errStreamAborted  = fmt.Errorf("stream was reset: %w", net.ErrClosed)
+	errStreamClosed   = fmt.Errorf("stream is closed: %w", net.ErrClosed)
+	errStreamShut     = fmt.Errorf("stream is closed for writing: %w", io.ErrClosedPipe)
+	errStreamViolated = protocolError("stream segment outside the window")
+	errStreamTimeout  = fmt.Errorf("stream: no answer: %w", syscall.ETIMEDOUT)
+	errStreamMemory   = fmt.Errorf("streams hold too much unread data: %w", syscall.ENOBUFS)
+)
+
+// newStream makes a stream with the 5-tuple of its outgoing packets.
+func (t *streamTable) newStream(local, remote netip.AddrPort, iss uint32) *Stream {
+	st := &Stream{
+		table: t, local: local, remote: remote,
+		key: streamKey(local, remote), peer: streamKey(remote, local),
+		iss: iss, edge: streamInitialWindow, promised: streamInitialWindow,
+		limit: streamInitialWindow, sendLimit: streamSendMin, edges: [4]uint64{streamInitialWindow},
+		since: t.now.Load(),
+	}
+	st.readable.L, st.writable.L = &st.mu, &st.mu
+	return st
+}
+
+func streamKey(src, dst netip.AddrPort) packet.Key {
+	return packet.Key{
+		Src: src.Addr().As16(), Dst: dst.Addr().As16(), SrcPort: src.Port(), DstPort: dst.Port(),
+		Proto: packet.ProtoTCP,
+	}
+}
+
+// LocalAddr is the stream's own address inside the tunnel, a *net.TCPAddr.
+func (st *Stream) LocalAddr() net.Addr { return net.TCPAddrFromAddrPort(st.local) }
+
+// RemoteAddr is the peer's address inside the tunnel, a *net.TCPAddr.
+func (st *Stream) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(st.remote) }
+
+// From is the address of the application that the client opened the stream
+// for; it is invalid on the server.
+func (st *Stream) From() netip.AddrPort { return st.from }
+
+// CloseWrite ends the outgoing direction behind everything written (FIN).
+// Reading goes on.
+func (st *Stream) CloseWrite() error {
+	st.mu.Lock()
+	if err := st.err; err != nil {
+		st.mu.Unlock()
+		return err
+	}
+	st.finDue = true
+	st.writable.Broadcast()
+	st.unlock()
+	return nil
+}
+
+// Close ends both directions: what was written is still sent, what was not
+// read is thrown away, and Read and Write that wait return. It does not block.
+func (st *Stream) Close() error {
+	st.mu.Lock()
+	if st.closed {
+		st.mu.Unlock()
+		return nil
+	}
+	st.closed, st.finDue = true, true
+	st.dropReady()
+	if st.err == nil && !st.synSent && st.queued == 0 && !st.peerSYN {
+		st.die(errStreamClosed) // the peer never heard of it
+	}
+	st.readDeadline.stop()
+	st.writeDeadline.stop()
+	st.since = st.table.now.Load() // the linger of a closed stream starts here
+	st.readable.Broadcast()
+	st.writable.Broadcast()
+	st.unlock()
+	return nil
+}
+
+// Reset ends the stream at once: both ends fail, nothing more is delivered.
+func (st *Stream) Reset() {
+	st.mu.Lock()
+	st.closed = true
+	st.dropReady()
+	st.abort(errStreamAborted)
+	st.readDeadline.stop()
+	st.writeDeadline.stop()
+	st.unlock()
+}
+
+// abort kills the stream and tells the peer. The lock is held.
+func (st *Stream) abort(err error) {
+	if st.err != nil {
+		return
+	}
+	st.rstDue = st.synSent || st.peerSYN || len(st.early) > 0
+	if !st.peerSYN && len(st.early) > 0 {
+		// Acknowledge what came, so that the peer believes the RST.
+		st.peerSYN, st.irs = true, st.early[0].seq-1
+	}
+	st.die(err)
+}
+
+// die ends the stream without a word to the peer. What came in order can still
+// be read, everything else is given back. The lock is held.
+func (st *Stream) die(err error) {
+	if st.err != nil {
+		return
+	}
+	st.err = err
+	for b := st.queue.pop(); b != nil; b = st.queue.pop() {
+		b.Release()
+	}
+	st.queued = 0
+	st.dropEarly()
+	for _, p := range st.pieces {
+		st.table.held.Add(-p.charge())
+		p.b.Release()
+	}
+	st.pieces = nil
+	st.readable.Broadcast()
+	st.writable.Broadcast()
+}
+
+// dropReady gives back what nobody will read. The lock is held.
+func (st *Stream) dropReady() {
+	for b := st.ready.pop(); b != nil; b = st.ready.pop() {
+		st.unread -= b.Len()
+		st.table.held.Add(-int64(b.Len()))
+		b.Release()
+	}
+}
+
+// finished says whether the table may forget the stream. Delivery is reliable,
+// so the server needs no ACK of its FIN: after both FINs nothing comes that
+// matters. The client waits for one, because it is the client that may use the
+// ports again. The lock is held.
+func (st *Stream) finished() bool {
+	switch {
+	case st.err != nil:
+		return true
+	case !st.peerFIN:
+		return false
+	case st.table.client:
+		return st.finAcked
+	}
+	return st.finSent && !st.ackOwed
+}
+
+// unlock releases the lock and does what must be done without it: it wakes the
+// session once when there is something to pull, and leaves the table when all
+// is over.
+func (st *Stream) unlock() {
+	wake := !st.awake && st.sendable()
+	if wake {
+		st.awake = true
+	}
+	remove := !st.removed && st.finished()
+	if remove {
+		st.removed = true
+	}
+	reset := st.err != nil
+	grown := 0
+	if remove {
+		grown = st.ungrow()
+	}
+	st.mu.Unlock()
+	if remove {
+		st.table.remove(st, reset, grown)
+	}
+	if wake {
+		st.table.wake(st)
+	}
+}
+
+// tick looks after what waits for time; now is in nanoseconds.
+func (st *Stream) tick(now int64) {
+	st.mu.Lock()
+	if mark := st.sent + st.acked + st.received + st.edge + uint64(st.queued); mark != st.mark {
+		st.mark, st.since = mark, now
+	}
+	still := time.Duration(now - st.since)
+	if !st.synSent {
+		st.synDue = st.table.client || st.peerSYN
+	}
+	st.ackDue = st.ackOwed
+	switch {
+	case st.err != nil:
+	case !st.peerSYN && still > streamHandshakeTime, st.closed && still > streamLinger:
+		st.abort(errStreamTimeout)
+	case still > streamIdle:
+		st.table.grown.Add(-int64(st.ungrow()))
+	}
+	st.unlock()
+}
+
+// piece is data beyond a gap.
+type piece struct {
+	off uint64
+	b   *buf.Buffer
+}
+
+func (p *piece) end() uint64 { return p.off + uint64(p.b.Len()) }
+
+// charge is the memory that a piece holds: unlike data in order, pieces are
+// not packed together, and a byte may hold a whole buffer.
+func (p *piece) charge() int64 { return bufferCharge(p.b.Len()) }
+
+func bufferCharge(n int) int64 {
+	if n <= buf.SmallSize {
+		return buf.Headroom + buf.SmallSize
+	}
+	return buf.Headroom + buf.MediumSize
+}

@@ -1,0 +1,125 @@
+package mux
+
+import (
+	"io"
+	"net"
+	"os"
+
+	"github.com/mpsocks/mpsocks/mux/buf"
+)
+
+// From restored order to the application.
+
+// readRun is how many Buffers WriteTo hands to one writev: 256 KiB.
+const readRun = 16
+
+// Read returns what has come in order; it waits while there is nothing. It
+// returns io.EOF behind the peer's last byte; other errors wrap those of
+// Write.
+func (st *Stream) Read(p []byte) (n int, err error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	st.mu.Lock()
+	if err := st.waitReady(); err != nil {
+		st.unlock()
+		return 0, err
+	}
+	for n < len(p) {
+		b := st.ready.front()
+		if b == nil {
+			break
+		}
+		k := copy(p[n:], b.Bytes())
+		n += k
+		if k < b.Len() {
+			b.Trim(k)
+			break
+		}
+		st.ready.pop()
+		b.Release()
+	}
+	st.unread -= n
+	st.table.held.Add(-int64(n))
+	st.unlock()
+	return n, nil
+}
+
+// WriteTo writes everything that comes to w, until the peer's end, as
+// io.WriterTo. Buffers go to a socket as they are, many at a time (writev); the
+// peer's window opens when w has taken them.
+func (st *Stream) WriteTo(w io.Writer) (n int64, err error) {
+	var run [readRun]*buf.Buffer
+	var store [readRun][]byte
+	var views net.Buffers
+	for {
+		st.mu.Lock()
+		if err := st.waitReady(); err != nil {
+			st.unlock()
+			if err == io.EOF {
+				err = nil
+			}
+			return n, err
+		}
+		k := 0
+		for ; k < readRun; k++ {
+			b := st.ready.pop()
+			if b == nil {
+				break
+			}
+			run[k], store[k] = b, b.Bytes()
+		}
+		st.mu.Unlock()
+
+		views = store[:k]
+		var written int64
+		if k == 1 {
+			var one int
+			one, err = w.Write(store[0])
+			written = int64(one)
+		} else {
+			written, err = views.WriteTo(w)
+		}
+		n += written
+		taken := 0
+		for i := range k {
+			taken += run[i].Len()
+			run[i].Release()
+			run[i], store[i] = nil, nil
+		}
+		st.mu.Lock()
+		st.unread -= taken
+		st.table.held.Add(-int64(taken))
+		st.unlock()
+		if err != nil {
+			return n, err
+		}
+	}
+}
+
+// waitReady waits until there is something to read, or returns why there never
+// will be. The lock is held before and after.
+func (st *Stream) waitReady() error {
+	for {
+		switch {
+		case st.closed:
+			return errStreamClosed
+		case st.readDeadline.expired:
+			return os.ErrDeadlineExceeded
+		case st.ready.front() != nil:
+			return nil
+		case st.peerFIN:
+			return io.EOF
+		case st.err != nil:
+			return st.err
+		case !st.synSent && !st.synDue:
+			// A server that speaks first: do not wait for data to go with the
+			// SYN.
+			st.synDue = true
+			st.unlock()
+			st.mu.Lock()
+			continue
+		}
+		st.readable.Wait()
+	}
+}

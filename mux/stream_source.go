@@ -1,0 +1,123 @@
+package mux
+
+import (
+	"io"
+	"net"
+	"reflect"
+	"syscall"
+
+	"github.com/mpsocks/mpsocks/mux/buf"
+)
+
+// A streamSource reads an application's connection into Buffers, for one
+// ReadFrom. want follows how much a read brings: 1 buffer for a trickle, up to
+// writeRun for bulk.
+type streamSource struct {
+	r     io.Reader
+	raw   syscall.RawConn // set: read the socket itself
+	read1 func(fd uintptr) bool
+	room  int
+	want  int
+	n     int
+	run   [writeRun]*buf.Buffer
+	err   error
+	last  int // bytes of the last plain read
+}
+
+// newStreamSource looks whether r is a TCP or Unix socket of package net
+// itself. Types that wrap one may count or limit in their Read, so they are
+// read through it. io.Copy hands over an unexported type of net, hence the
+// look at the package's name.
+func newStreamSource(r io.Reader) *streamSource {
+	s := &streamSource{r: r, want: 1}
+	s.read1 = s.readable
+	sc, ok := r.(interface {
+		syscall.Conn
+		LocalAddr() net.Addr
+	})
+	if !ok || !vectored {
+		return s
+	}
+	t := reflect.TypeOf(r)
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if t.PkgPath() != "net" {
+		return s
+	}
+	switch sc.LocalAddr().(type) {
+	case *net.TCPAddr, *net.UnixAddr:
+		if raw, err := sc.SyscallConn(); err == nil {
+			s.raw = raw
+		}
+	}
+	return s
+}
+
+// read returns buffers with up to about room bytes of data, which the caller
+// owns until the next call, and what ended r, if anything.
+func (s *streamSource) read(room int) ([]*buf.Buffer, error) {
+	s.room, s.n, s.err = room, 0, nil
+	if s.raw == nil {
+		s.plain()
+		return s.run[:s.n], s.err
+	}
+	if err := s.raw.Read(s.read1); err != nil {
+		return nil, err
+	}
+	return s.run[:s.n], s.err
+}
+
+// plain reads through r. A reader that trickles holds a small buffer only.
+func (s *streamSource) plain() {
+	size := buf.SmallSize
+	if s.last >= buf.SmallSize {
+		size = streamPayload
+	}
+	b := buf.Get(size)
+	n, err := s.r.Read(b.Bytes())
+	s.last, s.err = n, err
+	if n > 0 {
+		b.Resize(n)
+		s.run[0], s.n = b, 1
+		return
+	}
+	b.Release()
+}
+
+// readable is called with a socket that may have data; false waits for more.
+func (s *streamSource) readable(fd uintptr) bool {
+	k := min(s.want, max(1, s.room/streamPayload))
+	var vec [writeRun][]byte
+	for i := range k {
+		s.run[i] = buf.Get(streamPayload)
+		vec[i] = s.run[i].Bytes()
+	}
+	n, err := readVector(fd, vec[:k])
+	s.n = 0
+	for i := range k {
+		m := min(max(n, 0), streamPayload)
+		n -= m
+		if m == 0 {
+			s.run[i].Release()
+			s.run[i] = nil
+			continue
+		}
+		s.run[i].Resize(m)
+		s.n = i + 1
+	}
+	switch {
+	case err == syscall.EAGAIN:
+		s.want = 1
+		return false
+	case err != nil:
+		s.err = err
+	case s.n == 0:
+		s.err = io.EOF
+	case s.n == k && s.run[k-1].Len() == streamPayload:
+		s.want = min(s.want*2, writeRun)
+	case s.n < k:
+		s.want = max(1, s.n)
+	}
+	return true
+}

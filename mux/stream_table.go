@@ -1,0 +1,255 @@
+package mux
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mpsocks/mpsocks/mux/packet"
+)
+
+const (
+	// manyStreams is how many streams a session may have unless it is told: a
+	// household's browsers have hundreds.
+	manyStreams = 16384
+	// streamRefusals is how many segments of unknown streams are answered with
+	// a RST a tick; the others are ignored.
+	streamRefusals = 64
+	// streamTick is how often the streams are looked at, whatever the session
+	// calls tick.
+	streamTick = 200 * time.Millisecond
+)
+
+var (
+	// ErrStreams says that a session has as many streams as it may.
+	ErrStreams = errors.New("too many streams")
+	// ErrPorts says that all ports of the client inside the tunnel are in use.
+	ErrPorts = errors.New("no free port inside the tunnel")
+)
+
+// A streamTable holds the streams of a session. It has no goroutine: the
+// session brings packets with input, pulls them from the streams that wake
+// names, and calls tick.
+type streamTable struct {
+	client bool
+	wake   func(*Stream) // next may return something again
+	accept func(*Stream) // the peer opened a stream; must not block
+	most   int           // streams at a time
+	start  time.Time     // of clock
+
+	held     atomic.Int64 // memory of what was received and not read
+	grown    atomic.Int64 // how far limits have grown beyond the start
+	refusals atomic.Int32 // left until the next tick
+	now      atomic.Int64 // of the last tick, on the session's clock
+
+	mu      sync.RWMutex           // guards all below
+	streams map[packet.Key]*Stream // by the key of what the peer sends
+	ports   streamPorts
+	guard   streamGuard
+	err     error // set: closed
+
+	ticking sync.Mutex // guards scratch, held by one tick at a time
+	scratch []*Stream
+}
+
+// newStreamTable makes an empty table for at most maxStreams, 0 means
+// manyStreams. wake and accept are called without any lock of the table or of a
+// stream.
+func newStreamTable(client bool, wake, accept func(*Stream), maxStreams int) *streamTable {
+	if maxStreams <= 0 {
+		maxStreams = manyStreams
+	}
+	t := &streamTable{
+		client: client, wake: wake, accept: accept, most: maxStreams, start: time.Now(),
+		streams: map[packet.Key]*Stream{},
+	}
+	t.refusals.Store(streamRefusals)
+	t.guard.init(client)
+	return t
+}
+
+// clock is a time for measurements, never 0.
+func (t *streamTable) clock() int64 { return int64(time.Since(t.start)) + 1 }
+
+// open makes a stream to an address inside the tunnel. Nothing is sent before
+// the first Write, Read or tick, so that the SYN carries the first bytes.
+func (t *streamTable) open(ctx context.Context, from, to netip.AddrPort) (*Stream, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.err != nil {
+		return nil, t.err
+	}
+	if len(t.streams) >= t.most {
+		return nil, ErrStreams
+	}
+	local, ok := t.ports.take(t, to)
+	if !ok {
+		return nil, ErrPorts
+	}
+	st := t.newStream(local, to, rand.Uint32())
+	st.from = from
+	t.streams[st.peer] = st
+	return st, nil
+}
+
+// input takes one packet from the peer, which it borrows. Several goroutines
+// may call it at once.
+func (t *streamTable) input(pkt []byte) {
+	var h packet.TCP
+	var k packet.Key
+	payload, err := packet.ParseTCP(pkt, &h)
+	if err != nil || !packet.KeyOf(pkt, &k) {
+		return
+	}
+	t.mu.RLock()
+	st := t.streams[k]
+	t.mu.RUnlock()
+	if st == nil {
+		if st = t.admit(&h, &k, payload); st == nil {
+			return
+		}
+	}
+	if st.input(&h, payload) {
+		t.accept(st)
+	}
+}
+
+// admit decides what becomes of a packet of no known stream: on the server it
+// may open one, even with data that overtook the SYN.
+func (t *streamTable) admit(h *packet.TCP, k *packet.Key, payload []byte) *Stream {
+	syn := h.Flags&packet.FlagSYN != 0
+	says := len(payload) > 0 || h.Flags&(packet.FlagSYN|packet.FlagFIN) != 0
+	t.mu.Lock()
+	if st := t.streams[*k]; st != nil || t.err != nil {
+		t.mu.Unlock()
+		return st
+	}
+	if h.Flags&packet.FlagRST != 0 {
+		if !t.client {
+			t.guard.add(*k) // the SYN may come after it
+		}
+		t.mu.Unlock()
+		return nil
+	}
+	guarded := t.guard.has(*k)
+	if !t.client && !guarded && says && len(t.streams) < t.most {
+		st := t.newStream(h.Dst, h.Src, rand.Uint32())
+		t.streams[*k] = st
+		t.mu.Unlock()
+		return st
+	}
+	if says && !t.client {
+		t.guard.add(*k)
+	}
+	t.mu.Unlock()
+	if says && (!guarded || syn && !t.client) {
+		t.refuse(h, payload)
+	}
+	return nil
+}
+
+// refuse answers a segment with a RST (RFC 9293, Section 3.10.7.1). The RST is
+// pulled from a Stream that is dead from the start and in no table.
+func (t *streamTable) refuse(h *packet.TCP, payload []byte) {
+	if t.refusals.Add(-1) < 0 {
+		return
+	}
+	st := t.newStream(h.Dst, h.Src, 0)
+	if h.Flags&packet.FlagACK != 0 {
+		st.iss = h.Ack - 1
+	} else {
+		n := uint32(len(payload))
+		if h.Flags&packet.FlagSYN != 0 {
+			n++
+		}
+		if h.Flags&packet.FlagFIN != 0 {
+			n++
+		}
+		st.iss = ^uint32(0) // sequence number 0
+		st.peerSYN, st.irs = true, h.Seq+n-1
+	}
+	st.closed, st.removed, st.rstDue, st.awake, st.err = true, true, true, true, errStreamAborted
+	t.wake(st)
+}
+
+// remove forgets a stream. After a reset, segments of it may still come; and
+// the client uses no port again before the peer has forgotten it too.
+func (t *streamTable) remove(st *Stream, reset bool, grown int) {
+	t.grown.Add(-int64(grown))
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.streams[st.peer] == st {
+		delete(t.streams, st.peer)
+		if reset || t.client {
+			t.guard.add(st.peer)
+		}
+	}
+}
+
+// grow reserves n bytes for larger limits.
+func (t *streamTable) grow(n int) bool {
+	if t.grown.Add(int64(n)) > streamGrowth {
+		t.grown.Add(-int64(n))
+		return false
+	}
+	return true
+}
+
+// tick runs what waits for time; the session calls it about every 100 ms to 1 s
+// with its clock in nanoseconds. It never needs to be called sooner again.
+func (t *streamTable) tick(now int64) (more bool) {
+	if now-t.now.Load() < int64(streamTick) || !t.ticking.TryLock() {
+		return false
+	}
+	defer t.ticking.Unlock()
+	t.now.Store(now)
+	t.refusals.Store(streamRefusals)
+	t.mu.Lock()
+	t.guard.turn(now)
+	t.mu.Unlock()
+	t.scratch = t.list(t.scratch[:0])
+	for _, st := range t.scratch {
+		st.tick(now)
+	}
+	clear(t.scratch)
+	return false
+}
+
+// list appends the streams to s, so that they can be locked one by one.
+func (t *streamTable) list(s []*Stream) []*Stream {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	for _, st := range t.streams {
+		s = append(s, st)
+	}
+	return s
+}
+
+// count is the number of streams.
+func (t *streamTable) count() int {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return len(t.streams)
+}
+
+// closeAll ends all streams with err, and open with them, unless the session is
+// only renewed. It calls neither wake nor accept.
+func (t *streamTable) closeAll(err error) {
+	t.mu.Lock()
+	if t.err == nil && !errors.Is(err, ErrRenewed) {
+		t.err = err
+	}
+	t.mu.Unlock()
+	for _, st := range t.list(nil) {
+		st.mu.Lock()
+		st.die(err)
+		st.unlock()
+	}
+}

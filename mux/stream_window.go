@@ -1,0 +1,150 @@
+package mux
+
+import "time"
+
+// The sizes and times of streams, and how their limits grow and shrink.
+
+const (
+	// streamInitialWindow is what an end may send before it has heard of the
+	// other's window, right behind its SYN: a constant of the protocol. 256
+	// KiB is a round trip of 100 ms at 20 Mbit/s.
+	streamInitialWindow = 256 << 10
+	// streamMaxWindow is 300 ms at 200 Mbit/s; 16 bits with streamShift reach
+	// twice as far.
+	streamMaxWindow = 8 << 20
+	// streamShift is the window scale we announce (RFC 7323, Section 2): steps
+	// of 256 bytes.
+	streamShift = 8
+	// maxShift is the largest that RFC 7323 allows.
+	maxShift = 14
+
+	// The send buffer holds only what the session has not pulled yet, so it
+	// needs to cover the time a writer takes to wake up, not a round trip.
+	streamSendMin = 128 << 10
+	streamSendMax = 4 << 20
+
+	// streamPayload keeps a segment, with its longest headers (IPv6 40, TCP 20,
+	// SYN options 8) and a DSS head (28), within one TLS record of 16 KiB.
+	streamPayload = 16<<10 - 28 - 40 - 20 - 8
+	// streamMinCut is the least that next is asked for.
+	streamMinCut = 576
+
+	// A segment up to this long is packed behind the one before it, so that
+	// unread data holds at most about twice its size in buffers.
+	streamPack = 8 << 10
+	// streamMaxEarly bounds what is kept of a stream whose SYN is still on its
+	// way on a slower subflow.
+	streamMaxEarly = 1024
+
+	// streamMemory bounds what all streams of a session hold unread, and
+	// streamGrowth what windows and send buffers may grow by together.
+	streamMemory = 128 << 20
+	streamGrowth = 64 << 20
+
+	// A peer that answers nothing for this long is not coming: it is longer
+	// than a session waits without subflows.
+	streamHandshakeTime = 150 * time.Second
+	// A closed stream without progress is reset after this (as tcp_fin_timeout).
+	streamLinger = 60 * time.Second
+	// On a way shorter than this the initial window is a gigabit a second.
+	streamShortWay = 2e6 // ns
+	// A stream that rests this long gives its windows back.
+	streamIdle = 5 * time.Second
+)
+
+// target is how far the peer may send by what has been read. Once nobody reads
+// any more it does not move.
+func (st *Stream) target() uint64 {
+	if st.closed {
+		return st.promised
+	}
+	return max(st.promised, st.received-uint64(st.unread)+uint64(st.limit))
+}
+
+// moved says whether the window is worth a packet of its own.
+func (st *Stream) moved() bool {
+	return !st.finKnown && st.target()-st.promised >= uint64(st.limit)/4
+}
+
+// announce promises the peer all that can be promised and returns the window
+// field that says so.
+func (st *Stream) announce() uint16 {
+	w := min((st.target()-st.received)>>streamShift, 65535)
+	edge := st.received + w<<streamShift
+	if edge <= st.promised {
+		return uint16(w)
+	}
+	if edge-st.edges[0] >= uint64(st.limit)/8 {
+		copy(st.edges[1:], st.edges[:])
+		st.edges[0] = edge
+		if m := &st.meter; m.at == 0 {
+			m.at, m.edge, m.read = st.table.clock(), st.promised, st.read()
+		}
+	}
+	st.promised = edge
+	return uint16(w)
+}
+
+// read is how far the application has read.
+func (st *Stream) read() uint64 { return st.received - uint64(st.unread) }
+
+// A windowMeter learns how much of a stream is read in a round trip. Data
+// beyond an edge answers the promise of a further one, so it comes a round trip
+// after it at least; the shortest ever seen counts, without queues. It looks at
+// the clock twice a window.
+type windowMeter struct {
+	at      int64  // when the promise was made; 0: none is under way
+	edge    uint64 // what was promised before
+	read    uint64
+	rtt     int64
+	product uint64 // bytes read in the shortest round trip, at the latest rate
+}
+
+// measure ends a measurement when data up to end answers it.
+func (st *Stream) measure(end uint64) {
+	m := &st.meter
+	if m.at == 0 || end <= m.edge {
+		return
+	}
+	took := max(st.table.clock()-m.at, 1)
+	m.at = 0
+	if m.rtt == 0 || took < m.rtt {
+		m.rtt = took
+	}
+	m.product = uint64(float64(st.read()-m.read) * float64(m.rtt) / float64(took))
+}
+
+// growWindow doubles the receive limit when half of it and more is read in a
+// round trip, as Linux sizes its receive buffers. On a way too short to need a
+// large window, which would only leave the processor's caches, the peer must
+// also have stopped right before an edge that was promised lately, because the
+// next promise was still on its way. The peer sets PSH where it stops.
+func (st *Stream) growWindow(end uint64) {
+	half := st.limit / 2
+	if st.limit >= streamMaxWindow || st.closed || st.meter.product < uint64(half) || st.read() < st.grewAt+uint64(half) {
+		return
+	}
+	stopped := st.meter.rtt > streamShortWay
+	for _, e := range st.edges {
+		stopped = stopped || end <= e && e < end+streamPayload
+	}
+	if stopped && st.table.grow(st.limit) {
+		st.limit *= 2
+		st.grewAt = st.read()
+	}
+}
+
+// growSend doubles the send buffer when it ran dry while a writer waited.
+func (st *Stream) growSend() {
+	if st.sendLimit < streamSendMax && st.table.grow(st.sendLimit) {
+		st.sendLimit *= 2
+	}
+}
+
+// ungrow takes both limits back to the start and returns how much that gives
+// back to the table. What was promised stays promised.
+func (st *Stream) ungrow() int {
+	n := st.limit - streamInitialWindow + st.sendLimit - streamSendMin
+	st.limit, st.sendLimit = streamInitialWindow, streamSendMin
+	return n
+}

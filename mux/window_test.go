@@ -1,0 +1,110 @@
+package mux
+
+import (
+	"math/rand/v2"
+	"testing"
+
+	"github.com/mpsocks/mpsocks/mux/buf"
+)
+
+// Whatever the order and however often mappings come, each is new once and the
+// Data ACK ends at the end.
+func TestReceiveSpace(t *testing.T) {
+	var w receiveSpace
+	const first, count = ^uint64(0) - 5000, 1000 // wraps
+	w.reset(first)
+	type mapping struct {
+		dsn uint64
+		n   uint32
+	}
+	var all []mapping
+	next := uint64(first)
+	for range count {
+		n := uint32(20 + rand.IntN(1400))
+		all = append(all, mapping{next, n})
+		next += uint64(n)
+	}
+	twice := append(append([]mapping{}, all...), all...)
+	rand.Shuffle(len(twice), func(i, j int) { twice[i], twice[j] = twice[j], twice[i] })
+	fresh := 0
+	for _, m := range twice {
+		ok, err := w.accept(m.dsn, m.n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ok {
+			fresh++
+		}
+	}
+	if fresh != count || w.next.Load() != next || len(w.held) != 0 || w.repeats != count {
+		t.Errorf("%d new of %d, next off by %d, %d held, %d repeats", fresh, count, next-w.next.Load(), len(w.held), w.repeats)
+	}
+}
+
+func TestReceiveSpaceRefuses(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		dsn  uint64
+		n    uint32
+		want error
+	}{
+		{"overlaps what came", 990, 20, errOverlap},
+		{"same start, other length", 2000, 200, errOverlap},
+		{"beyond the window", 1000 + receiveWindow + 1, 100, errWindow},
+		{"repeat", 900, 100, nil},
+		{"next", 1000, 100, nil},
+	} {
+		var w receiveSpace
+		w.reset(1000)
+		w.accept(2000, 100)
+		if _, err := w.accept(c.dsn, c.n); err != c.want {
+			t.Errorf("%s: %v, want %v", c.name, err, c.want)
+		}
+	}
+	var w receiveSpace
+	w.reset(0)
+	var err error
+	n := 0
+	for dsn := uint64(2); err == nil && n <= maxHeld+1; dsn += 2 {
+		_, err = w.accept(dsn, 1)
+		n++
+	}
+	if err != errWindow || n != maxHeld+1 {
+		t.Errorf("a peer could make us hold %d mappings: %v", n, err)
+	}
+}
+
+func TestInflight(t *testing.T) {
+	q := inflight{next: 100, acked: 100}
+	for i := range 1000 {
+		if sn := q.push(buf.Get(100)); sn != uint64(i) {
+			t.Fatalf("segment %d has number %d", i, sn)
+		}
+	}
+	if q.bytes != 100_000 || q.next != 100_100 {
+		t.Errorf("%d bytes, next %d", q.bytes, q.next)
+	}
+	q.at(3).pins = 1
+	if !q.ack(100+500*100) || q.head != 3 {
+		t.Errorf("head %d: a pinned segment must stay", q.head)
+	}
+	if q.live(3) != nil || q.live(499) != nil || q.live(500) == nil {
+		t.Error("acknowledged segments are not live, the others are")
+	}
+	q.at(3).pins = 0
+	q.free()
+	if q.head != 500 || q.bytes != 50_000 {
+		t.Errorf("head %d, %d bytes", q.head, q.bytes)
+	}
+	for _, bad := range []uint64{0, 100, 100_101, 1 << 63} {
+		if q.ack(bad) {
+			t.Errorf("Data ACK %d was taken", bad)
+		}
+	}
+	if q.ack(100_050); q.head != 999 {
+		t.Errorf("head %d after an ACK within the last segment", q.head)
+	}
+	if q.ack(100_100); q.head != 1000 || q.bytes != 0 {
+		t.Errorf("head %d, %d bytes at the end", q.head, q.bytes)
+	}
+}

@@ -1,0 +1,125 @@
+package conf
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Client is the whole file of the half that runs beside the applications.
+type Client struct {
+	// Listen has the addresses where applications knock with SOCKS5 over TCP.
+	// The relay ports of UDP associations are bound to the same hosts.
+	Listen []netip.AddrPort `mapstructure:"listen"`
+	// Users may log in with RFC 1929 user name and password. With none, no
+	// authentication is asked for, on loopback listeners only.
+	Users []User `mapstructure:"users"`
+	// AllowAnonymous lets a listener that is not on loopback serve everybody
+	// who can reach it.
+	AllowAnonymous bool `mapstructure:"allow_anonymous"`
+
+	// PrivateKey names this client to the server. After loading it is set,
+	// also when the file named a PrivateKeyFile.
+	PrivateKey PrivateKey `mapstructure:"private_key"`
+	// PrivateKeyFile holds the key instead, as one line of base64; relative
+	// names are looked up beside the configuration file.
+	PrivateKeyFile string `mapstructure:"private_key_file"`
+	// Server is the other half.
+	Server Remote `mapstructure:"server"`
+
+	// Paths are the ways to the server; none means one by the default route.
+	Paths []Path `mapstructure:"paths"`
+	// Mode is the traffic policy for everything that no rule catches.
+	Mode Mode `mapstructure:"mode"`
+	// Rules override the class of flows; the first match wins.
+	Rules []Rule `mapstructure:"rules"`
+	// Forwards are fixed UDP forwards, for programs that speak no SOCKS.
+	Forwards []Forward `mapstructure:"forwards"`
+	// UDP tunes the relay sockets of associations.
+	UDP UDP `mapstructure:"udp"`
+	// Limits caps what applications can make the client hold.
+	Limits ClientLimits `mapstructure:"limits"`
+	// SessionTimeout is how long a session waits for its first subflow to come
+	// back before it is given up and started anew.
+	SessionTimeout time.Duration `mapstructure:"session_timeout"`
+
+	// Admin is where metrics, health and status are served; the zero value
+	// ("" in the file) is off.
+	Admin netip.AddrPort `mapstructure:"admin"`
+	// Log says how much is logged and how it looks.
+	Log Log `mapstructure:"log"`
+}
+
+// User is one SOCKS5 user, RFC 1929.
+type User struct {
+	// Name has 1 to 255 bytes.
+	Name string `mapstructure:"name"`
+	// Password has 1 to 255 bytes.
+	Password string `mapstructure:"password"`
+}
+
+// Remote is the server as a client sees it.
+type Remote struct {
+	// Addresses are host:port, tried in order; a name counts for all its
+	// addresses of both families.
+	Addresses []string `mapstructure:"addresses"`
+	// PublicKey is the only identity accepted at these addresses.
+	PublicKey PublicKey `mapstructure:"public_key"`
+}
+
+// Path is a way from the client to the server.
+type Path struct {
+	// Name is unique; logs, metrics and status use it.
+	Name string `mapstructure:"name"`
+	// Bind is an interface or a local address; empty leaves the choice to the
+	// routing table.
+	Bind string `mapstructure:"bind"`
+	// Subflows is how many TCP connections the path carries: auto or a number.
+	Subflows Subflows `mapstructure:"subflows"`
+	// Backup keeps the path idle while another one works.
+	Backup bool `mapstructure:"backup"`
+	// Metered keeps everything but keep-alives off the path unless needed.
+	Metered bool `mapstructure:"metered"`
+	// KernelMPTCP makes the subflows' sockets kernel MPTCP sockets.
+	KernelMPTCP bool `mapstructure:"kernel_mptcp"`
+	// Weight is the path's share beside the others'; 0 means by its rate.
+	Weight int `mapstructure:"weight"`
+	// DailyCap is how many bytes the path may carry a day, both directions;
+	// 0 means no cap.
+	DailyCap Size `mapstructure:"daily_cap"`
+	// MonthlyCap is the same for a calendar month.
+	MonthlyCap Size `mapstructure:"monthly_cap"`
+}
+
+// Forward is one fixed UDP forward: an association without SOCKS.
+type Forward struct {
+	// Listen is the local UDP address.
+	Listen netip.AddrPort `mapstructure:"listen"`
+	// To is host:port; the name is resolved at the server.
+	To string `mapstructure:"to"`
+}
+
+// UDP tunes the relay sockets of associations.
+type UDP struct {
+	// PublicAddress is told to applications as the relay's address, where a
+	// NAT stands between them and the client; the zero value means the
+	// address that they reached the client at.
+	PublicAddress netip.Addr `mapstructure:"public_address"`
+	// Ports is the range that relay ports are taken from; the zero value
+	// leaves the choice to the kernel.
+	Ports PortRange `mapstructure:"ports"`
+	// Offload says whether UDP segmentation offload is used.
+	Offload Offload `mapstructure:"offload"`
+}
+
+// ClientLimits caps what applications can make the client hold; 0 in a
+// per-user limit means that only the total counts.
+type ClientLimits struct {
+	// Associations is how many UDP associations may live at once.
+	Associations int `mapstructure:"associations"`
+	// AssociationsPerUser is the same for one SOCKS user.
+	AssociationsPerUser int `mapstructure:"associations_per_user"`
+	// Streams is how many CONNECTs may live at once.
+	Streams int `mapstructure:"streams"`
+	// StreamsPerUser is the same for one SOCKS user.
+	StreamsPerUser int `mapstructure:"streams_per_user"`
+}

@@ -1,0 +1,295 @@
+package conf
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"runtime"
+	"strings"
+
+	"github.com/go-viper/mapstructure/v2"
+	"github.com/spf13/viper"
+)
+
+// maxFile is the largest configuration read: ten thousand users fit, and a
+// mistaken -c of a disk image ends at once.
+const maxFile = 4 << 20
+
+// Kind is which half a file is for.
+type Kind string
+
+// The kinds.
+const (
+	KindClient Kind = "client"
+	KindServer Kind = "server"
+)
+
+// LoadClient reads a client's file with the environment on top, and validates
+// it. The error is an [Errors] with every problem, or that of opening the file.
+func LoadClient(path string) (*Client, error) {
+	return load(path, DefaultClient(), KindClient)
+}
+
+// LoadServer is LoadClient for a server's file.
+func LoadServer(path string) (*Server, error) {
+	return load(path, DefaultServer(), KindServer)
+}
+
+// Load finds out by its keys which half the file is for and loads it: the
+// result is a *Client or a *Server.
+func Load(path string) (any, error) {
+	raw, _, err := read(path)
+	if err != nil {
+		return nil, err
+	}
+	switch kindOf(raw) {
+	case KindClient:
+		return asAny(LoadClient(path))
+	case KindServer:
+		return asAny(LoadServer(path))
+	}
+	return nil, Errors{{File: path, Reason: "is neither a client's file (which has server: and listen:) nor a server's (which has clients:); `mpsocks init` writes both"}}
+}
+
+// asAny keeps a nil pointer from becoming a non-nil any.
+func asAny[T any](cfg *T, err error) (any, error) {
+	if err != nil {
+		return nil, err
+	}
+	return cfg, nil
+}
+
+// config is what both kinds of file can do.
+type config interface {
+	Client | Server
+}
+
+// load is the way of a file from the disk to a validated value.
+func load[T config](path string, cfg *T, kind Kind) (*T, error) {
+	raw, mode, err := read(path)
+	if err != nil {
+		return nil, err
+	}
+	if other := kindOf(raw); other != "" && other != kind {
+		return nil, Errors{{File: path, Reason: fmt.Sprintf("is a %s's file: start it with `mpsocks %s`", other, other)}}
+	}
+	problems := decode(raw, os.Environ(), cfg, kind)
+	finish(cfg, path, mode, &problems)
+	if err := problems.err(path); err != nil {
+		return nil, err
+	}
+	return cfg, nil
+}
+
+// read opens the file, bounds it and decodes it by the extension of its name.
+func read(path string) (raw map[string]any, mode fs.FileMode, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, 0, err // it names the file
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, 0, err
+	}
+	if info.IsDir() {
+		return nil, 0, Errors{{File: path, Reason: "is a directory; name the file in it"}}
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return nil, 0, err
+	}
+	if len(data) > maxFile {
+		return nil, 0, Errors{{File: path, Reason: "is over 4 MiB and so no configuration"}}
+	}
+	raw, err = parse(data, strings.TrimPrefix(strings.ToLower(filepath.Ext(path)), "."))
+	if err != nil {
+		return nil, 0, Errors{{File: path, Reason: err.Error()}}
+	}
+	return raw, info.Mode(), nil
+}
+
+// parse decodes the bytes with viper's decoder for the format.
+func parse(data []byte, format string) (map[string]any, error) {
+	switch format {
+	case "yaml", "yml", "toml", "json":
+	default:
+		return nil, errors.New("the name has to end in .yaml, .yml, .toml or .json")
+	}
+	decoder, err := viper.NewCodecRegistry().Decoder(format)
+	if err != nil {
+		return nil, err
+	}
+	raw := map[string]any{}
+	if err := decoder.Decode(data, raw); err != nil {
+		return nil, fmt.Errorf("cannot be read as %s: %w", format, err)
+	}
+	return raw, nil
+}
+
+// kindOf looks for keys that only one of the kinds has.
+func kindOf(raw map[string]any) Kind {
+	score := 0
+	for key := range raw {
+		switch strings.ToLower(key) {
+		case "server", "paths", "users", "allow_anonymous", "forwards", "udp":
+			score++
+		case "clients", "relay", "advertise", "behind_load_balancer":
+			score--
+		}
+	}
+	switch {
+	case score > 0:
+		return KindClient
+	case score < 0:
+		return KindServer
+	}
+	return ""
+}
+
+// decode puts the raw file, then the environment, into cfg, which has the
+// defaults, and returns all problems.
+func decode[T config](raw map[string]any, env []string, cfg *T, kind Kind) Errors {
+	known := settings(reflect.TypeFor[T](), "", true)
+
+	// The file alone: unknown keys are looked for before viper forgets the
+	// empty and the null ones, and the values go into one that is thrown away.
+	var problems Errors
+	var scratch T
+	for _, key := range unknownKeys(raw, reflect.TypeFor[T](), "") {
+		reason := "unknown key"
+		if near := nearest(key, known); near != "" {
+			reason += fmt.Sprintf(", did you mean %s?", near)
+		}
+		problems.addf(key, "%s", reason)
+	}
+	problems = append(problems, decodeInto(raw, &scratch)...)
+
+	vars, failed := environment(env, known, kind)
+	problems = append(problems, failed...)
+
+	// The file and the environment together. A section that the file gives
+	// as something else was reported above, and must not hide a variable.
+	v := viper.New()
+	v.AllowEmptyEnv(true)
+	for key := range raw {
+		if _, isSection := raw[key].(map[string]any); !isSection && isSectionName(key, known) {
+			delete(raw, key)
+		}
+	}
+	if err := v.MergeConfigMap(raw); err != nil {
+		problems.addf("", "%v", err)
+		return problems
+	}
+	for key, value := range vars {
+		v.Set(key, value)
+	}
+	problems.merge(decodeInto(v.AllSettings(), cfg))
+	return problems
+}
+
+// decodeInto decodes and returns the problems, each with its key.
+func decodeInto(raw map[string]any, into any) (problems Errors) {
+	decoder, err := mapstructure.NewDecoder(&mapstructure.DecoderConfig{
+		Result:     into,
+		DecodeHook: mapstructure.DecodeHookFuncValue(decodeHook),
+		// A list of the file replaces a list of the defaults.
+		ZeroFields: true,
+	})
+	if err != nil {
+		problems.addf("", "%v", err)
+		return problems
+	}
+	collect(decoder.Decode(raw), &problems)
+	return problems
+}
+
+// collect walks the tree of mapstructure's errors to those that name a key.
+func collect(err error, problems *Errors) {
+	if err == nil {
+		return
+	}
+	if named, ok := err.(*mapstructure.DecodeError); ok {
+		problems.addf(named.Name(), "%v", named.Unwrap())
+		return
+	}
+	switch e := err.(type) {
+	case interface{ Unwrap() []error }:
+		for _, one := range e.Unwrap() {
+			collect(one, problems)
+		}
+	case interface{ Unwrap() error }:
+		collect(e.Unwrap(), problems)
+	default:
+		problems.addf("", "%v", err)
+	}
+}
+
+// isSectionName says whether the key is one with keys of its own below it.
+func isSectionName(key string, known []setting) bool {
+	for _, k := range known {
+		if strings.HasPrefix(k.path, strings.ToLower(key)+".") {
+			return true
+		}
+	}
+	return false
+}
+
+// finish reads the key file, refuses secrets that others can read, and
+// validates.
+func finish[T config](cfg *T, path string, mode fs.FileMode, problems *Errors) {
+	var key *PrivateKey
+	var keyFile string
+	var secret bool
+	var validate func() Errors
+	switch c := any(cfg).(type) {
+	case *Client:
+		key, keyFile, validate = &c.PrivateKey, c.PrivateKeyFile, c.validate
+		secret = len(c.PrivateKey) > 0 || len(c.Users) > 0
+	case *Server:
+		key, keyFile, validate = &c.PrivateKey, c.PrivateKeyFile, c.validate
+		secret = len(c.PrivateKey) > 0
+	}
+	if secret && openToOthers(mode) {
+		problems.addf("", "holds secrets and others can read it (mode %04o): run chmod 600 %s", mode.Perm(), path)
+	}
+	switch {
+	case keyFile != "" && len(*key) > 0:
+		problems.addf("private_key_file", "private_key is given too: leave one of them out")
+	case keyFile != "":
+		if !filepath.IsAbs(keyFile) {
+			keyFile = filepath.Join(filepath.Dir(path), keyFile)
+		}
+		k, err := ReadKeyFile(keyFile)
+		if err != nil {
+			problems.addf("private_key_file", "%v", err)
+		}
+		*key = k
+	}
+	found := validate()
+	if problems.has("private_key_file") {
+		found = without(found, "private_key") // it is missing for that reason
+	}
+	problems.merge(found)
+}
+
+// without drops the problems of one key.
+func without(problems Errors, field string) Errors {
+	var out Errors
+	for _, p := range problems {
+		if p.Field != field {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// openToOthers says whether anybody but the owner can read or write the file.
+// Windows has no such modes.
+func openToOthers(mode fs.FileMode) bool {
+	return runtime.GOOS != "windows" && mode.Perm()&0o077 != 0
+}

@@ -1,0 +1,101 @@
+package conf
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Server is the whole file of the half that faces the internet.
+type Server struct {
+	// Listen has the addresses where clients' subflows arrive. An entry is an
+	// address, or {address, kernel_mptcp}.
+	Listen []Listen `mapstructure:"listen"`
+	// Advertise are further addresses of this server, told to clients with
+	// ADD_ADDR.
+	Advertise []netip.AddrPort `mapstructure:"advertise"`
+	// BehindLoadBalancer sets RFC 8684's C flag: no joins to the address of
+	// the first subflow, only to the advertised ones.
+	BehindLoadBalancer bool `mapstructure:"behind_load_balancer"`
+
+	// PrivateKey is the identity that clients pin. After loading it is set,
+	// also when the file named a PrivateKeyFile.
+	PrivateKey PrivateKey `mapstructure:"private_key"`
+	// PrivateKeyFile holds the key instead, as one line of base64; relative
+	// names are looked up beside the configuration file.
+	PrivateKeyFile string `mapstructure:"private_key_file"`
+	// Clients are those who may open sessions.
+	Clients []Peer `mapstructure:"clients"`
+
+	// Relay is how datagrams and CONNECTs leave.
+	Relay Relay `mapstructure:"relay"`
+	// Mode is the traffic policy for everything that no rule catches.
+	Mode Mode `mapstructure:"mode"`
+	// Rules override the class of flows; the first match wins. User is the
+	// client's name here.
+	Rules []Rule `mapstructure:"rules"`
+	// Limits caps every table.
+	Limits ServerLimits `mapstructure:"limits"`
+	// SessionTimeout is how long a session without subflows is held for its
+	// client to come back.
+	SessionTimeout time.Duration `mapstructure:"session_timeout"`
+
+	// Admin is where metrics, health and status are served; the zero value
+	// ("" in the file) is off.
+	Admin netip.AddrPort `mapstructure:"admin"`
+	// Log says how much is logged and how it looks.
+	Log Log `mapstructure:"log"`
+}
+
+// Listen is one address where subflows arrive.
+type Listen struct {
+	// Address is the TCP address.
+	Address netip.AddrPort `mapstructure:"address"`
+	// KernelMPTCP makes the listening socket a kernel MPTCP socket.
+	KernelMPTCP bool `mapstructure:"kernel_mptcp"`
+}
+
+// Peer is one client as a server sees it.
+type Peer struct {
+	// Name is unique; logs, metrics, status and rules use it.
+	Name string `mapstructure:"name"`
+	// PublicKey is the client's identity, unique too.
+	PublicKey PublicKey `mapstructure:"public_key"`
+}
+
+// Relay is how datagrams and CONNECTs leave the server.
+type Relay struct {
+	// Bind is the interface or the local address they leave from; empty
+	// leaves the choice to the routing table.
+	Bind string `mapstructure:"bind"`
+	// IdleTimeout ends a mapping that has sent nothing for so long; RFC 4787
+	// REQ-5 forbids less than two minutes.
+	IdleTimeout time.Duration `mapstructure:"idle_timeout"`
+	// Filtering says who may answer through a mapping.
+	Filtering Filtering `mapstructure:"filtering"`
+	// Allow opens destinations that are refused by default: private,
+	// loopback, link-local, multicast, carrier-NAT.
+	Allow []Access `mapstructure:"allow"`
+	// Deny closes destinations, also those that Allow opens.
+	Deny []Access `mapstructure:"deny"`
+	// Offload says whether UDP segmentation offload is used.
+	Offload Offload `mapstructure:"offload"`
+}
+
+// ServerLimits caps what clients can make the server hold; 0 in a per-client
+// limit means that only the total counts.
+type ServerLimits struct {
+	// Sessions is how many sessions may live at once.
+	Sessions int `mapstructure:"sessions"`
+	// SessionsPerClient is the same for one client's key.
+	SessionsPerClient int `mapstructure:"sessions_per_client"`
+	// SubflowsPerSession is how many subflows one session may have.
+	SubflowsPerSession int `mapstructure:"subflows_per_session"`
+	// Mappings is how many UDP mappings, thus sockets, may live at once.
+	Mappings int `mapstructure:"mappings"`
+	// MappingsPerClient is the same for one client's key.
+	MappingsPerClient int `mapstructure:"mappings_per_client"`
+	// Streams is how many CONNECTs may live at once.
+	Streams int `mapstructure:"streams"`
+	// StreamsPerClient is the same for one client's key.
+	StreamsPerClient int `mapstructure:"streams_per_client"`
+}

@@ -1,0 +1,117 @@
+package conf
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+)
+
+// Validate reports every problem at once, as an [Errors], or nil.
+func (c *Client) Validate() error { return c.validate().err("") }
+
+func (c *Client) validate() Errors {
+	var p Errors
+	c.validateListen(&p)
+	notePrivateKey(&p, c.PrivateKey)
+	c.validateServer(&p)
+	c.validatePaths(&p)
+
+	users := map[string]bool{}
+	for _, u := range c.Users {
+		users[u.Name] = true
+	}
+	noteMode(&p, c.Mode, c.Rules, users)
+	c.validateForwards(&p)
+	noteOneOf(&p, "udp.offload", c.UDP.Offload, OffloadAuto, OffloadOff)
+	if a := c.UDP.PublicAddress; a.IsValid() && (a.IsUnspecified() || a.IsMulticast()) {
+		p.addf("udp.public_address", "%s is not an address that applications can send to", a)
+	}
+	noteLimit(&p, "limits.associations", c.Limits.Associations, "limits.associations_per_user", c.Limits.AssociationsPerUser)
+	noteLimit(&p, "limits.streams", c.Limits.Streams, "limits.streams_per_user", c.Limits.StreamsPerUser)
+	noteAdmin(&p, c.Admin, c.Listen)
+	noteRest(&p, c.SessionTimeout, c.Log)
+	return p
+}
+
+// validateListen holds that nobody but this host's own users gets in without
+// a password unless the file says so.
+func (c *Client) validateListen(p *Errors) {
+	if len(c.Listen) == 0 && len(c.Forwards) == 0 {
+		p.addf("listen", "needs an address, such as 127.0.0.1:1080")
+	}
+	noteListen(p, "listen", c.Listen)
+	if len(c.Users) == 0 && !c.AllowAnonymous {
+		for i, l := range c.Listen {
+			if l.IsValid() && !l.Addr().IsLoopback() {
+				p.addf(fmt.Sprintf("listen[%d]", i),
+					"%s lets everybody in who can reach it: give users, or set allow_anonymous: true", l)
+			}
+		}
+	}
+	if len(c.Users) > 0 && c.AllowAnonymous {
+		p.addf("allow_anonymous", "there are users too: leave one of them out")
+	}
+	seen := map[string]bool{}
+	for i, u := range c.Users {
+		field := fmt.Sprintf("users[%d]", i)
+		noteName(p, field+".name", u.Name, seen)
+		if u.Password == "" || len(u.Password) > maxName {
+			p.addf(field+".password", "has to have 1 to %d bytes", maxName)
+		}
+	}
+}
+
+func (c *Client) validateServer(p *Errors) {
+	if len(c.Server.Addresses) == 0 {
+		p.addf("server.addresses", "needs the server's host:port")
+	}
+	for i, a := range c.Server.Addresses {
+		field := fmt.Sprintf("server.addresses[%d]", i)
+		noteHostPort(p, field, a)
+		if slices.Contains(c.Server.Addresses[:i], a) {
+			p.addf(field, "%s is there twice", a)
+		}
+	}
+	switch {
+	case len(c.Server.PublicKey) == 0:
+		p.addf("server.public_key", "is missing; the server prints it at start, and `mpsocks check` of the server's file too")
+	case bytes.Equal(c.Server.PublicKey, c.PrivateKey.Public()):
+		p.addf("server.public_key", "is this client's own key, not the server's")
+	}
+}
+
+func (c *Client) validatePaths(p *Errors) {
+	seen := map[string]bool{}
+	for i, path := range c.Paths {
+		field := fmt.Sprintf("paths[%d]", i)
+		noteName(p, field+".name", path.Name, seen)
+		noteBind(p, field+".bind", path.Bind)
+		noteRange(p, field+".subflows", int(path.Subflows), 0, maxSubflows)
+		noteRange(p, field+".weight", path.Weight, 0, maxWeight)
+		if path.MonthlyCap > 0 && path.DailyCap > path.MonthlyCap {
+			p.addf(field+".daily_cap", "%v is over monthly_cap (%v)", path.DailyCap, path.MonthlyCap)
+		}
+	}
+}
+
+func (c *Client) validateForwards(p *Errors) {
+	for i, f := range c.Forwards {
+		field := fmt.Sprintf("forwards[%d]", i)
+		switch {
+		case !f.Listen.IsValid():
+			p.addf(field+".listen", "is missing")
+		case f.Listen.Port() == 0:
+			p.addf(field+".listen", "%s has no port", f.Listen)
+		}
+		for j, o := range c.Forwards[:i] {
+			if f.Listen.IsValid() && o.Listen.IsValid() && overlap(f.Listen, o.Listen) {
+				p.addf(field+".listen", "%s is taken by forwards[%d]", f.Listen, j)
+			}
+		}
+		if f.To == "" {
+			p.addf(field+".to", "is missing")
+		} else {
+			noteHostPort(p, field+".to", f.To)
+		}
+	}
+}

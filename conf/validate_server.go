@@ -1,0 +1,99 @@
+package conf
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+)
+
+// Validate reports every problem at once, as an [Errors], or nil.
+func (s *Server) Validate() error { return s.validate().err("") }
+
+func (s *Server) validate() Errors {
+	var p Errors
+	listen := make([]netip.AddrPort, len(s.Listen))
+	for i, l := range s.Listen {
+		listen[i] = l.Address
+	}
+	if len(listen) == 0 {
+		p.addf("listen", "needs an address, such as 0.0.0.0:7443")
+	}
+	noteListen(&p, "listen", listen)
+	s.validateAdvertise(&p)
+	notePrivateKey(&p, s.PrivateKey)
+	s.validateClients(&p)
+	s.validateRelay(&p)
+
+	users := map[string]bool{}
+	for _, c := range s.Clients {
+		users[c.Name] = true
+	}
+	noteMode(&p, s.Mode, s.Rules, users)
+	l := s.Limits
+	noteLimit(&p, "limits.sessions", l.Sessions, "limits.sessions_per_client", l.SessionsPerClient)
+	noteRange(&p, "limits.subflows_per_session", l.SubflowsPerSession, 1, 256)
+	noteLimit(&p, "limits.mappings", l.Mappings, "limits.mappings_per_client", l.MappingsPerClient)
+	noteLimit(&p, "limits.streams", l.Streams, "limits.streams_per_client", l.StreamsPerClient)
+	noteAdmin(&p, s.Admin, listen)
+	noteRest(&p, s.SessionTimeout, s.Log)
+	return p
+}
+
+// validateAdvertise holds that clients get addresses they can dial.
+func (s *Server) validateAdvertise(p *Errors) {
+	noteListen(p, "advertise", s.Advertise)
+	for i, a := range s.Advertise {
+		if a.IsValid() && (a.Port() == 0 || a.Addr().IsUnspecified()) {
+			p.addf(fmt.Sprintf("advertise[%d]", i), "%s is not an address that clients can dial", a)
+		}
+	}
+	if s.BehindLoadBalancer && len(s.Advertise) == 0 {
+		p.addf("behind_load_balancer", "needs advertise: without it no client could add a second subflow")
+	}
+}
+
+func (s *Server) validateClients(p *Errors) {
+	if len(s.Clients) == 0 {
+		p.addf("clients", "needs a client: {name, public_key}")
+	}
+	seen, keys := map[string]bool{}, map[string]string{}
+	for i, c := range s.Clients {
+		field := fmt.Sprintf("clients[%d]", i)
+		noteName(p, field+".name", c.Name, seen)
+		other, taken := keys[string(c.PublicKey)]
+		switch {
+		case len(c.PublicKey) == 0:
+			p.addf(field+".public_key", "is missing; `mpsocks check` of the client's file prints it")
+		case bytes.Equal(c.PublicKey, s.PrivateKey.Public()):
+			p.addf(field+".public_key", "is this server's own key, not the client's")
+		case taken:
+			p.addf(field+".public_key", "is the key of %q too", other)
+		}
+		keys[string(c.PublicKey)] = c.Name
+	}
+}
+
+func (s *Server) validateRelay(p *Errors) {
+	r := s.Relay
+	noteBind(p, "relay.bind", r.Bind)
+	if r.IdleTimeout < minIdle {
+		p.addf("relay.idle_timeout", "%v is under %v, the least that RFC 4787 allows", r.IdleTimeout, minIdle)
+	}
+	noteOneOf(p, "relay.filtering", r.Filtering, FilteringEndpoint, FilteringAddress, FilteringAddressPort)
+	noteOneOf(p, "relay.offload", r.Offload, OffloadAuto, OffloadOff)
+	allowed := map[string]int{}
+	for i, a := range r.Allow {
+		if !a.Prefix.IsValid() {
+			p.addf(fmt.Sprintf("relay.allow[%d]", i), "is empty")
+		}
+		allowed[a.String()] = i
+	}
+	for i, d := range r.Deny {
+		if !d.Prefix.IsValid() {
+			p.addf(fmt.Sprintf("relay.deny[%d]", i), "is empty")
+		}
+		if j, both := allowed[d.String()]; both {
+			p.addf(fmt.Sprintf("relay.deny[%d]", i), "%s is relay.allow[%d] too: leave one of them out", d, j)
+		}
+	}
+}

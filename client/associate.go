@@ -1,0 +1,273 @@
+package client
+
+import (
+	"encoding/binary"
+	"errors"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/mpsocks/mpsocks/mux/buf"
+	"github.com/mpsocks/mpsocks/mux/udpio"
+)
+
+// association is one SOCKS5 UDP ASSOCIATE, RFC 1928, Section 7. It lives
+// exactly as long as its control connection. Its relay socket is read by a
+// lane's Loop; one small goroutine waits for the control connection to end.
+type association struct {
+	inner
+
+	// Set once at construction.
+	lane    *lane
+	control *net.TCPConn
+	relay   *udpio.Conn
+	app     netip.Addr // the control connection's peer: the only host that may send
+	holder  holder     // who the caps count it for
+
+	// peer is where the application sends from and gets replies: its port comes
+	// from the request or from its first datagram. Guarded by mu for writing;
+	// pinned publishes it to deliveries.
+	peer      netip.AddrPort
+	pinned    atomic.Bool
+	connected atomic.Bool // the kernel knows the peer, too
+
+	tried     bool        // connect was called; guarded by mu
+	fragments *reassembly // or nil; guarded by mu
+
+	discard [1]byte // where watch reads into
+}
+
+// associate serves a UDP ASSOCIATE request on a fresh control connection. It
+// writes the reply; if it returns nil the association has taken the connection
+// over.
+func (c *Client) associate(control *net.TCPConn, user string, want netip.AddrPort) error {
+	local := control.LocalAddr().(*net.TCPAddr).AddrPort()
+	remote := control.RemoteAddr().(*net.TCPAddr).AddrPort()
+	a := &association{
+		lane:    c.lanes[c.nextLane.Add(1)%uint32(len(c.lanes))],
+		control: control,
+		app:     remote.Addr().Unmap(),
+	}
+	a.client, a.source.User = c, user
+	a.holder = holderOf(user, a.app)
+	if !c.associations.acquire(a.holder) {
+		return replyError{repFailure, errTooManyAssociations}
+	}
+	// The port that the request names counts only where it can be this
+	// application's: behind a NAT the address is another one, and the port too.
+	if want.Port() != 0 && (!want.Addr().IsValid() || want.Addr().IsUnspecified() || want.Addr() == a.app.WithZone("")) {
+		a.peer = netip.AddrPortFrom(a.app, want.Port())
+		a.pinned.Store(true)
+	}
+	if err := a.open(local.Addr().Unmap()); err != nil {
+		c.associations.release(a.holder)
+		return replyError{repFailure, err}
+	}
+	bound := a.relay.LocalAddr()
+	if c.public.IsValid() && !a.app.IsLoopback() {
+		bound = netip.AddrPortFrom(c.public, bound.Port())
+	}
+	err := control.SetDeadline(time.Time{})
+	if err == nil {
+		err = writeReply(control, repSuccess, bound)
+	}
+	if err != nil {
+		a.close()
+		return err
+	}
+	// A goroutine of its own: the one that ran the handshake has a grown
+	// stack, and an idle association should not keep it.
+	c.wg.Add(1)
+	go a.watch()
+	return nil
+}
+
+// open binds the relay socket, then takes the inner port. Datagrams that come
+// in between wait for the mutex, and deliveries find only what is complete.
+func (a *association) open(local netip.Addr) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	relay, err := a.client.listenRelay(a.lane.loop, local, a.uplink)
+	if err != nil {
+		return err
+	}
+	a.relay = relay
+	if err := a.client.ports.take(&a.innerPort, a); err != nil {
+		a.closed = true
+		relay.Close()
+		return err
+	}
+	return nil
+}
+
+// watch ends the association when its control connection ends. It was started
+// by associate; the end of the connection stops it, and shutdown closes that.
+func (a *association) watch() {
+	defer a.client.wg.Done()
+	for {
+		// What an application sends here means nothing.
+		if _, err := a.control.Read(a.discard[:]); err != nil {
+			break
+		}
+	}
+	a.close()
+}
+
+// close ends the association: the relay socket, the inner port and the control
+// connection. It is idempotent.
+func (a *association) close() {
+	a.mu.Lock()
+	if a.closed {
+		a.mu.Unlock()
+		return
+	}
+	a.closed = true
+	a.abandon()
+	a.mu.Unlock()
+	a.client.ports.give(&a.innerPort)
+	a.relay.Close()
+	a.control.Close()
+	a.client.forget(a.control)
+	a.client.associations.release(a.holder)
+}
+
+// uplink takes a batch from the relay socket, on the Loop's goroutine.
+func (a *association) uplink(conn *udpio.Conn, msgs []udpio.Message) {
+	l := a.lane
+	pkts, taken := l.pkts[:0], 0
+	var now moment
+	a.mu.Lock()
+	if a.closed {
+		a.mu.Unlock()
+		a.client.drops[dropClosed].Add(uint64(len(msgs)))
+		return
+	}
+	for i := range msgs {
+		m := &msgs[i]
+		if m.Addr != a.peer && !a.pin(m.Addr) {
+			a.client.drops.add(dropSource)
+			continue
+		}
+		if b := a.request(m, &now); b != nil {
+			pkts = appendPackets(pkts, b)
+			taken++
+		}
+	}
+	if !a.tried && a.pinned.Load() {
+		a.connect(conn)
+	}
+	// Under the mutex, so that datagrams that waited for a name and those of
+	// this batch keep their order.
+	if len(pkts) > 0 {
+		a.client.tunnel.Send(&a.source, pkts)
+	}
+	a.mu.Unlock()
+	l.keep(pkts, taken)
+}
+
+// pin says whether a datagram is from the application, and locks its port if
+// it was not known.
+func (a *association) pin(from netip.AddrPort) bool {
+	if from.Addr() != a.app && from.Addr().WithZone("") != a.app.WithZone("") {
+		return false
+	}
+	if !a.pinned.Load() {
+		a.peer = from
+		a.pinned.Store(true)
+		return true
+	}
+	// The zone of a link-local address may be written differently.
+	return from.Port() == a.peer.Port()
+}
+
+// connect lets the kernel filter and saves it the route look-up per datagram.
+// It is tried once; where it fails the check of each sender remains.
+func (a *association) connect(conn *udpio.Conn) {
+	a.tried = true
+	if a.peer.Addr().Zone() == "" && conn.Connect(a.peer) == nil {
+		a.connected.Store(true)
+	}
+}
+
+// request turns one SOCKS datagram into a packet for the tunnel. It returns nil
+// if there is nothing to send now; it takes the Buffer (m.Buf becomes nil) if
+// it returns or keeps it.
+func (a *association) request(m *udpio.Message, now *moment) *buf.Buffer {
+	var h header
+	n, err := parseHeader(m.Buf.Bytes(), &h)
+	if err != nil {
+		a.client.drops.add(dropHeader)
+		return nil
+	}
+	b, to := m.Buf, h.to
+	if h.frag != 0 || a.fragments != nil {
+		whole, ok := a.piece(b.Bytes()[n:], &h, now)
+		if !ok {
+			return nil
+		}
+		if whole != nil {
+			// The datagram that completed the sequence stays in msgs and is
+			// released there; h.host still points into it.
+			out, kept := a.finish(whole, &h, to, m.TOS, now)
+			if out == nil && !kept {
+				whole.Release()
+			}
+			return out
+		}
+	}
+	b.Trim(n)
+	out, kept := a.finish(b, &h, to, m.TOS, now)
+	if out != nil || kept {
+		m.Buf = nil
+	}
+	return out
+}
+
+// finish gives the payload in b its destination and its headers. It returns b
+// if it is ready to be sent; kept says that it waits for a name.
+func (a *association) finish(b *buf.Buffer, h *header, to netip.AddrPort, tos uint8, now *moment) (out *buf.Buffer, kept bool) {
+	if h.host != nil {
+		if to, kept = a.toHost(h.host, h.to.Port(), b, tos, now); kept || !to.IsValid() {
+			return nil, kept
+		}
+	}
+	if !a.wrap(b, to, tos) {
+		return nil, false
+	}
+	return b, false
+}
+
+// receive takes one packet from the tunnel to the application: the SOCKS
+// header, which is always the shorter one, overwrites the end of the IP and UDP
+// headers. It may run at the same time as itself, uplink and close.
+func (a *association) receive(d *delivery, pkt, payload []byte) {
+	if !a.pinned.Load() {
+		a.client.drops.add(dropNoPeer)
+		return
+	}
+	from := d.udp.Src
+	n := headerLen(from.Addr())
+	datagram := pkt[len(pkt)-len(payload)-n:]
+	putHeader(datagram, from)
+	to := a.peer
+	if a.connected.Load() {
+		to = netip.AddrPort{}
+	}
+	d.w.Add(a.relay, to, d.udp.TOS, datagram)
+}
+
+// wantedPeer reads the DST fields of a UDP ASSOCIATE request: where the
+// application says it will send from; a name says nothing.
+func wantedPeer(atyp byte, addr, port []byte) netip.AddrPort {
+	p := binary.BigEndian.Uint16(port)
+	switch atyp {
+	case atypIPv4:
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte(addr)), p)
+	case atypIPv6:
+		return netip.AddrPortFrom(netip.AddrFrom16([16]byte(addr)).Unmap(), p)
+	}
+	return netip.AddrPort{}
+}
+
+var errTooManyAssociations = errors.New("too many associations")

@@ -1,0 +1,47 @@
+package client
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+
+	"github.com/mpsocks/mpsocks/conf"
+)
+
+// users checks names and passwords, RFC 1929. Names and passwords are compared
+// as keyed digests of one length, and an unknown name is compared like a known
+// one, so that neither the time nor the answer tells which of the two was wrong.
+type users struct {
+	salt      [32]byte
+	passwords map[[32]byte][32]byte // digest of the name -> digest of the password
+	dummy     [32]byte              // stands for the password of unknown names
+}
+
+func newUsers(list []conf.User) *users {
+	u := &users{passwords: make(map[[32]byte][32]byte, len(list))}
+	rand.Read(u.salt[:])
+	rand.Read(u.dummy[:])
+	for _, l := range list {
+		u.passwords[u.digest([]byte(l.Name))] = u.digest([]byte(l.Password))
+	}
+	return u
+}
+
+// required says whether applications must log in.
+func (u *users) required() bool { return len(u.passwords) > 0 }
+
+// check says whether name and password belong together.
+func (u *users) check(name, password []byte) bool {
+	want, known := u.passwords[u.digest(name)]
+	if !known {
+		want = u.dummy
+	}
+	got := u.digest(password)
+	return subtle.ConstantTimeCompare(got[:], want[:]) == 1
+}
+
+func (u *users) digest(b []byte) [32]byte {
+	// 255 bytes at most, RFC 1929, Section 2.
+	msg := make([]byte, 0, sha256.Size+255)
+	return sha256.Sum256(append(append(msg, u.salt[:]...), b...))
+}

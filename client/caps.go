@@ -1,0 +1,70 @@
+package client
+
+import (
+	"net/netip"
+	"sync"
+)
+
+// holder is who a cap counts for: a SOCKS user or, without authentication, the
+// application's host.
+type holder struct {
+	user string
+	host netip.Addr
+}
+
+func holderOf(user string, host netip.Addr) holder {
+	if user != "" {
+		return holder{user: user}
+	}
+	return holder{host: host}
+}
+
+// quota bounds how many of a thing live at once, in all and for each holder; a
+// bound of 0 is none.
+type quota struct {
+	max, each int // set once at construction
+
+	mu     sync.Mutex // guards all following fields
+	total  int
+	by     map[holder]int // counted only where each is set
+	denied uint64
+}
+
+func newQuota(limit, each int) *quota {
+	return &quota{max: limit, each: each, by: make(map[holder]int)}
+}
+
+// acquire counts one more for h, or returns false.
+func (q *quota) acquire(h holder) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.max > 0 && q.total >= q.max || q.each > 0 && q.by[h] >= q.each {
+		q.denied++
+		return false
+	}
+	q.total++
+	if q.each > 0 {
+		q.by[h]++
+	}
+	return true
+}
+
+// release undoes one acquire.
+func (q *quota) release(h holder) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.total--
+	if q.each == 0 {
+		return
+	}
+	if q.by[h]--; q.by[h] <= 0 {
+		delete(q.by, h)
+	}
+}
+
+// state returns how many live and how many were refused.
+func (q *quota) state() (total int, denied uint64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.total, q.denied
+}

@@ -1,0 +1,321 @@
+package client
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/mux"
+	"github.com/mpsocks/mpsocks/mux/buf"
+	"github.com/mpsocks/mpsocks/mux/packet"
+	"github.com/mpsocks/mpsocks/mux/udpio"
+)
+
+// maxLanes is how many Loops read relay sockets at most: beyond four the
+// session's one queue is the limit.
+const maxLanes = 4
+
+// tunnel is what the client needs of a mux.Session.
+type tunnel interface {
+	Send(src *mux.Source, pkts []*buf.Buffer)
+	Flush()
+	Ready(ctx context.Context) error
+	OpenStream(ctx context.Context, from, to netip.AddrPort) (stream, error)
+}
+
+// muxTunnel makes a mux.Session a tunnel.
+type muxTunnel struct{ *mux.Session }
+
+func (t muxTunnel) OpenStream(ctx context.Context, from, to netip.AddrPort) (stream, error) {
+	st, err := t.Session.OpenStream(ctx, from, to)
+	if err != nil {
+		return nil, err // not st: a nil *mux.Stream is no nil stream
+	}
+	return st, nil
+}
+
+// Client is the half that runs beside the applications.
+type Client struct {
+	// Set once at construction.
+	log       zerolog.Logger
+	mux       *mux.Client // nil in tests
+	tunnel    tunnel
+	paths     []conf.Path
+	listeners []*net.TCPListener
+	users     *users
+	public    netip.Addr // told as BND.ADDR to applications that are not local; or invalid
+	sockets   udpio.Options
+	lanes     []*lane
+	forwards  []*forward
+	names     *names
+	ports     *ports
+
+	associations, streams *quota
+	relays                relayPorts
+	fragments             fragments
+	nextLane              atomic.Uint32
+
+	// Datagrams that are too long for one mapping of the tunnel: the
+	// Identification of the newest one sent, which must be unique between two
+	// hosts, whatever the ports, and those that arrive in halves.
+	fragmentIDs atomic.Uint32
+	halves      atomic.Pointer[packet.Reassembler]
+
+	// life ends with Run.
+	life context.Context
+	stop context.CancelFunc
+
+	mu     sync.Mutex // guards all following fields up to the blank line
+	conns  map[*net.TCPConn]struct{}
+	closed bool
+	wg     sync.WaitGroup // connections; Add only with mu held or from one that is counted
+
+	// Counters.
+	drops                drops
+	received             atomic.Uint64 // datagrams handed to applications
+	pending              atomic.Int64  // connections in their handshake
+	refused              atomic.Uint64 // connections over maxPending
+	failed               atomic.Uint64 // handshakes that failed
+	exitRefused          atomic.Uint64 // CONNECTs that the exit refused
+	streamUp, streamDown atomic.Uint64 // bytes of ended directions of CONNECTs
+}
+
+// New binds every listener and forward and prepares the tunnel; nothing is
+// served or dialled before Run, which must be called to free what New took.
+// capture may be nil. Errors are for people: they name the address or the path.
+func New(cfg *conf.Client, log zerolog.Logger, capture *mux.Capture) (*Client, error) {
+	config, err := muxConfig(cfg, log, capture)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkPaths(cfg.Paths, log); err != nil {
+		return nil, err
+	}
+	config.Paths = muxPaths(cfg.Paths)
+	c, err := newClient(cfg, log, nil)
+	if err != nil {
+		return nil, err
+	}
+	config.Handler = c
+	m, err := mux.NewClient(config)
+	if err != nil {
+		c.discard()
+		return nil, err
+	}
+	c.mux, c.tunnel = m, muxTunnel{m.Session()}
+	return c, nil
+}
+
+// newClient is New without the tunnel; tests bring their own.
+func newClient(cfg *conf.Client, log zerolog.Logger, t tunnel) (*Client, error) {
+	c := &Client{
+		log:          log,
+		tunnel:       t,
+		paths:        cfg.Paths,
+		users:        newUsers(cfg.Users),
+		public:       cfg.UDP.PublicAddress,
+		sockets:      udpio.Options{Offload: cfg.UDP.Offload != conf.OffloadOff, TOS: true},
+		ports:        newPorts(),
+		associations: newQuota(cfg.Limits.Associations, cfg.Limits.AssociationsPerUser),
+		streams:      newQuota(cfg.Limits.Streams, cfg.Limits.StreamsPerUser),
+		relays:       relayPorts{ports: cfg.UDP.Ports},
+		conns:        make(map[*net.TCPConn]struct{}),
+	}
+	c.life, c.stop = context.WithCancel(context.Background())
+	if err := c.bind(cfg); err != nil {
+		c.discard()
+		return nil, err
+	}
+	return c, nil
+}
+
+// bind makes the Loops and binds all sockets.
+func (c *Client) bind(cfg *conf.Client) (err error) {
+	if c.names, err = newNames(c); err != nil {
+		return err
+	}
+	for range min(max(runtime.GOMAXPROCS(0)/2, 1), maxLanes) {
+		// after: what the handlers of a round queued leaves in one piece.
+		loop, err := udpio.NewLoop(c.log, func() { c.tunnel.Flush() })
+		if err != nil {
+			return err
+		}
+		c.lanes = append(c.lanes, &lane{loop: loop})
+	}
+	for _, addr := range cfg.Listen {
+		ln, err := listen(addr, cfg.Listen)
+		if err != nil {
+			return fmt.Errorf("listen on %s: %w", addr, explainBind(err))
+		}
+		c.listeners = append(c.listeners, ln)
+	}
+	for i, f := range cfg.Forwards {
+		w, err := c.newForward(f, c.lanes[i%len(c.lanes)])
+		if err != nil {
+			return err
+		}
+		c.forwards = append(c.forwards, w)
+	}
+	return nil
+}
+
+// explainBind adds what to do to the errors that a user can mend.
+func explainBind(err error) error {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("%w: another program, or another mpsocks, has this port", err)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return fmt.Errorf("%w: this machine has no such address", err)
+	case errors.Is(err, syscall.EACCES):
+		return fmt.Errorf("%w: ports below 1024 need a privilege", err)
+	}
+	return err
+}
+
+// discard frees what New took when it fails.
+func (c *Client) discard() {
+	c.stop()
+	for _, ln := range c.listeners {
+		ln.Close()
+	}
+	for _, l := range c.lanes {
+		l.loop.Run(c.life) // ended already: frees and returns
+	}
+}
+
+// Run serves until ctx ends, then closes every connection and returns nil; an
+// error is one that ends everything before. It is called once.
+func (c *Client) Run(ctx context.Context) error {
+	defer c.stop()
+	g, ctx := errgroup.WithContext(ctx)
+	// The loops and the tunnel outlive the connections that use them.
+	base, release := context.WithCancel(context.Background())
+	defer release()
+	var under errgroup.Group
+	for _, l := range c.lanes {
+		under.Go(func() error { return l.loop.Run(base) })
+	}
+	if c.mux != nil {
+		g.Go(func() error { return c.runTunnel(ctx) })
+		if len(c.paths) > 0 {
+			g.Go(func() error { return c.watchPaths(ctx) })
+		}
+	}
+	for _, ln := range c.listeners {
+		g.Go(func() error { return c.accept(ctx, ln) })
+	}
+	if len(c.forwards) > 0 {
+		g.Go(func() error { return c.sweepForwards(ctx) })
+	}
+	g.Go(func() error {
+		<-ctx.Done()
+		c.shut()
+		return nil
+	})
+	err := g.Wait()
+	c.wg.Wait()
+	c.names.stop()
+	release()
+	return errors.Join(err, under.Wait())
+}
+
+// runTunnel runs the tunnel. It renews its session by itself, so that its end
+// before that of ctx is a failure.
+func (c *Client) runTunnel(ctx context.Context) error {
+	err := c.mux.Run(ctx)
+	switch {
+	case ctx.Err() != nil:
+		return nil
+	case err == nil:
+		return errTunnelEnded
+	}
+	return fmt.Errorf("tunnel: %w", err)
+}
+
+var errTunnelEnded = errors.New("the tunnel ended by itself")
+
+// shut closes listeners and connections; their goroutines end by that.
+func (c *Client) shut() {
+	c.stop()
+	for _, ln := range c.listeners {
+		ln.Close()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+	for conn := range c.conns {
+		// A deadline as well: closing does not end an io.Copy that waits for
+		// the other side.
+		conn.SetDeadline(time.Unix(1, 0))
+		conn.Close()
+	}
+}
+
+// track counts a connection, so that shutdown finds it.
+func (c *Client) track(conn *net.TCPConn) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return false
+	}
+	c.conns[conn] = struct{}{}
+	c.wg.Add(1)
+	return true
+}
+
+// forget undoes track, but for the WaitGroup.
+func (c *Client) forget(conn *net.TCPConn) {
+	c.mu.Lock()
+	delete(c.conns, conn)
+	c.mu.Unlock()
+}
+
+// Addrs are the bound SOCKS addresses, in the order of the configuration.
+func (c *Client) Addrs() []netip.AddrPort {
+	out := make([]netip.AddrPort, 0, len(c.listeners))
+	for _, ln := range c.listeners {
+		a := ln.Addr().(*net.TCPAddr).AddrPort()
+		out = append(out, netip.AddrPortFrom(a.Addr().Unmap(), a.Port()))
+	}
+	return out
+}
+
+// muxConfig translates the configuration for the tunnel.
+func muxConfig(cfg *conf.Client, log zerolog.Logger, capture *mux.Capture) (mux.ClientConfig, error) {
+	mode, err := mux.ParseMode(string(cfg.Mode))
+	if err != nil {
+		return mux.ClientConfig{}, err
+	}
+	out := mux.ClientConfig{
+		Key:            ed25519.PrivateKey(cfg.PrivateKey),
+		ServerKey:      ed25519.PublicKey(cfg.Server.PublicKey),
+		Addresses:      cfg.Server.Addresses,
+		Mode:           mode,
+		Capture:        capture,
+		SessionTimeout: cfg.SessionTimeout,
+		MaxStreams:     cfg.Limits.Streams,
+		Log:            log,
+	}
+	for _, r := range cfg.Rules {
+		class, err := mux.ParseClass(string(r.Class))
+		if err != nil {
+			return mux.ClientConfig{}, err
+		}
+		out.Rules = append(out.Rules, mux.Rule{
+			User: r.User, To: r.To, Ports: [2]uint16{r.Ports.From, r.Ports.To}, DSCP: r.DSCP.Value(), Class: class,
+		})
+	}
+	return out, nil
+}

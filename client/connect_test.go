@@ -1,0 +1,187 @@
+package client
+
+import (
+	"bytes"
+	"crypto/rand"
+	"io"
+	"log"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/armon/go-socks5"
+)
+
+// armonExit is the exit that the server has: one ServeConn per stream.
+func armonExit(t *testing.T) func(net.Conn) {
+	server, err := socks5.New(&socks5.Config{Logger: log.New(io.Discard, "", 0)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(conn net.Conn) { server.ServeConn(conn) }
+}
+
+// tcpServer runs a TCP server for one connection and returns a CONNECT request
+// for it.
+func tcpServer(t *testing.T, serve func(*net.TCPConn)) []byte {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		conn, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		conn.SetDeadline(time.Now().Add(10 * time.Second))
+		serve(conn.(*net.TCPConn))
+	}()
+	t.Cleanup(func() { ln.Close(); <-done })
+	port := ln.Addr().(*net.TCPAddr).Port
+	return []byte{5, 1, 0, 1, 127, 0, 0, 1, byte(port >> 8), byte(port)}
+}
+
+func TestConnectHalfClose(t *testing.T) {
+	c := start(t, &fakeTunnel{exit: armonExit(t)}, nil)
+	request := tcpServer(t, func(conn *net.TCPConn) {
+		all, _ := io.ReadAll(conn) // until the application has closed its half
+		conn.Write(append([]byte("got "), all...))
+	})
+	conn := dial(t, c)
+	out := talk(t, conn, append([]byte{5, 1, 0}, request...), 12)
+	if !bytes.Equal(out[:6], []byte{5, 0, 5, 0, 0, 1}) || bytes.Equal(out[10:], []byte{0, 0}) {
+		t.Fatalf("reply % x has no bound address of the exit", out)
+	}
+	conn.Write([]byte("a question"))
+	conn.CloseWrite()
+	answer, err := io.ReadAll(conn)
+	if err != nil || string(answer) != "got a question" {
+		t.Errorf("%q, %v", answer, err)
+	}
+	eventually(t, "the stream is counted as gone", func() bool { return c.Snapshot().(*Snapshot).Streams == 0 })
+	if up := c.streamUp.Load(); up != uint64(len("a question")) {
+		t.Errorf("%d bytes up", up)
+	}
+}
+
+func TestConnectTheOtherHalfFirst(t *testing.T) {
+	c := start(t, &fakeTunnel{exit: armonExit(t)}, nil)
+	got := make(chan []byte, 1)
+	request := tcpServer(t, func(conn *net.TCPConn) {
+		conn.Write([]byte("bye"))
+		conn.CloseWrite()
+		all, _ := io.ReadAll(conn)
+		got <- all
+	})
+	conn := dial(t, c)
+	talk(t, conn, append([]byte{5, 1, 0}, request...), 12)
+	if all, err := io.ReadAll(conn); err != nil || string(all) != "bye" {
+		t.Fatalf("%q, %v", all, err)
+	}
+	conn.Write([]byte("late"))
+	conn.Close()
+	if all := <-got; string(all) != "late" {
+		t.Errorf("%q", all)
+	}
+}
+
+// TestConnectOptimistic sends the request and data without waiting for any
+// answer: nothing of it may be lost.
+func TestConnectOptimistic(t *testing.T) {
+	c := start(t, &fakeTunnel{exit: armonExit(t)}, nil)
+	request := tcpServer(t, func(conn *net.TCPConn) { io.Copy(conn, conn) })
+	data := make([]byte, 1<<20)
+	rand.Read(data)
+	conn := dial(t, c)
+	go func() {
+		conn.Write(append(append([]byte{5, 1, 0}, request...), data...))
+		conn.CloseWrite()
+	}()
+	all, err := io.ReadAll(conn)
+	if err != nil || len(all) != 12+len(data) || !bytes.Equal(all[12:], data) {
+		t.Errorf("%d bytes of %d, %v", len(all), 12+len(data), err)
+	}
+}
+
+func TestConnectRepliesAreTheExits(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := ln.Addr().(*net.TCPAddr).Port
+	ln.Close()
+	c := start(t, &fakeTunnel{exit: armonExit(t)}, nil)
+	conn := dial(t, c)
+	out := talk(t, conn, []byte{5, 1, 0, 5, 1, 0, 1, 127, 0, 0, 1, byte(port >> 8), byte(port)}, 12)
+	if out[3] != 5 { // connection refused
+		t.Errorf("% x", out)
+	}
+	if rest, err := io.ReadAll(conn); err != nil || len(rest) > 0 {
+		t.Errorf("% x, %v", rest, err)
+	}
+}
+
+func TestConnectFailures(t *testing.T) {
+	request := []byte{5, 1, 0, 5, 1, 0, 1, 192, 0, 2, 1, 0, 80}
+	for _, tt := range []struct {
+		name string
+		exit func(net.Conn)
+		want byte
+	}{
+		{"the exit hangs up", func(conn net.Conn) {}, repFailure},
+		{"the exit speaks something else", func(conn net.Conn) { io.WriteString(conn, strings.Repeat("no", 20)) }, repFailure},
+		{"the exit hangs up within its reply", func(conn net.Conn) {
+			io.ReadFull(conn, make([]byte, 13))
+			conn.Write([]byte{5, 0, 5, 0, 0})
+		}, repFailure},
+		{"there is no exit", nil, repFailure},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := start(t, &fakeTunnel{exit: tt.exit}, nil)
+			if out := talk(t, dial(t, c), request, 12); out[3] != tt.want {
+				t.Errorf("% x, want %02x", out, tt.want)
+			}
+		})
+	}
+}
+
+func TestConnectWithoutPath(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits for tunnelTime")
+	}
+	f := &fakeTunnel{exit: armonExit(t)}
+	f.down.Store(true)
+	c := start(t, f, nil)
+	conn := dial(t, c)
+	conn.SetDeadline(time.Now().Add(2 * tunnelTime))
+	if out := talk(t, conn, []byte{5, 1, 0, 5, 1, 0, 1, 192, 0, 2, 1, 0, 80}, 12); out[3] != repNetwork {
+		t.Errorf("% x", out)
+	}
+}
+
+func TestConnectReset(t *testing.T) {
+	c := start(t, &fakeTunnel{exit: armonExit(t)}, nil)
+	request := tcpServer(t, func(conn *net.TCPConn) {
+		io.ReadFull(conn, make([]byte, 2))
+		conn.SetLinger(0) // and closed: a reset
+	})
+	conn := dial(t, c)
+	talk(t, conn, append([]byte{5, 1, 0}, request...), 12)
+	conn.Write([]byte("hi"))
+	io.Copy(io.Discard, conn) // ends: the failure is passed on
+	conn.Close()
+	eventually(t, "nothing is left", func() bool { return c.Snapshot().(*Snapshot).Streams == 0 })
+}
+
+// TestShutdownEndsStreams ends a client in the middle of an idle stream; the
+// clean-up of start fails if Run does not return.
+func TestShutdownEndsStreams(t *testing.T) {
+	c := start(t, &fakeTunnel{exit: armonExit(t)}, nil)
+	request := tcpServer(t, func(conn *net.TCPConn) { io.Copy(io.Discard, conn) })
+	talk(t, dial(t, c), append([]byte{5, 1, 0}, request...), 12)
+}

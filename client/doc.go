@@ -1,0 +1,31 @@
+// Package client is the end of the tunnel where applications knock: it speaks
+// SOCKS5 (RFC 1928, RFC 1929) on one side and carries whole IP packets in a
+// mux.Session on the other.
+//
+// A datagram walks through these files, in this order:
+//
+//  1. associate.go: the relay socket's Loop hands over a batch; the sender must
+//     be the application that owns the association.
+//  2. datagram.go: the SOCKS header is parsed; fragment.go puts fragments
+//     together; names.go turns a domain destination into an address.
+//  3. uplink.go: the SOCKS header is stripped and an IP and a UDP header are
+//     written in front, in place; the session takes the packet.
+//
+// and back:
+//
+//  4. downlink.go: the session delivers packets; ports.go finds who owns the
+//     inner destination port, without a lock.
+//  5. associate.go writes the SOCKS header over the IP and UDP header, in
+//     place, and the packet leaves through the relay socket; forward.go does
+//     the same without a SOCKS header.
+//
+// A CONNECT walks through socks.go into connect.go, which lets the exit at the
+// server answer the application's own request.
+//
+// Goroutines: one per listener (accept), one per SOCKS connection, two per
+// CONNECT, one per Loop of UDP sockets, one that ends idle peers of forwards, and
+// two that watch the paths. Names and fragments have one timer each, which runs
+// only while something is open. An idle association holds one goroutine that
+// waits for the end of its control connection, and no buffer. All of them end
+// when the context of Client.Run does.
+package client

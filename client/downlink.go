@@ -1,0 +1,76 @@
+package client
+
+import (
+	"sync"
+
+	"github.com/mpsocks/mpsocks/mux"
+	"github.com/mpsocks/mpsocks/mux/packet"
+	"github.com/mpsocks/mpsocks/mux/udpio"
+)
+
+// delivery is what one call of Deliver works with: the Writer that gathers the
+// datagrams for all relay sockets, and the header of the packet at hand.
+type delivery struct {
+	w   *udpio.Writer
+	udp packet.UDP
+}
+
+// deliveries pools them: subflow readers deliver at the same time.
+var deliveries = sync.Pool{New: func() any { return &delivery{w: udpio.NewWriter()} }}
+
+// Deliver implements mux.Handler: it takes UDP packets from the tunnel to the
+// applications, one batch at a time. It rewrites the packets in place and does
+// not keep them.
+func (c *Client) Deliver(pkts [][]byte) {
+	d := deliveries.Get().(*delivery)
+	for _, pkt := range pkts {
+		payload, err := packet.ParseUDP(pkt, &d.udp)
+		if err == packet.ErrFragment && packet.IsFragment(pkt) {
+			if pkt, payload = c.whole(pkt, &d.udp); pkt == nil {
+				continue // its other half is on the way
+			}
+		} else if err != nil {
+			c.drops.add(dropPacket)
+			continue
+		}
+		p := c.ports.lookup(d.udp.Dst)
+		if p == nil {
+			c.drops.add(dropNoPort)
+			continue
+		}
+		p.owner.receive(d, pkt, payload)
+	}
+	sent, dropped := d.w.Flush()
+	if sent > 0 {
+		c.received.Add(uint64(sent))
+	}
+	if dropped > 0 {
+		c.drops[dropSend].Add(uint64(dropped))
+	}
+	deliveries.Put(d)
+}
+
+// whole takes a fragment and returns the datagram that it completes, or nil. As
+// in a packet there is room before the payload, for the SOCKS header.
+func (c *Client) whole(pkt []byte, h *packet.UDP) (datagram, payload []byte) {
+	halves := c.halves.Load()
+	if halves == nil { // hardly any client ever gets one
+		c.halves.CompareAndSwap(nil, new(packet.Reassembler))
+		halves = c.halves.Load()
+	}
+	payload, ok := halves.Add(pkt, h)
+	if !ok {
+		return nil, nil
+	}
+	datagram = append(make([]byte, packet.UDP6Overhead, packet.UDP6Overhead+len(payload)), payload...)
+	return datagram, datagram[packet.UDP6Overhead:]
+}
+
+// Stream implements mux.Handler: a server opens no streams.
+func (c *Client) Stream(st *mux.Stream) { st.Close() }
+
+// Closed implements mux.Handler: the session renews itself, so that only
+// shutdown ends it.
+func (c *Client) Closed(err error) {
+	c.log.Debug().Err(err).Msg("session closed")
+}

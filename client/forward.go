@@ -1,0 +1,198 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/mux/udpio"
+)
+
+const (
+	// forwardSweep is how often idle peers are looked for, and forwardIdle how
+	// many sweeps without a datagram end one: 5 minutes, as RFC 4787, REQ-5
+	// recommends.
+	forwardSweep = 30 * time.Second
+	forwardIdle  = 10
+	// maxForwardPeers bounds the applications at one forward; sender addresses
+	// are easily invented.
+	maxForwardPeers = 4096
+)
+
+// forward is one fixed UDP forward: whatever reaches its socket goes to one
+// destination. Each application at it is an association without SOCKS.
+type forward struct {
+	// Set once at construction.
+	client *Client
+	lane   *lane
+	conn   *udpio.Conn
+	to     netip.AddrPort // the destination; its address is invalid if it is a name
+	host   []byte         // the name, or nil
+
+	mu    sync.Mutex // guards peers; taken once per batch, before a peer's mutex
+	peers map[netip.AddrPort]*forwardPeer
+}
+
+// forwardPeer is one application at a forward: an inner port of its own.
+type forwardPeer struct {
+	inner
+	forward *forward
+	addr    netip.AddrPort
+	active  atomic.Bool // since the last sweep
+	idle    int         // sweeps without a datagram; guarded by forward.mu
+}
+
+// newForward binds the socket of a forward.
+func (c *Client) newForward(f conf.Forward, l *lane) (*forward, error) {
+	host, port, err := net.SplitHostPort(f.To)
+	if err != nil {
+		return nil, fmt.Errorf("forward to %q: %w", f.To, err)
+	}
+	p, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || p == 0 {
+		return nil, fmt.Errorf("forward to %q: port is not 1 to 65535", f.To)
+	}
+	w := &forward{client: c, lane: l, peers: make(map[netip.AddrPort]*forwardPeer)}
+	addr, literal := parseLiteral(host)
+	if !literal {
+		addr = netip.Addr{}
+		var ok bool
+		if w.host, ok = appendHost(nil, []byte(host)); !ok {
+			return nil, fmt.Errorf("forward to %q: not a host name", f.To)
+		}
+	}
+	w.to = netip.AddrPortFrom(addr, uint16(p))
+	if w.conn, err = l.loop.Listen(f.Listen, c.sockets, w.uplink); err != nil {
+		return nil, fmt.Errorf("forward %s: %w", f.Listen, explainBind(err))
+	}
+	return w, nil
+}
+
+// uplink takes a batch from the forward's socket, on the Loop's goroutine.
+func (f *forward) uplink(_ *udpio.Conn, msgs []udpio.Message) {
+	var now moment
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for len(msgs) > 0 {
+		n := 1
+		for n < len(msgs) && msgs[n].Addr == msgs[0].Addr {
+			n++
+		}
+		if p := f.peer(msgs[0].Addr); p != nil {
+			p.send(msgs[:n], &now)
+		} else {
+			f.client.drops[dropForwardPeer].Add(uint64(n))
+		}
+		msgs = msgs[n:]
+	}
+}
+
+// peer finds the application at an address, or makes it known. f.mu is held.
+func (f *forward) peer(addr netip.AddrPort) *forwardPeer {
+	if p := f.peers[addr]; p != nil {
+		return p
+	}
+	if len(f.peers) >= maxForwardPeers {
+		return nil
+	}
+	p := &forwardPeer{forward: f, addr: addr}
+	p.client = f.client
+	if f.client.ports.take(&p.innerPort, p) != nil {
+		return nil
+	}
+	f.peers[addr] = p
+	return p
+}
+
+// send sends datagrams of one application. f.mu is held.
+func (p *forwardPeer) send(msgs []udpio.Message, now *moment) {
+	p.active.Store(true)
+	l := p.forward.lane
+	pkts, taken := l.pkts[:0], 0
+	p.mu.Lock()
+	for i := range msgs {
+		m := &msgs[i]
+		to := p.forward.to
+		if p.forward.host != nil {
+			var kept bool
+			if to, kept = p.toHost(p.forward.host, to.Port(), m.Buf, m.TOS, now); kept {
+				m.Buf = nil
+				continue
+			} else if !to.IsValid() {
+				continue
+			}
+		}
+		if p.wrap(m.Buf, to, m.TOS) {
+			pkts = appendPackets(pkts, m.Buf)
+			m.Buf = nil
+			taken++
+		}
+	}
+	if len(pkts) > 0 {
+		p.client.tunnel.Send(&p.source, pkts)
+	}
+	p.mu.Unlock()
+	l.keep(pkts, taken)
+}
+
+// receive takes one packet from the tunnel to the application. Only the
+// forward's destination may answer: the application cannot tell senders apart.
+func (p *forwardPeer) receive(d *delivery, _, payload []byte) {
+	f := p.forward
+	if d.udp.Src.Port() != f.to.Port() || f.host == nil && d.udp.Src.Addr() != f.to.Addr() {
+		p.client.drops.add(dropSource)
+		return
+	}
+	p.active.Store(true)
+	d.w.Add(f.conn, p.addr, d.udp.TOS, payload)
+}
+
+// sweepForwards ends idle peers until ctx ends. Run starts it if there are
+// forwards.
+func (c *Client) sweepForwards(ctx context.Context) error {
+	tick := time.NewTicker(forwardSweep)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			for _, f := range c.forwards {
+				f.sweep()
+			}
+		}
+	}
+}
+
+// sweep ends the peers that were idle for forwardIdle sweeps.
+func (f *forward) sweep() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for addr, p := range f.peers {
+		if p.active.Swap(false) {
+			p.idle = 0
+			continue
+		}
+		if p.idle++; p.idle < forwardIdle {
+			continue
+		}
+		p.mu.Lock()
+		p.closed = true
+		p.mu.Unlock()
+		delete(f.peers, addr)
+		f.client.ports.give(&p.innerPort)
+	}
+}
+
+// count is the number of applications at the forward.
+func (f *forward) count() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.peers)
+}

@@ -1,0 +1,48 @@
+package client
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"syscall"
+	"time"
+)
+
+// Control connections are kept alive, so that an association ends when its
+// application's host vanishes: after a minute at most.
+const (
+	keepAliveIdle     = 30 * time.Second
+	keepAliveInterval = 10 * time.Second
+	keepAliveCount    = 3
+)
+
+// listen binds a SOCKS listener. all has all of them: an IPv6 wildcard takes
+// IPv4 connections too, unless another listener has that port for IPv4.
+func listen(addr netip.AddrPort, all []netip.AddrPort) (*net.TCPListener, error) {
+	network := "tcp"
+	if addr.Addr().Is6() && addr.Addr().IsUnspecified() {
+		for _, other := range all {
+			if other.Addr().Is4() && other.Port() == addr.Port() {
+				network = "tcp6"
+			}
+		}
+	}
+	lc := net.ListenConfig{
+		KeepAliveConfig: net.KeepAliveConfig{
+			Enable: true, Idle: keepAliveIdle, Interval: keepAliveInterval, Count: keepAliveCount,
+		},
+	}
+	if inheritKeepAlive != nil {
+		// One set of system calls per listener instead of per connection.
+		lc.KeepAliveConfig.Enable, lc.KeepAlive = false, -1
+		lc.Control = func(_, _ string, raw syscall.RawConn) error { return inheritKeepAlive(raw) }
+	}
+	// Go's listeners would offer kernel MPTCP, of which applications on the
+	// same machine have nothing.
+	lc.SetMultipathTCP(false)
+	ln, err := lc.Listen(context.Background(), network, addr.String())
+	if err != nil {
+		return nil, err
+	}
+	return ln.(*net.TCPListener), nil
+}

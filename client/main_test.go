@@ -1,0 +1,237 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+	"go.uber.org/goleak"
+
+	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/mux"
+	"github.com/mpsocks/mpsocks/mux/buf"
+	"github.com/mpsocks/mpsocks/mux/packet"
+)
+
+var nopLog = zerolog.Nop()
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// fakeTunnel stands in for a session: what is sent is kept, and answered at the
+// next Flush.
+type fakeTunnel struct {
+	client *Client
+	answer func(h packet.UDP, payload []byte) [][]byte // whole packets; or nil
+	exit   func(net.Conn)                              // serves a stream; or nil
+	down   atomic.Bool                                 // no path is up
+	halves packet.Reassembler
+
+	mu      sync.Mutex
+	replies [][]byte
+	seen    []packet.UDP
+	joined  []uint32 // Identifications of the datagrams that came in fragments
+	sources []string
+	wg      sync.WaitGroup
+}
+
+func (f *fakeTunnel) Send(src *mux.Source, pkts []*buf.Buffer) {
+	for _, b := range pkts {
+		var h packet.UDP
+		payload, err := packet.ParseUDP(b.Bytes(), &h)
+		long := err == packet.ErrFragment
+		if long {
+			var whole bool
+			if payload, whole = f.halves.Add(b.Bytes(), &h); !whole {
+				b.Release()
+				continue
+			}
+		} else if err != nil {
+			panic(err)
+		}
+		var replies [][]byte
+		if f.answer != nil {
+			replies = f.answer(h, payload)
+		}
+		f.mu.Lock()
+		if long {
+			f.joined = append(f.joined, h.ID)
+		} else {
+			f.seen = append(f.seen, h)
+		}
+		f.sources = append(f.sources, src.User)
+		f.replies = append(f.replies, replies...)
+		f.mu.Unlock()
+		b.Release()
+	}
+}
+
+func (f *fakeTunnel) Flush() {
+	f.mu.Lock()
+	replies := f.replies
+	f.replies = nil
+	f.mu.Unlock()
+	if len(replies) > 0 {
+		f.client.Deliver(replies)
+	}
+}
+
+// sent returns the headers of the packets sent so far, but for fragments.
+func (f *fakeTunnel) sent() []packet.UDP {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return append([]packet.UDP(nil), f.seen...)
+}
+
+func (f *fakeTunnel) Ready(ctx context.Context) error {
+	if f.down.Load() {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return nil
+}
+
+// fakeStream is a TCP connection, which has the half-close of a stream.
+type fakeStream struct{ *net.TCPConn }
+
+func (s fakeStream) Reset() {
+	s.SetLinger(0)
+	s.Close()
+}
+
+func (f *fakeTunnel) OpenStream(ctx context.Context, from, to netip.AddrPort) (stream, error) {
+	if f.exit == nil || to != exit {
+		return nil, errors.New("no exit")
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	defer ln.Close()
+	here, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		return nil, err
+	}
+	there, err := ln.Accept()
+	if err != nil {
+		return nil, err
+	}
+	f.wg.Go(func() {
+		defer there.Close()
+		f.exit(there)
+	})
+	return fakeStream{here.(*net.TCPConn)}, nil
+}
+
+// respond makes a packet with a payload from the far end of h.
+func respond(h packet.UDP, payload []byte) []byte {
+	h.Src, h.Dst = h.Dst, h.Src
+	n := h.Overhead(len(payload))
+	pkt := make([]byte, n+len(payload))
+	copy(pkt[n:], payload)
+	packet.PutUDP(pkt, &h)
+	return pkt
+}
+
+// echo answers every datagram with itself, a long one in fragments.
+func echo(h packet.UDP, payload []byte) [][]byte {
+	if len(payload) <= packet.MaxWhole6 || h.Dst.Addr().Is4() {
+		return [][]byte{respond(h, payload)}
+	}
+	h.Src, h.Dst = h.Dst, h.Src
+	b := append(make([]byte, packet.UDP6Overhead), payload...)
+	tail := make([]byte, packet.MaxTail)
+	first, second := packet.SplitUDP(b, tail, &h)
+	return [][]byte{b[:first], tail[:second]}
+}
+
+// start runs a client on a loopback listener over a fake tunnel until the test
+// ends.
+func start(t testing.TB, f *fakeTunnel, change func(*conf.Client)) *Client {
+	t.Helper()
+	cfg := conf.DefaultClient()
+	cfg.Listen = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}
+	if change != nil {
+		change(cfg)
+	}
+	c, err := newClient(cfg, nopLog, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.client = c
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- c.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Errorf("Run: %v", err)
+			}
+		case <-time.After(5 * time.Second):
+			t.Error("Run does not end")
+		}
+		f.wg.Wait()
+		if n := c.ports.used(); n != 1+forwardPeers(c) { // the resolver's
+			t.Errorf("%d inner ports are still in use", n)
+		}
+	})
+	return c
+}
+
+func forwardPeers(c *Client) (n int) {
+	for _, f := range c.forwards {
+		n += f.count()
+	}
+	return n
+}
+
+// dial connects to the client's first listener.
+func dial(t testing.TB, c *Client) *net.TCPConn {
+	t.Helper()
+	conn, err := net.Dial("tcp", c.Addrs()[0].String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	conn.SetDeadline(time.Now().Add(5 * time.Second))
+	return conn.(*net.TCPConn)
+}
+
+// talk writes in and returns as many bytes as want has.
+func talk(t testing.TB, conn net.Conn, in []byte, want int) []byte {
+	t.Helper()
+	if _, err := conn.Write(in); err != nil {
+		t.Fatal(err)
+	}
+	out := make([]byte, want)
+	n, err := io.ReadFull(conn, out)
+	if err != nil {
+		t.Fatalf("after % x: read % x, %v", in, out[:n], err)
+	}
+	return out
+}
+
+// eventually waits for a condition.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(5 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not so after 5 s: %s", what)
+		}
+	}
+}
+
+// cancelled is a context that has ended.
+func cancelled() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}

@@ -1,0 +1,93 @@
+package client
+
+import (
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/mpsocks/mpsocks/mux/buf"
+)
+
+// name is one host and what is known of it.
+type name struct {
+	host   string                 // lower case; set once
+	answer atomic.Pointer[answer] // nil until there is one
+
+	// Guarded by names.mu.
+	asking  bool
+	settled bool      // the new answer is on its way to those who wait
+	since   time.Time // when the question was opened
+	ticks   int       // looked after so often
+	ids     [2]uint16 // of the A and the AAAA question
+	replies [2]*reply
+	waiting []waitingDatagram
+}
+
+// answer is an immutable result.
+type answer struct {
+	addr         netip.Addr // invalid: there is no such host
+	fresh, stale time.Time  // good until; usable until, while a new one is asked for
+}
+
+// waitingDatagram is a datagram whose destination is being asked for.
+type waitingDatagram struct {
+	in   *inner
+	b    *buf.Buffer
+	port uint16
+	tos  uint8
+}
+
+// judge says whether the replies so far are enough, and what they say.
+func (n *name) judge(now time.Time) (*answer, bool) {
+	a4, a6 := n.replies[0], n.replies[1]
+	best := a4
+	switch {
+	case a4 != nil && a4.addr.IsValid():
+	case a4 == nil || a6 == nil:
+		return nil, false
+	case a6.addr.IsValid():
+		best = a6
+	case a4.failed || a6.failed:
+		return n.failed(now), true
+	case a6.ttl < a4.ttl:
+		best = a6
+	}
+	return best.answer(now), true
+}
+
+// answer is what the reply is worth from now on. Only an address serves beyond
+// its time.
+func (r *reply) answer(now time.Time) *answer {
+	fresh := now.Add(max(r.ttl, minTTL))
+	if !r.addr.IsValid() {
+		return &answer{r.addr, fresh, fresh}
+	}
+	return &answer{r.addr, fresh, fresh.Add(staleTime)}
+}
+
+// failed is the answer when there is none: the former one for a moment more,
+// or that nothing is known.
+func (n *name) failed(now time.Time) *answer {
+	until := now.Add(failTTL)
+	if old := n.answer.Load(); old != nil && now.Before(old.stale) {
+		return &answer{old.addr, until, old.stale}
+	}
+	return &answer{netip.Addr{}, until, until}
+}
+
+// send sends a datagram that waited, or drops it if its name does not exist or
+// its owner has gone.
+func (w waitingDatagram) send(addr netip.Addr) {
+	w.in.mu.Lock()
+	defer w.in.mu.Unlock()
+	switch {
+	case w.in.closed:
+		w.in.client.drops.add(dropClosed)
+	case !addr.IsValid():
+		w.in.client.drops.add(dropName)
+	case w.in.wrap(w.b, netip.AddrPortFrom(addr, w.port), w.tos):
+		w.in.client.tunnel.Send(&w.in.source, appendPackets(nil, w.b))
+		return
+	}
+	w.b.Release()
+}

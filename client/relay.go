@@ -1,0 +1,61 @@
+package client
+
+import (
+	"fmt"
+	"net/netip"
+	"sync/atomic"
+
+	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/mux/buf"
+	"github.com/mpsocks/mpsocks/mux/udpio"
+)
+
+// maxBinds is how many ports of the configured range are tried for one relay
+// socket. The cursor walks through the range, so that a taken port is rare until
+// the range is nearly full.
+const maxBinds = 256
+
+// lane is one Loop of UDP sockets and what its handlers share: they run one at
+// a time.
+type lane struct {
+	loop *udpio.Loop
+	pkts []*buf.Buffer // space for one batch
+	sent atomic.Uint64 // datagrams that the session took
+}
+
+// keep counts the datagrams of a batch that was sent, and keeps the space of
+// their packets for the next one without holding on to the Buffers.
+func (l *lane) keep(pkts []*buf.Buffer, datagrams int) {
+	if len(pkts) > 0 {
+		l.sent.Add(uint64(datagrams))
+		clear(pkts)
+	}
+	l.pkts = pkts[:0]
+}
+
+// relayPorts chooses the ports of relay sockets.
+type relayPorts struct {
+	ports  conf.PortRange
+	cursor atomic.Uint32
+}
+
+// listenRelay binds a relay socket to the address at which the application
+// reached the control listener, on a port of the configured range.
+func (c *Client) listenRelay(loop *udpio.Loop, local netip.Addr, h udpio.Handler) (*udpio.Conn, error) {
+	if c.relays.ports.IsZero() {
+		return loop.Listen(netip.AddrPortFrom(local, 0), c.sockets, h)
+	}
+	size := uint32(c.relays.ports.Len())
+	var first error
+	for range min(size, maxBinds) {
+		port := c.relays.ports.From + uint16(c.relays.cursor.Add(1)%size)
+		conn, err := loop.Listen(netip.AddrPortFrom(local, port), c.sockets, h)
+		if err == nil {
+			return conn, nil
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	return nil, fmt.Errorf("no relay port left in %s: %w", c.relays.ports, first)
+}

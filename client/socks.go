@@ -1,0 +1,246 @@
+package client
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/txthinking/socks5"
+)
+
+const (
+	// handshakeTime is how long an application may take from connecting to the
+	// end of its request.
+	handshakeTime = 10 * time.Second
+	// maxPending bounds the connections that have not sent their request: 4 MiB
+	// of prefaces and stacks or so.
+	maxPending = 1024
+	// lingerTime and lingerBytes bound how long a refused application may go on
+	// talking: closing at once would reset the connection, and the reset
+	// can overtake the reply.
+	lingerTime  = time.Second
+	lingerBytes = 64 << 10
+	// minBackoff and maxBackoff are the pauses when the system has no
+	// descriptors left.
+	minBackoff, maxBackoff = 5 * time.Millisecond, time.Second
+)
+
+// Replies, RFC 1928, Section 6.
+const (
+	repSuccess     = socks5.RepSuccess
+	repFailure     = socks5.RepServerFailure
+	repNetwork     = socks5.RepNetworkUnreachable
+	repHost        = socks5.RepHostUnreachable
+	repCommand     = socks5.RepCommandNotSupported
+	repAddressType = socks5.RepAddressNotSupported
+)
+
+// replyError is a failure that the application is to be told with a reply.
+type replyError struct {
+	rep byte
+	err error
+}
+
+func (e replyError) Error() string { return fmt.Sprintf("reply %02x: %v", e.rep, e.err) }
+func (e replyError) Unwrap() error { return e.err }
+
+var (
+	errMethod   = errors.New("no acceptable authentication method")
+	errPassword = errors.New("wrong user name or password")
+	errCommand  = errors.New("unsupported command")
+	errAtyp     = errors.New("unknown address type")
+)
+
+// accept takes connections from one listener until it is closed. Run starts it.
+func (c *Client) accept(ctx context.Context, ln *net.TCPListener) error {
+	pause := time.Duration(0)
+	for {
+		conn, err := ln.AcceptTCP()
+		if err == nil {
+			pause = 0
+			c.admit(conn)
+			continue
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		if errors.Is(err, net.ErrClosed) {
+			return fmt.Errorf("accept on %s: %w", ln.Addr(), err)
+		}
+		// Usually EMFILE: it passes when other connections end.
+		if pause == 0 {
+			c.log.Warn().Err(err).Stringer("listen", ln.Addr()).Msg("cannot accept connections; trying again")
+		}
+		pause = min(max(2*pause, minBackoff), maxBackoff)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pause):
+		}
+	}
+}
+
+// admit starts the goroutine of a connection, or closes it if too many have not
+// sent their request.
+func (c *Client) admit(conn *net.TCPConn) {
+	if c.pending.Add(1) > maxPending {
+		c.pending.Add(-1)
+		c.refused.Add(1)
+		conn.Close()
+		return
+	}
+	if !c.track(conn) {
+		c.pending.Add(-1)
+		conn.Close()
+		return
+	}
+	go c.serve(conn)
+}
+
+// serve runs the handshake of one connection and then, for a CONNECT, its
+// stream. It was started by admit; the connection's end or deadline stops it.
+func (c *Client) serve(conn *net.TCPConn) {
+	defer c.wg.Done() // counted by track
+	p := newPreface(conn)
+	taken, err := c.handshake(conn, p)
+	if taken {
+		return
+	}
+	if err != nil {
+		c.log.Debug().Err(err).Stringer("app", conn.RemoteAddr()).Msg("socks connection ended")
+		var reply replyError
+		if errors.As(err, &reply) {
+			if writeReply(conn, reply.rep, netip.AddrPort{}) == nil {
+				linger(conn)
+			}
+		} else if errors.Is(err, errMethod) || errors.Is(err, errPassword) {
+			linger(conn) // they have been told
+		}
+	}
+	conn.Close()
+	c.forget(conn)
+}
+
+// handshake negotiates, reads the request and serves it. It returns taken if
+// the connection has found another owner.
+func (c *Client) handshake(conn *net.TCPConn, p *preface) (taken bool, err error) {
+	pending := true
+	done := func() {
+		if pending {
+			pending = false
+			c.pending.Add(-1)
+			p.release()
+		}
+	}
+	defer done()
+	if err := conn.SetDeadline(time.Now().Add(handshakeTime)); err != nil {
+		return false, err
+	}
+	user, err := c.negotiate(conn, p)
+	if err != nil {
+		c.failed.Add(1)
+		return false, err
+	}
+	begin := p.start
+	req, err := socks5.NewRequestFrom(p)
+	if err != nil {
+		c.failed.Add(1)
+		return false, refuse(p.buf[begin:p.start], err)
+	}
+	switch req.Cmd {
+	case socks5.CmdUDP:
+		done()
+		err := c.associate(conn, user, wantedPeer(req.Atyp, req.DstAddr, req.DstPort))
+		return err == nil, err
+	case socks5.CmdConnect:
+		return false, c.connect(conn, user, p, begin, done)
+	}
+	c.failed.Add(1)
+	return false, replyError{repCommand, errCommand}
+}
+
+// negotiate chooses the authentication method and checks the password. It
+// returns the user's name, empty without authentication.
+func (c *Client) negotiate(conn *net.TCPConn, p *preface) (user string, err error) {
+	method := socks5.MethodNone
+	if c.users.required() {
+		method = socks5.MethodUsernamePassword
+	}
+	offer, err := socks5.NewNegotiationRequestFrom(p)
+	switch {
+	case errors.Is(err, socks5.ErrBadRequest), err == nil && !slices.Contains(offer.Methods, method):
+		// RFC 1928, Section 3: FF, and the client closes. So do we.
+		socks5.NewNegotiationReply(socks5.MethodUnsupportAll).WriteTo(conn)
+		return "", errMethod
+	case err != nil:
+		return "", fmt.Errorf("negotiate: %w", err)
+	}
+	if _, err := socks5.NewNegotiationReply(method).WriteTo(conn); err != nil {
+		return "", fmt.Errorf("negotiate: %w", err)
+	}
+	if method == socks5.MethodNone {
+		return "", nil
+	}
+	login, err := socks5.NewUserPassNegotiationRequestFrom(p)
+	switch {
+	case errors.Is(err, socks5.ErrBadRequest), errors.Is(err, socks5.ErrUserPassVersion),
+		err == nil && !c.users.check(login.Uname, login.Passwd):
+		// RFC 1929, Section 2: a failure must close the connection.
+		socks5.NewUserPassNegotiationReply(socks5.UserPassStatusFailure).WriteTo(conn)
+		return "", errPassword
+	case err != nil:
+		return "", fmt.Errorf("log in: %w", err)
+	}
+	if _, err := socks5.NewUserPassNegotiationReply(socks5.UserPassStatusSuccess).WriteTo(conn); err != nil {
+		return "", fmt.Errorf("log in: %w", err)
+	}
+	return string(login.Uname), nil
+}
+
+// refuse finds the reply to a request that could not be read; raw is what was
+// read of it.
+func refuse(raw []byte, err error) error {
+	switch {
+	case errors.Is(err, socks5.ErrBadRequest) && len(raw) >= 4 && raw[3] != atypIPv4 && raw[3] != atypDomain && raw[3] != atypIPv6:
+		if cmd := raw[1]; cmd != socks5.CmdConnect && cmd != socks5.CmdUDP {
+			return replyError{repCommand, errCommand}
+		}
+		return replyError{repAddressType, errAtyp}
+	case errors.Is(err, socks5.ErrBadRequest), errors.Is(err, socks5.ErrVersion):
+		return replyError{repFailure, fmt.Errorf("malformed request: %w", err)}
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		// Cut off by a half-close: the application may still read.
+		return replyError{repFailure, fmt.Errorf("read request: %w", err)}
+	}
+	return fmt.Errorf("read request: %w", err)
+}
+
+// writeReply sends a reply, RFC 1928, Section 6; an invalid bound address is
+// written as 0.0.0.0:0.
+func writeReply(conn net.Conn, rep byte, bound netip.AddrPort) error {
+	atyp, addr := socks5.ATYPIPv4, make([]byte, 4)
+	if a := bound.Addr(); a.IsValid() {
+		addr = a.AsSlice()
+		if a.Is6() {
+			atyp = socks5.ATYPIPv6
+		}
+	}
+	port := binary.BigEndian.AppendUint16(nil, bound.Port())
+	_, err := socks5.NewReply(rep, atyp, addr, port).WriteTo(conn)
+	return err
+}
+
+// linger lets the application read the last reply: it closes our half and waits
+// for the other one, within bounds.
+func linger(conn *net.TCPConn) {
+	if conn.CloseWrite() != nil || conn.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
+		return
+	}
+	io.CopyN(io.Discard, conn, lingerBytes)
+}

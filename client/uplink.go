@@ -1,0 +1,141 @@
+package client
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/mpsocks/mpsocks/mux"
+	"github.com/mpsocks/mpsocks/mux/buf"
+	"github.com/mpsocks/mpsocks/mux/packet"
+)
+
+const (
+	// innerTTL is what hosts send with today (RFC 1700's successor registry).
+	innerTTL = 64
+	// recentNames is how many names a flow remembers without asking the shared
+	// table: one is common, a resolver's two or a game's lobby and match servers
+	// occur.
+	recentNames = 4
+)
+
+// inner is one local end inside the tunnel: an inner port, and what is needed
+// to send from it. Associations and the peers of forwards are inners.
+type inner struct {
+	innerPort
+	client *Client
+	source mux.Source // whom the session's rules see
+
+	mu     sync.Mutex // guards all following fields; taken once per batch
+	closed bool
+	ids    ids
+	recent []*name // the newest names, or nil
+
+	waiting int // datagrams that wait for a name; guarded by names.mu
+}
+
+// wrap makes the payload in b a packet to the given destination: IP and UDP
+// headers are written in front, in place. A payload too long for one mapping of
+// the tunnel makes two packets: the second one is then b.Next, see appendPackets.
+// wrap returns false, and counts the drop, if the payload fits no datagram; b
+// stays the caller's. in.mu is held.
+func (in *inner) wrap(b *buf.Buffer, to netip.AddrPort, tos uint8) bool {
+	limit := packet.MaxUDP4Payload
+	if !to.Addr().Is4() {
+		limit = packet.MaxUDP6Payload
+	}
+	switch {
+	case to.Port() == 0:
+		in.client.drops.add(dropPort)
+		return false
+	case b.Len() > limit:
+		in.client.drops.add(dropSize)
+		return false
+	}
+	h := packet.UDP{
+		Src: in.innerPort.source(to.Addr()),
+		Dst: to,
+		TOS: tos,
+		TTL: innerTTL,
+	}
+	if b.Len() > packet.MaxWhole6 && !to.Addr().Is4() {
+		h.ID = in.client.fragmentIDs.Add(1)
+		tail := buf.Get(packet.MaxTail)
+		first, second := packet.SplitUDP(b.Prepend(packet.UDP6Overhead), tail.Bytes(), &h)
+		b.Resize(first)
+		tail.Resize(second)
+		b.Next = tail
+		return true
+	}
+	h.ID = in.ids.next(to)
+	packet.PutUDP(b.Prepend(h.Overhead(b.Len())), &h)
+	return true
+}
+
+// appendPackets appends what wrap has made of b: a packet, or two fragments,
+// which have to go to the session one behind the other.
+func appendPackets(pkts []*buf.Buffer, b *buf.Buffer) []*buf.Buffer {
+	pkts = append(pkts, b)
+	if b.Next != nil {
+		pkts, b.Next = append(pkts, b.Next), nil
+	}
+	return pkts
+}
+
+// toHost finds the address of a domain destination. If it is known, it is
+// returned; if not, b waits for it (kept is true) or is to be dropped. in.mu is
+// held.
+func (in *inner) toHost(host []byte, port uint16, b *buf.Buffer, tos uint8, now *moment) (to netip.AddrPort, kept bool) {
+	n := in.name(host)
+	if n == nil {
+		in.client.drops.add(dropName)
+		return to, false
+	}
+	names := in.client.names
+	a := n.answer.Load()
+	if a == nil || now.get().After(a.stale) {
+		if !names.wait(n, waitingDatagram{in, b, port, tos}, now.get()) {
+			in.client.drops.add(dropNameQueue)
+			return to, false
+		}
+		return to, true
+	}
+	if now.get().After(a.fresh) {
+		names.refresh(n, now.get()) // meanwhile the old answer serves
+	}
+	if !a.addr.IsValid() {
+		in.client.drops.add(dropName)
+		return to, false
+	}
+	return netip.AddrPortFrom(a.addr, port), false
+}
+
+// name finds the entry of a host, among the recent ones first.
+func (in *inner) name(host []byte) *name {
+	for _, n := range in.recent {
+		if n.host == string(host) { // does not allocate
+			return n
+		}
+	}
+	n := in.client.names.find(host)
+	if n == nil {
+		return nil
+	}
+	if len(in.recent) < recentNames {
+		in.recent = append(in.recent, n)
+	} else {
+		copy(in.recent[1:], in.recent[:recentNames-1])
+		in.recent[0] = n
+	}
+	return n
+}
+
+// moment is the time of a batch: it is read at most once, and only if needed.
+type moment struct{ t time.Time }
+
+func (m *moment) get() time.Time {
+	if m.t.IsZero() {
+		m.t = time.Now()
+	}
+	return m.t
+}

@@ -1,0 +1,123 @@
+package server
+
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"github.com/mpsocks/mpsocks/conf"
+)
+
+// access says which destinations may be reached, for UDP and CONNECT alike. It
+// is asked with addresses, after names were resolved, and never changes.
+//
+// What is not an ordinary unicast address of the internet is refused unless
+// allowed: a client must not reach the server's own services, its local network
+// or the tunnel's addresses. deny wins over allow.
+type access struct {
+	allow, deny []conf.Access
+}
+
+// verdict returns dropNone for a destination that may be reached, or else why
+// it may not: dropPort, dropDenied or dropRefused.
+func (a *access) verdict(dst netip.AddrPort) dropReason {
+	if dst.Port() == 0 {
+		return dropPort
+	}
+	addr := dst.Addr().WithZone("").Unmap()
+	dst = netip.AddrPortFrom(addr, dst.Port())
+	inner, embedded := embedded4(addr)
+	if matches(a.deny, dst) || embedded && matches(a.deny, netip.AddrPortFrom(inner, dst.Port())) {
+		return dropDenied
+	}
+	// A translator or a tunnel on the way would bring the datagram to the
+	// embedded address, so that one counts too. An entry of allow has to name
+	// the address that is written in the packet.
+	if (special(addr) || embedded && special(inner)) && !matches(a.allow, dst) {
+		return dropRefused
+	}
+	return dropNone
+}
+
+// matches says whether an entry of the list covers dst.
+func matches(list []conf.Access, dst netip.AddrPort) bool {
+	for i := range list {
+		if list[i].Match(dst) {
+			return true
+		}
+	}
+	return false
+}
+
+// special says whether addr is anything but a unicast address that the
+// internet routes (RFC 6890 and the IANA special-purpose registries). Addresses
+// for documentation are not refused: nobody has them, so nobody needs protection
+// there, and test networks use them as the internet's.
+func special(addr netip.Addr) bool {
+	if addr.Is4() {
+		return special4(addr.As4())
+	}
+	return !addr.IsValid() || special6(addr.As16())
+}
+
+func special4(a [4]byte) bool {
+	switch a[0] {
+	case 0, 10, 127: // "this network", RFC 1918, loopback
+		return true
+	case 100: // carrier-NAT, RFC 6598
+		return a[1]&0xC0 == 64
+	case 169: // link-local, also the clouds' metadata services
+		return a[1] == 254
+	case 172: // RFC 1918
+		return a[1]&0xF0 == 16
+	case 192:
+		// RFC 1918; IETF protocol assignments; the anycast address of 6to4
+		// relays, which would unpack what it gets.
+		return a[1] == 168 || a[1] == 0 && a[2] == 0 || a[1] == 88 && a[2] == 99
+	case 198: // benchmarking: the tunnel's own
+		return a[1]&0xFE == 18
+	}
+	return a[0] >= 224 // multicast, reserved, broadcast
+}
+
+func special6(a [16]byte) bool {
+	switch {
+	case isNAT64(a): // judged by the embedded address
+		return false
+	case a[0] == 0: // unspecified, loopback, IPv4-compatible, local NAT64 (RFC 8215), reserved
+		return true
+	case a[0] == 0x01 && a[1] == 0: // discard-only, RFC 6666
+		return true
+	case a[0] == 0x5F: // segment routing, RFC 9602
+		return true
+	case a[0]&0xFE == 0xFC: // unique local; the tunnel's own fd6d:7073::/32
+		return true
+	}
+	// fe80::/10 link-local, fec0::/10 site-local (RFC 3879), ff00::/8 multicast
+	return a[0] == 0xFF || a[0] == 0xFE && a[1] >= 0x80
+}
+
+// isNAT64 says whether a is in the well-known prefix 64:ff9b::/96, RFC 6052.
+func isNAT64(a [16]byte) bool {
+	return binary.BigEndian.Uint64(a[0:]) == 0x0064_ff9b_0000_0000 && binary.BigEndian.Uint32(a[8:]) == 0
+}
+
+// embedded4 returns the IPv4 address to which an IPv6 address leads through a
+// translator or an automatic tunnel: NAT64 (RFC 6052), 6to4 (RFC 3056), Teredo
+// (RFC 4380) and ISATAP (RFC 5214).
+func embedded4(addr netip.Addr) (netip.Addr, bool) {
+	if !addr.Is6() {
+		return netip.Addr{}, false
+	}
+	a := addr.As16()
+	switch {
+	case isNAT64(a):
+		return netip.AddrFrom4([4]byte(a[12:16])), true
+	case a[0] == 0x20 && a[1] == 0x02: // 2002:V4::/16
+		return netip.AddrFrom4([4]byte(a[2:6])), true
+	case binary.BigEndian.Uint32(a[0:]) == 0x2001_0000: // the client's address, inverted
+		return netip.AddrFrom4([4]byte{^a[12], ^a[13], ^a[14], ^a[15]}), true
+	case binary.BigEndian.Uint32(a[8:])&^0x0200_0000 == 0x0000_5EFE: // ::[02]00:5efe:V4 as interface identifier
+		return netip.AddrFrom4([4]byte(a[12:16])), true
+	}
+	return netip.Addr{}, false
+}

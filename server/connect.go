@@ -1,0 +1,177 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	stdlog "log"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/armon/go-socks5"
+	"github.com/rs/zerolog"
+
+	"github.com/mpsocks/mpsocks/mux"
+	"github.com/mpsocks/mpsocks/mux/packet"
+)
+
+// requestTimeout is the time for greeting and request. Both come in the stream's
+// first flight, so only a broken client needs longer.
+const requestTimeout = 10 * time.Second
+
+// A stream is what a CONNECT needs of a mux.Stream.
+type stream interface {
+	net.Conn
+	io.ReaderFrom
+	io.WriterTo
+	CloseWrite() error
+	Reset()
+}
+
+// connects counts what became of CONNECTs.
+type connects struct {
+	connected, failed, refused, denied, capped counter
+}
+
+// Stream implements mux.Handler: it serves one CONNECT, in the stream's own
+// goroutine, until both directions have ended.
+func (p *peer) Stream(st *mux.Stream) { p.connect(st) }
+
+// connect lets armon/go-socks5 read the request, and lends it our rules, names
+// and connections. Every hook is a closure over this one stream.
+func (p *peer) connect(st stream) {
+	s := p.server
+	if at, ok := st.LocalAddr().(*net.TCPAddr); ok && at.Port != packet.ExitPort {
+		st.Reset()
+		return
+	}
+	if !p.client.streams.take() {
+		s.connects.capped.Add(1)
+		st.Reset()
+		return
+	}
+	defer p.client.streams.give()
+	if !s.streams.take() {
+		s.connects.capped.Add(1)
+		st.Reset()
+		return
+	}
+	defer s.streams.give()
+
+	e := &exit{stream: st}
+	s.exits.add(e, s.now())
+	defer s.exits.remove(e)
+	stop := context.AfterFunc(p.ctx, e.kill)
+	defer stop()
+
+	r := &request{peer: p, exit: e}
+	server, err := socks5.New(&socks5.Config{Resolver: r, Rules: r, Dial: r.dial, Logger: armonLog(p.log)})
+	if err != nil {
+		st.Reset()
+		return
+	}
+	_ = st.SetDeadline(time.Now().Add(requestTimeout))
+	if err := server.ServeConn(inside{e}); err != nil {
+		p.log.Debug().Err(err).Msg("connect ended")
+	}
+}
+
+// A request is one CONNECT on its way through armon's hooks: Resolve, Allow,
+// dial. The address that was checked is the address that is dialled.
+type request struct {
+	peer  *peer
+	exit  *exit
+	addrs []netip.Addr // that Allow found and permits
+	port  uint16
+	err   error // why there are none, if no rule is the reason
+}
+
+// Resolve implements socks5.NameResolver. armon asks before it looks at the
+// command; so nothing is resolved here, or BIND could get another reply than 07.
+func (r *request) Resolve(ctx context.Context, _ string) (context.Context, net.IP, error) {
+	return ctx, nil, nil
+}
+
+// Allow implements socks5.RuleSet: it resolves the destination and keeps the
+// addresses that the access rules permit. False gives the reply 02.
+func (r *request) Allow(ctx context.Context, req *socks5.Request) (context.Context, bool) {
+	if req.Command != socks5.ConnectCommand {
+		return ctx, true // armon answers 07
+	}
+	s := r.peer.server
+	var addrs []netip.Addr
+	if name := req.DestAddr.FQDN; name != "" {
+		lookupCtx, cancel := context.WithTimeout(r.peer.ctx, queryTimeout)
+		addrs, r.err = s.resolver.system(lookupCtx, "ip", name)
+		cancel()
+	} else if addr, ok := netip.AddrFromSlice(req.DestAddr.IP); ok {
+		addrs = []netip.Addr{addr}
+	} else {
+		r.err = errors.New("empty name")
+	}
+	if r.err != nil {
+		r.err = &dialError{"name not resolved", r.err}
+		return ctx, true // dial returns the error, which gives the reply 04
+	}
+	r.port = uint16(req.DestAddr.Port)
+	for _, addr := range addrs {
+		addr = addr.WithZone("").Unmap()
+		if s.access.verdict(netip.AddrPortFrom(addr, r.port)) == dropNone {
+			r.addrs = append(r.addrs, addr)
+		}
+	}
+	if len(r.addrs) == 0 {
+		s.connects.denied.Add(1)
+		return ctx, false
+	}
+	return ctx, true
+}
+
+// dial connects to the addresses that Allow has kept; armon's own idea of the
+// address is not used.
+func (r *request) dial(context.Context, string, string) (net.Conn, error) {
+	s := r.peer.server
+	// The request is complete: from here on only idleness ends the stream.
+	_ = r.exit.stream.SetDeadline(time.Time{})
+	if r.err != nil {
+		s.connects.failed.Add(1)
+		return nil, r.err
+	}
+	conn, err := s.dialer.connect(r.peer.ctx, r.addrs, r.port)
+	if err != nil {
+		if rank(err) == rankRefused {
+			s.connects.refused.Add(1)
+		} else {
+			s.connects.failed.Add(1)
+		}
+		return nil, err
+	}
+	s.connects.connected.Add(1)
+	if !r.exit.connected(conn) {
+		return nil, fmt.Errorf("session: %w", net.ErrClosed)
+	}
+	return outside{TCPConn: conn, exit: r.exit}, nil
+}
+
+// armonLog is a logger for armon/go-socks5, whose errors are of no more than
+// debug interest: refusals and resets of connections that users see themselves.
+func armonLog(log zerolog.Logger) *stdlog.Logger {
+	if log.GetLevel() > zerolog.DebugLevel || zerolog.GlobalLevel() > zerolog.DebugLevel {
+		return stdlog.New(io.Discard, "", 0)
+	}
+	return stdlog.New(debugWriter{log}, "", 0)
+}
+
+// debugWriter writes each line as a debug event.
+type debugWriter struct{ log zerolog.Logger }
+
+func (w debugWriter) Write(line []byte) (int, error) {
+	n := len(line)
+	if n > 0 && line[n-1] == '\n' {
+		line = line[:n-1]
+	}
+	w.log.Debug().Bytes("armon", line).Msg("connect")
+	return n, nil
+}

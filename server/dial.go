@@ -1,0 +1,190 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	// dialStagger is the Connection Attempt Delay of RFC 8305, Section 5.
+	dialStagger = 250 * time.Millisecond
+	// dialTimeout is the time for all attempts: applications give up on their
+	// proxy after 30 s or more, and should see the reason before.
+	dialTimeout = 20 * time.Second
+)
+
+// A dialer connects CONNECT streams to their destinations.
+type dialer struct {
+	egress *egress
+}
+
+// connect connects to one of the addresses.
+func (d *dialer) connect(ctx context.Context, addrs []netip.Addr, port uint16) (*net.TCPConn, error) {
+	return race(ctx, addrs, port, d.dial)
+}
+
+// race connects to the first of the addresses that answers (Happy Eyeballs, RFC
+// 8305): families in turn, IPv6 first, a new attempt every 250 ms or as soon as
+// one has failed. The error is that of the attempt that came closest.
+func race(ctx context.Context, addrs []netip.Addr, port uint16,
+	dial func(context.Context, netip.AddrPort) (*net.TCPConn, error),
+) (*net.TCPConn, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel() // also ends the attempts that lost
+	type result struct {
+		conn *net.TCPConn
+		err  error
+	}
+	results := make(chan result)
+	// Each attempt's goroutine ends with ctx at the latest, and closes a
+	// connection that came too late.
+	attempt := func(addr netip.Addr) {
+		conn, err := dial(ctx, netip.AddrPortFrom(addr, port))
+		select {
+		case results <- result{conn, err}:
+		case <-ctx.Done():
+			if conn != nil {
+				conn.Close()
+			}
+		}
+	}
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	waiting, running := interleave(addrs), 0
+	var best error
+	for len(waiting) > 0 || running > 0 {
+		var tick <-chan time.Time
+		if len(waiting) > 0 {
+			tick = timer.C
+		}
+		select {
+		case <-tick:
+			go attempt(waiting[0])
+			waiting, running = waiting[1:], running+1
+			timer.Reset(dialStagger)
+		case r := <-results:
+			running--
+			if r.err == nil {
+				return r.conn, nil
+			}
+			best = closer(best, r.err)
+			timer.Reset(0)
+		case <-ctx.Done():
+			return nil, closer(best, &dialError{"timed out", ctx.Err()})
+		}
+	}
+	if best == nil {
+		best = &dialError{"no address", nil}
+	}
+	return nil, best
+}
+
+// dial connects to one address, by plain TCP: Go's default would be a kernel
+// MPTCP socket in some versions. Keep-alive finds dead peers.
+func (d *dialer) dial(ctx context.Context, to netip.AddrPort) (*net.TCPConn, error) {
+	local, err := d.egress.local(to.Addr().Is4())
+	if err != nil {
+		return nil, &dialError{wordNetwork, err}
+	}
+	var nd net.Dialer
+	if !local.IsUnspecified() {
+		nd.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(local, 0))
+	}
+	nd.SetMultipathTCP(false)
+	conn, err := nd.DialContext(ctx, "tcp", to.String())
+	if err != nil {
+		return nil, classed(err)
+	}
+	return conn.(*net.TCPConn), nil
+}
+
+// interleave puts the addresses in the order of RFC 8305, Section 4: the
+// families in turn, beginning with IPv6, each in the resolver's order.
+func interleave(addrs []netip.Addr) []netip.Addr {
+	var v4, v6, out []netip.Addr
+	for _, a := range addrs {
+		switch {
+		case slices.Contains(v4, a) || slices.Contains(v6, a):
+		case a.Is4():
+			v4 = append(v4, a)
+		default:
+			v6 = append(v6, a)
+		}
+	}
+	for i := range max(len(v4), len(v6)) {
+		if i < len(v6) {
+			out = append(out, v6[i])
+		}
+		if i < len(v4) {
+			out = append(out, v4[i])
+		}
+	}
+	return out
+}
+
+// A dialError begins with the word by which armon/go-socks5 chooses the reply:
+// "refused" gives 05, "network is unreachable" 03, everything else 04. The cause
+// is not part of its text, for that may hold the same words by chance.
+type dialError struct {
+	word  string
+	cause error
+}
+
+func (e *dialError) Error() string { return e.word }
+func (e *dialError) Unwrap() error { return e.cause }
+
+// The words that matter to armon.
+const (
+	wordRefused = "connection refused"
+	wordNetwork = "network is unreachable"
+)
+
+// classed finds the word for a dial error, on every system.
+func classed(err error) error {
+	text := err.Error()
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED) || strings.Contains(text, "refused"):
+		return &dialError{wordRefused, err}
+	case errors.Is(err, syscall.ENETUNREACH) || strings.Contains(text, "unreachable network"):
+		return &dialError{wordNetwork, err}
+	case errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.Is(err, syscall.ETIMEDOUT):
+		return &dialError{"timed out", err}
+	}
+	return &dialError{"host unreachable", err}
+}
+
+// The ranks of errors: a refusal came from the host itself, an unreachable
+// network from ourselves.
+const (
+	rankNone = iota
+	rankNetwork
+	rankHost
+	rankRefused
+)
+
+// closer returns the error of the attempt that came closer to the destination.
+func closer(a, b error) error {
+	if rank(b) > rank(a) {
+		return b
+	}
+	return a
+}
+
+func rank(err error) int {
+	if err == nil {
+		return rankNone
+	}
+	switch err.Error() {
+	case wordRefused:
+		return rankRefused
+	case wordNetwork:
+		return rankNetwork
+	}
+	return rankHost
+}

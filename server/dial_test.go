@@ -1,0 +1,168 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/mpsocks/mpsocks/conf"
+)
+
+func TestRace(t *testing.T) {
+	d := dialer{egress: &egress{}}
+	ln := listenTCP(t, "127.0.0.1:0")
+	start := time.Now()
+	// Addresses that refuse at once cost no stagger.
+	refusing := []netip.Addr{netip.MustParseAddr("127.0.0.5"), netip.MustParseAddr("127.0.0.6"), netip.MustParseAddr("127.0.0.7")}
+	c, err := d.connect(t.Context(), append(refusing, netip.MustParseAddr("127.0.0.1")), portOf(ln))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	if took := time.Since(start); took > dialStagger {
+		t.Errorf("took %v", took)
+	}
+	if _, err := d.connect(t.Context(), refusing, portOf(ln)); rank(err) != rankRefused {
+		t.Errorf("refused: %v", err)
+	}
+	if _, err := d.connect(t.Context(), nil, 1); err == nil {
+		t.Error("connected to nothing")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := d.connect(ctx, refusing, portOf(ln)); err == nil {
+		t.Error("connected after the end")
+	}
+}
+
+// TestStagger has addresses that never answer before the one that does.
+func TestStagger(t *testing.T) {
+	ln := listenTCP(t, "127.0.0.1:0")
+	d := dialer{egress: &egress{}}
+	var mu sync.Mutex
+	var starts []time.Time
+	silent := 0
+	dial := func(ctx context.Context, to netip.AddrPort) (*net.TCPConn, error) {
+		mu.Lock()
+		starts = append(starts, time.Now())
+		mu.Unlock()
+		if to.Addr().Is4() {
+			return d.dial(ctx, to)
+		}
+		<-ctx.Done()
+		mu.Lock()
+		silent++
+		mu.Unlock()
+		return nil, ctx.Err()
+	}
+	c, err := race(t.Context(), []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("2001:db8::1")}, portOf(ln), dial)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	mu.Lock()
+	if len(starts) != 2 || starts[1].Sub(starts[0]) < dialStagger-10*time.Millisecond {
+		t.Errorf("attempts at %v", starts)
+	}
+	mu.Unlock()
+	eventually(t, "the attempt that lost ends", func() bool { mu.Lock(); defer mu.Unlock(); return silent == 1 })
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := race(ctx, []netip.Addr{netip.MustParseAddr("2001:db8::1")}, 1, dial); rank(err) != rankHost {
+		t.Errorf("nobody answers: %v", err)
+	}
+}
+
+func TestInterleave(t *testing.T) {
+	var in, want []netip.Addr
+	for _, a := range []string{"192.0.2.1", "192.0.2.2", "192.0.2.1", "2001:db8::1", "192.0.2.3"} {
+		in = append(in, netip.MustParseAddr(a))
+	}
+	for _, a := range []string{"2001:db8::1", "192.0.2.1", "192.0.2.2", "192.0.2.3"} {
+		want = append(want, netip.MustParseAddr(a))
+	}
+	got := interleave(in)
+	if len(got) != len(want) {
+		t.Fatalf("%v", got)
+	}
+	for i := range got {
+		if got[i] != want[i] {
+			t.Fatalf("%v", got)
+		}
+	}
+}
+
+func TestDialErrors(t *testing.T) {
+	op := func(e error) error {
+		return &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", e)}
+	}
+	for _, tt := range []struct {
+		err  error
+		word string
+	}{
+		{op(syscall.ECONNREFUSED), wordRefused},
+		{op(syscall.ENETUNREACH), wordNetwork},
+		{op(syscall.EHOSTUNREACH), "host unreachable"},
+		{op(syscall.EACCES), "host unreachable"},
+		{op(syscall.ETIMEDOUT), "timed out"},
+		{context.DeadlineExceeded, "timed out"},
+	} {
+		if got := classed(tt.err); got.Error() != tt.word || !errors.Is(got, tt.err) {
+			t.Errorf("%v: %v", tt.err, got)
+		}
+	}
+	a, b := classed(op(syscall.ENETUNREACH)), classed(op(syscall.EHOSTUNREACH))
+	if closer(a, b) != b || closer(b, a) != b || closer(nil, a) != a {
+		t.Error("the wrong error wins")
+	}
+}
+
+func TestEgress(t *testing.T) {
+	for _, tt := range []struct {
+		bind   string
+		v4, v6 string // "" = none
+		ok     bool
+	}{
+		{"", "0.0.0.0", "::", true},
+		{"127.0.0.1", "127.0.0.1", "", true},
+		{"203.0.113.77", "", "", false},
+		{"nosuchinterface0", "", "", false},
+	} {
+		e, err := newEgress(tt.bind)
+		if (err == nil) != tt.ok {
+			t.Errorf("%q: %v", tt.bind, err)
+		}
+		if err != nil {
+			continue
+		}
+		for want, v4 := range map[string]bool{tt.v4: true, tt.v6: false} {
+			got, err := e.local(v4)
+			if want == "" && err == nil || want != "" && got.String() != want {
+				t.Errorf("%q: %v, %v", tt.bind, got, err)
+			}
+		}
+	}
+	ifaces, _ := net.Interfaces()
+	for _, i := range ifaces {
+		if i.Flags&net.FlagLoopback != 0 && i.Flags&net.FlagUp != 0 {
+			e, err := newEgress(i.Name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := e.local(true); err != nil || !got.IsLoopback() {
+				t.Errorf("%s: %v, %v", i.Name, got, err)
+			}
+			s := testServer(t, func(c *conf.Server) { c.Relay.Bind = i.Name }, nil)
+			p := s.newPeer("laptop", newFakeSession())
+			remote, at := remoteUDP(t, "127.0.0.1")
+			p.Deliver([][]byte{makePacket(inner4(1), at, 0, 0, []byte("x"))})
+			read(t, remote)
+		}
+	}
+}

@@ -1,0 +1,30 @@
+// Package server is the end of the tunnel that faces the internet: it takes
+// whole IP packets out of sessions and sends their datagrams to their real
+// destinations, and it ends CONNECT streams in TCP connections.
+//
+// A datagram walks through these files, in this order:
+//
+//  1. uplink.go: a session delivers a batch; every packet is parsed and its
+//     checksums are verified.
+//  2. access.go: may this destination be reached at all?
+//  3. mapping.go: the inner source's UDP socket (RFC 4787), made on first use.
+//  4. uplink.go: the datagram joins a udpio.Writer, which sends the batch.
+//
+// and back:
+//
+//  5. downlink.go: the socket's Loop hands over a batch; the mapping's filter
+//     is asked; an IP and a UDP header are written in front, in place, with the
+//     true sender as source.
+//  6. the session takes the packets, and is flushed once per round of the Loop.
+//
+// Datagrams for the server's own address inside the tunnel stay here: echo.go
+// answers port 7, resolve.go and upstream.go answer port 53.
+//
+// A CONNECT walks through connect.go (armon/go-socks5 reads the request and
+// writes the reply), access.go and dial.go (Happy Eyeballs), and is then copied
+// by exit.go.
+//
+// Goroutines: the mux.Listener's, one per Loop (one to four of them), one
+// sweeper for all idle timers, one per name that is being resolved, and two per
+// CONNECT. All of them end when the context of Server.Run does.
+package server

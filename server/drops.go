@@ -1,0 +1,51 @@
+package server
+
+import "sync/atomic"
+
+// A dropReason says why a datagram went no further. The zero value is none.
+type dropReason uint8
+
+const (
+	dropNone     dropReason = iota
+	dropPacket              // from the tunnel: not a sound UDP packet
+	dropSource              // from the tunnel: the inner source is not a client's address
+	dropPort                // destination port 0
+	dropRefused             // destination refused by default: private, loopback, multicast and so on
+	dropDenied              // destination refused by relay.deny
+	dropService             // the server has no such port inside the tunnel
+	dropCap                 // no room for another mapping, and none is idle for long enough
+	dropSocket              // the system gave no socket for a mapping
+	dropSend                // the mapping's socket would not take it
+	dropClosed              // the session has ended
+	dropFiltered            // from the internet: the mapping's filter does not know the sender
+	dropFamily              // from the internet: the sender is of the other address family
+	dropSize                // from the internet: longer than an IP packet can be
+	dropQueries             // too many names are being resolved
+	dropQuery               // not a DNS query
+	dropReasons
+)
+
+// dropNames are the words for metrics, by reason.
+var dropNames = [dropReasons]string{
+	"", "packet", "source", "port", "refused", "denied", "service", "cap", "socket", "send", "closed",
+	"filtered", "family", "size", "queries", "query",
+}
+
+// String returns the word for metrics.
+func (r dropReason) String() string { return dropNames[r] }
+
+// drops counts dropped datagrams by reason.
+type drops [dropReasons]atomic.Uint64
+
+func (d *drops) add(r dropReason, n uint64) { d[r].Add(n) }
+
+// snapshot lists the reasons that occurred.
+func (d *drops) snapshot() map[string]uint64 {
+	out := make(map[string]uint64)
+	for r := range d {
+		if n := d[r].Load(); n > 0 {
+			out[dropNames[r]] = n
+		}
+	}
+	return out
+}

@@ -1,0 +1,105 @@
+package server
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// egressAge is how old what is known of an interface's addresses may become: a
+// lease or a prefix may change at any time, and asking costs some microseconds.
+const egressAge = 5 * time.Second
+
+// An egress is the local address that datagrams and CONNECTs leave from: one
+// per family, for all mappings (RFC 4787 REQ-2, paired pooling). It is of
+// relay.bind, an address or an interface; with neither the routing table
+// chooses. A family without an address there does not leave at all.
+type egress struct {
+	bind  string
+	fixed netip.Addr // bind as an address
+
+	mu     sync.Mutex // guards the rest, which is used with an interface only
+	read   time.Time
+	v4, v6 netip.Addr
+}
+
+// newEgress checks relay.bind. Its error names what is wrong with it.
+func newEgress(bind string) (*egress, error) {
+	e := &egress{bind: bind}
+	if bind == "" {
+		return e, nil
+	}
+	if addr, err := netip.ParseAddr(bind); err == nil {
+		e.fixed = addr.Unmap()
+		ln, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(e.fixed, 0)))
+		if err != nil {
+			return nil, fmt.Errorf("relay.bind: %s is no address of this machine: %w", bind, err)
+		}
+		ln.Close()
+		return e, nil
+	}
+	if err := e.refresh(); err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+// local returns the address to bind for a family: the unspecified one leaves
+// the choice to the routing table.
+func (e *egress) local(v4 bool) (netip.Addr, error) {
+	if e.bind == "" {
+		if v4 {
+			return netip.IPv4Unspecified(), nil
+		}
+		return netip.IPv6Unspecified(), nil
+	}
+	addr := e.fixed
+	if !addr.IsValid() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		if time.Since(e.read) > egressAge {
+			if err := e.refresh(); err != nil {
+				return netip.Addr{}, err
+			}
+		}
+		addr = e.v6
+		if v4 {
+			addr = e.v4
+		}
+	}
+	if !addr.IsValid() || addr.Is4() != v4 {
+		return netip.Addr{}, fmt.Errorf("relay.bind: %s has no address for this family: network is unreachable", e.bind)
+	}
+	return addr, nil
+}
+
+// refresh reads the interface's addresses.
+func (e *egress) refresh() error {
+	ifc, err := net.InterfaceByName(e.bind)
+	if err != nil {
+		return fmt.Errorf("relay.bind: %s is neither an address nor an interface of this machine", e.bind)
+	}
+	addrs, err := ifc.Addrs()
+	if err != nil {
+		return fmt.Errorf("relay.bind: addresses of %s: %w", e.bind, err)
+	}
+	e.read, e.v4, e.v6 = time.Now(), netip.Addr{}, netip.Addr{}
+	for _, a := range addrs {
+		prefix, err := netip.ParsePrefix(a.String())
+		if err != nil {
+			continue
+		}
+		switch addr := prefix.Addr().Unmap(); {
+		case addr.Is4() && !e.v4.IsValid():
+			e.v4 = addr
+		case addr.Is6() && !addr.IsLinkLocalUnicast() && !e.v6.IsValid():
+			e.v6 = addr
+		}
+	}
+	if !e.v4.IsValid() && !e.v6.IsValid() {
+		return fmt.Errorf("relay.bind: interface %s has no address", e.bind)
+	}
+	return nil
+}

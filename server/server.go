@@ -1,0 +1,213 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/mux"
+	"github.com/mpsocks/mpsocks/mux/udpio"
+)
+
+// counter is a number that only grows.
+type counter = atomic.Uint64
+
+// A Server is the half that faces the internet.
+type Server struct {
+	log      zerolog.Logger
+	listener *mux.Listener
+	start    time.Time // Server.now counts from here
+
+	// How datagrams and CONNECTs leave; none of it changes after New.
+	access    access
+	egress    *egress
+	resolver  *resolver
+	dialer    dialer
+	filtering conf.Filtering
+	socket    udpio.Options
+	idle      time.Duration // of a mapping
+	spare     time.Duration // below it no mapping is evicted
+	limits    conf.ServerLimits
+
+	rooms    []*room
+	nextRoom atomic.Uint32
+	uplinks  sync.Pool // of *uplink
+
+	mappings, streams quota // in all
+	exits             exits
+	drops             drops
+	connects          connects
+	sent, received    counter // datagrams
+
+	// ctx ends with Run; peers' contexts come from it. work counts the
+	// goroutines of name queries.
+	ctx    context.Context
+	cancel context.CancelFunc
+	work   sync.WaitGroup
+
+	mu      sync.Mutex // guards the rest
+	peers   map[*peer]struct{}
+	clients map[string]*client
+}
+
+// New binds all listeners and prepares everything else. cfg is valid, as
+// conf.Load leaves it; capture may be nil. Errors name the address or the key
+// that is wrong. A Server that was made has to be Run, which also frees it.
+func New(cfg *conf.Server, log zerolog.Logger, capture *mux.Capture) (*Server, error) {
+	s, err := newServer(cfg, log)
+	if err != nil {
+		return nil, err
+	}
+	tunnel, err := tunnelConfig(cfg, log, capture)
+	if err == nil {
+		tunnel.Accept = func(sess *mux.Session) (mux.Handler, error) {
+			return s.newPeer(sess.Peer(), sess), nil
+		}
+		s.listener, err = mux.Listen(tunnel)
+	}
+	if err != nil {
+		s.close()
+		return nil, fmt.Errorf("server: %w", err)
+	}
+	return s, nil
+}
+
+// newServer makes everything but the tunnel.
+func newServer(cfg *conf.Server, log zerolog.Logger) (*Server, error) {
+	out, err := newEgress(cfg.Relay.Bind)
+	if err != nil {
+		return nil, fmt.Errorf("server: %w", err)
+	}
+	s := &Server{
+		log:       log,
+		start:     time.Now(),
+		access:    access{allow: cfg.Relay.Allow, deny: cfg.Relay.Deny},
+		egress:    out,
+		resolver:  newResolver(),
+		dialer:    dialer{egress: out},
+		filtering: cfg.Relay.Filtering,
+		socket:    udpio.Options{Offload: cfg.Relay.Offload != conf.OffloadOff, TOS: true},
+		idle:      cfg.Relay.IdleTimeout,
+		spare:     minIdle,
+		limits:    cfg.Limits,
+		uplinks:   sync.Pool{New: newUplink},
+		mappings:  quota{max: int64(cfg.Limits.Mappings)},
+		streams:   quota{max: int64(cfg.Limits.Streams)},
+		exits:     exits{idle: streamIdle, halfClosed: halfClosedIdle, set: make(map[*exit]struct{})},
+		peers:     make(map[*peer]struct{}),
+		clients:   make(map[string]*client),
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	for i := range min(max(runtime.GOMAXPROCS(0)/2, 1), maxRooms) {
+		r, err := newRoom(i, log)
+		if err != nil {
+			s.close()
+			return nil, err
+		}
+		s.rooms = append(s.rooms, r)
+	}
+	return s, nil
+}
+
+// Run serves until ctx ends, and returns nil then, with everything closed.
+func (s *Server) Run(ctx context.Context) error {
+	return s.run(ctx, s.listener.Run)
+}
+
+// run serves with the tunnel's Run. The Loops outlast the tunnel, so that
+// sessions end with their mappings in place.
+func (s *Server) run(ctx context.Context, tunnel func(context.Context) error) error {
+	stop := context.AfterFunc(ctx, s.cancel) // streams and queries end at once
+	defer stop()
+	outer, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	var sockets errgroup.Group
+	for _, r := range s.rooms {
+		sockets.Go(func() error { return r.loop.Run(outer) })
+	}
+	sockets.Go(func() error { s.sweep(outer); return nil })
+	err := tunnel(ctx)
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		err = nil
+	}
+	s.cancel()
+	for _, p := range s.peerList() {
+		p.Closed(mux.ErrClosed)
+	}
+	s.work.Wait()
+	end()
+	if err := errors.Join(err, sockets.Wait()); err != nil {
+		return fmt.Errorf("server: %w", err)
+	}
+	return nil
+}
+
+// close frees a Server that is never Run.
+func (s *Server) close() {
+	s.cancel()
+	for _, r := range s.rooms {
+		_ = r.loop.Run(s.ctx) // the context has ended: it closes and returns
+	}
+}
+
+// sweep runs all idle timers, in one goroutine that Run starts and ctx stops.
+func (s *Server) sweep(ctx context.Context) {
+	// A sixteenth of the idle time is exact enough; at least every quarter of
+	// a minute, which costs nothing.
+	tick := time.NewTicker(min(max(s.idle/16, 10*time.Millisecond), 15*time.Second))
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			now := s.now()
+			for _, p := range s.peerList() {
+				p.expire(now - int64(s.idle))
+			}
+			s.exits.expire(now)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// now is the time since the start in nanoseconds, by the monotonic clock.
+func (s *Server) now() int64 { return int64(time.Since(s.start)) }
+
+// Addrs returns the addresses that the tunnel listens on, with the ports that
+// the system chose for port 0.
+func (s *Server) Addrs() []netip.AddrPort { return s.listener.Addrs() }
+
+// client returns what the sessions of a client share.
+func (s *Server) client(name string) *client {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.clients[name]
+	if c == nil {
+		c = &client{name: name}
+		c.mappings.max = int64(s.limits.MappingsPerClient)
+		c.streams.max = int64(s.limits.StreamsPerClient)
+		c.queries.max = maxQueriesPerClient
+		s.clients[name] = c
+	}
+	return c
+}
+
+// peerList returns the present peers.
+func (s *Server) peerList() []*peer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]*peer, 0, len(s.peers))
+	for p := range s.peers {
+		out = append(out, p)
+	}
+	return out
+}

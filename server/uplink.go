@@ -1,0 +1,143 @@
+package server
+
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"github.com/mpsocks/mpsocks/mux/buf"
+	"github.com/mpsocks/mpsocks/mux/packet"
+	"github.com/mpsocks/mpsocks/mux/udpio"
+)
+
+// verdictSlots is how many destinations' verdicts a batch remembers: more than
+// are in use at once, small enough to stay in the cache (2.5 KiB).
+const verdictSlots = 64
+
+// An uplink is what one call of Deliver works with. Uplinks are pooled: a call
+// takes one, so it needs no lock and allocates nothing.
+type uplink struct {
+	writer *udpio.Writer
+	header packet.UDP
+	now    int64
+	drops  [dropReasons]uint32
+
+	// The mapping of the previous packet, valid while p.mu is held.
+	key     uint64
+	mapping *mapping
+
+	// verdicts remembers what the access rules said; they never change.
+	verdicts [verdictSlots]struct {
+		dst    netip.AddrPort
+		reason dropReason
+	}
+	// answers are packets of the server's own, for the session.
+	answers []*buf.Buffer
+}
+
+func newUplink() any { return &uplink{writer: udpio.NewWriter()} }
+
+// Deliver implements mux.Handler: it sends the datagrams of a batch to where
+// they are addressed, with one system call per socket and less.
+func (p *peer) Deliver(pkts [][]byte) {
+	s := p.server
+	u := s.uplinks.Get().(*uplink)
+	u.now = s.now()
+	p.mu.RLock()
+	for _, pkt := range pkts {
+		if reason := u.packet(p, pkt); reason != dropNone {
+			u.drops[reason]++
+		}
+	}
+	p.mu.RUnlock()
+	u.mapping = nil
+	sent, lost := u.writer.Flush()
+	s.sent.Add(uint64(sent))
+	u.drops[dropSend] += uint32(lost)
+	for r, n := range u.drops {
+		if n > 0 {
+			s.drops.add(dropReason(r), uint64(n))
+		}
+	}
+	clear(u.drops[:])
+	if len(u.answers) > 0 {
+		p.session.Send(&p.source, u.answers) // the session flushes when Deliver returns
+		clear(u.answers)
+		u.answers = u.answers[:0]
+	}
+	s.uplinks.Put(u)
+}
+
+// packet adds one packet's datagram to the Writer, or answers it. It is called
+// with p.mu held for reading, and may let go of it meanwhile.
+func (u *uplink) packet(p *peer, pkt []byte) dropReason {
+	h := &u.header
+	payload, err := packet.ParseUDP(pkt, h)
+	if err == packet.ErrFragment && packet.IsFragment(pkt) {
+		var whole bool
+		if payload, whole = p.join(pkt, h); !whole {
+			return dropNone // its other half is on the way
+		}
+	} else if err != nil {
+		return dropPacket
+	}
+	key, ok := innerKey(h.Src)
+	if !ok {
+		return dropSource
+	}
+	if dst := h.Dst.Addr(); dst == packet.ServerHost4 || dst == packet.ServerHost6 {
+		return u.service(p, payload)
+	}
+	if reason := u.verdict(&p.server.access, h.Dst); reason != dropNone {
+		return reason
+	}
+	m := u.mapping
+	if m == nil || key != u.key {
+		if m = p.mappings[key]; m == nil {
+			var reason dropReason
+			p.mu.RUnlock()
+			m, reason = p.open(key, h.Src, u.now)
+			p.mu.RLock()
+			if m == nil {
+				return reason
+			}
+		}
+		u.key, u.mapping = key, m
+	}
+	if m.sent.Load() != u.now {
+		m.sent.Store(u.now)
+	}
+	if m.permits != nil {
+		m.permits.note(h.Dst, u.now)
+	}
+	// DSCP and ECN go on as they came (RFC 6040). Where the system cannot set
+	// them, udpio sends without, which is not-ECT and so no lie.
+	u.writer.Add(m.conn, h.Dst, h.TOS, payload)
+	return dropNone
+}
+
+// verdict asks the access rules, or remembers what they said.
+func (u *uplink) verdict(a *access, dst netip.AddrPort) dropReason {
+	ip := dst.Addr().As16()
+	hash := binary.LittleEndian.Uint64(ip[0:]) ^ binary.LittleEndian.Uint64(ip[8:]) ^ uint64(dst.Port())<<32
+	hash *= 0x9E3779B97F4A7C15 // Fibonacci hashing, as in remotes
+	v := &u.verdicts[hash>>58]
+	if v.dst != dst {
+		v.dst = dst
+		v.reason = a.verdict(dst)
+		if dst.Addr().Is4In6() { // no such address is ever on the wire (RFC 4291, Section 2.5.5.2)
+			v.reason = dropRefused
+		}
+	}
+	return v.reason
+}
+
+// service serves the server's own ports inside the tunnel.
+func (u *uplink) service(p *peer, payload []byte) dropReason {
+	switch u.header.Dst.Port() {
+	case packet.EchoPort:
+		return u.echo(p, payload)
+	case packet.ResolverPort:
+		return u.query(p, payload)
+	}
+	return dropService
+}

@@ -1,0 +1,201 @@
+package server
+
+import (
+	"net/netip"
+	"strconv"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/mpsocks/mpsocks/mux/buf"
+	"github.com/mpsocks/mpsocks/mux/packet"
+	"github.com/mpsocks/mpsocks/mux/udpio"
+)
+
+func TestDeliverDrops(t *testing.T) {
+	s := testServer(t, nil, nil)
+	p := s.newPeer("laptop", newFakeSession())
+	remote, at := remoteUDP(t, "127.0.0.1")
+	good := makePacket(inner4(1), at, 0, 0, []byte("good"))
+	spoiled := makePacket(inner4(1), at, 0, 0, []byte("spoiled"))
+	spoiled[len(spoiled)-1] ^= 1
+	to := func(dst string) []byte {
+		d := netip.MustParseAddrPort(dst)
+		src := inner4(1)
+		if d.Addr().Is6() {
+			src = inner6(1)
+		}
+		return makePacket(src, d, 0, 0, []byte("x"))
+	}
+	p.Deliver([][]byte{
+		{},
+		{0x45},
+		spoiled,
+		good[:len(good)-1],
+		makePacket(netip.MustParseAddrPort("10.0.0.1:5"), at, 0, 0, nil),
+		to("127.0.0.1:0"),
+		to("192.168.0.1:53"),
+		to("192.168.0.1:53"), // remembered
+		to("198.18.0.2:53"),
+		to("[fd6d:7073::2]:53"),
+		to("198.18.0.1:80"),
+		to("[fd6d:7073::1]:1080"),
+		good,
+	})
+	if text, _ := read(t, remote); text != "good" {
+		t.Errorf("got %q", text)
+	}
+	silent(t, remote)
+	want := map[string]uint64{"packet": 4, "source": 1, "port": 1, "refused": 4, "service": 2}
+	if diff := cmp.Diff(want, s.drops.snapshot()); diff != "" {
+		t.Error(diff)
+	}
+	if n := p.count(); n != 1 {
+		t.Errorf("%d mappings", n)
+	}
+}
+
+func TestEcho(t *testing.T) {
+	s := testServer(t, nil, nil)
+	sess := newFakeSession()
+	p := s.newPeer("laptop", sess)
+	for _, tt := range []struct{ from, to netip.AddrPort }{
+		{inner4(9), netip.AddrPortFrom(packet.ServerHost4, packet.EchoPort)},
+		{inner6(9), netip.AddrPortFrom(packet.ServerHost6, packet.EchoPort)},
+	} {
+		p.Deliver([][]byte{makePacket(tt.from, tt.to, 0xB8, 77, []byte("ping"))})
+		want := got{src: tt.to, dst: tt.from, tos: 0xB8, id: 77, payload: []byte("ping")}
+		if diff := cmp.Diff(want, sess.next(t), sameGot); diff != "" {
+			t.Error(diff)
+		}
+	}
+	if n := p.count(); n != 0 {
+		t.Errorf("%d mappings", n)
+	}
+}
+
+func TestDeliverAllocations(t *testing.T) {
+	if raceEnabled {
+		t.Skip("pools drop at random under the race detector")
+	}
+	s := testServer(t, nil, nil)
+	p := s.newPeer("laptop", newFakeSession())
+	var pkts [][]byte
+	for i := range 32 {
+		_, at := remoteUDP(t, "127.0.0.1") // nobody reads: the kernel drops what is too much
+		pkts = append(pkts, makePacket(inner4(uint16(1+i%8)), at, 0, 0, make([]byte, 1200)))
+	}
+	if n := testing.AllocsPerRun(200, func() { p.Deliver(pkts) }); n != 0 {
+		t.Errorf("%v allocations per batch", n)
+	}
+}
+
+func TestReceiveAllocations(t *testing.T) {
+	if raceEnabled {
+		t.Skip("pools drop at random under the race detector")
+	}
+	s := testServer(t, nil, nil)
+	sess := newFakeSession()
+	sess.discard = true
+	p := s.newPeer("laptop", sess)
+	m := &mapping{peer: p, room: &room{}, inner: inner4(1), flows: remotes{limit: maxFlows}}
+	msgs := make([]udpio.Message, 32)
+	if n := testing.AllocsPerRun(200, func() {
+		for i := range msgs {
+			msgs[i] = udpio.Message{Buf: buf.Get(1200), Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(i % 20)}), 443)}
+		}
+		m.receive(nil, msgs)
+		m.room.flush()
+	}); n != 0 {
+		t.Errorf("%v allocations per batch", n)
+	}
+}
+
+// TestReceiveDrops gives a mapping datagrams that its packets cannot express.
+func TestReceiveDrops(t *testing.T) {
+	s := testServer(t, nil, nil)
+	sess := newFakeSession()
+	p := s.newPeer("laptop", sess)
+	m := &mapping{peer: p, room: &room{}, inner: inner6(1), flows: remotes{limit: maxFlows}}
+	msgs := []udpio.Message{
+		{Buf: buf.Get(1), Addr: netip.MustParseAddrPort("192.0.2.1:1")},
+		{Buf: buf.Get(65528), Addr: netip.MustParseAddrPort("[2001:db8::1]:1")},
+		{Buf: buf.Get(65479), Addr: netip.MustParseAddrPort("[fe80::1%lo]:1")},
+	}
+	m.receive(nil, msgs)
+	m.room.flush()
+	if g := sess.next(t); g.src != netip.MustParseAddrPort("[fe80::1]:1") || len(g.payload) != 65479 {
+		t.Errorf("%s, %d bytes", g.src, len(g.payload))
+	}
+	if msgs[0].Buf == nil || msgs[1].Buf == nil || msgs[2].Buf != nil {
+		t.Error("the Loop would leak or free a Buffer twice")
+	}
+	if diff := cmp.Diff(map[string]uint64{"family": 1, "size": 1}, s.drops.snapshot()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func BenchmarkDeliver(b *testing.B) {
+	for _, size := range []int{64, 1200} {
+		b.Run(strconv.Itoa(size), func(b *testing.B) {
+			s := testServer(b, nil, nil)
+			p := s.newPeer("laptop", newFakeSession())
+			var pkts [][]byte
+			for i := range 16 {
+				_, at := remoteUDP(b, "127.0.0.1")
+				for range 4 {
+					pkts = append(pkts, makePacket(inner4(uint16(1+i)), at, 0, 0, make([]byte, size)))
+				}
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				p.Deliver(pkts)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(pkts)), "ns/datagram")
+		})
+	}
+}
+
+func BenchmarkReceive(b *testing.B) {
+	s := testServer(b, nil, nil)
+	sess := newFakeSession()
+	sess.discard = true
+	p := s.newPeer("laptop", sess)
+	m := &mapping{peer: p, room: &room{}, inner: inner4(1), flows: remotes{limit: maxFlows}}
+	msgs := make([]udpio.Message, 32)
+	b.ReportAllocs()
+	for b.Loop() {
+		for i := range msgs {
+			msgs[i] = udpio.Message{Buf: buf.Get(64), Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(i % 4)}), 443)}
+		}
+		m.receive(nil, msgs)
+		m.room.flush()
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(msgs)), "ns/datagram")
+}
+
+func FuzzDeliver(f *testing.F) {
+	s := testServer(f, nil, func(s *Server) {
+		s.access.allow = nil
+		s.access.deny = allow(f, "0.0.0.0/0", "::/0") // nothing leaves
+		s.resolver.upstreams = func() []netip.AddrPort { return nil }
+		s.resolver.hosts = noNames
+		s.resolver.system = noNames
+	})
+	sess := newFakeSession()
+	sess.discard = true
+	p := s.newPeer("laptop", sess)
+	f.Add([]byte{}, false)
+	f.Add(makePacket(inner4(1), netip.MustParseAddrPort("1.1.1.1:53"), 0, 0, []byte("x")), false)
+	f.Add(makePacket(inner6(1), netip.MustParseAddrPort("[fd6d:7073::1]:7"), 0, 0, []byte("x")), false)
+	f.Add(makePacket(inner4(1), netip.AddrPortFrom(packet.ServerHost4, 53), 0, 0, question("example.com.", 1)), true)
+	f.Fuzz(func(t *testing.T, b []byte, wrap bool) {
+		if wrap && len(b) < 60000 {
+			b = makePacket(inner4(1), netip.AddrPortFrom(packet.ServerHost4, 53), 0, 0, b)
+		}
+		p.Deliver([][]byte{b, b})
+		if p.count() != 0 {
+			t.Fatal("a mapping")
+		}
+	})
+}

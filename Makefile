@@ -1,0 +1,94 @@
+# Every target is the command that a person would type. `make test` and `make
+# interop` first install the Debian packages that their tests use, where they
+# may; otherwise those tests are skipped, and the closing list says so.
+
+SHELL       := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.PHONY: build run test race lint fuzz interop lab bench cover dist clean
+
+FUZZTIME ?= 2m
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+
+# The packages of Debian that tests call, or look at results with.
+TEST_TOOLS    := iproute2 tshark
+INTEROP_TOOLS := $(TEST_TOOLS) curl dnsmasq dnsutils python3-socks chromium
+
+# The program, for this machine.
+build:
+	go build -trimpath -buildvcs=false -ldflags "-X main.release=$(VERSION)" -o mpsocks .
+
+# Both halves on this machine over two loopback paths, with a self-check.
+run: build
+	./mpsocks run --dir run
+
+test:
+	$(call install,$(TEST_TOOLS))
+	go test -json -timeout 20m $$(go list ./... | grep -v /interop) | go run ./integration/testsum
+
+# The race detector needs a C compiler. The laboratory and the benches measure
+# time, which it would spoil; everything that they measure is here.
+race:
+	@if ! command -v "$$(go env CC)" >/dev/null; then \
+		echo "skipped: the race detector needs a C compiler, and there is no $$(go env CC) here"; \
+	else \
+		echo "go test -race, all but integration"; CGO_ENABLED=1 go test -race -json -timeout 30m $$(go list ./... | grep -v /integration) | go run ./integration/testsum; \
+	fi
+
+lint:
+	test -z "$$(go tool gofumpt -l . | tee /dev/stderr)"
+	go vet ./...
+	GOARCH=arm64 go vet ./...
+	GOOS=darwin go vet ./...
+	GOOS=windows go vet ./...
+	go tool staticcheck ./...
+
+# Every fuzz target in turn: make fuzz FUZZTIME=10m
+fuzz:
+	@for package in $$(go list ./...); do \
+		for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+			echo "$$package $$target"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x $$package; \
+		done; \
+	done
+
+# Other people's programs, through the tunnel.
+interop:
+	$(call install,$(INTEROP_TOOLS))
+	go test -json -timeout 20m ./integration/interop/... | go run ./integration/testsum
+
+# Paths with delay, loss and death; needs root.
+lab:
+	go run ./integration/lab
+
+bench:
+	go run ./integration/bench
+
+cover:
+	mkdir -p build
+	go test -coverprofile build/cover.out -coverpkg ./... ./...
+	go tool cover -html build/cover.out -o build/cover.html
+	go tool cover -func build/cover.out | tail -n 1
+
+# The program for every system that it is made for.
+dist:
+	for target in linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64; do \
+		CGO_ENABLED=0 GOOS=$${target%/*} GOARCH=$${target#*/} go build -trimpath -buildvcs=false -ldflags "-s -w -X main.release=$(VERSION)" \
+			-o build/mpsocks-$(VERSION)-$${target/\//-}$$([ $${target%/*} = windows ] && echo .exe || true) .; \
+	done
+
+clean:
+	rm -rf mpsocks build run
+
+# install asks Debian for the packages that are not there yet, if it may.
+define install
+@missing=$$(for p in $(1); do dpkg-query -W -f '$${Status}\n' $$p 2>/dev/null | grep -q '^install ok installed' || echo $$p; done | xargs); \
+if [ -z "$$missing" ]; then \
+	true; \
+elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	echo "installing $$missing"; \
+	{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $$missing; } >/dev/null || \
+		echo "could not install $$missing: tests that need them are skipped"; \
+else \
+	echo "not installed (that takes root and apt-get): $$missing; tests that need them are skipped"; \
+fi
+endef

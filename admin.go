@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"net/netip"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// admin is the HTTP server of either half: /status has the snapshot as JSON,
+// /metrics the same for Prometheus, /healthz says that the process answers,
+// and /debug/pprof/ is there on loopback addresses only.
+type admin struct {
+	listener net.Listener
+	server   *http.Server
+}
+
+// listenAdmin binds the address at once, so that its error ends the start. It
+// returns nil for the zero address.
+func listenAdmin(addr netip.AddrPort, snapshot func() any) (*admin, error) {
+	if !addr.IsValid() {
+		return nil, nil
+	}
+	// Plain TCP: Go's listeners would otherwise be kernel MPTCP sockets.
+	var lc net.ListenConfig
+	lc.SetMultipathTCP(false)
+	l, err := lc.Listen(context.Background(), "tcp", addr.String())
+	if err != nil {
+		return nil, fmt.Errorf("admin: %w", err)
+	}
+	handler := adminHandler(snapshot, addr.Addr().IsLoopback())
+	return &admin{listener: l, server: &http.Server{
+		Handler: handler,
+		// Scrapes are small; a peer that is slower than this is not one.
+		ReadHeaderTimeout: 5 * time.Second,
+		IdleTimeout:       time.Minute,
+	}}, nil
+}
+
+// adminHandler is everything that is served.
+func adminHandler(snapshot func() any, loopback bool) http.Handler {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(
+		snapshotCollector{snapshot},
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	)
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		io.WriteString(w, "ok\n")
+	})
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
+		body, err := json.MarshalIndent(snapshot(), "", "  ")
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.Write(append(body, '\n'))
+	})
+	if !loopback {
+		return mux
+	}
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	return localOnly(mux)
+}
+
+// localOnly refuses requests under a host name other than localhost: a web
+// page whose name was rebound to 127.0.0.1 must not read what is served here.
+func localOnly(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host, _, err := net.SplitHostPort(r.Host)
+		if err != nil {
+			host = r.Host
+		}
+		if _, err := netip.ParseAddr(host); err != nil && host != "localhost" {
+			http.Error(w, "ask by address", http.StatusForbidden)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// run serves until ctx ends; a nil admin only waits. Requests that are under
+// way are cut off, for none of them changes anything.
+func (a *admin) run(ctx context.Context) error {
+	if a == nil {
+		return nil
+	}
+	stop := context.AfterFunc(ctx, func() { a.server.Close() })
+	defer stop()
+	if err := a.server.Serve(a.listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("admin: %w", err)
+	}
+	return nil
+}

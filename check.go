@@ -1,0 +1,246 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mpsocks/mpsocks/conf"
+)
+
+// newCheck is `mpsocks check`: a configuration in words, or its problems.
+func newCheck() *cobra.Command {
+	var file string
+	cmd := &cobra.Command{
+		Use:   "check -c FILE",
+		Short: "Validate a configuration and say what it means",
+		Long: `Validate a client's or a server's configuration, with the environment's MPSOCKS_
+variables on top as at start, and say what it means. Every problem is listed,
+with the file, the key and the reason; the exit code is 1 if there are any.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := conf.Load(file)
+			if err != nil {
+				return err
+			}
+			w := &words{w: cmd.OutOrStdout()}
+			switch c := cfg.(type) {
+			case *conf.Client:
+				w.linef("%s is a client's configuration, and valid.", file)
+				w.client(c)
+			case *conf.Server:
+				w.linef("%s is a server's configuration, and valid.", file)
+				w.server(c)
+			}
+			return w.err
+		},
+	}
+	cmd.Flags().StringVarP(&file, "config", "c", "", "configuration file")
+	cmd.MarkFlagRequired("config")
+	return cmd
+}
+
+// words writes lines and keeps the first error.
+type words struct {
+	w   io.Writer
+	err error
+}
+
+func (w *words) linef(format string, args ...any) {
+	if w.err == nil {
+		_, w.err = fmt.Fprintf(w.w, format+"\n", args...)
+	}
+}
+
+// itemf is a line of a topic.
+func (w *words) itemf(topic, format string, args ...any) {
+	w.linef("  %-10s "+format, append([]any{topic}, args...)...)
+}
+
+func (w *words) client(c *conf.Client) {
+	who := fmt.Sprintf("%d users with passwords", len(c.Users))
+	if len(c.Users) == 0 {
+		who = "no password asked"
+	}
+	w.itemf("listen", "SOCKS5 at %s, %s", joinAddrs(c.Listen), who)
+	w.itemf("identity", "public key %s, which the server's clients list needs", c.PrivateKey.Public())
+	w.itemf("server", "%s, with the key %s and no other", strings.Join(c.Server.Addresses, ", "), c.Server.PublicKey)
+	if len(c.Paths) == 0 {
+		w.itemf("paths", "one, by the default route")
+	}
+	for _, p := range c.Paths {
+		w.itemf("path", "%s", describePath(p))
+	}
+	w.mode(c.Mode, c.Rules)
+	for _, f := range c.Forwards {
+		w.itemf("forward", "UDP at %s to %s", f.Listen, f.To)
+	}
+	udp := "relay ports as the system gives them"
+	if !c.UDP.Ports.IsZero() {
+		udp = fmt.Sprintf("relay ports %s, so %d associations for each listening address at most", c.UDP.Ports, c.UDP.Ports.Len())
+	}
+	if c.UDP.PublicAddress.IsValid() {
+		udp += fmt.Sprintf(", announced as %s", c.UDP.PublicAddress)
+	}
+	w.itemf("udp", "%s; offload %s", udp, c.UDP.Offload)
+	w.itemf("limits", "%d associations%s, %d streams%s", c.Limits.Associations, share(c.Limits.AssociationsPerUser, "user"),
+		c.Limits.Streams, share(c.Limits.StreamsPerUser, "user"))
+	w.itemf("session", "given up after %v without a subflow, then begun anew", c.SessionTimeout)
+	w.rest(c.Admin, c.Log)
+}
+
+func (w *words) server(s *conf.Server) {
+	for _, l := range s.Listen {
+		kernel := ""
+		if l.KernelMPTCP {
+			kernel = ", as kernel MPTCP"
+		}
+		w.itemf("listen", "subflows at %s%s", l.Address, kernel)
+	}
+	if len(s.Advertise) > 0 {
+		w.itemf("advertise", "%s, told to connected clients", joinAddrs(s.Advertise))
+	}
+	if s.BehindLoadBalancer {
+		w.itemf("balancer", "clients add subflows at the advertised addresses only")
+	}
+	w.itemf("identity", "public key %s, which the clients' server.public_key needs", s.PrivateKey.Public())
+	for _, c := range s.Clients {
+		w.itemf("client", "%s, with the key %s", c.Name, c.PublicKey)
+	}
+	from := "the address that the routing table gives"
+	if s.Relay.Bind != "" {
+		from = s.Relay.Bind + bindNote(s.Relay.Bind)
+	}
+	w.itemf("relay", "leaves by %s; mappings end after %v without a datagram out; filtering is %s; offload %s",
+		from, s.Relay.IdleTimeout, s.Relay.Filtering, s.Relay.Offload)
+	for _, a := range s.Relay.Allow {
+		w.itemf("allow", "%s", a)
+	}
+	for _, d := range s.Relay.Deny {
+		w.itemf("deny", "%s", d)
+	}
+	w.mode(s.Mode, s.Rules)
+	l := s.Limits
+	w.itemf("limits", "%d sessions%s, of %d subflows; %d mappings%s; %d streams%s",
+		l.Sessions, share(l.SessionsPerClient, "client"), l.SubflowsPerSession,
+		l.Mappings, share(l.MappingsPerClient, "client"), l.Streams, share(l.StreamsPerClient, "client"))
+	w.itemf("session", "held for %v without a subflow", s.SessionTimeout)
+	w.rest(s.Admin, s.Log)
+}
+
+func (w *words) mode(mode conf.Mode, rules []conf.Rule) {
+	meaning := map[conf.Mode]string{
+		conf.ModeAuto:      "each flow is treated by what it does",
+		conf.ModeAggregate: "every flow uses all paths",
+		conf.ModeRedundant: "copies go over several paths",
+		conf.ModeLatency:   "every flow takes the fastest path",
+	}
+	w.itemf("mode", "%s: %s", mode, meaning[mode])
+	for _, r := range rules {
+		w.itemf("rule", "%s", describeRule(r))
+	}
+}
+
+func (w *words) rest(admin netip.AddrPort, log conf.Log) {
+	switch {
+	case !admin.IsValid():
+		w.itemf("admin", "off")
+	case admin.Addr().IsLoopback():
+		w.itemf("admin", "http://%s/status, /metrics, /healthz, /debug/pprof/", admin)
+	default:
+		w.itemf("admin", "http://%s/status, /metrics, /healthz: readable by everybody who can reach it", admin)
+	}
+	w.itemf("log", "%s and above, format %s", log.Level, log.Format)
+}
+
+func describePath(p conf.Path) string {
+	from := "any interface"
+	if p.Bind != "" {
+		from = p.Bind + bindNote(p.Bind)
+	}
+	out := fmt.Sprintf("%s, from %s, subflows %s", p.Name, from, p.Subflows)
+	if p.Backup {
+		out += ", only when no other path works"
+	}
+	if p.Metered {
+		out += ", metered: only when needed"
+	}
+	if p.KernelMPTCP {
+		out += ", kernel MPTCP sockets"
+	}
+	if p.Weight > 0 {
+		out += fmt.Sprintf(", weight %d", p.Weight)
+	}
+	if p.DailyCap > 0 {
+		out += fmt.Sprintf(", at most %v a day", p.DailyCap)
+	}
+	if p.MonthlyCap > 0 {
+		out += fmt.Sprintf(", at most %v a month", p.MonthlyCap)
+	}
+	return out
+}
+
+// bindNote warns of an interface or address that is not there now. That is no
+// error: it may come later.
+func bindNote(bind string) string {
+	if a, err := netip.ParseAddr(bind); err == nil {
+		if a.IsLoopback() {
+			return ""
+		}
+		addrs, err := net.InterfaceAddrs()
+		for _, i := range addrs {
+			if n, ok := i.(*net.IPNet); ok {
+				if b, ok := netip.AddrFromSlice(n.IP); ok && b.Unmap() == a.Unmap() {
+					return ""
+				}
+			}
+		}
+		if err == nil {
+			return " (no interface here has this address now)"
+		}
+		return ""
+	}
+	if _, err := net.InterfaceByName(bind); err == nil {
+		return ""
+	}
+	var names []string
+	all, _ := net.Interfaces()
+	for _, i := range all {
+		names = append(names, i.Name)
+	}
+	return fmt.Sprintf(" (there is no such interface now; there are %s)", strings.Join(names, ", "))
+}
+
+func describeRule(r conf.Rule) string {
+	var when []string
+	if r.User != "" {
+		when = append(when, "of "+r.User)
+	}
+	if r.To.IsValid() {
+		when = append(when, "to "+r.To.String())
+	}
+	if !r.Ports.IsZero() {
+		when = append(when, "to port "+r.Ports.String())
+	}
+	if v := r.DSCP.Value(); v >= 0 {
+		when = append(when, fmt.Sprintf("with DSCP %d", v))
+	}
+	if len(when) == 0 {
+		return fmt.Sprintf("every flow is %s", r.Class)
+	}
+	return fmt.Sprintf("flows %s are %s", strings.Join(when, " "), r.Class)
+}
+
+// share is a per-user limit in brackets; 0 is none.
+func share(n int, of string) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" (%d for one %s)", n, of)
+}
+
+func joinAddrs(addrs []netip.AddrPort) string { return strings.Join(texts(addrs), ", ") }

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"net/netip"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mpsocks/mpsocks/client"
+	"github.com/mpsocks/mpsocks/conf"
+)
+
+// newClient is `mpsocks client`: the half beside the applications.
+func newClient() *cobra.Command {
+	var file, captureFile string
+	cmd := &cobra.Command{
+		Use:   "client -c FILE",
+		Short: "Run the client: SOCKS5 for your programs, several paths to the server",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := conf.LoadClient(file)
+			if err != nil {
+				return err
+			}
+			log := newLogger(cfg.Log, cmd.ErrOrStderr())
+			capture, err := openCapture(captureFile)
+			if err != nil {
+				return err
+			}
+			c, err := client.New(cfg, log, capture)
+			if err != nil {
+				return err
+			}
+			log.Info().Strs("socks5", texts(c.Addrs())).Strs("server", cfg.Server.Addresses).
+				Str("key", cfg.PrivateKey.Public().String()).Str("version", version()).Msg("client started")
+			return runEnd(cmd.Context(), c, cfg.Admin, capture, log)
+		},
+	}
+	cmd.Flags().StringVarP(&file, "config", "c", "client.yaml", "configuration file")
+	cmd.Flags().StringVar(&captureFile, "capture", "", "write a pcapng capture of the tunnel to this file")
+	return cmd
+}
+
+// texts writes addresses for a log line.
+func texts(addrs []netip.AddrPort) []string {
+	out := make([]string, len(addrs))
+	for i, a := range addrs {
+		out[i] = a.String()
+	}
+	return out
+}

@@ -1,0 +1,11 @@
+//go:build !windows
+
+package main
+
+import "syscall"
+
+// The errors of a bind that fails.
+const (
+	addrInUse    = syscall.EADDRINUSE
+	addrNotAvail = syscall.EADDRNOTAVAIL
+)

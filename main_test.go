@@ -1,0 +1,259 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/mpsocks/mpsocks/conf"
+)
+
+// command runs one command line as main does.
+func command(t *testing.T, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	var out, err strings.Builder
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	code = execute(ctx, args, &out, &err)
+	return out.String(), err.String(), code
+}
+
+func TestInitWritesFilesThatLoad(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "new")
+	for server, listen := range map[string]string{
+		"203.0.113.5:7443":         "0.0.0.0:7443",
+		"[2001:db8::5]:7443":       "[::]:7443",
+		"tunnel.example.com:443":   "[::]:443",
+		"[::ffff:192.0.2.1]:10443": "0.0.0.0:10443",
+	} {
+		if _, stderr, code := command(t, "init", "--server", server, "--dir", dir, "--force", "--name", `o'hara "x"`); code != 0 {
+			t.Fatal(stderr)
+		}
+		c, err := conf.LoadClient(filepath.Join(dir, "client.yaml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := conf.LoadServer(filepath.Join(dir, "server.yaml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.Listen[0].Address != netip.MustParseAddrPort(listen) || c.Server.Addresses[0] != server || s.Clients[0].Name != `o'hara "x"` {
+			t.Errorf("%s: %+v %+v", server, s.Listen, c.Server)
+		}
+		if diff := cmp.Diff(s.PrivateKey.Public(), c.Server.PublicKey); diff != "" {
+			t.Error("the client has another key of the server")
+		}
+		if diff := cmp.Diff(c.PrivateKey.Public(), s.Clients[0].PublicKey); diff != "" {
+			t.Error("the server has another key of the client")
+		}
+		info, err := os.Stat(filepath.Join(dir, "server.yaml"))
+		if err != nil || runtime.GOOS != "windows" && info.Mode().Perm() != 0o600 {
+			t.Errorf("mode %v (%v)", info.Mode(), err)
+		}
+	}
+	before, _ := os.ReadFile(filepath.Join(dir, "client.yaml"))
+	_, stderr, code := command(t, "init", "--server", "h:1", "--dir", dir)
+	after, _ := os.ReadFile(filepath.Join(dir, "client.yaml"))
+	if code != 1 || !strings.Contains(stderr, "--force") || string(before) != string(after) {
+		t.Errorf("a second init ends with %d: %s", code, stderr)
+	}
+}
+
+func TestErrorsAreLines(t *testing.T) {
+	dir := t.TempDir()
+	bad := filepath.Join(dir, "bad.yaml")
+	if err := os.WriteFile(bad, []byte("server: {}\nlisten: [1]\nmodus: auto"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		args []string
+		want []string // each stands at the beginning of its line, behind "mpsocks: "
+	}{
+		{[]string{"bogus"}, []string{`unknown command "bogus": see mpsocks --help`}},
+		{[]string{"clinet", "-c", "x"}, []string{`unknown command "clinet": did you mean client? see mpsocks --help`}},
+		{[]string{"client", "now", "-c", "x"}, []string{`unknown command "now" for "mpsocks client"`}},
+		{[]string{"client", "-c", filepath.Join(dir, "none.yaml")}, []string{"open " + filepath.Join(dir, "none.yaml")}},
+		{[]string{"check", "-c", bad}, []string{
+			bad + ": modus: unknown key, did you mean mode?",
+			bad + ": listen[0]: expected address:port, got 1",
+			bad + ": private_key: is missing",
+			bad + ": server.addresses: needs",
+			bad + ": server.public_key: is missing",
+		}},
+		{[]string{"server", "-c", bad}, []string{bad + ": is a client's file"}},
+		{[]string{"init", "--server", "nowhere"}, []string{`--server "nowhere" is not HOST:PORT`}},
+		{[]string{"init", "--server", "a b:1", "--dir", dir}, []string{"server.addresses[0]: "}},
+		{[]string{"status", "--admin", "127.0.0.1:1"}, []string{`Get "http://127.0.0.1:1/status"`}},
+	} {
+		stdout, stderr, code := command(t, tt.args...)
+		lines := strings.Split(strings.TrimSpace(stderr), "\n")
+		if code != 1 || stdout != "" || len(lines) != len(tt.want) {
+			t.Errorf("%v ends with %d, %q and:\n%s", tt.args, code, stdout, stderr)
+			continue
+		}
+		for i, line := range lines {
+			if !strings.HasPrefix(line, "mpsocks: "+tt.want[i]) {
+				t.Errorf("%v: line %q, want %q", tt.args, line, tt.want[i])
+			}
+		}
+	}
+}
+
+func TestCheckSaysWhatItMeans(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"client.yaml", "server.yaml"} {
+		data, err := os.ReadFile(filepath.Join("conf/testdata", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		stdout, stderr, code := command(t, "check", "-c", path)
+		if code != 0 || strings.Contains(stdout, "%!") || strings.Contains(stdout, "battery") {
+			t.Errorf("%d\n%s%s", code, stdout, stderr)
+		}
+		for _, want := range map[string][]string{
+			"client.yaml": {"lte, from 192.0.2.9", "at most 10GiB a month", "flows of ann to 10.0.0.0/8 to port 1000-2000 with DSCP 46 are latency"},
+			"server.yaml": {"[2001:db8::5]:7445, as kernel MPTCP", "allow      [fd00::]/8:53", "mappings end after 10m0s"},
+		}[name] {
+			if !strings.Contains(stdout, want) {
+				t.Errorf("%s: %q is not in\n%s", name, want, stdout)
+			}
+		}
+	}
+}
+
+func TestKeygen(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "key")
+	stdout, _, code := command(t, "keygen", "--out", file)
+	key, err := conf.ReadKeyFile(file)
+	if code != 0 || err != nil || stdout != "public_key: "+key.Public().String()+"\n" {
+		t.Errorf("%d %v %s", code, err, stdout)
+	}
+	if _, stderr, code := command(t, "keygen", "--out", file); code != 1 || !strings.Contains(stderr, "--force") {
+		t.Errorf("a key is written over: %s", stderr)
+	}
+}
+
+// testSnapshot has every shape that the collector and status know.
+var testSnapshot = map[string]any{
+	"up": true, "name": "x", "id": 7, "Sessions": []any{
+		map[string]any{"id": 5, "paths": []any{map[string]any{"name": "dsl", "rtt_ms": 1.5}}, "flows": []any{map[string]any{"n": 1}}},
+		map[string]any{"id": 6, "paths": []any{map[string]any{"name": "dsl", "rtt_ms": 2}, map[string]any{"name": "dsl", "rtt_ms": 3}}},
+	},
+	"drops": map[string]any{"queue full": 3},
+}
+
+func TestAdmin(t *testing.T) {
+	defer http.DefaultClient.CloseIdleConnections()
+	server := httptest.NewServer(adminHandler(func() any { return testSnapshot }, true))
+	defer server.Close()
+	get := func(path, host string) (int, string) {
+		req, err := http.NewRequest(http.MethodGet, server.URL+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if host != "" {
+			req.Host = host
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		body, _ := io.ReadAll(resp.Body)
+		return resp.StatusCode, string(body)
+	}
+	if code, body := get("/healthz", ""); code != 200 || body != "ok\n" {
+		t.Errorf("healthz: %d %s", code, body)
+	}
+	if code, _ := get("/debug/pprof/", ""); code != 200 {
+		t.Errorf("pprof on loopback: %d", code)
+	}
+	if code, _ := get("/status", "evil.example:80"); code != http.StatusForbidden {
+		t.Errorf("a rebound name gets %d", code)
+	}
+	code, body := get("/metrics", "")
+	var ours []string
+	for line := range strings.Lines(body) {
+		if strings.HasPrefix(line, "mpsocks_") {
+			ours = append(ours, strings.TrimSpace(line))
+		}
+	}
+	want := []string{
+		"mpsocks_drops_queue_full 3",
+		`mpsocks_sessions_paths_rtt_ms{path="dsl",session="5"} 1.5`,
+		`mpsocks_sessions_paths_rtt_ms{path="dsl",session="6"} 2`,
+		`mpsocks_sessions_paths_rtt_ms{path="dsl#1",session="6"} 3`,
+		"mpsocks_up 1",
+	}
+	if diff := cmp.Diff(want, ours); code != 200 || diff != "" {
+		t.Error(code, diff)
+	}
+
+	code, body = get("/status", "")
+	if code != 200 || !json.Valid([]byte(body)) {
+		t.Errorf("status: %d %s", code, body)
+	}
+	stdout, stderr, _ := command(t, "status", "--admin", strings.TrimPrefix(server.URL, "http://"))
+	if !strings.Contains(stdout, "      name  rtt_ms\n      dsl   2\n      dsl   3\n") || !strings.Contains(stdout, "queue full: 3") {
+		t.Errorf("status prints %s%s", stdout, stderr)
+	}
+	stdout, _, _ = command(t, "status", "--json", "--admin", strings.TrimPrefix(server.URL, "http://"))
+	if stdout != body {
+		t.Error("status --json is not the answer itself")
+	}
+}
+
+func TestAdminIsClosedToOthers(t *testing.T) {
+	defer http.DefaultClient.CloseIdleConnections()
+	server := httptest.NewServer(adminHandler(func() any { return nil }, false))
+	defer server.Close()
+	resp, err := http.Get(server.URL + "/debug/pprof/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusNotFound {
+		t.Errorf("pprof off loopback answers %s", resp.Status)
+	}
+}
+
+func TestAdminPortTaken(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, err = listenAdmin(l.Addr().(*net.TCPAddr).AddrPort(), nil)
+	if err == nil || !strings.Contains(advise(err).Error(), "another program has this port") {
+		t.Error(err)
+	}
+}
+
+func TestFreePort(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	taken := l.Addr().(*net.TCPAddr).AddrPort()
+	got, err := freePort(taken)
+	if err != nil || got == taken || got.Port() == 0 {
+		t.Errorf("%v in the place of %v (%v)", got, taken, err)
+	}
+}

@@ -1,0 +1,328 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/mpsocks/mpsocks/conf"
+)
+
+// newRun is `mpsocks run`, which `make run` calls: both halves on this machine,
+// as two processes, over two loopback paths, with a check that they work. It
+// is hidden, for it is a demonstration and no way to run a proxy.
+func newRun() *cobra.Command {
+	var dir string
+	cmd := &cobra.Command{
+		Use:    "run",
+		Short:  "Run both halves on this machine over two loopback paths, and check that they work",
+		Hidden: true,
+		Args:   cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			d := &demo{dir: dir, out: cmd.OutOrStdout(), log: cmd.ErrOrStderr()}
+			return d.run(cmd.Context())
+		},
+	}
+	cmd.Flags().StringVar(&dir, "dir", "run", "directory of the two configurations; they are made if they are not there")
+	return cmd
+}
+
+// demo is both halves, started as a person would start them.
+type demo struct {
+	dir      string
+	out, log io.Writer
+
+	socks, tunnel, clientAdmin, serverAdmin netip.AddrPort
+}
+
+// run prepares, starts, checks and waits.
+func (d *demo) run(ctx context.Context) error {
+	if err := d.configure(); err != nil {
+		return err
+	}
+	if err := d.choosePorts(); err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	group, ctx := errgroup.WithContext(ctx)
+	// The environment wins over the files, so ports that had to move need no
+	// change there.
+	group.Go(func() error {
+		return d.child(ctx, "server", "MPSOCKS_LISTEN="+d.tunnel.String(), "MPSOCKS_ADMIN="+addrText(d.serverAdmin))
+	})
+	group.Go(func() error {
+		return d.child(ctx, "client", "MPSOCKS_LISTEN="+d.socks.String(), "MPSOCKS_ADMIN="+addrText(d.clientAdmin),
+			"MPSOCKS_SERVER_ADDRESSES="+d.tunnel.String())
+	})
+	group.Go(func() error {
+		// Ten seconds: the halves start in a fraction of one.
+		checking, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		said, err := d.selfCheck(checking)
+		if ctx.Err() != nil {
+			return nil // a signal, or a half that has failed and says so itself
+		}
+		if err != nil {
+			return fmt.Errorf("self-check failed: %w", err)
+		}
+		fmt.Fprintf(d.out, "\nself-check passed: %s\nSOCKS5 proxy on %s (try: curl --socks5-hostname %s https://example.com/)\nCtrl-C stops it\n",
+			said, d.socks, d.socks)
+		return nil
+	})
+	return group.Wait()
+}
+
+// configure writes both files unless they are there.
+func (d *demo) configure() error {
+	_, err := os.Stat(filepath.Join(d.dir, "client.yaml"))
+	if err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	p := pair{
+		Name: "demo", Server: "127.0.0.1:7443", ServerListen: "127.0.0.1:7443", SOCKS: "127.0.0.1:1080",
+		ClientAdmin: "127.0.0.1:9081", ServerAdmin: "127.0.0.1:9082", Paths: loopbackPaths(),
+		// The self-check connects to this machine, through the tunnel.
+		Allow: []string{"127.0.0.0/8"},
+	}
+	server, client, err := p.write(d.dir, false)
+	if err == nil {
+		fmt.Fprintf(d.out, "wrote %s and %s\n", server, client)
+	}
+	return err
+}
+
+// choosePorts takes the addresses from the files, with a free port in the
+// place of one that is taken.
+func (d *demo) choosePorts() error {
+	client, err := conf.LoadClient(filepath.Join(d.dir, "client.yaml"))
+	if err != nil {
+		return err
+	}
+	server, err := conf.LoadServer(filepath.Join(d.dir, "server.yaml"))
+	if err != nil {
+		return err
+	}
+	for _, c := range []struct {
+		what string
+		want netip.AddrPort
+		got  *netip.AddrPort
+	}{
+		{"SOCKS5", client.Listen[0], &d.socks},
+		{"the tunnel", server.Listen[0].Address, &d.tunnel},
+		{"the client's status", client.Admin, &d.clientAdmin},
+		{"the server's status", server.Admin, &d.serverAdmin},
+	} {
+		if !c.want.IsValid() {
+			continue // off
+		}
+		if *c.got, err = freePort(c.want); err != nil {
+			return err
+		}
+		if *c.got != c.want {
+			fmt.Fprintf(d.out, "%s is taken; %s is on %s instead\n", c.want, c.what, *c.got)
+		}
+	}
+	return nil
+}
+
+// freePort is the address if it can be bound, for TCP, and else the same host
+// with a port that can.
+func freePort(want netip.AddrPort) (netip.AddrPort, error) {
+	for _, a := range []netip.AddrPort{want, netip.AddrPortFrom(want.Addr(), 0)} {
+		l, err := net.Listen("tcp", a.String())
+		if err == nil {
+			got := l.Addr().(*net.TCPAddr).AddrPort()
+			l.Close()
+			return netip.AddrPortFrom(want.Addr(), got.Port()), nil
+		}
+		if !errors.Is(err, addrInUse) {
+			return want, err
+		}
+	}
+	return want, fmt.Errorf("no free port on %s", want.Addr())
+}
+
+// child runs one half until ctx ends; any other end of it is an error.
+func (d *demo) child(ctx context.Context, half string, env ...string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, self, half, "-c", filepath.Join(d.dir, half+".yaml"))
+	cmd.Env = append(os.Environ(), env...)
+	cmd.Stdout, cmd.Stderr = d.log, d.log
+	cmd.Cancel = func() error {
+		if runtime.GOOS == "windows" { // which has no gentle signal for a child
+			return cmd.Process.Kill()
+		}
+		return cmd.Process.Signal(os.Interrupt)
+	}
+	// It cuts its own shutdown short before that.
+	cmd.WaitDelay = shutdownLimit + time.Second
+	err = cmd.Run()
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-time.After(500 * time.Millisecond):
+		// A Ctrl-C goes to all three processes, and a half may be the first
+		// to end; after this time it was not that.
+	}
+	if err == nil {
+		err = errors.New("it stopped by itself")
+	}
+	return fmt.Errorf("the %s: %w", half, err)
+}
+
+// selfCheck sends UDP and TCP through the proxy and back, and looks whether
+// both subflows are there. It tries again until ctx ends: the halves are just
+// starting.
+func (d *demo) selfCheck(ctx context.Context) (said string, err error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer listener.Close()
+	go serveEcho(listener) // until the listener is closed
+
+	proxy := socksProxy{address: d.socks.String()}
+	var udp, tcp time.Duration
+	subflows := 0
+	for {
+		err = func() error {
+			if udp, err = checkUDP(ctx, proxy); err != nil {
+				return fmt.Errorf("UDP by %s: %w", tunnelEcho, err)
+			}
+			if tcp, err = checkTCP(ctx, proxy, listener.Addr().String()); err != nil {
+				return fmt.Errorf("CONNECT to %s: %w", listener.Addr(), err)
+			}
+			if !d.clientAdmin.IsValid() {
+				return nil
+			}
+			if subflows, err = countSubflows(ctx, d.clientAdmin.String()); err != nil {
+				return err
+			}
+			if subflows < 2 {
+				return fmt.Errorf("there are %d subflows, not two", subflows)
+			}
+			return nil
+		}()
+		if err == nil {
+			over := ""
+			if subflows > 0 {
+				over = fmt.Sprintf(", over %d subflows", subflows)
+			}
+			return fmt.Sprintf("UDP round trip %.2f ms, CONNECT and echo %.2f ms%s",
+				udp.Seconds()*1e3, tcp.Seconds()*1e3, over), nil
+		}
+		select {
+		case <-ctx.Done():
+			return "", err
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// serveEcho sends everything back, to each connection until it ends.
+func serveEcho(l net.Listener) {
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer conn.Close()
+			io.Copy(conn, conn)
+		}()
+	}
+}
+
+// checkUDP sends one datagram to the server's echo port and back.
+func checkUDP(ctx context.Context, proxy socksProxy) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	a, err := proxy.associate(ctx, tunnelEcho)
+	if err != nil {
+		return 0, err
+	}
+	defer a.Close()
+	payload, match := question(tunnelEcho, 0)
+	return a.exchange(payload, 2*time.Second, match)
+}
+
+// checkTCP connects to an echo through the tunnel, and sends a line.
+func checkTCP(ctx context.Context, proxy socksProxy, target string) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	start := time.Now()
+	conn, err := proxy.connect(ctx, target)
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close()
+	const line = "mpsocks was here\n"
+	if _, err := io.WriteString(conn, line); err != nil {
+		return 0, err
+	}
+	got := make([]byte, len(line))
+	if _, err := io.ReadFull(conn, got); err != nil {
+		return 0, err
+	}
+	if string(got) != line {
+		return 0, errors.New("the echo differs")
+	}
+	return time.Since(start), nil
+}
+
+// countSubflows asks the client's status.
+func countSubflows(ctx context.Context, address string) (int, error) {
+	body, err := fetchStatus(ctx, address)
+	if err != nil {
+		return 0, err
+	}
+	var tree any
+	if err := json.Unmarshal(body, &tree); err != nil {
+		return 0, err
+	}
+	return countLists(tree, "subflows"), nil
+}
+
+// countLists adds up the lengths of all lists with the key, wherever they are.
+func countLists(node any, key string) (n int) {
+	switch t := node.(type) {
+	case map[string]any:
+		for k, v := range t {
+			if list, ok := v.([]any); ok && strings.EqualFold(k, key) {
+				n += len(list)
+			}
+			n += countLists(v, key)
+		}
+	case []any:
+		for _, v := range t {
+			n += countLists(v, key)
+		}
+	}
+	return n
+}
+
+// addrText is "" for the zero address, as the file writes "off".
+func addrText(a netip.AddrPort) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
+}

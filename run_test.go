@@ -1,0 +1,74 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+// TestMain makes the test binary answer as mpsocks itself when `run` starts
+// its two halves from it.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && (os.Args[1] == "server" || os.Args[1] == "client") {
+		main()
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// lockedBuffer is a buffer that is read while others write.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// TestRun is `make run` from an empty directory: both halves as processes, a
+// passed self-check, and an end within two seconds of the signal.
+func TestRun(t *testing.T) {
+	var out, log lockedBuffer
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	code := make(chan int, 1)
+	go func() { code <- execute(ctx, []string{"run", "--dir", t.TempDir()}, &out, &log) }()
+
+	deadline := time.After(20 * time.Second)
+	for !strings.Contains(out.String(), "self-check passed") {
+		select {
+		case c := <-code:
+			t.Fatalf("it ends with %d:\n%s%s", c, out.String(), log.String())
+		case <-deadline:
+			t.Fatalf("no passed self-check:\n%s%s", out.String(), log.String())
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	if !strings.Contains(out.String(), "over 2 subflows") {
+		t.Errorf("not over two subflows: %s", out.String())
+	}
+	stopped := time.Now()
+	stop()
+	select {
+	case c := <-code:
+		if c != 0 || time.Since(stopped) > 2*time.Second {
+			t.Errorf("it ends with %d after %v:\n%s", c, time.Since(stopped), log.String())
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("it does not end")
+	}
+}

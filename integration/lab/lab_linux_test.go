@@ -1,0 +1,246 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mpsocks/mpsocks/integration/baseline"
+	"github.com/mpsocks/mpsocks/integration/loads"
+	"github.com/mpsocks/mpsocks/integration/netlab"
+)
+
+func TestMain(m *testing.M) {
+	netlab.Main()
+	baseline.Main()
+	runtime.GOMAXPROCS(16) // see netlab.Realtime
+	netlab.Hasten()
+	os.Exit(m.Run())
+}
+
+// measureFor runs the program as its command line would and returns what it measured.
+func measureFor(t *testing.T, args ...string) []*measurement {
+	t.Helper()
+	if err := netlab.Available(); err != nil {
+		t.Skip("no network lab: ", err)
+	}
+	if testing.Short() {
+		t.Skip("takes a minute")
+	}
+	dir := t.TempDir()
+	if err := run(t.Context(), append(args, "-out", dir)); err != nil {
+		t.Fatal(err)
+	}
+	var doc struct {
+		Measurements []*measurement `json:"measurements"`
+	}
+	b, err := os.ReadFile(filepath.Join(dir, "results.json"))
+	if err == nil {
+		err = json.Unmarshal(b, &doc)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	plots, _ := filepath.Glob(filepath.Join(dir, "*.svg"))
+	for _, name := range plots {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := xml.NewDecoder(bytes.NewReader(b))
+		for err == nil {
+			_, err = d.Token()
+		}
+		if !errors.Is(err, io.EOF) {
+			t.Errorf("%s is no SVG: %v", filepath.Base(name), err)
+		}
+	}
+	return doc.Measurements
+}
+
+// TestShort is the short form of the lab: bounds wide enough for a machine that does other things too, tight enough that
+// a scheduler which stripes, a stall that nobody notices or a datagram lost inside fails.
+func TestShort(t *testing.T) {
+	for _, c := range []struct {
+		profile, load, seconds string
+		check                  func(t *testing.T, m *measurement)
+	}{
+		{"baseline", "game", "3", func(t *testing.T, m *measurement) {
+			d := m.Datagrams[0]
+			if d.Lost > 0 || d.Duplicates > 0 || d.RTT.P50 < 20 || d.RTT.P50 > 60 {
+				t.Errorf("%d lost, %d duplicates, p50 %.1f ms on a round trip of 20 ms", d.Lost, d.Duplicates, d.RTT.P50)
+			}
+		}},
+		{"baseline", "bulk_down", "4", func(t *testing.T, m *measurement) {
+			if g := m.Datagrams[0].Goodput; g < 55 {
+				t.Errorf("%.1f Mbit/s on two paths of 50: no aggregation", g)
+			}
+		}},
+		{"rtt_120", "http3", "5", func(t *testing.T, m *measurement) {
+			if g := m.Streams[0].Goodput; g < 20 {
+				t.Errorf("%.1f Mbit/s, and the better path alone has 50", g)
+			}
+		}},
+		{"loss_1", "game", "5", func(t *testing.T, m *measurement) {
+			if d := m.Datagrams[0]; d.Lost > 0 || d.Duplicates > 0 {
+				t.Errorf("%d lost, %d duplicates: nothing may be lost inside", d.Lost, d.Duplicates)
+			}
+		}},
+		{"silent_death", "game", "8", func(t *testing.T, m *measurement) {
+			if d := m.Datagrams[0]; d.Lost > 0 || d.Duplicates > 0 || d.LongestGap > 1000 {
+				t.Errorf("%d lost, %d duplicates, gap %.0f ms", d.Lost, d.Duplicates, d.LongestGap)
+			}
+		}},
+		{"flap", "game", "6", func(t *testing.T, m *measurement) {
+			if d := m.Datagrams[0]; d.Lost > 0 || d.LongestGap > 2000 {
+				t.Errorf("%d lost, gap %.0f ms", d.Lost, d.LongestGap)
+			}
+		}},
+		{"bloated", "crowded", "4", func(t *testing.T, m *measurement) {
+			if d := m.Datagrams[0]; d.RTT.P99 > 250 {
+				t.Errorf("p99 %.0f ms beside bulk flows", d.RTT.P99)
+			}
+		}},
+	} {
+		t.Run(c.profile+" "+c.load, func(t *testing.T) {
+			got := measureFor(t, "-run", c.profile, "-loads", c.load, "-subject", "mpsocks", "-seconds", c.seconds)
+			if len(got) != 1 {
+				t.Fatalf("%d measurements, want 1", len(got))
+			}
+			if got[0].Error != "" {
+				t.Fatal(got[0].Error)
+			}
+			t.Log(got[0].line())
+			c.check(t, got[0])
+		})
+	}
+}
+
+// TestYardsticks checks the instrument where the answer is known: raw UDP, and kernel MPTCP over both paths.
+func TestYardsticks(t *testing.T) {
+	got := measureFor(t, "-run", "uneven", "-loads", "game,bulk_down", "-subject", "raw,kernel", "-seconds", "3")
+	if len(got) != 4 {
+		t.Fatalf("%d measurements, want 4", len(got))
+	}
+	for _, m := range got {
+		t.Log(m.line())
+		if m.Error != "" {
+			t.Fatal(m.Error)
+		}
+		d := m.Datagrams[0]
+		switch {
+		case m.Load == "game" && (d.Lost > 0 || d.Latency().Min < 20):
+			t.Errorf("%s: %d lost, shortest round trip %.2f ms of 20", m.Subject, d.Lost, d.Latency().Min)
+		case m.Load == "bulk_down" && m.Subject == "raw" && (d.Goodput < 50 || d.Goodput > 60):
+			t.Errorf("raw UDP got %.1f Mbit/s through a path of 60", d.Goodput)
+		case m.Load == "bulk_down" && m.Subject == "kernel" && d.Goodput < 62:
+			t.Errorf("kernel MPTCP got %.1f Mbit/s: it does not use both paths", d.Goodput)
+		}
+	}
+}
+
+func TestMedianAndVerdicts(t *testing.T) {
+	r := &results{}
+	for i, g := range []float64{30, 10, 20} {
+		r.done = append(r.done, &measurement{Profile: "p", Load: "l", Subject: "s", Run: i, flowResults: flowResults{Datagrams: []*loads.DatagramResult{{Goodput: g}}}})
+	}
+	r.done = append(r.done, &measurement{Profile: "p", Load: "l", Subject: "s", Error: "spoiled"})
+	if m := r.median("p", "s", "l", goodput); m != 20 {
+		t.Errorf("median %v, want 20", m)
+	}
+	nothing := r.median("p", "other", "l", goodput)
+	if !math.IsNaN(nothing) {
+		t.Errorf("median of nothing is %v", nothing)
+	}
+	for name, c := range map[string]struct {
+		v    verdict
+		want bool
+	}{
+		"reached":      {verdict{Measured: 0.96, Limit: 0.95, AtLeast: true}, true},
+		"missed":       {verdict{Measured: 0.94, Limit: 0.95, AtLeast: true}, false},
+		"below":        {verdict{Measured: 3, Limit: 3}, true},
+		"above":        {verdict{Measured: 3.1, Limit: 3}, false},
+		"not measured": {verdict{Measured: nothing, Limit: 3}, false},
+	} {
+		if c.v.pass() != c.want || strings.HasPrefix(c.v.String(), "pass") != c.want {
+			t.Errorf("%s: %s", name, c.v.String())
+		}
+	}
+}
+
+func TestReturnAndDip(t *testing.T) {
+	m := &measurement{}
+	d := &loads.DatagramResult{}
+	for i := range 220 { // 11 s in slots of 50 ms: 40 Mbit/s, 100 at first and from 8 s on
+		at := float64(i) * 0.05
+		v := 40.0
+		if at < 3 || at >= 8 {
+			v = 100
+		}
+		d.Points = append(d.Points, loads.Point{At: at, Mbit: v})
+		if i%2 == 0 {
+			u := usagePoint{At: at, Down: []float64{0, 40}}
+			if at >= 7.5 {
+				u.Down[0] = 60
+			}
+			m.Usage = append(m.Usage, u)
+		}
+	}
+	m.Datagrams = append(m.Datagrams, d)
+	if got := returned(m); math.Abs(got-0.5) > 0.01 {
+		t.Errorf("path returned after %v s, want 0.5", got)
+	}
+	if got := dip(m); math.Abs(got-1) > 0.01 {
+		t.Errorf("dip %v, want 1: 40 before and at least 40 after", got)
+	}
+	d.Points[145].Mbit = 0
+	if got := dip(m); math.Abs(got-0.9) > 0.01 {
+		t.Errorf("dip %v, want 0.9", got)
+	}
+}
+
+func TestEveryBarHasItsLoads(t *testing.T) {
+	all, err := choose([]string{"all"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range bars {
+		needs := b.needs(all)
+		if len(needs) == 0 {
+			t.Errorf("bar %s needs nothing", b.name)
+		}
+		for _, n := range needs {
+			if _, err := loadByName(n.load); err != nil {
+				t.Errorf("bar %s: %v", b.name, err)
+			}
+			if one(all, n.profile) == nil {
+				t.Errorf("bar %s: no profile %s", b.name, n.profile)
+			}
+		}
+		if v := b.judge(all, &results{}); len(v) == 0 || v[0].pass() && v[0].Limit > 0 {
+			t.Errorf("bar %s passes on nothing: %v", b.name, v)
+		}
+	}
+}
+
+func TestSessionsInStatus(t *testing.T) {
+	var v any
+	if err := json.Unmarshal([]byte(`{"a": {"session": {"sent_bytes": 100, "copied_bytes": 7, "paths": [{"sent_bytes": 50}]}}, "b": [{"sent_bytes": 1, "copied_bytes": 1}]}`), &v); err != nil {
+		t.Fatal(err)
+	}
+	if sent, copied := sessions(v); sent != 101 || copied != 8 {
+		t.Errorf("sent %v, copied %v", sent, copied)
+	}
+	if d := time.Duration(usageSlot); d <= 0 {
+		t.Error("no slot")
+	}
+}

@@ -1,0 +1,243 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/mpsocks/mpsocks/integration/baseline"
+	"github.com/mpsocks/mpsocks/integration/loads"
+	"github.com/mpsocks/mpsocks/integration/netlab"
+	"github.com/mpsocks/mpsocks/integration/profiles"
+)
+
+// subject is one thing under test, running in a lab.
+type subject struct {
+	name  string
+	route loads.Route
+	half  [2]*exec.Cmd // client and server; nil for raw
+	admin bool         // the halves tell their status at adminAddrs
+	errs  chan error   // a half that ended by itself
+}
+
+// socks is where every proxy under test listens, in the client's namespace.
+var socks = netip.MustParseAddrPort("127.0.0.1:1080")
+
+// adminAddrs are where the client and the server tell their status, each in its namespace.
+var adminAddrs = [2]string{"127.0.0.1:9081", "127.0.0.1:9082"}
+
+// start brings the subject up in the lab and waits until it carries datagrams.
+func (l *laboratory) start(ctx context.Context, lab *netlab.Lab, p *profiles.Profile, name string) (*subject, error) {
+	s := &subject{name: name, route: loads.Route{Place: lab.Client}, errs: make(chan error, 2)}
+	kind, path, _ := strings.Cut(name, ":")
+	var err error
+	switch kind {
+	case "raw":
+		at := lab.Paths[p.Best()]
+		if path != "" {
+			at = lab.Path(path)
+		}
+		if at == nil {
+			return nil, fmt.Errorf("subject %s: no such path", name)
+		}
+		s.route.Source = at.ClientAddr()
+		return s, nil
+	case "mpsocks", "alone":
+		err = l.startMpsocks(ctx, lab, p, s, path)
+	case "kernel":
+		err = l.startKernel(ctx, lab, s)
+	default:
+		return nil, fmt.Errorf("no subject %q", name)
+	}
+	if err != nil {
+		s.stop()
+		return nil, fmt.Errorf("subject %s: %w", name, err)
+	}
+	s.route.Proxy = socks
+	return s, nil
+}
+
+// startMpsocks runs both halves with the configuration that init writes, changed where the lab must.
+func (l *laboratory) startMpsocks(ctx context.Context, lab *netlab.Lab, p *profiles.Profile, s *subject, only string) error {
+	dir, err := os.MkdirTemp(l.dir, "halves-")
+	if err != nil {
+		return err
+	}
+	address := netip.AddrPortFrom(netlab.Server, 7443)
+	out, err := exec.CommandContext(ctx, l.binary, "init", "--server", address.String(), "--dir", dir).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("mpsocks init: %w: %s", err, out)
+	}
+	var paths []map[string]any
+	for _, q := range p.Paths {
+		if only != "" && q.Name != only {
+			continue
+		}
+		entry := map[string]any{"name": q.Name, "bind": lab.Path(q.Name).Name}
+		if q.Metered {
+			entry["metered"] = true
+		}
+		paths = append(paths, entry)
+	}
+	if len(paths) == 0 {
+		return fmt.Errorf("no path %q", only)
+	}
+	level := "warn"
+	if l.verbose {
+		level = "info"
+	}
+	client, server := filepath.Join(dir, "client.yaml"), filepath.Join(dir, "server.yaml")
+	common := map[string]any{"mode": l.mode, "log": map[string]any{"level": level, "format": "console"}}
+	if err := l.edit(client, common, map[string]any{"listen": []string{socks.String()}, "paths": paths, "admin": adminAddrs[0]}); err != nil {
+		return err
+	}
+	if err := l.edit(server, common, map[string]any{"admin": adminAddrs[1]}); err != nil {
+		return err
+	}
+	s.admin = true
+	if err := l.half(lab.World, s, 1, "server", l.binary, "server", "-c", server); err != nil {
+		return err
+	}
+	return l.half(lab.Client, s, 0, "client", l.binary, "client", "-c", client)
+}
+
+// edit puts the changes over the top-level keys of a configuration file; -set has the last word.
+func (l *laboratory) edit(file string, changes ...map[string]any) error {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	all := map[string]any{}
+	if err := yaml.Unmarshal(b, &all); err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	extra := map[string]any{}
+	if err := yaml.Unmarshal([]byte(l.set), &extra); err != nil {
+		return fmt.Errorf("-set: %w", err)
+	}
+	for _, c := range append(changes, extra) {
+		maps.Copy(all, c)
+	}
+	if b, err = yaml.Marshal(all); err != nil {
+		return err
+	}
+	return os.WriteFile(file, b, 0o600)
+}
+
+// startKernel runs the kernel MPTCP baseline, and gives the kernel all paths.
+func (l *laboratory) startKernel(ctx context.Context, lab *netlab.Lab, s *subject) error {
+	for _, n := range []*netlab.Namespace{lab.Client, lab.World} {
+		if err := n.Run(ctx, "ip", "mptcp", "limits", "set", "subflows", "8", "add_addr_accepted", "8"); err != nil {
+			return err
+		}
+	}
+	for _, p := range lab.Paths {
+		if err := lab.Client.Run(ctx, "ip", "mptcp", "endpoint", "add", p.ClientAddr().String(), "dev", p.Name, "subflow"); err != nil {
+			return err
+		}
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	address := netip.AddrPortFrom(netlab.Server, 7444).String()
+	if err := l.half(lab.World, s, 1, "server", self, baseline.ServerCommand, address); err != nil {
+		return err
+	}
+	return l.half(lab.Client, s, 0, "client", self, baseline.ClientCommand, socks.String(), address)
+}
+
+// half starts one half in its namespace. It dies with the lab; its log goes to our standard error if -v says so, and
+// its end before stop is an error of the measurement.
+func (l *laboratory) half(n *netlab.Namespace, s *subject, i int, name, program string, args ...string) error {
+	cmd := exec.Command(program, args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // an interrupt at the terminal is ours to pass on
+	log := &prefixed{name: fmt.Sprintf("%s %s", s.name, name), show: l.verbose}
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := n.Start(cmd); err != nil {
+		return fmt.Errorf("start %s: %w", name, err)
+	}
+	s.half[i] = cmd
+	go func() { // ends with the process, which stop kills
+		err := cmd.Wait()
+		s.errs <- fmt.Errorf("the %s ended: %v: %s", name, err, log.last())
+	}()
+	return nil
+}
+
+// ready waits until datagrams come back through the proxy, and then until set-up traffic has calmed down.
+func (s *subject) ready(ctx context.Context, w *loads.World) error {
+	if s.half[0] == nil {
+		return nil
+	}
+	deadline := time.Now().Add(15 * time.Second)
+	for {
+		probe := loads.Datagrams{Name: "probe", Rate: 100, Size: 64, Direction: loads.Echo, Duration: 100 * time.Millisecond}
+		r, err := w.Datagrams(ctx, s.route, probe)
+		if err == nil && r.Lost < r.Sent {
+			break
+		}
+		select {
+		case dead := <-s.errs:
+			return dead
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(100 * time.Millisecond):
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("nothing comes back through the proxy after 15 s: %w", errors.Join(err, errors.New("see -v")))
+		}
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(time.Second): // further subflows join, congestion windows of all have seen a round trip
+		return nil
+	}
+}
+
+// cpu is the processor time of the client and the server so far.
+func (s *subject) cpu() (client, server time.Duration) {
+	if s.half[0] != nil {
+		client = netlab.ProcessCPU(s.half[0].Process.Pid)
+	}
+	if s.half[1] != nil {
+		server = netlab.ProcessCPU(s.half[1].Process.Pid)
+	}
+	return client, server
+}
+
+// stop ends both halves, kindly first.
+func (s *subject) stop() {
+	n := 0
+	for _, c := range s.half {
+		if c != nil {
+			_ = c.Process.Signal(syscall.SIGTERM)
+			n++
+		}
+	}
+	late := time.After(2 * time.Second)
+	for range n {
+		select {
+		case <-s.errs:
+		case <-late:
+			for _, c := range s.half {
+				if c != nil {
+					_ = c.Process.Kill()
+				}
+			}
+			late = nil // killed processes always report
+			<-s.errs
+		}
+	}
+}

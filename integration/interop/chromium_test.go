@@ -1,0 +1,79 @@
+package interop
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os/exec"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// TestChromium loads a page with its style sheet, scripts and a request of the
+// script's own. A second run through a proxy that is not there shows that the
+// browser does not go around it.
+func TestChromium(t *testing.T) {
+	chromium := need(t, "chromium")
+	var requests atomic.Int32
+	mux := http.NewServeMux()
+	serve := func(path, kind, body string) {
+		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+			requests.Add(1)
+			w.Header().Set("Content-Type", kind)
+			fmt.Fprint(w, body)
+		})
+	}
+	filler := strings.Repeat("/* a script of some size */\n", 20000)
+	serve("/{$}", "text/html", `<!doctype html><title>page</title><link rel=stylesheet href=/style.css>
+<p id=first>before</p><p id=second>before</p><script src=/large.js></script>`)
+	serve("/style.css", "text/css", "p { color: green }")
+	serve("/large.js", "text/javascript", filler+`
+document.getElementById("first").textContent = "script ran";
+const r = new XMLHttpRequest();
+r.open("GET", "/data", false);
+r.send();
+document.getElementById("second").textContent = r.responseText;`)
+	serve("/data", "text/plain", "data came")
+	s := httptest.NewServer(mux)
+	defer s.Close()
+	_, port, _ := net.SplitHostPort(s.Listener.Addr().String())
+
+	browse := func(proxy string) string {
+		ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+		defer cancel()
+		cmd := exec.CommandContext(ctx, chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
+			"--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+			"--disable-dev-shm-usage", "--user-data-dir="+t.TempDir(),
+			"--proxy-server=socks5://"+proxy, "--proxy-bypass-list=<-loopback>", "--dump-dom", "http://localhost:"+port+"/")
+		cmd.WaitDelay = 5 * time.Second // its children may hold the output
+		out, err := cmd.Output()
+		if err != nil {
+			t.Logf("chromium: %v", err)
+		}
+		return string(out)
+	}
+	page := browse(pair.Proxy())
+	for _, want := range []string{`id="first">script ran<`, `id="second">data came<`} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page has no %q:\n%s", want, page)
+		}
+	}
+	if n := requests.Load(); n < 4 {
+		t.Errorf("the server saw %d requests", n)
+	}
+
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	nobody := l.Addr().String()
+	l.Close()
+	before := requests.Load()
+	if page := browse(nobody); strings.Contains(page, "script ran") || requests.Load() != before {
+		t.Error("chromium reached the page without the proxy")
+	}
+}

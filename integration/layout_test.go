@@ -1,0 +1,210 @@
+// Package integration has what crosses packages, processes, namespaces and
+// other people's programs. This file holds the rules of the house: who may
+// import whom, how long a file may be, and that it is formatted.
+package integration
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/mpsocks/mpsocks"
+
+// longest is the number of lines that a file may have: what one still reads
+// from top to bottom.
+const longest = 400
+
+// pure packages import the standard library only, so that they can be tested
+// by plain calls and read without knowing anything else.
+var pure = []string{"mux/mptcp", "mux/packet", "mux/buf"}
+
+// rooms says where a third party may be imported: a package, or the files of
+// it that match a pattern. integration and all tests are free where noted.
+var rooms = []struct {
+	module string
+	rooms  []string // patterns of file names relative to the root
+	tests  bool     // whether tests may use it anywhere
+}{
+	{module: "github.com/spf13/viper", rooms: []string{"conf/*.go"}},
+	{module: "github.com/go-viper/mapstructure", rooms: []string{"conf/*.go"}},
+	{module: "github.com/spf13/cobra", rooms: []string{"*.go"}},
+	{module: "github.com/prometheus/client_golang", rooms: []string{"*.go"}},
+	{module: "github.com/txthinking/socks5", rooms: []string{"client/*.go"}, tests: true},
+	{module: "github.com/armon/go-socks5", rooms: []string{"server/*.go"}, tests: true},
+	{module: "github.com/vishvananda/netlink", rooms: []string{"client/paths*.go"}},
+}
+
+// A pkg is what `go list -json` says about a package.
+type pkg struct {
+	Dir, ImportPath                    string
+	Imports, TestImports, XTestImports []string
+}
+
+// root is the directory of go.mod.
+func root(t *testing.T) string {
+	t.Helper()
+	out, err := exec.Command("go", "env", "GOMOD").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Dir(strings.TrimSpace(string(out)))
+}
+
+// packages lists the module's packages as GOOS sees them.
+func packages(t *testing.T, goos string) []pkg {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-e", "-json=Dir,ImportPath,Imports,TestImports,XTestImports", "./...")
+	cmd.Dir = root(t)
+	cmd.Env = append(os.Environ(), "GOOS="+goos, "CGO_ENABLED=0")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []pkg
+	for d := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p pkg
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			return all
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+}
+
+// ours is the part of an import path behind the module's, and whether it is
+// ours at all. The root package is "".
+func ours(path string) (string, bool) {
+	rest, ok := strings.CutPrefix(path, module)
+	return strings.TrimPrefix(rest, "/"), ok && (rest == "" || rest[0] == '/')
+}
+
+// room is the top directory of a package: client, server, mux, ...
+func room(rel string) string {
+	top, _, _ := strings.Cut(rel, "/")
+	return top
+}
+
+func TestImports(t *testing.T) {
+	// What each room may import of ours, tests aside.
+	allowed := map[string][]string{
+		"":            {"client", "server", "conf", "mux"},
+		"client":      {"client", "conf", "mux"},
+		"server":      {"server", "conf", "mux"},
+		"mux":         {"mux"},
+		"conf":        {"conf"},
+		"integration": {"", "client", "server", "conf", "mux", "integration"},
+	}
+	for _, goos := range []string{"linux", "darwin", "windows"} {
+		for _, p := range packages(t, goos) {
+			rel, _ := ours(p.ImportPath)
+			may, known := allowed[room(rel)]
+			if !known {
+				t.Errorf("%s: the layout has no room %q", rel, room(rel))
+			}
+			for _, i := range p.Imports {
+				dep, isOurs := ours(i)
+				if isOurs && !slices.Contains(may, room(dep)) {
+					t.Errorf("%s (%s) imports %s", rel, goos, i)
+				}
+				if slices.Contains(pure, rel) && strings.Contains(room(i), ".") {
+					t.Errorf("%s (%s) imports %s, and should only import the standard library", rel, goos, i)
+				}
+			}
+			// Tests may know the halves of their own package only, too.
+			for _, i := range append(p.TestImports, p.XTestImports...) {
+				if dep, isOurs := ours(i); isOurs && !slices.Contains(may, room(dep)) {
+					t.Errorf("%s's tests (%s) import %s", rel, goos, i)
+				}
+			}
+		}
+	}
+}
+
+// TestRooms reads the import lines of every file: a build constraint may hide
+// a file from go list.
+func TestRooms(t *testing.T) {
+	dir := root(t)
+	for _, file := range goFiles(t, dir) {
+		data, err := os.ReadFile(filepath.Join(dir, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range rooms {
+			if !bytes.Contains(data, []byte(`"`+r.module)) || room(filepath.ToSlash(file)) == "integration" {
+				continue
+			}
+			if r.tests && strings.HasSuffix(file, "_test.go") {
+				continue
+			}
+			fits := false
+			for _, pattern := range r.rooms {
+				match, err := filepath.Match(pattern, filepath.ToSlash(file))
+				if err != nil {
+					t.Fatal(err)
+				}
+				fits = fits || match
+			}
+			if !fits {
+				t.Errorf("%s imports %s, which has its room in %s", file, r.module, strings.Join(r.rooms, ", "))
+			}
+		}
+	}
+}
+
+func TestFileLength(t *testing.T) {
+	dir := root(t)
+	for _, file := range goFiles(t, dir) {
+		data, err := os.ReadFile(filepath.Join(dir, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := bytes.Count(data, []byte("\n")); n > longest && !strings.HasSuffix(file, "_test.go") {
+			t.Errorf("%s has %d lines, more than %d", file, n, longest)
+		}
+	}
+}
+
+func TestFormatting(t *testing.T) {
+	cmd := exec.Command("go", "tool", "gofumpt", "-l", ".")
+	cmd.Dir = root(t)
+	out, err := cmd.CombinedOutput()
+	if err != nil || len(out) > 0 {
+		t.Errorf("gofumpt -l lists (%v):\n%s", err, out)
+	}
+}
+
+// goFiles lists the module's Go files relative to dir.
+func goFiles(t *testing.T, dir string) []string {
+	t.Helper()
+	var files []string
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && path != dir && strings.HasPrefix(d.Name(), ".") {
+			return filepath.SkipDir
+		}
+		if strings.HasSuffix(path, ".go") {
+			rel, err := filepath.Rel(dir, path)
+			if err != nil {
+				return err
+			}
+			files = append(files, rel)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}

@@ -177,9 +177,11 @@ func TestFileLength(t *testing.T) {
 func TestFormatting(t *testing.T) {
 	cmd := exec.Command("go", "tool", "gofumpt", "-l", ".")
 	cmd.Dir = root(t)
-	out, err := cmd.CombinedOutput()
+	var said strings.Builder // what was downloaded, too
+	cmd.Stderr = &said
+	out, err := cmd.Output()
 	if err != nil || len(out) > 0 {
-		t.Errorf("gofumpt -l lists (%v):\n%s", err, out)
+		t.Errorf("gofumpt -l lists (%v):\n%s%s", err, out, &said)
 	}
 }
 

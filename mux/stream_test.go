@@ -522,12 +522,12 @@ func TestStreamSequenceWraps(t *testing.T) {
 func TestStreamWindowGrows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newStreamPipe(t, false, 10)
-		c, s := p.pair()
 		for _, e := range p.ends {
 			e.mu.Lock()
 			e.delay = 10 * time.Millisecond
 			e.mu.Unlock()
 		}
+		c, s := p.pair()
 		go func() {
 			c.Write(make([]byte, 64<<20))
 			c.CloseWrite()

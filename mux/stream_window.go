@@ -77,9 +77,7 @@ func (st *Stream) announce() uint16 {
 	if edge-st.edges[0] >= uint64(st.limit)/8 {
 		copy(st.edges[1:], st.edges[:])
 		st.edges[0] = edge
-		if m := &st.meter; m.at == 0 {
-			m.at, m.edge, m.read = st.table.clock(), st.promised, st.read()
-		}
+		st.meter.promise(st.table.clock(), st.promised, st.read())
 	}
 	st.promised = edge
 	return uint16(w)
@@ -90,28 +88,52 @@ func (st *Stream) read() uint64 { return st.received - uint64(st.unread) }
 
 // A windowMeter learns how much of a stream is read in a round trip. Data
 // beyond an edge answers the promise of a further one, so it comes a round trip
-// after it at least; the shortest ever seen counts, without queues. It looks at
-// the clock twice a window.
+// after it at least; the shortest lately counts, without queues. It looks at
+// the clock a few times a window.
 type windowMeter struct {
-	at      int64  // when the promise was made; 0: none is under way
-	edge    uint64 // what was promised before
+	at   int64  // when the promise was made; 0: none is under way
+	edge uint64 // what was promised before
+
+	rtt   int64
+	rttAt int64 // when it was measured
+
+	since   int64 // what was read is counted since then,
 	read    uint64
-	rtt     int64
-	product uint64 // bytes read in the shortest round trip, at the latest rate
+	product uint64 // bytes read in a round trip
 }
 
-// measure ends a measurement when data up to end answers it.
+// rttMemory is how long a round trip counts as the shortest: a stream can
+// change to a longer way.
+const rttMemory = 10e9
+
+// promise notes that the window's edge is about to move on from edge. What was
+// read is counted from one promise to another, at least a round trip later: in
+// bursts or not, a whole window then lies between them.
+func (m *windowMeter) promise(now int64, edge, read uint64) {
+	if m.at == 0 {
+		m.at, m.edge = now, edge
+	}
+	switch passed := now - m.since; {
+	case m.since == 0:
+		m.since, m.read = now, read
+	case m.rtt > 0 && passed >= m.rtt:
+		m.product = uint64(float64(read-m.read) * float64(m.rtt) / float64(passed))
+		m.since, m.read = now, read
+	}
+}
+
+// measure ends a measurement of the round trip when data up to end answers it.
 func (st *Stream) measure(end uint64) {
 	m := &st.meter
 	if m.at == 0 || end <= m.edge {
 		return
 	}
-	took := max(st.table.clock()-m.at, 1)
+	now := st.table.clock()
+	took := max(now-m.at, 1)
 	m.at = 0
-	if m.rtt == 0 || took < m.rtt {
-		m.rtt = took
+	if m.rtt == 0 || took < m.rtt || now-m.rttAt > rttMemory {
+		m.rtt, m.rttAt = took, now
 	}
-	m.product = uint64(float64(st.read()-m.read) * float64(m.rtt) / float64(took))
 }
 
 // growWindow doubles the receive limit when half of it and more is read in a

@@ -311,10 +311,10 @@ func (f *subflow) write(control []byte) (blocked bool, err error) {
 	if f.capture != nil && len(control) > 0 {
 		f.capture.options(true, control)
 	}
-	d := mptcp.DSS{HasAck: true, Ack8: true, HasMap: true, DSN8: true, Ack: f.s.space.next.Load(), HasChecksum: f.s.checksum}
 	if len(f.batch) > 0 {
-		f.s.space.pending.Store(0)
+		f.s.space.pending.Store(0) // before next is read: what comes in between is acknowledged once more
 	}
+	d := mptcp.DSS{HasAck: true, Ack8: true, HasMap: true, DSN8: true, Ack: f.s.space.next.Load(), HasChecksum: f.s.checksum}
 	for i := range f.batch {
 		o := &f.batch[i]
 		b := o.p.Bytes()

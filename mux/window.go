@@ -21,7 +21,7 @@ type receiveSpace struct {
 	repeats uint64 // copies and reinjections that came second
 
 	total   atomic.Uint64 // octets, for those without mu
-	pending atomic.Int64  // bytes accepted since the last Data ACK was sent
+	pending atomic.Int64  // owed a Data ACK: bytes accepted since the last, and repeats
 }
 
 func (w *receiveSpace) reset(first uint64) {
@@ -55,7 +55,7 @@ func (w *receiveSpace) accept(dsn uint64, n uint32) (fresh bool, err error) {
 		if d+int64(n) > 0 {
 			return false, errOverlap
 		}
-		w.repeats++
+		w.again()
 		return false, nil
 	default:
 		if d > receiveWindow || len(w.held) >= maxHeld {
@@ -65,7 +65,7 @@ func (w *receiveSpace) accept(dsn uint64, n uint32) (fresh bool, err error) {
 			if m != n {
 				return false, errOverlap
 			}
-			w.repeats++
+			w.again()
 			return false, nil
 		}
 		w.held[dsn] = n
@@ -75,4 +75,11 @@ func (w *receiveSpace) accept(dsn uint64, n uint32) (fresh bool, err error) {
 	w.total.Store(w.octets)
 	w.pending.Add(int64(n))
 	return true, nil
+}
+
+// again counts a mapping that came before. Maybe the Data ACK for it went down
+// with a subflow: another is owed.
+func (w *receiveSpace) again() {
+	w.repeats++
+	w.pending.Add(1)
 }

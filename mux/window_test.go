@@ -108,3 +108,21 @@ func TestInflight(t *testing.T) {
 		t.Errorf("head %d, %d bytes at the end", q.head, q.bytes)
 	}
 }
+
+// The Data ACK for a mapping may have gone down with a subflow: when it comes
+// again, another is owed.
+func TestRepeatsAreAcknowledged(t *testing.T) {
+	var w receiveSpace
+	w.reset(1000)
+	for _, dsn := range []uint64{1000, 2000} {
+		for range 2 {
+			w.pending.Store(0)
+			if _, err := w.accept(dsn, 100); err != nil {
+				t.Fatal(err)
+			}
+			if w.pending.Load() == 0 {
+				t.Errorf("no Data ACK is owed for %d", dsn)
+			}
+		}
+	}
+}

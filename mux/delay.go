@@ -9,7 +9,8 @@ import (
 // pacers that both yield to their sum leave the path empty. So a path that
 // carries bulk is asked, by a probe on a thin subflow, when the peer's clock
 // got it; over the least such difference lately, the rest is the queue of this
-// direction. The clocks need not agree, only run alike.
+// direction. The clocks need not agree, only run alike. A path at rest is asked
+// now and then, so that the first queue is not taken for the way itself.
 type delayMeter struct {
 	asked  int64
 	base   [2]int64 // least difference of the last and the current window
@@ -19,7 +20,9 @@ type delayMeter struct {
 }
 
 const (
-	delayEvery  = 25e6
+	delayEvery  = 15e6
+	delayRest   = 10e9 // between the questions to a path without bulk
+	bulkRecent  = 2e9
 	delayWindow = 20e9 // clocks that differ by 50 ppm drift 1 ms in it
 	noDelay     = int64(1) << 62
 
@@ -53,7 +56,11 @@ func (m *delayMeter) queue() (int64, bool) {
 // askDelay sends a probe on the path's thinnest subflow, when one is due. The
 // caller holds the session's lock.
 func (s *Session) askDelay(p *path, now int64) {
-	if now-p.delay.asked < delayEvery || now-p.bulkAt > 2e9 {
+	every := int64(delayRest)
+	if p.delay.count < len(p.delay.recent) || p.bulkAt != 0 && now-p.bulkAt < bulkRecent {
+		every = delayEvery
+	}
+	if now-p.delay.asked < every {
 		return
 	}
 	var best *subflow

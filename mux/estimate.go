@@ -7,9 +7,6 @@ const rateWindow = 100e6
 // blocked at least.
 const fullShare = 0.3
 
-// filledMemory is how long a path's rate is believed after it was full.
-const filledMemory = 10e9
-
 // estimate keeps the paths' rates and paces, the CoDel target and the
 // resequencing deadline.
 func (s *Session) estimate(now int64) {
@@ -41,19 +38,26 @@ func (s *Session) estimate(now int64) {
 
 // estimatePath measures what a path delivered and paces it.
 func (s *Session) estimatePath(p *path, now, passed int64) {
-	through := float64(p.acked) / float64(passed)
+	acked := uint64(0)
 	for _, f := range s.subs {
-		if f.path == p && f.blocked {
+		if f.path != p || !f.bulk {
+			continue
+		}
+		if f.blocked {
 			f.unstick(now)
 		}
+		f.refresh(now)
+		acked += f.acked - f.counted
+		f.counted = f.acked
 	}
+	through := float64(acked) / float64(passed)
 	// A burst blocks a subflow for a moment; a full path keeps it blocked.
 	full := float64(p.stuck) > fullShare*float64(passed)
 	segs, resent := p.segs, p.resent
-	if full || p.acked > 64<<10 {
+	if full || acked > 64<<10 {
 		p.bulkAt = now
 	}
-	p.acked, p.ackedT, p.stuck, p.segs, p.resent = 0, now, 0, 0, 0
+	p.ackedT, p.stuck, p.segs, p.resent = now, 0, 0, 0
 	initial, busy, flight := 0.0, 0, 0
 	minRTT, srtt := int64(1<<62), int64(0)
 	for _, f := range s.subs {
@@ -75,15 +79,13 @@ func (s *Session) estimatePath(p *path, now, passed int64) {
 		p.rtt = minRTT
 	}
 	queue, known := p.delay.queue()
-	if known && queue > 2*paceTarget {
-		p.filled = now
+	if known {
+		p.pacer.learn(now, queue, through, full)
 	}
-	switch {
-	case p.filled == 0 || now-p.filled > filledMemory:
-		// What it can carry was not seen lately: as much as TCP would send.
+	// What it can carry, if it was full lately; else as much as TCP would send.
+	p.rate = p.pacer.known(now)
+	if p.seen = p.rate > 0; !p.seen {
 		p.rate = max(initial, through)
-	case through > p.rate, full: // smoothed: acknowledgements come in bursts
-		p.rate += (through - p.rate) / 2
 	}
 	own := int64(0) // queue that our own bytes explain
 	if p.rate > 0 {
@@ -109,7 +111,7 @@ func (s *Session) estimatePath(p *path, now, passed int64) {
 			f.carrier.setCongestion(cc)
 		}
 	}
-	pace := p.pacer.update(now, queue, srtt, through, full)
+	pace := p.pacer.update(now, queue, srtt, full)
 	s.pace(p, pace, busy)
 }
 

@@ -51,11 +51,6 @@ const (
 
 	// lossMemory is how long a retransmission makes a session count as lossy.
 	lossMemory = 20e9
-
-	// orderedSpread is how much later than on the fastest path a QUIC-like
-	// flow's packets may arrive: resequencing delays all of it by that, and
-	// beyond this a slower path costs such a flow more than it brings.
-	orderedSpread = 60e6
 )
 
 // touch makes the monitor tick. The monitor itself must not call it: it would
@@ -180,10 +175,6 @@ func (f *subflow) measure(now int64) {
 	}
 	f.measured = now
 	f.refresh(now)
-	if f.bulk && f.acked > f.counted {
-		f.path.acked += f.acked - f.counted
-	}
-	f.counted = f.acked
 	var i tcpInfo
 	if !f.carrier.info(&i) {
 		return

@@ -7,57 +7,102 @@ package mux
 // (BBR).
 //
 // The pacer is pure: it is told what was measured and answers with a rate. It
-// aims at a small standing delay (delay.go). Beside
-// a competitor that fills the queue anyway it would be driven out, so it lets
-// go when the delay stays although it has yielded.
+// learns what the path carries while a queue stands there, and from then on
+// aims at a small standing delay (delay.go). Beside a competitor that fills the
+// queue anyway it would be driven out, so it lets go when the delay stays
+// although it has yielded.
 type pacer struct {
-	rate    float64 // bytes a nanosecond; 0 = not paced
-	through float64 // delivered, smoothed
-	best    float64 // most of it lately
-	bestAt  int64
-	next    int64 // when to decide again
-	free    int64 // not paced before
-	calm    int   // decisions in a row that found no queue
+	rate     float64 // bytes a nanosecond; 0 = not paced
+	capacity float64 // delivered while the path was full, smoothed; 0 = never full
+	full     int64   // when it last was
+	best     float64 // most of it lately
+	bestAt   int64
+	next     int64 // when to decide again
+	free     int64 // not paced before
+	calm     int   // decisions in a row that found no queue
 }
 
 const (
-	paceTarget = 4e6 // ns of standing queue: enough to keep the path busy
-	paceDrain  = 200e6
-	paceYield  = 0.5 // below this share of the best rate somebody else has the rest
-	paceFree   = 4e9 // how long it then competes
+	paceTarget = 4e6  // ns of standing queue: enough to keep the path busy
+	paceBusy   = 2e6  // and this much says that the path is full
+	paceSure   = 15e6 // and this much leaves no doubt
+	paceDrain  = 100e6
+	paceMost   = 0.15 // least pace below what the path carries
+	paceRoom   = 1.05 // while nothing waits for the pace
+	paceProbe  = 0.02 // more at each decision, at first
+	paceCalm   = 5    // decisions without a queue before probing doubles
+	paceYield  = 0.5  // below this share of the best rate somebody else has the rest
+	paceFree   = 4e9  // how long it then competes
 	paceMemory = 10e9
+	// fullMemory is how long it is believed what a path carried when it was full.
+	fullMemory = 30e9
 )
 
-// update takes one measurement: what was delivered (bytes a nanosecond) and
-// whether the path had more to carry than it took.
-func (p *pacer) update(now, queue, srtt int64, through float64, limited bool) float64 {
-	if p.through == 0 {
-		p.through = through
+// known returns what the path carries, or 0 if it was not full lately.
+func (p *pacer) known(now int64) float64 {
+	if p.capacity == 0 || now-p.full > fullMemory {
+		return 0
 	}
-	p.through += (through - p.through) / 3
-	if p.through > p.best || now-p.bestAt > paceMemory {
-		p.best, p.bestAt = p.through, now
+	return p.capacity
+}
+
+// learn takes one measurement: the standing queue (ns), what was delivered
+// (bytes a nanosecond), and whether the path had more to carry than it took.
+func (p *pacer) learn(now, queue int64, through float64, limited bool) {
+	if through <= 0 {
+		return
 	}
-	if !limited || now < p.free || through <= 0 {
-		p.rate = 0
+	known := p.known(now)
+	share := 0.0 // of what was measured now
+	switch {
+	case queue <= paceBusy || !limited && queue < paceSure:
+		if known > 0 && through > known { // acknowledgements come in bursts
+			p.capacity += (through - known) / 3
+		}
+	case known == 0:
+		share = 1
+	case through > known:
+		share = 0.75
+	case queue > paceSure:
+		share = 0.5
+	default: // the path may have been empty for a moment
+		share = 0.125
+	}
+	if share > 0 {
+		p.capacity, p.full = known+(through-known)*share, now
+	}
+	if p.capacity > p.best || now-p.bestAt > paceMemory {
+		p.best, p.bestAt = p.capacity, now
+	}
+}
+
+// update answers with the pace, after learn. limited says whether the path had
+// more to carry than it took.
+func (p *pacer) update(now, queue, srtt int64, limited bool) float64 {
+	capacity := p.known(now)
+	if capacity == 0 || now < p.free {
+		p.rate, p.calm = 0, 0
 		return 0
 	}
 	if now < p.next {
 		return p.rate
 	}
 	p.next = now + srtt
-	excess := float64(queue - paceTarget)
-	switch {
+	switch excess := float64(queue - paceTarget); {
 	case excess > 0: // what stands in the queue leaves within a few decisions
 		p.calm = 0
-		p.rate = p.through * (1 - min(excess/paceDrain, 0.15))
-		if p.rate < paceYield*p.best {
+		p.rate = capacity * (1 - min(excess/paceDrain, paceMost))
+		if capacity < paceYield*p.best {
 			p.rate, p.free = 0, now+paceFree
-			p.best, p.bestAt = p.through, now
+			p.best, p.bestAt = capacity, now
 		}
-	case p.rate > 0: // a little more, and the more the longer there is room
-		p.rate = max(p.rate, p.through) * (1 + min(0.01*float64(int(1)<<p.calm), 0.5))
-		p.calm = min(p.calm+1, 8)
+	case limited: // a little more, and the more the longer there is room
+		p.calm = min(p.calm+1, paceCalm+6)
+		step := paceProbe * float64(int(1)<<max(p.calm-paceCalm, 0))
+		p.rate = max(p.rate, capacity) * (1 + min(step, 0.5))
+	default:
+		p.calm = 0
+		p.rate = capacity * paceRoom
 	}
 	return p.rate
 }

@@ -30,7 +30,8 @@ func TestPacerHoldsTheQueueShort(t *testing.T) {
 	pace, delivered, worst := 0.0, 0.0, int64(0)
 	for i := range 200 {
 		through := b.step(pace, 80*mbit)
-		pace = p.update(int64(i)*100e6, b.delay(), 20e6+b.delay(), through, true)
+		p.learn(int64(i)*100e6, b.delay(), through, true)
+		pace = p.update(int64(i)*100e6, b.delay(), 20e6+b.delay(), true)
 		if i >= 100 {
 			delivered += through
 			worst = max(worst, b.delay())
@@ -44,15 +45,24 @@ func TestPacerHoldsTheQueueShort(t *testing.T) {
 	}
 }
 
-// What is not limited is not paced.
-func TestPacerLetsGo(t *testing.T) {
+// What is not limited is paced just above what the path carries, as long as
+// that is known.
+func TestPacerLeavesRoom(t *testing.T) {
 	var p pacer
-	p.update(0, 50e6, 70e6, 50*mbit, true)
-	if p.rate == 0 {
-		t.Fatal("a standing queue was not paced")
+	p.learn(0, 0, 50*mbit, true)
+	if r := p.update(0, 0, 20e6, true); r != 0 {
+		t.Errorf("paced at %g although the path was never full", r)
 	}
-	if r := p.update(1e9, 50e6, 70e6, 10*mbit, false); r != 0 {
-		t.Errorf("paced at %g although nothing waits", r)
+	p.learn(1e9, 50e6, 50*mbit, true)
+	if r := p.update(1e9, 50e6, 70e6, true); r <= 0 || r >= 50*mbit {
+		t.Errorf("paced at %g with a standing queue", r)
+	}
+	p.learn(2e9, 0, 10*mbit, false)
+	if r := p.update(2e9, 0, 70e6, false); r <= 50*mbit || r > 60*mbit {
+		t.Errorf("paced at %g while nothing waits", r)
+	}
+	if r := p.update(2e9+fullMemory, 0, 70e6, false); r != 0 {
+		t.Errorf("paced at %g by what was long ago", r)
 	}
 }
 
@@ -62,7 +72,8 @@ func TestPacerCompetes(t *testing.T) {
 	var p pacer
 	through := 50 * mbit
 	for i := range 300 {
-		rate := p.update(int64(i)*100e6, 80e6, 100e6, through, true)
+		p.learn(int64(i)*100e6, 80e6, through, true)
+		rate := p.update(int64(i)*100e6, 80e6, 100e6, true)
 		if i > 10 && rate == 0 {
 			if through < 0.4*50*mbit {
 				t.Errorf("yielded to %.2f of the path first", through/(50*mbit))

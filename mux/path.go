@@ -6,8 +6,8 @@ type path struct {
 	cfg    Path
 	index  int     // its bit in the scheduler's words
 	addrID uint8   // the client's address ID of RFC 8684
-	rate   float64 // bytes a nanosecond it was seen to carry
-	filled int64   // when a queue was last seen, ns
+	rate   float64 // bytes a nanosecond that it carries
+	seen   bool    // rate was seen while it was full; else a guess
 	rtt    int64   // least round trip of its subflows, ns
 	extra  int64   // one-way queue beyond what our own bytes explain, ns
 	flight int     // bytes of ours in it, see countFlight
@@ -18,9 +18,8 @@ type path struct {
 	segs   uint64  // sent on its subflows since ackedT
 	resent uint64  // of these, retransmitted
 	paced  float64 // what the subflows were told
-	acked  uint64  // TCP bytes acknowledged on its bulk subflows, counted up
-	ackedT int64   // since when
-	stuck  int64   // how long bulk subflows were blocked since then, ns
+	ackedT int64   // when it was last measured
+	stuck  int64   // how long bulk subflows were blocked since ackedT, ns
 	sent   uint64  // mapped bytes
 	gone   bool    // removed from the configuration
 	capped bool    // over its byte cap: carries nothing

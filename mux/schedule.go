@@ -11,6 +11,7 @@ type candidate struct {
 	rtt     int64   // least round trip of the path
 	extra   int64   // one-way queue of the path that is not ours
 	rate    float64 // bytes a nanosecond that the path carries; 0 = unknown
+	seen    bool    // rate was seen with the path full; else a guess
 	flight  int     // bytes of ours in the path, not acknowledged
 	queued  int     // given to the subflow and not yet written
 	room    int     // takes this much now; 0 = blocked
@@ -70,12 +71,32 @@ func usable(cs []candidate, metered bool) uint64 {
 // noSubflow says: nothing to choose now, wait for a change.
 const noSubflow = -1
 
+// standing is how much more a queue on a path costs than what waits in it now:
+// as long as it stands, everything behind waits too, so that a flow spills over
+// to the next path when the queue is this much shorter than the way is longer.
+const standing = 3
+
+// cost is the arrival of n more bytes, a queue of ours counted dearer. What a
+// path carries that was never full is a guess from TCP's window, which doubles
+// in a round trip when it is used: the path gets the chance.
+func (c *candidate) cost(n int, dear int64) int64 {
+	wait := c.arrival(n) - c.rtt/2 - c.extra
+	if !c.seen {
+		wait = max(wait-c.rtt, 0) / 2
+	}
+	return c.rtt/2 + c.extra + dear*wait
+}
+
 // pickBulk chooses where the next burst of a bulk flow goes: the subflow on
 // which it arrives first, and a slower one only when the backlog could not
 // have left by the faster one in that time (ECF: Lim et al., CoNEXT 2017), or
-// when what is first in the queue has waited for so long already. spread limits how much later than the fastest path's a delay may be (ns; 0 =
-// no limit).
-func pickBulk(cs []candidate, set uint64, backlog int, waited, spread int64) int {
+// when what is first in the queue has waited for so long already. A flow that
+// wants order is not spared queues: what is spread is then together again.
+func pickBulk(cs []candidate, set uint64, backlog int, waited int64, ordered bool) int {
+	dear := int64(standing)
+	if ordered {
+		dear = 1
+	}
 	best, fastest := noSubflow, noSubflow
 	var bestAt, fastestAt int64
 	weighted := false
@@ -85,7 +106,7 @@ func pickBulk(cs []candidate, set uint64, backlog int, waited, spread int64) int
 			continue
 		}
 		weighted = weighted || c.weight > 0
-		at := c.arrival(quantum)
+		at := c.cost(quantum, dear)
 		if fastest == noSubflow || at < fastestAt {
 			fastest, fastestAt = i, at
 		}
@@ -103,28 +124,48 @@ func pickBulk(cs []candidate, set uint64, backlog int, waited, spread int64) int
 	if f.path == b.path {
 		return best
 	}
-	// A flow that wants order gains little from a path that is far or thin,
-	// and pays for it with all its packets.
-	if spread > 0 && (b.rtt/2 > minDelay(cs, set)+spread || b.rate < f.rate/2) {
-		return noSubflow
-	}
 	if f.rate <= 0 || waited > (b.rtt-f.rtt)/2+b.extra {
 		return best
 	}
-	if wait := f.arrival(backlog); bestAt > wait {
+	if wait := f.cost(backlog, dear); bestAt > wait {
 		return noSubflow
 	}
 	return best
 }
 
-func minDelay(cs []candidate, set uint64) int64 {
-	m := int64(1 << 62)
+const (
+	// orderedSpread is how much later than on the nearest path a QUIC-like
+	// flow's packets may arrive: resequencing delays all of it by that, and
+	// beyond this a farther path costs such a flow more than it brings.
+	orderedSpread = 60e6
+	// orderedShare is the least rate worth it, relative to the best path's.
+	orderedShare = 0.5
+)
+
+// together keeps, for a flow that wants order, the paths that bring it more
+// than they cost all its packets: none that is thin, and none that is far.
+func together(cs []candidate, set uint64) uint64 {
+	most := 0.0
 	for i := range cs {
-		if set&(1<<i) != 0 {
-			m = min(m, cs[i].rtt/2)
+		if c := &cs[i]; set&(1<<i) != 0 && c.bulk && c.seen {
+			most = max(most, c.rate)
 		}
 	}
-	return m
+	nearest := int64(1 << 62)
+	for i := range cs {
+		c := &cs[i]
+		if c.seen && c.rate < orderedShare*most {
+			set &^= 1 << i
+		} else if set&(1<<i) != 0 && c.bulk {
+			nearest = min(nearest, c.rtt/2)
+		}
+	}
+	for i := range cs {
+		if cs[i].rtt/2 > nearest+orderedSpread {
+			set &^= 1 << i
+		}
+	}
+	return set
 }
 
 // pickWeighted keeps the bytes of the paths in the ratio of their weights.
@@ -143,9 +184,9 @@ func pickWeighted(cs []candidate, set uint64) int {
 	return best
 }
 
-// together is how much later than the best another subflow of the same path
+// inTurn is how much later than the best another subflow of the same path
 // may be and still take its turn.
-const together = 2e6
+const inTurn = 2e6
 
 // pickSmall chooses the subflow where n bytes of a small flow arrive first.
 // turn rotates among the equally good ones, so that one stalled subflow meets
@@ -172,7 +213,7 @@ func pickSmall(cs []candidate, set uint64, n int, turn uint32) int {
 			if set&(1<<i) == 0 || c.room <= 0 || (c.suspect && !suspects) || c.path != cs[best].path {
 				continue
 			}
-			if c.arrival(n) <= bestAt+together {
+			if c.arrival(n) <= bestAt+inTurn {
 				peers[count] = uint8(i)
 				count++
 			}

@@ -32,8 +32,8 @@ func TestUsable(t *testing.T) {
 const mbit = 1e6 / 8 / 1e9
 
 func TestPickBulk(t *testing.T) {
-	fast := candidate{path: 0, rtt: 20e6, rate: 60 * mbit, room: 16384, bulk: true}
-	slow := candidate{path: 1, rtt: 50e6, rate: 40 * mbit, room: 16384, bulk: true}
+	fast := candidate{path: 0, rtt: 20e6, rate: 60 * mbit, room: 16384, bulk: true, seen: true}
+	slow := candidate{path: 1, rtt: 50e6, rate: 40 * mbit, room: 16384, bulk: true, seen: true}
 	blocked := func(c candidate) candidate { c.room = 0; c.queued = 16384; return c }
 	with := func(c candidate, f func(*candidate)) candidate { f(&c); return c }
 	for _, c := range []struct {
@@ -41,30 +41,51 @@ func TestPickBulk(t *testing.T) {
 		cs      []candidate
 		backlog int
 		waited  int64
-		spread  int64
+		ordered bool
 		want    int
 	}{
-		{"fast first", []candidate{slow, fast}, 1500, 0, 0, 1},
-		{"small backlog waits for the fast one", []candidate{blocked(fast), slow}, 3000, 0, 0, noSubflow},
-		{"long waiting spills over", []candidate{blocked(fast), slow}, 3000, 16e6, 0, 1},
-		{"large backlog spills over", []candidate{blocked(fast), slow}, 300_000, 0, 0, 1},
-		{"equal paths fill both", []candidate{blocked(fast), with(fast, func(c *candidate) { c.path = 1 })}, 1500, 0, 0, 1},
-		{"same path needs no waiting", []candidate{blocked(fast), with(slow, func(c *candidate) { c.path = 0 })}, 0, 0, 0, 1},
-		{"ordered flows leave a path that is too far", []candidate{blocked(fast), with(slow, func(c *candidate) { c.rtt = 320e6 })}, 8 << 20, 0, 60e6, noSubflow},
-		{"ordered flows leave a path that is too thin", []candidate{blocked(fast), with(slow, func(c *candidate) { c.rate = 10 * mbit })}, 8 << 20, 0, 60e6, noSubflow},
-		{"bulk takes it", []candidate{blocked(fast), with(slow, func(c *candidate) { c.rtt = 320e6 })}, 8 << 20, 0, 0, 1},
-		{"unknown rate does not wait", []candidate{with(blocked(fast), func(c *candidate) { c.rate = 0 }), slow}, 0, 0, 0, 1},
-		{"all blocked", []candidate{blocked(fast), blocked(slow)}, 1 << 20, 0, 0, noSubflow},
-		{"thin ones carry no bulk", []candidate{with(fast, func(c *candidate) { c.bulk = false })}, 1 << 20, 0, 0, noSubflow},
+		{"fast first", []candidate{slow, fast}, 1500, 0, false, 1},
+		{"small backlog waits for the fast one", []candidate{blocked(fast), slow}, 3000, 0, false, noSubflow},
+		{"long waiting spills over", []candidate{blocked(fast), slow}, 3000, 16e6, false, 1},
+		{"large backlog spills over", []candidate{blocked(fast), slow}, 300_000, 0, false, 1},
+		{"equal paths fill both", []candidate{blocked(fast), with(fast, func(c *candidate) { c.path = 1 })}, 1500, 0, false, 1},
+		{"same path needs no waiting", []candidate{blocked(fast), with(slow, func(c *candidate) { c.path = 0 })}, 0, 0, false, 1},
+		{"a queue spills over before it is as long as the way", []candidate{with(fast, func(c *candidate) { c.flight = int(26e6 * c.rate) }), slow}, 300_000, 0, false, 1},
+		{"but not where order counts", []candidate{with(fast, func(c *candidate) { c.flight = int(26e6 * c.rate) }), slow}, 300_000, 0, true, 0},
+		{"bulk takes it", []candidate{blocked(fast), with(slow, func(c *candidate) { c.rtt = 320e6 })}, 8 << 20, 0, false, 1},
+		{"unknown rate does not wait", []candidate{with(blocked(fast), func(c *candidate) { c.rate = 0 }), slow}, 0, 0, false, 1},
+		{"all blocked", []candidate{blocked(fast), blocked(slow)}, 1 << 20, 0, false, noSubflow},
+		{"thin ones carry no bulk", []candidate{with(fast, func(c *candidate) { c.bulk = false })}, 1 << 20, 0, false, noSubflow},
 		{
 			"weights", []candidate{
 				with(fast, func(c *candidate) { c.weight, c.sent = 1, 5000 }),
 				with(slow, func(c *candidate) { c.weight, c.sent = 3, 9000 }),
-			}, 0, 0, 0, 1,
+			}, 0, 0, false, 1,
 		},
 	} {
-		if got := pickBulk(c.cs, usable(c.cs, false), c.backlog, c.waited, c.spread); got != c.want {
+		if got := pickBulk(c.cs, usable(c.cs, false), c.backlog, c.waited, c.ordered); got != c.want {
 			t.Errorf("%s: %d, want %d", c.name, got, c.want)
+		}
+	}
+}
+
+func TestTogether(t *testing.T) {
+	fast := candidate{path: 0, rtt: 20e6, rate: 60 * mbit, bulk: true, seen: true}
+	with := func(f func(*candidate)) candidate { c := fast; c.path = 1; f(&c); return c }
+	for _, c := range []struct {
+		name string
+		cs   []candidate
+		want uint64
+	}{
+		{"alike", []candidate{fast, fast}, 0b11},
+		{"too far", []candidate{fast, with(func(c *candidate) { c.rtt = 320e6 })}, 0b01},
+		{"too thin", []candidate{fast, with(func(c *candidate) { c.rate = 10 * mbit })}, 0b01},
+		{"not known to be thin", []candidate{fast, with(func(c *candidate) { c.rate, c.seen = 10*mbit, false })}, 0b11},
+		{"the near one is thin, the other far", []candidate{with(func(c *candidate) { c.rate = mbit }), with(func(c *candidate) { c.rtt = 320e6 })}, 0b10},
+		{"nothing", nil, 0},
+	} {
+		if got := together(c.cs, 1<<len(c.cs)-1); got != c.want {
+			t.Errorf("%s: %b, want %b", c.name, got, c.want)
 		}
 	}
 }
@@ -135,6 +156,6 @@ func BenchmarkPickBulk(b *testing.B) {
 	}
 	set := usable(cs, false)
 	for b.Loop() {
-		pickBulk(cs, set, 100_000, 0, 0)
+		pickBulk(cs, set, 100_000, 0, false)
 	}
 }

@@ -196,11 +196,11 @@ func (s *Session) assignBulk(band int, now int64) {
 		}
 		class := f.class
 		set := usable(s.cands, class == ClassMetered)
-		spread := int64(0)
-		if class == ClassOrdered {
-			spread = orderedSpread
+		ordered := class == ClassOrdered
+		if ordered {
+			set = together(s.cands, set)
 		}
-		i := pickBulk(s.cands, set, b.backlog(), f.waited(now), spread)
+		i := pickBulk(s.cands, set, b.backlog(), f.waited(now), ordered)
 		if s.mode == ModeLatency {
 			i = pickSmall(s.cands, set, quantum, 0)
 		}

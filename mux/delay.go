@@ -1,9 +1,6 @@
 package mux
 
-import (
-	"encoding/binary"
-	"slices"
-)
+import "encoding/binary"
 
 // One-way delay: a round trip mixes the queues of both directions, and two
 // pacers that both yield to their sum leave the path empty. So a path that
@@ -15,12 +12,13 @@ type delayMeter struct {
 	asked  int64
 	base   [2]int64 // least difference of the last and the current window
 	turn   int64    // when the current window began
-	recent [6]int64
+	recent [64]int64
 	count  int
 }
 
 const (
 	delayEvery  = 15e6
+	delayLeast  = 6    // samples for a judgement
 	delayRest   = 10e9 // between the questions to a path without bulk
 	bulkRecent  = 2e9
 	delayWindow = 20e9 // clocks that differ by 50 ppm drift 1 ms in it
@@ -45,19 +43,25 @@ func (m *delayMeter) add(now, d int64) {
 }
 
 // queue returns the standing delay of this direction in ns. The least of the
-// last samples counts: jitter, a retransmission or a late wake-up only add.
-func (m *delayMeter) queue() (int64, bool) {
-	if m.count < len(m.recent) {
+// last samples counts: jitter, a retransmission or a late wake-up only add, and
+// what TCP sends in bursts, once a round trip, does not stand.
+func (m *delayMeter) queue(rtt int64) (int64, bool) {
+	n := min(max(int(rtt/delayEvery), delayLeast), len(m.recent))
+	if m.count < n {
 		return 0, false
 	}
-	return slices.Min(m.recent[:]) - min(m.base[0], m.base[1]), true
+	least := noDelay
+	for i := range n {
+		least = min(least, m.recent[(m.count-1-i)%len(m.recent)])
+	}
+	return least - min(m.base[0], m.base[1]), true
 }
 
 // askDelay sends a probe on the path's thinnest subflow, when one is due. The
 // caller holds the session's lock.
 func (s *Session) askDelay(p *path, now int64) {
 	every := int64(delayRest)
-	if p.delay.count < len(p.delay.recent) || p.bulkAt != 0 && now-p.bulkAt < bulkRecent {
+	if p.delay.count < delayLeast || p.bulkAt != 0 && now-p.bulkAt < bulkRecent {
 		every = delayEvery
 	}
 	if now-p.delay.asked < every {

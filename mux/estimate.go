@@ -1,7 +1,11 @@
 package mux
 
-// rateWindow is what a path's throughput is measured over.
-const rateWindow = 100e6
+// A path's throughput is measured over a round trip, within these bounds: TCP
+// may send what it may send in a burst.
+const (
+	rateWindow     = 100e6
+	rateWindowMost = 600e6
+)
 
 // fullShare is the share of time that a full path's subflows, added up, are
 // blocked at least.
@@ -24,7 +28,7 @@ func (s *Session) estimate(now int64) {
 		if s.farEnough {
 			s.askDelay(p, now)
 		}
-		if passed := now - p.ackedT; passed >= rateWindow {
+		if passed := now - p.ackedT; passed >= min(max(rateWindow, p.rtt), rateWindowMost) {
 			s.estimatePath(p, now, passed)
 		}
 	}
@@ -78,7 +82,7 @@ func (s *Session) estimatePath(p *path, now, passed int64) {
 	if minRTT < noDelay {
 		p.rtt = minRTT
 	}
-	queue, known := p.delay.queue()
+	queue, known := p.delay.queue(p.rtt)
 	if known {
 		p.pacer.learn(now, queue, through, full)
 	}

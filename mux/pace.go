@@ -15,11 +15,10 @@ type pacer struct {
 	rate     float64 // bytes a nanosecond; 0 = not paced
 	capacity float64 // delivered while the path was full, smoothed; 0 = never full
 	full     int64   // when it last was
-	best     float64 // most of it lately
-	bestAt   int64
-	next     int64 // when to decide again
-	free     int64 // not paced before
-	calm     int   // decisions in a row that found no queue
+	short    int64   // when the queue was last short
+	next     int64   // when to decide again
+	free     int64   // not paced before
+	calm     int     // decisions in a row that found no queue
 }
 
 const (
@@ -30,10 +29,9 @@ const (
 	paceMost   = 0.15 // least pace below what the path carries
 	paceRoom   = 1.05 // while nothing waits for the pace
 	paceProbe  = 0.02 // more at each decision, at first
-	paceCalm   = 5    // decisions without a queue before probing doubles
-	paceYield  = 0.5  // below this share of the best rate somebody else has the rest
+	paceCalm   = 3    // decisions without a queue before probing doubles
+	paceStood  = 8e8  // ns, and two round trips: a queue of ours would have left
 	paceFree   = 4e9  // how long it then competes
-	paceMemory = 10e9
 	// fullMemory is how long it is believed what a path carried when it was full.
 	fullMemory = 30e9
 )
@@ -64,15 +62,15 @@ func (p *pacer) learn(now, queue int64, through float64, limited bool) {
 	case through > known:
 		share = 0.75
 	case queue > paceSure:
-		share = 0.5
+		share = 0.3
 	default: // the path may have been empty for a moment
 		share = 0.125
 	}
 	if share > 0 {
 		p.capacity, p.full = known+(through-known)*share, now
 	}
-	if p.capacity > p.best || now-p.bestAt > paceMemory {
-		p.best, p.bestAt = p.capacity, now
+	if queue < paceSure || p.short == 0 || now < p.free {
+		p.short = now
 	}
 }
 
@@ -89,20 +87,19 @@ func (p *pacer) update(now, queue, srtt int64, limited bool) float64 {
 	}
 	p.next = now + srtt
 	switch excess := float64(queue - paceTarget); {
+	case now-p.short > paceStood+2*srtt: // somebody else fills the queue
+		p.rate, p.calm, p.free = 0, 0, now+paceFree
 	case excess > 0: // what stands in the queue leaves within a few decisions
 		p.calm = 0
 		p.rate = capacity * (1 - min(excess/paceDrain, paceMost))
-		if capacity < paceYield*p.best {
-			p.rate, p.free = 0, now+paceFree
-			p.best, p.bestAt = capacity, now
-		}
-	case limited: // a little more, and the more the longer there is room
+	case !limited:
+		p.calm = 0
+		p.rate = capacity * paceRoom
+	case queue > paceBusy && p.rate > 0: // as it should be
+	default: // a little more, and the more the longer there is room
 		p.calm = min(p.calm+1, paceCalm+6)
 		step := paceProbe * float64(int(1)<<max(p.calm-paceCalm, 0))
 		p.rate = max(p.rate, capacity) * (1 + min(step, 0.5))
-	default:
-		p.calm = 0
-		p.rate = capacity * paceRoom
 	}
 	return p.rate
 }

@@ -116,21 +116,21 @@ func TestLossJudge(t *testing.T) {
 // Clocks that are apart do not matter, and a late answer only adds.
 func TestDelayMeter(t *testing.T) {
 	var m delayMeter
-	if _, ok := m.queue(); ok {
+	if _, ok := m.queue(20e6); ok {
 		t.Error("an answer before anything was measured")
 	}
 	const apart = -7e15
 	for i, d := range []int64{10e6, 12e6, 11e6, 30e6, 31e6, 90e6, 30e6, 44e6, 32e6} {
 		m.add(int64(i)*40e6, apart+d)
 	}
-	if q, ok := m.queue(); !ok || q != 20e6 {
+	if q, ok := m.queue(20e6); !ok || q != 20e6 {
 		t.Errorf("queue %d, %v", q, ok)
 	}
 	// A path whose delay changed for good: the base follows in two windows.
 	for i := range int64(2000) {
 		m.add(1e9+i*40e6, apart+60e6)
 	}
-	if q, _ := m.queue(); q != 0 {
+	if q, _ := m.queue(20e6); q != 0 {
 		t.Errorf("queue %d after the path became longer", q)
 	}
 }

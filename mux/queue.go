@@ -21,8 +21,8 @@ const (
 
 	// A sender that does not slow down gets a queue as a good router's: this
 	// much beyond the CoDel target, and what is older goes. Small flows are let
-	// wait longer; and all are while paths die and come back, as the tunnel
-	// then is what holds them up.
+	// wait longer; and all are, and nothing is dropped for standing, while paths
+	// die and come back, as the tunnel then is what holds them up.
 	maxAge      = 80e6
 	maxAgeSmall = 250e6
 	maxAgeGrace = 1e9
@@ -300,7 +300,7 @@ func (q *queue) sojourn(f *flow, now int64) (p *buf.Buffer, above bool) {
 			q.drop(f, p, dropStale)
 			continue
 		}
-		if wait < q.target || f.bytes < quantum {
+		if wait < q.target || f.bytes < quantum || q.grace {
 			c.firstAbove = 0
 			return p, false
 		}

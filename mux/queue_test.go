@@ -93,6 +93,28 @@ func TestQueueBounds(t *testing.T) {
 	}
 }
 
+// While paths die and come back, what stands in the queue is kept.
+func TestQueueGrace(t *testing.T) {
+	for _, grace := range []bool{false, true} {
+		q := queue{target: codelTarget, grace: grace}
+		f := queueFlow(1)
+		now := int64(0)
+		for range 400 { // 400 ms of 10 packets in and 8 out, a millisecond each
+			q.add(f, 10, 1200, now)
+			now += 1e6
+			for range 8 {
+				if _, p := q.pop(bandNormal, now, 0); p != nil {
+					p.Release()
+				}
+			}
+		}
+		if dropped := q.drops[dropCodel] + q.drops[dropStale]; (dropped == 0) != grace {
+			t.Errorf("grace %v: %d dropped", grace, dropped)
+		}
+		q.clear(f, dropRenewed)
+	}
+}
+
 func TestQueueBands(t *testing.T) {
 	q := queue{target: codelTarget}
 	f := queueFlow(1)

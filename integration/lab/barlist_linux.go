@@ -98,7 +98,7 @@ var bars = []bar{
 	},
 	{
 		"near", "85 Mbit/s of 1,200 bytes on 60M/20ms + 40M/50ms, echoed",
-		only("uneven", need{subject: "mpsocks", load: "near"}, need{subject: "kernel", load: "near"}, need{subject: "raw", load: "near"}),
+		only("uneven", need{subject: "mpsocks", load: "near", seconds: 12}, need{subject: "kernel", load: "near"}, need{subject: "raw", load: "near"}),
 		func(all []profiles.Profile, r *results) []verdict {
 			return table(all, r, "uneven", "near", "raw", []limit{{"delivered", delivered, 0.99, true}, {"p50, ms", latency("p50"), 60, false}, {"p99, ms", latency("p99"), 150, false}})
 		},
@@ -145,7 +145,7 @@ var bars = []bar{
 	},
 	{
 		"many", "64 flows at once, two of them bulk",
-		only("uneven", need{subject: "mpsocks", load: "many"}, need{subject: "mpsocks", load: "small"}),
+		only("uneven", need{subject: "mpsocks", load: "many", seconds: 12}, need{subject: "mpsocks", load: "small", seconds: 12}),
 		func(all []profiles.Profile, r *results) []verdict {
 			if one(all, "uneven") == nil {
 				return nil

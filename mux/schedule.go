@@ -14,6 +14,7 @@ type candidate struct {
 	seen    bool    // rate was seen with the path full; else a guess
 	flight  int     // bytes of ours in the path, not acknowledged
 	queued  int     // given to the subflow and not yet written
+	own     int     // bytes of this subflow alone, on their way and queued
 	room    int     // takes this much now; 0 = blocked
 	sent    uint64  // bytes so far, for weights
 	weight  int     // 0 = by rate
@@ -110,7 +111,11 @@ func pickBulk(cs []candidate, set uint64, backlog int, waited int64, ordered boo
 		if fastest == noSubflow || at < fastestAt {
 			fastest, fastestAt = i, at
 		}
-		if c.room > 0 && (best == noSubflow || at < bestAt) {
+		if c.room <= 0 {
+			continue
+		}
+		// Those of a path share its pace, so they must share the bytes.
+		if best == noSubflow || c.path == cs[best].path && c.own < cs[best].own || c.path != cs[best].path && at < bestAt {
 			best, bestAt = i, at
 		}
 	}

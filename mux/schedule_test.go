@@ -54,6 +54,7 @@ func TestPickBulk(t *testing.T) {
 		{"but not where order counts", []candidate{with(fast, func(c *candidate) { c.flight = int(26e6 * c.rate) }), slow}, 300_000, 0, true, 0},
 		{"bulk takes it", []candidate{blocked(fast), with(slow, func(c *candidate) { c.rtt = 320e6 })}, 8 << 20, 0, false, 1},
 		{"unknown rate does not wait", []candidate{with(blocked(fast), func(c *candidate) { c.rate = 0 }), slow}, 0, 0, false, 1},
+		{"subflows of a path share the bytes", []candidate{with(fast, func(c *candidate) { c.own = 30000 }), fast}, 0, 0, false, 1},
 		{"all blocked", []candidate{blocked(fast), blocked(slow)}, 1 << 20, 0, false, noSubflow},
 		{"thin ones carry no bulk", []candidate{with(fast, func(c *candidate) { c.bulk = false })}, 1 << 20, 0, false, noSubflow},
 		{

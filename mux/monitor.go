@@ -223,7 +223,7 @@ func (f *subflow) watch(now int64) {
 		f.stall(now)
 	case f.probeSent != 0 && now-f.probeSent > max(probeTimeout, limit) && f.lastRecv.Load() < f.probeSent:
 		f.stall(now)
-	case f.stale && f.sentRing.una == f.sentRing.tail && f.probeSent == 0:
+	case f.stale && f.sentRing.una == f.sentRing.tail && f.probeSent == 0 && (!f.tx.kernel || f.tx.outstanding == 0):
 		f.recover(now)
 	case f.stale && f.progress > f.staleSince:
 		f.recover(now)

@@ -204,8 +204,10 @@ func (f *subflow) acknowledge(now int64, acked uint64) {
 	for r.head < r.tail && q.live(r.at(r.head).sn) == nil {
 		r.head++
 	}
-	if r.una < r.head { // only Data ACKs tell, where the kernel does not
+	if r.una < r.head {
 		r.una = r.head
-		f.progress, f.proof = now, now
+		if !f.tx.kernel { // where the kernel tells, a Data ACK may be for what another subflow brought
+			f.progress, f.proof = now, now
+		}
 	}
 }

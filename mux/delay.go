@@ -13,12 +13,15 @@ type delayMeter struct {
 	base   [2]int64 // least difference of the last and the current window
 	turn   int64    // when the current window began
 	recent [64]int64
+	back   [2]int64 // the last two differences of the way back
 	count  int
 }
 
 const (
 	delayEvery  = 15e6
 	delayLeast  = 6    // samples for a judgement
+	delayStart  = 2    // while TCP finds its window, which doubles in a round
+	delaySteep  = 8e6  // trip, so few do if they show this much
 	delayRest   = 10e9 // between the questions to a path without bulk
 	bulkRecent  = 2e9
 	delayWindow = 20e9 // clocks that differ by 50 ppm drift 1 ms in it
@@ -28,8 +31,9 @@ const (
 	probeDelayR = 4 // that stamp and the receiver's clock
 )
 
-// add takes one difference between the clocks.
-func (m *delayMeter) add(now, d int64) {
+// add takes the differences between the clocks, there and back.
+func (m *delayMeter) add(now, d, back int64) {
+	m.back[0], m.back[1] = m.back[1], back
 	if m.count == 0 {
 		m.base = [2]int64{d, d}
 		m.turn = now
@@ -45,16 +49,28 @@ func (m *delayMeter) add(now, d int64) {
 // queue returns the standing delay of this direction in ns. The least of the
 // last samples counts: jitter, a retransmission or a late wake-up only add, and
 // what TCP sends in bursts, once a round trip, does not stand.
-func (m *delayMeter) queue(rtt int64) (int64, bool) {
+func (m *delayMeter) queue(rtt int64, starting bool) (int64, bool) {
 	n := min(max(int(rtt/delayEvery), delayLeast), len(m.recent))
 	if m.count < n {
 		return 0, false
 	}
-	least := noDelay
+	least, base := noDelay, min(m.base[0], m.base[1])
 	for i := range n {
 		least = min(least, m.recent[(m.count-1-i)%len(m.recent)])
+		if starting && i == delayStart-1 && least-base > delaySteep {
+			break
+		}
 	}
-	return least - min(m.base[0], m.base[1]), true
+	return least - base, true
+}
+
+// late returns how long the last acknowledgements were under way, but for the
+// difference of the clocks; 0 if it is not known.
+func (m *delayMeter) late() int64 {
+	if m.count < delayStart {
+		return 0
+	}
+	return min(m.back[0], m.back[1])
 }
 
 // askDelay sends a probe on the path's thinnest subflow, when one is due. The
@@ -91,9 +107,9 @@ func (f *subflow) delayProbe(typ uint8, b []byte) {
 		s.queueControl(f, appendProbe(nil, probeDelayR, binary.BigEndian.Uint64(b), uint64(now)))
 		s.pump()
 	case typ == probeDelayR && len(b) == 16:
-		d := int64(binary.BigEndian.Uint64(b[8:]) - binary.BigEndian.Uint64(b))
+		sent, got := int64(binary.BigEndian.Uint64(b)), int64(binary.BigEndian.Uint64(b[8:]))
 		s.mu.Lock()
-		f.path.delay.add(now, d)
+		f.path.delay.add(now, got-sent, now-got)
 		s.mu.Unlock()
 	}
 }

@@ -5,6 +5,7 @@ package mux
 const (
 	rateWindow     = 100e6
 	rateWindowMost = 600e6
+	startWindow    = 20e6
 )
 
 // fullShare is the share of time that a full path's subflows, added up, are
@@ -28,7 +29,7 @@ func (s *Session) estimate(now int64) {
 		if s.farEnough {
 			s.askDelay(p, now)
 		}
-		if passed := now - p.ackedT; passed >= min(max(rateWindow, p.rtt), rateWindowMost) {
+		if passed := now - p.ackedT; passed >= p.window(now) {
 			s.estimatePath(p, now, passed)
 		}
 	}
@@ -38,6 +39,16 @@ func (s *Session) estimate(now int64) {
 	spread := slow - fast
 	s.queue.target = codelTarget + spread*3/2
 	s.holdBound = min(spread+2*jitter+5e6, 200e6)
+}
+
+// window is how long the path is measured for one answer: while TCP finds its
+// window, which doubles in a round trip, no longer than that.
+func (p *path) window(now int64) int64 {
+	least := int64(rateWindow)
+	if p.stuck > 0 && p.pacer.known(now) == 0 {
+		least = startWindow
+	}
+	return min(max(least, p.rtt), rateWindowMost)
 }
 
 // estimatePath measures what a path delivered and paces it.
@@ -51,10 +62,12 @@ func (s *Session) estimatePath(p *path, now, passed int64) {
 			f.unstick(now)
 		}
 		f.refresh(now)
-		acked += f.acked - f.counted
-		f.counted = f.acked
+		if got := f.acked + f.beyond(); got > f.counted {
+			acked += got - f.counted
+			f.counted = got
+		}
 	}
-	through := float64(acked) / float64(passed)
+	through := float64(acked) / float64(p.there(passed))
 	// A burst blocks a subflow for a moment; a full path keeps it blocked.
 	full := float64(p.stuck) > fullShare*float64(passed)
 	segs, resent := p.segs, p.resent
@@ -82,7 +95,7 @@ func (s *Session) estimatePath(p *path, now, passed int64) {
 	if minRTT < noDelay {
 		p.rtt = minRTT
 	}
-	queue, known := p.delay.queue(p.rtt)
+	queue, known := p.delay.queue(p.rtt, p.pacer.known(now) == 0)
 	if known {
 		p.pacer.learn(now, queue, through, full)
 	}
@@ -131,6 +144,28 @@ func (s *Session) pace(p *path, rate float64, busy int) {
 			f.carrier.setPace(rate / float64(max(busy, 1)))
 		}
 	}
+}
+
+// there returns in what time the peer got what was acknowledged in the time
+// that passed: what fills the way back delays the acknowledgements, and makes
+// this direction no slower.
+func (p *path) there(passed int64) int64 {
+	before := p.late
+	p.late = p.delay.late()
+	if before == 0 || p.late == 0 {
+		return passed
+	}
+	return min(max(passed-(p.late-before), passed/2), passed*2)
+}
+
+// beyond returns the bytes that arrived behind a gap: a lost packet holds back
+// the acknowledgement of a whole window.
+func (f *subflow) beyond() uint64 {
+	var i tcpInfo
+	if f.closed || f.tx.outstanding == 0 || !f.carrier.info(&i) {
+		return 0
+	}
+	return i.sacked
 }
 
 // unstick counts the time that f was blocked.

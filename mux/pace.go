@@ -14,7 +14,9 @@ package mux
 type pacer struct {
 	rate     float64 // bytes a nanosecond; 0 = not paced
 	capacity float64 // delivered while the path was full, smoothed; 0 = never full
+	last     float64 // delivered in the measurement before
 	full     int64   // when it last was
+	first    int64   // and first
 	short    int64   // when the queue was last short
 	next     int64   // when to decide again
 	free     int64   // not paced before
@@ -30,8 +32,12 @@ const (
 	paceRoom   = 1.05 // while nothing waits for the pace
 	paceProbe  = 0.02 // more at each decision, at first
 	paceCalm   = 3    // decisions without a queue before probing doubles
+	paceYoung  = 2e9  // the first measurement may be wrong by more: probe bolder,
+	paceBold   = 2    // as if this many doublings had been
 	paceStood  = 8e8  // ns, and two round trips: a queue of ours would have left
 	paceFree   = 4e9  // how long it then competes
+	paceHeld   = 1.03 // what the path delivers at most of what the pace lets pass
+	paceGrows  = 1.3  // from one measurement to the next: TCP still finds its window
 	// fullMemory is how long it is believed what a path carried when it was full.
 	fullMemory = 30e9
 )
@@ -50,7 +56,8 @@ func (p *pacer) learn(now, queue int64, through float64, limited bool) {
 	if through <= 0 {
 		return
 	}
-	known := p.known(now)
+	known, last := p.known(now), p.last
+	p.last = through
 	share := 0.0 // of what was measured now
 	switch {
 	case queue <= paceBusy || !limited && queue < paceSure:
@@ -58,9 +65,13 @@ func (p *pacer) learn(now, queue int64, through float64, limited bool) {
 			p.capacity += (through - known) / 3
 		}
 	case known == 0:
-		share = 1
+		if through < last*paceGrows {
+			share, p.first = 1, now
+		}
 	case through > known:
 		share = 0.75
+	case p.rate > 0 && through < p.rate*paceHeld && p.rate < known:
+		// The pace held it back: a queue of ours would have brought more.
 	case queue > paceSure:
 		share = 0.3
 	default: // the path may have been empty for a moment
@@ -91,7 +102,11 @@ func (p *pacer) update(now, queue, srtt int64, limited bool) float64 {
 		p.rate, p.calm, p.free = 0, 0, now+paceFree
 	case excess > 0: // what stands in the queue leaves within a few decisions
 		p.calm = 0
-		p.rate = capacity * (1 - min(excess/paceDrain, paceMost))
+		most := paceMost
+		if now-p.first < paceYoung { // what TCP overshot by
+			most *= 2
+		}
+		p.rate = capacity * (1 - min(excess/paceDrain, most))
 	case !limited:
 		p.calm = 0
 		p.rate = capacity * paceRoom

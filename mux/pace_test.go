@@ -87,6 +87,62 @@ func TestPacerCompetes(t *testing.T) {
 	t.Error("it never competes")
 }
 
+// While TCP finds its window a queue is no proof that the path is full; when
+// what arrives grows no more, it is what the path carries.
+func TestPacerWaitsForTheWindow(t *testing.T) {
+	var p pacer
+	now := int64(0)
+	for _, through := range []float64{5 * mbit, 10 * mbit, 20 * mbit, 40 * mbit} {
+		now += 20e6
+		if p.learn(now, 20e6, through, true); p.known(now) != 0 {
+			t.Fatalf("knows %g while that doubles", p.known(now)/mbit)
+		}
+	}
+	for range 2 {
+		now += 20e6
+		p.learn(now, 20e6, 50*mbit, true)
+	}
+	if p.known(now) != 50*mbit {
+		t.Errorf("learned %g of 50 Mbit/s", p.known(now)/mbit)
+	}
+}
+
+// Jitter looks like a queue. What the pace holds back for it is not taken for
+// what the path carries, or each would lower the other.
+func TestPacerIsNoProofOfItself(t *testing.T) {
+	var p pacer
+	p.learn(0, 0, 50*mbit, true)
+	p.learn(1, 20e6, 50*mbit, true)
+	pace := p.update(2, 20e6, 20e6, true)
+	for i := range 20 {
+		now := int64(i+1) * 30e6
+		p.learn(now, 10e6, min(pace, 50*mbit), true)
+		pace = p.update(now, 10e6, 20e6, true)
+	}
+	if p.capacity < 49*mbit {
+		t.Errorf("believes that the path carries %.1f of 50 Mbit/s", p.capacity/mbit)
+	}
+}
+
+// What fills the way back delays acknowledgements for a while; the rate of
+// this direction does not follow them.
+func TestRateIsThePeers(t *testing.T) {
+	var p path
+	p.delay.add(0, 10e6, 10e6)
+	p.delay.add(0, 10e6, 10e6)
+	if got := p.there(100e6); got != 100e6 {
+		t.Errorf("a first measurement over %d ms", got/1e6)
+	}
+	p.delay.add(100e6, 10e6, 60e6)
+	p.delay.add(100e6, 10e6, 60e6)
+	if got := p.there(100e6); got != 50e6 {
+		t.Errorf("acknowledgements that are 50 ms later: 100 ms count as %d", got/1e6)
+	}
+	if got := p.there(100e6); got != 100e6 {
+		t.Errorf("as late as before: 100 ms count as %d", got/1e6)
+	}
+}
+
 func TestLossJudge(t *testing.T) {
 	for _, c := range []struct {
 		name          string
@@ -116,21 +172,21 @@ func TestLossJudge(t *testing.T) {
 // Clocks that are apart do not matter, and a late answer only adds.
 func TestDelayMeter(t *testing.T) {
 	var m delayMeter
-	if _, ok := m.queue(20e6); ok {
+	if _, ok := m.queue(20e6, false); ok {
 		t.Error("an answer before anything was measured")
 	}
 	const apart = -7e15
 	for i, d := range []int64{10e6, 12e6, 11e6, 30e6, 31e6, 90e6, 30e6, 44e6, 32e6} {
-		m.add(int64(i)*40e6, apart+d)
+		m.add(int64(i)*40e6, apart+d, d)
 	}
-	if q, ok := m.queue(20e6); !ok || q != 20e6 {
+	if q, ok := m.queue(20e6, false); !ok || q != 20e6 {
 		t.Errorf("queue %d, %v", q, ok)
 	}
 	// A path whose delay changed for good: the base follows in two windows.
 	for i := range int64(2000) {
-		m.add(1e9+i*40e6, apart+60e6)
+		m.add(1e9+i*40e6, apart+60e6, 0)
 	}
-	if q, _ := m.queue(20e6); q != 0 {
+	if q, _ := m.queue(20e6, false); q != 0 {
 		t.Errorf("queue %d after the path became longer", q)
 	}
 }

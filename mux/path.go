@@ -19,6 +19,7 @@ type path struct {
 	resent uint64  // of these, retransmitted
 	paced  float64 // what the subflows were told
 	ackedT int64   // when it was last measured
+	late   int64   // how long the acknowledgements were under way then
 	stuck  int64   // how long bulk subflows were blocked since ackedT, ns
 	sent   uint64  // mapped bytes
 	gone   bool    // removed from the configuration

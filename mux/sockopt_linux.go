@@ -14,6 +14,7 @@ type tcpInfo struct {
 	cwnd                 int   // bytes
 	rate                 uint64
 	retrans, segs        uint64
+	sacked               uint64 // bytes beyond a gap
 	appLimited           bool
 }
 
@@ -40,6 +41,7 @@ func (k *carrier) info(t *tcpInfo) bool {
 	t.minRTT = int64(i.Min_rtt) * 1000
 	t.cwnd = int(i.Snd_cwnd) * int(i.Snd_mss)
 	t.rate = i.Delivery_rate
+	t.sacked = uint64(i.Sacked) * uint64(i.Snd_mss)
 	t.retrans, t.segs = uint64(i.Total_retrans), uint64(i.Data_segs_out)
 	t.appLimited = (*[8]byte)(unsafe.Pointer(&i))[7]&deliveryRateAppLimited != 0
 	return true

@@ -14,6 +14,7 @@ type tcpInfo struct {
 	cwnd                 int
 	rate                 uint64
 	retrans, segs        uint64
+	sacked               uint64
 	appLimited           bool
 }
 

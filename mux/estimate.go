@@ -6,6 +6,7 @@ const (
 	rateWindow     = 100e6
 	rateWindowMost = 600e6
 	startWindow    = 20e6
+	overslept      = 100e6 // longer than this, more than the path was in the way
 )
 
 // fullShare is the share of time that a full path's subflows, added up, are
@@ -29,8 +30,10 @@ func (s *Session) estimate(now int64) {
 		if s.farEnough {
 			s.askDelay(p, now)
 		}
-		if passed := now - p.ackedT; passed >= p.window(now) {
-			s.estimatePath(p, now, passed)
+		if passed, window := now-p.ackedT, p.window(now); passed >= window {
+			s.estimatePath(p, now, passed, passed < window+overslept)
+		} else if p.paced > 0 && p.steered != p.delay.count {
+			s.steer(p, now)
 		}
 	}
 	if slow == 0 {
@@ -51,8 +54,9 @@ func (p *path) window(now int64) int64 {
 	return min(max(least, p.rtt), rateWindowMost)
 }
 
-// estimatePath measures what a path delivered and paces it.
-func (s *Session) estimatePath(p *path, now, passed int64) {
+// estimatePath measures what a path delivered and paces it. What is not timely
+// says little: the path was at rest, or this program.
+func (s *Session) estimatePath(p *path, now, passed int64, timely bool) {
 	acked := uint64(0)
 	for _, f := range s.subs {
 		if f.path != p || !f.bulk {
@@ -69,40 +73,22 @@ func (s *Session) estimatePath(p *path, now, passed int64) {
 	}
 	through := float64(acked) / float64(p.there(passed))
 	// A burst blocks a subflow for a moment; a full path keeps it blocked.
-	full := float64(p.stuck) > fullShare*float64(passed)
+	p.full = float64(p.stuck) > fullShare*float64(passed)
 	segs, resent := p.segs, p.resent
-	if full || acked > 64<<10 {
+	if p.full || acked > 64<<10 {
 		p.bulkAt = now
 	}
 	p.ackedT, p.stuck, p.segs, p.resent = now, 0, 0, 0
-	initial, busy, flight := 0.0, 0, 0
-	minRTT, srtt := int64(1<<62), int64(0)
-	for _, f := range s.subs {
-		if f.path != p || !f.tx.valid || f.stale {
-			continue
-		}
-		minRTT = min(minRTT, f.tx.minRTT)
-		if !f.bulk {
-			continue
-		}
-		initial += float64(f.tx.cwnd) / float64(max(f.tx.srtt, 1))
-		flight += f.tx.outstanding
-		if now-f.lastSend < 200e6 {
-			busy++
-			srtt = max(srtt, f.tx.srtt)
-		}
-	}
-	if minRTT < noDelay {
-		p.rtt = minRTT
-	}
+	window, flight := s.survey(p, now)
+
 	queue, known := p.delay.queue(p.rtt, p.pacer.known(now) == 0)
-	if known {
-		p.pacer.learn(now, queue, through, full)
+	if known && timely {
+		p.pacer.learn(now, queue, through, p.full)
 	}
 	// What it can carry, if it was full lately; else as much as TCP would send.
 	p.rate = p.pacer.known(now)
 	if p.seen = p.rate > 0; !p.seen {
-		p.rate = max(initial, through)
+		p.rate = max(window, through)
 	}
 	own := int64(0) // queue that our own bytes explain
 	if p.rate > 0 {
@@ -112,10 +98,10 @@ func (s *Session) estimatePath(p *path, now, passed int64) {
 	if known && now-p.bulkAt < 1e9 {
 		p.extra = max(queue-own-paceTarget, 0)
 	}
-	if busy == 0 {
-		s.pace(p, 0, 0)
+	if p.busy == 0 {
+		s.pace(p, 0)
 	}
-	if busy == 0 || minRTT < copyMinRTT || !known {
+	if p.busy == 0 || p.rtt < copyMinRTT || !known {
 		return // nothing to pace, or no queue to speak of
 	}
 	cc := ccSmooth
@@ -128,20 +114,60 @@ func (s *Session) estimatePath(p *path, now, passed int64) {
 			f.carrier.setCongestion(cc)
 		}
 	}
-	pace := p.pacer.update(now, queue, srtt, full)
-	s.pace(p, pace, busy)
+	s.steer(p, now)
+}
+
+// survey notes the path's round trips and how many bulk subflows carry
+// something. It returns the rate that their windows allow, and what they have
+// in flight.
+func (s *Session) survey(p *path, now int64) (window float64, flight int) {
+	least := noDelay
+	p.busy, p.srtt = 0, 0
+	for _, f := range s.subs {
+		if f.path != p || !f.tx.valid || f.stale {
+			continue
+		}
+		least = min(least, f.tx.minRTT)
+		if !f.bulk {
+			continue
+		}
+		window += float64(f.tx.cwnd) / float64(max(f.tx.srtt, 1))
+		flight += f.tx.outstanding
+		if now-f.lastSend < 200e6 {
+			p.busy++
+			p.srtt = max(p.srtt, f.tx.srtt)
+		}
+	}
+	if least < noDelay {
+		p.rtt = least
+	}
+	return window, flight
+}
+
+// steer sets the pace, after every measurement and every answer about delay.
+func (s *Session) steer(p *path, now int64) {
+	p.steered = p.delay.count
+	queue, known := p.delay.queue(p.rtt, p.pacer.young(now))
+	if !known || p.busy == 0 {
+		return
+	}
+	pace := p.pacer.update(now, queue, p.srtt, p.full)
+	s.pace(p, pace)
+	if p.seen {
+		p.rate = max(p.pacer.known(now), pace) // a probe for more must be given more
+	}
 }
 
 // pace tells the bulk subflows of a path how fast they may send together; 0
 // lifts the bound.
-func (s *Session) pace(p *path, rate float64, busy int) {
-	if rate <= p.paced*1.02 && rate >= p.paced*0.98 {
+func (s *Session) pace(p *path, rate float64) {
+	if rate <= p.paced*1.005 && rate >= p.paced*0.995 {
 		return
 	}
 	p.paced = rate
 	for _, f := range s.subs {
 		if f.path == p && f.bulk && !f.closed {
-			f.carrier.setPace(rate / float64(max(busy, 1)))
+			f.carrier.setPace(rate / float64(max(p.busy, 1)))
 		}
 	}
 }

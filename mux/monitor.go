@@ -195,11 +195,18 @@ func (f *subflow) refresh(now int64) {
 		return
 	}
 	acked := f.acked
+	written := f.carrier.written.Load() // first: what is written meanwhile is not acknowledged
 	if out, ok := f.carrier.outstanding(); ok {
 		f.tx.outstanding = out
-		acked = f.carrier.written.Load() - uint64(out)
+		acked = left(written, out)
 	}
 	f.acknowledge(now, acked)
+}
+
+// left returns how much of what was written is no longer outstanding. A write
+// that is under way is outstanding before it is counted.
+func left(written uint64, outstanding int) uint64 {
+	return written - min(uint64(outstanding), written)
 }
 
 // stallTime is how long without progress makes the subflow stale.

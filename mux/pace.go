@@ -18,6 +18,7 @@ type pacer struct {
 	full     int64   // when it last was
 	first    int64   // and first
 	short    int64   // when the queue was last short
+	gone     int64   // and when as good as gone
 	next     int64   // when to decide again
 	free     int64   // not paced before
 	calm     int     // decisions in a row that found no queue
@@ -32,8 +33,8 @@ const (
 	paceRoom   = 1.05 // while nothing waits for the pace
 	paceProbe  = 0.02 // more at each decision, at first
 	paceCalm   = 3    // decisions without a queue before probing doubles
-	paceYoung  = 2e9  // the first measurement may be wrong by more: probe bolder,
-	paceBold   = 2    // as if this many doublings had been
+	paceEvery  = 1e8  // ns between two probes, or a round trip
+	paceYoung  = 1e9  // what stands then is what TCP overshot by: it may go faster
 	paceStood  = 8e8  // ns, and two round trips: a queue of ours would have left
 	paceFree   = 4e9  // how long it then competes
 	paceHeld   = 1.03 // what the path delivers at most of what the pace lets pass
@@ -49,6 +50,9 @@ func (p *pacer) known(now int64) float64 {
 	}
 	return p.capacity
 }
+
+// young says that the path has just been full for the first time.
+func (p *pacer) young(now int64) bool { return now-p.first < paceYoung }
 
 // learn takes one measurement: the standing queue (ns), what was delivered
 // (bytes a nanosecond), and whether the path had more to carry than it took.
@@ -70,15 +74,20 @@ func (p *pacer) learn(now, queue int64, through float64, limited bool) {
 		}
 	case through > known:
 		share = 0.75
-	case p.rate > 0 && through < p.rate*paceHeld && p.rate < known:
+	case p.rate > 0 && p.rate < known && through < p.rate*paceHeld && now-p.gone < paceStood:
 		// The pace held it back: a queue of ours would have brought more.
 	case queue > paceSure:
+		share = 0.3
+	case queue > 2*paceTarget:
 		share = 0.3
 	default: // the path may have been empty for a moment
 		share = 0.125
 	}
 	if share > 0 {
 		p.capacity, p.full = known+(through-known)*share, now
+	}
+	if queue <= paceTarget {
+		p.gone = now
 	}
 	if queue < paceSure || p.short == 0 || now < p.free {
 		p.short = now
@@ -93,26 +102,26 @@ func (p *pacer) update(now, queue, srtt int64, limited bool) float64 {
 		p.rate, p.calm = 0, 0
 		return 0
 	}
-	if now < p.next {
-		return p.rate
-	}
-	p.next = now + srtt
 	switch excess := float64(queue - paceTarget); {
 	case now-p.short > paceStood+2*srtt: // somebody else fills the queue
 		p.rate, p.calm, p.free = 0, 0, now+paceFree
-	case excess > 0: // what stands in the queue leaves within a few decisions
-		p.calm = 0
+	case excess > 0: // what stands in the queue leaves within a few round trips
 		most := paceMost
-		if now-p.first < paceYoung { // what TCP overshot by
+		if p.young(now) { // what TCP overshot by
 			most *= 2
 		}
+		p.calm, p.next = 0, now+max(srtt, paceEvery)
 		p.rate = capacity * (1 - min(excess/paceDrain, most))
+	case now < p.next && p.rate > 0:
+		if p.calm == 0 { // drained
+			p.rate = max(p.rate, capacity)
+		}
 	case !limited:
-		p.calm = 0
+		p.calm, p.next = 0, now+max(srtt, paceEvery)
 		p.rate = capacity * paceRoom
 	case queue > paceBusy && p.rate > 0: // as it should be
 	default: // a little more, and the more the longer there is room
-		p.calm = min(p.calm+1, paceCalm+6)
+		p.calm, p.next = min(p.calm+1, paceCalm+6), now+max(srtt, paceEvery)
 		step := paceProbe * float64(int(1)<<max(p.calm-paceCalm, 0))
 		p.rate = max(p.rate, capacity) * (1 + min(step, 0.5))
 	}

@@ -30,3 +30,17 @@ func TestDataACKIsNoProgress(t *testing.T) {
 		}
 	}
 }
+
+// The first write of a subflow may be in the kernel before it is counted: no
+// byte is acknowledged then, and not all that will ever be written.
+func TestWriteUnderWay(t *testing.T) {
+	for _, c := range []struct {
+		written uint64
+		out     int
+		want    uint64
+	}{{1000, 300, 700}, {1000, 1000, 0}, {1000, 4000, 0}, {0, 0, 0}} {
+		if got := left(c.written, c.out); got != c.want {
+			t.Errorf("%d written, %d outstanding: %d acknowledged, want %d", c.written, c.out, got, c.want)
+		}
+	}
+}

@@ -19,6 +19,12 @@ func (s *Session) fillCandidates(now int64) {
 			queued: f.pendingSize, own: f.tx.outstanding + f.pendingSize, sent: p.sent, weight: p.cfg.Weight,
 			bulk: f.bulk, backup: f.backup, metered: p.cfg.Metered, stale: f.stale || p.dark, closed: p.gone || p.capped,
 		}
+		if c.queue = -1; p.delay.fresh(now) {
+			c.queue = p.delay.last()
+		}
+		if f.bulk && c.own > recordSize {
+			c.ahead = lowatTime
+		}
 		burst := min(max(f.tx.lowat, minLowat), burstSize)
 		if f.blocked {
 			c.queued += burst

@@ -13,6 +13,7 @@ type delayMeter struct {
 	base   [2]int64 // least difference of the last and the current window
 	turn   int64    // when the current window began
 	recent [64]int64
+	heard  int64    // when the last answer came
 	back   [2]int64 // the last two differences of the way back
 	count  int
 }
@@ -23,6 +24,7 @@ const (
 	delayStart  = 2    // while TCP finds its window, which doubles in a round
 	delaySteep  = 8e6  // trip, so few do if they show this much
 	delayRest   = 10e9 // between the questions to a path without bulk
+	delayFresh  = 100e6
 	bulkRecent  = 2e9
 	delayWindow = 20e9 // clocks that differ by 50 ppm drift 1 ms in it
 	noDelay     = int64(1) << 62
@@ -33,6 +35,7 @@ const (
 
 // add takes the differences between the clocks, there and back.
 func (m *delayMeter) add(now, d, back int64) {
+	m.heard = now
 	m.back[0], m.back[1] = m.back[1], back
 	if m.count == 0 {
 		m.base = [2]int64{d, d}
@@ -62,6 +65,14 @@ func (m *delayMeter) queue(rtt int64, starting bool) (int64, bool) {
 		}
 	}
 	return least - base, true
+}
+
+// fresh says that the last answer is not old.
+func (m *delayMeter) fresh(now int64) bool { return m.count >= delayLeast && now-m.heard < delayFresh }
+
+// last returns the delay, in ns, that the last answer showed.
+func (m *delayMeter) last() int64 {
+	return max(m.recent[(m.count-1)%len(m.recent)]-min(m.base[0], m.base[1]), 0)
 }
 
 // late returns how long the last acknowledgements were under way, but for the

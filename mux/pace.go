@@ -25,20 +25,21 @@ type pacer struct {
 }
 
 const (
-	paceTarget = 4e6  // ns of standing queue: enough to keep the path busy
-	paceBusy   = 2e6  // and this much says that the path is full
-	paceSure   = 15e6 // and this much leaves no doubt
-	paceDrain  = 100e6
-	paceMost   = 0.15 // least pace below what the path carries
-	paceRoom   = 1.05 // while nothing waits for the pace
-	paceProbe  = 0.02 // more at each decision, at first
-	paceCalm   = 3    // decisions without a queue before probing doubles
-	paceEvery  = 1e8  // ns between two probes, or a round trip
-	paceYoung  = 1e9  // what stands then is what TCP overshot by: it may go faster
-	paceStood  = 8e8  // ns, and two round trips: a queue of ours would have left
-	paceFree   = 4e9  // how long it then competes
-	paceHeld   = 1.03 // what the path delivers at most of what the pace lets pass
-	paceGrows  = 1.3  // from one measurement to the next: TCP still finds its window
+	paceTarget = 4e6   // ns of standing queue: enough to keep the path busy
+	paceBusy   = 2e6   // and this much says that the path is full
+	paceSure   = 15e6  // and this much leaves no doubt
+	paceDrain  = 60e6  // ns, and two round trips: how fast it leaves
+	paceMost   = 0.15  // least pace below what the path carries
+	paceRoom   = 1.05  // while nothing waits for the pace
+	paceProbe  = 0.02  // more at each decision, at first
+	paceCalm   = 3     // decisions without a queue before probing doubles
+	paceEvery  = 1e8   // ns between two probes, or a round trip
+	paceYoung  = 1e9   // what stands then is what TCP overshot by: it may go faster
+	paceStood  = 8e8   // ns, and two round trips: a queue of ours would have left
+	paceFree   = 4e9   // how long it then competes
+	paceShort  = 0.985 // of what the pace lets pass: the path took that much,
+	paceHeld   = 1.03  // and this much if there was not more
+	paceGrows  = 1.3   // from one measurement to the next: TCP still finds its window
 	// fullMemory is how long it is believed what a path carried when it was full.
 	fullMemory = 30e9
 )
@@ -74,7 +75,7 @@ func (p *pacer) learn(now, queue int64, through float64, limited bool) {
 		}
 	case through > known:
 		share = 0.75
-	case p.rate > 0 && p.rate < known && through < p.rate*paceHeld && now-p.gone < paceStood:
+	case p.rate > 0 && p.rate < known && through > p.rate*paceShort && through < p.rate*paceHeld && now-p.gone < paceStood:
 		// The pace held it back: a queue of ours would have brought more.
 	case queue > paceSure:
 		share = 0.3
@@ -111,7 +112,7 @@ func (p *pacer) update(now, queue, srtt int64, limited bool) float64 {
 			most *= 2
 		}
 		p.calm, p.next = 0, now+max(srtt, paceEvery)
-		p.rate = capacity * (1 - min(excess/paceDrain, most))
+		p.rate = capacity * (1 - min(excess/float64(max(paceDrain, 2*srtt)), most))
 	case now < p.next && p.rate > 0:
 		if p.calm == 0 { // drained
 			p.rate = max(p.rate, capacity)

@@ -10,6 +10,8 @@ type candidate struct {
 	path    int     // index of its path: copies go to different paths first
 	rtt     int64   // least round trip of the path
 	extra   int64   // one-way queue of the path that is not ours
+	queue   int64   // one-way queue of the path as just measured; -1 = not known
+	ahead   int64   // what waits on the subflow itself before anything more
 	rate    float64 // bytes a nanosecond that the path carries; 0 = unknown
 	seen    bool    // rate was seen with the path full; else a guess
 	flight  int     // bytes of ours in the path, not acknowledged
@@ -36,6 +38,15 @@ func (c *candidate) arrival(n int) int64 {
 		}
 	}
 	return t
+}
+
+// smallArrival is the arrival for a packet of a small flow: the bulk beside it
+// that the kernel has not sent yet is not in its way, unless on its own subflow.
+func (c *candidate) smallArrival(n int) int64 {
+	if c.queue < 0 {
+		return c.arrival(n) + c.ahead
+	}
+	return c.rtt/2 + c.queue + c.ahead
 }
 
 // usable marks the candidates that a class may use: never backup or metered
@@ -205,7 +216,7 @@ func pickSmall(cs []candidate, set uint64, n int, turn uint32) int {
 			if set&(1<<i) == 0 || c.room <= 0 || (c.suspect && !suspects) {
 				continue
 			}
-			if at := c.arrival(n); best == noSubflow || at < bestAt {
+			if at := c.smallArrival(n); best == noSubflow || at < bestAt {
 				best, bestAt = i, at
 			}
 		}
@@ -218,7 +229,7 @@ func pickSmall(cs []candidate, set uint64, n int, turn uint32) int {
 			if set&(1<<i) == 0 || c.room <= 0 || (c.suspect && !suspects) || c.path != cs[best].path {
 				continue
 			}
-			if c.arrival(n) <= bestAt+inTurn {
+			if c.smallArrival(n) <= bestAt+inTurn {
 				peers[count] = uint8(i)
 				count++
 			}

@@ -24,8 +24,9 @@ const (
 	delayStart  = 2    // while TCP finds its window, which doubles in a round
 	delaySteep  = 8e6  // trip, so few do if they show this much
 	delayRest   = 10e9 // between the questions to a path without bulk
-	delayFresh  = 100e6
+	delayFresh  = 150e6
 	bulkRecent  = 2e9
+	delayBeside = 100e6
 	delayWindow = 20e9 // clocks that differ by 50 ppm drift 1 ms in it
 	noDelay     = int64(1) << 62
 
@@ -84,12 +85,26 @@ func (m *delayMeter) late() int64 {
 	return min(m.back[0], m.back[1])
 }
 
+func (p *path) carriesBulk(now int64) bool { return p.bulkAt != 0 && now-p.bulkAt < bulkRecent }
+
+func (s *Session) carriesBulk(now int64) bool {
+	for _, p := range s.paths {
+		if p.carriesBulk(now) {
+			return true
+		}
+	}
+	return false
+}
+
 // askDelay sends a probe on the path's thinnest subflow, when one is due. The
 // caller holds the session's lock.
 func (s *Session) askDelay(p *path, now int64) {
 	every := int64(delayRest)
-	if p.delay.count < delayLeast || p.bulkAt != 0 && now-p.bulkAt < bulkRecent {
+	switch {
+	case p.delay.count < delayLeast || p.carriesBulk(now):
 		every = delayEvery
+	case s.carriesBulk(now) && !p.cfg.Metered: // which might choose this one
+		every = delayBeside
 	}
 	if now-p.delay.asked < every {
 		return

@@ -9,6 +9,9 @@ const (
 	overslept      = 100e6 // longer than this, more than the path was in the way
 )
 
+// provenFade is what a measurement leaves of what an earlier one has proven.
+const provenFade = 0.95
+
 // fullShare is the share of time that a full path's subflows, added up, are
 // blocked at least.
 const fullShare = 0.3
@@ -72,6 +75,9 @@ func (s *Session) estimatePath(p *path, now, passed int64, timely bool) {
 		}
 	}
 	through := float64(acked) / float64(p.there(passed))
+	if timely {
+		p.proven = max(through, p.proven*provenFade)
+	}
 	// A burst blocks a subflow for a moment; a full path keeps it blocked.
 	p.full = float64(p.stuck) > fullShare*float64(passed)
 	segs, resent := p.segs, p.resent
@@ -95,7 +101,7 @@ func (s *Session) estimatePath(p *path, now, passed int64, timely bool) {
 		own = max(int64(float64(flight)/p.rate)-p.rtt, 0)
 	}
 	p.extra = 0
-	if known && now-p.bulkAt < 1e9 {
+	if known && (now-p.bulkAt < 1e9 || p.delay.fresh(now)) {
 		p.extra = max(queue-own-paceTarget, 0)
 	}
 	if p.busy == 0 {

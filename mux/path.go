@@ -8,6 +8,7 @@ type path struct {
 	addrID  uint8   // the client's address ID of RFC 8684
 	rate    float64 // bytes a nanosecond that it carries
 	seen    bool    // rate was seen while it was full; else a guess
+	proven  float64 // delivered lately
 	rtt     int64   // least round trip of its subflows, ns
 	extra   int64   // one-way queue beyond what our own bytes explain, ns
 	flight  int     // bytes of ours in it, see countFlight

@@ -14,6 +14,7 @@ type candidate struct {
 	ahead   int64   // what waits on the subflow itself before anything more
 	rate    float64 // bytes a nanosecond that the path carries; 0 = unknown
 	seen    bool    // rate was seen with the path full; else a guess
+	proven  float64 // and this much has arrived lately, full or not
 	flight  int     // bytes of ours in the path, not acknowledged
 	queued  int     // given to the subflow and not yet written
 	own     int     // bytes of this subflow alone, on their way and queued
@@ -155,7 +156,7 @@ const (
 	// beyond this a farther path costs such a flow more than it brings.
 	orderedSpread = 60e6
 	// orderedShare is the least rate worth it, relative to the best path's.
-	orderedShare = 0.5
+	orderedShare = 0.26
 )
 
 // together keeps, for a flow that wants order, the paths that bring it more
@@ -163,8 +164,10 @@ const (
 func together(cs []candidate, set uint64) uint64 {
 	most := 0.0
 	for i := range cs {
-		if c := &cs[i]; set&(1<<i) != 0 && c.bulk && c.seen {
-			most = max(most, c.rate)
+		if c := &cs[i]; set&(1<<i) != 0 && c.bulk {
+			if most = max(most, c.proven); c.seen {
+				most = max(most, c.rate)
+			}
 		}
 	}
 	nearest := int64(1 << 62)
@@ -173,11 +176,11 @@ func together(cs []candidate, set uint64) uint64 {
 		if c.seen && c.rate < orderedShare*most {
 			set &^= 1 << i
 		} else if set&(1<<i) != 0 && c.bulk {
-			nearest = min(nearest, c.rtt/2)
+			nearest = min(nearest, c.rtt/2+c.extra)
 		}
 	}
 	for i := range cs {
-		if cs[i].rtt/2 > nearest+orderedSpread {
+		if cs[i].rtt/2+cs[i].extra > nearest+orderedSpread {
 			set &^= 1 << i
 		}
 	}

@@ -83,10 +83,41 @@ func TestTogether(t *testing.T) {
 		{"too thin", []candidate{fast, with(func(c *candidate) { c.rate = 10 * mbit })}, 0b01},
 		{"not known to be thin", []candidate{fast, with(func(c *candidate) { c.rate, c.seen = 10*mbit, false })}, 0b11},
 		{"the near one is thin, the other far", []candidate{with(func(c *candidate) { c.rate = mbit }), with(func(c *candidate) { c.rtt = 320e6 })}, 0b10},
+		{"thin beside what has proven more", []candidate{
+			with(func(c *candidate) { c.path, c.seen, c.proven = 0, false, 50*mbit }),
+			with(func(c *candidate) { c.rate = 10 * mbit }),
+		}, 0b01},
+		{"a competitor fills it", []candidate{fast, with(func(c *candidate) { c.extra = 100e6 })}, 0b01},
 		{"nothing", nil, 0},
 	} {
 		if got := together(c.cs, 1<<len(c.cs)-1); got != c.want {
 			t.Errorf("%s: %b, want %b", c.name, got, c.want)
+		}
+	}
+}
+
+// A small packet goes where it arrives first: bulk that a path's other subflows
+// have not sent yet is not in its way, a queue in the network is.
+func TestPickSmallByTheMeasuredQueue(t *testing.T) {
+	near := candidate{path: 0, rtt: 20e6, rate: 5 * mbit, flight: 100_000, room: 1500}
+	far := candidate{path: 1, rtt: 50e6, queue: -1, room: 1500}
+	if i := pickSmall([]candidate{near, far}, 0b11, 200, 0); i != 0 {
+		t.Errorf("the empty near path was left for %d", i)
+	}
+	near.queue = 40e6
+	if i := pickSmall([]candidate{near, far}, 0b11, 200, 0); i != 1 {
+		t.Errorf("behind 40 ms of queue: %d", i)
+	}
+	near.queue = -1
+	if i := pickSmall([]candidate{near, far}, 0b11, 200, 0); i != 1 {
+		t.Errorf("bytes in flight beyond a round trip, queue not known: %d", i)
+	}
+	near.queue = 0
+	loaded := near
+	loaded.bulk, loaded.ahead = true, lowatTime
+	for turn := range uint32(4) {
+		if i := pickSmall([]candidate{loaded, near}, 0b11, 200, turn); i != 1 {
+			t.Errorf("turn %d behind the bulk of its own subflow", turn)
 		}
 	}
 }

@@ -46,7 +46,7 @@ func (c *Client) slot(ctx context.Context, p *clientPath) {
 		tries++
 		f, err := c.connect(ctx, p, timeout)
 		if old != nil && (err == nil || isDead(old)) {
-			old.close()
+			old.abandon()
 			old = nil
 		}
 		if err != nil {
@@ -77,6 +77,18 @@ func (c *Client) slot(ctx context.Context, p *clientPath) {
 		}
 		retire.Stop()
 	}
+}
+
+// abandon ends a subflow that has been replaced. One that is stalled is reset:
+// its FIN would wait behind what TCP sends again every few seconds.
+func (f *subflow) abandon() {
+	f.s.mu.Lock()
+	stale := f.stale
+	f.s.mu.Unlock()
+	if tcp, ok := f.carrier.Conn.(*net.TCPConn); ok && stale {
+		tcp.SetLinger(0)
+	}
+	f.close()
 }
 
 func isDead(f *subflow) bool {

@@ -31,6 +31,11 @@ const (
 	// probeTimeout is when an unanswered probe on an idle subflow makes it
 	// stale.
 	probeTimeout = 3e9
+	// quietAfter is how long a path may bring nothing while others do, before
+	// it is asked; then an answer has to come within quietTimeout.
+	quietAfter   = 500e6
+	quietTimeout = 700e6
+	quietWatch   = 10e9
 
 	// A subflow is stale when nothing was acknowledged for two round trips,
 	// but never sooner than this: the machine may have been busy.
@@ -113,6 +118,8 @@ func (s *Session) tick(now, passed int64) bool {
 		p.proof, p.stalled = 0, 0
 	}
 	for _, f := range s.subs {
+		f.path.heard = max(f.path.heard, f.lastRecv.Load())
+		s.heard = max(s.heard, f.path.heard)
 		before := f.tx.retrans
 		f.measure(now)
 		lost += f.tx.retrans - before
@@ -123,6 +130,7 @@ func (s *Session) tick(now, passed int64) bool {
 		}
 	}
 	for _, p := range s.paths {
+		s.inquire(p, now)
 		s.judge(p, now)
 	}
 	if lost > 0 {
@@ -228,7 +236,7 @@ func (f *subflow) watch(now int64) {
 	switch limit := f.stallTime(); {
 	case wait > limit:
 		f.stall(now)
-	case f.probeSent != 0 && now-f.probeSent > max(probeTimeout, limit) && f.lastRecv.Load() < f.probeSent:
+	case f.probeSent != 0 && now-f.probeSent > max(f.probeTimeout(now), limit) && f.lastRecv.Load() < f.probeSent:
 		f.stall(now)
 	case f.stale && f.sentRing.una == f.sentRing.tail && f.probeSent == 0 && (!f.tx.kernel || f.tx.outstanding == 0):
 		f.recover(now)
@@ -238,7 +246,9 @@ func (f *subflow) watch(now int64) {
 	if idle := now - max(f.lastRecv.Load(), 0); idle > keepAlive && f.probeSent == 0 {
 		f.ping(now)
 	}
-	if f.stale && now-f.staleSince > replaceAfter {
+	if f.stale && now-f.staleSince > replaceAfter && !f.lost {
+		f.lost = true
+		s.arrange() // a subflow that is moving carries bulk instead
 		f.wantReplacement()
 	}
 	if lw := s.lowat(f); lw > f.tx.lowat*5/4 || lw < f.tx.lowat*3/4 {
@@ -249,6 +259,10 @@ func (f *subflow) watch(now int64) {
 
 func (f *subflow) recover(now int64) {
 	f.stale = false
+	if f.lost {
+		f.lost = false
+		f.s.arrange()
+	}
 	f.s.log.Debug().Str("path", f.path.cfg.Name).Int("subflow", f.slot).Int64("after_ms", (now-f.staleSince)/1e6).Msg("subflow moves again")
 }
 
@@ -259,6 +273,34 @@ func (f *subflow) ping(now int64) {
 	}
 	f.probeSent = now
 	f.control = appendProbe(f.control, probePing, uint64(now))
+}
+
+// probeTimeout is how long an answer may take: a path that was just in use is
+// awake.
+func (f *subflow) probeTimeout(now int64) int64 {
+	if f.path.quiet(now) {
+		return quietTimeout
+	}
+	return probeTimeout
+}
+
+// quiet says that nothing comes by the path any more while others bring
+// something. A half that only receives learns of a dead path by this alone.
+func (p *path) quiet(now int64) bool {
+	return p.heard != 0 && now-p.heard > quietAfter && now-p.heard < quietAfter+quietWatch
+}
+
+// inquire asks a quiet path for a sign of life, unless it should sleep.
+func (s *Session) inquire(p *path, now int64) {
+	if !p.quiet(now) || now-s.heard > quietAfter || p.dark || p.cfg.Metered {
+		return
+	}
+	for _, f := range s.subs {
+		if f.path == p && !f.closed && !f.stale && !f.backup {
+			f.ping(now)
+			return
+		}
+	}
 }
 
 // judge finds a path dark when one of its subflows stalled and none has shown

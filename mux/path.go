@@ -29,6 +29,7 @@ type path struct {
 	sent    uint64  // mapped bytes
 	gone    bool    // removed from the configuration
 	capped  bool    // over its byte cap: carries nothing
+	heard   int64   // when something came by it last
 	dark    bool    // stalled, and no sign of life since
 
 	proof, stalled int64 // last sign of life and last stall of its subflows, ns

@@ -2,6 +2,7 @@ package mux
 
 import (
 	"context"
+	"math/bits"
 	"net/netip"
 	"slices"
 	"sync"
@@ -69,6 +70,7 @@ type Session struct {
 	slots      uint64
 	up         chan struct{} // closed while a subflow is up
 	lastUp     int64         // when the last subflow went, ns
+	heard      int64         // when something last came, by any path, ns
 	queue      queue
 	flows      map[packet.Key]*flow
 	inflight   inflight
@@ -227,16 +229,15 @@ func (s *Session) detach(f *subflow, err error) {
 // subflows carry bulk, and how many paths are up.
 func (s *Session) arrange() {
 	var seen [64]int
-	paths := 0
+	var up uint64
 	for _, f := range s.subs {
 		n := &seen[f.path.index]
-		if *n == 0 {
-			paths++
+		up |= 1 << f.path.index
+		if f.bulk = !f.lost && *n < bulkSubflows; f.bulk {
+			*n++
 		}
-		f.bulk = *n < bulkSubflows
-		*n++
 	}
-	s.pathsUp.Store(int32(paths))
+	s.pathsUp.Store(int32(bits.OnesCount64(up)))
 	s.cands = s.cands[:0]
 }
 

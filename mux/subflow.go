@@ -42,6 +42,7 @@ type subflow struct {
 	backup      bool // as the peer or the configuration last said
 	bulk        bool
 	stale       bool
+	lost        bool     // stale for so long that another is to take its place
 	pending     []uint64 // segment numbers to write next
 	pendingSize int
 	control     []byte // whole options to write next

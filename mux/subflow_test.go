@@ -44,3 +44,55 @@ func TestWriteUnderWay(t *testing.T) {
 		}
 	}
 }
+
+// A half that only receives sees no stall of its own: a path that brings
+// nothing any more while another does is asked, and then counts as dead soon.
+func TestQuietPathIsAsked(t *testing.T) {
+	const now = 10e9
+	for _, c := range []struct {
+		name           string
+		heard, beside  int64
+		metered, stale bool
+		asked          bool
+	}{
+		{"both bring something", now - 10e6, now - 10e6, false, false, false},
+		{"only the other does", now - 600e6, now - 10e6, false, false, true},
+		{"nothing comes at all", now - 600e6, now - 600e6, false, false, false},
+		{"silent for long", now - 30e9, now - 10e6, false, false, false},
+		{"metered", now - 600e6, now - 10e6, true, false, false},
+		{"already stale", now - 600e6, now - 10e6, false, true, false},
+	} {
+		s := &Session{heard: c.beside}
+		p := &path{cfg: Path{Metered: c.metered}, heard: c.heard}
+		f := &subflow{s: s, path: p, stale: c.stale}
+		s.subs = []*subflow{f}
+		s.inquire(p, now)
+		if asked := f.probeSent != 0 && len(f.control) > 0; asked != c.asked {
+			t.Errorf("%s: asked is %v", c.name, asked)
+		}
+	}
+}
+
+// Another subflow of the path takes the place of one that is lost, without
+// waiting for its end.
+func TestLostSubflowCarriesNoBulk(t *testing.T) {
+	s := &Session{}
+	p := &path{}
+	for range 3 {
+		s.subs = append(s.subs, &subflow{s: s, path: p})
+	}
+	bulk := func() (got [3]bool) {
+		s.arrange()
+		for i, f := range s.subs {
+			got[i] = f.bulk
+		}
+		return got
+	}
+	if got := bulk(); got != [3]bool{true, true, false} {
+		t.Errorf("bulk on %v", got)
+	}
+	s.subs[0].lost = true
+	if got := bulk(); got != [3]bool{false, true, true} {
+		t.Errorf("the first is lost: bulk on %v", got)
+	}
+}

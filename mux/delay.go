@@ -13,6 +13,7 @@ type delayMeter struct {
 	base   [2]int64 // least difference of the last and the current window
 	turn   int64    // when the current window began
 	recent [64]int64
+	jitter int64    // smoothed difference from one to the next (RFC 3550, Section 6.4.1)
 	heard  int64    // when the last answer came
 	back   [2]int64 // the last two differences of the way back
 	count  int
@@ -46,11 +47,16 @@ func (m *delayMeter) add(now, d, back int64) {
 		m.base[0], m.base[1], m.turn = m.base[1], d, now
 	}
 	m.base[1] = min(m.base[1], d)
+	if m.count > 0 {
+		step := d - m.recent[(m.count-1)%len(m.recent)]
+		m.jitter += (max(step, -step) - m.jitter) / 16
+	}
 	m.recent[m.count%len(m.recent)] = d
 	m.count++
 }
 
-// queue returns the standing delay of this direction in ns. The least of the
+// queue returns the standing delay of this direction in ns, beyond what its
+// jitter explains. The least of the
 // last samples counts: jitter, a retransmission or a late wake-up only add, and
 // what TCP sends in bursts, once a round trip, does not stand.
 func (m *delayMeter) queue(rtt int64, starting bool) (int64, bool) {
@@ -65,7 +71,7 @@ func (m *delayMeter) queue(rtt int64, starting bool) (int64, bool) {
 			break
 		}
 	}
-	return least - base, true
+	return max(least-base-m.jitter, 0), true
 }
 
 // fresh says that the last answer is not old.

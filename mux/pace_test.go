@@ -179,8 +179,21 @@ func TestDelayMeter(t *testing.T) {
 	for i, d := range []int64{10e6, 12e6, 11e6, 30e6, 31e6, 90e6, 30e6, 44e6, 32e6} {
 		m.add(int64(i)*40e6, apart+d, d)
 	}
-	if q, ok := m.queue(20e6, false); !ok || q != 20e6 {
-		t.Errorf("queue %d, %v", q, ok)
+	if q, ok := m.queue(20e6, false); !ok || q != 20e6-m.jitter {
+		t.Errorf("queue %d with a jitter of %d, %v", q, m.jitter, ok)
+	}
+	for i := range int64(64) {
+		m.add(500e6+i*5e6, apart+30e6+i%2*1e6, 0)
+	}
+	if q, _ := m.queue(20e6, false); q < 18e6 || q > 20e6 {
+		t.Errorf("a steady queue of 20 ms is taken for %d", q)
+	}
+	// A radio whose delay swings about says nothing about a queue.
+	for i := range int64(64) {
+		m.add(900e6+i*1e6, apart+16e6+i%2*8e6, 0)
+	}
+	if q, _ := m.queue(20e6, false); q != 0 {
+		t.Errorf("a jitter of 8 ms is taken for a queue of %d", q)
 	}
 	// A path whose delay changed for good: the base follows in two windows.
 	for i := range int64(2000) {

@@ -48,25 +48,31 @@ func (m *delayMeter) add(now, d, back int64) {
 	}
 	m.base[1] = min(m.base[1], d)
 	if m.count > 0 {
-		step := d - m.recent[(m.count-1)%len(m.recent)]
+		step := d - m.ago(0)
 		m.jitter += (max(step, -step) - m.jitter) / 16
 	}
 	m.recent[m.count%len(m.recent)] = d
 	m.count++
 }
 
+// ago returns the difference that came so many before the last.
+func (m *delayMeter) ago(i int) int64 { return m.recent[(m.count-1-i)%len(m.recent)] }
+
+// empty returns the difference of the path without a queue.
+func (m *delayMeter) empty() int64 { return min(m.base[0], m.base[1]) }
+
 // queue returns the standing delay of this direction in ns, beyond what its
-// jitter explains. The least of the
-// last samples counts: jitter, a retransmission or a late wake-up only add, and
-// what TCP sends in bursts, once a round trip, does not stand.
+// jitter explains. The least of the last samples counts: jitter, a
+// retransmission or a late wake-up only add, and what TCP sends in bursts, once
+// a round trip, does not stand.
 func (m *delayMeter) queue(rtt int64, starting bool) (int64, bool) {
 	n := min(max(int(rtt/delayEvery), delayLeast), len(m.recent))
 	if m.count < n {
 		return 0, false
 	}
-	least, base := noDelay, min(m.base[0], m.base[1])
+	least, base := noDelay, m.empty()
 	for i := range n {
-		least = min(least, m.recent[(m.count-1-i)%len(m.recent)])
+		least = min(least, m.ago(i))
 		if starting && i == delayStart-1 && least-base > delaySteep {
 			break
 		}
@@ -79,7 +85,7 @@ func (m *delayMeter) fresh(now int64) bool { return m.count >= delayLeast && now
 
 // last returns the delay, in ns, that the last answer showed.
 func (m *delayMeter) last() int64 {
-	return max(m.recent[(m.count-1)%len(m.recent)]-min(m.base[0], m.base[1]), 0)
+	return max(m.ago(0)-m.empty(), 0)
 }
 
 // late returns how long the last acknowledgements were under way, but for the
@@ -93,23 +99,14 @@ func (m *delayMeter) late() int64 {
 
 func (p *path) carriesBulk(now int64) bool { return p.bulkAt != 0 && now-p.bulkAt < bulkRecent }
 
-func (s *Session) carriesBulk(now int64) bool {
-	for _, p := range s.paths {
-		if p.carriesBulk(now) {
-			return true
-		}
-	}
-	return false
-}
-
-// askDelay sends a probe on the path's thinnest subflow, when one is due. The
-// caller holds the session's lock.
-func (s *Session) askDelay(p *path, now int64) {
+// askDelay sends a probe on the path's thinnest subflow, when one is due; bulk
+// says that some path carries bulk. The caller holds the session's lock.
+func (s *Session) askDelay(p *path, now int64, bulk bool) {
 	every := int64(delayRest)
 	switch {
 	case p.delay.count < delayLeast || p.carriesBulk(now):
 		every = delayEvery
-	case s.carriesBulk(now) && !p.cfg.Metered: // which might choose this one
+	case bulk && !p.cfg.Metered: // which might choose this one
 		every = delayBeside
 	}
 	if now-p.delay.asked < every {

@@ -1,12 +1,14 @@
 package mux
 
+import "slices"
+
 // A path's throughput is measured over a round trip, within these bounds: TCP
 // may send what it may send in a burst.
 const (
 	rateWindow     = 100e6
 	rateWindowMost = 600e6
-	startWindow    = 20e6
-	overslept      = 100e6 // longer than this, more than the path was in the way
+	startWindow    = 20e6  // the least, while TCP finds its window
+	overslept      = 100e6 // later than this, more than the path was in the way
 )
 
 // provenFade is what a measurement leaves of what an earlier one has proven.
@@ -29,9 +31,10 @@ func (s *Session) estimate(now int64) {
 		fast, slow = min(fast, f.tx.srtt/2), max(slow, f.tx.srtt/2)
 		jitter = max(jitter, f.tx.rttvar)
 	}
+	bulk := slices.ContainsFunc(s.paths, func(p *path) bool { return p.carriesBulk(now) })
 	for _, p := range s.paths {
 		if s.farEnough {
-			s.askDelay(p, now)
+			s.askDelay(p, now, bulk)
 		}
 		if passed, window := now-p.ackedT, p.window(now); passed >= window {
 			s.estimatePath(p, now, passed, passed < window+overslept)
@@ -191,7 +194,8 @@ func (p *path) there(passed int64) int64 {
 }
 
 // beyond returns the bytes that arrived behind a gap: a lost packet holds back
-// the acknowledgement of a whole window.
+// the acknowledgement of a whole window. The kernel is asked anew, as what
+// measure read may be older than the acknowledgements beside it.
 func (f *subflow) beyond() uint64 {
 	var i tcpInfo
 	if f.closed || f.tx.outstanding == 0 || !f.carrier.info(&i) {

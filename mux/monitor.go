@@ -192,7 +192,7 @@ func (f *subflow) measure(now int64) {
 	f.path.resent += i.retrans - t.retrans
 	t.kernel, t.valid, t.segs = true, i.srtt > 0, i.segs
 	t.srtt, t.rttvar, t.minRTT = i.srtt, i.rttvar, i.minRTT
-	t.cwnd, t.retrans, t.limited = i.cwnd, i.retrans, i.appLimited
+	t.cwnd, t.retrans = i.cwnd, i.retrans
 	t.rate = float64(i.rate) / 1e9
 }
 
@@ -284,13 +284,14 @@ func (f *subflow) probeTimeout(now int64) int64 {
 	return probeTimeout
 }
 
-// quiet says that nothing comes by the path any more while others bring
-// something. A half that only receives learns of a dead path by this alone.
+// quiet says that nothing comes by the path any more, though it lately did.
 func (p *path) quiet(now int64) bool {
 	return p.heard != 0 && now-p.heard > quietAfter && now-p.heard < quietAfter+quietWatch
 }
 
-// inquire asks a quiet path for a sign of life, unless it should sleep.
+// inquire asks a path that is quiet while others bring something for a sign of
+// life, unless it should sleep. A half that only receives learns of a dead path
+// by this alone.
 func (s *Session) inquire(p *path, now int64) {
 	if !p.quiet(now) || now-s.heard > quietAfter || p.dark || p.cfg.Metered {
 		return

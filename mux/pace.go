@@ -77,8 +77,6 @@ func (p *pacer) learn(now, queue int64, through float64, limited bool) {
 		share = 0.75
 	case p.rate > 0 && p.rate < known && through > p.rate*paceShort && through < p.rate*paceHeld && now-p.gone < paceStood:
 		// The pace held it back: a queue of ours would have brought more.
-	case queue > paceSure:
-		share = 0.3
 	case queue > 2*paceTarget:
 		share = 0.3
 	default: // the path may have been empty for a moment

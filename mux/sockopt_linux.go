@@ -15,12 +15,7 @@ type tcpInfo struct {
 	rate                 uint64
 	retrans, segs        uint64
 	sacked               uint64 // bytes beyond a gap
-	appLimited           bool
 }
-
-// deliveryRateAppLimited is bit 0 of the byte that holds tcpi_delivery_rate_app_limited
-// (include/uapi/linux/tcp.h).
-const deliveryRateAppLimited = 1
 
 // info reads TCP_INFO; false where there is none.
 func (k *carrier) info(t *tcpInfo) bool {
@@ -43,7 +38,6 @@ func (k *carrier) info(t *tcpInfo) bool {
 	t.rate = i.Delivery_rate
 	t.sacked = uint64(i.Sacked) * uint64(i.Snd_mss)
 	t.retrans, t.segs = uint64(i.Total_retrans), uint64(i.Data_segs_out)
-	t.appLimited = (*[8]byte)(unsafe.Pointer(&i))[7]&deliveryRateAppLimited != 0
 	return true
 }
 

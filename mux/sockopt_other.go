@@ -15,7 +15,6 @@ type tcpInfo struct {
 	rate                 uint64
 	retrans, segs        uint64
 	sacked               uint64
-	appLimited           bool
 }
 
 func (k *carrier) info(*tcpInfo) bool             { return false }

@@ -84,7 +84,6 @@ type stats struct {
 	outstanding          int // bytes the peer's kernel has not acknowledged
 	retrans, segs        uint64
 	lowat                int  // bytes of unsent data that the kernel may hold
-	limited              bool // the rate was limited by what we gave
 	valid                bool // srtt is known
 	kernel               bool // the kernel tells
 }

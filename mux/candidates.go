@@ -15,7 +15,7 @@ func (s *Session) fillCandidates(now int64) {
 		}
 		p := f.path
 		c := candidate{
-			path: p.index, rtt: p.rtt, extra: p.extra, queue: -1, rate: p.rate, seen: p.seen, proven: p.proven, flight: p.flight,
+			path: p.index, rtt: p.rtt, extra: p.extra, queue: -1, rate: p.rate, seen: p.seen, lossy: p.judge.lossy, proven: p.proven, flight: p.flight,
 			queued: f.pendingSize, own: f.tx.outstanding + f.pendingSize, sent: p.sent, weight: p.cfg.Weight,
 			bulk: f.bulk, backup: f.backup, metered: p.cfg.Metered, stale: f.stale || p.dark, closed: p.gone || p.capped,
 		}

@@ -72,10 +72,12 @@ func (s *Session) estimatePath(p *path, now, passed int64, timely bool) {
 			f.unstick(now)
 		}
 		f.refresh(now)
+		f.share = 0
 		if got := f.acked + f.beyond(); got > f.counted {
-			acked += got - f.counted
+			f.share = got - f.counted
 			f.counted = got
 		}
+		acked += f.share
 	}
 	through := float64(acked) / float64(p.there(passed))
 	if timely {
@@ -88,7 +90,7 @@ func (s *Session) estimatePath(p *path, now, passed int64, timely bool) {
 		p.bulkAt = now
 	}
 	p.ackedT, p.stuck, p.segs, p.resent = now, 0, 0, 0
-	window, flight := s.survey(p, now)
+	window, flight := s.survey(p, now, acked)
 
 	queue, known := p.delay.queue(p.rtt, p.pacer.known(now) == 0)
 	if known && timely {
@@ -109,6 +111,7 @@ func (s *Session) estimatePath(p *path, now, passed int64, timely bool) {
 	}
 	if p.busy == 0 {
 		s.pace(p, 0)
+		s.rest(p, now)
 	}
 	if p.busy == 0 || p.rtt < copyMinRTT || !known {
 		return // nothing to pace, or no queue to speak of
@@ -118,20 +121,24 @@ func (s *Session) estimatePath(p *path, now, passed int64, timely bool) {
 		cc = ccLossy
 	}
 	for _, f := range s.subs {
-		if f.path == p && f.cc != cc && !f.closed {
-			f.cc = cc
-			f.carrier.setCongestion(cc)
+		if f.path == p && !f.closed {
+			f.congest(cc, now)
 		}
 	}
 	s.steer(p, now)
 }
 
+// busyShare is the least share of a path's bytes that makes a subflow one of
+// those that share its pace.
+const busyShare = 0.1
+
 // survey notes the path's round trips and how many bulk subflows carry
-// something. It returns the rate that their windows allow, and what they have
-// in flight.
-func (s *Session) survey(p *path, now int64) (window float64, flight int) {
+// something, of the bytes that were acknowledged since the last time. It returns
+// the rate that their windows allow, and what they have in flight.
+func (s *Session) survey(p *path, now int64, acked uint64) (window float64, flight int) {
 	least := noDelay
 	p.busy, p.srtt = 0, 0
+	idle := 0 // sending, but hardly anything
 	for _, f := range s.subs {
 		if f.path != p || !f.tx.valid || f.stale {
 			continue
@@ -143,14 +150,30 @@ func (s *Session) survey(p *path, now int64) (window float64, flight int) {
 		window += float64(f.tx.cwnd) / float64(max(f.tx.srtt, 1))
 		flight += f.tx.outstanding
 		if now-f.lastSend < 200e6 {
-			p.busy++
 			p.srtt = max(p.srtt, f.tx.srtt)
+			if float64(f.share) < busyShare*float64(acked) {
+				idle++
+			} else {
+				p.busy++
+			}
 		}
+	}
+	if p.busy == 0 {
+		p.busy = idle
 	}
 	if least < noDelay {
 		p.rtt = least
 	}
 	return window, flight
+}
+
+// rest prepares the bulk subflows of an idle path for what comes next.
+func (s *Session) rest(p *path, now int64) {
+	for _, f := range s.subs {
+		if f.path == p && f.bulk && !f.closed && f.cc != ccRest {
+			f.congest(ccRest, now)
+		}
+	}
 }
 
 // steer sets the pace, after every measurement and every answer about delay.

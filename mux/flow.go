@@ -47,6 +47,7 @@ type flow struct {
 	octets  uint64
 	copies  uint64
 	dropped uint64
+	home    uint32 // see pickSteady
 	used    uint64 // bit set of subflows used in the recent past
 }
 
@@ -84,7 +85,7 @@ func (s *Session) flowFor(src *Source, p []byte, now int64) *flow {
 }
 
 func (s *Session) newFlow(src *Source, k packet.Key, tos uint8) *flow {
-	f := &flow{key: k, class: ClassLatency, why: "new"}
+	f := &flow{key: k, class: ClassLatency, why: "new", home: s.turn}
 	if src != nil {
 		f.user = src.User
 	}

@@ -128,20 +128,42 @@ func (p *pacer) update(now, queue, srtt int64, limited bool) float64 {
 }
 
 // Congestion control. CUBIC under the pacer neither fills the queue nor stops;
-// but random loss drives it out, and there BBR is right.
+// but random loss drives it out, and there BBR is right. At rest CUBIC forgets
+// its window (RFC 2861), and what begins afterwards, a QUIC flow in slow start
+// first of all, waits behind ten segments a round trip; BBR keeps it.
 const (
 	ccSmooth = "cubic"
 	ccLossy  = "bbr"
+	ccRest   = "bbr"
 
 	lossyShare   = 0.002 // retransmitted share above which a path without a queue is lossy
 	lossySegs    = 500   // segments it is judged over
 	lossyForget  = 60e9
 	lossyNoQueue = 15e6 // ns: loss with more delay than this is congestion
+	lossySure    = 3    // such batches in a row: what TCP overshot by is lost in one
+
+	// lossyRenew is when BBR is begun anew: after 10 s it would stop for 200 ms
+	// to see the path's least round trip (PROBE_RTT), which the probes for delay
+	// know already. Our pace bounds its start.
+	lossyRenew = 8e9
 )
+
+// congest chooses the congestion control.
+func (f *subflow) congest(cc string, now int64) {
+	if f.cc == cc && (cc != ccLossy || now-f.ccAt < lossyRenew) {
+		return
+	}
+	if f.cc == cc { // the kernel ignores what it has already
+		f.carrier.setCongestion(ccSmooth)
+	}
+	f.cc, f.ccAt = cc, now
+	f.carrier.setCongestion(cc)
+}
 
 // A lossJudge finds out whether a path loses packets without being full.
 type lossJudge struct {
 	segs, retrans uint64
+	batches       int // with loss, less those without
 	lossy         bool
 	until         int64
 }
@@ -156,6 +178,11 @@ func (l *lossJudge) note(now, queue int64, segs, retrans uint64) bool {
 	}
 	if l.segs >= lossySegs {
 		if float64(l.retrans) > lossyShare*float64(l.segs) {
+			l.batches = min(l.batches+1, lossySure)
+		} else {
+			l.batches = max(l.batches-1, 0)
+		}
+		if l.batches == lossySure {
 			l.lossy, l.until = true, now+lossyForget
 		}
 		l.segs, l.retrans = 0, 0

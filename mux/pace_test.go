@@ -157,7 +157,7 @@ func TestLossJudge(t *testing.T) {
 	} {
 		var l lossJudge
 		got := false
-		for i := range int64(2) {
+		for i := range int64(6) {
 			got = l.note(i*100e6, c.queue, c.segs, c.retrans)
 		}
 		if got != c.want {
@@ -165,6 +165,17 @@ func TestLossJudge(t *testing.T) {
 		}
 		if got && l.note(lossyForget+1e9, c.queue, 0, 0) {
 			t.Errorf("%s: never forgotten", c.name)
+		}
+	}
+	// What slow start overshot by is lost at once, and says nothing.
+	var l lossJudge
+	for i := range int64(20) {
+		lost := uint64(0)
+		if i == 3 {
+			lost = 60
+		}
+		if l.note(i*100e6, 2e6, 600, lost) {
+			t.Errorf("one burst of loss makes a path lossy")
 		}
 	}
 }

@@ -1,5 +1,7 @@
 package mux
 
+import "math/bits"
+
 // The scheduler: pure functions of what is known about the subflows. The
 // session fills the candidates (transmit.go), acts on the answer, and asks
 // again when something changed.
@@ -14,6 +16,7 @@ type candidate struct {
 	ahead   int64   // what waits on the subflow itself before anything more
 	rate    float64 // bytes a nanosecond that the path carries; 0 = unknown
 	seen    bool    // rate was seen with the path full; else a guess
+	lossy   bool    // the path loses packets without being full
 	proven  float64 // and this much has arrived lately, full or not
 	flight  int     // bytes of ours in the path, not acknowledged
 	queued  int     // given to the subflow and not yet written
@@ -150,43 +153,6 @@ func pickBulk(cs []candidate, set uint64, backlog int, waited int64, ordered boo
 	return best
 }
 
-const (
-	// orderedSpread is how much later than on the nearest path a QUIC-like
-	// flow's packets may arrive: resequencing delays all of it by that, and
-	// beyond this a farther path costs such a flow more than it brings.
-	orderedSpread = 60e6
-	// orderedShare is the least rate worth it, relative to the best path's.
-	orderedShare = 0.26
-)
-
-// together keeps, for a flow that wants order, the paths that bring it more
-// than they cost all its packets: none that is thin, and none that is far.
-func together(cs []candidate, set uint64) uint64 {
-	most := 0.0
-	for i := range cs {
-		if c := &cs[i]; set&(1<<i) != 0 && c.bulk {
-			if most = max(most, c.proven); c.seen {
-				most = max(most, c.rate)
-			}
-		}
-	}
-	nearest := int64(1 << 62)
-	for i := range cs {
-		c := &cs[i]
-		if c.seen && c.rate < orderedShare*most {
-			set &^= 1 << i
-		} else if set&(1<<i) != 0 && c.bulk {
-			nearest = min(nearest, c.rtt/2+c.extra)
-		}
-	}
-	for i := range cs {
-		if cs[i].rtt/2+cs[i].extra > nearest+orderedSpread {
-			set &^= 1 << i
-		}
-	}
-	return set
-}
-
 // pickWeighted keeps the bytes of the paths in the ratio of their weights.
 func pickWeighted(cs []candidate, set uint64) int {
 	best := noSubflow
@@ -226,20 +192,29 @@ func pickSmall(cs []candidate, set uint64, n int, turn uint32) int {
 		if best == noSubflow {
 			continue
 		}
-		peers, count := [64]uint8{}, uint32(0)
-		for i := range cs {
-			c := &cs[i]
-			if set&(1<<i) == 0 || c.room <= 0 || (c.suspect && !suspects) || c.path != cs[best].path {
-				continue
-			}
-			if c.smallArrival(n) <= bestAt+inTurn {
-				peers[count] = uint8(i)
-				count++
-			}
+		equal := peers(cs, set, n, best)
+		for range turn % uint32(bits.OnesCount64(equal)) {
+			equal &= equal - 1
 		}
-		return int(peers[turn%count])
+		return bits.TrailingZeros64(equal)
 	}
 	return noSubflow
+}
+
+// peers returns the subflows of best's path that are about as good.
+func peers(cs []candidate, set uint64, n int, best int) (equal uint64) {
+	b := &cs[best]
+	latest := b.smallArrival(n) + inTurn
+	for i := range cs {
+		c := &cs[i]
+		if set&(1<<i) == 0 || c.room <= 0 || (c.suspect && !b.suspect) || c.path != b.path {
+			continue
+		}
+		if c.smallArrival(n) <= latest {
+			equal |= 1 << i
+		}
+	}
+	return equal
 }
 
 // pickCopy chooses where a copy goes, given the subflows that already carry

@@ -78,11 +78,23 @@ func TestTogether(t *testing.T) {
 		cs   []candidate
 		want uint64
 	}{
-		{"alike", []candidate{fast, fast}, 0b11},
+		{"alike", []candidate{fast, with(func(*candidate) {})}, 0b11},
+		{"one subflow of each path", []candidate{fast, fast, with(func(*candidate) {}), with(func(*candidate) {})}, 0b0101},
+		{"a lane is a bulk subflow", []candidate{with(func(c *candidate) { c.bulk = false }), with(func(*candidate) {})}, 0b10},
+		{"one path loses packets", []candidate{fast, with(func(c *candidate) { c.lossy = true })}, 0b01},
+		{"and the other one is too thin to do without", []candidate{fast, with(func(c *candidate) { c.lossy, c.rate = true, 150*mbit })}, 0b10},
+		{"both lose packets, the near one does", []candidate{
+			with(func(c *candidate) { c.path, c.lossy, c.rtt, c.rate = 0, true, 50e6, 70*mbit }),
+			with(func(c *candidate) { c.lossy = true }),
+		}, 0b10},
+		{"both lose packets, the near one is thin", []candidate{
+			with(func(c *candidate) { c.path, c.lossy, c.rate = 0, true, 20*mbit }),
+			with(func(c *candidate) { c.lossy, c.rtt = true, 50e6 }),
+		}, 0b10},
 		{"too far", []candidate{fast, with(func(c *candidate) { c.rtt = 320e6 })}, 0b01},
 		{"too thin", []candidate{fast, with(func(c *candidate) { c.rate = 10 * mbit })}, 0b01},
 		{"not known to be thin", []candidate{fast, with(func(c *candidate) { c.rate, c.seen = 10*mbit, false })}, 0b11},
-		{"the near one is thin, the other far", []candidate{with(func(c *candidate) { c.rate = mbit }), with(func(c *candidate) { c.rtt = 320e6 })}, 0b10},
+		{"the near one is thin, the other far", []candidate{with(func(c *candidate) { c.path, c.rate = 0, mbit }), with(func(c *candidate) { c.rtt = 320e6 })}, 0b10},
 		{"thin beside what has proven more", []candidate{
 			with(func(c *candidate) { c.path, c.seen, c.proven = 0, false, 50*mbit }),
 			with(func(c *candidate) { c.rate = 10 * mbit }),

@@ -50,12 +50,14 @@ type subflow struct {
 	tx          stats  // TCP_INFO and what follows from it
 	sent        uint64 // mapped bytes
 	progress    int64  // when the peer's kernel last acknowledged something new
-	cc          string // congestion control that was asked for
+	cc          string // congestion control that was asked for,
+	ccAt        int64  // and when
 	proof       int64  // when there was a sign of life last
 	acked       uint64 // TCP bytes it acknowledged
 	produced    uint64 // TCP bytes made
 	blockedAt   int64  // since when blocked, or counted so
 	counted     uint64 // of these, what the path's rate has counted
+	share       uint64 // and how many of them in the last measurement
 	probeSent   int64  // time of the probe that waits for its answer, 0 = none
 	lastSend    int64
 	staleSince  int64

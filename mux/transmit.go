@@ -152,6 +152,9 @@ func (s *Session) assignSmall(now int64) {
 			return
 		}
 		n := p.Len()
+		if f.beh.quic {
+			i = pickSteady(s.cands, set, quantum, f.home)
+		}
 		sn := s.commit(f, p, now)
 		s.give(i, sn, n, f)
 		if want := s.copies(f, n); want > 0 {

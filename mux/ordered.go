@@ -1,0 +1,114 @@
+package mux
+
+import "math/bits"
+
+// Flows that want order (QUIC): what goes by two subflows of one path is out of
+// order whenever one of them waits for a retransmission, and a QUIC sender takes
+// that for loss. So such a flow has one subflow of each path, its lane, from its
+// first packet on; and it leaves out the paths that cost all its packets more
+// than they bring. Pure, as schedule.go.
+
+const (
+	// orderedSpread is how much later than on the nearest path a QUIC-like
+	// flow's packets may arrive: resequencing delays all of it by that, and
+	// beyond this a farther path costs such a flow more than it brings.
+	orderedSpread = 60e6
+	// orderedShare is the least rate worth it, relative to the best path's.
+	orderedShare = 0.26
+	// orderedClean is the least rate of the paths without loss, relative to the
+	// best of those with it, at which they do without those: each loss there
+	// holds the whole flow up for a round trip.
+	orderedClean = 0.5
+)
+
+// lanes keeps the first subflow of each path that carries bulk.
+func lanes(cs []candidate, set uint64) uint64 {
+	var had uint64
+	for i := range cs {
+		c := &cs[i]
+		if set&(1<<i) == 0 {
+			continue
+		}
+		if !c.bulk || had&(1<<c.path) != 0 {
+			set &^= 1 << i
+			continue
+		}
+		had |= 1 << c.path
+	}
+	return set
+}
+
+// together keeps, for a flow that wants order, the lanes of the paths that
+// bring it more than they cost all its packets: none that is thin, none that is
+// far. Paths that lose packets are left out if the others can do without; if
+// not, the best of them is used alone, and nothing has to be waited for.
+func together(cs []candidate, set uint64) uint64 {
+	set = lanes(cs, set)
+	most := 0.0
+	for i := range cs {
+		if c := &cs[i]; set&(1<<i) != 0 {
+			most = max(most, c.known())
+		}
+	}
+	nearest := int64(1 << 62)
+	clean, lossy, alone := 0.0, 0.0, noSubflow
+	for i := range cs {
+		c := &cs[i]
+		if set&(1<<i) == 0 {
+			continue
+		}
+		if c.seen && c.rate < orderedShare*most {
+			set &^= 1 << i
+			continue
+		}
+		nearest = min(nearest, c.way())
+		if !c.lossy {
+			clean = max(clean, c.known())
+			continue
+		}
+		lossy = max(lossy, c.known())
+		if c.known() >= orderedClean*most && (alone == noSubflow || c.way() < cs[alone].way()) {
+			alone = i
+		}
+	}
+	if alone != noSubflow && clean < orderedClean*lossy {
+		return 1 << alone
+	}
+	for i := range cs {
+		c := &cs[i]
+		if c.way() > nearest+orderedSpread || c.lossy && clean > 0 {
+			set &^= 1 << i
+		}
+	}
+	return set
+}
+
+// way is how long a packet is under way there now, but for our own queue.
+func (c *candidate) way() int64 { return c.rtt/2 + c.extra }
+
+// known returns what the path has shown that it carries.
+func (c *candidate) known() float64 {
+	if c.seen {
+		return max(c.proven, c.rate)
+	}
+	return c.proven
+}
+
+// pickSteady is pickSmall for a flow that wants order: among equally good
+// subflows it takes the lane, or, while bulk is in its way there, always the
+// same one.
+func pickSteady(cs []candidate, set uint64, n int, home uint32) int {
+	best := pickSmall(cs, set, n, 0)
+	if best == noSubflow {
+		return best
+	}
+	equal := peers(cs, set, n, best)
+	if lane := equal & lanes(cs, set); lane != 0 {
+		return bits.TrailingZeros64(lane)
+	}
+	at := home % uint32(len(cs))
+	if later := equal >> at << at; later != 0 {
+		equal = later
+	}
+	return bits.TrailingZeros64(equal)
+}

@@ -116,9 +116,9 @@ func (s *Session) estimatePath(p *path, now, passed int64, timely bool) {
 	if p.busy == 0 || p.rtt < copyMinRTT || !known {
 		return // nothing to pace, or no queue to speak of
 	}
-	cc := ccSmooth
-	if p.judge.note(now, queue, segs, resent) {
-		cc = ccLossy
+	cc := ccLossy
+	if !p.judge.note(now, queue, segs, resent) && p.seen {
+		cc = ccSmooth
 	}
 	for _, f := range s.subs {
 		if f.path == p && !f.closed {

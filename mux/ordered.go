@@ -63,7 +63,7 @@ func together(cs []candidate, set uint64) uint64 {
 		}
 		nearest = min(nearest, c.way())
 		if !c.lossy {
-			clean = max(clean, c.known())
+			clean = max(clean, c.known(), c.rate) // a guess gets the chance
 			continue
 		}
 		lossy = max(lossy, c.known())

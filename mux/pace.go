@@ -128,7 +128,8 @@ func (p *pacer) update(now, queue, srtt int64, limited bool) float64 {
 }
 
 // Congestion control. CUBIC under the pacer neither fills the queue nor stops;
-// but random loss drives it out, and there BBR is right. At rest CUBIC forgets
+// but random loss drives it out, and there BBR is right, as it is while it is
+// not known what the path carries. At rest CUBIC forgets
 // its window (RFC 2861), and what begins afterwards, a QUIC flow in slow start
 // first of all, waits behind ten segments a round trip; BBR keeps it.
 const (
@@ -137,7 +138,7 @@ const (
 	ccRest   = "bbr"
 
 	lossyShare   = 0.002 // retransmitted share above which a path without a queue is lossy
-	lossySegs    = 500   // segments it is judged over
+	lossySegs    = 250   // segments it is judged over
 	lossyForget  = 60e9
 	lossyNoQueue = 15e6 // ns: loss with more delay than this is congestion
 	lossySure    = 3    // such batches in a row: what TCP overshot by is lost in one

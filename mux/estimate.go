@@ -116,9 +116,10 @@ func (s *Session) estimatePath(p *path, now, passed int64, timely bool) {
 	if p.busy == 0 || p.rtt < copyMinRTT || !known {
 		return // nothing to pace, or no queue to speak of
 	}
-	cc := ccLossy
-	if !p.judge.note(now, queue, segs, resent) && p.seen {
-		cc = ccSmooth
+	cc := ccSmooth
+	lossy, yields := p.judge.note(now, queue, segs, resent), p.judge.yields(now, queue, through, p.paced, p.full)
+	if lossy || yields || !p.seen {
+		cc = ccLossy
 	}
 	for _, f := range s.subs {
 		if f.path == p && !f.closed {

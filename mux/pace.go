@@ -22,6 +22,7 @@ type pacer struct {
 	next     int64   // when to decide again
 	free     int64   // not paced before
 	calm     int     // decisions in a row that found no queue
+	steady   int     // measurements in a row without growth, while nothing is known
 }
 
 const (
@@ -31,6 +32,7 @@ const (
 	paceDrain  = 60e6  // ns, and two round trips: how fast it leaves
 	paceMost   = 0.15  // least pace below what the path carries
 	paceRoom   = 1.05  // while nothing waits for the pace
+	paceOver   = 2     // most pace over what the path was seen to carry
 	paceProbe  = 0.02  // more at each decision, at first
 	paceCalm   = 3     // decisions without a queue before probing doubles
 	paceEvery  = 1e8   // ns between two probes, or a round trip
@@ -70,8 +72,10 @@ func (p *pacer) learn(now, queue int64, through float64, limited bool) {
 			p.capacity += (through - known) / 3
 		}
 	case known == 0:
-		if through < last*paceGrows {
-			share, p.first = 1, now
+		if p.steady++; through >= last*paceGrows {
+			p.steady = 0
+		} else if p.steady > 1 || queue >= paceSure {
+			share, p.first, p.steady = 1, now, 0
 		}
 	case through > known:
 		share = 0.75
@@ -122,7 +126,7 @@ func (p *pacer) update(now, queue, srtt int64, limited bool) float64 {
 	default: // a little more, and the more the longer there is room
 		p.calm, p.next = min(p.calm+1, paceCalm+6), now+max(srtt, paceEvery)
 		step := paceProbe * float64(int(1)<<max(p.calm-paceCalm, 0))
-		p.rate = max(p.rate, capacity) * (1 + min(step, 0.5))
+		p.rate = min(max(p.rate, capacity)*(1+min(step, 0.5)), capacity*paceOver)
 	}
 	return p.rate
 }
@@ -142,6 +146,7 @@ const (
 	lossyForget  = 60e9
 	lossyNoQueue = 15e6 // ns: loss with more delay than this is congestion
 	lossySure    = 3    // such batches in a row: what TCP overshot by is lost in one
+	lossyYields  = 0.85 // of the pace: less is not for want of room
 
 	// lossyRenew is when BBR is begun anew: after 10 s it would stop for 200 ms
 	// to see the path's least round trip (PROBE_RTT), which the probes for delay
@@ -161,12 +166,30 @@ func (f *subflow) congest(cc string, now int64) {
 	f.carrier.setCongestion(cc)
 }
 
-// A lossJudge finds out whether a path loses packets without being full.
+// A lossJudge finds out whether a path loses packets without being full, and
+// whether that drives CUBIC out.
 type lossJudge struct {
 	segs, retrans uint64
 	batches       int // with loss, less those without
 	lossy         bool
 	until         int64
+	short         int   // measurements in a row that brought less than there was room for
+	ousted        int64 // until then, CUBIC counts as driven out
+}
+
+// yields says that CUBIC holds back what has a rate of through, though it waits,
+// nothing stands in the path, and the pace would let more pass: on long ways a
+// loss in a thousand packets is enough.
+func (l *lossJudge) yields(now, queue int64, through, pace float64, limited bool) bool {
+	if limited && queue <= paceBusy && through < pace*lossyYields {
+		l.short++
+	} else {
+		l.short = 0
+	}
+	if l.short >= lossySure {
+		l.ousted = now + lossyForget
+	}
+	return now < l.ousted
 }
 
 // note takes what was sent and retransmitted since the last call.

@@ -180,6 +180,49 @@ func TestLossJudge(t *testing.T) {
 	}
 }
 
+// CUBIC is driven out when there is room and it does not take it.
+func TestCubicDrivenOut(t *testing.T) {
+	for _, c := range []struct {
+		name          string
+		queue         int64
+		through, pace float64
+		limited, want bool
+	}{
+		{"half of the pace, and nothing in the way", 1e6, 50 * mbit, 100 * mbit, true, true},
+		{"the path is full", 20e6, 50 * mbit, 100 * mbit, true, false},
+		{"there is no more to send", 1e6, 50 * mbit, 100 * mbit, false, false},
+		{"all that the pace lets pass", 1e6, 97 * mbit, 100 * mbit, true, false},
+		{"not paced", 1e6, 50 * mbit, 0, true, false},
+	} {
+		var l lossJudge
+		got := false
+		for i := range int64(lossySure) {
+			if got {
+				t.Errorf("%s: after %d measurements", c.name, i)
+			}
+			got = l.yields(i*100e6, c.queue, c.through, c.pace, c.limited)
+		}
+		if got != c.want {
+			t.Errorf("%s: %v", c.name, got)
+		}
+		if l.yields(lossyForget+1e9, 0, 0, 0, false) {
+			t.Errorf("%s: never forgotten", c.name)
+		}
+	}
+}
+
+// Where nothing takes what the pace offers, it does not grow for ever.
+func TestPaceIsBounded(t *testing.T) {
+	var p pacer
+	p.learn(0, 50e6, 50*mbit, true)
+	for i := range int64(200) {
+		p.learn(i*100e6, 0, 10*mbit, true)
+		if r := p.update(i*100e6, 0, 20e6, true); r > 2*50*mbit {
+			t.Fatalf("a pace of %g Mbit/s on a path of 50", r/mbit)
+		}
+	}
+}
+
 // Clocks that are apart do not matter, and a late answer only adds.
 func TestDelayMeter(t *testing.T) {
 	var m delayMeter

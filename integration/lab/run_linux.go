@@ -177,7 +177,7 @@ func (l *laboratory) session(ctx context.Context, p *profiles.Profile, name stri
 	var s *subject
 	if s, err = l.start(ctx, r.lab, p, name); err == nil {
 		defer s.stop()
-		err = s.ready(ctx, r.world)
+		err = s.ready(ctx, r.world, p)
 	}
 	for i, w := range of {
 		m := &measurement{Profile: p.Name, Load: w.name, Subject: name, Run: run}

@@ -175,8 +175,9 @@ func (l *laboratory) half(n *netlab.Namespace, s *subject, i int, name, program 
 	return nil
 }
 
-// ready waits until datagrams come back through the proxy, and then until set-up traffic has calmed down.
-func (s *subject) ready(ctx context.Context, w *loads.World) error {
+// ready waits until datagrams come back through the proxy, and then until the other paths have joined and set-up traffic
+// has calmed down.
+func (s *subject) ready(ctx context.Context, w *loads.World, p *profiles.Profile) error {
 	if s.half[0] == nil {
 		return nil
 	}
@@ -201,10 +202,14 @@ func (s *subject) ready(ctx context.Context, w *loads.World) error {
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-time.After(time.Second): // further subflows join, congestion windows of all have seen a round trip
+	case <-time.After(time.Second + joinTrips*p.Longest()):
 		return nil
 	}
 }
+
+// joinTrips is how many round trips a subflow takes from its connect to its first use: TCP, TLS, and two of MP_JOIN (RFC
+// 8684, Section 3.2). The path alone is waited for as well, by its first datagram.
+const joinTrips = 4
 
 // cpu is the processor time of the client and the server so far.
 func (s *subject) cpu() (client, server time.Duration) {

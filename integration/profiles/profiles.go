@@ -188,6 +188,15 @@ func (p *Profile) Lossless() bool {
 	return len(p.Events) == 0 && len(p.Background) == 0
 }
 
+// Longest is the longest round trip of a path without queues.
+func (p *Profile) Longest() time.Duration {
+	longest := time.Duration(0)
+	for _, s := range p.Specs() {
+		longest = max(longest, s.Up.Delay+s.Down.Delay)
+	}
+	return longest
+}
+
 // Spread is the difference between the longest and the shortest round trip.
 func (p *Profile) Spread() time.Duration {
 	low, high := time.Hour, time.Duration(0)

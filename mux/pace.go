@@ -26,7 +26,7 @@ type pacer struct {
 }
 
 const (
-	paceTarget = 4e6   // ns of standing queue: enough to keep the path busy
+	paceTarget = 3e6   // ns of standing queue: enough to keep the path busy
 	paceBusy   = 2e6   // and this much says that the path is full
 	paceSure   = 15e6  // and this much leaves no doubt
 	paceDrain  = 60e6  // ns, and two round trips: how fast it leaves

@@ -1,9 +1,9 @@
 package mux
 
-// Redundancy budget: copies may take 2 % of what is carried, or this many bytes
+// Redundancy budget: copies may take 1.7 % of what is carried, or this many bytes
 // a second while nothing large is under way.
 const (
-	copyShare = 0.02
+	copyShare = 0.017
 	copyFloor = 600e3
 	copyBurst = 64e3
 	// Below a round trip of 1 ms a stall is found and mended sooner than the

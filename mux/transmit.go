@@ -1,7 +1,6 @@
 package mux
 
 import (
-	"encoding/binary"
 	"sync"
 
 	"github.com/mpsocks/mpsocks/mux/buf"
@@ -237,7 +236,9 @@ func (s *Session) commit(f *flow, p *buf.Buffer, now int64) uint64 {
 		s.classify(f, len(b), nil, now)
 		f.packets++
 	} else if !packet.IsFragment(b) { // the Identification of fragments joins them
-		setID(b, f.id)
+		// It counts what got a DSN, so that the receiver of a flow that was
+		// spread sees gaps only where something is still under way.
+		packet.SetID(b, f.id)
 		f.id++
 	}
 	s.octets += uint64(len(b))
@@ -245,25 +246,6 @@ func (s *Session) commit(f *flow, p *buf.Buffer, now int64) uint64 {
 		s.capture.inner(true, b)
 	}
 	return s.inflight.push(p)
-}
-
-// setID writes the Identification: it counts what got a DSN, so that the
-// receiver of a flow that was spread sees gaps only where something is still
-// under way.
-func setID(b []byte, id uint32) {
-	if b[0]>>4 == 6 {
-		if b[6] == 44 {
-			binary.BigEndian.PutUint32(b[44:], id)
-		}
-		return
-	}
-	// RFC 1624, equation 3.
-	old := binary.BigEndian.Uint16(b[4:])
-	sum := uint32(^binary.BigEndian.Uint16(b[10:])) + uint32(^old) + uint32(uint16(id))
-	sum = sum&0xFFFF + sum>>16
-	sum = sum&0xFFFF + sum>>16
-	binary.BigEndian.PutUint16(b[4:], uint16(id))
-	binary.BigEndian.PutUint16(b[10:], ^uint16(sum))
 }
 
 // give puts a segment into a subflow's next batch.

@@ -59,3 +59,21 @@ func ID(b []byte) uint32 {
 	}
 	return 0
 }
+
+// SetID writes the Identification of a whole packet, and keeps IPv4's header
+// checksum right (RFC 1624, equation 3). A packet of IPv6 without a fragment
+// header has none.
+func SetID(b []byte, id uint32) {
+	if b[0]>>4 == 6 {
+		if b[6] == protoFragment {
+			binary.BigEndian.PutUint32(b[44:], id)
+		}
+		return
+	}
+	old := binary.BigEndian.Uint16(b[4:])
+	sum := uint32(^binary.BigEndian.Uint16(b[10:])) + uint32(^old) + uint32(uint16(id))
+	sum = sum&0xFFFF + sum>>16
+	sum = sum&0xFFFF + sum>>16
+	binary.BigEndian.PutUint16(b[4:], uint16(id))
+	binary.BigEndian.PutUint16(b[10:], ^uint16(sum))
+}

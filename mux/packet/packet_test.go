@@ -205,3 +205,25 @@ func TestFields(t *testing.T) {
 		t.Errorf("bare: ID %d, protocol %d", ID(b), Proto(b))
 	}
 }
+
+// A new Identification leaves the packet valid.
+func TestSetID(t *testing.T) {
+	for _, dst := range []string{"192.0.2.1:7", "[2001:db8::1]:7"} {
+		h := UDP{Src: netip.MustParseAddrPort("198.18.0.2:1024"), Dst: netip.MustParseAddrPort(dst), TTL: 64, ID: 7}
+		if h.Dst.Addr().Is6() {
+			h.Src = netip.MustParseAddrPort("[fd6d:7073::2]:1024")
+		}
+		for _, id := range []uint32{0, 1, 0x7FFF, 0xFFFF} {
+			b := make([]byte, UDPOverhead(h.Dst.Addr())+5)
+			PutUDP(b, &h)
+			SetID(b, id)
+			var got UDP
+			if _, err := ParseUDP(b, &got); err != nil || ID(b) != id || got.ID != id {
+				t.Errorf("%s: Identification %d reads %d and %d, %v", dst, id, ID(b), got.ID, err)
+			}
+			if b[0]>>4 == 4 && Checksum(b[:IPv4HeaderLen], 0) != 0 {
+				t.Errorf("%s: Identification %d breaks the header checksum", dst, id)
+			}
+		}
+	}
+}

@@ -7,12 +7,14 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 )
 
 // A Path is one way of the client to the server.
@@ -163,26 +165,45 @@ func value(line, name string) (string, bool) {
 	return strings.Trim(strings.TrimSpace(rest), `"'`), true
 }
 
+// Below the ports that systems give to outgoing connections: one of those could
+// take a port between the look at it and its use.
+const firstPort, lastPort = 15000, 31999
+
+var (
+	givenMu sync.Mutex
+	given   = map[int]bool{} // by FreePorts, in this process
+)
+
 // FreePorts finds n loopback addresses whose TCP and UDP ports nobody uses at
-// the moment.
+// the moment. It gives none twice.
 func FreePorts(n int) ([]netip.AddrPort, error) {
+	givenMu.Lock()
+	defer givenMu.Unlock()
 	var found []netip.AddrPort
-	for range 20 * n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		// Kept open until the end, so that no port is found twice.
-		defer l.Close()
-		u, err := net.ListenPacket("udp", l.Addr().String())
-		if err != nil {
+	for range 1000 * n {
+		port := firstPort + rand.IntN(lastPort-firstPort+1)
+		address := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(port))
+		if given[port] || !free(address) {
 			continue
 		}
-		defer u.Close()
-		found = append(found, netip.MustParseAddrPort(l.Addr().String()))
-		if len(found) == n {
+		given[port] = true
+		if found = append(found, address); len(found) == n {
 			return found, nil
 		}
 	}
 	return nil, errors.New("no free ports on loopback")
+}
+
+func free(a netip.AddrPort) bool {
+	l, err := net.Listen("tcp", a.String())
+	if err != nil {
+		return false
+	}
+	defer l.Close()
+	u, err := net.ListenPacket("udp", a.String())
+	if err != nil {
+		return false
+	}
+	u.Close()
+	return true
 }

@@ -13,8 +13,9 @@
 //  1. transmit.go: Send takes it; flow.go finds its flow, class.go says what the
 //     flow needs, queue.go lets it wait and may drop it (FQ-CoDel). What has a
 //     DSN is lost only when the peer has forgotten the whole session.
-//  2. transmit.go: Flush has schedule.go choose among the subflows as
-//     candidates.go lists them. The packet gets its Identification, and from
+//  2. assign.go: Flush has schedule.go choose among the subflows as
+//     candidates.go lists them; ordered.go keeps flows that want order on one
+//     subflow of each path. The packet gets its Identification, and from
 //     inflight.go its DSN; it is kept there until the Data ACK. redundancy.go
 //     says how many copies it gets.
 //  3. transmit.go: whoever took the subflow's write token (subflow.go) frames a
@@ -73,7 +74,7 @@
 //	3.3.2   Data ACK                           receive.go, inflight.go, monitor.go
 //	3.3.3   DATA_FIN (heard, never sent)       control.go
 //	3.3.6   retransmission on other subflows   reinject.go
-//	3.3.8   subflow policy, MP_PRIO            schedule.go, control.go
+//	3.3.8   subflow policy, MP_PRIO            schedule.go, ordered.go, control.go
 //	3.4     ADD_ADDR, REMOVE_ADDR              control.go, client.go
 //	3.5     MP_FASTCLOSE                       session.go, control.go
 //	3.6     MP_TCPRST                          handshake.go, monitor.go, control.go

@@ -72,12 +72,10 @@ func (s *Session) estimatePath(p *path, now, passed int64, timely bool) {
 			f.unstick(now)
 		}
 		f.refresh(now)
-		f.share = 0
 		if got := f.acked + f.beyond(); got > f.counted {
-			f.share = got - f.counted
+			acked += got - f.counted
 			f.counted = got
 		}
-		acked += f.share
 	}
 	through := float64(acked) / float64(p.there(passed))
 	if timely {
@@ -90,7 +88,7 @@ func (s *Session) estimatePath(p *path, now, passed int64, timely bool) {
 		p.bulkAt = now
 	}
 	p.ackedT, p.stuck, p.segs, p.resent = now, 0, 0, 0
-	window, flight := s.survey(p, now, acked)
+	window, flight := s.survey(p, now)
 
 	queue, known := p.delay.queue(p.rtt, p.pacer.known(now) == 0)
 	if known && timely {
@@ -129,17 +127,12 @@ func (s *Session) estimatePath(p *path, now, passed int64, timely bool) {
 	s.steer(p, now)
 }
 
-// busyShare is the least share of a path's bytes that makes a subflow one of
-// those that share its pace.
-const busyShare = 0.1
-
-// survey notes the path's round trips and how many bulk subflows carry
-// something, of the bytes that were acknowledged since the last time. It returns
-// the rate that their windows allow, and what they have in flight.
-func (s *Session) survey(p *path, now int64, acked uint64) (window float64, flight int) {
+// survey notes the path's round trips and how many subflows carry bulk. It
+// returns the rate that their windows allow, and what they have in flight.
+func (s *Session) survey(p *path, now int64) (window float64, flight int) {
 	least := noDelay
 	p.busy, p.srtt = 0, 0
-	idle := 0 // sending, but hardly anything
+	active := false
 	for _, f := range s.subs {
 		if f.path != p || !f.tx.valid || f.stale {
 			continue
@@ -151,21 +144,41 @@ func (s *Session) survey(p *path, now int64, acked uint64) (window float64, flig
 		window += float64(f.tx.cwnd) / float64(max(f.tx.srtt, 1))
 		flight += f.tx.outstanding
 		if now-f.lastSend < 200e6 {
+			active = true
 			p.srtt = max(p.srtt, f.tx.srtt)
-			if float64(f.share) < busyShare*float64(acked) {
-				idle++
-			} else {
-				p.busy++
-			}
+		}
+		if f.carriesBulk(now) {
+			p.busy++
 		}
 	}
-	if p.busy == 0 {
-		p.busy = idle
+	if !active {
+		p.busy = 0
 	}
 	if least < noDelay {
 		p.rtt = least
 	}
 	return window, flight
+}
+
+// bulkMemory is how long a subflow counts as carrying bulk after it got some.
+const bulkMemory = 1e9
+
+func (f *subflow) carriesBulk(now int64) bool { return f.bulkAt != 0 && now-f.bulkAt < bulkMemory }
+
+// loads notes that f gets bulk. When it begins to, it shares the path's pace
+// with those that do already, at once: until the next measurement, two would
+// fill the queue at twice the rate.
+func (s *Session) loads(f *subflow, now int64) {
+	p := f.path
+	if !f.carriesBulk(now) && s.farEnough {
+		p.busy++
+		rate := p.paced
+		if rate == 0 && now >= p.pacer.free {
+			rate = p.pacer.known(now) * paceRoom
+		}
+		s.pace(p, rate)
+	}
+	f.bulkAt = now
 }
 
 // rest prepares the bulk subflows of an idle path for what comes next.
@@ -194,10 +207,10 @@ func (s *Session) steer(p *path, now int64) {
 // pace tells the bulk subflows of a path how fast they may send together; 0
 // lifts the bound.
 func (s *Session) pace(p *path, rate float64) {
-	if rate <= p.paced*1.005 && rate >= p.paced*0.995 {
+	if rate <= p.paced*1.005 && rate >= p.paced*0.995 && p.busy == p.sharing {
 		return
 	}
-	p.paced = rate
+	p.paced, p.sharing = rate, p.busy
 	for _, f := range s.subs {
 		if f.path == p && f.bulk && !f.closed {
 			f.carrier.setPace(rate / float64(max(p.busy, 1)))

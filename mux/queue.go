@@ -7,7 +7,8 @@ import (
 )
 
 // The one queue of a session: FQ-CoDel (RFC 8290) with an exact queue per
-// flow, in three bands served in order. Packets are dropped here or nowhere:
+// flow, in bands served in order; flows that want order have one beside the
+// other large ones, as they wait for other subflows. Packets are dropped here or nowhere:
 // what leaves it gets a DSN and is delivered. All of it is guarded by the
 // session's lock and takes the time as an argument.
 
@@ -35,6 +36,7 @@ const (
 const (
 	bandLatency = iota
 	bandNormal
+	bandOrdered // served side by side with bandNormal
 	bandBackup
 	bands
 )
@@ -43,6 +45,8 @@ func bandOf(c Class) int {
 	switch c {
 	case ClassLatency:
 		return bandLatency
+	case ClassOrdered:
+		return bandOrdered
 	case ClassBackup:
 		return bandBackup
 	}
@@ -93,6 +97,8 @@ type band struct {
 	fresh, old flowList // RFC 8290, Section 4.2: new flows first
 	bytes      int      // waiting in datagram flows
 	streams    int      // stream flows that are active
+	active     int      // flows on the lists
+	served     float64  // bytes that each of them has got, see before
 }
 
 func (b *band) empty() bool { return b.fresh.head == nil && b.old.head == nil }
@@ -100,6 +106,11 @@ func (b *band) empty() bool { return b.fresh.head == nil && b.old.head == nil }
 // backlog estimates the bytes waiting; a stream is pulled, so its own buffer
 // is not known here and stands for a good deal.
 func (b *band) backlog() int { return b.bytes + b.streams*(256<<10) }
+
+// backlog is what waits for bulk subflows, in all.
+func (q *queue) backlog() int {
+	return q.bands[bandNormal].backlog() + q.bands[bandOrdered].backlog() + q.bands[bandBackup].backlog()
+}
 
 type queue struct {
 	bands  [bands]band
@@ -135,6 +146,9 @@ func (q *queue) activate(f *flow) {
 		return
 	}
 	b := &q.bands[f.band]
+	if b.active++; b.active == 1 { // what it did not want before is gone
+		b.served = max(b.served, q.bands[bandNormal].served, q.bands[bandOrdered].served)
+	}
 	f.deficit = quantum
 	f.where = whereFresh
 	b.fresh.push(f)
@@ -154,9 +168,22 @@ func (q *queue) deactivate(f *flow) {
 		return
 	}
 	f.where = whereNone
+	b.active--
 	if f.stream != nil {
 		b.streams--
 	}
+}
+
+// before says whose turn it is of two bands that are served side by side: every
+// flow is to get the same.
+func (q *queue) before(a, b int) bool { return q.bands[a].served <= q.bands[b].served }
+
+// head returns the flow that pop looks at first.
+func (b *band) head() *flow {
+	if b.fresh.head != nil {
+		return b.fresh.head
+	}
+	return b.old.head
 }
 
 // setBand moves a flow, with what it holds, to another band.

@@ -157,3 +157,51 @@ func TestBehaviour(t *testing.T) {
 		t.Errorf("a second of calm leaves it %v", f.class)
 	}
 }
+
+// Flows that want order get as much as the others, one by one, although they
+// wait in a band of their own; and having been away earns nothing.
+func TestBandsSideBySide(t *testing.T) {
+	var q queue
+	q.target = codelTarget
+	flows := make([]*flow, 4)
+	for i := range flows {
+		flows[i] = queueFlow(uint16(i))
+		if i == 0 {
+			flows[i].band = bandOrdered
+		}
+	}
+	serve := func(n int) (got [bands]int) {
+		for range n {
+			band := bandNormal
+			if !q.before(bandNormal, bandOrdered) && !q.bands[bandOrdered].empty() || q.bands[bandNormal].empty() {
+				band = bandOrdered
+			}
+			b := &q.bands[band]
+			active := b.active
+			_, p := q.pop(band, 0, segmentSize)
+			if p == nil {
+				t.Fatal("nothing left")
+			}
+			b.served += float64(p.Len()) / float64(active)
+			got[band]++
+			p.Release()
+		}
+		return got
+	}
+	for _, f := range flows[1:] {
+		q.add(f, 200, 1000, 0)
+	}
+	serve(100)
+	q.add(flows[0], 200, 1000, 0)
+	if got := serve(200); got[bandOrdered] < 45 || got[bandOrdered] > 55 {
+		t.Errorf("one of four flows got %d of 200 packets", got[bandOrdered])
+	}
+	for i, f := range flows {
+		if q.clear(f, dropRenewed); f.where != whereNone || q.bands[f.band].active < 0 {
+			t.Errorf("flow %d is still there", i)
+		}
+	}
+	if !q.idle() || q.backlog() != 0 {
+		t.Errorf("%d bytes are left", q.backlog())
+	}
+}

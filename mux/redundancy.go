@@ -20,7 +20,7 @@ func (s *Session) refill(passed int64) {
 	carried := s.octets + s.space.total.Load()
 	n := float64(carried - s.copyBase)
 	s.copyBase = carried
-	if n > copyFloor*4*float64(passed)/1e9 || !s.queue.bands[bandNormal].empty() {
+	if n > copyFloor*4*float64(passed)/1e9 || s.queue.backlog() > 0 {
 		s.copyTokens += copyShare * n
 	} else {
 		s.copyTokens += copyFloor * float64(passed) / 1e9

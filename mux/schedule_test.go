@@ -70,6 +70,34 @@ func TestPickBulk(t *testing.T) {
 	}
 }
 
+// A flow that wants order stays where it is: on the lane, and while bulk is in
+// its way there on one thin subflow, whatever becomes of the others.
+func TestPickSteady(t *testing.T) {
+	thin := candidate{rtt: 20e6, queue: -1, room: 1500}
+	lane, second := thin, thin
+	lane.bulk, second.bulk = true, true
+	cs := []candidate{thin, lane, second, thin, thin}
+	all := uint64(1<<len(cs) - 1)
+	for home := range uint32(7) {
+		if i := pickSteady(cs, all, 1200, home); i != 1 {
+			t.Errorf("home %d: on %d instead of the lane", home, i)
+		}
+	}
+	cs[1].ahead, cs[2].ahead = lowatTime, lowatTime
+	for home, want := range []int{0, 3, 3, 3, 4, 0} {
+		if i := pickSteady(cs, all, 1200, uint32(home)); i != want {
+			t.Errorf("home %d beside bulk: on %d instead of %d", home, i, want)
+		}
+	}
+	cs[0].suspect = true
+	if i := pickSteady(cs, all, 1200, 3); i != 3 {
+		t.Errorf("moved to %d when another stalled", i)
+	}
+	if i := pickSteady(cs, 0, 1200, 3); i != noSubflow {
+		t.Errorf("%d of no subflow", i)
+	}
+}
+
 func TestTogether(t *testing.T) {
 	fast := candidate{path: 0, rtt: 20e6, rate: 60 * mbit, bulk: true, seen: true}
 	with := func(f func(*candidate)) candidate { c := fast; c.path = 1; f(&c); return c }

@@ -39,6 +39,7 @@ type PathSnapshot struct {
 	Subflows int     `json:"subflows"`
 	Rate     float64 `json:"rate_bps"`
 	Pace     float64 `json:"pace_bps"` // 0 = not paced
+	Lossy    bool    `json:"lossy"`    // loses packets without being full: QUIC-like flows do without it if they can
 	Sent     uint64  `json:"sent_bytes"`
 	Received uint64  `json:"received_bytes"`
 }
@@ -50,6 +51,7 @@ type SubflowSnapshot struct {
 	Remote      netip.AddrPort `json:"remote"`
 	State       string         `json:"state"` // up, suspect, stale, blocked
 	Bulk        bool           `json:"bulk"`
+	Congestion  string         `json:"congestion"` // control that was asked for; empty is the system's
 	Backup      bool           `json:"backup"`
 	RTT         float64        `json:"rtt_ms"`
 	RTTVar      float64        `json:"rttvar_ms"`
@@ -103,7 +105,7 @@ func (s *Session) Snapshot() Snapshot {
 		r.Drops[n] = s.queue.drops[i]
 	}
 	for _, p := range s.paths {
-		r.Paths = append(r.Paths, PathSnapshot{Name: p.cfg.Name, Backup: p.cfg.Backup, Metered: p.cfg.Metered, Rate: p.rate * 8e9, Pace: p.paced * 8e9, Sent: p.sent, Received: p.received})
+		r.Paths = append(r.Paths, PathSnapshot{Name: p.cfg.Name, Backup: p.cfg.Backup, Metered: p.cfg.Metered, Rate: p.rate * 8e9, Pace: p.paced * 8e9, Lossy: p.judge.lossy, Sent: p.sent, Received: p.received})
 	}
 	byPath := make(map[*path]int)
 	for i, p := range s.paths {
@@ -114,7 +116,7 @@ func (s *Session) Snapshot() Snapshot {
 		p.Subflows++
 		p.Received += f.rxOctets.Load()
 		r.Subflows = append(r.Subflows, SubflowSnapshot{
-			Path: f.path.cfg.Name, Local: f.local, Remote: f.remote, State: f.state(now), Bulk: f.bulk, Backup: f.backup,
+			Path: f.path.cfg.Name, Local: f.local, Remote: f.remote, State: f.state(now), Bulk: f.bulk, Congestion: f.cc, Backup: f.backup,
 			RTT: ms(f.tx.srtt), RTTVar: ms(f.tx.rttvar), Rate: f.tx.rate * 8e9, Window: f.tx.cwnd,
 			Outstanding: f.tx.outstanding, Retransmits: f.tx.retrans, Sent: f.sent, Received: f.rxOctets.Load(),
 			Age: ms(now-f.born) / 1e3,

@@ -57,7 +57,7 @@ type subflow struct {
 	produced    uint64 // TCP bytes made
 	blockedAt   int64  // since when blocked, or counted so
 	counted     uint64 // of these, what the path's rate has counted
-	share       uint64 // and how many of them in the last measurement
+	bulkAt      int64  // when it last got bulk
 	probeSent   int64  // time of the probe that waits for its answer, 0 = none
 	lastSend    int64
 	staleSince  int64

@@ -85,6 +85,14 @@ func (q *inflight) free() {
 	}
 }
 
+// unpin ends the hold of one batch on a segment. It may have been acknowledged
+// meanwhile, and no other acknowledgement may come.
+func (q *inflight) unpin(sn uint64) {
+	if q.at(sn).pins--; sn == q.head {
+		q.free()
+	}
+}
+
 // live returns the segment if the peer may still need it.
 func (q *inflight) live(sn uint64) *segment {
 	if sn < q.head || sn >= q.tail {

@@ -19,7 +19,7 @@ func (s *Session) reclaim(f *subflow) {
 		again(f.sentRing.at(i).sn)
 	}
 	for _, sn := range f.pending {
-		s.inflight.at(sn).pins--
+		s.inflight.unpin(sn)
 		again(sn)
 	}
 	f.pending = nil

@@ -192,14 +192,13 @@ func (s *Session) wrote(f *subflow, now int64, blocked bool, err error) {
 		if f.epoch != s.epoch {
 			continue // the session was renewed: the numbers mean nothing now
 		}
-		sg := s.inflight.at(o.sn)
-		sg.pins--
 		if f.closed {
-			sg.on &^= 1 << f.slot
+			s.inflight.at(o.sn).on &^= 1 << f.slot
 			s.redo = append(s.redo, o.sn)
-			continue
+		} else {
+			f.sentRing.push(sentMark{sn: o.sn, end: end, at: now})
 		}
-		f.sentRing.push(sentMark{sn: o.sn, end: end, at: now})
+		s.inflight.unpin(o.sn)
 	}
 	f.batch = f.batch[:0]
 	f.lastSend = now

@@ -126,3 +126,21 @@ func TestRepeatsAreAcknowledged(t *testing.T) {
 		}
 	}
 }
+
+// An acknowledgement may come while the batch that carries the segment is still
+// being written; the segment goes when that is done.
+func TestAcknowledgedWhileWritten(t *testing.T) {
+	var q inflight
+	q.reset(1)
+	for range 2 {
+		q.at(q.push(buf.Get(100))).pins++
+	}
+	if !q.ack(201) || q.bytes != 200 {
+		t.Fatalf("%d bytes in flight while both are held", q.bytes)
+	}
+	q.unpin(1)
+	q.unpin(0)
+	if q.bytes != 0 || q.head != q.tail {
+		t.Errorf("%d bytes stay in flight for ever", q.bytes)
+	}
+}

@@ -128,7 +128,7 @@ func (s *Session) burst(band int, now int64) bool {
 		return false
 	}
 	c := &s.cands[i]
-	s.loads(s.candSub[i], now)
+	s.candSub[i].bulkAt = now
 	given := 0
 	for c.room > 0 && !b.empty() && !s.inflight.full() {
 		flows := b.active

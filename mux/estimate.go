@@ -165,22 +165,6 @@ const bulkMemory = 1e9
 
 func (f *subflow) carriesBulk(now int64) bool { return f.bulkAt != 0 && now-f.bulkAt < bulkMemory }
 
-// loads notes that f gets bulk. When it begins to, it shares the path's pace
-// with those that do already, at once: until the next measurement, two would
-// fill the queue at twice the rate.
-func (s *Session) loads(f *subflow, now int64) {
-	p := f.path
-	if !f.carriesBulk(now) && s.farEnough {
-		p.busy++
-		rate := p.paced
-		if rate == 0 && now >= p.pacer.free {
-			rate = p.pacer.known(now) * paceRoom
-		}
-		s.pace(p, rate)
-	}
-	f.bulkAt = now
-}
-
 // rest prepares the bulk subflows of an idle path for what comes next.
 func (s *Session) rest(p *path, now int64) {
 	for _, f := range s.subs {
@@ -207,10 +191,10 @@ func (s *Session) steer(p *path, now int64) {
 // pace tells the bulk subflows of a path how fast they may send together; 0
 // lifts the bound.
 func (s *Session) pace(p *path, rate float64) {
-	if rate <= p.paced*1.005 && rate >= p.paced*0.995 && p.busy == p.sharing {
+	if rate <= p.paced*1.005 && rate >= p.paced*0.995 {
 		return
 	}
-	p.paced, p.sharing = rate, p.busy
+	p.paced = rate
 	for _, f := range s.subs {
 		if f.path == p && f.bulk && !f.closed {
 			f.carrier.setPace(rate / float64(max(p.busy, 1)))

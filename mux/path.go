@@ -18,8 +18,7 @@ type path struct {
 	judge   lossJudge
 	segs    uint64  // sent on its subflows since ackedT
 	resent  uint64  // of these, retransmitted
-	paced   float64 // what the subflows were told,
-	sharing int     // and how many of them shared it
+	paced   float64 // what the subflows were told
 	ackedT  int64   // when it was last measured
 	late    int64   // how long the acknowledgements were under way then
 	full    bool    // blocked for much of the last measurement

@@ -14,24 +14,28 @@ func (s *Session) fillCandidates(now int64) {
 			continue
 		}
 		p := f.path
+		late := p.delay.overdue(now, p.rtt)
 		c := candidate{
-			path: p.index, rtt: p.rtt, extra: p.extra, queue: -1, rate: p.rate, seen: p.seen, lossy: p.judge.lossy, proven: p.proven, flight: p.flight,
+			path: p.index, rtt: p.rtt, extra: max(p.extra, late), back: p.delay.returning(now), queue: -1, rate: p.rate, seen: p.seen, lossy: p.judge.lossy, proven: p.proven, flight: p.flight,
 			queued: f.pendingSize, own: f.tx.outstanding + f.pendingSize, sent: p.sent, weight: p.cfg.Weight,
 			bulk: f.bulk, backup: f.backup, metered: p.cfg.Metered, stale: f.stale || p.dark, closed: p.gone || p.capped,
 		}
-		if p.delay.fresh(now) {
+		if p.carriesBulk(now) && p.delay.fresh(now) {
 			c.queue = p.delay.last()
 		}
 		if f.bulk && c.own > recordSize {
 			c.ahead = lowatTime
 		}
+		c.open = c.own < f.tx.cwnd
 		burst := min(max(f.tx.lowat, minLowat), burstSize)
 		if f.blocked {
 			c.queued += burst
 		} else {
 			c.room = burst - f.pendingSize
 		}
-		c.suspect = s.farEnough && f.age(now) > f.tx.srtt+2*f.tx.rttvar+5e6
+		if age := f.age(now); s.farEnough && age > f.tx.srtt+2*f.tx.rttvar+5e6 {
+			c.suspect, c.doubt = true, f.stallTime()
+		}
 		s.cands = append(s.cands, c)
 		s.candSub = append(s.candSub, f)
 	}

@@ -7,27 +7,36 @@ import "encoding/binary"
 // carries bulk is asked, by a probe on a thin subflow, when the peer's clock
 // got it; over the least such difference lately, the rest is the queue of this
 // direction. The clocks need not agree, only run alike. A path at rest is asked
-// now and then, so that the first queue is not taken for the way itself.
+// now and then, so that the first queue is not taken for the way itself; and all
+// are when a session wakes and while it sends, for others may fill a path that
+// looks near.
 type delayMeter struct {
 	asked  int64
-	base   [2]int64 // least difference of the last and the current window
-	turn   int64    // when the current window began
+	open   int64  // a question that has no answer yet, 0 = none
+	quick  int    // questions to ask at once, see wakeDelay
+	octets uint64 // what the session had sent when it last asked
+	base   floor
 	recent [64]int64
 	jitter int64    // smoothed difference from one to the next (RFC 3550, Section 6.4.1)
 	heard  int64    // when the last answer came
-	back   [2]int64 // the last two differences of the way back
+	back   [2]int64 // the last two differences of the way back,
+	home   floor    // and the least
 	count  int
 }
 
 const (
 	delayEvery  = 15e6
-	delayLeast  = 6    // samples for a judgement
-	delayStart  = 2    // while TCP finds its window, which doubles in a round
-	delaySteep  = 8e6  // trip, so few do if they show this much
-	delayRest   = 10e9 // between the questions to a path without bulk
+	delayLeast  = 6     // samples for a judgement
+	delayStart  = 2     // while TCP finds its window, which doubles in a round
+	delaySteep  = 8e6   // trip, so few do if they show this much
+	delayRest   = 10e9  // between the questions to a path of a session at rest
+	delayActive = 1e9   // of one that sends something,
+	delayBeside = 100e6 // and if that was more than delayOctets since
+	delayOctets = 8 << 10
 	delayFresh  = 150e6
+	delayOld    = 1500e6 // says nothing about now any more
+	delaySlack  = 10e6   // an answer that takes a round trip and this much is late
 	bulkRecent  = 2e9
-	delayBeside = 100e6
 	delayWindow = 20e9 // clocks that differ by 50 ppm drift 1 ms in it
 	noDelay     = int64(1) << 62
 
@@ -35,18 +44,63 @@ const (
 	probeDelayR = 4 // that stamp and the receiver's clock
 )
 
+// ask notes a question.
+func (m *delayMeter) ask(now int64, octets uint64) {
+	if m.quick > 0 {
+		m.quick--
+	}
+	if m.open == 0 || now-m.open > delayOld {
+		m.open = now
+	}
+	m.asked, m.octets = now, octets
+}
+
+// answered notes that the question of that time has its answer.
+func (m *delayMeter) answered(sent int64) {
+	switch {
+	case sent >= m.asked:
+		m.open = 0
+	case sent >= m.open:
+		m.open = m.asked
+	}
+}
+
+// overdue returns by how much the answer to a question is late, in ns, when no
+// other came lately: so long at least is the queue that it waits in.
+func (m *delayMeter) overdue(now, rtt int64) int64 {
+	if m.open == 0 || now-m.heard < delayFresh || now-m.asked > delayOld {
+		return 0
+	}
+	if late := now - m.open - rtt; late > delaySlack {
+		return late
+	}
+	return 0
+}
+
+// beside returns the queue, in ns, of a path that carries no bulk of ours: the
+// few samples there are come slowly.
+func (m *delayMeter) beside(now int64) int64 {
+	if m.count < delayStart || now-m.heard > delayOld {
+		return 0
+	}
+	return max(min(m.ago(0), m.ago(1))-m.empty()-m.jitter, 0)
+}
+
+// returning returns the queue, in ns, of the way back. What is known of the way
+// there is at least as old.
+func (m *delayMeter) returning(now int64) int64 {
+	if m.count < delayStart || now-m.heard > delayOld {
+		return 0
+	}
+	return max(min(m.back[0], m.back[1])-m.home.least(), 0)
+}
+
 // add takes the differences between the clocks, there and back.
 func (m *delayMeter) add(now, d, back int64) {
 	m.heard = now
 	m.back[0], m.back[1] = m.back[1], back
-	if m.count == 0 {
-		m.base = [2]int64{d, d}
-		m.turn = now
-	}
-	if now-m.turn > delayWindow {
-		m.base[0], m.base[1], m.turn = m.base[1], d, now
-	}
-	m.base[1] = min(m.base[1], d)
+	m.base.add(now, d, m.count == 0)
+	m.home.add(now, back, m.count == 0)
 	if m.count > 0 {
 		step := d - m.ago(0)
 		m.jitter += (max(step, -step) - m.jitter) / 16
@@ -59,7 +113,25 @@ func (m *delayMeter) add(now, d, back int64) {
 func (m *delayMeter) ago(i int) int64 { return m.recent[(m.count-1-i)%len(m.recent)] }
 
 // empty returns the difference of the path without a queue.
-func (m *delayMeter) empty() int64 { return min(m.base[0], m.base[1]) }
+func (m *delayMeter) empty() int64 { return m.base.least() }
+
+// A floor is the least of the last one or two windows.
+type floor struct {
+	last, this int64
+	turn       int64 // when this window began
+}
+
+func (l *floor) add(now, d int64, first bool) {
+	switch {
+	case first:
+		*l = floor{d, d, now}
+	case now-l.turn > delayWindow:
+		*l = floor{l.this, d, now}
+	}
+	l.this = min(l.this, d)
+}
+
+func (l *floor) least() int64 { return min(l.last, l.this) }
 
 // queue returns the standing delay of this direction in ns, beyond what its
 // jitter explains. The least of the last samples counts: jitter, a
@@ -99,17 +171,37 @@ func (m *delayMeter) late() int64 {
 
 func (p *path) carriesBulk(now int64) bool { return p.bulkAt != 0 && now-p.bulkAt < bulkRecent }
 
-// askDelay sends a probe on the path's thinnest subflow, when one is due; bulk
-// says that some path carries bulk. The caller holds the session's lock.
-func (s *Session) askDelay(p *path, now int64, bulk bool) {
-	every := int64(delayRest)
-	switch {
-	case p.delay.count < delayLeast || p.carriesBulk(now):
-		every = delayEvery
-	case bulk && !p.cfg.Metered: // which might choose this one
-		every = delayBeside
+// wakeDelay has every path asked when a session begins to send after a rest.
+func (s *Session) wakeDelay(now int64) {
+	if s.octets == s.octetsSeen {
+		return
 	}
-	if now-p.delay.asked < every {
+	rested := now - s.activeAt
+	s.octetsSeen, s.activeAt = s.octets, now
+	for _, p := range s.paths {
+		if rested > delayOld && now-p.delay.heard > delayOld {
+			p.delay.quick = delayLeast
+		}
+	}
+}
+
+// askDelay sends a probe on the path's thinnest subflow, when one is due. The
+// caller holds the session's lock.
+func (s *Session) askDelay(p *path, now int64) {
+	every := int64(delayRest)
+	m := &p.delay
+	switch {
+	case m.count < delayLeast || p.carriesBulk(now):
+		every = delayEvery
+	case p.cfg.Metered || now-s.activeAt > delayOld:
+	case m.quick > 0:
+		every = delayEvery
+	case s.octets-m.octets > delayOctets: // which might choose this one
+		every = delayBeside
+	default:
+		every = delayActive
+	}
+	if now-m.asked < every {
 		return
 	}
 	var best *subflow
@@ -122,7 +214,7 @@ func (s *Session) askDelay(p *path, now int64, bulk bool) {
 		}
 	}
 	if best != nil {
-		p.delay.asked = now
+		m.ask(now, s.octets)
 		best.control = appendProbe(best.control, probeDelay, uint64(now))
 	}
 }
@@ -138,7 +230,12 @@ func (f *subflow) delayProbe(typ uint8, b []byte) {
 	case typ == probeDelayR && len(b) == 16:
 		sent, got := int64(binary.BigEndian.Uint64(b)), int64(binary.BigEndian.Uint64(b[8:]))
 		s.mu.Lock()
-		f.path.delay.add(now, got-sent, now-got)
+		p := f.path
+		p.delay.answered(sent)
+		p.delay.add(now, got-sent, now-got)
+		if !p.carriesBulk(now) {
+			p.extra = p.delay.beside(now)
+		}
 		s.mu.Unlock()
 	}
 }

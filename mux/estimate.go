@@ -1,7 +1,5 @@
 package mux
 
-import "slices"
-
 // A path's throughput is measured over a round trip, within these bounds: TCP
 // may send what it may send in a burst.
 const (
@@ -31,10 +29,10 @@ func (s *Session) estimate(now int64) {
 		fast, slow = min(fast, f.tx.srtt/2), max(slow, f.tx.srtt/2)
 		jitter = max(jitter, f.tx.rttvar)
 	}
-	bulk := slices.ContainsFunc(s.paths, func(p *path) bool { return p.carriesBulk(now) })
+	s.wakeDelay(now)
 	for _, p := range s.paths {
 		if s.farEnough {
-			s.askDelay(p, now, bulk)
+			s.askDelay(p, now)
 		}
 		if passed, window := now-p.ackedT, p.window(now); passed >= window {
 			s.estimatePath(p, now, passed, passed < window+overslept)
@@ -103,9 +101,13 @@ func (s *Session) estimatePath(p *path, now, passed int64, timely bool) {
 	if p.rate > 0 {
 		own = max(int64(float64(flight)/p.rate)-p.rtt, 0)
 	}
-	p.extra = 0
-	if known && (now-p.bulkAt < 1e9 || p.delay.fresh(now)) {
+	switch {
+	case !p.carriesBulk(now):
+		p.extra = p.delay.beside(now)
+	case known:
 		p.extra = max(queue-own-paceTarget, 0)
+	default:
+		p.extra = 0
 	}
 	if p.busy == 0 {
 		s.pace(p, 0)

@@ -61,11 +61,11 @@ func TestReseqPassesFragments(t *testing.T) {
 	first, second := longDatagram(70000, make([]byte, 65500))
 	x.views = x.r.deliver([]received{
 		{pkt: first.Bytes()}, {pkt: orderedPacket(101, true)}, {pkt: second.Bytes()},
-	}, x.views[:0], x.a, 20e6)
+	}, x.views[:0], 20e6)
 	if want := []uint32{70000, 70000}; !slices.Equal(x.got, want) {
 		t.Errorf("delivered %v, want %v", x.got, want)
 	}
-	x.arrive(x.b, 21e6, true, 100)
+	x.arrive(21e6, true, 100)
 	if want := []uint32{70000, 70000, 100, 101}; !slices.Equal(x.got, want) {
 		t.Errorf("delivered %v, want %v", x.got, want)
 	}

@@ -16,10 +16,12 @@ const (
 	tickIdle = 250 * time.Millisecond
 
 	// askAfter is when bytes without a Data ACK make the monitor ask the kernel
-	// for its own; measureEvery is how often it reads TCP_INFO. Both calls lock
-	// the socket.
+	// for its own; measureEvery is how often it reads TCP_INFO, and measureStart
+	// while what is under way fills the window and TCP may enlarge it. Both calls
+	// lock the socket.
 	askAfter     = 8e6
 	measureEvery = 20e6
+	measureStart = 4e6
 
 	// ackDelay is how long received bytes may stay without a Data ACK of
 	// their own; data in the other direction carries it at once.
@@ -178,7 +180,11 @@ func (f *subflow) measure(now int64) {
 	if f.acknowledge(now, f.acked); f.age(now) > askAfter {
 		f.refresh(now)
 	}
-	if now-f.measured < measureEvery && f.tx.valid {
+	every := int64(measureEvery)
+	if !f.path.seen && f.tx.outstanding > f.tx.cwnd/2 {
+		every = measureStart
+	}
+	if now-f.measured < every && f.tx.valid {
 		return
 	}
 	f.measured = now

@@ -21,21 +21,20 @@ const (
 	orderedClean = 0.5
 )
 
-// lanes keeps the first subflow of each path that carries bulk.
-func lanes(cs []candidate, set uint64) uint64 {
+// lanes keeps the first subflow of each path that carries bulk; while TCP still
+// finds its window there, the first whose window has room.
+func lanes(cs []candidate, set uint64) (lanes uint64) {
 	var had uint64
-	for i := range cs {
-		c := &cs[i]
-		if set&(1<<i) == 0 {
-			continue
+	for _, any := range [2]bool{false, true} {
+		for i := range cs {
+			c := &cs[i]
+			if set&(1<<i) != 0 && c.bulk && had&(1<<c.path) == 0 && (any || c.seen || c.open) {
+				had |= 1 << c.path
+				lanes |= 1 << i
+			}
 		}
-		if !c.bulk || had&(1<<c.path) != 0 {
-			set &^= 1 << i
-			continue
-		}
-		had |= 1 << c.path
 	}
-	return set
+	return lanes
 }
 
 // together keeps, for a flow that wants order, the lanes of the paths that
@@ -83,8 +82,10 @@ func together(cs []candidate, set uint64) uint64 {
 	return set
 }
 
-// way is how long a packet is under way there now, but for our own queue.
-func (c *candidate) way() int64 { return c.rtt/2 + c.extra }
+// way is how long a packet is under way there now, but for our own queue. A
+// queue in the way back counts as well: one that fills up on the way there would
+// be noticed that much too late.
+func (c *candidate) way() int64 { return c.rtt/2 + max(c.extra, c.back) }
 
 // known returns what the path has shown that it carries.
 func (c *candidate) known() float64 {
@@ -102,9 +103,17 @@ func pickSteady(cs []candidate, set uint64, n int, home uint32) int {
 	if best == noSubflow {
 		return best
 	}
-	equal := peers(cs, set, n, best)
-	if lane := equal & lanes(cs, set); lane != 0 {
-		return bits.TrailingZeros64(lane)
+	equal, lane := peers(cs, set, n, best), lanes(cs, set)
+	if equal&lane != 0 {
+		return bits.TrailingZeros64(equal & lane)
+	}
+	// In a path that was never full it is the flow itself that keeps its lane
+	// busy.
+	for i := range cs {
+		c := &cs[i]
+		if lane&(1<<i) != 0 && c.path == cs[best].path && !c.seen && c.open && c.room > 0 && !c.suspect {
+			return i
+		}
 	}
 	at := home % uint32(len(cs))
 	if later := equal >> at << at; later != 0 {

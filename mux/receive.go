@@ -180,7 +180,7 @@ func (s *Session) arrive(f *subflow, now int64) error {
 	switch {
 	case len(udp) == 0:
 	case s.pathsUp.Load() > 1:
-		f.views = s.reseq.deliver(udp, f.views[:0], f, now)
+		f.views = s.reseq.deliver(udp, f.views[:0], now)
 	default: // one path: TCP keeps the order
 		f.views = f.views[:0]
 		for _, r := range udp {

@@ -7,10 +7,11 @@ import (
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
 
-// The resequencer restores the order of large QUIC-like flows that the peer
-// spread over several paths, by the Identification count, for a bounded time.
-// A gap is never waited for across flows, and never in a flow that comes by
-// one path: there, TCP keeps the order.
+// The resequencer restores the order of QUIC-like flows that the peer spread
+// over several subflows, by the Identification count, for a bounded time. TCP
+// keeps the order of what comes by one subflow, so such a flow never waits; a
+// gap says that something is under way elsewhere. It is never waited for across
+// flows.
 
 const (
 	reseqFlows   = 4096
@@ -36,11 +37,8 @@ type rflow struct {
 	key     packet.Key
 	next    uint32 // Identification that is due
 	six     bool
-	large   bool
 	beh     behaviour
 	seen    int
-	paths   [2]*path // the two last seen
-	mixed   int64    // when it last changed the path
 	last    int64
 	waiting []held // sorted by distance from next
 }
@@ -59,9 +57,9 @@ func (f *rflow) distance(id uint32) int32 {
 	return int32(int16(uint16(id) - uint16(f.next)))
 }
 
-// deliver hands a chunk of packets that came on sf to the handler, in the
-// order in which they are due; what has to wait is copied. views is room.
-func (r *resequencer) deliver(pkts []received, views [][]byte, sf *subflow, now int64) [][]byte {
+// deliver hands a chunk of packets to the handler, in the order in which they
+// are due; what has to wait is copied. views is room.
+func (r *resequencer) deliver(pkts []received, views [][]byte, now int64) [][]byte {
 	r.mu.Lock()
 	ordered := false
 	for i := range pkts {
@@ -70,8 +68,8 @@ func (r *resequencer) deliver(pkts []received, views [][]byte, sf *subflow, now 
 			views = append(views, pkts[i].pkt)
 			continue
 		}
-		views = r.arrive(f, pkts[i].pkt, views, sf, now)
-		ordered = ordered || f.large && f.beh.quic
+		views = r.arrive(f, pkts[i].pkt, views, now)
+		ordered = ordered || f.beh.quic
 	}
 	if !ordered {
 		r.mu.Unlock()
@@ -119,26 +117,25 @@ func (r *resequencer) flow(pkt []byte) *rflow {
 }
 
 // arrive takes one packet and appends to views what is due.
-func (r *resequencer) arrive(f *rflow, pkt []byte, views [][]byte, sf *subflow, now int64) [][]byte {
+func (r *resequencer) arrive(f *rflow, pkt []byte, views [][]byte, now int64) [][]byte {
 	id := packet.ID(pkt)
 	f.last = now
 	if f.seen < 16 {
 		f.seen++
 		f.beh.see(udpPayload(pkt))
 	}
-	f.large = f.beh.note(now, len(pkt), f.large)
-	if f.paths[0] != sf.path {
-		f.paths[0], f.paths[1] = sf.path, f.paths[0]
-		f.mixed = now
-	}
 	d := f.distance(id)
 	switch {
+	case d < -reseqPackets: // the sender counts anew
+		views = append(r.flush(f, views), pkt)
+		f.next = id + 1
+		return views
 	case d < 0: // its gap was given up
 		return append(views, pkt)
 	case d == 0:
 		f.next++
 		return r.release(f, append(views, pkt))
-	case !f.large || !f.beh.quic || f.paths[1] == nil || now-f.mixed > 1e9 || len(f.waiting) >= reseqPackets || d > reseqPackets:
+	case !f.beh.quic || len(f.waiting) >= reseqPackets || d > reseqPackets:
 		views = append(r.flush(f, views), pkt)
 		f.next = id + 1
 		return views

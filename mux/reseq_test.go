@@ -24,7 +24,6 @@ func orderedPacket(id uint32, six bool) []byte {
 type reseqTest struct {
 	r     resequencer
 	got   []uint32
-	a, b  *subflow
 	views [][]byte
 }
 
@@ -37,27 +36,23 @@ func (x *reseqTest) Stream(*Stream) {}
 func (x *reseqTest) Closed(error)   {}
 
 func newReseqTest() *reseqTest {
-	x := &reseqTest{a: &subflow{path: &path{}}, b: &subflow{path: &path{index: 1}}}
+	x := &reseqTest{}
 	x.r = resequencer{s: &Session{handler: x}, flows: make(map[packet.Key]*rflow)}
 	return x
 }
 
-func (x *reseqTest) arrive(sf *subflow, now int64, six bool, ids ...uint32) {
+func (x *reseqTest) arrive(now int64, six bool, ids ...uint32) {
 	var rs []received
 	for _, id := range ids {
 		rs = append(rs, received{pkt: orderedPacket(id, six)})
 	}
-	x.views = x.r.deliver(rs, x.views[:0], sf, now)
+	x.views = x.r.deliver(rs, x.views[:0], now)
 }
 
-// warm makes the flow large and spread; it leaves next = start+100.
+// warm leaves next = start+100.
 func (x *reseqTest) warm(start uint32, six bool) {
 	for i := range uint32(100) {
-		sf := x.a
-		if i%2 == 1 {
-			sf = x.b
-		}
-		x.arrive(sf, int64(i)*1e5, six, start+i)
+		x.arrive(int64(i)*1e5, six, start+i)
 	}
 	x.got = nil
 }
@@ -68,9 +63,9 @@ func TestReseq(t *testing.T) {
 		x := newReseqTest()
 		x.warm(start, six)
 		n := start + 100
-		x.arrive(x.a, 20e6, six, n, n+2, n+3, n+5)
-		x.arrive(x.b, 25e6, six, n+1)
-		x.arrive(x.b, 26e6, six, n+4, n+6)
+		x.arrive(20e6, six, n, n+2, n+3, n+5)
+		x.arrive(25e6, six, n+1)
+		x.arrive(26e6, six, n+4, n+6)
 		var want []uint32
 		for i := range uint32(7) {
 			id := n + i
@@ -92,34 +87,39 @@ func TestReseq(t *testing.T) {
 func TestReseqGivesUp(t *testing.T) {
 	x := newReseqTest()
 	x.warm(0, true)
-	x.arrive(x.a, 20e6, true, 101, 102)
+	x.arrive(20e6, true, 101, 102)
 	if !x.r.tick(30e6, 20e6) || len(x.got) != 0 {
 		t.Fatalf("delivered %v before the bound", x.got)
 	}
 	if x.r.tick(41e6, 20e6) {
 		t.Error("still holding")
 	}
-	x.arrive(x.b, 42e6, true, 100)
-	x.arrive(x.b, 43e6, true, 103)
+	x.arrive(42e6, true, 100)
+	x.arrive(43e6, true, 103)
 	if want := []uint32{101, 102, 100, 103}; !slices.Equal(x.got, want) {
 		t.Errorf("delivered %v, want %v", x.got, want)
 	}
 }
 
-// Small flows and flows of one path never wait.
+// Other flows never wait.
 func TestReseqLeavesOthersAlone(t *testing.T) {
 	x := newReseqTest()
-	x.arrive(x.a, 0, true, 0)
-	x.arrive(x.b, 1e6, true, 2, 3)
-	x.arrive(x.b, 2e6, true, 1)
+	for _, id := range []uint32{0, 2, 3, 1} {
+		p := orderedPacket(id, true)
+		p[packet.UDPOverhead(packet.ClientHost6)] = 0x43
+		x.views = x.r.deliver([]received{{pkt: p}}, x.views[:0], 0)
+	}
 	if want := []uint32{0, 2, 3, 1}; !slices.Equal(x.got, want) {
-		t.Errorf("small flow: %v, want %v", x.got, want)
+		t.Errorf("%v, want %v", x.got, want)
 	}
-	x = newReseqTest()
-	for i := range uint32(200) {
-		x.arrive(x.a, int64(i)*1e5, true, i*2)
-	}
-	if len(x.got) != 200 {
-		t.Errorf("flow of one path: %d of 200 delivered", len(x.got))
+}
+
+// A flow that the sender had forgotten counts from zero again.
+func TestReseqCountsAnew(t *testing.T) {
+	x := newReseqTest()
+	x.warm(2*reseqPackets, true)
+	x.arrive(20e6, true, 0, 2, 1, 3)
+	if want := []uint32{0, 1, 2, 3}; !slices.Equal(x.got, want) {
+		t.Errorf("delivered %v, want %v", x.got, want)
 	}
 }

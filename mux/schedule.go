@@ -12,6 +12,7 @@ type candidate struct {
 	path    int     // index of its path: copies go to different paths first
 	rtt     int64   // least round trip of the path
 	extra   int64   // one-way queue of the path that is not ours
+	back    int64   // queue of the way back: news of the path are that late
 	queue   int64   // one-way queue of the path as just measured; -1 = not known
 	ahead   int64   // what waits on the subflow itself before anything more
 	rate    float64 // bytes a nanosecond that the path carries; 0 = unknown
@@ -22,12 +23,14 @@ type candidate struct {
 	queued  int     // given to the subflow and not yet written
 	own     int     // bytes of this subflow alone, on their way and queued
 	room    int     // takes this much now; 0 = blocked
+	open    bool    // TCP's window has room as well: what is given leaves at once
 	sent    uint64  // bytes so far, for weights
 	weight  int     // 0 = by rate
 	bulk    bool    // may carry bulk; the others of a path stay thin
 	backup  bool    // only when nothing else is up
 	metered bool    // only when needed or allowed
-	suspect bool    // something sent is overdue: may be stalled
+	suspect bool    // something sent is overdue: may be stalled,
+	doubt   int64   // and this long passes until that is known
 	stale   bool    // no progress for about two round trips
 	closed  bool    // takes nothing at all (over its byte cap, closing)
 }
@@ -107,7 +110,9 @@ func (c *candidate) cost(n int, dear int64) int64 {
 // which it arrives first, and a slower one only when the backlog could not
 // have left by the faster one in that time (ECF: Lim et al., CoNEXT 2017), or
 // when what is first in the queue has waited for so long already. A flow that
-// wants order is not spared queues: what is spread is then together again.
+// wants order is not spared queues: what is spread is then together again. But
+// where TCP still finds its window, it is given no more than that: each round
+// trip more would tear the flow apart.
 func pickBulk(cs []candidate, set uint64, backlog int, waited int64, ordered bool) int {
 	dear := int64(standing)
 	if ordered {
@@ -126,7 +131,7 @@ func pickBulk(cs []candidate, set uint64, backlog int, waited int64, ordered boo
 		if fastest == noSubflow || at < fastestAt {
 			fastest, fastestAt = i, at
 		}
-		if c.room <= 0 {
+		if c.room <= 0 || ordered && !c.seen && !c.open {
 			continue
 		}
 		// Those of a path share its pace, so they must share the bytes.
@@ -175,30 +180,32 @@ const inTurn = 2e6
 
 // pickSmall chooses the subflow where n bytes of a small flow arrive first.
 // turn rotates among the equally good ones, so that one stalled subflow meets
-// few packets of a flow. It falls back on suspect subflows when all are.
+// few packets of a flow. A suspect subflow is taken when the others are later
+// by more than it may hold a packet up: what stalls goes again elsewhere.
 func pickSmall(cs []candidate, set uint64, n int, turn uint32) int {
-	for _, suspects := range [2]bool{false, true} {
-		best := noSubflow
-		var bestAt int64
-		for i := range cs {
-			c := &cs[i]
-			if set&(1<<i) == 0 || c.room <= 0 || (c.suspect && !suspects) {
-				continue
-			}
-			if at := c.smallArrival(n); best == noSubflow || at < bestAt {
-				best, bestAt = i, at
-			}
-		}
-		if best == noSubflow {
+	best := noSubflow
+	var bestAt int64
+	for i := range cs {
+		c := &cs[i]
+		if set&(1<<i) == 0 || c.room <= 0 {
 			continue
 		}
-		equal := peers(cs, set, n, best)
-		for range turn % uint32(bits.OnesCount64(equal)) {
-			equal &= equal - 1
+		at := c.smallArrival(n)
+		if c.suspect {
+			at += c.doubt
 		}
-		return bits.TrailingZeros64(equal)
+		if best == noSubflow || at < bestAt {
+			best, bestAt = i, at
+		}
 	}
-	return noSubflow
+	if best == noSubflow {
+		return best
+	}
+	equal := peers(cs, set, n, best)
+	for range turn % uint32(bits.OnesCount64(equal)) {
+		equal &= equal - 1
+	}
+	return bits.TrailingZeros64(equal)
 }
 
 // peers returns the subflows of best's path that are about as good.

@@ -128,6 +128,7 @@ func TestTogether(t *testing.T) {
 			with(func(c *candidate) { c.rate = 10 * mbit }),
 		}, 0b01},
 		{"a competitor fills it", []candidate{fast, with(func(c *candidate) { c.extra = 100e6 })}, 0b01},
+		{"and the way back", []candidate{fast, with(func(c *candidate) { c.back = 100e6 })}, 0b01},
 		{"nothing", nil, 0},
 	} {
 		if got := together(c.cs, 1<<len(c.cs)-1); got != c.want {

@@ -83,6 +83,8 @@ type Session struct {
 	swept      int64
 	trouble    int64  // when a subflow last stalled or ended, ns
 	octets     uint64 // committed
+	octetsSeen uint64 // of these, when the monitor last looked
+	activeAt   int64  // when it last saw some more
 	copied     uint64
 	reinjected uint64
 	copyTokens float64

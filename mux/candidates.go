@@ -9,6 +9,7 @@ func (s *Session) fillCandidates(now int64) {
 	if s.farEnough {
 		s.countFlight(now)
 	}
+	lead := s.lead()
 	for _, f := range s.subs {
 		if f.closed {
 			continue
@@ -26,7 +27,7 @@ func (s *Session) fillCandidates(now int64) {
 		if f.bulk && c.own > recordSize {
 			c.ahead = lowatTime
 		}
-		c.open = c.own < f.tx.cwnd
+		c.open = c.own < f.window(p == lead)
 		burst := min(max(f.tx.lowat, minLowat), burstSize)
 		if f.blocked {
 			c.queued += burst
@@ -56,4 +57,32 @@ func (s *Session) countFlight(now int64) {
 		}
 		f.path.flight += f.tx.outstanding
 	}
+}
+
+const (
+	// startBytes is what TCP may send at first (RFC 6928).
+	startBytes = 10 * 1448
+	// startGrowth is by how much a path that was never full is tried with more
+	// than it has shown, each round trip, by flows that want order and
+	// have another path that leads: what overshoots there holds all of the flow up.
+	startGrowth = 1.5
+)
+
+// lead returns the path that has lately brought most.
+func (s *Session) lead() (lead *path) {
+	for _, p := range s.paths {
+		if lead == nil || p.proven > lead.proven {
+			lead = p
+		}
+	}
+	return lead
+}
+
+// window returns how many bytes may be under way on a subflow before it is seen
+// what its path carries.
+func (f *subflow) window(lead bool) int {
+	if lead {
+		return f.tx.cwnd
+	}
+	return min(f.tx.cwnd, max(startBytes, int(startGrowth*f.tx.rate*float64(f.path.rtt))))
 }

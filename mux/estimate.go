@@ -61,19 +61,25 @@ func (p *path) window(now int64) int64 {
 // estimatePath measures what a path delivered and paces it. What is not timely
 // says little: the path was at rest, or this program.
 func (s *Session) estimatePath(p *path, now, passed int64, timely bool) {
-	acked := uint64(0)
+	acked, small := uint64(0), uint64(0)
 	for _, f := range s.subs {
-		if f.path != p || !f.bulk {
+		if f.path != p {
 			continue
 		}
 		if f.blocked {
 			f.unstick(now)
 		}
 		f.refresh(now)
-		if got := f.acked + f.beyond(); got > f.counted {
-			acked += got - f.counted
-			f.counted = got
+		got := f.acked + f.beyond()
+		if got <= f.counted {
+			continue
 		}
+		if f.bulk {
+			acked += got - f.counted
+		} else {
+			small += got - f.counted
+		}
+		f.counted = got
 	}
 	through := float64(acked) / float64(p.there(passed))
 	if timely {
@@ -89,7 +95,7 @@ func (s *Session) estimatePath(p *path, now, passed int64, timely bool) {
 	window, flight := s.survey(p, now)
 
 	queue, known := p.delay.queue(p.rtt, p.pacer.known(now) == 0)
-	if known && timely {
+	if known && timely && acked > small { // else it says nothing about what bulk can have
 		p.pacer.learn(now, queue, through, p.full)
 	}
 	// What it can carry, if it was full lately; else as much as TCP would send.

@@ -97,23 +97,24 @@ func (c *candidate) known() float64 {
 
 // pickSteady is pickSmall for a flow that wants order: among equally good
 // subflows it takes the lane, or, while bulk is in its way there, always the
-// same one.
+// same one. Where TCP still finds its window it takes the emptiest: each begins
+// with ten segments a round trip, and the flow would wait for them.
 func pickSteady(cs []candidate, set uint64, n int, home uint32) int {
 	best := pickSmall(cs, set, n, 0)
 	if best == noSubflow {
 		return best
 	}
-	equal, lane := peers(cs, set, n, best), lanes(cs, set)
-	if equal&lane != 0 {
-		return bits.TrailingZeros64(equal & lane)
-	}
-	// In a path that was never full it is the flow itself that keeps its lane
-	// busy.
-	for i := range cs {
-		c := &cs[i]
-		if lane&(1<<i) != 0 && c.path == cs[best].path && !c.seen && c.open && c.room > 0 && !c.suspect {
-			return i
+	if b := &cs[best]; !b.seen && b.open {
+		for i := range cs {
+			if c := &cs[i]; set&(1<<i) != 0 && c.path == b.path && c.room > 0 && c.open && !c.suspect && c.own < cs[best].own {
+				best = i
+			}
 		}
+		return best
+	}
+	equal := peers(cs, set, n, best)
+	if lane := equal & lanes(cs, set); lane != 0 {
+		return bits.TrailingZeros64(lane)
 	}
 	at := home % uint32(len(cs))
 	if later := equal >> at << at; later != 0 {

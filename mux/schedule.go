@@ -98,9 +98,9 @@ const standing = 3
 // cost is the arrival of n more bytes, a queue of ours counted dearer. What a
 // path carries that was never full is a guess from TCP's window, which doubles
 // in a round trip when it is used: the path gets the chance.
-func (c *candidate) cost(n int, dear int64) int64 {
+func (c *candidate) cost(n int, dear int64, chance bool) int64 {
 	wait := c.arrival(n) - c.rtt/2 - c.extra
-	if !c.seen {
+	if !c.seen && chance {
 		wait = max(wait-c.rtt, 0) / 2
 	}
 	return c.rtt/2 + c.extra + dear*wait
@@ -127,7 +127,7 @@ func pickBulk(cs []candidate, set uint64, backlog int, waited int64, ordered boo
 			continue
 		}
 		weighted = weighted || c.weight > 0
-		at := c.cost(quantum, dear)
+		at := c.cost(quantum, dear, !ordered)
 		if fastest == noSubflow || at < fastestAt {
 			fastest, fastestAt = i, at
 		}
@@ -152,7 +152,7 @@ func pickBulk(cs []candidate, set uint64, backlog int, waited int64, ordered boo
 	if f.rate <= 0 || waited > (b.rtt-f.rtt)/2+b.extra {
 		return best
 	}
-	if wait := f.cost(backlog, dear); bestAt > wait {
+	if wait := f.cost(backlog, dear, !ordered); bestAt > wait {
 		return noSubflow
 	}
 	return best

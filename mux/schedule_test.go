@@ -98,6 +98,81 @@ func TestPickSteady(t *testing.T) {
 	}
 }
 
+// Where TCP still finds its window, a flow that wants order takes the emptiest
+// subflow of the path while it is small, and then the first with room.
+func TestLanesAtTheStart(t *testing.T) {
+	thin := candidate{rtt: 20e6, queue: -1, room: 16384, open: true}
+	lane, second := thin, thin
+	lane.bulk, second.bulk = true, true
+	cs := []candidate{lane, second, thin}
+	cs[0].own, cs[1].own = 12000, 3000
+	all := uint64(1<<len(cs) - 1)
+	if i := pickSteady(cs, all, 1200, 0); i != 2 {
+		t.Errorf("small: on %d, want the emptiest", i)
+	}
+	if got := lanes(cs, all); got != 0b001 {
+		t.Errorf("lanes %b while there is room", got)
+	}
+	cs[0].open = false
+	if got := lanes(cs, all); got != 0b010 {
+		t.Errorf("lanes %b when the window of the first is full", got)
+	}
+	cs[1].open = false
+	if got := lanes(cs, all); got != 0b001 {
+		t.Errorf("lanes %b when all windows are", got)
+	}
+	if i := pickBulk(cs, 0b001, 1<<20, 0, true); i != noSubflow {
+		t.Errorf("%d was given more than its window", i)
+	}
+	if i := pickBulk(cs, 0b001, 1<<20, 0, false); i != 0 {
+		t.Errorf("bulk without order waits for the window: %d", i)
+	}
+	cs[0].seen = true
+	if i := pickBulk(cs, 0b001, 1<<20, 0, true); i != 0 {
+		t.Errorf("%d on a path that is known", i)
+	}
+}
+
+// A path that others lead, and that was never full, is tried with a little more
+// than it has shown.
+func TestWindow(t *testing.T) {
+	f := &subflow{path: &path{rtt: 20e6}}
+	f.tx.cwnd = 200_000
+	for _, c := range []struct {
+		lead bool
+		rate float64
+		want int
+	}{{true, 0, 200_000}, {false, 0, startBytes}, {false, 20 * mbit, 75_000}, {false, 100 * mbit, 200_000}} {
+		f.tx.rate = c.rate
+		if got := f.window(c.lead); got != c.want {
+			t.Errorf("lead %v, %g Mbit/s: %d, want %d", c.lead, c.rate/mbit, got, c.want)
+		}
+	}
+}
+
+func TestSuspects(t *testing.T) {
+	near := candidate{path: 0, rtt: 20e6, queue: -1, room: 1500}
+	far := candidate{path: 1, rtt: 50e6, queue: -1, room: 1500}
+	stalled := near
+	stalled.suspect, stalled.doubt = true, 40e6
+	congested := far
+	congested.extra = 200e6
+	for _, c := range []struct {
+		name string
+		cs   []candidate
+		want int
+	}{
+		{"another path is not much later", []candidate{stalled, far}, 1},
+		{"another path is later than a stall lasts", []candidate{stalled, congested}, 0},
+		{"a neighbour moves", []candidate{stalled, near, far}, 1},
+		{"all are", []candidate{stalled, stalled}, 0},
+	} {
+		if got := pickSmall(c.cs, 1<<len(c.cs)-1, 200, 0); got != c.want {
+			t.Errorf("%s: %d, want %d", c.name, got, c.want)
+		}
+	}
+}
+
 func TestTogether(t *testing.T) {
 	fast := candidate{path: 0, rtt: 20e6, rate: 60 * mbit, bulk: true, seen: true}
 	with := func(f func(*candidate)) candidate { c := fast; c.path = 1; f(&c); return c }

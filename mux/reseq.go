@@ -17,6 +17,10 @@ const (
 	reseqFlows   = 4096
 	reseqPackets = 4096 // held for one flow at most: 50 ms at 1 Gbit/s
 	reseqIdle    = 60e9
+
+	// reseqLeast is the mean length of packets, in bytes, from which order is
+	// worth a wait: acknowledgements and the like are better early than in order.
+	reseqLeast = 400
 )
 
 // A resequencer is guarded by mu, which is held while flows that it orders are
@@ -39,6 +43,7 @@ type rflow struct {
 	six     bool
 	beh     behaviour
 	seen    int
+	mean    int // smoothed length
 	last    int64
 	waiting []held // sorted by distance from next
 }
@@ -120,6 +125,10 @@ func (r *resequencer) flow(pkt []byte) *rflow {
 func (r *resequencer) arrive(f *rflow, pkt []byte, views [][]byte, now int64) [][]byte {
 	id := packet.ID(pkt)
 	f.last = now
+	if f.seen == 0 {
+		f.mean = len(pkt)
+	}
+	f.mean += (len(pkt) - f.mean) / 8
 	if f.seen < 16 {
 		f.seen++
 		f.beh.see(udpPayload(pkt))
@@ -135,7 +144,7 @@ func (r *resequencer) arrive(f *rflow, pkt []byte, views [][]byte, now int64) []
 	case d == 0:
 		f.next++
 		return r.release(f, append(views, pkt))
-	case !f.beh.quic || len(f.waiting) >= reseqPackets || d > reseqPackets:
+	case !f.beh.quic || f.mean < reseqLeast || len(f.waiting) >= reseqPackets || d > reseqPackets:
 		views = append(r.flush(f, views), pkt)
 		f.next = id + 1
 		return views

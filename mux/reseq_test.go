@@ -114,6 +114,22 @@ func TestReseqLeavesOthersAlone(t *testing.T) {
 	}
 }
 
+// Nor do acknowledgements of QUIC.
+func TestReseqPassesSmallPackets(t *testing.T) {
+	x := newReseqTest()
+	x.arrive(0, true, 0)
+	for i := range uint32(30) { // larger ones come first, such as the padded Initial
+		x.views = x.r.deliver([]received{{pkt: orderedPacket(i+1, true)[:packet.UDPOverhead(packet.ClientHost6)+40]}}, x.views[:0], 0)
+	}
+	x.got = nil
+	for _, id := range []uint32{32, 31, 33} {
+		x.views = x.r.deliver([]received{{pkt: orderedPacket(id, true)[:packet.UDPOverhead(packet.ClientHost6)+40]}}, x.views[:0], 0)
+	}
+	if want := []uint32{32, 31, 33}; !slices.Equal(x.got, want) {
+		t.Errorf("%v, want %v", x.got, want)
+	}
+}
+
 // A flow that the sender had forgotten counts from zero again.
 func TestReseqCountsAnew(t *testing.T) {
 	x := newReseqTest()

@@ -80,7 +80,7 @@ func (m *delayMeter) overdue(now, rtt int64) int64 {
 // beside returns the queue, in ns, of a path that carries no bulk of ours: the
 // few samples there are come slowly.
 func (m *delayMeter) beside(now int64) int64 {
-	if m.count < delayStart || now-m.heard > delayOld {
+	if !m.recently(now) {
 		return 0
 	}
 	return max(min(m.ago(0), m.ago(1))-m.empty()-m.jitter, 0)
@@ -89,10 +89,15 @@ func (m *delayMeter) beside(now int64) int64 {
 // returning returns the queue, in ns, of the way back. What is known of the way
 // there is at least as old.
 func (m *delayMeter) returning(now int64) int64 {
-	if m.count < delayStart || now-m.heard > delayOld {
+	if !m.recently(now) {
 		return 0
 	}
-	return max(min(m.back[0], m.back[1])-m.home.least(), 0)
+	return max(m.late()-m.home.least(), 0)
+}
+
+// recently says that the last answers still tell something.
+func (m *delayMeter) recently(now int64) bool {
+	return m.count >= delayStart && now-m.heard <= delayOld
 }
 
 // add takes the differences between the clocks, there and back.
@@ -176,10 +181,10 @@ func (s *Session) wakeDelay(now int64) {
 	if s.octets == s.octetsSeen {
 		return
 	}
-	rested := now - s.activeAt
+	rested := now-s.activeAt > delayOld
 	s.octetsSeen, s.activeAt = s.octets, now
 	for _, p := range s.paths {
-		if rested > delayOld && now-p.delay.heard > delayOld {
+		if rested && now-p.delay.heard > delayOld {
 			p.delay.quick = delayLeast
 		}
 	}

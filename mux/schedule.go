@@ -97,27 +97,27 @@ const standing = 3
 
 // cost is the arrival of n more bytes, a queue of ours counted dearer. What a
 // path carries that was never full is a guess from TCP's window, which doubles
-// in a round trip when it is used: the path gets the chance.
-func (c *candidate) cost(n int, dear int64, chance bool) int64 {
+// in a round trip when it is used: the path gets the chance. A flow that wants
+// order is spared no queue, as what is spread is then together again, and takes
+// no chances.
+func (c *candidate) cost(n int, ordered bool) int64 {
 	wait := c.arrival(n) - c.rtt/2 - c.extra
-	if !c.seen && chance {
-		wait = max(wait-c.rtt, 0) / 2
+	if !ordered {
+		if !c.seen {
+			wait = max(wait-c.rtt, 0) / 2
+		}
+		wait *= standing
 	}
-	return c.rtt/2 + c.extra + dear*wait
+	return c.rtt/2 + c.extra + wait
 }
 
 // pickBulk chooses where the next burst of a bulk flow goes: the subflow on
 // which it arrives first, and a slower one only when the backlog could not
 // have left by the faster one in that time (ECF: Lim et al., CoNEXT 2017), or
-// when what is first in the queue has waited for so long already. A flow that
-// wants order is not spared queues: what is spread is then together again. But
-// where TCP still finds its window, it is given no more than that: each round
-// trip more would tear the flow apart.
+// when what is first in the queue has waited for so long already. Where TCP
+// still finds its window, a flow that wants order is given no more than that:
+// each round trip more would tear it apart.
 func pickBulk(cs []candidate, set uint64, backlog int, waited int64, ordered bool) int {
-	dear := int64(standing)
-	if ordered {
-		dear = 1
-	}
 	best, fastest := noSubflow, noSubflow
 	var bestAt, fastestAt int64
 	weighted := false
@@ -127,7 +127,7 @@ func pickBulk(cs []candidate, set uint64, backlog int, waited int64, ordered boo
 			continue
 		}
 		weighted = weighted || c.weight > 0
-		at := c.cost(quantum, dear, !ordered)
+		at := c.cost(quantum, ordered)
 		if fastest == noSubflow || at < fastestAt {
 			fastest, fastestAt = i, at
 		}
@@ -152,7 +152,7 @@ func pickBulk(cs []candidate, set uint64, backlog int, waited int64, ordered boo
 	if f.rate <= 0 || waited > (b.rtt-f.rtt)/2+b.extra {
 		return best
 	}
-	if wait := f.cost(backlog, dear, !ordered); bestAt > wait {
+	if wait := f.cost(backlog, ordered); bestAt > wait {
 		return noSubflow
 	}
 	return best

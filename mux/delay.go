@@ -37,6 +37,8 @@ const (
 	delayOld    = 1500e6 // says nothing about now any more
 	delaySlack  = 10e6   // an answer that takes a round trip and this much is late
 	bulkRecent  = 2e9
+	delayStep   = 4    // so many times the jitter so far,
+	delayLeap   = 2e6  // and this, is the most that one step says of it: machines pause
 	delayWindow = 20e9 // clocks that differ by 50 ppm drift 1 ms in it
 	noDelay     = int64(1) << 62
 
@@ -108,7 +110,7 @@ func (m *delayMeter) add(now, d, back int64) {
 	m.home.add(now, back, m.count == 0)
 	if m.count > 0 {
 		step := d - m.ago(0)
-		m.jitter += (max(step, -step) - m.jitter) / 16
+		m.jitter += (min(max(step, -step), delayStep*m.jitter+delayLeap) - m.jitter) / 16
 	}
 	m.recent[m.count%len(m.recent)] = d
 	m.count++
@@ -139,10 +141,16 @@ func (l *floor) add(now, d int64, first bool) {
 func (l *floor) least() int64 { return min(l.last, l.this) }
 
 // queue returns the standing delay of this direction in ns, beyond what its
-// jitter explains. The least of the last samples counts: jitter, a
-// retransmission or a late wake-up only add, and what TCP sends in bursts, once
-// a round trip, does not stand.
+// jitter explains.
 func (m *delayMeter) queue(rtt int64, starting bool) (int64, bool) {
+	stands, known := m.stands(rtt, starting)
+	return max(stands-m.jitter, 0), known
+}
+
+// stands returns the standing delay in ns. The least of the last samples counts:
+// jitter, a retransmission or a late wake-up only add, and what TCP sends in
+// bursts, once a round trip, does not stand.
+func (m *delayMeter) stands(rtt int64, starting bool) (int64, bool) {
 	n := min(max(int(rtt/delayEvery), delayLeast), len(m.recent))
 	if m.count < n {
 		return 0, false
@@ -154,7 +162,7 @@ func (m *delayMeter) queue(rtt int64, starting bool) (int64, bool) {
 			break
 		}
 	}
-	return max(least-base-m.jitter, 0), true
+	return max(least-base, 0), true
 }
 
 // fresh says that the last answer is not old.

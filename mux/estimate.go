@@ -52,7 +52,7 @@ func (s *Session) estimate(now int64) {
 // window, which doubles in a round trip, no longer than that.
 func (p *path) window(now int64) int64 {
 	least := int64(rateWindow)
-	if p.stuck > 0 && p.pacer.known(now) == 0 {
+	if (p.stuck > 0 || p.carriesBulk(now)) && p.pacer.known(now) == 0 {
 		least = startWindow
 	}
 	return min(max(least, p.rtt), rateWindowMost)
@@ -94,9 +94,13 @@ func (s *Session) estimatePath(p *path, now, passed int64, timely bool) {
 	p.ackedT, p.stuck, p.segs, p.resent = now, 0, 0, 0
 	window, flight := s.survey(p, now)
 
-	queue, known := p.delay.queue(p.rtt, p.pacer.known(now) == 0)
+	queue, known := p.delay.queue(p.rtt, p.starting(now))
+	swell := p.swell(now)
+	if swell > 0 {
+		queue, known = max(queue, swell), true
+	}
 	if known && timely && acked > small { // else it says nothing about what bulk can have
-		p.pacer.learn(now, queue, through, p.full)
+		p.pacer.learn(now, queue, through, swell > 0, p.full)
 	}
 	// What it can carry, if it was full lately; else as much as TCP would send.
 	p.rate = p.pacer.known(now)
@@ -139,7 +143,7 @@ func (s *Session) estimatePath(p *path, now, passed int64, timely bool) {
 // returns the rate that their windows allow, and what they have in flight.
 func (s *Session) survey(p *path, now int64) (window float64, flight int) {
 	least := noDelay
-	p.busy, p.srtt = 0, 0
+	p.busy, p.srtt, p.least = 0, 0, noDelay
 	active := false
 	for _, f := range s.subs {
 		if f.path != p || !f.tx.valid || f.stale {
@@ -153,7 +157,7 @@ func (s *Session) survey(p *path, now int64) (window float64, flight int) {
 		flight += f.tx.outstanding
 		if now-f.lastSend < 200e6 {
 			active = true
-			p.srtt = max(p.srtt, f.tx.srtt)
+			p.srtt, p.least = max(p.srtt, f.tx.srtt), min(p.least, f.tx.srtt)
 		}
 		if f.carriesBulk(now) {
 			p.busy++
@@ -168,15 +172,33 @@ func (s *Session) survey(p *path, now int64) (window float64, flight int) {
 	return window, flight
 }
 
+// starting says that TCP still finds its window there, or just has.
+func (p *path) starting(now int64) bool {
+	return p.pacer.known(now) == 0 || p.pacer.young(now)
+}
+
+// swell returns the queue, in ns, that TCP's own round trips show while nothing is
+// known of the path, if that leaves no doubt: what was acknowledged has met it.
+// A probe meets one a round trip before.
+func (p *path) swell(now int64) int64 {
+	if p.busy == 0 || p.pacer.known(now) != 0 || !p.delay.fresh(now) || p.delay.last() <= paceBusy {
+		return 0
+	}
+	if queue := p.least - p.rtt - p.delay.returning(now) - 2*p.delay.jitter; queue > paceSure {
+		return queue
+	}
+	return 0
+}
+
 // bulkMemory is how long a subflow counts as carrying bulk after it got some.
 const bulkMemory = 1e9
 
 func (f *subflow) carriesBulk(now int64) bool { return f.bulkAt != 0 && now-f.bulkAt < bulkMemory }
 
-// rest prepares the bulk subflows of an idle path for what comes next.
+// rest prepares the subflows of a path without bulk for what comes next.
 func (s *Session) rest(p *path, now int64) {
 	for _, f := range s.subs {
-		if f.path == p && f.bulk && !f.closed && f.cc != ccRest {
+		if f.path == p && !f.closed && (f.cc != ccRest || f.lastSend > f.ccAt) {
 			f.congest(ccRest, now)
 		}
 	}
@@ -185,14 +207,14 @@ func (s *Session) rest(p *path, now int64) {
 // steer sets the pace, after every measurement and every answer about delay.
 func (s *Session) steer(p *path, now int64) {
 	p.steered = p.delay.count
-	queue, known := p.delay.queue(p.rtt, p.pacer.young(now))
+	stands, known := p.delay.stands(p.rtt, p.starting(now))
 	if !known || p.busy == 0 {
 		return
 	}
-	pace := p.pacer.update(now, queue, p.srtt, p.full)
+	pace := p.pacer.update(now, max(stands-p.delay.jitter, 0), stands, p.srtt, p.full)
 	s.pace(p, pace)
 	if p.seen {
-		p.rate = max(p.pacer.known(now), pace) // a probe for more must be given more
+		p.rate = p.pacer.offers(now)
 	}
 }
 

@@ -95,6 +95,21 @@ func (c *candidate) known() float64 {
 	return c.proven
 }
 
+// likely is the rate that a flow which wants order may count on: of a path that was
+// never full, somewhat more than it has shown, as TCP's window says little.
+func (c *candidate) likely() float64 {
+	if c.seen {
+		return c.rate
+	}
+	return min(c.rate, max(startGrowth*c.proven, startBytes/float64(max(c.rtt, 1))))
+}
+
+// fill is how full the path is, in round trips' worth: what is spread evenly
+// stays together, where an answer to what was sent comes a round trip late.
+func (c *candidate) fill() float64 {
+	return float64(c.flight+c.queued) / max(c.likely()*float64(c.rtt), 1)
+}
+
 // pickSteady is pickSmall for a flow that wants order: among equally good
 // subflows it takes the lane, or, while bulk is in its way there, always the
 // same one. Where TCP still finds its window it takes the emptiest: each begins

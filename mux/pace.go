@@ -40,8 +40,15 @@ const (
 	paceStood  = 8e8   // ns, and two round trips: a queue of ours would have left
 	paceFree   = 4e9   // how long it then competes
 	paceShort  = 0.985 // of what the pace lets pass: the path took that much,
-	paceHeld   = 1.03  // and this much if there was not more
-	paceGrows  = 1.3   // from one measurement to the next: TCP still finds its window
+	paceHeld   = 1.03  // and this much if there was not more;
+	paceUsed   = 0.85  // less is not for want of room
+	// paceBunched is how much more than the pace a measurement may prove: when the
+	// path or this machine stood still, what comes afterwards comes at once.
+	paceBunched = 1.03
+	// paceStart bounds TCP while it finds its window, once a queue is there: what
+	// was acknowledged left a round trip before it.
+	paceStart = 1.5
+	paceGrows = 1.3 // from one measurement to the next: TCP still finds its window
 	// fullMemory is how long it is believed what a path carried when it was full.
 	fullMemory = 30e9
 )
@@ -57,14 +64,18 @@ func (p *pacer) known(now int64) float64 {
 // young says that the path has just been full for the first time.
 func (p *pacer) young(now int64) bool { return now-p.first < paceYoung }
 
-// learn takes one measurement: the standing queue (ns), what was delivered
-// (bytes a nanosecond), and whether the path had more to carry than it took.
-func (p *pacer) learn(now, queue int64, through float64, limited bool) {
+// learn takes one measurement: the standing queue (ns), what was delivered (bytes
+// a nanosecond), whether what was delivered has met that queue for certain, and
+// whether the path had more to carry than it took.
+func (p *pacer) learn(now, queue int64, through float64, met, limited bool) {
 	if through <= 0 {
 		return
 	}
 	known, last := p.known(now), p.last
 	p.last = through
+	if known > 0 && p.rate > 0 && !p.young(now) { // what came earlier is counted with it
+		through = min(through, max(p.rate, known)*paceBunched)
+	}
 	share := 0.0 // of what was measured now
 	switch {
 	case queue <= paceBusy || !limited && queue < paceSure:
@@ -72,15 +83,24 @@ func (p *pacer) learn(now, queue int64, through float64, limited bool) {
 			p.capacity += (through - known) / 3
 		}
 	case known == 0:
-		if p.steady++; through >= last*paceGrows {
+		p.steady++
+		switch { // acknowledgements come in bursts
+		case through >= last*paceGrows || through*paceGrows <= last:
 			p.steady = 0
-		} else if p.steady > 1 || queue >= paceSure {
-			share, p.first, p.steady = 1, now, 0
+		case met:
+			share, through = 1, (through+last)/2
+		case p.steady > 1 || queue >= paceSure:
+			share, through = 1, max(through, last)
+		}
+		if share > 0 {
+			p.first, p.steady = now, 0
 		}
 	case through > known:
 		share = 0.75
 	case p.rate > 0 && p.rate < known && through > p.rate*paceShort && through < p.rate*paceHeld && now-p.gone < paceStood:
 		// The pace held it back: a queue of ours would have brought more.
+	case queue > 2*paceTarget && p.young(now) && through > p.rate*paceHeld: // longer measured than at first
+		share = 0.75
 	case queue > 2*paceTarget:
 		share = 0.3
 	default: // the path may have been empty for a moment
@@ -97,13 +117,21 @@ func (p *pacer) learn(now, queue int64, through float64, limited bool) {
 	}
 }
 
-// update answers with the pace, after learn. limited says whether the path had
-// more to carry than it took.
-func (p *pacer) update(now, queue, srtt int64, limited bool) float64 {
+// offers returns what to give the path: what it carries, and while the pace asks
+// for more, as much more as it has taken.
+func (p *pacer) offers(now int64) float64 {
+	return max(p.known(now), min(p.rate, p.last/paceUsed))
+}
+
+// update answers with the pace, after learn. stands is the queue with what jitter
+// explains of it; limited says whether the path had more to carry than it took.
+func (p *pacer) update(now, queue, stands, srtt int64, limited bool) float64 {
 	capacity := p.known(now)
 	if capacity == 0 || now < p.free {
-		p.rate, p.calm = 0, 0
-		return 0
+		if p.rate, p.calm = 0, 0; capacity == 0 && queue >= paceSure {
+			p.rate = p.last * paceStart
+		}
+		return p.rate
 	}
 	switch excess := float64(queue - paceTarget); {
 	case now-p.short > paceStood+2*srtt: // somebody else fills the queue
@@ -122,7 +150,7 @@ func (p *pacer) update(now, queue, srtt int64, limited bool) float64 {
 	case !limited:
 		p.calm, p.next = 0, now+max(srtt, paceEvery)
 		p.rate = capacity * paceRoom
-	case queue > paceBusy && p.rate > 0: // as it should be
+	case (queue > paceBusy || stands > paceTarget) && p.rate > 0: // as it should be
 	default: // a little more, and the more the longer there is room
 		p.calm, p.next = min(p.calm+1, paceCalm+6), now+max(srtt, paceEvery)
 		step := paceProbe * float64(int(1)<<max(p.calm-paceCalm, 0))
@@ -146,7 +174,6 @@ const (
 	lossyForget  = 60e9
 	lossyNoQueue = 15e6 // ns: loss with more delay than this is congestion
 	lossySure    = 3    // such batches in a row: what TCP overshot by is lost in one
-	lossyYields  = 0.85 // of the pace: less is not for want of room
 
 	// lossyRenew is when BBR is begun anew: after 10 s it would stop for 200 ms
 	// to see the path's least round trip (PROBE_RTT), which the probes for delay
@@ -181,7 +208,7 @@ type lossJudge struct {
 // nothing stands in the path, and the pace would let more pass: on long ways a
 // loss in a thousand packets is enough.
 func (l *lossJudge) yields(now, queue int64, through, pace float64, limited bool) bool {
-	if limited && queue <= paceBusy && through < pace*lossyYields {
+	if limited && queue <= paceBusy && through < pace*paceUsed {
 		l.short++
 	} else {
 		l.short = 0

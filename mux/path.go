@@ -23,7 +23,8 @@ type path struct {
 	late    int64   // how long the acknowledgements were under way then
 	full    bool    // blocked for much of the last measurement
 	busy    int     // bulk subflows that carry something,
-	srtt    int64   // and the longest of their round trips, ns
+	srtt    int64   // and the longest of their round trips, ns,
+	least   int64   // and the shortest
 	steered int     // answers about delay that the pace has seen
 	stuck   int64   // how long bulk subflows were blocked since ackedT, ns
 	sent    uint64  // mapped bytes

@@ -36,15 +36,15 @@ type candidate struct {
 }
 
 // arrival estimates when n more bytes would have arrived, from now.
-func (c *candidate) arrival(n int) int64 {
-	t := c.rtt/2 + c.extra
-	if c.rate > 0 {
-		// What exceeds a round trip's worth stands in a queue.
-		if wait := int64(float64(c.flight+c.queued+n)/c.rate) - c.rtt; wait > 0 {
-			t += wait
-		}
+func (c *candidate) arrival(n int) int64 { return c.rtt/2 + c.extra + c.wait(n, c.rate) }
+
+// wait is how long n more bytes stand in a queue, at that rate: what exceeds a
+// round trip's worth.
+func (c *candidate) wait(n int, rate float64) int64 {
+	if rate <= 0 {
+		return 0
 	}
-	return t
+	return max(int64(float64(c.flight+c.queued+n)/rate)-c.rtt, 0)
 }
 
 // smallArrival is the arrival for a packet of a small flow: the bulk beside it
@@ -101,14 +101,14 @@ const standing = 3
 // order is spared no queue, as what is spread is then together again, and takes
 // no chances.
 func (c *candidate) cost(n int, ordered bool) int64 {
-	wait := c.arrival(n) - c.rtt/2 - c.extra
-	if !ordered {
-		if !c.seen {
-			wait = max(wait-c.rtt, 0) / 2
-		}
-		wait *= standing
+	way := c.rtt/2 + c.extra
+	switch {
+	case ordered:
+		return way + c.wait(n, c.likely())
+	case !c.seen:
+		return way + max(c.wait(n, c.rate)-c.rtt, 0)/2*standing
 	}
-	return c.rtt/2 + c.extra + wait
+	return way + c.wait(n, c.rate)*standing
 }
 
 // pickBulk chooses where the next burst of a bulk flow goes: the subflow on
@@ -135,7 +135,7 @@ func pickBulk(cs []candidate, set uint64, backlog int, waited int64, ordered boo
 			continue
 		}
 		// Those of a path share its pace, so they must share the bytes.
-		if best == noSubflow || c.path == cs[best].path && c.own < cs[best].own || c.path != cs[best].path && at < bestAt {
+		if best == noSubflow || c.before(&cs[best], at, bestAt, ordered) {
 			best, bestAt = i, at
 		}
 	}
@@ -156,6 +156,17 @@ func pickBulk(cs []candidate, set uint64, backlog int, waited int64, ordered boo
 		return noSubflow
 	}
 	return best
+}
+
+// before says that c is better than b, as they would arrive then and then.
+func (c *candidate) before(b *candidate, at, bAt int64, ordered bool) bool {
+	switch {
+	case c.path == b.path:
+		return c.own < b.own
+	case ordered && at < bAt+inTurn && at > bAt-inTurn:
+		return c.fill() < b.fill()
+	}
+	return at < bAt
 }
 
 // pickWeighted keeps the bytes of the paths in the ratio of their weights.

@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/mpsocks/mpsocks/integration/loads"
@@ -87,12 +88,22 @@ func datagramText(d *loads.DatagramResult) string {
 	return d.Name + " " + text
 }
 
-// timeline prints the first flow over time, a line per quarter of a second.
+// timeline prints the first flow over time, a line per quarter of a second; of
+// several like it the worst latency.
 func (m *measurement) timeline() string {
 	var points []loads.Point
 	switch {
 	case len(m.Datagrams) > 0:
-		points = m.Datagrams[0].Points
+		points = slices.Clone(m.Datagrams[0].Points)
+		for _, d := range m.Datagrams[1:] {
+			if d.Direction() != m.Datagrams[0].Direction() {
+				continue
+			}
+			for i, q := range d.Points[:min(len(d.Points), len(points))] {
+				p := &points[i]
+				p.Mid, p.Max = max(p.Mid, q.Mid), max(p.Max, q.Max)
+			}
+		}
 	case len(m.Streams) > 0:
 		points = m.Streams[0].Points
 	}

@@ -146,7 +146,7 @@ func pickBulk(cs []candidate, set uint64, backlog int, waited int64, ordered boo
 		return best
 	}
 	f, b := &cs[fastest], &cs[best]
-	if f.path == b.path {
+	if f.path == b.path || ordered && bestAt < fastestAt+inTurn { // as good, and emptier
 		return best
 	}
 	if f.rate <= 0 || waited > (b.rtt-f.rtt)/2+b.extra {

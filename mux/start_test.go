@@ -26,6 +26,16 @@ func TestOrderedIsSpreadEvenly(t *testing.T) {
 	}
 }
 
+// A single packet goes at once, though the emptier path is a little farther.
+func TestOrderedDoesNotWaitForItsLike(t *testing.T) {
+	a := candidate{path: 0, rtt: 20_400_000, rate: 120 * mbit, proven: 45 * mbit, flight: 90_000, own: 90_000, room: 16384, bulk: true, open: true}
+	b := a
+	b.path, b.rtt, b.flight, b.own = 1, 20_500_000, 60_000, 60_000
+	if got := pickBulk([]candidate{a, b}, 0b11, 1300, 0, true); got != 1 {
+		t.Errorf("%d, want 1", got)
+	}
+}
+
 // What a session in its first seconds gives two equal paths stays within a few
 // packets of even, whatever TCP's windows say.
 func TestOrderedInSimulation(t *testing.T) {

@@ -63,8 +63,8 @@ const (
 	// startBytes is what TCP may send at first (RFC 6928).
 	startBytes = 10 * 1448
 	// startGrowth is by how much a path that was never full is tried with more
-	// than it has shown, each round trip, by flows that want order and
-	// have another path that leads: what overshoots there holds all of the flow up.
+	// than it has shown, each round trip, by flows that want order: what overshoots
+	// there holds all of the flow up.
 	startGrowth = 1.5
 )
 

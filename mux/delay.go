@@ -85,7 +85,7 @@ func (m *delayMeter) beside(now int64) int64 {
 	if !m.recently(now) {
 		return 0
 	}
-	return max(min(m.ago(0), m.ago(1))-m.empty()-m.jitter, 0)
+	return m.beyond(min(m.ago(0), m.ago(1)) - m.empty())
 }
 
 // returning returns the queue, in ns, of the way back. What is known of the way
@@ -144,8 +144,11 @@ func (l *floor) least() int64 { return min(l.last, l.this) }
 // jitter explains.
 func (m *delayMeter) queue(rtt int64, starting bool) (int64, bool) {
 	stands, known := m.stands(rtt, starting)
-	return max(stands-m.jitter, 0), known
+	return m.beyond(stands), known
 }
+
+// beyond returns what jitter does not explain of a delay.
+func (m *delayMeter) beyond(delay int64) int64 { return max(delay-m.jitter, 0) }
 
 // stands returns the standing delay in ns. The least of the last samples counts:
 // jitter, a retransmission or a late wake-up only add, and what TCP sends in

@@ -211,7 +211,7 @@ func (s *Session) steer(p *path, now int64) {
 	if !known || p.busy == 0 {
 		return
 	}
-	pace := p.pacer.update(now, max(stands-p.delay.jitter, 0), stands, p.srtt, p.full)
+	pace := p.pacer.update(now, p.delay.beyond(stands), stands, p.srtt, p.full)
 	s.pace(p, pace)
 	if p.seen {
 		p.rate = p.pacer.offers(now)

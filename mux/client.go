@@ -73,13 +73,6 @@ type Client struct {
 	changed chan struct{} // closed and renewed when state changes
 }
 
-// States of the session on the client.
-const (
-	stateNone         = iota
-	stateEstablishing // one slot does MP_CAPABLE, the others wait
-	stateEstablished  // slots join
-)
-
 // A clientPath is a configured path with its slots.
 type clientPath struct {
 	path   *path

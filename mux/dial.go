@@ -2,8 +2,6 @@ package mux
 
 import (
 	"context"
-	"crypto/tls"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -144,114 +142,6 @@ func (c *Client) connect(ctx context.Context, p *clientPath, timeout time.Durati
 	c.mu.Unlock()
 	c.cfg.Log.Debug().Str("path", p.way.Name).Stringer("local", f.local).Stringer("remote", f.remote).Msg("subflow up")
 	return f, nil
-}
-
-// join does MP_CAPABLE when there is no session and MP_JOIN when there is.
-func (c *Client) join(ctx context.Context, p *clientPath, conn *tls.Conn, k *carrier) (*subflow, error) {
-	capture := c.cfg.Capture.subflow(addrPort(k.LocalAddr()), addrPort(k.RemoteAddr()), true)
-	for {
-		c.mu.Lock()
-		state, changed := c.state, c.changed
-		if state == stateNone {
-			c.setState(stateEstablishing)
-		}
-		c.mu.Unlock()
-		switch state {
-		case stateNone:
-			err := c.establish(p, conn, capture)
-			c.mu.Lock()
-			if err != nil {
-				c.setState(stateNone)
-			} else {
-				c.setState(stateEstablished)
-			}
-			c.mu.Unlock()
-			if err != nil {
-				return nil, err
-			}
-		case stateEstablishing:
-			select {
-			case <-changed:
-			case <-ctx.Done():
-				return nil, ctx.Err()
-			}
-			continue
-		default:
-			if err := c.joinExisting(p, conn, capture); err != nil {
-				return nil, err
-			}
-		}
-		f := newSubflow(c.session, p.path, conn, k)
-		f.capture = capture
-		return f, nil
-	}
-}
-
-func (c *Client) setState(state int) {
-	c.state = state
-	close(c.changed)
-	c.changed = make(chan struct{})
-}
-
-func (c *Client) establish(p *clientPath, conn *tls.Conn, capture *subflowCapture) error {
-	local := newKey()
-	r, err := capableClient(capture.tap(conn), local, false)
-	if err != nil {
-		return err
-	}
-	s := c.session
-	s.establish(local, r.Remote, r.Checksum)
-	s.mu.Lock()
-	for _, q := range s.paths { // the initial address has ID 0
-		q.addrID = uint8(q.index + 1)
-	}
-	p.path.addrID = 0
-	s.mu.Unlock()
-	c.mu.Lock()
-	c.denied = r.DenyJoin
-	c.mu.Unlock()
-	c.cfg.Log.Info().Str("path", p.way.Name).Uint64("session", s.ID()).Msg("session established")
-	return nil
-}
-
-func (c *Client) joinExisting(p *clientPath, conn *tls.Conn, capture *subflowCapture) error {
-	s := c.session
-	s.mu.Lock()
-	epoch := s.epoch
-	par := joinParams{Local: s.localKey, Remote: s.remoteKey, AddrID: p.path.addrID, Backup: p.path.cfg.Backup || p.path.cfg.Metered}
-	s.mu.Unlock()
-	err := joinClient(capture.tap(conn), par)
-	var reset *ResetError
-	if errors.As(err, &reset) && !reset.Transient {
-		c.forgotten(epoch)
-	}
-	return err
-}
-
-// forgotten begins anew after the server refused a join, unless the session
-// lives on other subflows (a load balancer may have led this one elsewhere).
-func (c *Client) forgotten(epoch uint64) {
-	s := c.session
-	s.mu.Lock()
-	alive := s.epoch != epoch
-	for _, f := range s.subs {
-		alive = alive || (!f.stale && !f.closed)
-	}
-	s.mu.Unlock()
-	if !alive {
-		c.renew(epoch)
-	}
-}
-
-// renew begins a new session in the place of the one with that epoch.
-func (c *Client) renew(epoch uint64) {
-	c.cfg.Log.Info().Msg("the server does not know the session any more: starting a new one")
-	if !c.session.renew(epoch) {
-		return
-	}
-	c.mu.Lock()
-	c.setState(stateNone)
-	c.mu.Unlock()
 }
 
 // dial connects to the first server address that answers, from the path's own

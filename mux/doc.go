@@ -35,8 +35,8 @@
 // scheduler pulls segments from it when they can leave (stream_send.go).
 //
 // Subflows come and go: dial.go (client) and listener.go (server) connect, auth.go
-// has both sides prove their keys, handshake.go opens or joins the session,
-// Session.attach starts it. monitor.go finds the ones that stall; reinject.go
+// has both sides prove their keys, join.go and handshake.go open or join the
+// session, Session.attach starts it. monitor.go finds the ones that stall; reinject.go
 // sends what they hold on others. estimate.go, delay.go and pace.go measure paths
 // and keep their queues short, caps.go counts their bytes. snapshot.go and
 // capture.go let people look.
@@ -68,8 +68,8 @@
 // # RFC 8684
 //
 //	2       connection, token, keys            session.go, mptcp
-//	3.1     MP_CAPABLE                         handshake.go, dial.go, listener.go
-//	3.2     MP_JOIN                            handshake.go, dial.go, listener.go
+//	3.1     MP_CAPABLE                         handshake.go, join.go, listener.go
+//	3.2     MP_JOIN                            handshake.go, join.go, listener.go
 //	3.3.1   data sequence mapping              transmit.go, receive.go, window.go
 //	3.3.2   Data ACK                           receive.go, inflight.go, monitor.go
 //	3.3.3   DATA_FIN (heard, never sent)       control.go

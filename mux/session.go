@@ -61,7 +61,8 @@ type Session struct {
 	mu         sync.Mutex // guards all of the next block
 	closed     bool
 	closeErr   error
-	epoch      uint64 // counts renewals
+	epoch      uint64 // grows with every set of keys, and when they are forgotten
+	renewals   uint64 // how often they were
 	localKey   mptcp.Key
 	remoteKey  mptcp.Key
 	checksum   bool // written only while there is no subflow
@@ -144,7 +145,7 @@ func (s *Session) now() int64 { return int64(time.Since(s.start)) }
 
 // establish sets the keys and with them both data sequence spaces (RFC 8684,
 // Section 3.3). There is no subflow yet.
-func (s *Session) establish(local, remote mptcp.Key, checksum bool) {
+func (s *Session) establish(local, remote mptcp.Key, checksum bool) (epoch uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.epoch == 0 {
@@ -159,6 +160,19 @@ func (s *Session) establish(local, remote mptcp.Key, checksum bool) {
 	for i := range s.adverts {
 		s.adverts[i].echoed, s.adverts[i].tries = false, 0
 	}
+	return s.epoch
+}
+
+// sessionKeys are the keys of one epoch (RFC 8684, Section 2.1).
+type sessionKeys struct {
+	epoch         uint64
+	local, remote mptcp.Key
+}
+
+func (s *Session) keys() sessionKeys {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return sessionKeys{s.epoch, s.localKey, s.remoteKey}
 }
 
 // attach adds a subflow after its handshake and starts its goroutines. It
@@ -339,7 +353,8 @@ func (s *Session) peerClosed(epoch uint64, tell bool) {
 }
 
 // renew forgets the keys and all that depends on them, after the server said
-// that it does not know the session. Queued packets stay; streams are reset.
+// that it does not know the session: false if that was done before. Queued packets
+// stay; streams are reset.
 func (s *Session) renew(epoch uint64) bool {
 	s.mu.Lock()
 	if s.closed || s.epoch != epoch {
@@ -347,6 +362,7 @@ func (s *Session) renew(epoch uint64) bool {
 		return false
 	}
 	s.epoch++
+	s.renewals++
 	subs := slices.Clone(s.subs)
 	s.redo = s.redo[:0]
 	for _, f := range subs {

@@ -1,6 +1,7 @@
 package mux
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"encoding/binary"
@@ -307,6 +308,54 @@ func TestServerRestart(t *testing.T) {
 	}
 	n.send(100, 10000, 200, nil)
 	n.far.wait(t, 100, 3*time.Second)
+}
+
+// However many subflows a server refuses that has forgotten the session, it is
+// renewed once, and that is said once.
+func TestRenewedOnce(t *testing.T) {
+	var said lineCount
+	n := newLoopTunnel(t, 2, 16, func(c *ClientConfig, _ *ListenerConfig) { c.Log = zerolog.New(&said).Level(zerolog.InfoLevel) })
+	for i := range 3 {
+		for _, s := range n.listener.Sessions() {
+			n.listener.forget(s)
+			s.shut(ErrTimeout, false)
+		}
+		for end := time.Now().Add(5 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+			if now := n.listener.Sessions(); len(now) == 1 && len(now[0].Snapshot().Subflows) == 32 {
+				break
+			}
+			if time.Now().After(end) {
+				t.Fatalf("%d sessions at the server after 5 s", len(n.listener.Sessions()))
+			}
+		}
+		if got := n.client.Session().Snapshot().Renewals; got != uint64(i+1) {
+			t.Fatalf("%d renewals after the server forgot %d sessions", got, i+1)
+		}
+		if got := said.n.Load(); got != int64(i+1) {
+			t.Fatalf("%d times said that %d sessions are not known any more", got, i+1)
+		}
+	}
+	// Those that were refused at the same time all ask for it.
+	epoch := n.client.Session().keys().epoch
+	for range 8 {
+		n.client.renew(epoch)
+	}
+	if got := n.client.Session().Snapshot().Renewals; got != 4 {
+		t.Errorf("%d renewals, want 4", got)
+	}
+	if got := said.n.Load(); got != 4 {
+		t.Errorf("said %d times, want 4", got)
+	}
+}
+
+// lineCount counts the log lines about sessions that are not known any more.
+type lineCount struct{ n atomic.Int64 }
+
+func (l *lineCount) Write(p []byte) (int, error) {
+	if bytes.Contains(p, []byte("does not know the session")) {
+		l.n.Add(1)
+	}
+	return len(p), nil
 }
 
 // The client's end reaches the server as MP_FASTCLOSE.

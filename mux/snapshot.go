@@ -96,7 +96,7 @@ func (s *Session) Snapshot() Snapshot {
 	defer s.mu.Unlock()
 	now := s.now()
 	r := Snapshot{
-		ID: uint64(s.localKey.Token()), Peer: s.name, Up: len(s.subs) > 0, Mode: s.mode.String(), Renewals: s.epoch,
+		ID: uint64(s.localKey.Token()), Peer: s.name, Up: len(s.subs) > 0, Mode: s.mode.String(), Renewals: s.renewals,
 		Paths: []PathSnapshot{}, Subflows: []SubflowSnapshot{}, Flows: []FlowSnapshot{},
 		FlowCount: len(s.flows), Streams: s.streams.count(), Queued: s.queue.bytes, InFlight: s.inflight.bytes,
 		Sent: s.octets, Copied: s.copied, Reinjected: s.reinjected, Drops: make(map[string]uint64),

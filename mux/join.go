@@ -1,0 +1,131 @@
+package mux
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+)
+
+// How a client's subflow gets into the session: the first one opens it, the others
+// wait for that and join; when the server has forgotten the session, one of those
+// that were refused begins a new one.
+
+// States of the session on the client.
+const (
+	stateNone         = iota
+	stateEstablishing // one slot does MP_CAPABLE, the others wait
+	stateEstablished  // slots join
+)
+
+// join does MP_CAPABLE when there is no session and MP_JOIN when there is.
+func (c *Client) join(ctx context.Context, p *clientPath, conn *tls.Conn, k *carrier) (*subflow, error) {
+	capture := c.cfg.Capture.subflow(addrPort(k.LocalAddr()), addrPort(k.RemoteAddr()), true)
+	for {
+		c.mu.Lock()
+		state, changed := c.state, c.changed
+		if state == stateNone {
+			c.setState(stateEstablishing)
+		}
+		keys := c.session.keys() // under both locks: renew changes them with the state
+		c.mu.Unlock()
+		epoch := keys.epoch
+		switch state {
+		case stateNone:
+			var err error
+			epoch, err = c.establish(p, conn, capture)
+			c.mu.Lock()
+			if err != nil {
+				c.setState(stateNone)
+			} else {
+				c.setState(stateEstablished)
+			}
+			c.mu.Unlock()
+			if err != nil {
+				return nil, err
+			}
+		case stateEstablishing:
+			select {
+			case <-changed:
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+			continue
+		default:
+			if err := c.joinExisting(p, conn, capture, keys); err != nil {
+				return nil, err
+			}
+		}
+		f := newSubflow(c.session, p.path, conn, k)
+		f.epoch, f.capture = epoch, capture
+		return f, nil
+	}
+}
+
+func (c *Client) setState(state int) {
+	c.state = state
+	close(c.changed)
+	c.changed = make(chan struct{})
+}
+
+// establish does MP_CAPABLE and returns the epoch of the new keys.
+func (c *Client) establish(p *clientPath, conn *tls.Conn, capture *subflowCapture) (epoch uint64, err error) {
+	local := newKey()
+	r, err := capableClient(capture.tap(conn), local, false)
+	if err != nil {
+		return 0, err
+	}
+	s := c.session
+	epoch = s.establish(local, r.Remote, r.Checksum)
+	s.mu.Lock()
+	for _, q := range s.paths { // the initial address has ID 0
+		q.addrID = uint8(q.index + 1)
+	}
+	p.path.addrID = 0
+	s.mu.Unlock()
+	c.mu.Lock()
+	c.denied = r.DenyJoin
+	c.mu.Unlock()
+	c.cfg.Log.Info().Str("path", p.way.Name).Uint64("session", s.ID()).Msg("session established")
+	return epoch, nil
+}
+
+// joinExisting does MP_JOIN with those keys.
+func (c *Client) joinExisting(p *clientPath, conn *tls.Conn, capture *subflowCapture, keys sessionKeys) error {
+	s := c.session
+	s.mu.Lock()
+	par := joinParams{Local: keys.local, Remote: keys.remote, AddrID: p.path.addrID, Backup: p.path.cfg.Backup || p.path.cfg.Metered}
+	s.mu.Unlock()
+	err := joinClient(capture.tap(conn), par)
+	var reset *ResetError
+	if errors.As(err, &reset) && !reset.Transient {
+		c.forgotten(keys.epoch)
+	}
+	return err
+}
+
+// forgotten begins anew after the server refused a join, unless the session
+// lives on other subflows (a load balancer may have led this one elsewhere).
+func (c *Client) forgotten(epoch uint64) {
+	s := c.session
+	s.mu.Lock()
+	alive := s.epoch != epoch
+	for _, f := range s.subs {
+		alive = alive || (!f.stale && !f.closed)
+	}
+	s.mu.Unlock()
+	if !alive {
+		c.renew(epoch)
+	}
+}
+
+// renew begins a new session in the place of the one with that epoch, unless that
+// was done: the slots that were refused with the same keys all ask for it. It
+// holds the lock throughout, so that nobody joins with keys that are gone.
+func (c *Client) renew(epoch uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state == stateEstablished && c.session.renew(epoch) {
+		c.setState(stateNone)
+		c.cfg.Log.Info().Msg("the server does not know the session any more: starting a new one")
+	}
+}

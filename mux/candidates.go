@@ -17,7 +17,7 @@ func (s *Session) fillCandidates(now int64) {
 		p := f.path
 		late := p.delay.overdue(now, p.rtt)
 		c := candidate{
-			path: p.index, rtt: p.rtt, extra: max(p.extra, late), back: p.delay.returning(now), queue: -1, rate: p.rate, seen: p.seen, lossy: p.judge.lossy, proven: p.proven, flight: p.flight,
+			path: p.index, rtt: p.rtt, extra: max(p.extra, late), back: p.delay.returning(now), queue: -1, rate: p.rate, seen: p.seen, lossy: p.judge.lossy, frail: p.lossAt != 0 && now-p.lossAt < lossMemory, proven: p.proven, flight: p.flight,
 			queued: f.pendingSize, own: f.tx.outstanding + f.pendingSize, sent: p.sent, weight: p.cfg.Weight,
 			bulk: f.bulk, backup: f.backup, metered: p.cfg.Metered, stale: f.stale || p.dark, closed: p.gone || p.capped,
 		}

@@ -124,7 +124,10 @@ func (s *Session) tick(now, passed int64) bool {
 		s.heard = max(s.heard, f.path.heard)
 		before := f.tx.retrans
 		f.measure(now)
-		lost += f.tx.retrans - before
+		if n := f.tx.retrans - before; n > 0 {
+			lost += n
+			f.path.lossAt = now
+		}
 		f.watch(now)
 		f.path.proof = max(f.path.proof, f.proof)
 		if f.stale {

@@ -14,7 +14,7 @@ const (
 	// beyond this a farther path costs such a flow more than it brings.
 	orderedSpread = 60e6
 	// orderedShare is the least rate worth it, relative to the best path's.
-	orderedShare = 0.26
+	orderedShare = 0.2
 	// orderedClean is the least rate of the paths without loss, relative to the
 	// best of those with it, at which they do without those: each loss there
 	// holds the whole flow up for a round trip.
@@ -110,6 +110,18 @@ func (c *candidate) fill() float64 {
 	return float64(c.flight+c.queued) / max(c.likely()*float64(c.rtt), 1)
 }
 
+// sound keeps the subflows of paths that have lost nothing lately, if they are not
+// later than best by more than a lost packet costs there.
+func sound(cs []candidate, set uint64, n int, best int) uint64 {
+	latest := cs[best].smallArrival(n) + cs[best].rtt
+	for i := range cs {
+		if c := &cs[i]; c.frail || c.smallArrival(n) > latest {
+			set &^= 1 << i
+		}
+	}
+	return set
+}
+
 // pickSteady is pickSmall for a flow that wants order: among equally good
 // subflows it takes the lane, or, while bulk is in its way there, always the
 // same one. Where TCP still finds its window it takes the emptiest: each begins
@@ -118,6 +130,13 @@ func pickSteady(cs []candidate, set uint64, n int, home uint32) int {
 	best := pickSmall(cs, set, n, 0)
 	if best == noSubflow {
 		return best
+	}
+	if cs[best].frail { // what is behind a lost packet would wait
+		if others := sound(cs, set, n, best); others != 0 {
+			if other := pickSmall(cs, others, n, 0); other != noSubflow {
+				best, set = other, others
+			}
+		}
 	}
 	if b := &cs[best]; !b.seen && b.open {
 		for i := range cs {

@@ -16,6 +16,7 @@ type path struct {
 	delay   delayMeter
 	bulkAt  int64 // when it last carried bulk
 	judge   lossJudge
+	lossAt  int64   // when it last lost something
 	segs    uint64  // sent on its subflows since ackedT
 	resent  uint64  // of these, retransmitted
 	paced   float64 // what the subflows were told

@@ -98,6 +98,27 @@ func TestPickSteady(t *testing.T) {
 	}
 }
 
+// What wants order leaves a path that has lately lost something, unless the others
+// are later by more than a loss costs.
+func TestPickSteadyLeavesLoss(t *testing.T) {
+	frail := candidate{path: 0, rtt: 20e6, queue: -1, room: 1500, frail: true}
+	for _, c := range []struct {
+		name  string
+		other candidate
+		want  int
+	}{
+		{"another path is as good", candidate{path: 1, rtt: 20e6, queue: -1, room: 1500}, 1},
+		{"another path is a little later", candidate{path: 1, rtt: 50e6, queue: -1, room: 1500}, 1},
+		{"another path is much later", candidate{path: 1, rtt: 80e6, queue: -1, room: 1500}, 0},
+		{"another path lost something as well", candidate{path: 1, rtt: 30e6, queue: -1, room: 1500, frail: true}, 0},
+		{"another path has no room", candidate{path: 1, rtt: 20e6, queue: -1}, 0},
+	} {
+		if got := pickSteady([]candidate{frail, c.other}, 0b11, 1200, 0); got != c.want {
+			t.Errorf("%s: %d, want %d", c.name, got, c.want)
+		}
+	}
+}
+
 // Where TCP still finds its window, a flow that wants order takes the emptiest
 // subflow of the path while it is small, and then the first with room.
 func TestLanesAtTheStart(t *testing.T) {
@@ -196,6 +217,7 @@ func TestTogether(t *testing.T) {
 		}, 0b10},
 		{"too far", []candidate{fast, with(func(c *candidate) { c.rtt = 320e6 })}, 0b01},
 		{"too thin", []candidate{fast, with(func(c *candidate) { c.rate = 10 * mbit })}, 0b01},
+		{"a quarter is worth it", []candidate{fast, with(func(c *candidate) { c.rate = 15 * mbit })}, 0b11},
 		{"not known to be thin", []candidate{fast, with(func(c *candidate) { c.rate, c.seen = 10*mbit, false })}, 0b11},
 		{"the near one is thin, the other far", []candidate{with(func(c *candidate) { c.path, c.rate = 0, mbit }), with(func(c *candidate) { c.rtt = 320e6 })}, 0b10},
 		{"thin beside what has proven more", []candidate{

@@ -24,6 +24,9 @@ func (s *Session) fillCandidates(now int64) {
 		if p.carriesBulk(now) && p.delay.fresh(now) {
 			c.queue = p.delay.last()
 		}
+		if p.seen && p.delay.fresh(now) {
+			c.swing = p.delay.lately()
+		}
 		if f.bulk && c.own > recordSize {
 			c.ahead = lowatTime
 		}

@@ -85,8 +85,11 @@ func (m *delayMeter) beside(now int64) int64 {
 	if !m.recently(now) {
 		return 0
 	}
-	return m.beyond(min(m.ago(0), m.ago(1)) - m.empty())
+	return m.beyond(m.lately())
 }
+
+// lately returns the delay, in ns, that the last answers showed, jitter included.
+func (m *delayMeter) lately() int64 { return max(min(m.ago(0), m.ago(1))-m.empty(), 0) }
 
 // returning returns the queue, in ns, of the way back. What is known of the way
 // there is at least as old.

@@ -14,6 +14,7 @@ type candidate struct {
 	extra   int64   // one-way queue of the path that is not ours
 	back    int64   // queue of the way back: news of the path are that late
 	queue   int64   // one-way queue of the path as just measured; -1 = not known
+	swing   int64   // delay beyond the least, jitter and our own queue included; 0 = not known
 	ahead   int64   // what waits on the subflow itself before anything more
 	rate    float64 // bytes a nanosecond that the path carries; 0 = unknown
 	seen    bool    // rate was seen with the path full; else a guess
@@ -100,12 +101,14 @@ const standing = 3
 // path carries that was never full is a guess from TCP's window, which doubles
 // in a round trip when it is used: the path gets the chance. A flow that wants
 // order is spared no queue, as what is spread is then together again, and takes
-// no chances.
+// no chances; and it is where the way is shorter at the moment: a sender that sees
+// a round trip grow leaves slow start.
 func (c *candidate) cost(n int, ordered bool) int64 {
 	way := c.rtt/2 + c.extra
 	switch {
 	case ordered:
-		return way + c.wait(n, c.likely())
+		swing := c.swing - c.wait(0, c.likely())
+		return c.rtt/2 + max(c.extra, swing) + c.wait(n, c.likely())
 	case !c.seen:
 		return way + max(c.wait(n, c.rate)-c.rtt, 0)/2*standing
 	}

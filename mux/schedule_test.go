@@ -52,6 +52,8 @@ func TestPickBulk(t *testing.T) {
 		{"same path needs no waiting", []candidate{blocked(fast), with(slow, func(c *candidate) { c.path = 0 })}, 0, 0, false, 1},
 		{"a queue spills over before it is as long as the way", []candidate{with(fast, func(c *candidate) { c.flight = int(26e6 * c.rate) }), slow}, 300_000, 0, false, 1},
 		{"but not where order counts", []candidate{with(fast, func(c *candidate) { c.flight = int(26e6 * c.rate) }), slow}, 300_000, 0, true, 0},
+		{"where order counts the way that is shorter now", []candidate{with(fast, func(c *candidate) { c.swing = 8e6 }), with(fast, func(c *candidate) { c.path, c.flight = 1, 40000 })}, 300_000, 0, true, 1},
+		{"and what is our own there counts once", []candidate{with(fast, func(c *candidate) { c.swing, c.flight = 10e6, int(30e6*c.rate) }), slow}, 300_000, 0, true, 0},
 		{"bulk takes it", []candidate{blocked(fast), with(slow, func(c *candidate) { c.rtt = 320e6 })}, 8 << 20, 0, false, 1},
 		{"unknown rate does not wait", []candidate{with(blocked(fast), func(c *candidate) { c.rate = 0 }), slow}, 0, 0, false, 1},
 		{"subflows of a path share the bytes", []candidate{with(fast, func(c *candidate) { c.own = 30000 }), fast}, 0, 0, false, 1},

@@ -11,7 +11,7 @@ import (
 // A carrier is the connection under a subflow's TLS. While the handshakes run
 // it is a plain blocking connection. Then write only gathers: whole batches of
 // records are given to the kernel by flush, which never blocks, so that
-// whoever brings a datagram can send it. Reads come from a 64 KiB buffer that
+// whoever brings a datagram can send it. Reads come from a large buffer that
 // an idle subflow does not hold.
 //
 // Write side: owned by the holder of the subflow's write token; mu is for the
@@ -45,8 +45,9 @@ type carrier struct {
 	received atomic.Uint64
 }
 
-// cipherSize holds four full records.
-const cipherSize = 4 * (16384 + 256)
+// cipherSize holds sixteen full records: what is read at once leaves at once, and
+// the more there is for one destination, the less each datagram costs.
+const cipherSize = 16 * (16384 + 256)
 
 // outSize is one burst of records; appending beyond it grows the slice.
 const outSize = 80 << 10

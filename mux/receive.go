@@ -12,9 +12,9 @@ import (
 // options until the bytes end, enters the mappings into the receive space and
 // hands what is new to the handler, as views of its own read buffer.
 
-// readSize holds one packet of any size behind a partial frame, and a record
-// more.
-const readSize = 98304
+// readSize holds what the carrier reads at once, behind a partial frame; that is
+// more than a packet of any size and a record.
+const readSize = cipherSize + 2*recordSize
 
 var readPool = sync.Pool{New: func() any { return new([readSize]byte) }}
 

@@ -9,24 +9,20 @@ func (s *Session) fillCandidates(now int64) {
 	if s.farEnough {
 		s.countFlight(now)
 	}
+	s.views++
 	lead := s.lead()
 	for _, f := range s.subs {
 		if f.closed {
 			continue
 		}
 		p := f.path
-		late := p.delay.overdue(now, p.rtt)
-		c := candidate{
-			path: p.index, rtt: p.rtt, extra: max(p.extra, late), back: p.delay.returning(now), queue: -1, rate: p.rate, seen: p.seen, lossy: p.judge.lossy, frail: p.lossAt != 0 && now-p.lossAt < lossMemory, proven: p.proven, flight: p.flight,
-			queued: f.pendingSize, own: f.tx.outstanding + f.pendingSize, sent: p.sent, weight: p.cfg.Weight,
-			bulk: f.bulk, backup: f.backup, metered: p.cfg.Metered, stale: f.stale || p.dark, closed: p.gone || p.capped,
+		if p.viewed != s.views { // once for all of its subflows
+			p.viewed, p.view = s.views, p.candidate(now)
 		}
-		if p.carriesBulk(now) && p.delay.fresh(now) {
-			c.queue = p.delay.last()
-		}
-		if p.seen && p.delay.fresh(now) {
-			c.swing = p.delay.lately()
-		}
+		c := p.view
+		c.stale = c.stale || f.stale
+		c.queued, c.own = f.pendingSize, f.tx.outstanding+f.pendingSize
+		c.bulk, c.backup = f.bulk, f.backup
 		if f.bulk && c.own > recordSize {
 			c.ahead = lowatTime
 		}
@@ -43,6 +39,25 @@ func (s *Session) fillCandidates(now int64) {
 		s.cands = append(s.cands, c)
 		s.candSub = append(s.candSub, f)
 	}
+}
+
+// candidate says what its subflows have in common.
+func (p *path) candidate(now int64) candidate {
+	m := &p.delay
+	c := candidate{
+		path: p.index, rtt: p.rtt, extra: max(p.extra, m.overdue(now, p.rtt)), back: m.returning(now), queue: -1,
+		rate: p.rate, seen: p.seen, proven: p.proven, lossy: p.judge.lossy, frail: p.lossAt != 0 && now-p.lossAt < lossMemory,
+		flight: p.flight, sent: p.sent, weight: p.cfg.Weight, metered: p.cfg.Metered, stale: p.dark, closed: p.gone || p.capped,
+	}
+	if m.fresh(now) {
+		if p.carriesBulk(now) {
+			c.queue = m.last()
+		}
+		if p.seen {
+			c.swing = m.lately()
+		}
+	}
+	return c
 }
 
 // countFlight adds up what the paths hold. The kernel is asked at most once a

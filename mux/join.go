@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+
+	"github.com/mpsocks/mpsocks/mux/mptcp"
 )
 
 // How a client's subflow gets into the session: the first one opens it, the others
@@ -16,6 +18,18 @@ const (
 	stateEstablishing // one slot does MP_CAPABLE, the others wait
 	stateEstablished  // slots join
 )
+
+// sessionKeys are the keys of one epoch (RFC 8684, Section 2.1).
+type sessionKeys struct {
+	epoch         uint64
+	local, remote mptcp.Key
+}
+
+func (s *Session) keys() sessionKeys {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return sessionKeys{s.epoch, s.localKey, s.remoteKey}
+}
 
 // join does MP_CAPABLE when there is no session and MP_JOIN when there is.
 func (c *Client) join(ctx context.Context, p *clientPath, conn *tls.Conn, k *carrier) (*subflow, error) {

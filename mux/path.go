@@ -4,14 +4,16 @@ package mux
 // the session's lock.
 type path struct {
 	cfg     Path
-	index   int     // its bit in the scheduler's words
-	addrID  uint8   // the client's address ID of RFC 8684
-	rate    float64 // bytes a nanosecond that it carries
-	seen    bool    // rate was seen while it was full; else a guess
-	proven  float64 // delivered lately
-	rtt     int64   // least round trip of its subflows, ns
-	extra   int64   // one-way queue beyond what our own bytes explain, ns
-	flight  int     // bytes of ours in it, see countFlight
+	index   int       // its bit in the scheduler's words
+	addrID  uint8     // the client's address ID of RFC 8684
+	rate    float64   // bytes a nanosecond that it carries
+	seen    bool      // rate was seen while it was full; else a guess
+	proven  float64   // delivered lately
+	rtt     int64     // least round trip of its subflows, ns
+	extra   int64     // one-way queue beyond what our own bytes explain, ns
+	flight  int       // bytes of ours in it, see countFlight
+	view    candidate // what its subflows have in common, as listed
+	viewed  uint64    // the last time, see fillCandidates
 	pacer   pacer
 	delay   delayMeter
 	bulkAt  int64 // when it last carried bulk

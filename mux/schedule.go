@@ -37,8 +37,11 @@ type candidate struct {
 	closed  bool    // takes nothing at all (over its byte cap, closing)
 }
 
+// there is how long a packet is under way, but for what is ours in front of it.
+func (c *candidate) there() int64 { return c.rtt/2 + c.extra }
+
 // arrival estimates when n more bytes would have arrived, from now.
-func (c *candidate) arrival(n int) int64 { return c.rtt/2 + c.extra + c.wait(n, c.rate) }
+func (c *candidate) arrival(n int) int64 { return c.there() + c.wait(n, c.rate) }
 
 // wait is how long n more bytes stand in a queue, at that rate: what exceeds a
 // round trip's worth.
@@ -104,15 +107,14 @@ const standing = 3
 // no chances; and it is where the way is shorter at the moment: a sender that sees
 // a round trip grow leaves slow start.
 func (c *candidate) cost(n int, ordered bool) int64 {
-	way := c.rtt/2 + c.extra
 	switch {
 	case ordered:
 		swing := c.swing - c.wait(0, c.likely())
 		return c.rtt/2 + max(c.extra, swing) + c.wait(n, c.likely())
 	case !c.seen:
-		return way + max(c.wait(n, c.rate)-c.rtt, 0)/2*standing
+		return c.there() + max(c.wait(n, c.rate)-c.rtt, 0)/2*standing
 	}
-	return way + c.wait(n, c.rate)*standing
+	return c.there() + c.wait(n, c.rate)*standing
 }
 
 // pickBulk chooses where the next burst of a bulk flow goes: the subflow on

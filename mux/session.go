@@ -78,6 +78,7 @@ type Session struct {
 	redo       []uint64 // segment numbers to send again
 	cands      []candidate
 	candSub    []*subflow
+	views      uint64 // how often they were listed
 	turn       uint32
 	lossy      bool
 	lossAt     int64
@@ -161,18 +162,6 @@ func (s *Session) establish(local, remote mptcp.Key, checksum bool) (epoch uint6
 		s.adverts[i].echoed, s.adverts[i].tries = false, 0
 	}
 	return s.epoch
-}
-
-// sessionKeys are the keys of one epoch (RFC 8684, Section 2.1).
-type sessionKeys struct {
-	epoch         uint64
-	local, remote mptcp.Key
-}
-
-func (s *Session) keys() sessionKeys {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return sessionKeys{s.epoch, s.localKey, s.remoteKey}
 }
 
 // attach adds a subflow after its handshake and starts its goroutines. It

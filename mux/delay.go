@@ -179,6 +179,16 @@ func (m *delayMeter) last() int64 {
 	return max(m.ago(0)-m.empty(), 0)
 }
 
+// peak returns the longest delay, in ns, that the last answers showed: those of a
+// tenth of a second while the path carries bulk.
+func (m *delayMeter) peak() int64 {
+	most := m.empty()
+	for i := range min(delayLeast, m.count) {
+		most = max(most, m.ago(i))
+	}
+	return most - m.empty()
+}
+
 // late returns how long the last acknowledgements were under way, but for the
 // difference of the clocks; 0 if it is not known.
 func (m *delayMeter) late() int64 {

@@ -126,6 +126,9 @@ func (s *Session) estimatePath(p *path, now, passed int64, timely bool) {
 	if p.busy == 0 || p.rtt < copyMinRTT || !known {
 		return // nothing to pace, or no queue to speak of
 	}
+	if resent > 0 {
+		p.judge.lost(now, p.delay.peak())
+	}
 	cc := ccSmooth
 	lossy, yields := p.judge.note(now, queue, segs, resent), p.judge.yields(now, queue, through, p.paced, p.full)
 	if lossy || yields || !p.seen {

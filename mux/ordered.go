@@ -40,7 +40,8 @@ func lanes(cs []candidate, set uint64) (lanes uint64) {
 // together keeps, for a flow that wants order, the lanes of the paths that
 // bring it more than they cost all its packets: none that is thin, none that is
 // far. Paths that lose packets are left out if the others can do without; if
-// not, the best of them is used alone, and nothing has to be waited for.
+// not, the best of them is used alone, and nothing has to be waited for. One that may
+// lose packets is left out if another is as near: the flow would find out by many.
 func together(cs []candidate, set uint64) uint64 {
 	set = lanes(cs, set)
 	most := 0.0
@@ -49,7 +50,7 @@ func together(cs []candidate, set uint64) uint64 {
 			most = max(most, c.known())
 		}
 	}
-	nearest := int64(1 << 62)
+	nearest, sound := int64(1<<62), int64(1<<62)
 	clean, lossy, alone := 0.0, 0.0, noSubflow
 	for i := range cs {
 		c := &cs[i]
@@ -63,6 +64,9 @@ func together(cs []candidate, set uint64) uint64 {
 		nearest = min(nearest, c.way())
 		if !c.lossy {
 			clean = max(clean, c.known(), c.rate) // a guess gets the chance
+			if !c.stray {
+				sound = min(sound, c.way())
+			}
 			continue
 		}
 		lossy = max(lossy, c.known())
@@ -75,7 +79,7 @@ func together(cs []candidate, set uint64) uint64 {
 	}
 	for i := range cs {
 		c := &cs[i]
-		if c.way() > nearest+orderedSpread || c.lossy && clean > 0 {
+		if c.way() > nearest+orderedSpread || c.lossy && clean > 0 || c.stray && sound <= c.way()+inTurn {
 			set &^= 1 << i
 		}
 	}

@@ -200,9 +200,20 @@ type lossJudge struct {
 	batches       int // with loss, less those without
 	lossy         bool
 	until         int64
+	stray         int64 // when something was lost though there was no queue
 	short         int   // measurements in a row that brought less than there was room for
 	ousted        int64 // until then, CUBIC counts as driven out
 }
+
+// lost notes a loss; queue is the longest, in ns, that was seen about then.
+func (l *lossJudge) lost(now, queue int64) {
+	if queue < lossyNoQueue {
+		l.stray = now
+	}
+}
+
+// suspect says that something was lost lately that no queue explains.
+func (l *lossJudge) suspect(now int64) bool { return l.stray != 0 && now-l.stray < lossMemory }
 
 // yields says that CUBIC holds back what has a rate of through, though it waits,
 // nothing stands in the path, and the pace would let more pass: on long ways a

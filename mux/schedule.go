@@ -19,6 +19,7 @@ type candidate struct {
 	rate    float64 // bytes a nanosecond that the path carries; 0 = unknown
 	seen    bool    // rate was seen with the path full; else a guess
 	lossy   bool    // the path loses packets without being full
+	stray   bool    // it may: nothing is known of it but a loss that no queue explains
 	frail   bool    // it has lately lost some
 	proven  float64 // and this much has arrived lately, full or not
 	flight  int     // bytes of ours in the path, not acknowledged

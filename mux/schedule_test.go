@@ -208,6 +208,15 @@ func TestTogether(t *testing.T) {
 		{"one subflow of each path", []candidate{fast, fast, with(func(*candidate) {}), with(func(*candidate) {})}, 0b0101},
 		{"a lane is a bulk subflow", []candidate{with(func(c *candidate) { c.bulk = false }), with(func(*candidate) {})}, 0b10},
 		{"one path loses packets", []candidate{fast, with(func(c *candidate) { c.lossy = true })}, 0b01},
+		{"one path may", []candidate{fast, with(func(c *candidate) { c.stray, c.seen = true, false })}, 0b01},
+		{"the near one may", []candidate{
+			with(func(c *candidate) { c.path, c.stray, c.seen = 0, true, false }),
+			with(func(c *candidate) { c.rtt = 50e6 }),
+		}, 0b11},
+		{"both may", []candidate{
+			with(func(c *candidate) { c.path, c.stray, c.seen = 0, true, false }),
+			with(func(c *candidate) { c.stray, c.seen = true, false }),
+		}, 0b11},
 		{"and the other one is too thin to do without", []candidate{fast, with(func(c *candidate) { c.lossy, c.rate = true, 150*mbit })}, 0b10},
 		{"both lose packets, the near one does", []candidate{
 			with(func(c *candidate) { c.path, c.lossy, c.rtt, c.rate = 0, true, 50e6, 70*mbit }),

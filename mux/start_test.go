@@ -204,3 +204,35 @@ func TestRestRenewsBBR(t *testing.T) {
 		t.Error("begun anew although nothing was sent")
 	}
 }
+
+// While nothing is known of a path, one loss that no queue explains counts; once its
+// rate was seen it is judged by many.
+func TestStrayLoss(t *testing.T) {
+	p := &path{rtt: 20e6}
+	now := int64(1e9)
+	for range delayLeast {
+		now += delayEvery
+		p.delay.add(now, 10e6, 10e6)
+	}
+	if p.candidate(now).stray {
+		t.Error("a stray loss without a loss")
+	}
+	p.delay.add(now, 40e6, 10e6)
+	if p.judge.lost(now, p.delay.peak()); p.candidate(now).stray {
+		t.Error("a queue of 30 ms may have lost it")
+	}
+	for range delayLeast {
+		now += delayEvery
+		p.delay.add(now, 12e6, 10e6)
+	}
+	p.judge.lost(now, p.delay.peak())
+	if !p.candidate(now).stray {
+		t.Error("nothing explains this one")
+	}
+	if p.candidate(now + lossMemory).stray {
+		t.Error("not forgotten")
+	}
+	if p.seen = true; p.candidate(now).stray {
+		t.Error("one loss counts though the rate was seen")
+	}
+}

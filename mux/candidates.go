@@ -46,7 +46,8 @@ func (p *path) candidate(now int64) candidate {
 	m := &p.delay
 	c := candidate{
 		path: p.index, rtt: p.rtt, extra: max(p.extra, m.overdue(now, p.rtt)), back: m.returning(now), queue: -1,
-		rate: p.rate, seen: p.seen, proven: p.proven, lossy: p.judge.lossy, stray: !p.seen && p.judge.suspect(now), frail: p.lossAt != 0 && now-p.lossAt < lossMemory,
+		rate: p.rate, seen: p.seen, proven: p.proven,
+		lossy: p.judge.lossy, stray: !p.seen && lostLately(p.judge.stray, now), frail: lostLately(p.lossAt, now),
 		flight: p.flight, sent: p.sent, weight: p.cfg.Weight, metered: p.cfg.Metered, stale: p.dark, closed: p.gone || p.capped,
 	}
 	if m.fresh(now) {

@@ -69,8 +69,8 @@ func (c *Client) join(ctx context.Context, p *clientPath, conn *tls.Conn, k *car
 				return nil, err
 			}
 		}
-		f := newSubflow(c.session, p.path, conn, k)
-		f.epoch, f.capture = epoch, capture
+		f := newSubflow(c.session, p.path, conn, k, epoch)
+		f.capture = capture
 		return f, nil
 	}
 }

@@ -333,7 +333,7 @@ func (l *Listener) forget(s *Session) {
 // attach adds a subflow to the path that its address ID names.
 func (l *Listener) attach(s *Session, conn *tls.Conn, k *carrier, capture *subflowCapture, id uint8, backup bool) error {
 	k.Conn.SetDeadline(time.Time{})
-	f := newSubflow(s, s.pathOf(id, addrPort(k.RemoteAddr())), conn, k)
+	f := newSubflow(s, s.pathOf(id, addrPort(k.RemoteAddr())), conn, k, s.keys().epoch)
 	f.backup = backup
 	f.capture = capture
 	return s.attach(f)

@@ -56,7 +56,7 @@ const (
 	// for it.
 	replaceAfter = 700e6
 
-	// lossMemory is how long a retransmission makes a session count as lossy.
+	// lossMemory is how long a loss counts, see lostLately.
 	lossMemory = 20e9
 )
 
@@ -115,7 +115,6 @@ func (s *Session) tick(now, passed int64) bool {
 		}
 		return false
 	}
-	lost := uint64(0)
 	for _, p := range s.paths {
 		p.proof, p.stalled = 0, 0
 	}
@@ -124,9 +123,8 @@ func (s *Session) tick(now, passed int64) bool {
 		s.heard = max(s.heard, f.path.heard)
 		before := f.tx.retrans
 		f.measure(now)
-		if n := f.tx.retrans - before; n > 0 {
-			lost += n
-			f.path.lossAt = now
+		if f.tx.retrans > before {
+			f.path.lossAt, s.lossAt = now, now
 		}
 		f.watch(now)
 		f.path.proof = max(f.path.proof, f.proof)
@@ -138,10 +136,7 @@ func (s *Session) tick(now, passed int64) bool {
 		s.inquire(p, now)
 		s.judge(p, now)
 	}
-	if lost > 0 {
-		s.lossAt = now
-	}
-	s.lossy = s.lossAt != 0 && now-s.lossAt < lossMemory
+	s.lossy = lostLately(s.lossAt, now)
 	s.queue.grace = len(s.subs) == 0 || now-s.trouble < graceTime
 	s.estimate(now)
 	s.refill(passed)
@@ -172,6 +167,9 @@ func (s *Session) tick(now, passed int64) bool {
 	s.move()
 	return more
 }
+
+// lostLately says that a loss at that time, 0 = never, still counts.
+func lostLately(at, now int64) bool { return at != 0 && now-at < lossMemory }
 
 // measure reads what the kernel knows of the connection.
 func (f *subflow) measure(now int64) {

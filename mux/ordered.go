@@ -50,7 +50,7 @@ func together(cs []candidate, set uint64) uint64 {
 			most = max(most, c.known())
 		}
 	}
-	nearest, sound := int64(1<<62), int64(1<<62)
+	nearest, nearSound := int64(1<<62), int64(1<<62)
 	clean, lossy, alone := 0.0, 0.0, noSubflow
 	for i := range cs {
 		c := &cs[i]
@@ -65,7 +65,7 @@ func together(cs []candidate, set uint64) uint64 {
 		if !c.lossy {
 			clean = max(clean, c.known(), c.rate) // a guess gets the chance
 			if !c.stray {
-				sound = min(sound, c.way())
+				nearSound = min(nearSound, c.way())
 			}
 			continue
 		}
@@ -79,7 +79,7 @@ func together(cs []candidate, set uint64) uint64 {
 	}
 	for i := range cs {
 		c := &cs[i]
-		if c.way() > nearest+orderedSpread || c.lossy && clean > 0 || c.stray && sound <= c.way()+inTurn {
+		if c.way() > nearest+orderedSpread || c.lossy && clean > 0 || c.stray && nearSound <= c.way()+inTurn {
 			set &^= 1 << i
 		}
 	}
@@ -136,10 +136,9 @@ func pickSteady(cs []candidate, set uint64, n int, home uint32) int {
 		return best
 	}
 	if cs[best].frail { // what is behind a lost packet would wait
-		if others := sound(cs, set, n, best); others != 0 {
-			if other := pickSmall(cs, others, n, 0); other != noSubflow {
-				best, set = other, others
-			}
+		others := sound(cs, set, n, best)
+		if other := pickSmall(cs, others, n, 0); other != noSubflow {
+			best, set = other, others
 		}
 	}
 	if b := &cs[best]; !b.seen && b.open {

@@ -212,9 +212,6 @@ func (l *lossJudge) lost(now, queue int64) {
 	}
 }
 
-// suspect says that something was lost lately that no queue explains.
-func (l *lossJudge) suspect(now int64) bool { return l.stray != 0 && now-l.stray < lossMemory }
-
 // yields says that CUBIC holds back what has a rate of through, though it waits,
 // nothing stands in the path, and the pace would let more pass: on long ways a
 // loss in a thousand packets is enough.

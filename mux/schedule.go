@@ -110,8 +110,8 @@ const standing = 3
 func (c *candidate) cost(n int, ordered bool) int64 {
 	switch {
 	case ordered:
-		swing := c.swing - c.wait(0, c.likely())
-		return c.rtt/2 + max(c.extra, swing) + c.wait(n, c.likely())
+		rate := c.likely()
+		return c.rtt/2 + max(c.extra, c.swing-c.wait(0, rate)) + c.wait(n, rate)
 	case !c.seen:
 		return c.there() + max(c.wait(n, c.rate)-c.rtt, 0)/2*standing
 	}

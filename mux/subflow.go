@@ -117,17 +117,18 @@ func (r *ring) push(m sentMark) {
 	r.tail++
 }
 
-func newSubflow(s *Session, p *path, conn *tls.Conn, k *carrier) *subflow {
+// newSubflow prepares one that has joined with the keys of that epoch.
+func newSubflow(s *Session, p *path, conn *tls.Conn, k *carrier, epoch uint64) *subflow {
 	f := &subflow{
 		s: s, path: p, conn: conn, carrier: k,
 		local: addrPort(k.LocalAddr()), remote: addrPort(k.RemoteAddr()),
 		born: s.now(), kick: make(chan struct{}, 1), dead: make(chan struct{}), replace: make(chan struct{}),
-		ssn: 1, rxSSN: 1,
+		ssn: 1, rxSSN: 1, epoch: epoch,
 	}
 	f.progress, f.proof, f.lastSend = f.born, f.born, f.born
 	f.lastRecv.Store(f.born)
 	s.mu.Lock()
-	f.epoch, f.backup = s.epoch, p.cfg.Backup
+	f.backup = p.cfg.Backup
 	s.mu.Unlock()
 	f.tx.lowat = minLowat
 	return f

@@ -177,6 +177,54 @@ func TestMedianAndVerdicts(t *testing.T) {
 	}
 }
 
+// TestSpoiled has a session whose second of two loads the emulator spoils.
+func TestSpoiled(t *testing.T) {
+	l := &laboratory{options: &options{tolerance: 3}}
+	m := func(late float64, err string) *measurement {
+		return &measurement{Profile: "p", Load: "l", Subject: "s", Error: err, Paths: []pathFigures{{LateP99: 0.1}, {LateP99: late}}}
+	}
+	for name, c := range map[string]struct {
+		old, next  *measurement
+		keepsOld   bool
+		dropsOther bool
+	}{
+		"first":                   {nil, m(9, ""), false, false},
+		"not needed":              {m(1, ""), m(0.5, ""), true, false},
+		"mended":                  {m(9, ""), m(1, ""), false, true},
+		"less so":                 {m(9, ""), m(5, ""), false, true},
+		"more so":                 {m(5, ""), m(9, ""), true, true},
+		"failed":                  {m(9, ""), m(9, "died"), false, true},
+		"failed, though not late": {m(1, ""), m(1, "died"), false, true},
+	} {
+		kept, dropped := l.better(c.old, c.next)
+		other := c.old
+		if c.keepsOld {
+			other = c.next
+		}
+		if (kept == c.old) != c.keepsOld || (dropped != nil) != c.dropsOther || dropped != nil && dropped != other {
+			t.Errorf("%s: kept %p, dropped %p of %p, %p", name, kept, dropped, c.old, c.next)
+		}
+	}
+	if l.spoiled(m(9, "died")) {
+		t.Error("a failure counts as spoiled")
+	}
+	l.done, l.dropped = []*measurement{m(4, ""), m(1, "")}, []*measurement{m(9, "")}
+	if text := l.retaken(); !strings.Contains(text, "2 measurements 1 attempts") || !strings.Contains(text, "in 1 that") {
+		t.Error(text)
+	}
+	l.dropped[0].Datagrams = []*loads.DatagramResult{{Lost: 7}}
+	for _, d := range l.done {
+		d.Datagrams = []*loads.DatagramResult{{}}
+	}
+	if v := l.results().worst("p", "s", "l", lost); v != 7 {
+		t.Errorf("%v lost at worst, want the 7 of the attempt that was dropped", v)
+	}
+	l.tolerance = 0
+	if l.spoiled(m(9, "")) {
+		t.Error("no tolerance, and yet spoiled")
+	}
+}
+
 func TestReturnAndDip(t *testing.T) {
 	m := &measurement{}
 	d := &loads.DatagramResult{}

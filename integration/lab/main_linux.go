@@ -37,13 +37,15 @@ type options struct {
 	seconds  float64
 	warmup   float64
 	repeat   int
-	short    bool
-	binary   string
-	out      string
-	mode     string
-	set      string
-	verbose  bool
-	points   bool
+	// tolerance is how late the emulator may come, ms (p99), before a session is run again.
+	tolerance float64
+	short     bool
+	binary    string
+	out       string
+	mode      string
+	set       string
+	verbose   bool
+	points    bool
 }
 
 func main() {
@@ -78,6 +80,7 @@ func run(ctx context.Context, args []string) error {
 	f.Float64Var(&o.seconds, "seconds", 0, "length of each measurement after the warm-up (default 3, bars 4, and 8 where the profile has events)")
 	f.Float64Var(&o.warmup, "warmup", 1, "seconds at the beginning of a measurement that do not count")
 	f.IntVar(&o.repeat, "repeat", 1, "measure each so many times; tables have the medians (bars: 3)")
+	f.Float64Var(&o.tolerance, "tolerance", 3, "run a session again, twice at most, when the emulator came later than so many ms (p99); 0 never")
 	f.BoolVar(&o.short, "short", false, "a few minutes: two seconds each, three profiles unless -run says which")
 	f.StringVar(&o.binary, "bin", "", "mpsocks executable (default: built from this module)")
 	f.StringVar(&o.out, "out", "", "directory for tables and plots (default: none when profiles are chosen, run/lab otherwise)")

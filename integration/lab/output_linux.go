@@ -28,7 +28,8 @@ func (l *laboratory) write(dir string) error {
 		When         time.Time      `json:"when"`
 		Verdicts     []verdict      `json:"verdicts,omitempty"`
 		Measurements []*measurement `json:"measurements"`
-	}{l.command, l.begin, l.finite(), l.done}
+		Dropped      []*measurement `json:"dropped,omitempty"` // taken again
+	}{l.command, l.begin, l.finite(), l.done, l.dropped}
 	b, err := json.Marshal(&doc)
 	if err != nil {
 		return err
@@ -63,7 +64,8 @@ func (l *laboratory) finite() []verdict {
 func (l *laboratory) markdown(all []profiles.Profile) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Measurements in emulated networks\n\n`%s`, %s, %v.\n\n", l.command, l.begin.UTC().Format("2006-01-02 15:04 UTC"), time.Since(l.begin).Round(time.Second))
-	fmt.Fprintf(&b, "Medians of %d. Latency is the round trip of echoed flows and the one-way time of others, in ms. Goodput is payload, Mbit/s. `over sum` and `over best` relate goodput to the same program with each path alone.\n\n", l.repeat)
+	fmt.Fprintf(&b, "Medians of %d. Latency is the round trip of echoed flows and the one-way time of others, in ms. Goodput is payload, Mbit/s. `over sum` and `over best` relate goodput to the same program with each path alone. `late` is the emulator's own error (p99, the worst 100 ms), ms.", l.repeat)
+	b.WriteString(l.retaken() + "\n\n")
 	if len(l.verdicts) > 0 {
 		b.WriteString("| bar | profile | what | measured | bar | | beside |\n|---|---|---|---|---|---|---|\n")
 		for _, v := range l.verdicts {
@@ -78,7 +80,7 @@ func (l *laboratory) markdown(all []profiles.Profile) string {
 		}
 		b.WriteString("\n")
 	}
-	r := &results{l.done}
+	r := l.results()
 	for i := range all {
 		p := &all[i]
 		rows := l.rows(p, r)
@@ -86,13 +88,27 @@ func (l *laboratory) markdown(all []profiles.Profile) string {
 			continue
 		}
 		fmt.Fprintf(&b, "## %s\n\n%s. *%s.*\n\n", p.Name, p.About, p.Origin)
-		b.WriteString("| load | subject | goodput | over sum | over best | lost % | p50 | p99 | p99.9 | gap | dup | paths up/down Mbit/s | cpu % c/s | |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n")
+		b.WriteString("| load | subject | goodput | over sum | over best | lost % | p50 | p99 | p99.9 | gap | dup | paths up/down Mbit/s | cpu % c/s | late | |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n")
 		for _, row := range rows {
 			b.WriteString(row)
 		}
 		b.WriteString("\n")
 	}
 	return b.String()
+}
+
+// retaken says how many measurements were taken again, and how many are spoiled all the same.
+func (l *laboratory) retaken() string {
+	if l.tolerance <= 0 {
+		return ""
+	}
+	spoiled := 0
+	for _, m := range l.done {
+		if l.spoiled(m) {
+			spoiled++
+		}
+	}
+	return fmt.Sprintf(" Of %d measurements %d attempts were dropped, as the emulator came later than %g ms; it did so in %d that are here.", len(l.done), len(l.dropped), l.tolerance, spoiled)
 }
 
 // rows are the table of one profile.
@@ -135,8 +151,8 @@ func (l *laboratory) rows(p *profiles.Profile, r *results) []string {
 			if m.Subject != "raw" {
 				cpu = fmt.Sprintf("%.0f/%.0f", med(func(m *measurement) float64 { return m.CPU.Client }), med(func(m *measurement) float64 { return m.CPU.Server }))
 			}
-			out = append(out, fmt.Sprintf("| %s | %s | %.1f | %s | %s | %s | %s | %s | %s | %s | %s | %s | %s | %s |\n",
-				m.Load, m.Subject, good, over(sum), over(best), loss, lat("p50"), lat("p99"), lat("p99.9"), gaps, dups, strings.Join(paths, ", "), cpu, strings.ReplaceAll(m.Error, "\n", " ")))
+			out = append(out, fmt.Sprintf("| %s | %s | %.1f | %s | %s | %s | %s | %s | %s | %s | %s | %s | %s | %.1f | %s |\n",
+				m.Load, m.Subject, good, over(sum), over(best), loss, lat("p50"), lat("p99"), lat("p99.9"), gaps, dups, strings.Join(paths, ", "), cpu, med((*measurement).late), strings.ReplaceAll(m.Error, "\n", " ")))
 		}
 	}
 	return out

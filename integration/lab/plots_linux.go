@@ -31,7 +31,7 @@ func (l *laboratory) plots(all []profiles.Profile) map[string]string {
 // goodputChart sets every subject beside the sum of the paths alone.
 func (l *laboratory) goodputChart(all []profiles.Profile, load string) *chart {
 	c := &chart{title: "Goodput: " + load + " (medians)", y: "Mbit/s"}
-	r := &results{l.done}
+	r := l.results()
 	bySubject := map[string]*series{}
 	order := []string{"sum of paths alone", "best path alone", "mpsocks", "kernel", "raw"}
 	for _, name := range order {

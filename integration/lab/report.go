@@ -26,10 +26,8 @@ func (m *measurement) line() string {
 		b.WriteString(d)
 		b.WriteString(" | ")
 	}
-	late := 0.0
 	for _, p := range m.Paths {
 		fmt.Fprintf(&b, "%s ↑%.1f ↓%.1f ", p.Name, p.Up, p.Down)
-		late = max(late, p.LateP99)
 	}
 	if len(m.Paths) > 0 {
 		lost, full := uint64(0), uint64(0)
@@ -37,7 +35,7 @@ func (m *measurement) line() string {
 			lost += p.Lost
 			full += p.Overflow
 		}
-		fmt.Fprintf(&b, "Mbit/s, %d lost %d full | cpu c%.0f s%.0f net%.0f %% late %.1f ms", lost, full, m.CPU.Client, m.CPU.Server, m.CPU.Emulator, late)
+		fmt.Fprintf(&b, "Mbit/s, %d lost %d full | cpu c%.0f s%.0f net%.0f %% late %.1f ms", lost, full, m.CPU.Client, m.CPU.Server, m.CPU.Emulator, m.late())
 		if m.Copied > 0 {
 			fmt.Fprintf(&b, ", copies %.1f %%", m.Copied)
 		}

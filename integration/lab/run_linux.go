@@ -23,6 +23,7 @@ type laboratory struct {
 	command string
 	begin   time.Time
 	done    []*measurement
+	dropped []*measurement // taken again, as the emulator had come late
 	planned int
 
 	lengths  map[string]float64 // seconds that bars ask for, by profile and load
@@ -166,40 +167,6 @@ func (l *laboratory) subjectsFor(p *profiles.Profile, of []*load) []string {
 	return out
 }
 
-// session builds the network, brings the subject up in it and runs the loads one after the other. Only what makes any
-// further measurement useless is returned; the rest is in the measurements.
-func (l *laboratory) session(ctx context.Context, p *profiles.Profile, name string, of []*load, run int) error {
-	r, err := newRoom(p)
-	if err != nil {
-		return err
-	}
-	defer r.close()
-	var s *subject
-	if s, err = l.start(ctx, r.lab, p, name); err == nil {
-		defer s.stop()
-		err = s.ready(ctx, r.world, p)
-	}
-	for i, w := range of {
-		m := &measurement{Profile: p.Name, Load: w.name, Subject: name, Run: run}
-		if err == nil {
-			if i > 0 {
-				pause(ctx, 500*time.Millisecond) // queues run empty
-			}
-			err := l.measure(ctx, r, p, s, w, m)
-			if err != nil {
-				m.Error = err.Error()
-			}
-		} else {
-			m.Error = err.Error()
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		l.add(m)
-	}
-	return nil
-}
-
 // pause sleeps unless the run is being cancelled.
 func pause(ctx context.Context, d time.Duration) {
 	select {
@@ -249,17 +216,25 @@ func (l *laboratory) measure(ctx context.Context, r *room, p *profiles.Profile, 
 	return err
 }
 
-// add prints the line of a measurement and keeps it.
+// add keeps a measurement.
 func (l *laboratory) add(m *measurement) {
 	l.done = append(l.done, m)
-	fmt.Println(m.line())
-	if l.points {
-		fmt.Print(m.timeline())
-	}
 	if l.planned > 10 && terminal() {
 		spent := time.Since(l.begin)
 		left := spent / time.Duration(len(l.done)) * time.Duration(l.planned-len(l.done))
 		fmt.Fprintf(os.Stderr, "%d of %d, %v gone, about %v to go   \r", len(l.done), l.planned, spent.Round(time.Second), left.Round(time.Second))
+	}
+}
+
+// show prints the line of a measurement.
+func (l *laboratory) show(m *measurement) {
+	text := m.line()
+	if l.spoiled(m) {
+		text += ", too late"
+	}
+	fmt.Println(text)
+	if l.points {
+		fmt.Print(m.timeline())
 	}
 }
 

@@ -60,7 +60,7 @@ func (f *subflow) probe(x *mptcp.Experimental) error {
 		now := f.s.now()
 		f.proof = now
 		if f.probeSent != 0 && uint64(f.probeSent) == stamp {
-			f.probeSent = 0
+			f.probeSent, f.mute = 0, false
 			f.sample(now - int64(stamp))
 		}
 	}

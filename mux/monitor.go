@@ -136,6 +136,7 @@ func (s *Session) tick(now, passed int64) bool {
 		s.inquire(p, now)
 		s.judge(p, now)
 	}
+	s.missing(now)
 	s.lossy = lostLately(s.lossAt, now)
 	s.queue.grace = len(s.subs) == 0 || now-s.trouble < graceTime
 	s.estimate(now)
@@ -145,7 +146,7 @@ func (s *Session) tick(now, passed int64) bool {
 		s.sweepFlows(now)
 	}
 	ackTo := s.ackSubflow()
-	more := s.inflight.head != s.inflight.tail || !s.queue.idle() || len(s.redo) > 0
+	more := s.busy()
 	bound := s.holdBound
 	s.mu.Unlock()
 
@@ -163,9 +164,26 @@ func (s *Session) tick(now, passed int64) bool {
 	more = s.streams.tick(now) || more
 	if !more {
 		s.ticking.Store(false)
+		// What came meanwhile found the monitor awake and did not wake it.
+		if more = s.owes(); more {
+			s.ticking.Store(true)
+		}
 	}
 	s.move()
 	return more
+}
+
+// busy says that something is under way or waits to be.
+func (s *Session) busy() bool {
+	return s.inflight.head != s.inflight.tail || !s.queue.idle() || len(s.redo) > 0
+}
+
+// owes says that there is something to do for the monitor.
+func (s *Session) owes() bool {
+	s.mu.Lock()
+	owes := s.busy() || s.space.pending.Load() > 0 && s.ackSubflow() != nil
+	s.mu.Unlock()
+	return owes || s.reseq.holds()
 }
 
 // lostLately says that a loss at that time, 0 = never, still counts.
@@ -245,6 +263,7 @@ func (f *subflow) watch(now int64) {
 		f.stall(now)
 	case f.probeSent != 0 && now-f.probeSent > max(f.probeTimeout(now), limit) && f.lastRecv.Load() < f.probeSent:
 		f.stall(now)
+	case f.mute:
 	case f.stale && f.sentRing.una == f.sentRing.tail && f.probeSent == 0 && (!f.tx.kernel || f.tx.outstanding == 0):
 		f.recover(now)
 	case f.stale && f.progress > f.staleSince:
@@ -270,6 +289,7 @@ func (f *subflow) recover(now int64) {
 		f.lost = false
 		f.s.arrange()
 	}
+	f.s.rescue()
 	f.s.log.Debug().Str("path", f.path.cfg.Name).Int("subflow", f.slot).Int64("after_ms", (now-f.staleSince)/1e6).Msg("subflow moves again")
 }
 
@@ -341,13 +361,18 @@ func (s *Session) lowat(f *subflow) int {
 	return min(max(int(max(f.path.rate, f.tx.rate)*lowatTime), minLowat), maxLowat)
 }
 
-// ackSubflow chooses where a Data ACK of its own goes.
+// ackSubflow chooses where a Data ACK of its own goes: one that is to rest is
+// left alone.
 func (s *Session) ackSubflow() (best *subflow) {
+	resting := func(f *subflow) bool { return f.backup || f.path.cfg.Metered || f.path.capped }
 	for _, f := range s.subs {
 		if f.closed || f.stale {
 			continue
 		}
-		if best == nil || f.tx.srtt < best.tx.srtt {
+		switch {
+		case best == nil || resting(best) && !resting(f):
+			best = f
+		case resting(best) == resting(f) && f.tx.srtt < best.tx.srtt:
 			best = f
 		}
 	}

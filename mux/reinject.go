@@ -9,21 +9,32 @@ import "slices"
 // reclaim queues everything of f that has no Data ACK for reinjection.
 func (s *Session) reclaim(f *subflow) {
 	bit := uint64(1) << f.slot
-	again := func(sn uint64) {
-		if sg := s.inflight.live(sn); sg != nil {
-			sg.on &^= bit | arrived
+	for i := f.sentRing.head; i < f.sentRing.tail; i++ {
+		if sn := f.sentRing.at(i).sn; s.inflight.live(sn) != nil {
+			s.inflight.at(sn).on &^= bit | arrived
 			s.redo = append(s.redo, sn)
 		}
 	}
-	for i := f.sentRing.head; i < f.sentRing.tail; i++ {
-		again(f.sentRing.at(i).sn)
-	}
+	f.unassign()
+	s.orderRedo()
+}
+
+// unassign takes back what f has been given and nobody has begun to write.
+func (f *subflow) unassign() {
+	s := f.s
 	for _, sn := range f.pending {
 		s.inflight.unpin(sn)
-		again(sn)
+		if sg := s.inflight.live(sn); sg != nil {
+			sg.on &^= 1 << f.slot
+			s.redo = append(s.redo, sn)
+		}
 	}
-	f.pending = nil
-	slices.Sort(s.redo) // oldest first: the cumulative Data ACK waits for it
+	f.pending, f.pendingSize = f.pending[:0], 0
+}
+
+// orderRedo puts the oldest first: the cumulative Data ACK waits for it.
+func (s *Session) orderRedo() {
+	slices.Sort(s.redo)
 	s.redo = slices.Compact(s.redo)
 }
 
@@ -33,18 +44,81 @@ func (f *subflow) stall(now int64) {
 		return
 	}
 	f.stale, f.staleSince = true, now
+	f.s.log.Debug().Str("path", f.path.cfg.Name).Int("subflow", f.slot).Int64("waited_ms", (now-f.progress)/1e6).Msg("subflow stale")
+	f.surrender()
+}
+
+// surrender queues what the peer's kernel has not acknowledged for reinjection.
+func (f *subflow) surrender() {
 	s := f.s
-	s.log.Debug().Str("path", f.path.cfg.Name).Int("subflow", f.slot).Int64("waited_ms", (now-f.progress)/1e6).Msg("subflow stale")
+	if f.closed || f.epoch != s.epoch { // detach does it, or the numbers mean nothing now
+		return
+	}
 	for i := f.sentRing.una; i < f.sentRing.tail; i++ {
 		if sn := f.sentRing.at(i).sn; s.inflight.live(sn) != nil {
 			s.redo = append(s.redo, sn)
 		}
 	}
+	f.unassign()
+	s.orderRedo()
+}
+
+// rescue is for a subflow that is there again, or new: while all were stale, stale
+// ones were given something as well, and it may be the first that moves.
+func (s *Session) rescue() {
+	for _, f := range s.subs {
+		if f.stale && !f.closed {
+			f.surrender()
+		}
+	}
+}
+
+// dataAckTime is how long a Data ACK may take, in ns beyond two round trips, for what
+// a kernel has acknowledged.
+const dataAckTime = 1e9
+
+// missing finds what some kernel has acknowledged and the peer has not. Where
+// something on the way ends TCP (RFC 3135), the acknowledgement is not the
+// peer's, and what is behind it may be dead. The subflows that carried it are
+// not used until the peer itself answers.
+func (s *Session) missing(now int64) {
+	q := &s.inflight
+	sg := q.live(q.head)
+	if sg == nil || sg.on&arrived == 0 {
+		s.lackSince = 0
+		return
+	}
+	if s.lackSince == 0 || s.lack != q.head {
+		s.lack, s.lackSince = q.head, now
+	}
+	slowest := int64(0)
+	for _, f := range s.subs {
+		slowest = max(slowest, f.tx.srtt)
+	}
+	if now-s.lackSince < dataAckTime+2*slowest {
+		return
+	}
+	s.lackSince = 0
+	on := sg.on &^ arrived
+	for _, f := range s.subs {
+		if on&(1<<f.slot) != 0 && !f.closed {
+			f.stall(now)
+			f.mute = true
+			f.ping(now)
+		}
+	}
+	for sn := q.head; sn < q.tail; sn++ {
+		if sg := q.live(sn); sg != nil && sg.on&arrived != 0 && sg.on&^arrived&^on == 0 {
+			sg.on &^= arrived
+			s.redo = append(s.redo, sn)
+		}
+	}
+	s.orderRedo()
 }
 
 // reinject sends segments again whose subflow ended or stalled.
 func (s *Session) reinject() {
-	set := usable(s.cands, true)
+	set := usable(s.cands, false)
 	done := 0
 	for _, sn := range s.redo {
 		sg := s.inflight.live(sn)

@@ -200,6 +200,13 @@ func (r *resequencer) pop(f *rflow, n int, views [][]byte) [][]byte {
 	return views
 }
 
+// holds says that something waits.
+func (r *resequencer) holds() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.count > 0
+}
+
 // tick gives up on gaps that are older than bound and forgets idle flows. It
 // reports whether anything is still held.
 func (r *resequencer) tick(now, bound int64) bool {

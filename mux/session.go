@@ -91,6 +91,8 @@ type Session struct {
 	reinjected uint64
 	copyTokens float64
 	copyBase   uint64
+	lack       uint64 // the first segment without Data ACK, if a kernel has it,
+	lackSince  int64  // and since when
 	adverts    []advert
 	holdBound  int64 // resequencing deadline, ns
 	farEnough  bool  // some path is long enough for copies to pay
@@ -196,6 +198,7 @@ func (s *Session) attach(f *subflow) error {
 	f.carrier.gathering = true
 	f.produced = f.carrier.written.Load()
 	f.measure(s.now())
+	s.rescue()
 	s.serving.Go(f.run)
 	s.mu.Unlock()
 	s.announce(f)

@@ -59,6 +59,7 @@ type subflow struct {
 	counted     uint64 // of these, what the path's rate has counted
 	bulkAt      int64  // when it last got bulk
 	probeSent   int64  // time of the probe that waits for its answer, 0 = none
+	mute        bool   // the peer itself has to answer, before it counts as alive
 	lastSend    int64
 	staleSince  int64
 	measured    int64 // when TCP_INFO was read

@@ -81,10 +81,11 @@ func udpPayload(b []byte) []byte {
 // Flush hands queued packets to the subflows.
 func (s *Session) Flush() { s.pump() }
 
-// pump sends what can be sent and has the monitor watch it.
+// pump sends what can be sent and has the monitor watch it, which would be in
+// the way before.
 func (s *Session) pump() {
-	s.touch()
 	s.move()
+	s.touch()
 }
 
 // move assigns and writes until there is nothing that this goroutine can do.
@@ -183,7 +184,7 @@ func (s *Session) wrote(f *subflow, now int64, blocked bool, err error) {
 	end := f.carrier.written.Load() + uint64(len(f.carrier.pending()))
 	f.tx.outstanding += int(end - f.produced)
 	f.produced = end
-	if f.sentRing.una == f.sentRing.tail && len(f.batch) > 0 {
+	if f.sentRing.una == f.sentRing.tail && len(f.batch) > 0 && !f.stale {
 		f.progress = now // the clock of a stall starts with the first byte out
 	}
 	for i := range f.batch {

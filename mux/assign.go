@@ -24,9 +24,9 @@ func (s *Session) assign(now int64) {
 		return
 	}
 	s.assignSmall(now)
-	s.assignBulk(now, bandNormal, bandOrdered)
-	if s.queue.bands[bandNormal].empty() && s.queue.bands[bandOrdered].empty() {
-		s.assignBulk(now, bandBackup, bandBackup)
+	s.assignBulk(now, largeBands[:])
+	if s.queue.bands[bandNormal].empty() && s.queue.bands[bandOrdered].empty() && s.queue.bands[bandMetered].empty() {
+		s.assignBulk(now, backupBands[:])
 	}
 }
 
@@ -92,16 +92,19 @@ func (s *Session) copy(sn uint64, n int, f *flow, set, carried uint64, want int)
 	}
 }
 
-// assignBulk serves two bands side by side, in bursts: flows of one may find
-// room where those of the other may not go.
-func (s *Session) assignBulk(now int64, one, other int) {
+// assignBulk serves bands side by side, in bursts, the one first that has got
+// least: flows of one may find room where those of another may not go.
+func (s *Session) assignBulk(now int64, bands []int) {
+	stuck := 0 // bit set of the bands that find none now
 	for !s.inflight.full() {
-		first, second := one, other
-		if !s.queue.before(one, other) {
-			first, second = other, one
-		}
-		if !s.burst(first, now) && !s.burst(second, now) {
+		first := s.queue.least(bands, stuck)
+		if first < 0 {
 			return
+		}
+		if s.burst(first, now) {
+			stuck = 0
+		} else {
+			stuck |= 1 << first
 		}
 	}
 }
@@ -114,9 +117,8 @@ func (s *Session) burst(band int, now int64) bool {
 	if f == nil {
 		return false
 	}
-	class := f.class
-	all := usable(s.cands, class == ClassMetered)
-	set, ordered := all, class == ClassOrdered
+	all := usable(s.cands, band == bandMetered)
+	set, ordered := all, band == bandOrdered
 	if ordered {
 		set = together(s.cands, set)
 	}
@@ -143,9 +145,6 @@ func (s *Session) burst(band int, now int64) bool {
 		s.give(i, sn, n, f)
 		if s.mode == ModeRedundant {
 			s.copy(sn, n, f, all, 1<<i, 1)
-		}
-		if f.class != class {
-			break
 		}
 	}
 	return given > 0

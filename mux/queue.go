@@ -1,8 +1,6 @@
 package mux
 
 import (
-	"math"
-
 	"github.com/mpsocks/mpsocks/mux/buf"
 )
 
@@ -15,30 +13,25 @@ import (
 const (
 	quantum = 1514 // bytes a flow may send a round (RFC 8290, Section 5.2.2)
 
-	// RFC 8289, Section 4.4 says 5 ms for a queue that drains packet by packet;
-	// this one drains in bursts into several paced connections.
-	codelTarget   = 15e6  // ns
-	codelInterval = 100e6 // ns, Section 4.3
-
-	// A sender that does not slow down gets a queue as a good router's: this
-	// much beyond the CoDel target, and what is older goes. Small flows are let
-	// wait longer; and all are, and nothing is dropped for standing, while paths
-	// die and come back, as the tunnel then is what holds them up.
-	maxAge      = 80e6
-	maxAgeSmall = 250e6
-	maxAgeGrace = 1e9
-	graceTime   = 1500e6
-
-	// The queue of all flows together: 4 MiB is 300 ms at 100 Mbit/s.
-	queueBytes = 4 << 20
+	// The queue of all flows together: 4 MiB is 300 ms at 100 Mbit/s. A packet
+	// counts no less than chargeLeast: its buffer is larger yet.
+	queueBytes  = 4 << 20
+	chargeLeast = 512
 )
 
 const (
 	bandLatency = iota
 	bandNormal
-	bandOrdered // served side by side with bandNormal
+	bandOrdered // served side by side with bandNormal, as is
+	bandMetered // this one
 	bandBackup
 	bands
+)
+
+// The bands that are served side by side.
+var (
+	largeBands  = [...]int{bandNormal, bandOrdered, bandMetered}
+	backupBands = [...]int{bandBackup}
 )
 
 func bandOf(c Class) int {
@@ -47,6 +40,8 @@ func bandOf(c Class) int {
 		return bandLatency
 	case ClassOrdered:
 		return bandOrdered
+	case ClassMetered:
+		return bandMetered
 	case ClassBackup:
 		return bandBackup
 	}
@@ -98,7 +93,7 @@ type band struct {
 	bytes      int      // waiting in datagram flows
 	streams    int      // stream flows that are active
 	active     int      // flows on the lists
-	served     float64  // bytes that each of them has got, see before
+	served     float64  // bytes that each of them has got, see least
 }
 
 func (b *band) empty() bool { return b.fresh.head == nil && b.old.head == nil }
@@ -109,7 +104,11 @@ func (b *band) backlog() int { return b.bytes + b.streams*(256<<10) }
 
 // backlog is what waits for bulk subflows, in all.
 func (q *queue) backlog() int {
-	return q.bands[bandNormal].backlog() + q.bands[bandOrdered].backlog() + q.bands[bandBackup].backlog()
+	n := 0
+	for i := bandNormal; i < bands; i++ {
+		n += q.bands[i].backlog()
+	}
+	return n
 }
 
 type queue struct {
@@ -123,8 +122,9 @@ type queue struct {
 // push appends one packet to its flow; it owns p.
 func (q *queue) push(f *flow, p *buf.Buffer, now int64) {
 	n := p.Len()
-	if q.bytes+n > queueBytes {
-		q.shed(n)
+	if !q.shed(charge(n)) {
+		q.drop(f, p, dropOverflow)
+		return
 	}
 	p.Stamp, p.Next = now, nil
 	if f.tail != nil {
@@ -134,7 +134,7 @@ func (q *queue) push(f *flow, p *buf.Buffer, now int64) {
 	}
 	f.tail = p
 	f.bytes += n
-	q.bytes += n
+	q.bytes += charge(n)
 	b := &q.bands[f.band]
 	b.bytes += n
 	q.activate(f)
@@ -147,7 +147,9 @@ func (q *queue) activate(f *flow) {
 	}
 	b := &q.bands[f.band]
 	if b.active++; b.active == 1 { // what it did not want before is gone
-		b.served = max(b.served, q.bands[bandNormal].served, q.bands[bandOrdered].served)
+		for _, i := range largeBands {
+			b.served = max(b.served, q.bands[i].served)
+		}
 	}
 	f.deficit = quantum
 	f.where = whereFresh
@@ -174,9 +176,17 @@ func (q *queue) deactivate(f *flow) {
 	}
 }
 
-// before says whose turn it is of two bands that are served side by side: every
-// flow is to get the same.
-func (q *queue) before(a, b int) bool { return q.bands[a].served <= q.bands[b].served }
+// least says whose turn it is of bands that are served side by side, -1 = nobody's:
+// every flow is to get the same. but are left out, a bit set.
+func (q *queue) least(of []int, but int) int {
+	best := -1
+	for _, i := range of {
+		if but&(1<<i) == 0 && !q.bands[i].empty() && (best < 0 || q.bands[i].served < q.bands[best].served) {
+			best = i
+		}
+	}
+	return best
+}
 
 // head returns the flow that pop looks at first.
 func (b *band) head() *flow {
@@ -262,7 +272,7 @@ func (q *queue) take(f *flow) *buf.Buffer {
 	p.Next = nil
 	n := p.Len()
 	f.bytes -= n
-	q.bytes -= n
+	q.bytes -= charge(n)
 	q.bands[f.band].bytes -= n
 	return p
 }
@@ -273,90 +283,10 @@ func (q *queue) drop(f *flow, p *buf.Buffer, why dropReason) {
 	p.Release()
 }
 
-// A codel is the state of RFC 8289, Section 5.
-type codel struct {
-	firstAbove, dropNext int64
-	count, lastCount     uint32
-	dropping             bool
-}
-
-// codel dequeues as RFC 8289, Section 5.2.
-func (q *queue) codel(f *flow, now int64) *buf.Buffer {
-	c := &f.codel
-	p, above := q.sojourn(f, now)
-	if c.dropping {
-		if !above {
-			c.dropping = false
-		}
-		for c.dropping && now >= c.dropNext && p != nil {
-			q.drop(f, p, dropCodel)
-			c.count++
-			p, above = q.sojourn(f, now)
-			if !above {
-				c.dropping = false
-			} else {
-				c.dropNext += control(c.count)
-			}
-		}
-	} else if above {
-		q.drop(f, p, dropCodel)
-		p, _ = q.sojourn(f, now)
-		c.dropping = true
-		if delta := c.count - c.lastCount; delta > 1 && now-c.dropNext < 16*codelInterval {
-			c.count = delta
-		} else {
-			c.count = 1
-		}
-		c.dropNext = now + control(c.count)
-		c.lastCount = c.count
-	}
-	return p
-}
-
-// sojourn takes the next packet and tells whether the queue stood above the
-// target for a whole interval.
-func (q *queue) sojourn(f *flow, now int64) (p *buf.Buffer, above bool) {
-	c := &f.codel
-	for {
-		if p = q.take(f); p == nil {
-			c.firstAbove = 0
-			return nil, false
-		}
-		wait := now - p.Stamp
-		if wait > q.oldest(f) {
-			q.drop(f, p, dropStale)
-			continue
-		}
-		if wait < q.target || f.bytes < quantum || q.grace {
-			c.firstAbove = 0
-			return p, false
-		}
-		if c.firstAbove == 0 {
-			c.firstAbove = now + codelInterval
-			return p, false
-		}
-		return p, now >= c.firstAbove
-	}
-}
-
-// oldest returns how long a packet of the flow may wait.
-func (q *queue) oldest(f *flow) int64 {
-	switch {
-	case q.grace:
-		return maxAgeGrace
-	case f.band == bandLatency:
-		return maxAgeSmall + q.target
-	}
-	return maxAge + q.target
-}
-
-func control(count uint32) int64 {
-	return int64(codelInterval / math.Sqrt(float64(count)))
-}
-
 // shed makes room for n bytes at the cost of the flow that holds the most,
-// oldest first (RFC 8290, Section 4.1). It looks at a bounded number of flows.
-func (q *queue) shed(n int) {
+// oldest first (RFC 8290, Section 4.1). It looks at a bounded number of flows, and
+// reports whether it found something to drop.
+func (q *queue) shed(n int) bool {
 	for q.bytes+n > queueBytes {
 		var fat *flow
 		for i := range q.bands {
@@ -370,7 +300,7 @@ func (q *queue) shed(n int) {
 			}
 		}
 		if fat == nil || fat.head == nil {
-			return
+			return false // streams, which hold nothing here
 		}
 		for range 64 {
 			p := q.take(fat)
@@ -380,7 +310,10 @@ func (q *queue) shed(n int) {
 			q.drop(fat, p, dropOverflow)
 		}
 	}
+	return true
 }
+
+func charge(n int) int { return max(n, chargeLeast) }
 
 // clear drops everything a flow holds.
 func (q *queue) clear(f *flow, why dropReason) {

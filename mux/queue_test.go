@@ -172,16 +172,13 @@ func TestBandsSideBySide(t *testing.T) {
 	}
 	serve := func(n int) (got [bands]int) {
 		for range n {
-			band := bandNormal
-			if !q.before(bandNormal, bandOrdered) && !q.bands[bandOrdered].empty() || q.bands[bandNormal].empty() {
-				band = bandOrdered
+			band := q.least(largeBands[:], 0)
+			if band < 0 {
+				t.Fatal("nothing left")
 			}
 			b := &q.bands[band]
 			active := b.active
 			_, p := q.pop(band, 0, segmentSize)
-			if p == nil {
-				t.Fatal("nothing left")
-			}
 			b.served += float64(p.Len()) / float64(active)
 			got[band]++
 			p.Release()
@@ -203,5 +200,53 @@ func TestBandsSideBySide(t *testing.T) {
 	}
 	if !q.idle() || q.backlog() != 0 {
 		t.Errorf("%d bytes are left", q.backlog())
+	}
+}
+
+// The queue is full of what cannot be found among very many streams: what comes
+// next is dropped, and the bound holds.
+func TestQueueBoundBehindStreams(t *testing.T) {
+	q := queue{target: codelTarget}
+	for i := range 600 {
+		f := queueFlow(uint16(i))
+		f.stream = &Stream{}
+		q.activate(f)
+	}
+	f := queueFlow(1000)
+	q.add(f, 2*queueBytes/1000, 1000, 0)
+	if q.bytes > queueBytes || q.drops[dropOverflow] == 0 || f.dropped != q.drops[dropOverflow] {
+		t.Errorf("%d bytes wait, %d dropped", q.bytes, q.drops[dropOverflow])
+	}
+}
+
+// Small packets cost their buffers.
+func TestQueueBoundsSmallPackets(t *testing.T) {
+	q := queue{target: codelTarget}
+	f := queueFlow(1)
+	q.add(f, 3*queueBytes/chargeLeast, 28, 0)
+	n := 0
+	for p := f.head; p != nil; p = p.Next {
+		n++
+	}
+	if n > queueBytes/chargeLeast {
+		t.Errorf("%d packets wait", n)
+	}
+	if q.clear(f, dropRenewed); q.bytes != 0 {
+		t.Errorf("%d bytes are left of nothing", q.bytes)
+	}
+}
+
+// A burst of a flow that may use metered paths takes none of another flow along.
+func TestMeteredFlowsHaveABand(t *testing.T) {
+	if bandOf(ClassMetered) == bandOf(ClassBulk) {
+		t.Error("one band for both")
+	}
+	q := queue{target: codelTarget}
+	bulk, metered := queueFlow(1), queueFlow(2)
+	metered.class, metered.band = ClassMetered, bandOf(ClassMetered)
+	q.add(bulk, 10, 1000, 0)
+	q.add(metered, 10, 1000, 0)
+	if band := q.least(largeBands[:], 1<<bandNormal); band != bandMetered {
+		t.Errorf("band %d while bulk finds no room", band)
 	}
 }

@@ -1,0 +1,107 @@
+package mux
+
+import (
+	"math"
+
+	"github.com/mpsocks/mpsocks/mux/buf"
+)
+
+// Queue management of one flow: CoDel (RFC 8289), and an age beyond which a packet
+// is of no use any more.
+
+const (
+	// RFC 8289, Section 4.4 says 5 ms for a queue that drains packet by packet;
+	// this one drains in bursts into several paced connections.
+	codelTarget   = 15e6  // ns
+	codelInterval = 100e6 // ns, Section 4.3
+
+	// A sender that does not slow down gets a queue as a good router's: this
+	// much beyond the CoDel target, and what is older goes. Small flows are let
+	// wait longer; and all are, and nothing is dropped for standing, while paths
+	// die and come back, as the tunnel then is what holds them up.
+	maxAge      = 80e6
+	maxAgeSmall = 250e6
+	maxAgeGrace = 1e9
+	graceTime   = 1500e6
+)
+
+// A codel is the state of RFC 8289, Section 5.
+type codel struct {
+	firstAbove, dropNext int64
+	count, lastCount     uint32
+	dropping             bool
+}
+
+// codel dequeues as RFC 8289, Section 5.2.
+func (q *queue) codel(f *flow, now int64) *buf.Buffer {
+	c := &f.codel
+	p, above := q.sojourn(f, now)
+	if c.dropping {
+		if !above {
+			c.dropping = false
+		}
+		for c.dropping && now >= c.dropNext && p != nil {
+			q.drop(f, p, dropCodel)
+			c.count++
+			p, above = q.sojourn(f, now)
+			if !above {
+				c.dropping = false
+			} else {
+				c.dropNext += control(c.count)
+			}
+		}
+	} else if above {
+		q.drop(f, p, dropCodel)
+		p, _ = q.sojourn(f, now)
+		c.dropping = true
+		if delta := c.count - c.lastCount; delta > 1 && now-c.dropNext < 16*codelInterval {
+			c.count = delta
+		} else {
+			c.count = 1
+		}
+		c.dropNext = now + control(c.count)
+		c.lastCount = c.count
+	}
+	return p
+}
+
+// sojourn takes the next packet and tells whether the queue stood above the
+// target for a whole interval.
+func (q *queue) sojourn(f *flow, now int64) (p *buf.Buffer, above bool) {
+	c := &f.codel
+	for {
+		if p = q.take(f); p == nil {
+			c.firstAbove = 0
+			return nil, false
+		}
+		wait := now - p.Stamp
+		if wait > q.oldest(f) {
+			q.drop(f, p, dropStale)
+			continue
+		}
+		if wait < q.target || f.bytes < quantum || q.grace {
+			c.firstAbove = 0
+			return p, false
+		}
+		if c.firstAbove == 0 {
+			c.firstAbove = now + codelInterval
+			return p, false
+		}
+		return p, now >= c.firstAbove
+	}
+}
+
+// oldest returns how long a packet of the flow may wait.
+func (q *queue) oldest(f *flow) int64 {
+	switch {
+	case q.grace:
+		return maxAgeGrace
+	case f.band == bandLatency:
+		return maxAgeSmall + q.target
+	}
+	return maxAge + q.target
+}
+
+func control(count uint32) int64 {
+	return int64(codelInterval / math.Sqrt(float64(count)))
+}

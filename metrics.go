@@ -46,7 +46,7 @@ func walkMetrics(name string, node any, labels, values []string, out chan<- prom
 		for key, child := range n {
 			// A name is no measure, and flows come and go by the hour: each
 			// would leave a series behind. /status has them.
-			if key == "id" || key == "flows" {
+			if key == "id" || key == "slot" || key == "flows" {
 				continue
 			}
 			walkMetrics(name+"_"+metricName(key), child, labels, values, out)

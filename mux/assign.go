@@ -154,6 +154,7 @@ func (s *Session) burst(band int, now int64) bool {
 func (s *Session) commit(f *flow, p *buf.Buffer, now int64) uint64 {
 	b := p.Bytes()
 	f.octets += uint64(len(b))
+	f.used.turn(now)
 	if f.stream != nil {
 		s.classify(f, len(b), nil, now)
 		f.packets++
@@ -183,6 +184,6 @@ func (s *Session) give(i int, sn uint64, n int, fl *flow) {
 	f.sent += uint64(n)
 	f.path.sent += uint64(n)
 	if fl != nil {
-		fl.used |= 1 << f.slot
+		fl.used.now |= 1 << f.slot
 	}
 }

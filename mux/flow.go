@@ -48,7 +48,7 @@ type flow struct {
 	copies  uint64
 	dropped uint64
 	home    uint32 // see pickSteady
-	used    uint64 // bit set of subflows used in the recent past
+	used    trail
 }
 
 // flowFor returns the flow of packet p, new if need be.
@@ -134,6 +134,8 @@ func (s *Session) classify(f *flow, n int, payload []byte, now int64) {
 	switch {
 	case !large && s.mode != ModeAggregate:
 		f.class, f.why = ClassLatency, "small"
+	case !large && f.stream == nil && !f.beh.quic:
+		f.class, f.why = ClassBulk, "mode aggregate"
 	case f.stream != nil:
 		f.class, f.why = ClassBulk, "large stream"
 	case f.beh.quic:

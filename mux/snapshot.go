@@ -1,9 +1,6 @@
 package mux
 
-import (
-	"net/netip"
-	"slices"
-)
+import "net/netip"
 
 // Snapshot is the state of a session for status, metrics and tests. Times are
 // milliseconds, rates bits a second, amounts bytes.
@@ -40,6 +37,8 @@ type PathSnapshot struct {
 	Rate     float64 `json:"rate_bps"`
 	Pace     float64 `json:"pace_bps"` // 0 = not paced
 	Lossy    bool    `json:"lossy"`    // loses packets without being full: QUIC-like flows do without it if they can
+	Dark     bool    `json:"dark"`     // stalled, without a sign of life since
+	Capped   bool    `json:"capped"`   // over its byte cap
 	Sent     uint64  `json:"sent_bytes"`
 	Received uint64  `json:"received_bytes"`
 }
@@ -47,6 +46,7 @@ type PathSnapshot struct {
 // SubflowSnapshot is one subflow.
 type SubflowSnapshot struct {
 	Path        string         `json:"path"`
+	Slot        int            `json:"slot"` // what the flows call it
 	Local       netip.AddrPort `json:"local"`
 	Remote      netip.AddrPort `json:"remote"`
 	State       string         `json:"state"` // up, suspect, stale, blocked
@@ -63,27 +63,6 @@ type SubflowSnapshot struct {
 	Received    uint64         `json:"received_bytes"`
 	Age         float64        `json:"age_s"`
 }
-
-// FlowSnapshot is one flow in the sending direction, with the reason for where
-// it goes.
-type FlowSnapshot struct {
-	From    netip.AddrPort `json:"from"`
-	To      netip.AddrPort `json:"to"`
-	Proto   uint8          `json:"proto"`
-	User    string         `json:"user,omitempty"`
-	Class   string         `json:"class"`
-	Why     string         `json:"why"`
-	On      []string       `json:"on"` // paths it used since the last snapshot
-	Packets uint64         `json:"packets"`
-	Bytes   uint64         `json:"bytes"`
-	Copies  uint64         `json:"copies"`
-	Dropped uint64         `json:"dropped"`
-	Queued  int            `json:"queued_bytes"`
-	bytes   uint64
-}
-
-// snapshotFlows is how many flows a snapshot lists: the largest.
-const snapshotFlows = 64
 
 // Snapshot returns the session's state now.
 func (s *Session) Snapshot() Snapshot {
@@ -105,28 +84,28 @@ func (s *Session) Snapshot() Snapshot {
 		r.Drops[n] = s.queue.drops[i]
 	}
 	for _, p := range s.paths {
-		r.Paths = append(r.Paths, PathSnapshot{Name: p.cfg.Name, Backup: p.cfg.Backup, Metered: p.cfg.Metered, Rate: p.rate * 8e9, Pace: p.paced * 8e9, Lossy: p.judge.lossy, Sent: p.sent, Received: p.received})
+		r.Paths = append(r.Paths, PathSnapshot{Name: p.cfg.Name, Backup: p.cfg.Backup, Metered: p.cfg.Metered, Rate: p.rate * 8e9, Pace: p.paced * 8e9, Lossy: p.judge.lossy, Dark: p.dark, Capped: p.capped, Sent: p.sent, Received: p.received})
 	}
 	byPath := make(map[*path]int)
 	for i, p := range s.paths {
 		byPath[p] = i
 	}
 	for _, f := range s.subs {
-		p := &r.Paths[byPath[f.path]]
-		p.Subflows++
-		p.Received += f.rxOctets.Load()
+		if i, ok := byPath[f.path]; ok { // else the path was just taken away
+			p := &r.Paths[i]
+			p.Subflows++
+			p.Received += f.rxOctets.Load()
+		}
 		r.Subflows = append(r.Subflows, SubflowSnapshot{
-			Path: f.path.cfg.Name, Local: f.local, Remote: f.remote, State: f.state(now), Bulk: f.bulk, Congestion: f.cc, Backup: f.backup,
+			Path: f.path.cfg.Name, Slot: f.slot, Local: f.local, Remote: f.remote, State: f.state(now), Bulk: f.bulk, Congestion: f.cc, Backup: f.backup,
 			RTT: ms(f.tx.srtt), RTTVar: ms(f.tx.rttvar), Rate: f.tx.rate * 8e9, Window: f.tx.cwnd,
 			Outstanding: f.tx.outstanding, Retransmits: f.tx.retrans, Sent: f.sent, Received: f.rxOctets.Load(),
 			Age: ms(now-f.born) / 1e3,
 		})
 	}
-	for _, f := range s.flows {
-		r.Flows = append(r.Flows, s.flowSnapshot(f))
+	for _, f := range s.largest(snapshotFlows) {
+		r.Flows = append(r.Flows, s.flowSnapshot(f, now))
 	}
-	slices.SortFunc(r.Flows, func(a, b FlowSnapshot) int { return int(int64(b.bytes - a.bytes)) })
-	r.Flows = r.Flows[:min(len(r.Flows), snapshotFlows)]
 	s.space.mu.Lock()
 	r.Received, r.Packets, r.Repeats = s.space.octets, s.space.packets, s.space.repeats
 	s.space.mu.Unlock()
@@ -146,20 +125,4 @@ func (f *subflow) state(now int64) string {
 		return "blocked"
 	}
 	return "up"
-}
-
-func (s *Session) flowSnapshot(f *flow) FlowSnapshot {
-	r := FlowSnapshot{
-		From:  netip.AddrPortFrom(netip.AddrFrom16(f.key.Src).Unmap(), f.key.SrcPort),
-		To:    netip.AddrPortFrom(netip.AddrFrom16(f.key.Dst).Unmap(), f.key.DstPort),
-		Proto: f.key.Proto, User: f.user, Class: f.class.String(), Why: f.why, On: []string{},
-		Packets: f.packets, Bytes: f.octets, Copies: f.copies, Dropped: f.dropped, Queued: f.bytes, bytes: f.octets,
-	}
-	for _, sf := range s.subs {
-		if f.used&(1<<sf.slot) != 0 && !slices.Contains(r.On, sf.path.cfg.Name) {
-			r.On = append(r.On, sf.path.cfg.Name)
-		}
-	}
-	f.used = 0
-	return r
 }

@@ -21,8 +21,8 @@ const (
 	ClassLatency Class = "latency" // small flows: best subflows, copies while there is room
 	ClassBulk    Class = "bulk"    // fill all paths
 	ClassOrdered Class = "ordered" // keep order, as QUIC likes it
-	ClassBackup  Class = "backup"  // backup paths will do
-	ClassMetered Class = "metered" // may use metered paths
+	ClassBackup  Class = "backup"  // only what all others leave
+	ClassMetered Class = "metered" // as bulk, and may use metered paths
 )
 
 // Filtering says who may answer through a mapping, RFC 4787 section 5.
@@ -48,9 +48,10 @@ const (
 type Rule struct {
 	// User is the SOCKS user (client) or the client's name (server).
 	User string `mapstructure:"user"`
-	// To is the destination: a prefix, or one address.
+	// To is the far end, the destination on the client and the source on the
+	// server: a prefix, or one address.
 	To netip.Prefix `mapstructure:"to"`
-	// Ports is the destination port: "80" or "1000-2000".
+	// Ports is its port: "80" or "1000-2000".
 	Ports PortRange `mapstructure:"ports"`
 	// DSCP is the code point that the application set: a number or a name
 	// such as ef, af41 or cs1.

@@ -78,8 +78,8 @@ type Rule struct {
 
 // match judges a new flow. remote and port are the far end's: the destination
 // on the client, the source on the server.
-func (r *Rule) match(src *Source, remote [16]byte, port uint16, tos uint8) bool {
-	if r.User != "" && (src == nil || src.User != r.User) {
+func (r *Rule) match(user string, remote [16]byte, port uint16, tos uint8) bool {
+	if r.User != "" && r.User != user {
 		return false
 	}
 	if r.To.IsValid() && !r.To.Contains(netip.AddrFrom16(remote).Unmap()) {
@@ -89,6 +89,16 @@ func (r *Rule) match(src *Source, remote [16]byte, port uint16, tos uint8) bool 
 		return false
 	}
 	return r.DSCP < 0 || int(tos>>2) == r.DSCP
+}
+
+// ruled returns the class that the rules give to what user exchanges with a far end.
+func (s *Session) ruled(user string, remote [16]byte, port uint16, tos uint8) (Class, bool) {
+	for i := range s.rules {
+		if r := &s.rules[i]; r.match(user, remote, port, tos) {
+			return r.Class, true
+		}
+	}
+	return 0, false
 }
 
 // Behaviour thresholds, per window of 100 ms.

@@ -85,7 +85,7 @@ func (s *Session) flowFor(src *Source, p []byte, now int64) *flow {
 }
 
 func (s *Session) newFlow(src *Source, k packet.Key, tos uint8) *flow {
-	f := &flow{key: k, class: ClassLatency, why: "new", home: s.turn}
+	f := s.addFlow(k)
 	if src != nil {
 		f.user = src.User
 	}
@@ -93,28 +93,32 @@ func (s *Session) newFlow(src *Source, k packet.Key, tos uint8) *flow {
 	if !s.client {
 		remote, port = k.Src, k.SrcPort
 	}
-	for i := range s.rules {
-		if r := &s.rules[i]; r.match(src, remote, port, tos) {
-			f.class, f.forced, f.why = r.Class, true, "rule"
-			break
-		}
+	if c, ok := s.ruled(f.user, remote, port, tos); ok {
+		f.class, f.forced, f.why = c, true, "rule"
+		f.band = bandOf(c)
 	}
-	if !f.forced && s.mode == ModeLatency {
+	return f
+}
+
+// addFlow makes a flow that no rule is asked about.
+func (s *Session) addFlow(k packet.Key) *flow {
+	f := &flow{key: k, class: ClassLatency, why: "new", home: s.turn, band: bandOf(ClassLatency)}
+	if s.mode == ModeLatency {
 		f.forced, f.why = true, "mode latency"
 	}
-	f.band = bandOf(f.class)
 	s.flows[k] = f
 	return f
 }
 
-// streamFlow returns the flow of a stream.
+// streamFlow returns the flow of a stream. Rules are for UDP: the addresses here are
+// those of the two hosts in the tunnel, whatever a CONNECT is for.
 func (s *Session) streamFlow(st *Stream) *flow {
 	f := s.flows[st.key]
 	if f == nil || f.stream != st {
 		if f != nil {
 			s.queue.clear(f, dropRenewed)
 		}
-		f = s.newFlow(nil, st.key, 0)
+		f = s.addFlow(st.key)
 		f.stream = st
 	}
 	return f

@@ -177,16 +177,8 @@ func (s *Session) arrive(f *subflow, now int64) error {
 		}
 		udp = append(udp, r)
 	}
-	switch {
-	case len(udp) == 0:
-	case s.pathsUp.Load() > 1:
+	if len(udp) > 0 {
 		f.views = s.reseq.deliver(udp, f.views[:0], now)
-	default: // one path: TCP keeps the order
-		f.views = f.views[:0]
-		for _, r := range udp {
-			f.views = append(f.views, r.pkt)
-		}
-		s.handler.Deliver(f.views)
 	}
 	if w.pending.Load() >= ackEvery {
 		s.sendAck(f)

@@ -7,16 +7,19 @@ import (
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
 
-// The resequencer restores the order of QUIC-like flows that the peer spread
-// over several subflows, by the Identification count, for a bounded time. TCP
-// keeps the order of what comes by one subflow, so such a flow never waits; a
-// gap says that something is under way elsewhere. It is never waited for across
-// flows.
+// The resequencer restores the order of flows that the peer spread over several
+// subflows, by the Identification count, for a bounded time: of those that look
+// like QUIC, and of those that a rule wants ordered. TCP keeps the order of what
+// comes by one subflow, so such a flow never waits; a gap says that something is
+// under way elsewhere. It is never waited for across flows.
 
 const (
 	reseqFlows   = 4096
-	reseqPackets = 4096 // held for one flow at most: 50 ms at 1 Gbit/s
+	reseqPackets = 4096     // held for one flow at most: 50 ms at 1 Gbit/s
+	reseqBytes   = 16 << 20 // held for all
 	reseqIdle    = 60e9
+	reseqSweep   = 1e9 // how often idle flows are forgotten
+	reseqRecent  = 64  // flows that are found without the table; a power of two
 
 	// reseqLeast is the mean length of packets, in bytes, from which order is
 	// worth a wait: acknowledgements and the like are better early than in order.
@@ -26,12 +29,15 @@ const (
 // A resequencer is guarded by mu, which is held while flows that it orders are
 // delivered, so that two readers cannot swap what was just put in order.
 type resequencer struct {
-	s     *Session
-	mu    sync.Mutex
-	flows map[packet.Key]*rflow
-	last  *rflow
-	spent []*buf.Buffer // held packets that are in the views now
-	count int           // packets held in all
+	s       *Session
+	mu      sync.Mutex
+	flows   map[packet.Key]*rflow
+	recent  [reseqRecent]*rflow // by ports
+	holding []*rflow            // flows with held packets, and some that had
+	spent   []*buf.Buffer       // held packets that are in the views now
+	count   int                 // packets held in all,
+	bytes   int                 // and their bytes
+	swept   int64
 
 	restored, expired uint64
 }
@@ -45,6 +51,8 @@ type rflow struct {
 	seen    int
 	mean    int // smoothed length
 	last    int64
+	order   bool   // wants it
+	listed  bool   // among those that hold packets
 	waiting []held // sorted by distance from next
 }
 
@@ -74,7 +82,7 @@ func (r *resequencer) deliver(pkts []received, views [][]byte, now int64) [][]by
 			continue
 		}
 		views = r.arrive(f, pkts[i].pkt, views, now)
-		ordered = ordered || f.beh.quic
+		ordered = ordered || f.order
 	}
 	if !ordered {
 		r.mu.Unlock()
@@ -106,19 +114,51 @@ func (r *resequencer) flow(pkt []byte) *rflow {
 	}
 	var k packet.Key
 	packet.KeyOf(pkt, &k)
-	if r.last != nil && r.last.key == k {
-		return r.last
+	recent := &r.recent[(k.SrcPort^k.DstPort*31)&(reseqRecent-1)]
+	if *recent != nil && (*recent).key == k {
+		return *recent
 	}
 	f := r.flows[k]
 	if f == nil {
-		if len(r.flows) >= reseqFlows {
+		if len(r.flows) >= reseqFlows && !r.forgetOne() {
 			return nil
 		}
-		f = &rflow{key: k, next: packet.ID(pkt), six: pkt[0]>>4 == 6}
+		f = &rflow{key: k, next: packet.ID(pkt), six: pkt[0]>>4 == 6, order: r.s.ordersByRule(&k, packet.TOS(pkt))}
 		r.flows[k] = f
 	}
-	r.last = f
+	*recent = f
 	return f
+}
+
+// ordersByRule says that a rule wants order for what comes with that key. Whose it is,
+// a client does not know here.
+func (s *Session) ordersByRule(k *packet.Key, tos uint8) bool {
+	remote, port := k.Src, k.SrcPort
+	if !s.client {
+		remote, port = k.Dst, k.DstPort
+	}
+	c, ok := s.ruled(s.name, remote, port, tos)
+	return ok && c == ClassOrdered
+}
+
+// forgetOne makes room in the table: one of a few flows that want no order goes.
+func (r *resequencer) forgetOne() bool {
+	seen := 0
+	for k, f := range r.flows { // in no order
+		if !f.order {
+			r.forget(k, f)
+			return true
+		}
+		if seen++; seen == 16 {
+			break
+		}
+	}
+	return false
+}
+
+func (r *resequencer) forget(k packet.Key, f *rflow) {
+	f.key = packet.Key{} // the recent one must not match
+	delete(r.flows, k)
 }
 
 // arrive takes one packet and appends to views what is due.
@@ -132,6 +172,7 @@ func (r *resequencer) arrive(f *rflow, pkt []byte, views [][]byte, now int64) []
 	if f.seen < 16 {
 		f.seen++
 		f.beh.see(udpPayload(pkt))
+		f.order = f.order || f.beh.quic
 	}
 	d := f.distance(id)
 	switch {
@@ -144,7 +185,7 @@ func (r *resequencer) arrive(f *rflow, pkt []byte, views [][]byte, now int64) []
 	case d == 0:
 		f.next++
 		return r.release(f, append(views, pkt))
-	case !f.beh.quic || f.mean < reseqLeast || len(f.waiting) >= reseqPackets || d > reseqPackets:
+	case !f.order || f.mean < reseqLeast || len(f.waiting) >= reseqPackets || d > reseqPackets || r.bytes >= reseqBytes:
 		views = append(r.flush(f, views), pkt)
 		f.next = id + 1
 		return views
@@ -165,6 +206,11 @@ func (r *resequencer) hold(f *rflow, id uint32, pkt []byte, now int64) {
 	copy(f.waiting[i+1:], f.waiting[i:])
 	f.waiting[i] = held{id, now, b}
 	r.count++
+	r.bytes += len(pkt)
+	if !f.listed {
+		f.listed = true
+		r.holding = append(r.holding, f)
+	}
 }
 
 // release appends what has become due.
@@ -191,6 +237,7 @@ func (r *resequencer) pop(f *rflow, n int, views [][]byte) [][]byte {
 	}
 	for _, h := range f.waiting[:n] {
 		views = append(views, h.b.Bytes())
+		r.bytes -= h.b.Len()
 		r.spent = append(r.spent, h.b)
 	}
 	r.count -= n
@@ -213,17 +260,36 @@ func (r *resequencer) tick(now, bound int64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var views [][]byte
-	for k, f := range r.flows {
-		for len(f.waiting) > 0 && now-f.waiting[0].at > bound {
+	keep := r.holding[:0]
+	for _, f := range r.holding {
+		for len(f.waiting) > 0 && now-f.oldest() > bound {
 			f.next = f.waiting[0].id
 			r.expired++
 			views = r.release(f, views)
 		}
-		if len(f.waiting) == 0 && now-f.last > reseqIdle {
-			f.key = packet.Key{}
-			delete(r.flows, k)
+		if f.listed = len(f.waiting) > 0; f.listed {
+			keep = append(keep, f)
 		}
 	}
+	clear(r.holding[len(keep):])
+	r.holding = keep
 	r.hand(views)
+	if now-r.swept > reseqSweep {
+		r.swept = now
+		for k, f := range r.flows {
+			if len(f.waiting) == 0 && now-f.last > reseqIdle {
+				r.forget(k, f)
+			}
+		}
+	}
 	return r.count > 0
+}
+
+// oldest returns since when something waits. That need not be what is due first.
+func (f *rflow) oldest() int64 {
+	at := f.waiting[0].at
+	for i := range f.waiting {
+		at = min(at, f.waiting[i].at)
+	}
+	return at
 }

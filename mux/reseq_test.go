@@ -139,3 +139,85 @@ func TestReseqCountsAnew(t *testing.T) {
 		t.Errorf("delivered %v, want %v", x.got, want)
 	}
 }
+
+// A flow that a rule wants ordered is put in order, whatever it looks like; one
+// that nobody wants ordered is not.
+func TestReseqByRule(t *testing.T) {
+	for _, ordered := range []bool{false, true} {
+		x := newReseqTest()
+		x.r.s.client = true
+		rule := Rule{To: netip.MustParsePrefix("192.0.2.0/24"), Ports: [2]uint16{51820, 51820}, DSCP: -1, Class: ClassOrdered}
+		if !ordered {
+			rule.Ports = [2]uint16{1, 1}
+		}
+		x.r.s.rules = []Rule{rule}
+		for _, id := range []uint32{0, 1, 3, 2, 4} {
+			src, dst := netip.MustParseAddrPort("192.0.2.1:51820"), netip.AddrPortFrom(packet.ClientHost4, 4000)
+			b := make([]byte, packet.UDPOverhead(dst.Addr())+1200)
+			packet.PutUDP(b, &packet.UDP{Src: src, Dst: dst, ID: id, TTL: 64})
+			x.views = x.r.deliver([]received{{pkt: b}}, x.views[:0], 0)
+		}
+		if slices.IsSorted(x.got) != ordered {
+			t.Errorf("rule %v: %v came", ordered, x.got)
+		}
+	}
+}
+
+// A peer that counts backwards does not renew the bound with each packet.
+func TestReseqBoundIsOfTheOldest(t *testing.T) {
+	x := newReseqTest()
+	x.warm(0, true)
+	for i := range uint32(50) {
+		now := int64(1e9) + int64(i)*1e6
+		x.arrive(now, true, 200-i)
+		x.r.tick(now, 20e6)
+	}
+	if len(x.got) < 20 {
+		t.Errorf("%d of 50 packets came after 50 ms with a bound of 20", len(x.got))
+	}
+}
+
+// The table is full of flows that want no order: those that do find room.
+func TestReseqTableFull(t *testing.T) {
+	x := newReseqTest()
+	for i := range reseqFlows + 10 {
+		b := make([]byte, 28+8)
+		packet.PutUDP(b, &packet.UDP{Src: netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, byte(i >> 8), byte(i)}), 53), Dst: netip.AddrPortFrom(packet.ClientHost4, 4000), TTL: 64})
+		x.views = x.r.deliver([]received{{pkt: b}}, x.views[:0], 0)
+	}
+	x.warm(0, true)
+	x.arrive(1e9, true, 101, 100)
+	if !slices.Equal(x.got, []uint32{100, 101}) {
+		t.Errorf("%v came", x.got)
+	}
+	if n := len(x.r.flows); n > reseqFlows {
+		t.Errorf("%d flows", n)
+	}
+}
+
+// All that is held together is bounded, and nothing of it is lost.
+func TestReseqBytes(t *testing.T) {
+	x := newReseqTest()
+	sent := 0
+	for flow := range 2 * reseqBytes / (reseqPackets * 1200) {
+		for id := range uint32(reseqPackets) {
+			if id == 1 {
+				continue // the gap
+			}
+			src, dst := netip.AddrPortFrom(netip.MustParseAddr("2001:db8::1"), uint16(flow)), netip.AddrPortFrom(packet.ClientHost6, 4000)
+			n := packet.UDPOverhead(dst.Addr())
+			b := make([]byte, n+1200)
+			copy(b[n:], []byte{0xC3, 0, 0, 0, 1, 8})
+			packet.PutUDP(b, &packet.UDP{Src: src, Dst: dst, ID: id, TTL: 64})
+			x.views = x.r.deliver([]received{{pkt: b}}, x.views[:0], 0)
+			sent++
+		}
+		if x.r.bytes > reseqBytes+2000 {
+			t.Fatalf("%d bytes held", x.r.bytes)
+		}
+	}
+	x.r.tick(1e9, 20e6)
+	if len(x.got) != sent || x.r.bytes != 0 || x.r.count != 0 || len(x.r.holding) != 0 {
+		t.Errorf("%d of %d came, %d bytes in %d packets of %d flows are held", len(x.got), sent, x.r.bytes, x.r.count, len(x.r.holding))
+	}
+}

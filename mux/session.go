@@ -2,7 +2,6 @@ package mux
 
 import (
 	"context"
-	"math/bits"
 	"net/netip"
 	"slices"
 	"sync"
@@ -100,7 +99,6 @@ type Session struct {
 	space   receiveSpace
 	reseq   resequencer
 	lastAck atomic.Uint64 // highest Data ACK received
-	pathsUp atomic.Int32
 	ticking atomic.Bool
 	ticks   atomic.Uint64
 	ackAt   atomic.Int64 // when a Data ACK last went out on its own
@@ -234,18 +232,15 @@ func (s *Session) detach(f *subflow, err error) {
 }
 
 // arrange recomputes what depends on the set of subflows: which of a path's
-// subflows carry bulk, and how many paths are up.
+// subflows carry bulk.
 func (s *Session) arrange() {
 	var seen [64]int
-	var up uint64
 	for _, f := range s.subs {
 		n := &seen[f.path.index]
-		up |= 1 << f.path.index
 		if f.bulk = !f.lost && *n < bulkSubflows; f.bulk {
 			*n++
 		}
 	}
-	s.pathsUp.Store(int32(bits.OnesCount64(up)))
 	s.cands = s.cands[:0]
 }
 

@@ -15,8 +15,8 @@ type FlowSnapshot struct {
 	User     string         `json:"user,omitempty"`
 	Class    string         `json:"class"`
 	Why      string         `json:"why"`
-	On       []string       `json:"on"`       // paths that it lately used,
-	Subflows []int          `json:"subflows"` // and their subflows, by slot
+	On       []string       `json:"on"`    // paths that it lately used,
+	Subflows []int          `json:"slots"` // and their subflows
 	Packets  uint64         `json:"packets"`
 	Bytes    uint64         `json:"bytes"`
 	Copies   uint64         `json:"copies"`

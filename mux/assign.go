@@ -183,6 +183,7 @@ func (s *Session) give(i int, sn uint64, n int, fl *flow) {
 	c.room -= n + frameHead
 	f.sent += uint64(n)
 	f.path.sent += uint64(n)
+	f.path.share += float64(n)
 	if fl != nil {
 		fl.used.now |= 1 << f.slot
 	}

@@ -48,7 +48,7 @@ func (p *path) candidate(now int64) candidate {
 		path: p.index, rtt: p.rtt, extra: max(p.extra, m.overdue(now, p.rtt)), back: m.returning(now), queue: -1,
 		rate: p.rate, seen: p.seen, proven: p.proven,
 		lossy: p.judge.lossy, stray: !p.seen && lostLately(p.judge.stray, now), frail: lostLately(p.lossAt, now),
-		flight: p.flight, sent: p.sent, weight: p.cfg.Weight, metered: p.cfg.Metered, stale: p.dark, closed: p.gone || p.capped,
+		flight: p.flight, share: p.share, weight: p.cfg.Weight, metered: p.cfg.Metered, stale: p.dark, closed: p.gone || p.capped,
 	}
 	if m.fresh(now) {
 		if p.carriesBulk(now) {

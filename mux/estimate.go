@@ -12,6 +12,9 @@ const (
 // provenFade is what a measurement leaves of what an earlier one has proven.
 const provenFade = 0.95
 
+// shareMemory is how long, in ns, what a path was given counts for its weight.
+const shareMemory = 2e9
+
 // fullShare is the share of time that a full path's subflows, added up, are
 // blocked at least.
 const fullShare = 0.3
@@ -81,6 +84,7 @@ func (s *Session) estimatePath(p *path, now, passed int64, timely bool) {
 		}
 		f.counted = got
 	}
+	p.fade(passed)
 	through := float64(acked) / float64(p.there(passed))
 	if timely {
 		p.proven = max(through, p.proven*provenFade)
@@ -141,6 +145,9 @@ func (s *Session) estimatePath(p *path, now, passed int64, timely bool) {
 	}
 	s.steer(p, now)
 }
+
+// fade forgets what the path was given.
+func (p *path) fade(passed int64) { p.share *= 1 - min(float64(passed)/shareMemory, 1) }
 
 // survey notes the path's round trips and how many subflows carry bulk. It
 // returns the rate that their windows allow, and what they have in flight.

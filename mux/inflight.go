@@ -7,6 +7,9 @@ const (
 	// 100 Mbit/s over 2.5 s. The receiver accepts twice that.
 	sendWindow    = 32 << 20
 	receiveWindow = 2 * sendWindow
+	// sendSegments bounds their number as well: small packets cost their buffers,
+	// and the receiver an entry each.
+	sendSegments = 65536
 )
 
 // A segment is one packet with its mapping. The mapping never changes; the
@@ -33,7 +36,7 @@ type inflight struct {
 
 func (q *inflight) at(sn uint64) *segment { return &q.ring[sn&uint64(len(q.ring)-1)] }
 
-func (q *inflight) full() bool { return q.bytes >= sendWindow }
+func (q *inflight) full() bool { return q.bytes >= sendWindow || q.tail-q.head >= sendSegments }
 
 // push gives p the next DSN and returns its segment number.
 func (q *inflight) push(p *buf.Buffer) uint64 {

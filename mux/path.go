@@ -31,6 +31,7 @@ type path struct {
 	steered int     // answers about delay that the pace has seen
 	stuck   int64   // how long bulk subflows were blocked since ackedT, ns
 	sent    uint64  // mapped bytes
+	share   float64 // of these, the late ones: fades over shareMemory
 	gone    bool    // removed from the configuration
 	capped  bool    // over its byte cap: carries nothing
 	heard   int64   // when something came by it last

@@ -164,19 +164,21 @@ func (s *Session) arrive(f *subflow, now int64) error {
 			kept++
 		}
 	}
+	w.publish()
 	w.mu.Unlock()
-	udp := f.rxPkts[:0]
+	udp, octets := f.rxPkts[:0], 0
 	for _, r := range f.rxPkts[:kept] {
 		if s.capture != nil {
 			s.capture.inner(false, r.pkt)
 		}
-		f.rxOctets.Add(uint64(len(r.pkt)))
+		octets += len(r.pkt)
 		if packet.Proto(r.pkt) == packet.ProtoTCP {
 			s.streams.input(r.pkt)
 			continue
 		}
 		udp = append(udp, r)
 	}
+	f.rxOctets.Add(uint64(octets))
 	if len(udp) > 0 {
 		f.views = s.reseq.deliver(udp, f.views[:0], now)
 	}

@@ -27,7 +27,7 @@ type candidate struct {
 	own     int     // bytes of this subflow alone, on their way and queued
 	room    int     // takes this much now; 0 = blocked
 	open    bool    // TCP's window has room as well: what is given leaves at once
-	sent    uint64  // bytes so far, for weights
+	share   float64 // bytes lately given to the path, for weights
 	weight  int     // 0 = by rate
 	bulk    bool    // may carry bulk; the others of a path stay thin
 	backup  bool    // only when nothing else is up
@@ -176,7 +176,8 @@ func (c *candidate) before(b *candidate, at, bAt int64, ordered bool) bool {
 	return at < bAt
 }
 
-// pickWeighted keeps the bytes of the paths in the ratio of their weights.
+// pickWeighted keeps the bytes that paths were lately given in the ratio of their
+// weights.
 func pickWeighted(cs []candidate, set uint64) int {
 	best := noSubflow
 	var least float64
@@ -185,7 +186,7 @@ func pickWeighted(cs []candidate, set uint64) int {
 		if set&(1<<i) == 0 || !c.bulk || c.room <= 0 {
 			continue
 		}
-		if share := float64(c.sent) / float64(max(c.weight, 1)); best == noSubflow || share < least {
+		if share := c.share / float64(max(c.weight, 1)); best == noSubflow || share < least {
 			best, least = i, share
 		}
 	}

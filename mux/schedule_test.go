@@ -61,8 +61,8 @@ func TestPickBulk(t *testing.T) {
 		{"thin ones carry no bulk", []candidate{with(fast, func(c *candidate) { c.bulk = false })}, 1 << 20, 0, false, noSubflow},
 		{
 			"weights", []candidate{
-				with(fast, func(c *candidate) { c.weight, c.sent = 1, 5000 }),
-				with(slow, func(c *candidate) { c.weight, c.sent = 3, 9000 }),
+				with(fast, func(c *candidate) { c.weight, c.share = 1, 5000 }),
+				with(slow, func(c *candidate) { c.weight, c.share = 3, 9000 }),
 			}, 0, 0, false, 1,
 		},
 	} {

@@ -36,6 +36,7 @@ func TestReceiveSpace(t *testing.T) {
 			fresh++
 		}
 	}
+	w.publish()
 	if fresh != count || w.next.Load() != next || len(w.held) != 0 || w.repeats != count {
 		t.Errorf("%d new of %d, next off by %d, %d held, %d repeats", fresh, count, next-w.next.Load(), len(w.held), w.repeats)
 	}
@@ -120,6 +121,7 @@ func TestRepeatsAreAcknowledged(t *testing.T) {
 			if _, err := w.accept(dsn, 100); err != nil {
 				t.Fatal(err)
 			}
+			w.publish()
 			if w.pending.Load() == 0 {
 				t.Errorf("no Data ACK is owed for %d", dsn)
 			}
@@ -142,5 +144,34 @@ func TestAcknowledgedWhileWritten(t *testing.T) {
 	q.unpin(0)
 	if q.bytes != 0 || q.head != q.tail {
 		t.Errorf("%d bytes stay in flight for ever", q.bytes)
+	}
+}
+
+// Small packets are bounded by number, so that no receiver has to refuse what a
+// sender may send.
+func TestSmallPacketsInFlight(t *testing.T) {
+	var q inflight
+	p := buf.Get(60)
+	n := 0
+	for ; !q.full(); n++ {
+		q.push(p)
+	}
+	if n != sendSegments || n > maxHeld {
+		t.Errorf("%d segments without a Data ACK", n)
+	}
+}
+
+// The memory for very many mappings behind a hole is given back.
+func TestHeldIsGivenBack(t *testing.T) {
+	var w receiveSpace
+	w.reset(0)
+	for i := range uint64(2 * heldMemory) {
+		if _, err := w.accept(100*(i+1), 100); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.accept(0, 100)
+	if w.publish(); w.most != 0 || w.next.Load() != 100*(2*heldMemory+1) {
+		t.Errorf("%d mappings remembered, next %d", w.most, w.next.Load())
 	}
 }

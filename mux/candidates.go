@@ -33,7 +33,7 @@ func (s *Session) fillCandidates(now int64) {
 		} else {
 			c.room = burst - f.pendingSize
 		}
-		if age := f.age(now); s.farEnough && age > f.tx.srtt+2*f.tx.rttvar+5e6 {
+		if age := f.age(now); s.farEnough && f.overdue(age) {
 			c.suspect, c.doubt = true, f.stallTime()
 		}
 		s.cands = append(s.cands, c)

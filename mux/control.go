@@ -62,6 +62,9 @@ func (f *subflow) probe(x *mptcp.Experimental) error {
 		if f.probeSent != 0 && uint64(f.probeSent) == stamp {
 			f.probeSent, f.mute = 0, false
 			f.sample(now - int64(stamp))
+			if !f.tx.kernel { // what was written before the question has arrived
+				f.acknowledge(now, f.probeEnd)
+			}
 		}
 	}
 	return nil
@@ -74,6 +77,7 @@ func (f *subflow) sample(rtt int64) {
 	if t.kernel || rtt <= 0 {
 		return
 	}
+	t.cwnd = max(t.cwnd, startBytes, 2*t.outstanding)
 	if !t.valid {
 		t.srtt, t.rttvar, t.minRTT, t.valid = rtt, rtt/2, rtt, true
 		return

@@ -11,7 +11,7 @@
 // A packet walks out through these files, in this order:
 //
 //  1. transmit.go: Send takes it; flow.go finds its flow, class.go says what the
-//     flow needs, queue.go lets it wait and may drop it (FQ-CoDel). What has a
+//     flow needs, queue.go and codel.go let it wait and may drop it. What has a
 //     DSN is lost only when the peer has forgotten the whole session.
 //  2. assign.go: Flush has schedule.go choose among the subflows as
 //     candidates.go lists them; ordered.go keeps flows that want order on one
@@ -36,10 +36,11 @@
 //
 // Subflows come and go: dial.go (client) and listener.go (server) connect, auth.go
 // has both sides prove their keys, join.go and handshake.go open or join the
-// session, Session.attach starts it. monitor.go finds the ones that stall; reinject.go
-// sends what they hold on others. estimate.go, delay.go and pace.go measure paths
-// and keep their queues short, caps.go counts their bytes. snapshot.go and
-// capture.go let people look.
+// session, Session.attach starts it. monitor.go finds the ones that stall, from
+// what measure.go knows of their connections; reinject.go sends what they hold on
+// others. estimate.go, delay.go and pace.go measure paths and keep their queues
+// short, caps.go counts their bytes. snapshot.go, snapshot_flow.go and capture.go
+// let people look.
 //
 // # Goroutines
 //

@@ -189,68 +189,6 @@ func (s *Session) owes() bool {
 // lostLately says that a loss at that time, 0 = never, still counts.
 func lostLately(at, now int64) bool { return at != 0 && now-at < lossMemory }
 
-// measure reads what the kernel knows of the connection.
-func (f *subflow) measure(now int64) {
-	if f.closed {
-		return
-	}
-	// Data ACKs come with every packet of a busy session: the kernel is asked
-	// only when they are late.
-	if f.acknowledge(now, f.acked); f.age(now) > askAfter {
-		f.refresh(now)
-	}
-	every := int64(measureEvery)
-	if !f.path.seen && f.tx.outstanding > f.tx.cwnd/2 {
-		every = measureStart
-	}
-	if now-f.measured < every && f.tx.valid {
-		return
-	}
-	f.measured = now
-	f.refresh(now)
-	var i tcpInfo
-	if !f.carrier.info(&i) {
-		return
-	}
-	t := &f.tx
-	f.path.segs += i.segs - t.segs
-	f.path.resent += i.retrans - t.retrans
-	t.kernel, t.valid, t.segs = true, i.srtt > 0, i.segs
-	t.srtt, t.rttvar, t.minRTT = i.srtt, i.rttvar, i.minRTT
-	t.cwnd, t.retrans = i.cwnd, i.retrans
-	t.rate = float64(i.rate) / 1e9
-}
-
-// refresh reads how much the peer's kernel has acknowledged.
-func (f *subflow) refresh(now int64) {
-	f.refreshed = now
-	if f.closed {
-		return
-	}
-	acked := f.acked
-	written := f.carrier.written.Load() // first: what is written meanwhile is not acknowledged
-	if out, ok := f.carrier.outstanding(); ok {
-		f.tx.outstanding = out
-		acked = left(written, out)
-	}
-	f.acknowledge(now, acked)
-}
-
-// left returns how much of what was written is no longer outstanding. A write
-// that is under way is outstanding before it is counted.
-func left(written uint64, outstanding int) uint64 {
-	return written - min(uint64(outstanding), written)
-}
-
-// stallTime is how long without progress makes the subflow stale.
-func (f *subflow) stallTime() int64 {
-	t := &f.tx
-	if !t.valid {
-		return stallUnknown
-	}
-	return min(max(t.srtt+max(t.srtt, 4*t.rttvar), minStall), maxStall)
-}
-
 // watch finds stalls, keeps idle subflows alive, and asks for replacements.
 func (f *subflow) watch(now int64) {
 	s := f.s

@@ -119,7 +119,7 @@ func (f *subflow) state(now int64) string {
 	switch {
 	case f.stale:
 		return "stale"
-	case f.age(now) > f.tx.srtt+2*f.tx.rttvar+5e6:
+	case f.overdue(f.age(now)):
 		return "suspect"
 	case f.blocked:
 		return "blocked"

@@ -59,6 +59,7 @@ type subflow struct {
 	counted     uint64 // of these, what the path's rate has counted
 	bulkAt      int64  // when it last got bulk
 	probeSent   int64  // time of the probe that waits for its answer, 0 = none
+	probeEnd    uint64 // TCP bytes before it
 	mute        bool   // the peer itself has to answer, before it counts as alive
 	lastSend    int64
 	staleSince  int64
@@ -208,10 +209,8 @@ func (f *subflow) acknowledge(now int64, acked uint64) {
 	for r.head < r.tail && q.live(r.at(r.head).sn) == nil {
 		r.head++
 	}
-	if r.una < r.head {
-		r.una = r.head
-		if !f.tx.kernel { // where the kernel tells, a Data ACK may be for what another subflow brought
-			f.progress, f.proof = now, now
-		}
+	r.una = max(r.una, r.head) // no sign of life: another subflow may have brought it
+	if !f.tx.kernel {
+		f.tx.outstanding = int(f.produced - min(f.acked, f.produced))
 	}
 }

@@ -182,6 +182,9 @@ func (f *subflow) write(control []byte) (blocked bool, err error) {
 // wrote does the books of a batch and gives the write token on or back.
 func (s *Session) wrote(f *subflow, now int64, blocked bool, err error) {
 	end := f.carrier.written.Load() + uint64(len(f.carrier.pending()))
+	if f.probeSent > f.lastSend { // options go first
+		f.probeEnd = f.produced
+	}
 	f.tx.outstanding += int(end - f.produced)
 	f.produced = end
 	if f.sentRing.una == f.sentRing.tail && len(f.batch) > 0 && !f.stale {

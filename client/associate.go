@@ -125,7 +125,7 @@ func (a *association) close() {
 	a.closed = true
 	a.abandon()
 	a.mu.Unlock()
-	a.client.ports.give(&a.innerPort)
+	a.end()
 	a.relay.Close()
 	a.control.Close()
 	a.client.forget(a.control)

@@ -61,6 +61,7 @@ type Client struct {
 	forwards  []*forward
 	names     *names
 	ports     *ports
+	ends      ends
 
 	associations, streams *quota
 	relays                relayPorts
@@ -133,6 +134,7 @@ func newClient(cfg *conf.Client, log zerolog.Logger, t tunnel) (*Client, error) 
 		relays:       relayPorts{ports: cfg.UDP.Ports},
 		conns:        make(map[*net.TCPConn]struct{}),
 	}
+	c.ends.client = c
 	c.life, c.stop = context.WithCancel(context.Background())
 	if err := c.bind(cfg); err != nil {
 		c.discard()
@@ -227,6 +229,7 @@ func (c *Client) Run(ctx context.Context) error {
 	err := g.Wait()
 	c.wg.Wait()
 	c.names.stop()
+	c.ends.stop()
 	release()
 	return errors.Join(err, under.Wait())
 }

@@ -186,7 +186,7 @@ func (f *forward) sweep() {
 		p.closed = true
 		p.mu.Unlock()
 		delete(f.peers, addr)
-		f.client.ports.give(&p.innerPort)
+		p.end()
 	}
 }
 

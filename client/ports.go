@@ -20,9 +20,10 @@ const (
 	// maxHosts is how many inner addresses the client uses: 516,096 ports. A
 	// table for all of them takes 4 MiB.
 	maxHosts = 8
-	// portRest is how long a freed port rests while others are to be had: the
-	// server keeps a mapping for five idle minutes (RFC 4787, REQ-5), and its
-	// late replies must not reach another application.
+	// portRest is how long a freed port rests while others are to be had: if the
+	// news of its end gets lost, the server keeps the mapping for five idle
+	// minutes (RFC 4787, REQ-5), and its late replies must not reach another
+	// application.
 	portRest = 5 * time.Minute
 	// chunkLen splits a host's ports so that only used parts take memory.
 	chunkLen = 256

@@ -28,6 +28,8 @@ type inner struct {
 
 	mu     sync.Mutex // guards all following fields; taken once per batch
 	closed bool
+	sent4  bool // a packet was made, so that the server may have a mapping
+	sent6  bool
 	ids    ids
 	recent []*name // the newest names, or nil
 
@@ -51,6 +53,11 @@ func (in *inner) wrap(b *buf.Buffer, to netip.AddrPort, tos uint8) bool {
 	case b.Len() > limit:
 		in.client.drops.add(dropSize)
 		return false
+	}
+	if to.Addr().Is4() {
+		in.sent4 = true
+	} else {
+		in.sent6 = true
 	}
 	h := packet.UDP{
 		Src: in.innerPort.source(to.Addr()),

@@ -18,7 +18,8 @@
 //  6. the session takes the packets, and is flushed once per round of the Loop.
 //
 // Datagrams for the server's own address inside the tunnel stay here: echo.go
-// answers port 7, resolve.go and upstream.go answer port 53.
+// answers port 7, resolve.go and upstream.go answer port 53, and ended.go hears
+// at port 9 which inner ports have ended.
 //
 // A CONNECT walks through connect.go (armon/go-socks5 reads the request and
 // writes the reply), access.go and dial.go (Happy Eyeballs), and is then copied

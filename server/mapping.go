@@ -16,7 +16,7 @@ import (
 
 const (
 	// minIdle is the age below which no mapping ends, not even for the sake of
-	// a new one (RFC 4787 REQ-5).
+	// a new one (RFC 4787 REQ-5), unless the client has ended it: see ended.go.
 	minIdle = 2 * time.Minute
 	// maxFlows is how many remotes of one mapping have an Identification counter
 	// of their own: 64 of them are 1.5 KiB, which a mapping that talks to so

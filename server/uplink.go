@@ -32,6 +32,8 @@ type uplink struct {
 	}
 	// answers are packets of the server's own, for the session.
 	answers []*buf.Buffer
+	// ended are the keys of mappings that the client needs no more.
+	ended []uint64
 }
 
 func newUplink() any { return &uplink{writer: udpio.NewWriter()} }
@@ -59,6 +61,10 @@ func (p *peer) Deliver(pkts [][]byte) {
 		}
 	}
 	clear(u.drops[:])
+	if len(u.ended) > 0 {
+		p.end(u.ended) // after Flush: the batch may have their last datagrams
+		u.ended = u.ended[:0]
+	}
 	if len(u.answers) > 0 {
 		p.session.Send(&p.source, u.answers) // the session flushes when Deliver returns
 		clear(u.answers)
@@ -138,6 +144,8 @@ func (u *uplink) service(p *peer, payload []byte) dropReason {
 		return u.echo(p, payload)
 	case packet.ResolverPort:
 		return u.query(p, payload)
+	case packet.DiscardPort:
+		return u.discard(payload)
 	}
 	return dropService
 }

@@ -140,6 +140,23 @@ func TestAssociationEnds(t *testing.T) {
 	})
 }
 
+// TestShortAssociations uses up the server's mappings with associations that
+// ask once and end, as those for single DNS queries do: the next ones must work
+// within a moment, and not when the mappings have become idle.
+func TestShortAssociations(t *testing.T) {
+	p := begin(t, halves.Config{Server: "limits:\n  mappings_per_client: 4\n"})
+	echo := udpEcho(t, "127.0.0.1:0")
+	for i := range 12 {
+		f := associate(t, p.Socks[0])
+		eventually(t, 5*time.Second, fmt.Sprintf("association %d works", i), func() bool {
+			f.send(t, echo.String(), []byte("once"))
+			_, _, ok := f.receive(t, 100*time.Millisecond)
+			return ok
+		})
+		f.close()
+	}
+}
+
 // TestUDPLongest sends the longest datagrams of IPv6 through a forward: there no
 // SOCKS header takes its share.
 func TestUDPLongest(t *testing.T) {

@@ -22,6 +22,7 @@ var (
 // The server's ports inside the tunnel.
 const (
 	EchoPort     = 7    // UDP: answers with what it gets
+	DiscardPort  = 9    // UDP: hears which inner ports have ended
 	ResolverPort = 53   // UDP: resolves names where the server is
 	ExitPort     = 1080 // TCP: the SOCKS5 CONNECT exit
 )

@@ -1,0 +1,41 @@
+package server
+
+import (
+	"encoding/binary"
+	"net/netip"
+)
+
+// discard takes the news of ended inner ports: addresses and ports of the
+// datagram's own family, one after the other. A client can name only sources of
+// its own, since each peer has its mappings in a table of its own.
+//
+// What came for a port before the news, or in the same batch, still goes out;
+// what comes later makes a new mapping.
+func (u *uplink) discard(payload []byte) dropReason {
+	addrLen := u.header.Src.Addr().BitLen() / 8
+	if len(payload) == 0 || len(payload)%(addrLen+2) != 0 {
+		return dropService
+	}
+	for ; len(payload) > 0; payload = payload[addrLen+2:] {
+		addr, _ := netip.AddrFromSlice(payload[:addrLen])
+		key, ok := innerKey(netip.AddrPortFrom(addr, binary.BigEndian.Uint16(payload[addrLen:])))
+		if !ok {
+			return dropSource
+		}
+		u.ended = append(u.ended, key)
+	}
+	return dropNone
+}
+
+// end drops the mappings of ended ports, and so makes room for others at once.
+// The two minutes of RFC 4787 REQ-5 are for mappings whose owner still exists
+// and may wait for an answer; here nobody does. It is called without p.mu.
+func (p *peer) end(keys []uint64) {
+	for _, key := range keys {
+		p.mu.Lock() // for each: closing a socket takes some microseconds
+		if m := p.mappings[key]; m != nil {
+			p.drop(key, m)
+		}
+		p.mu.Unlock()
+	}
+}

@@ -201,6 +201,37 @@ func TestAfterOncePerRound(t *testing.T) {
 	}
 }
 
+// A socket that always has more does not keep what was read from going on.
+func TestAfterWithinFlood(t *testing.T) {
+	for _, tt := range []struct{ size, count, most int }{
+		{10, 1000, gatherDatagrams + batchSize},
+		{9000, 200, gatherBytes/9000 + batchSize},
+	} {
+		t.Run(fmt.Sprint(tt.size), func(t *testing.T) {
+			gathered, most, total := 0, 0, 0
+			l := idle(t, func() { gathered = 0 })
+			c := listen(t, l, any4, Options{Offload: true, RecvBuffer: 1 << 23}, func(_ *Conn, msgs []Message) {
+				gathered += len(msgs)
+				total += len(msgs)
+				most = max(most, gathered)
+			})
+			from := listen(t, l, any4, Options{Offload: true}, func(*Conn, []Message) {})
+			w := NewWriter() // which sends trains
+			for range tt.count {
+				w.Add(from, c.LocalAddr(), 0, payload(tt.size, 0))
+			}
+			w.Flush()
+			drain(l)
+			if total < tt.count/2 {
+				t.Fatalf("received %d of %d", total, tt.count)
+			}
+			if most > tt.most {
+				t.Errorf("%d datagrams were gathered, want at most %d", most, tt.most)
+			}
+		})
+	}
+}
+
 // A socket with much to read leaves room for the others in every round.
 func TestFairness(t *testing.T) {
 	var order []string

@@ -60,13 +60,18 @@ type Loop struct {
 	ready  []*Conn // of this round
 	number uint32  // of this round
 
-	gathered int // sockets read since after was last called
+	gathered struct{ sockets, datagrams, bytes int } // since after was last called
 }
 
-// gatherMost is how many sockets may be read before after is called: what
-// comes while the ones before are read goes out with them, and nothing waits
-// when nothing comes.
-const gatherMost = 32
+// What may be gathered before after is called: what comes while the sockets
+// before are read goes out with them, and nothing waits when nothing comes.
+// Without the bounds on datagrams and bytes, one socket that always has more
+// would hold those of the others back for a thousand of its own.
+const (
+	gatherSockets   = 32
+	gatherDatagrams = 256
+	gatherBytes     = 256 << 10
+)
 
 // An entry is a place in the Loop's table. The generation tells an event for
 // an earlier Conn in the same place from one for the present Conn.
@@ -77,7 +82,7 @@ type entry struct {
 
 // NewLoop returns a Loop without sockets. Its owner must call Run once, which
 // also frees what NewLoop and Listen took. The after function, if not nil, is
-// called by Run's goroutine when no socket is ready any more, or enough were
+// called by Run's goroutine when no socket is ready any more, or enough was
 // read.
 func NewLoop(log zerolog.Logger, after func()) (*Loop, error) {
 	epfd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
@@ -220,9 +225,9 @@ func (l *Loop) round() bool {
 	for i, c := range l.ready {
 		l.ready[i] = nil
 		l.read(c)
-		l.gathered++
+		l.gathered.sockets++
 	}
-	if l.gathered >= gatherMost {
+	if l.gathered.sockets >= gatherSockets {
 		l.finish()
 	}
 	return true
@@ -230,10 +235,10 @@ func (l *Loop) round() bool {
 
 // finish ends what one or more rounds gathered.
 func (l *Loop) finish() {
-	if l.gathered > 0 && l.after != nil {
+	if g := &l.gathered; l.after != nil && g.sockets+g.datagrams > 0 {
 		l.after()
 	}
-	l.gathered = 0
+	l.gathered = struct{ sockets, datagrams, bytes int }{}
 }
 
 // epollPoll returns how many events are there now, without waiting. It skips

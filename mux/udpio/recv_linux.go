@@ -224,6 +224,10 @@ func (l *Loop) flush(c *Conn) {
 		return
 	}
 	l.stats.datagrams.Add(uint64(len(msgs))) // before anybody can see an answer
+	l.gathered.datagrams += len(msgs)
+	for i := range msgs {
+		l.gathered.bytes += msgs[i].Buf.Len()
+	}
 	if !c.closed() {
 		c.handler(c, msgs)
 	} else {
@@ -234,6 +238,9 @@ func (l *Loop) flush(c *Conn) {
 			msgs[i].Buf = nil
 			b.Release()
 		}
+	}
+	if l.gathered.datagrams >= gatherDatagrams || l.gathered.bytes >= gatherBytes {
+		l.finish()
 	}
 }
 

@@ -136,6 +136,29 @@ func TestNameDestinations(t *testing.T) {
 	}
 }
 
+// TestRecentNamesInAnySpelling wants a name that was just used to be found
+// without the shared table, which here has forgotten it.
+func TestRecentNamesInAnySpelling(t *testing.T) {
+	a := bare(t, new(sink))
+	in := &a.inner
+	n := in.name([]byte("Four.Test."))
+	other := in.name([]byte("other.test"))
+	clear(a.client.names.byHost)
+	for _, host := range []string{"Four.Test.", "four.test", "FOUR.TEST", "four.test.", "fOUR.tEST"} {
+		if in.name([]byte(host)) != n {
+			t.Errorf("%s is looked up anew", host)
+		}
+	}
+	for _, host := range []string{"four.tes", "four.test..", "four-test", "five.test", "other.test.x"} {
+		if got := in.name([]byte(host)); got == n || got == other {
+			t.Errorf("%s is taken for %s", host, got.host)
+		}
+	}
+	if len(in.recent) != recentNames {
+		t.Errorf("%d names are remembered", len(in.recent))
+	}
+}
+
 func TestDatagramsWaitForTheirNameInOrder(t *testing.T) {
 	z := &zone{ttl: 300, addrs: map[string][]string{"slow.test": {"192.0.2.4"}}}
 	z.mute.Store(true)
@@ -310,6 +333,9 @@ func FuzzHost(f *testing.F) {
 		out, ok := appendHost(nil, []byte(host))
 		if !ok {
 			return
+		}
+		if !sameHost([]byte(host), string(out)) || sameHost([]byte(host), string(out)+"x") {
+			t.Fatalf("%q is not the same as its canonical form %q, or as another", host, out)
 		}
 		if again, ok := appendHost(nil, out); !ok || string(again) != string(out) {
 			t.Fatalf("%q gives %q, which gives %q, %v", host, out, again, ok)

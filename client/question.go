@@ -43,6 +43,29 @@ func appendHost(dst, host []byte) ([]byte, bool) {
 	return dst, label > 0 && label <= 63
 }
 
+// sameHost says whether a host, as an application spells it, has the given
+// canonical form.
+func sameHost(host []byte, canonical string) bool {
+	if string(host) == canonical { // does not allocate
+		return true
+	}
+	if n := len(host); n > 1 && host[n-1] == '.' {
+		host = host[:n-1]
+	}
+	if len(host) != len(canonical) {
+		return false
+	}
+	for i, c := range host {
+		if 'A' <= c && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		if c != canonical[i] {
+			return false
+		}
+	}
+	return true
+}
+
 // parseLiteral reads an IP address written where a name could stand, with or
 // without brackets. Zones mean nothing at the server and are refused.
 func parseLiteral(host string) (netip.Addr, bool) {

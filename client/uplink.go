@@ -117,10 +117,11 @@ func (in *inner) toHost(host []byte, port uint16, b *buf.Buffer, tos uint8, now 
 	return netip.AddrPortFrom(a.addr, port), false
 }
 
-// name finds the entry of a host, among the recent ones first.
+// name finds the entry of a host, among the recent ones first, whatever its
+// spelling: asking the shared table takes a lock that all associations use.
 func (in *inner) name(host []byte) *name {
 	for _, n := range in.recent {
-		if n.host == string(host) { // does not allocate
+		if sameHost(host, n.host) {
 			return n
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"sync/atomic"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -30,8 +31,11 @@ type Conn struct {
 	// that its number is never given to another file under a running call.
 	state atomic.Int32
 	// gsoLimit is the length from which segments are no longer sent by GSO; 0
-	// is off. Writers lower it when the kernel refuses a run.
+	// is off. Writers lower it when the kernel refuses a run, which they note in
+	// lowered (connNow), and lift it after gsoRest to gsoMost, set by Listen.
 	gsoLimit atomic.Int32
+	gsoMost  int32
+	lowered  atomic.Int64
 
 	// Owned by the Loop's goroutine: the round of the last read, and whether
 	// it found several datagrams.
@@ -40,6 +44,16 @@ type Conn struct {
 }
 
 const closedBit = 1 << 30
+
+// gsoRest is how long a socket avoids the trains that the kernel refused: the
+// route may have changed since, or the one peer with a narrow path gone. A vain
+// attempt costs a system call or a few.
+const gsoRest = time.Minute
+
+// connEpoch is what lowered counts from.
+var connEpoch = time.Now()
+
+func connNow() int64 { return int64(time.Since(connEpoch)) }
 
 var connIDs atomic.Uint32
 
@@ -97,7 +111,8 @@ func (c *Conn) configure(opt Options) error {
 			_ = unix.SetsockoptInt(c.fd, unix.SOL_UDP, unix.UDP_GRO, 1)
 		}
 		if can.gso {
-			c.gsoLimit.Store(maxPayload6 + 1)
+			c.gsoMost = maxPayload6 + 1
+			c.gsoLimit.Store(c.gsoMost)
 		}
 	}
 	var sa sockaddr
@@ -155,6 +170,26 @@ func (c *Conn) Close() error {
 		unix.Close(c.fd)
 	}
 	return nil
+}
+
+// gso returns the present gsoLimit.
+func (c *Conn) gso() int32 {
+	limit := c.gsoLimit.Load()
+	if limit < c.gsoMost && connNow()-c.lowered.Load() > int64(gsoRest) && c.gsoLimit.CompareAndSwap(limit, c.gsoMost) {
+		return c.gsoMost
+	}
+	return limit
+}
+
+// lower makes Writers send no segments of that length or more by GSO.
+func (c *Conn) lower(limit int32) {
+	c.lowered.Store(connNow())
+	for {
+		old := c.gsoLimit.Load()
+		if old <= limit || c.gsoLimit.CompareAndSwap(old, limit) {
+			return
+		}
+	}
 }
 
 // acquire keeps the descriptor open until release; false if it is closed.

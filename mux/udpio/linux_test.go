@@ -3,7 +3,6 @@
 package udpio
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -101,74 +100,6 @@ func TestTOS(t *testing.T) {
 					t.Errorf("TOS %#x was reported unasked", deaf.tos[0])
 				}
 			})
-		}
-	}
-}
-
-// A kernel that refuses GSO costs nothing but speed.
-func TestRefusedTrainGoesSingly(t *testing.T) {
-	if !probe().gso {
-		t.Skip("this kernel has no GSO")
-	}
-	for _, tos := range []uint8{0, 2} {
-		t.Run(fmt.Sprint("tos ", tos), func(t *testing.T) {
-			l := startLoop(t, nil)
-			var k collector
-			to := listen(t, l, any4, Options{Offload: true, TOS: true}, k.handle)
-			from := listen(t, l, any4, Options{Offload: true}, k.handle)
-			// GSO needs checksums; without them the kernel answers EINVAL, as
-			// it does for segments over the path MTU.
-			if err := unix.SetsockoptInt(from.fd, unix.SOL_SOCKET, unix.SO_NO_CHECK, 1); err != nil {
-				t.Fatal(err)
-			}
-			w := NewWriter()
-			for range 2 {
-				for i, n := range []int{900, 900, 900, 10, 77, 900, 900} {
-					w.Add(from, to.LocalAddr(), tos, payload(n, i))
-				}
-				if sent, dropped := w.Flush(); sent != 7 || dropped != 0 {
-					t.Fatalf("sent %d, dropped %d: %+v", sent, dropped, w.Stats())
-				}
-			}
-			k.wait(t, 14)
-			for i, n := range []int{900, 900, 900, 10, 77, 900, 900} {
-				if !bytes.Equal(k.got[i], payload(n, i)) || k.tos[i] != tos {
-					t.Errorf("datagram %d: %d bytes, tos %d", i, len(k.got[i]), k.tos[i])
-				}
-			}
-			if s := w.Stats(); s.Fallbacks != 2 {
-				t.Errorf("%d fallbacks, want 2: both trains of the first flush, none later", s.Fallbacks)
-			}
-			if got := from.gsoLimit.Load(); got != 900 {
-				t.Errorf("limit %d, want 900", got)
-			}
-		})
-	}
-}
-
-func TestRefusalLimits(t *testing.T) {
-	w := NewWriter()
-	for _, tt := range []struct {
-		errno unix.Errno
-		from  int32
-		want  int32
-		taken bool
-	}{
-		{unix.EIO, 65528, 0, true},
-		{unix.EINVAL, 65528, 1300, true},
-		{unix.EMSGSIZE, 65528, 1300, true},
-		{unix.EMSGSIZE, 1200, 1200, true},
-		{unix.EINVAL, 0, 0, true},
-		{unix.EAGAIN, 65528, 65528, false},
-		{unix.ECONNREFUSED, 65528, 65528, false},
-	} {
-		var c Conn
-		c.gsoLimit.Store(tt.from)
-		iov := unix.Iovec{}
-		iov.SetLen(1300)
-		h := unix.Msghdr{Iov: &iov}
-		if got := w.refused(&c, &h, tt.errno); got != tt.taken || c.gsoLimit.Load() != tt.want {
-			t.Errorf("%v: %v, limit %d; want %v, %d", tt.errno, got, c.gsoLimit.Load(), tt.taken, tt.want)
 		}
 	}
 }

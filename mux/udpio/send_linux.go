@@ -42,7 +42,7 @@ func (w *Writer) sendGroup(g *group) {
 	defer c.release()
 	for i := g.first; i >= 0; i = w.runs[i].next {
 		r := &w.runs[i]
-		if r.count > 1 && r.segment < uint32(c.gsoLimit.Load()) {
+		if r.count > 1 && r.segment < uint32(c.gso()) {
 			w.stage(c, r, r.first, int(r.count))
 			continue
 		}
@@ -111,7 +111,7 @@ func (b *sendControl) put(v6 bool, tos uint8, train bool, segment uint32) int {
 // transmit gives the staged messages to the kernel, as often as it takes.
 func (w *Writer) transmit(c *Conn) {
 	o := &w.out
-	retried := -1 // the message that was tried again
+	retried := false // the message at hand
 	for at := 0; at < o.n; {
 		n, errno := o.send(c.fd, at)
 		if errno == 0 {
@@ -120,38 +120,53 @@ func (w *Writer) transmit(c *Conn) {
 				w.sent += int(o.hdrs[at].hdr.Iovlen)
 				at++
 			}
+			retried = false
 			continue
 		}
 		h := &o.hdrs[at].hdr
 		count := int(h.Iovlen)
 		switch {
-		case errno == unix.EINTR:
 		case errno == unix.EAGAIN:
 			// The socket's queue is full, for the later messages as well.
 			for ; at < o.n; at++ {
 				w.drop(DropFull, int(o.hdrs[at].hdr.Iovlen))
 			}
+			continue
 		case count > 1 && w.refused(c, h, errno):
-			w.sendSingly(c, at)
-			at++
-		case dropReason(errno) == DropUnreachable && retried != at:
-			// Most likely the ICMP answer to an earlier datagram, which the
-			// kernel reports in place of sending this one; or EPERM from a
-			// firewall that has not seen the fresh socket yet.
-			w.stats.errors.Add(1)
-			retried = at
-		case errno == unix.EINVAL && h.Controllen > 0 && count == 1:
-			// The system takes no TOS by control message: better none, which
-			// is Not-ECT, than no datagram.
-			h.SetControllen(0)
+			w.sendSingly(c, h)
+		case w.again(h, errno, &retried):
+			continue
 		default:
 			w.drop(dropReason(errno), count)
 			w.zones.forget()
-			at++
 		}
+		at++
+		retried = false
 	}
 	clear(o.iovs[:o.iov])
 	o.n, o.iov = 0, 0
+}
+
+// again says whether a message that the kernel did not take is to be tried once
+// more.
+func (w *Writer) again(h *unix.Msghdr, errno unix.Errno, retried *bool) bool {
+	switch {
+	case errno == unix.EINTR:
+		return true
+	case dropReason(errno) == DropUnreachable && !*retried:
+		// Most likely the ICMP answer to an earlier datagram, which the kernel
+		// reports in place of sending this one; or EPERM from a firewall that
+		// has not seen the fresh socket yet.
+		w.stats.errors.Add(1)
+		*retried = true
+		return true
+	case errno == unix.EINVAL && h.Controllen > 0:
+		// The system takes no TOS by control message: better none, which is
+		// Not-ECT, than no datagram.
+		h.SetControllen(0)
+		return true
+	}
+	return false
 }
 
 // send calls the kernel for the messages from at on and returns how many it
@@ -174,8 +189,9 @@ func (o *sender) send(fd, at int) (int, unix.Errno) {
 }
 
 // refused reports whether an error is one of GSO, and makes the socket avoid
-// the like: EIO means a device without checksum offload, or IPsec; EINVAL and
-// EMSGSIZE mean segments longer than the path MTU, which must be fragmented.
+// the like for a while: EIO means a device without checksum offload, or IPsec;
+// EINVAL and EMSGSIZE mean segments longer than the path MTU, which must be
+// fragmented.
 func (w *Writer) refused(c *Conn, h *unix.Msghdr, errno unix.Errno) bool {
 	limit := int32(0)
 	switch errno {
@@ -186,29 +202,33 @@ func (w *Writer) refused(c *Conn, h *unix.Msghdr, errno unix.Errno) bool {
 		return false
 	}
 	w.stats.fallbacks.Add(1)
-	for {
-		old := c.gsoLimit.Load()
-		if old <= limit || c.gsoLimit.CompareAndSwap(old, limit) {
-			return true
-		}
-	}
+	c.lower(limit)
+	return true
 }
 
 // sendSingly sends the datagrams of one refused train with a call each. It
 // reuses the train's header.
-func (w *Writer) sendSingly(c *Conn, at int) {
-	h := &w.out.hdrs[at].hdr
+func (w *Writer) sendSingly(c *Conn, h *unix.Msghdr) {
 	iovs := unsafe.Slice(h.Iov, int(h.Iovlen))
 	h.SetIovlen(1)
 	h.SetControllen(int(h.Controllen) - unix.CmsgSpace(2))
-	for i := range iovs {
-		h.Iov = &iovs[i]
+	retried := false
+	for at := 0; at < len(iovs); {
+		h.Iov = &iovs[at]
 		_, _, errno := unix.RawSyscall(unix.SYS_SENDMSG, uintptr(c.fd), uintptr(unsafe.Pointer(h)), 0)
-		w.stats.calls.Add(1)
-		if errno != 0 {
-			w.drop(dropReason(errno), 1)
+		switch {
+		case errno == 0:
+			w.stats.calls.Add(1)
+			w.sent++
+		case errno == unix.EAGAIN:
+			w.drop(DropFull, len(iovs)-at)
+			return
+		case w.again(h, errno, &retried):
 			continue
+		default:
+			w.drop(dropReason(errno), 1)
 		}
-		w.sent++
+		at++
+		retried = false
 	}
 }

@@ -139,7 +139,7 @@ func (w *Writer) group(c *Conn) *group {
 		switch {
 		case at == 0:
 			w.last = int32(len(w.groups))
-			w.groups = append(w.groups, group{conn: c, gso: uint32(c.gsoLimit.Load()), place: i, first: -1, last: -1})
+			w.groups = append(w.groups, group{conn: c, gso: uint32(c.gso()), place: i, first: -1, last: -1})
 			w.table[i] = uint16(w.last) + 1
 			return &w.groups[w.last]
 		case w.groups[at-1].conn == c:

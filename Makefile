@@ -23,6 +23,8 @@ run: build
 
 test:
 	$(call install,$(TEST_TOOLS))
+	@echo "first with the sockets of other systems, then with those of this one"
+	go test -json -timeout 5m -tags mpsocks_portable ./mux/udpio ./client ./server | go run ./integration/testsum
 	go test -json -timeout 20m $$(go list ./... | grep -v /interop) | go run ./integration/testsum
 
 # The race detector needs a C compiler. The laboratory and the benches measure

@@ -4,7 +4,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"runtime"
 	"testing"
 
 	"github.com/rs/zerolog"
@@ -171,32 +170,4 @@ func BenchmarkAssociate(b *testing.B) {
 		}
 	})
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "associations/s")
-}
-
-// TestIdleAssociationMemory holds many associations and looks at what each
-// costs this process, the application's end of the connection included.
-func TestIdleAssociationMemory(t *testing.T) {
-	if raceEnabled || testing.Short() {
-		t.Skip("needs many descriptors and an honest heap")
-	}
-	const n, bar = 1000, 8 << 10
-	c := start(t, &fakeTunnel{}, nil)
-	before := memory()
-	for range n {
-		associated(t, c, anywhere)
-	}
-	eventually(t, "handshakes have ended", func() bool { return c.pending.Load() == 0 })
-	each := (memory() - before) / n
-	t.Logf("%d bytes per idle association", each)
-	if each > bar {
-		t.Errorf("%d bytes per idle association, want at most %d", each, bar)
-	}
-}
-
-func memory() int {
-	var m runtime.MemStats
-	runtime.GC()
-	runtime.GC() // pools give up their contents at the second
-	runtime.ReadMemStats(&m)
-	return int(m.HeapInuse + m.StackInuse)
 }

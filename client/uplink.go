@@ -30,7 +30,6 @@ type inner struct {
 	closed bool
 	sent4  bool // a packet was made, so that the server may have a mapping
 	sent6  bool
-	ids    ids
 	recent []*name // the newest names, or nil
 
 	waiting int // datagrams that wait for a name; guarded by names.mu
@@ -74,7 +73,6 @@ func (in *inner) wrap(b *buf.Buffer, to netip.AddrPort, tos uint8) bool {
 		b.Next = tail
 		return true
 	}
-	h.ID = in.ids.next(to)
 	packet.PutUDP(b.Prepend(h.Overhead(b.Len())), &h)
 	return true
 }

@@ -90,12 +90,8 @@ func (m *mapping) bring(h *packet.UDP, msg *udpio.Message, now int64) dropReason
 		return dropSize
 	case long(h, n):
 		h.ID = m.peer.fragmentIDs.Add(1)
-		return dropNone
 	}
-	counter := m.flows.slot(from)
-	h.ID = counter.n
-	counter.n++
-	return dropNone
+	return dropNone // all others are counted by the session
 }
 
 // fits says whether a datagram to h.Dst can have n bytes.

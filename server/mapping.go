@@ -18,10 +18,6 @@ const (
 	// minIdle is the age below which no mapping ends, not even for the sake of
 	// a new one (RFC 4787 REQ-5), unless the client has ended it: see ended.go.
 	minIdle = 2 * time.Minute
-	// maxFlows is how many remotes of one mapping have an Identification counter
-	// of their own: 64 of them are 1.5 KiB, which a mapping that talks to so
-	// many may cost. A call or a game talks to one to ten.
-	maxFlows = 64
 	// maxPermits is how many remotes one mapping's filter remembers, if it
 	// filters at all: 24 KiB for a mapping that talks to so many.
 	maxPermits = 1024
@@ -46,8 +42,6 @@ type mapping struct {
 	// sent is when the client last sent something (Server.now): only that
 	// keeps the mapping (REQ-6).
 	sent atomic.Int64
-	// flows counts packets per remote; owned by the goroutine of room's Loop.
-	flows remotes
 	// permits is nil with endpoint-independent filtering.
 	permits *permits
 }
@@ -123,7 +117,6 @@ func (s *Server) listen(p *peer, inner netip.AddrPort) (*mapping, error) {
 		room:   s.rooms[s.nextRoom.Add(1)%uint32(len(s.rooms))],
 		inner:  inner,
 		source: mux.Source{User: p.client.name},
-		flows:  remotes{limit: maxFlows},
 	}
 	if s.filtering == conf.FilteringAddress || s.filtering == conf.FilteringAddressPort {
 		m.permits = &permits{

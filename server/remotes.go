@@ -11,11 +11,10 @@ import (
 const ways = 4
 
 // remotes is a small table from a remote address and port to a number. A
-// mapping has one for the Identification of the packets that it brings, and one
-// for what its filter has let in. It is bounded: a remote that was not seen for
-// long gives way to a new one. It costs nothing until first used, and grows by
-// doubling, so that it allocates nothing in steady state. The zero value with a
-// limit is ready; it is not safe for concurrent use.
+// mapping that filters has one for what it lets in. It is bounded: a remote that
+// was not seen for long gives way to a new one. It costs nothing until first used,
+// and grows by doubling, so that it allocates nothing in steady state. The zero
+// value with a limit is ready; it is not safe for concurrent use.
 type remotes struct {
 	slots []remote
 	limit uint16 // most slots, a power of two

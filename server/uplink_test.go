@@ -98,7 +98,7 @@ func TestReceiveAllocations(t *testing.T) {
 	sess := newFakeSession()
 	sess.discard = true
 	p := s.newPeer("laptop", sess)
-	m := &mapping{peer: p, room: &room{}, inner: inner4(1), flows: remotes{limit: maxFlows}}
+	m := &mapping{peer: p, room: &room{}, inner: inner4(1)}
 	msgs := make([]udpio.Message, 32)
 	if n := testing.AllocsPerRun(200, func() {
 		for i := range msgs {
@@ -116,7 +116,7 @@ func TestReceiveDrops(t *testing.T) {
 	s := testServer(t, nil, nil)
 	sess := newFakeSession()
 	p := s.newPeer("laptop", sess)
-	m := &mapping{peer: p, room: &room{}, inner: inner6(1), flows: remotes{limit: maxFlows}}
+	m := &mapping{peer: p, room: &room{}, inner: inner6(1)}
 	msgs := []udpio.Message{
 		{Buf: buf.Get(1), Addr: netip.MustParseAddrPort("192.0.2.1:1")},
 		{Buf: buf.Get(65528), Addr: netip.MustParseAddrPort("[2001:db8::1]:1")},
@@ -161,7 +161,7 @@ func BenchmarkReceive(b *testing.B) {
 	sess := newFakeSession()
 	sess.discard = true
 	p := s.newPeer("laptop", sess)
-	m := &mapping{peer: p, room: &room{}, inner: inner4(1), flows: remotes{limit: maxFlows}}
+	m := &mapping{peer: p, room: &room{}, inner: inner4(1)}
 	msgs := make([]udpio.Message, 32)
 	b.ReportAllocs()
 	for b.Loop() {

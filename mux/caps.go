@@ -2,38 +2,46 @@ package mux
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
-// Byte caps of metered paths. They count the mapped bytes of both directions
-// since the client started, by the local calendar; a path over its cap is
-// closed until the next day or month. Counts do not survive a restart.
+// Byte caps of paths. They count the mapped bytes of both directions since the
+// client started, by the local calendar; a path over its cap has no subflows until
+// the next day or month. Counts go by the path's name, so that they survive its
+// interface; they do not survive a restart.
 
+// A capCount is what the paths of one name have carried.
 type capCount struct {
-	day, month         time.Time
-	dayBytes           int64
-	monthBytes         int64
-	lastSent, lastRecv uint64
-	over               bool
+	day, month time.Time
+	dayBytes   uint64
+	monthBytes uint64
+	over       bool // as it was last said
 }
 
-// count adds what was carried since the last call and reports whether a cap is
-// reached.
-func (c *capCount) count(now time.Time, p *Path, sent, received uint64) bool {
+// add counts n bytes more.
+func (k *capCount) add(now time.Time, n uint64) {
 	y, m, d := now.Date()
-	day := time.Date(y, m, d, 0, 0, 0, 0, now.Location())
-	month := time.Date(y, m, 1, 0, 0, 0, 0, now.Location())
-	if !day.Equal(c.day) {
-		c.day, c.dayBytes = day, 0
+	if day := time.Date(y, m, d, 0, 0, 0, 0, now.Location()); !day.Equal(k.day) {
+		k.day, k.dayBytes = day, 0
 	}
-	if !month.Equal(c.month) {
-		c.month, c.monthBytes = month, 0
+	if month := time.Date(y, m, 1, 0, 0, 0, 0, now.Location()); !month.Equal(k.month) {
+		k.month, k.monthBytes = month, 0
 	}
-	n := int64(sent-c.lastSent) + int64(received-c.lastRecv)
-	c.lastSent, c.lastRecv = sent, received
-	c.dayBytes += n
-	c.monthBytes += n
-	return (p.DailyCap > 0 && c.dayBytes >= p.DailyCap) || (p.MonthlyCap > 0 && c.monthBytes >= p.MonthlyCap)
+	k.dayBytes += n
+	k.monthBytes += n
+}
+
+// reached returns which cap of the path has been reached, "" for none: of two the
+// one that lasts longer.
+func (k *capCount) reached(p *Path) string {
+	switch {
+	case p.MonthlyCap > 0 && k.monthBytes >= uint64(p.MonthlyCap):
+		return "monthly"
+	case p.DailyCap > 0 && k.dayBytes >= uint64(p.DailyCap):
+		return "daily"
+	}
+	return ""
 }
 
 // watchCaps checks the caps every second; it ends with ctx.
@@ -44,38 +52,89 @@ func (c *Client) watchCaps(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case now := <-t.C:
-			c.checkCaps(now)
+		case <-t.C:
+			c.checkCaps(c.cfg.clock())
 		}
 	}
 }
 
+// checkCaps counts, stops the paths that have reached a cap, and starts those
+// whose day or month is over.
 func (c *Client) checkCaps(now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.ctx.Err() != nil {
+		return
+	}
+	c.countBytes(now)
+	for _, p := range c.paths {
+		switch over := c.overCap(p, now); {
+		case over && p.cancel != nil:
+			c.stop(p)
+		case !over && p.cancel == nil:
+			c.start(p)
+		}
+	}
+}
+
+// countBytes adds what the paths have carried since the last call to the counts
+// of their names. The caller holds Client.mu.
+func (c *Client) countBytes(now time.Time) {
 	s := c.session
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, p := range c.paths {
-		if p.path.cfg.DailyCap == 0 && p.path.cfg.MonthlyCap == 0 {
-			continue
-		}
-		received := p.path.received
-		for _, f := range s.subs {
-			if f.path == p.path {
-				received += f.rxOctets.Load()
-			}
-		}
-		over := p.caps.count(now, &p.path.cfg, p.path.sent, received)
-		if over != p.caps.over {
-			p.caps.over = over
-			p.path.capped = over
-			c.cfg.Log.Warn().Str("path", p.path.cfg.Name).Bool("over", over).Msg("byte cap of the path")
-			for _, f := range s.subs {
-				if f.path == p.path {
-					f.setBackup(over)
-				}
-			}
+		c.countPath(p, now)
+	}
+	c.leaving = slices.DeleteFunc(c.leaving, func(p *clientPath) bool { return !c.countPath(p, now) })
+}
+
+// countPath does so for one path, and reports whether it has subflows. The caller
+// holds both locks.
+func (c *Client) countPath(p *clientPath, now time.Time) (live bool) {
+	bytes := p.path.sent + p.path.received
+	for _, f := range c.session.subs {
+		if f.path == p.path {
+			bytes += f.rxOctets.Load()
+			live = true
 		}
 	}
+	c.capCount(p).add(now, bytes-p.counted)
+	p.counted = bytes
+	return live
+}
+
+func (c *Client) capCount(p *clientPath) *capCount {
+	k := c.counts[p.way.Name]
+	if k == nil {
+		k = new(capCount)
+		c.counts[p.way.Name] = k
+	}
+	return k
+}
+
+// overCap reports whether a path may carry nothing more, notes it for the
+// scheduler and for status, and says it when it changes. The caller holds
+// Client.mu.
+func (c *Client) overCap(p *clientPath, now time.Time) bool {
+	k := c.capCount(p)
+	k.add(now, 0)
+	s := c.session
+	s.mu.Lock()
+	which := k.reached(&p.path.cfg)
+	over := which != ""
+	p.path.capped = over
+	s.mu.Unlock()
+	if over != k.over {
+		k.over = over
+		switch log := c.cfg.Log.Warn().Str("path", p.way.Name); which {
+		case "daily":
+			log.Msg("the path has reached its daily cap: it is not used until tomorrow")
+		case "monthly":
+			log.Msg("the path has reached its monthly cap: it is not used until next month")
+		default:
+			log.Msg("the path is under its byte cap again: it is used")
+		}
+	}
+	return over
 }

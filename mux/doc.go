@@ -45,7 +45,7 @@
 // # Goroutines
 //
 //   - Client.Run starts the monitor (Session.run), watchCaps, and a slot per
-//     subflow of each path; SetPaths starts and ends slots. A slot's dial has one
+//     subflow of each path; SetPaths and byte caps start and end slots. A dial has one
 //     for each address it tries. Run waits for the monitor, watchCaps and slots.
 //   - Listener.Run starts one per address, one per handshake under way, and a
 //     monitor per session, and waits for all of them.
@@ -76,7 +76,7 @@
 //	3.3.3   DATA_FIN (heard, never sent)       control.go
 //	3.3.6   retransmission on other subflows   reinject.go
 //	3.3.8   subflow policy, MP_PRIO            schedule.go, ordered.go, control.go
-//	3.4     ADD_ADDR, REMOVE_ADDR              control.go, client.go
+//	3.4     ADD_ADDR, REMOVE_ADDR              control.go, setpaths.go
 //	3.5     MP_FASTCLOSE                       session.go, control.go
 //	3.6     MP_TCPRST                          handshake.go, monitor.go, control.go
 //	3.7     MP_FAIL, without a fallback        control.go

@@ -1,0 +1,217 @@
+package mux
+
+import (
+	"bytes"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+)
+
+// What is counted is forgotten when the day or the month turns.
+func TestCapCount(t *testing.T) {
+	at := func(month time.Month, day, hour int) time.Time {
+		return time.Date(2026, month, day, hour, 0, 0, 0, time.UTC)
+	}
+	p := &Path{DailyCap: 100, MonthlyCap: 250}
+	var k capCount
+	for _, step := range []struct {
+		now  time.Time
+		n    uint64
+		want string
+	}{
+		{at(1, 29, 10), 99, ""},
+		{at(1, 29, 23), 1, "daily"},
+		{at(1, 30, 0), 0, ""},
+		{at(1, 30, 1), 100, "daily"},
+		{at(1, 31, 0), 49, ""},
+		{at(1, 31, 1), 1, "monthly"},
+		{at(2, 1, 0), 0, ""},
+		{at(2, 1, 1), 100, "daily"},
+		{at(2, 2, 0), 0, ""},
+	} {
+		if k.add(step.now, step.n); k.reached(p) != step.want {
+			t.Errorf("%v: reached %q, want %q", step.now, k.reached(p), step.want)
+		}
+	}
+	if k.reached(&Path{}) != "" {
+		t.Error("reached a cap that there is not")
+	}
+}
+
+// A fakeClock is turned by a test.
+type fakeClock struct{ ahead atomic.Int64 }
+
+func (f *fakeClock) now() time.Time         { return time.Now().Add(time.Duration(f.ahead.Load())) }
+func (f *fakeClock) turn(by time.Duration)  { f.ahead.Add(int64(by)) }
+func (f *fakeClock) use(c *ClientConfig)    { c.clock = f.now }
+func (f *fakeClock) aMonthLater(c *Client)  { f.turn(32 * 24 * time.Hour); c.checkCaps(f.now()) }
+func pathAt(s *Session, i int) PathSnapshot { return s.Snapshot().Paths[i] }
+func carriedBy(s *Session, name string) (n uint64) {
+	for _, p := range s.Snapshot().Paths {
+		if p.Name == name {
+			n += p.Sent + p.Received
+		}
+	}
+	return n
+}
+
+// subflowsFrom counts the server's subflows from one address.
+func (n *loopTunnel) subflowsFrom(a netip.Addr) (count, backup int) {
+	for _, s := range n.listener.Sessions() {
+		for _, f := range s.Snapshot().Subflows {
+			if f.Remote.Addr() == a {
+				count++
+				if f.Backup {
+					backup++
+				}
+			}
+		}
+	}
+	return count, backup
+}
+
+// eventually waits for what has to become true.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(5 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not within 5 s: %s", what)
+		}
+	}
+}
+
+func (c *collector) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.seen)
+	c.order = nil
+}
+
+// Over its cap a path carries nothing in either direction, and when the month
+// turns it is what it was.
+func TestCappedPath(t *testing.T) {
+	var clock fakeClock
+	var said words
+	n := newLoopTunnel(t, 2, 2, func(c *ClientConfig, _ *ListenerConfig) {
+		clock.use(c)
+		c.Log = zerolog.New(&said)
+		c.Paths[0].Backup = true // path1 is used as long as it may be
+		c.Paths[1].MonthlyCap = 40_000
+	})
+	s, second := n.client.Session(), netip.AddrFrom4([4]byte{127, 0, 0, 2})
+	n.send(200, 10000, 200, nil)
+	n.near.wait(t, 200, 3*time.Second)
+	n.client.checkCaps(clock.now())
+	if p := pathAt(s, 1); !p.Capped || p.Sent+p.Received < 40_000 {
+		t.Fatalf("after the cap: %+v", p)
+	}
+	eventually(t, "the server lost the subflows of the capped path", func() bool { c, _ := n.subflowsFrom(second); return c == 0 })
+	n.waitSubflows(2)
+
+	before := carriedBy(s, "path1")
+	n.near.forget()
+	n.send(500, 1000, 200, nil)
+	n.near.wait(t, 500, 3*time.Second)
+	if d := carriedBy(s, "path1") - before; d != 0 {
+		t.Errorf("%d bytes went over the capped path", d)
+	}
+	if c, _ := n.subflowsFrom(second); c != 0 {
+		t.Errorf("%d subflows of the capped path", c)
+	}
+
+	// Another interface, the same name and bill: what it carried still counts.
+	paths := n.client.cfg.Paths
+	n.client.SetPaths(paths[:1])
+	n.client.SetPaths(paths)
+	if p := pathAt(s, 1); !p.Capped {
+		t.Error("removed and added again, it is not over its cap any more")
+	}
+	if n.client.checkCaps(clock.now()); len(s.Snapshot().Subflows) != 2 {
+		t.Error("it is used again")
+	}
+
+	clock.aMonthLater(n.client)
+	n.waitSubflows(4)
+	eventually(t, "the server has them, and not as backup", func() bool { c, b := n.subflowsFrom(second); return c == 2 && b == 0 })
+	n.near.forget()
+	n.send(50, 1000, 200, nil)
+	n.near.wait(t, 50, 3*time.Second)
+	if p := pathAt(s, 1); p.Capped || p.Sent == 0 || p.Received == 0 {
+		t.Errorf("in the next month: %+v", p)
+	}
+	if over, under := said.count("reached its monthly cap"), said.count("under its byte cap again"); over != 1 || under != 1 {
+		t.Errorf("said %d times that it is over its cap, %d times that it is not", over, under)
+	}
+}
+
+// The only path is no exception, and one that is metered is still that when its
+// day has turned.
+func TestOnlyPathCapped(t *testing.T) {
+	var clock fakeClock
+	n := newLoopTunnel(t, 1, 2, func(c *ClientConfig, _ *ListenerConfig) {
+		clock.use(c)
+		c.Paths[0].Metered, c.Paths[0].DailyCap = true, 20_000
+	})
+	n.send(100, 10000, 200, nil)
+	n.near.wait(t, 100, 3*time.Second)
+	n.client.checkCaps(clock.now())
+	n.waitSubflows(0)
+	n.far.forget()
+	n.send(20, 1000, 200, nil)
+	time.Sleep(100 * time.Millisecond)
+	if lost, _ := n.far.missing(20); lost != 20 {
+		t.Errorf("%d of 20 packets went over a capped path", 20-lost)
+	}
+	clock.turn(24 * time.Hour)
+	n.client.checkCaps(clock.now())
+	n.waitSubflows(2)
+	n.far.wait(t, 20, 3*time.Second)
+	eventually(t, "the server knows that the path is metered", func() bool {
+		c, b := n.subflowsFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}))
+		return c == 2 && b == 2
+	})
+}
+
+// What a path brings while it is being removed counts for the next of its name.
+func TestRemovedPathIsCounted(t *testing.T) {
+	s := newSession(sessionConfig{client: true, handler: newCollector()})
+	c := &Client{session: s, counts: make(map[string]*capCount), cfg: ClientConfig{Log: zerolog.Nop(), clock: time.Now}}
+	p := &clientPath{way: Path{Name: "lte"}, path: &path{sent: 100}}
+	f := &subflow{s: s, path: p.path}
+	f.rxOctets.Store(10)
+	s.subs = []*subflow{f}
+	c.paths = []*clientPath{p}
+	now := time.Now()
+	c.countBytes(now)
+	c.remove(p)
+	c.paths = nil
+	f.rxOctets.Store(35)
+	c.countBytes(now)
+	s.subs, p.path.received = nil, 40 // as detach does
+	c.countBytes(now)
+	if k := c.counts["lte"]; k.monthBytes != 140 || len(c.leaving) != 0 {
+		t.Errorf("%d bytes counted, %d paths waited for", k.monthBytes, len(c.leaving))
+	}
+}
+
+// words keeps log lines.
+type words struct {
+	mu  sync.Mutex
+	all bytes.Buffer
+}
+
+func (w *words) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.all.Write(p)
+}
+
+func (w *words) count(what string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return bytes.Count(w.all.Bytes(), []byte(what))
+}

@@ -1,0 +1,145 @@
+package mux
+
+import (
+	"context"
+	"slices"
+
+	"github.com/mpsocks/mpsocks/mux/mptcp"
+)
+
+// How paths come and go while a client runs. A path is added and removed by its
+// owner; one over its byte cap (caps.go) only loses its slots and subflows.
+
+// maxPaths leaves every path some subflows of the 63.
+const maxPaths = 16
+
+// SetPaths replaces the paths live: subflows of missing ones are closed and
+// withdrawn with REMOVE_ADDR, new ones are dialled, others keep running.
+func (c *Client) SetPaths(paths []Path) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ctx == nil {
+		c.cfg.Paths = paths
+		return
+	}
+	var keep []*clientPath
+	for _, p := range c.paths {
+		if i := slices.IndexFunc(paths, func(n Path) bool { return n.sameWay(&p.way) }); i >= 0 {
+			c.update(p, paths[i])
+			keep = append(keep, p)
+			continue
+		}
+		c.remove(p)
+	}
+	for _, n := range paths {
+		if !slices.ContainsFunc(keep, func(p *clientPath) bool { return n.sameWay(&p.way) }) {
+			if p := c.add(n); p != nil {
+				keep = append(keep, p)
+			}
+		}
+	}
+	c.paths = keep
+}
+
+// sameWay reports whether the subflows of one path serve the other.
+func (p *Path) sameWay(o *Path) bool {
+	return p.Name == o.Name && p.Interface == o.Interface && p.Local == o.Local &&
+		p.subflows() == o.subflows() && p.KernelMPTCP == o.KernelMPTCP
+}
+
+// update changes what can change live and tells the peer by MP_PRIO.
+func (c *Client) update(p *clientPath, n Path) {
+	s := c.session
+	s.mu.Lock()
+	was := p.path.cfg.Backup || p.path.cfg.Metered
+	p.path.cfg = n
+	if is := n.Backup || n.Metered; is != was {
+		for _, f := range s.subs {
+			if f.path == p.path {
+				f.backup = n.Backup
+				f.setBackup(is)
+			}
+		}
+	}
+	s.mu.Unlock()
+	s.pump()
+}
+
+// add makes a new path and starts its slots, unless it is over its cap.
+func (c *Client) add(n Path) *clientPath {
+	s := c.session
+	s.mu.Lock()
+	used := uint64(0)
+	for _, p := range s.paths {
+		used |= 1 << p.index
+	}
+	index := 0
+	for used&(1<<index) != 0 {
+		index++
+	}
+	if index >= maxPaths {
+		s.mu.Unlock()
+		c.cfg.Log.Error().Str("path", n.Name).Msgf("more than %d paths: this one is not used", maxPaths)
+		return nil
+	}
+	p := &clientPath{way: n, path: &path{cfg: n, index: index, addrID: uint8(index + 1)}}
+	s.paths = append(s.paths, p.path)
+	s.mu.Unlock()
+	if !c.overCap(p, c.cfg.clock()) {
+		c.start(p)
+	}
+	return p
+}
+
+// remove ends a path. What its subflows still bring is counted until they are
+// gone: a path of that name may come back.
+func (c *Client) remove(p *clientPath) {
+	s := c.session
+	s.mu.Lock()
+	p.path.gone = true
+	s.paths = slices.DeleteFunc(s.paths, func(q *path) bool { return q == p.path })
+	s.mu.Unlock()
+	c.leaving = append(c.leaving, p)
+	c.stop(p)
+	c.countBytes(c.cfg.clock())
+}
+
+// start begins the slots of a path that has none.
+func (c *Client) start(p *clientPath) {
+	ctx, cancel := context.WithCancel(c.ctx)
+	p.cancel = cancel
+	for range p.way.subflows() {
+		c.slots.Go(func() { c.slot(ctx, p) })
+	}
+}
+
+// stop ends the slots and subflows of a path and withdraws its address (RFC 8684,
+// Section 3.4.2). What they hold is sent again on others.
+func (c *Client) stop(p *clientPath) {
+	if p.cancel == nil {
+		return
+	}
+	p.cancel()
+	p.cancel = nil
+	s := c.session
+	s.mu.Lock()
+	var tell *subflow
+	for _, f := range s.subs {
+		if f.path != p.path && !f.closed && (tell == nil || tell.stale) {
+			tell = f
+		}
+	}
+	if tell != nil {
+		o := mptcp.RemoveAddr{N: 1}
+		o.IDs[0] = p.path.addrID
+		tell.control = o.Append(tell.control)
+	}
+	subs := slices.Clone(s.subs)
+	s.mu.Unlock()
+	for _, f := range subs {
+		if f.path == p.path {
+			s.retire(f, mptcp.ReasonProhibited)
+		}
+	}
+	s.pump()
+}

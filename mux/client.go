@@ -52,7 +52,8 @@ type ClientConfig struct {
 	MaxStreams     int           // 0 = 16,384
 	Log            zerolog.Logger
 
-	clock func() time.Time // nil = the system's; tests turn it
+	clock  func() time.Time // nil = the system's; tests turn it
+	lookup lookupFunc       // nil = systemLookup
 }
 
 // A Client keeps one session with the server alive over all paths. Run starts
@@ -62,6 +63,7 @@ type Client struct {
 	cfg     ClientConfig
 	tls     *tls.Config
 	session *Session
+	names   *resolver
 
 	mu      sync.Mutex
 	ctx     context.Context // of Run; nil before
@@ -101,7 +103,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	if cfg.clock == nil {
 		cfg.clock = time.Now
 	}
-	c := &Client{cfg: cfg, tls: t, changed: make(chan struct{}), counts: make(map[string]*capCount)}
+	c := &Client{cfg: cfg, tls: t, changed: make(chan struct{}), counts: make(map[string]*capCount), names: newResolver(cfg.lookup)}
 	c.session = newSession(sessionConfig{
 		client: true, handler: cfg.Handler, mode: cfg.Mode, rules: cfg.Rules, timeout: cfg.SessionTimeout,
 		streams: cfg.MaxStreams, capture: cfg.Capture, log: cfg.Log,

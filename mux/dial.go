@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -145,124 +146,75 @@ func (c *Client) connect(ctx context.Context, p *clientPath, timeout time.Durati
 }
 
 // dial connects to the first server address that answers, from the path's own
-// address.
+// address. Addresses that names bring meanwhile are tried too.
 func (c *Client) dial(ctx context.Context, p *clientPath, timeout time.Duration) (net.Conn, string, error) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	addrs, err := c.targets(ctx, p)
+	changed := c.names.change()
+	addrs, err := c.firstTargets(ctx, p, timeout)
 	if err != nil {
 		return nil, "", err
 	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
 	type result struct {
 		conn net.Conn
 		addr netip.AddrPort
 		err  error
 	}
-	results := make(chan result, len(addrs)) // every dialler can leave
+	results, over := make(chan result), make(chan struct{})
+	defer close(over) // those that lose the race
 	started, pending := 0, 0
 	start := func() {
+		if started == len(addrs) {
+			return
+		}
 		a := addrs[started]
 		started++
 		pending++
-		go func() {
+		c.slots.Go(func() {
 			conn, err := p.way.dialer().DialContext(ctx, "tcp", a.String())
-			results <- result{conn, a, err}
-		}()
+			select {
+			case results <- result{conn, a, err}:
+			case <-over:
+				if err == nil {
+					conn.Close()
+				}
+			}
+		})
 	}
 	start()
-	next := time.NewTimer(stagger)
+	next := time.NewTicker(stagger)
 	defer next.Stop()
 	var failed error
-	for pending > 0 {
+	for asking := true; pending > 0 || asking; {
 		select {
 		case r := <-results:
 			pending--
 			if r.err == nil {
-				go func() { // the losers of the race
-					for range pending {
-						if l := <-results; l.err == nil {
-							l.conn.Close()
-						}
-					}
-				}()
 				return r.conn, r.addr.String(), nil
 			}
 			if failed == nil || ctx.Err() == nil {
 				failed = r.err
 			}
-			if started < len(addrs) {
-				start()
-			}
+			start()
 		case <-next.C:
-			if started < len(addrs) {
-				start()
-				next.Reset(stagger)
+			if start(); pending == 0 {
+				return nil, "", failed // the next attempt knows the names
 			}
+		case <-changed:
+			changed = c.names.change()
+		}
+		var more []netip.AddrPort
+		more, asking, _ = c.targets(p)
+		for _, a := range more {
+			if !slices.Contains(addrs, a) {
+				addrs = append(addrs, a)
+			}
+		}
+		if pending == 0 {
+			start()
 		}
 	}
 	return nil, "", failed
-}
-
-// targets lists the addresses to try: the one that worked last, the
-// configured ones with their names resolved, the announced ones; only of the
-// family that the path is bound to.
-func (c *Client) targets(ctx context.Context, p *clientPath) ([]netip.AddrPort, error) {
-	c.mu.Lock()
-	good, learned := p.good, append([]netip.AddrPort(nil), c.learned...)
-	denied := c.denied && c.state == stateEstablished && len(learned) > 0
-	c.mu.Unlock()
-	var addrs []netip.AddrPort
-	add := func(a netip.AddrPort) {
-		a = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
-		if l := p.way.Local; l.IsValid() && l.Is4() != a.Addr().Is4() {
-			return
-		}
-		for _, b := range addrs {
-			if a == b {
-				return
-			}
-		}
-		addrs = append(addrs, a)
-	}
-	if a, err := netip.ParseAddrPort(good); err == nil && !denied {
-		add(a)
-	}
-	var failed error
-	for _, name := range c.cfg.Addresses {
-		if denied {
-			break
-		}
-		if a, err := netip.ParseAddrPort(name); err == nil {
-			add(a)
-			continue
-		}
-		host, port, err := net.SplitHostPort(name)
-		if err != nil {
-			return nil, err
-		}
-		n, err := net.DefaultResolver.LookupPort(ctx, "tcp", port)
-		if err != nil {
-			return nil, err
-		}
-		ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-		if err != nil {
-			failed = fmt.Errorf("resolve the server's name: %w", err)
-			continue
-		}
-		for _, ip := range ips {
-			add(netip.AddrPortFrom(ip, uint16(n)))
-		}
-	}
-	for _, a := range learned {
-		add(a)
-	}
-	if len(addrs) == 0 && failed == nil {
-		failed = fmt.Errorf("no server address of the family of %s", p.way.Local)
-	}
-	if len(addrs) == 0 {
-		return nil, failed
-	}
-	return addrs, nil
 }
 
 // dialer binds to the path's interface or address.

@@ -46,7 +46,8 @@
 //
 //   - Client.Run starts the monitor (Session.run), watchCaps, and a slot per
 //     subflow of each path; SetPaths and byte caps start and end slots. A dial has one
-//     for each address it tries. Run waits for the monitor, watchCaps and slots.
+//     for each address it tries, and for names that are to be resolved. Run waits
+//     for all of these.
 //   - Listener.Run starts one per address, one per handshake under way, and a
 //     monitor per session, and waits for all of them.
 //   - Session.attach starts a reader per subflow, which starts the subflow's

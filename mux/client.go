@@ -57,7 +57,7 @@ type ClientConfig struct {
 }
 
 // A Client keeps one session with the server alive over all paths. Run starts
-// the monitor, watchCaps and one goroutine per subflow slot (dial.go); they end
+// the monitor, watchCaps and one goroutine per subflow slot (slot.go); they end
 // with its context.
 type Client struct {
 	cfg     ClientConfig
@@ -86,6 +86,8 @@ type clientPath struct {
 	good    string             // address that worked last
 	bad     string             // error of the last attempt, so that it is said once
 	counted uint64             // bytes that are in the count of its name
+	up      chan struct{}      // closed and renewed when a subflow comes up
+	trying  time.Time          // since when the slot that leads dials; zero = it does not
 }
 
 // NewClient prepares a client; nothing is dialled before Run.

@@ -3,17 +3,12 @@ package mux
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/netip"
 	"slices"
 	"syscall"
 	"time"
 )
-
-// A slot is one place for a subflow of a path. Its goroutine dials, joins,
-// waits for the end, and begins again; when its subflow is to be replaced it
-// makes the new one before it breaks the old one.
 
 const (
 	dialQuick        = 1200 * time.Millisecond
@@ -22,96 +17,7 @@ const (
 	// stagger is the head start of one server address over the next (RFC 8305,
 	// Section 5).
 	stagger = 250 * time.Millisecond
-	// backoffMin and backoffMax bound the pause between attempts. A path that
-	// comes back is used within two seconds.
-	backoffMin = 100 * time.Millisecond
-	backoffMax = 800 * time.Millisecond
-	// retireAge and retireBytes end a subflow long before its TLS keys are
-	// worn out (2^24.5 records of AES-GCM); crypto/tls never updates them.
-	retireAge   = 24 * time.Hour
-	retireBytes = 256 << 30
 )
-
-func (c *Client) slot(ctx context.Context, p *clientPath) {
-	pause, tries := backoffMin, 0
-	var old *subflow
-	for ctx.Err() == nil {
-		// A lost SYN goes again after 1, 3, 7 s: short attempts find a path
-		// that comes back sooner; every fourth is patient.
-		timeout := dialQuick
-		if tries%4 == 3 {
-			timeout = dialTimeout
-		}
-		tries++
-		f, err := c.connect(ctx, p, timeout)
-		if old != nil && (err == nil || isDead(old)) {
-			old.abandon()
-			old = nil
-		}
-		if err != nil {
-			c.complain(ctx, p, err)
-			wait := pause/2 + rand.N(pause)/2
-			pause = min(pause*2, backoffMax)
-			select {
-			case <-ctx.Done():
-			case <-time.After(wait):
-			}
-			continue
-		}
-		pause, tries = backoffMin, 0
-		retire := time.NewTimer(retireAge + rand.N(retireAge/8))
-		select {
-		case <-f.dead:
-		case <-f.replace:
-			old = f
-		case <-retire.C:
-			old = f
-		case <-ctx.Done():
-			// Session.Close or remove ends it, after it has told the peer.
-			select {
-			case <-f.dead:
-			case <-time.After(2 * closeLinger):
-				f.close()
-			}
-		}
-		retire.Stop()
-	}
-}
-
-// abandon ends a subflow that has been replaced. One that is stalled is reset:
-// its FIN would wait behind what TCP sends again every few seconds.
-func (f *subflow) abandon() {
-	f.s.mu.Lock()
-	stale := f.stale
-	f.s.mu.Unlock()
-	if tcp, ok := f.carrier.Conn.(*net.TCPConn); ok && stale {
-		tcp.SetLinger(0)
-	}
-	f.close()
-}
-
-func isDead(f *subflow) bool {
-	select {
-	case <-f.dead:
-		return true
-	default:
-		return false
-	}
-}
-
-// complain logs an error once until it changes.
-func (c *Client) complain(ctx context.Context, p *clientPath, err error) {
-	if ctx.Err() != nil {
-		return
-	}
-	c.mu.Lock()
-	said := p.bad == err.Error()
-	p.bad = err.Error()
-	c.mu.Unlock()
-	if !said {
-		c.cfg.Log.Warn().Str("path", p.way.Name).Err(err).Msg("cannot reach the server by this path")
-	}
-}
 
 // connect makes one subflow: TCP, TLS, and the MPTCP handshake inside.
 func (c *Client) connect(ctx context.Context, p *clientPath, timeout time.Duration) (*subflow, error) {
@@ -127,19 +33,21 @@ func (c *Client) connect(ctx context.Context, p *clientPath, timeout time.Durati
 	tcp.SetDeadline(time.Now().Add(handshakeTimeout))
 	if err := conn.HandshakeContext(ctx); err != nil {
 		tcp.Close()
-		return nil, fmt.Errorf("TLS with %s: %w", addr, explainTLS(err))
+		return nil, judged(fmt.Errorf("TLS with %s: %w", addr, explainTLS(err)), false)
 	}
 	f, err := c.join(ctx, p, conn, k)
 	if err != nil {
 		tcp.Close()
-		return nil, fmt.Errorf("session with %s: %w", addr, err)
+		return nil, judged(fmt.Errorf("session with %s: %w", addr, err), true)
 	}
 	tcp.SetDeadline(time.Time{})
 	if err := c.session.attach(f); err != nil {
-		return nil, err
+		return nil, judged(err, true)
 	}
 	c.mu.Lock()
 	p.good, p.bad = addr, ""
+	close(p.up)
+	p.up = make(chan struct{})
 	c.mu.Unlock()
 	c.cfg.Log.Debug().Str("path", p.way.Name).Stringer("local", f.local).Stringer("remote", f.remote).Msg("subflow up")
 	return f, nil

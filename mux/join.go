@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 
 	"github.com/mpsocks/mpsocks/mux/mptcp"
 )
@@ -103,6 +104,9 @@ func (c *Client) establish(p *clientPath, conn *tls.Conn, capture *subflowCaptur
 	return epoch, nil
 }
 
+// errForgotten is the refusal of a join whose token the server does not know.
+var errForgotten = errors.New("the session is not known there")
+
 // joinExisting does MP_JOIN with those keys.
 func (c *Client) joinExisting(p *clientPath, conn *tls.Conn, capture *subflowCapture, keys sessionKeys) error {
 	s := c.session
@@ -113,6 +117,7 @@ func (c *Client) joinExisting(p *clientPath, conn *tls.Conn, capture *subflowCap
 	var reset *ResetError
 	if errors.As(err, &reset) && !reset.Transient {
 		c.forgotten(keys.epoch)
+		return fmt.Errorf("%w: %w", errForgotten, err)
 	}
 	return err
 }

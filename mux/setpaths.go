@@ -82,7 +82,7 @@ func (c *Client) add(n Path) *clientPath {
 		c.cfg.Log.Error().Str("path", n.Name).Msgf("more than %d paths: this one is not used", maxPaths)
 		return nil
 	}
-	p := &clientPath{way: n, path: &path{cfg: n, index: index, addrID: uint8(index + 1)}}
+	p := &clientPath{way: n, up: make(chan struct{}), path: &path{cfg: n, index: index, addrID: uint8(index + 1)}}
 	s.paths = append(s.paths, p.path)
 	s.mu.Unlock()
 	if !c.overCap(p, c.cfg.clock()) {
@@ -108,8 +108,8 @@ func (c *Client) remove(p *clientPath) {
 func (c *Client) start(p *clientPath) {
 	ctx, cancel := context.WithCancel(c.ctx)
 	p.cancel = cancel
-	for range p.way.subflows() {
-		c.slots.Go(func() { c.slot(ctx, p) })
+	for i := range p.way.subflows() {
+		c.slots.Go(func() { c.slot(ctx, p, i == 0) })
 	}
 }
 

@@ -1,0 +1,120 @@
+package mux
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"time"
+)
+
+// How soon a slot tries again, and which of a path's slots do.
+
+const (
+	// backoffMin and backoffMax bound the pause between attempts where nobody
+	// answers. A path that comes back is used within two seconds.
+	backoffMin = 100 * time.Millisecond
+	backoffMax = 800 * time.Millisecond
+	// backoffRefused bounds it where the server answers and says no: only a
+	// person changes that, and each attempt costs a TLS handshake.
+	backoffRefused = 15 * time.Second
+	// followAfter is how long one attempt of the slot that leads may hold up
+	// the others.
+	followAfter = 5 * time.Second
+)
+
+// A refusal is the error of an attempt that reached the server and was turned
+// away.
+type refusal struct{ error }
+
+func (r refusal) Unwrap() error { return r.error }
+
+// judged marks an error as a refusal if it is one. proved says that the server had
+// proved its key.
+func judged(err error, proved bool) error {
+	if refused(err, proved) {
+		return refusal{err}
+	}
+	return err
+}
+
+func refused(err error, proved bool) bool {
+	netErr, ok := errors.AsType[net.Error](err)
+	switch {
+	case ok && netErr.Timeout(), errors.Is(err, context.Canceled), errors.Is(err, ErrClosed):
+		return false
+	case errors.Is(err, errForgotten):
+		return false // the next attempt opens a new session
+	case proved:
+		return true // in TLS 1.3 a reset may be all that is seen of a key's refusal
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return false // what stands before a server that restarts does that
+	}
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		return op.Op == "remote error" || op.Op == "local error" // alerts of crypto/tls
+	}
+	return true // another key, another protocol, no TLS
+}
+
+// nextPause returns the pause after an attempt that failed with err.
+func nextPause(pause time.Duration, err error) time.Duration {
+	if _, no := errors.AsType[refusal](err); no {
+		return min(2*pause, backoffRefused)
+	}
+	return min(2*pause, backoffMax)
+}
+
+// trying notes since when the slot that leads is dialling; zero = it is not.
+func (c *Client) trying(p *clientPath, since time.Time) {
+	c.mu.Lock()
+	p.trying = since
+	c.mu.Unlock()
+}
+
+// follow holds a slot while its path has no subflow that works, so that a dead path
+// costs one SYN at a time: false if ctx ended.
+func (c *Client) follow(ctx context.Context, p *clientPath) bool {
+	for {
+		c.mu.Lock()
+		up, since := p.up, p.trying
+		c.mu.Unlock()
+		wait := followWait(c.session.works(p.path), since, time.Now())
+		if wait <= 0 {
+			return ctx.Err() == nil
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-up:
+		case <-t.C:
+		case <-ctx.Done():
+		}
+		if t.Stop(); ctx.Err() != nil {
+			return false
+		}
+	}
+}
+
+// followWait returns how long a slot that does not lead looks no further: 0 if it may
+// dial.
+func followWait(works bool, trying, now time.Time) time.Duration {
+	switch {
+	case works:
+		return 0
+	case trying.IsZero():
+		return followAfter
+	}
+	return max(0, followAfter-now.Sub(trying))
+}
+
+// works reports whether a path has a subflow that is not to be replaced for its
+// silence.
+func (s *Session) works(p *path) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range s.subs {
+		if f.path == p && !f.closed && !f.lost {
+			return true
+		}
+	}
+	return false
+}

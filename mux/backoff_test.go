@@ -1,0 +1,167 @@
+package mux
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/mpsocks/mpsocks/mux/mptcp"
+)
+
+// testAlert is what crypto/tls has as an unexported type.
+type testAlert uint8
+
+func (testAlert) Error() string { return "tls: alert" }
+
+// Only who answered and said no is asked less and less often.
+func TestRefused(t *testing.T) {
+	read := func(err error) error { return &net.OpError{Op: "read", Err: err} }
+	reset := read(os.NewSyscallError("read", syscall.ECONNRESET))
+	for _, c := range []struct {
+		name           string
+		err            error
+		before, proved bool // refused, before and after the server has proved its key
+	}{
+		{"timeout", read(os.ErrDeadlineExceeded), false, false},
+		{"end of the attempt", context.Canceled, false, false},
+		{"reset", reset, false, true},
+		{"end of the connection", io.EOF, false, true},
+		{"alert", explainTLS(&net.OpError{Op: "remote error", Err: testAlert(alertBadCertificate)}), true, true},
+		{"our alert", &net.OpError{Op: "local error", Err: testAlert(20)}, true, true},
+		{"another key", errors.New("server's key is a, expected b"), true, true},
+		{"no TLS", tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"}, true, true},
+		{"session forgotten", fmt.Errorf("%w: %w", errForgotten, &ResetError{Reason: mptcp.ReasonMPTCP}), false, false},
+		{"server full", &ResetError{Reason: mptcp.ReasonResources, Transient: true}, true, true},
+		{"violation", errors.Join(protocolError("DSS where MP_JOIN belongs"), nil), true, true},
+		{"session renewed meanwhile", ErrClosed, false, false},
+	} {
+		for proved, want := range map[bool]bool{false: c.before, true: c.proved} {
+			if got := refused(fmt.Errorf("with the server: %w", c.err), proved); got != want {
+				t.Errorf("%s, key proved %v: refused is %v", c.name, proved, got)
+			}
+		}
+	}
+}
+
+func TestNextPause(t *testing.T) {
+	no := fmt.Errorf("attempt: %w", judged(errors.New("another key"), false))
+	for _, c := range []struct {
+		pause time.Duration
+		err   error
+		want  time.Duration
+	}{
+		{backoffMin, io.EOF, 2 * backoffMin},
+		{backoffMax, io.EOF, backoffMax},
+		{backoffMin, no, 2 * backoffMin},
+		{backoffMax, no, 2 * backoffMax},
+		{backoffRefused, no, backoffRefused},
+		{backoffRefused, io.EOF, backoffMax}, // the server restarts at last
+	} {
+		if got := nextPause(c.pause, c.err); got != c.want {
+			t.Errorf("after %v and %v: %v, want %v", c.pause, c.err, got, c.want)
+		}
+	}
+}
+
+func TestFollowWait(t *testing.T) {
+	now := time.Now()
+	for _, c := range []struct {
+		name   string
+		works  bool
+		trying time.Time
+		want   time.Duration
+	}{
+		{"the path works", true, time.Time{}, 0},
+		{"it works, and the leader dials", true, now, 0},
+		{"the leader pauses", false, time.Time{}, followAfter},
+		{"the leader dials", false, now.Add(-time.Second), followAfter - time.Second},
+		{"for too long", false, now.Add(-6 * time.Second), 0},
+	} {
+		if got := followWait(c.works, c.trying, now); got != c.want {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
+	}
+}
+
+// A path that does not answer is asked by one slot; when it does, the others
+// are there at once.
+func TestOthersFollow(t *testing.T) {
+	n := newLoopTunnel(t, 1, 6, nil)
+	n.stopL()
+	<-n.listenerDone
+	mute, err := net.Listen("tcp", n.addr.String()) // takes connections and says nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	var came atomic.Int64
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			conn, err := mute.Accept()
+			if err != nil {
+				return
+			}
+			came.Add(1)
+			defer conn.Close()
+		}
+	}()
+	time.Sleep(1500 * time.Millisecond)
+	if got := came.Load(); got != 1 {
+		t.Errorf("%d connections to a server that says nothing", got)
+	}
+	mute.Close()
+	<-ended
+	n.listen(n.listenerConfig())
+	var first time.Time
+	eventually(t, "all subflows are up", func() bool {
+		up := len(n.client.Session().Snapshot().Subflows)
+		if up > 0 && first.IsZero() {
+			first = time.Now()
+		}
+		return up == 6
+	})
+	if d := time.Since(first); d > time.Second {
+		t.Errorf("the others came %v after the first", d)
+	}
+}
+
+// A client whose key the server does not know knocks ever more seldom, and not
+// once for each of its slots.
+func TestUnknownKeyBacksOff(t *testing.T) {
+	_, sk, _ := ed25519.GenerateKey(nil)
+	_, ck, _ := ed25519.GenerateKey(nil)
+	n := &loopTunnel{t: t, key: ck, serverKey: sk}
+	var said words
+	lc := ListenerConfig{
+		Key: sk, Clients: map[[32]byte]string{}, Listen: []ListenAddr{{Addr: netip.MustParseAddrPort("127.0.0.1:0")}},
+		Log: zerolog.New(&said).Level(zerolog.DebugLevel),
+	}
+	n.listen(lc)
+	defer func() { n.stopL(); <-n.listenerDone }()
+	c, err := NewClient(ClientConfig{
+		Key: ck, ServerKey: sk.Public().(ed25519.PublicKey), Handler: newCollector(), Addresses: []string{n.addr.String()}, Log: zerolog.Nop(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	c.Run(ctx)
+	// Pauses of 50 to 100 ms, twice as much each time: six or seven attempts.
+	if got := said.count("subflow refused"); got < 3 || got > 8 {
+		t.Errorf("%d attempts in 3 s", got)
+	}
+}

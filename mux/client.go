@@ -31,11 +31,16 @@ type Path struct {
 // thin ones enough that small flows rarely meet a stalled one.
 const autoSubflows = 6
 
-func (p *Path) subflows() int {
-	if p.Subflows > 0 {
-		return p.Subflows
+// autoShare is how many it gives to each of these, which share a session's 63.
+func autoShare(paths []Path) int {
+	left, auto := maxSubflows-1, 0
+	for i := range paths {
+		if paths[i].Subflows == 0 {
+			auto++
+		}
+		left -= paths[i].Subflows
 	}
-	return autoSubflows
+	return max(1, min(autoSubflows, left/max(1, auto)))
 }
 
 // ClientConfig is what a Client is made of.
@@ -69,6 +74,7 @@ type Client struct {
 	ctx     context.Context // of Run; nil before
 	slots   sync.WaitGroup
 	paths   []*clientPath
+	auto    int           // subflows that `auto` means
 	leaving []*clientPath // removed, with subflows that still end
 	counts  map[string]*capCount
 	learned []netip.AddrPort // by ADD_ADDR
@@ -99,13 +105,10 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(cfg.Paths) == 0 {
-		cfg.Paths = []Path{{Name: "default"}}
-	}
 	if cfg.clock == nil {
 		cfg.clock = time.Now
 	}
-	c := &Client{cfg: cfg, tls: t, changed: make(chan struct{}), counts: make(map[string]*capCount), names: newResolver(cfg.lookup)}
+	c := &Client{cfg: cfg, tls: t, auto: autoSubflows, changed: make(chan struct{}), counts: make(map[string]*capCount), names: newResolver(cfg.lookup)}
 	c.session = newSession(sessionConfig{
 		client: true, handler: cfg.Handler, mode: cfg.Mode, rules: cfg.Rules, timeout: cfg.SessionTimeout,
 		streams: cfg.MaxStreams, capture: cfg.Capture, log: cfg.Log,

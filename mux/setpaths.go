@@ -14,7 +14,8 @@ import (
 const maxPaths = 16
 
 // SetPaths replaces the paths live: subflows of missing ones are closed and
-// withdrawn with REMOVE_ADDR, new ones are dialled, others keep running.
+// withdrawn with REMOVE_ADDR, new ones are dialled, others keep running. None is
+// one by the default route.
 func (c *Client) SetPaths(paths []Path) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -22,6 +23,7 @@ func (c *Client) SetPaths(paths []Path) {
 		c.cfg.Paths = paths
 		return
 	}
+	paths = c.spread(paths)
 	var keep []*clientPath
 	for _, p := range c.paths {
 		if i := slices.IndexFunc(paths, func(n Path) bool { return n.sameWay(&p.way) }); i >= 0 {
@@ -41,10 +43,25 @@ func (c *Client) SetPaths(paths []Path) {
 	c.paths = keep
 }
 
+// spread returns the paths with a number in the place of `auto`. It does not grow
+// when there are fewer: they may come back, and those that stay keep running.
+func (c *Client) spread(paths []Path) []Path {
+	if paths = slices.Clone(paths); len(paths) == 0 {
+		paths = []Path{{Name: "default"}}
+	}
+	c.auto = min(c.auto, autoShare(paths))
+	for i := range paths {
+		if paths[i].Subflows == 0 {
+			paths[i].Subflows = c.auto
+		}
+	}
+	return paths
+}
+
 // sameWay reports whether the subflows of one path serve the other.
 func (p *Path) sameWay(o *Path) bool {
 	return p.Name == o.Name && p.Interface == o.Interface && p.Local == o.Local &&
-		p.subflows() == o.subflows() && p.KernelMPTCP == o.KernelMPTCP
+		p.Subflows == o.Subflows && p.KernelMPTCP == o.KernelMPTCP
 }
 
 // update changes what can change live and tells the peer by MP_PRIO.
@@ -53,12 +70,14 @@ func (c *Client) update(p *clientPath, n Path) {
 	s.mu.Lock()
 	was := p.path.cfg.Backup || p.path.cfg.Metered
 	p.path.cfg = n
-	if is := n.Backup || n.Metered; is != was {
-		for _, f := range s.subs {
-			if f.path == p.path {
-				f.backup = n.Backup
-				f.setBackup(is)
-			}
+	is := n.Backup || n.Metered
+	for _, f := range s.subs {
+		if f.path != p.path {
+			continue
+		}
+		f.backup = n.Backup
+		if is != was {
+			f.setBackup(is)
 		}
 	}
 	s.mu.Unlock()
@@ -108,7 +127,7 @@ func (c *Client) remove(p *clientPath) {
 func (c *Client) start(p *clientPath) {
 	ctx, cancel := context.WithCancel(c.ctx)
 	p.cancel = cancel
-	for i := range p.way.subflows() {
+	for i := range p.way.Subflows {
 		c.slots.Go(func() { c.slot(ctx, p, i == 0) })
 	}
 }

@@ -57,8 +57,11 @@ type ClientConfig struct {
 	MaxStreams     int           // 0 = 16,384
 	Log            zerolog.Logger
 
-	clock  func() time.Time // nil = the system's; tests turn it
-	lookup lookupFunc       // nil = systemLookup
+	// For tests; zero values are the real ones.
+	clock       func() time.Time
+	lookup      lookupFunc
+	retireBytes uint64
+	retireCheck time.Duration
 }
 
 // A Client keeps one session with the server alive over all paths. Run starts
@@ -107,6 +110,9 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	}
 	if cfg.clock == nil {
 		cfg.clock = time.Now
+	}
+	if cfg.retireBytes == 0 {
+		cfg.retireBytes, cfg.retireCheck = retireBytes, retireCheck
 	}
 	c := &Client{cfg: cfg, tls: t, auto: autoSubflows, changed: make(chan struct{}), counts: make(map[string]*capCount), names: newResolver(cfg.lookup)}
 	c.session = newSession(sessionConfig{

@@ -1,0 +1,52 @@
+package mux
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+)
+
+// A subflow whose TLS keys have protected enough is replaced, before it ends if
+// there is room for both; no packet is lost.
+func TestWornSubflowIsReplaced(t *testing.T) {
+	for name, most := range map[string]int{"room": 0, "no room": 2} {
+		t.Run(name, func(t *testing.T) {
+			n := newLoopTunnel(t, 1, 2, func(c *ClientConfig, l *ListenerConfig) {
+				c.retireBytes, c.retireCheck = 100_000, 10*time.Millisecond
+				l.MaxSubflows = most
+			})
+			first := n.locals()
+			least := 2
+			n.send(2000, 2000, 200, func(i int) {
+				if i%10 == 0 {
+					least = min(least, len(n.client.Session().Snapshot().Subflows))
+				}
+			})
+			n.far.wait(t, 2000, 5*time.Second)
+			n.near.wait(t, 2000, 5*time.Second)
+			if most == 0 && least < 2 {
+				t.Errorf("there was one subflow, not two")
+			}
+			n.waitSubflows(2)
+			changed := slices.ContainsFunc(n.locals(), func(a netip.AddrPort) bool { return !slices.Contains(first, a) })
+			if !changed {
+				t.Errorf("still %v after 400,000 bytes each way", first)
+			}
+		})
+	}
+}
+
+// Both directions have keys, and either wears them out.
+func TestWear(t *testing.T) {
+	f := &subflow{carrier: &carrier{}}
+	f.carrier.written.Store(5)
+	f.carrier.received.Store(7)
+	if f.wear() != 7 {
+		t.Errorf("worn by %d bytes, want 7", f.wear())
+	}
+	f.carrier.written.Store(9)
+	if f.wear() != 9 {
+		t.Errorf("worn by %d bytes, want 9", f.wear())
+	}
+}

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Byte caps of paths. They count the mapped bytes of both directions since the
-// client started, by the local calendar; a path over its cap has no subflows until
+// Byte caps of paths. They count the bytes that TCP carries in both directions since
+// the client started, by the local calendar; a path over its cap has no subflows until
 // the next day or month. Counts go by the path's name, so that they survive its
 // interface; they do not survive a restart.
 
@@ -92,10 +92,10 @@ func (c *Client) countBytes(now time.Time) {
 // countPath does so for one path, and reports whether it has subflows. The caller
 // holds both locks.
 func (c *Client) countPath(p *clientPath, now time.Time) (live bool) {
-	bytes := p.path.sent + p.path.received
+	bytes := p.path.octets
 	for _, f := range c.session.subs {
 		if f.path == p.path {
-			bytes += f.rxOctets.Load()
+			bytes += f.octets()
 			live = true
 		}
 	}
@@ -103,6 +103,10 @@ func (c *Client) countPath(p *clientPath, now time.Time) (live bool) {
 	p.counted = bytes
 	return live
 }
+
+// octets is what a subflow has carried, with all of TLS: copies that came twice are on
+// the bill too.
+func (f *subflow) octets() uint64 { return f.carrier.written.Load() + f.carrier.received.Load() }
 
 func (c *Client) capCount(p *clientPath) *capCount {
 	k := c.counts[p.way.Name]

@@ -100,13 +100,13 @@ func TestCappedPath(t *testing.T) {
 		clock.use(c)
 		c.Log = zerolog.New(&said)
 		c.Paths[0].Backup = true // path1 is used as long as it may be
-		c.Paths[1].MonthlyCap = 40_000
+		c.Paths[1].MonthlyCap = 80_000
 	})
 	s, second := n.client.Session(), netip.AddrFrom4([4]byte{127, 0, 0, 2})
-	n.send(200, 10000, 200, nil)
-	n.near.wait(t, 200, 3*time.Second)
+	n.send(400, 10000, 200, nil)
+	n.near.wait(t, 400, 3*time.Second)
 	n.client.checkCaps(clock.now())
-	if p := pathAt(s, 1); !p.Capped || p.Sent+p.Received < 40_000 {
+	if p := pathAt(s, 1); !p.Capped || p.Sent == 0 || p.Received == 0 {
 		t.Fatalf("after the cap: %+v", p)
 	}
 	eventually(t, "the server lost the subflows of the capped path", func() bool { c, _ := n.subflowsFrom(second); return c == 0 })
@@ -154,10 +154,13 @@ func TestOnlyPathCapped(t *testing.T) {
 	var clock fakeClock
 	n := newLoopTunnel(t, 1, 2, func(c *ClientConfig, _ *ListenerConfig) {
 		clock.use(c)
-		c.Paths[0].Metered, c.Paths[0].DailyCap = true, 20_000
+		c.Paths[0].Metered = true
 	})
-	n.send(100, 10000, 200, nil)
-	n.near.wait(t, 100, 3*time.Second)
+	n.send(300, 10000, 200, nil)
+	n.near.wait(t, 300, 3*time.Second)
+	path := n.client.cfg.Paths[0]
+	path.DailyCap = 60_000
+	n.client.SetPaths([]Path{path}) // live, and what was carried before counts
 	n.client.checkCaps(clock.now())
 	n.waitSubflows(0)
 	n.far.forget()
@@ -180,18 +183,19 @@ func TestOnlyPathCapped(t *testing.T) {
 func TestRemovedPathIsCounted(t *testing.T) {
 	s := newSession(sessionConfig{client: true, handler: newCollector()})
 	c := &Client{session: s, counts: make(map[string]*capCount), cfg: ClientConfig{Log: zerolog.Nop(), clock: time.Now}}
-	p := &clientPath{way: Path{Name: "lte"}, path: &path{sent: 100}}
-	f := &subflow{s: s, path: p.path}
-	f.rxOctets.Store(10)
+	p := &clientPath{way: Path{Name: "lte"}, path: &path{octets: 100}}
+	f := &subflow{s: s, path: p.path, carrier: &carrier{}}
+	f.carrier.written.Store(10)
 	s.subs = []*subflow{f}
 	c.paths = []*clientPath{p}
 	now := time.Now()
 	c.countBytes(now)
 	c.remove(p)
 	c.paths = nil
-	f.rxOctets.Store(35)
+	f.carrier.received.Store(25)
 	c.countBytes(now)
-	s.subs, p.path.received = nil, 40 // as detach does
+	f.carrier.received.Store(30)
+	s.subs, p.path.octets = nil, 140 // as detach does
 	c.countBytes(now)
 	if k := c.counts["lte"]; k.monthBytes != 140 || len(c.leaving) != 0 {
 		t.Errorf("%d bytes counted, %d paths waited for", k.monthBytes, len(c.leaving))
@@ -214,4 +218,18 @@ func (w *words) count(what string) int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return bytes.Count(w.all.Bytes(), []byte(what))
+}
+
+// A copy that came before by another path is no news, but it is on the bill.
+func TestCapCountsRepeats(t *testing.T) {
+	s := newSession(sessionConfig{client: true, handler: newCollector()})
+	c := &Client{session: s, counts: make(map[string]*capCount)}
+	p := &clientPath{way: Path{Name: "lte"}, path: &path{}}
+	f := &subflow{s: s, path: p.path, carrier: &carrier{}}
+	s.subs, c.paths = []*subflow{f}, []*clientPath{p}
+	f.carrier.received.Store(1000) // of which rxOctets has nothing
+	c.countBytes(time.Now())
+	if k := c.counts["lte"]; k.dayBytes != 1000 {
+		t.Errorf("%d bytes counted", k.dayBytes)
+	}
 }

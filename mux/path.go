@@ -40,4 +40,5 @@ type path struct {
 	proof, stalled int64 // last sign of life and last stall of its subflows, ns
 
 	received uint64 // mapped bytes of subflows that have ended
+	octets   uint64 // and their TCP bytes, both ways
 }

@@ -215,6 +215,7 @@ func (s *Session) detach(f *subflow, err error) {
 	s.subs = slices.Delete(s.subs, i, i+1)
 	s.slots &^= 1 << f.slot
 	f.path.received += f.rxOctets.Load()
+	f.path.octets += f.octets()
 	if f.epoch == s.epoch {
 		s.reclaim(f)
 	}

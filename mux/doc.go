@@ -34,13 +34,14 @@
 // A stream (stream.go) is TCP inside the tunnel. It has no queue of packets: the
 // scheduler pulls segments from it when they can leave (stream_send.go).
 //
-// Subflows come and go: dial.go (client) and listener.go (server) connect, auth.go
-// has both sides prove their keys, join.go and handshake.go open or join the
-// session, Session.attach starts it. monitor.go finds the ones that stall, from
-// what measure.go knows of their connections; reinject.go sends what they hold on
-// others. estimate.go, delay.go and pace.go measure paths and keep their queues
-// short, caps.go counts their bytes. snapshot.go, snapshot_flow.go and capture.go
-// let people look.
+// Paths come and go (setpaths.go), and with them their slots (slot.go, backoff.go),
+// places for a subflow each. dial.go and resolve.go (client) and listener.go
+// (server) connect, auth.go has both sides prove their keys, join.go and
+// handshake.go open or join the session, Session.attach starts the subflow.
+// monitor.go finds the ones that stall, from what measure.go knows of their
+// connections; reinject.go sends what they hold on others. estimate.go, delay.go
+// and pace.go measure paths and keep their queues short, caps.go counts their
+// bytes. snapshot.go, snapshot_flow.go and capture.go let people look.
 //
 // # Goroutines
 //

@@ -152,13 +152,3 @@ func TestSetPaths(t *testing.T) {
 		t.Error("the server saw no REMOVE_ADDR")
 	}
 }
-
-// The last path that is taken away leaves no subflow that status would look for in
-// vain.
-func TestSnapshotOfALeavingPath(t *testing.T) {
-	s := newSession(sessionConfig{client: true, handler: newCollector()})
-	s.subs = []*subflow{{s: s, path: &path{}}}
-	if got := s.Snapshot(); len(got.Subflows) != 0 || len(got.Paths) != 0 {
-		t.Errorf("%+v", got)
-	}
-}

@@ -33,7 +33,6 @@ type PathSnapshot struct {
 	Name     string  `json:"name"`
 	Backup   bool    `json:"backup"`
 	Metered  bool    `json:"metered"`
-	Capped   bool    `json:"capped"` // over its byte cap: not used
 	Subflows int     `json:"subflows"`
 	Rate     float64 `json:"rate_bps"`
 	Pace     float64 `json:"pace_bps"` // 0 = not paced

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/pprof"
 	"net/netip"
 	"time"
 
@@ -19,7 +18,7 @@ import (
 
 // admin is the HTTP server of either half: /status has the snapshot as JSON,
 // /metrics the same for Prometheus, /healthz says that the process answers,
-// and /debug/pprof/ is there on loopback addresses only.
+// and /debug/pprof/ (debug.go) is there on loopback addresses only.
 type admin struct {
 	listener net.Listener
 	server   *http.Server
@@ -72,11 +71,7 @@ func adminHandler(snapshot func() any, loopback bool) http.Handler {
 	if !loopback {
 		return mux
 	}
-	mux.HandleFunc("/debug/pprof/", pprof.Index)
-	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
-	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
-	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
-	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	addPprof(mux)
 	return localOnly(mux)
 }
 

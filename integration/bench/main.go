@@ -31,17 +31,16 @@ import (
 	"time"
 
 	"github.com/mpsocks/mpsocks/integration/bench/halves"
-	"github.com/mpsocks/mpsocks/integration/bench/load"
 )
 
 // options is the command line.
 type options struct {
-	run, bin, only             string
-	quick, list                bool
-	rounds                     int
-	window                     time.Duration
-	markdown, json, cpuprofile string
-	profileFlood               string
+	run, bin, only              string
+	quick, list                 bool
+	rounds                      int
+	window                      time.Duration
+	markdown, json, cpuprofile  string
+	profileFlood, profileStream string
 }
 
 func main() {
@@ -67,8 +66,9 @@ func main() {
 	flag.StringVar(&o.only, "systems", strings.Join([]string{direct, plain, tlsCopy, ours}, ","), "measure only these, `comma-separated`")
 	flag.StringVar(&o.markdown, "markdown", "", "write the tables to this `file` too")
 	flag.StringVar(&o.json, "json", "", "write every sample to this `file`")
-	flag.StringVar(&o.cpuprofile, "cpuprofile", "", "write profiles of both halves, taken during a flood, into this `directory`")
+	flag.StringVar(&o.cpuprofile, "cpuprofile", "", "write profiles of both halves, taken under a load, into this `directory`")
 	flag.StringVar(&o.profileFlood, "profile-flood", "16x32x1200", "the flood to profile, `associations x window x size`")
+	flag.StringVar(&o.profileStream, "profile-stream", "", "profile a CONNECT instead of a flood, `up or down`")
 	flag.Parse()
 	if o.quick {
 		given := map[string]bool{}
@@ -112,9 +112,9 @@ func (o *options) bench() error {
 	if len(chosen) == 0 && o.cpuprofile == "" {
 		return fmt.Errorf("no measurement matches %q: see -list", o.run)
 	}
-	var profiled load.FloodSpec
-	if _, err := fmt.Sscanf(o.profileFlood, "%dx%dx%d", &profiled.Associations, &profiled.Window, &profiled.Size); err != nil {
-		return fmt.Errorf("-profile-flood: %w", err)
+	profiled, err := parseProfiled(o.profileFlood, o.profileStream)
+	if err != nil {
+		return err
 	}
 	b, err := o.prepare()
 	if err != nil {
@@ -129,7 +129,7 @@ func (o *options) bench() error {
 		os.Exit(130)
 	}()
 	if o.cpuprofile != "" {
-		b.progress("profiles of %s", o.profileFlood)
+		b.progress("profiles of %s", profiled.name)
 		if err := b.profile(o.cpuprofile, profiled); err != nil {
 			return err
 		}

@@ -1,0 +1,84 @@
+package mux
+
+import (
+	"fmt"
+	"net/netip"
+	"runtime/debug"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/mpsocks/mpsocks/mux/buf"
+	"github.com/mpsocks/mpsocks/mux/packet"
+)
+
+// A counter is a Handler that allocates nothing.
+type counter struct{ n atomic.Int64 }
+
+func (c *counter) Deliver(pkts [][]byte) { c.n.Add(int64(len(pkts))) }
+func (c *counter) Stream(st *Stream)     { st.Close() }
+func (c *counter) Closed(error)          {}
+
+// A datagram costs no allocation on its way: Send, queue, record, subflow,
+// parse, Deliver, Data ACK. crypto/tls allocates 24 bytes for each record that
+// it reads, whatever is in there; so many datagrams go with each Send, which
+// fit a record or two, and the few allocations of records, Data ACKs and the
+// monitor are told from one of each datagram, or of every fourth.
+func TestDatagramsDoNotAllocate(t *testing.T) {
+	if streamRace {
+		t.Skip("the race detector makes pools drop Buffers")
+	}
+	const batch, size = 64, 200
+	client, remote := netip.AddrPortFrom(packet.ClientHost4, 5000), netip.MustParseAddrPort("192.0.2.1:9")
+	for _, tt := range []struct {
+		paths int
+		first uint64 // the first eight bytes of payloads, but for a count
+	}{{1, 0}, {2, 0}, {2, 0xC0<<56 | 1<<24}} { // the last one's begin as QUIC's do: it is put in order
+		for _, up := range []bool{true, false} {
+			t.Run(fmt.Sprintf("paths=%d/quic=%v/up=%v", tt.paths, tt.first != 0, up), func(t *testing.T) {
+				var got counter
+				server := make(chan *Session, 1)
+				n := newLoopTunnel(t, tt.paths, 2, func(c *ClientConfig, l *ListenerConfig) {
+					c.Handler = &got
+					l.Accept = func(s *Session) (Handler, error) {
+						server <- s
+						return &got, nil
+					}
+				})
+				s, from, to := n.client.Session(), client, remote
+				if other := <-server; !up {
+					s, from, to = other, remote, client
+				}
+				var src Source
+				var sent int64
+				pkts := make([]*buf.Buffer, batch)
+				end := time.Now().Add(time.Minute)
+				send := func() {
+					for i := range pkts {
+						pkts[i] = testPacket(from, to, tt.first+uint64(sent), size)
+						sent++
+					}
+					s.Send(&src, pkts)
+					s.Flush()
+					for got.n.Load() < sent {
+						if time.Now().After(end) {
+							t.Fatalf("%d datagrams of %d were delivered", got.n.Load(), sent)
+						}
+						time.Sleep(20 * time.Microsecond)
+					}
+				}
+				// A collection empties the pools, and filling them again is no
+				// datagram's fault.
+				defer debug.SetGCPercent(debug.SetGCPercent(-1))
+				for range 200 {
+					send()
+				}
+				if a := testing.AllocsPerRun(500, send); a >= batch/4 {
+					t.Errorf("%v allocations for %d datagrams", a, batch)
+				} else {
+					t.Logf("%v allocations for %d datagrams", a, batch)
+				}
+			})
+		}
+	}
+}

@@ -25,7 +25,7 @@ func (s *Session) assign(now int64) {
 	}
 	s.assignSmall(now)
 	s.assignBulk(now, largeBands[:])
-	if s.queue.bands[bandNormal].empty() && s.queue.bands[bandOrdered].empty() && s.queue.bands[bandMetered].empty() {
+	if s.queue.least(largeBands[:], 0) < 0 {
 		s.assignBulk(now, backupBands[:])
 	}
 }

@@ -144,3 +144,21 @@ func TestDataAckInTime(t *testing.T) {
 		t.Errorf("segments %v go again", s.redo)
 	}
 }
+
+// Data ACKs spare a path that is to rest, however near it is.
+func TestDataAckSparesMeteredPaths(t *testing.T) {
+	s := heldBy(2)
+	near, far := s.subs[0], s.subs[1]
+	near.tx.srtt, far.tx.srtt = 10e6, 50e6
+	if s.ackSubflow() != near {
+		t.Error("not by the nearest path")
+	}
+	near.path.cfg.Metered = true
+	if s.ackSubflow() != far {
+		t.Error("by a metered path although another is up")
+	}
+	far.stale = true
+	if s.ackSubflow() != near {
+		t.Error("not by the only path")
+	}
+}

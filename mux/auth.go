@@ -11,6 +11,8 @@ import (
 	"math/big"
 	"net"
 	"reflect"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -22,17 +24,23 @@ import (
 // alpn is the protocol inside TLS; a new wire format gets a new name.
 const alpn = "mpsocks/1"
 
-// clientTLS returns the configuration of a client with key that talks to the
-// server with the public key server and to nobody else.
-func clientTLS(key ed25519.PrivateKey, server ed25519.PublicKey) (*tls.Config, error) {
-	if len(server) != ed25519.PublicKeySize {
-		return nil, fmt.Errorf("the server's public key has %d bytes, not %d", len(server), ed25519.PublicKeySize)
+// clientTLS returns the configuration of a client with key that talks to servers
+// with one of the public keys and to nobody else.
+func clientTLS(key ed25519.PrivateKey, servers ...ed25519.PublicKey) (*tls.Config, error) {
+	var want [][32]byte
+	for _, s := range servers {
+		if len(s) != ed25519.PublicKeySize {
+			return nil, fmt.Errorf("the server's public key has %d bytes, not %d", len(s), ed25519.PublicKeySize)
+		}
+		want = append(want, [32]byte(s))
+	}
+	if len(want) == 0 {
+		return nil, errors.New("no public key of the server")
 	}
 	c, err := pinnedTLS(key)
 	if err != nil {
 		return nil, err
 	}
-	want := [32]byte(server)
 	// The chain and the name are not looked at: VerifyConnection pins the key.
 	c.InsecureSkipVerify = true
 	c.VerifyConnection = func(cs tls.ConnectionState) error {
@@ -40,8 +48,8 @@ func clientTLS(key ed25519.PrivateKey, server ed25519.PublicKey) (*tls.Config, e
 		if err != nil {
 			return fmt.Errorf("server: %w", err)
 		}
-		if got != want {
-			return fmt.Errorf("server's key is %s, expected %s", printKey(got), printKey(want))
+		if !slices.Contains(want, got) {
+			return fmt.Errorf("server's key is %s, expected %s", printKey(got), printKeys(want))
 		}
 		return checkALPN(cs)
 	}
@@ -125,6 +133,14 @@ func checkALPN(cs tls.ConnectionState) error {
 }
 
 func printKey(k [32]byte) string { return base64.StdEncoding.EncodeToString(k[:]) }
+
+func printKeys(keys [][32]byte) string {
+	texts := make([]string, len(keys))
+	for i, k := range keys {
+		texts[i] = printKey(k)
+	}
+	return strings.Join(texts, " or ")
+}
 
 // TLS alerts (RFC 8446, Section 6.2) that say something to a user.
 const (

@@ -93,8 +93,13 @@ func (r *Rule) match(user string, remote [16]byte, port uint16, tos uint8) bool 
 
 // ruled returns the class that the rules give to what user exchanges with a far end.
 func (s *Session) ruled(user string, remote [16]byte, port uint16, tos uint8) (Class, bool) {
-	for i := range s.rules {
-		if r := &s.rules[i]; r.match(user, remote, port, tos) {
+	all := s.rules.Load()
+	if all == nil {
+		return 0, false
+	}
+	rules := *all
+	for i := range rules {
+		if r := &rules[i]; r.match(user, remote, port, tos) {
 			return r.Class, true
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -47,8 +48,9 @@ func autoShare(paths []Path) int {
 type ClientConfig struct {
 	Key            ed25519.PrivateKey
 	ServerKey      ed25519.PublicKey
-	Addresses      []string // host:port; tried in order, in all families
-	Paths          []Path   // none = one by the default route
+	ServerKeys     []ed25519.PublicKey // further ones: a server's key can be changed without a cut
+	Addresses      []string            // host:port; tried in order, in all families
+	Paths          []Path              // none = one by the default route
 	Mode           Mode
 	Rules          []Rule
 	Handler        Handler
@@ -68,12 +70,13 @@ type ClientConfig struct {
 // the monitor, watchCaps and one goroutine per subflow slot (slot.go); they end
 // with its context.
 type Client struct {
-	cfg     ClientConfig
-	tls     *tls.Config
+	cfg     ClientConfig // what may change while it runs is below
+	tls     atomic.Pointer[tls.Config]
 	session *Session
 	names   *resolver
 
 	mu      sync.Mutex
+	servers []string        // as ClientConfig.Addresses; never changed in place
 	ctx     context.Context // of Run; nil before
 	slots   sync.WaitGroup
 	paths   []*clientPath
@@ -104,7 +107,11 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	if cfg.Handler == nil {
 		return nil, errors.New("mux: client without a handler")
 	}
-	t, err := clientTLS(cfg.Key, cfg.ServerKey)
+	keys := cfg.ServerKeys
+	if len(cfg.ServerKey) > 0 || len(keys) == 0 {
+		keys = append([]ed25519.PublicKey{cfg.ServerKey}, keys...)
+	}
+	t, err := clientTLS(cfg.Key, keys...)
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +121,8 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	if cfg.retireBytes == 0 {
 		cfg.retireBytes, cfg.retireCheck = retireBytes, retireCheck
 	}
-	c := &Client{cfg: cfg, tls: t, auto: autoSubflows, changed: make(chan struct{}), counts: make(map[string]*capCount), names: newResolver(cfg.lookup)}
+	c := &Client{cfg: cfg, servers: cfg.Addresses, auto: autoSubflows, changed: make(chan struct{}), counts: make(map[string]*capCount), names: newResolver(cfg.lookup)}
+	c.tls.Store(t)
 	c.session = newSession(sessionConfig{
 		client: true, handler: cfg.Handler, mode: cfg.Mode, rules: cfg.Rules, timeout: cfg.SessionTimeout,
 		streams: cfg.MaxStreams, capture: cfg.Capture, log: cfg.Log,

@@ -29,7 +29,7 @@ func (c *Client) connect(ctx context.Context, p *clientPath, timeout time.Durati
 	stop := context.AfterFunc(ctx, func() { tcp.Close() })
 	defer stop()
 	k := newCarrier(tcp)
-	conn := k.secure(c.tls, true)
+	conn := k.secure(c.tls.Load(), true)
 	tcp.SetDeadline(time.Now().Add(handshakeTimeout))
 	if err := conn.HandshakeContext(ctx); err != nil {
 		tcp.Close()

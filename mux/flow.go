@@ -1,6 +1,8 @@
 package mux
 
 import (
+	"time"
+
 	"github.com/mpsocks/mpsocks/mux/buf"
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
@@ -25,6 +27,7 @@ const (
 type flow struct {
 	key    packet.Key
 	user   string
+	tos    uint8   // of its first packet, for rules
 	stream *Stream // set: packets are pulled from it
 
 	class  Class
@@ -89,15 +92,24 @@ func (s *Session) newFlow(src *Source, k packet.Key, tos uint8) *flow {
 	if src != nil {
 		f.user = src.User
 	}
-	remote, port := k.Dst, k.DstPort
-	if !s.client {
-		remote, port = k.Src, k.SrcPort
-	}
-	if c, ok := s.ruled(f.user, remote, port, tos); ok {
+	f.tos = tos
+	if c, ok := s.rule(f); ok {
 		f.class, f.forced, f.why = c, true, "rule"
 		f.band = bandOf(c)
 	}
 	return f
+}
+
+// rule returns the class that a rule gives to a flow of datagrams.
+func (s *Session) rule(f *flow) (Class, bool) {
+	if f.stream != nil {
+		return 0, false
+	}
+	remote, port := f.key.Dst, f.key.DstPort
+	if !s.client {
+		remote, port = f.key.Src, f.key.SrcPort
+	}
+	return s.ruled(f.user, remote, port, f.tos)
 }
 
 // addFlow makes a flow that no rule is asked about.
@@ -108,6 +120,30 @@ func (s *Session) addFlow(k packet.Key) *flow {
 	}
 	s.flows[k] = f
 	return f
+}
+
+// setPolicy puts another mode, other rules and another timeout in the place of
+// those that the session began with. Flows that are there are judged anew.
+func (s *Session) setPolicy(mode Mode, rules []Rule, timeout time.Duration) {
+	if timeout == 0 {
+		timeout = defaultSessionTimeout
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rules.Store(&rules)
+	s.mode, s.timeout = mode, timeout
+	for _, f := range s.flows {
+		f.forced, f.class, f.why = mode == ModeLatency, ClassLatency, "new"
+		if f.forced {
+			f.why = "mode latency"
+		}
+		if c, ok := s.rule(f); ok {
+			f.class, f.forced, f.why = c, true, "rule"
+		} else if !f.forced && f.packets > 0 {
+			f.reclassify(s.mode)
+		}
+		s.queue.setBand(f, bandOf(f.class))
+	}
 }
 
 // streamFlow returns the flow of a stream. Rules are for UDP: the addresses here are
@@ -135,8 +171,14 @@ func (s *Session) classify(f *flow, n int, payload []byte, now int64) {
 		return
 	}
 	f.large = large
-	switch {
-	case !large && s.mode != ModeAggregate:
+	f.reclassify(s.mode)
+	s.queue.setBand(f, bandOf(f.class))
+}
+
+// reclassify gives the flow the class of what it does.
+func (f *flow) reclassify(mode Mode) {
+	switch large := f.large; {
+	case !large && mode != ModeAggregate:
 		f.class, f.why = ClassLatency, "small"
 	case !large && f.stream == nil && !f.beh.quic:
 		f.class, f.why = ClassBulk, "mode aggregate"
@@ -147,7 +189,6 @@ func (s *Session) classify(f *flow, n int, payload []byte, now int64) {
 	default:
 		f.class, f.why = ClassBulk, "large"
 	}
-	s.queue.setBand(f, bandOf(f.class))
 }
 
 // sweepFlows forgets idle flows and those of ended streams. It looks at a few,

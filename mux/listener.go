@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -47,15 +48,26 @@ type ListenerConfig struct {
 // A Listener accepts subflows and keeps the sessions. Run starts one goroutine
 // per address, one per handshake under way and one monitor per session.
 type Listener struct {
-	cfg   ListenerConfig
-	tls   *tls.Config
-	lns   []net.Listener
-	ctx   context.Context
+	live  atomic.Pointer[listening]
 	tasks sync.WaitGroup
 	gate  chan struct{} // one slot per handshake under way
 
-	mu       sync.Mutex
+	mu       sync.Mutex      // guards all below
+	ctx      context.Context // of Run; nil before
+	lns      []door
 	sessions map[mptcp.Token]*Session
+}
+
+// listening is what a Listener goes by now; Change puts another in its place.
+type listening struct {
+	ListenerConfig
+	tls *tls.Config
+}
+
+// A door is one bound address.
+type door struct {
+	net.Listener
+	at ListenAddr // as it was asked for
 }
 
 const (
@@ -66,15 +78,30 @@ const (
 
 // Listen binds all addresses; its error names the one that failed.
 func Listen(cfg ListenerConfig) (*Listener, error) {
+	l := &Listener{sessions: make(map[mptcp.Token]*Session), gate: make(chan struct{}, pendingHandshakes)}
+	now, err := newListening(cfg)
+	if err != nil {
+		return nil, err
+	}
+	l.live.Store(now)
+	if l.lns, err = bindDoors(cfg.Listen); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// newListening fills in the defaults.
+func newListening(cfg ListenerConfig) (*listening, error) {
 	cfg.MaxSessions = orDefault(cfg.MaxSessions, 1024)
 	cfg.MaxSessionsPerClient = orDefault(cfg.MaxSessionsPerClient, 16)
 	cfg.MaxSubflows = min(orDefault(cfg.MaxSubflows, maxSubflows-1), maxSubflows-1)
-	l := &Listener{cfg: cfg, sessions: make(map[mptcp.Token]*Session), gate: make(chan struct{}, pendingHandshakes)}
-	var err error
-	if l.tls, err = serverTLS(cfg.Key, func(k [32]byte) bool { _, ok := cfg.Clients[k]; return ok }); err != nil {
-		return nil, err
-	}
-	for _, a := range cfg.Listen {
+	t, err := serverTLS(cfg.Key, func(k [32]byte) bool { _, ok := cfg.Clients[k]; return ok })
+	return &listening{cfg, t}, err
+}
+
+// bindDoors binds all of the addresses or none.
+func bindDoors(addrs []ListenAddr) (doors []door, err error) {
+	for _, a := range addrs {
 		lc := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}}
 		lc.SetMultipathTCP(a.KernelMPTCP) // Go's default is on
 		network := "tcp"
@@ -83,12 +110,18 @@ func Listen(cfg ListenerConfig) (*Listener, error) {
 		}
 		ln, err := lc.Listen(context.Background(), network, a.Addr.String())
 		if err != nil {
-			l.closeListeners()
+			closeDoors(doors)
 			return nil, fmt.Errorf("listen for clients on %s: %w", a.Addr, err)
 		}
-		l.lns = append(l.lns, ln)
+		doors = append(doors, door{ln, a})
 	}
-	return l, nil
+	return doors, nil
+}
+
+func closeDoors(doors []door) {
+	for _, d := range doors {
+		d.Close()
+	}
 }
 
 func orDefault(n, d int) int {
@@ -98,14 +131,10 @@ func orDefault(n, d int) int {
 	return n
 }
 
-func (l *Listener) closeListeners() {
-	for _, ln := range l.lns {
-		ln.Close()
-	}
-}
-
 // Addrs returns the bound addresses.
 func (l *Listener) Addrs() []netip.AddrPort {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	var as []netip.AddrPort
 	for _, ln := range l.lns {
 		as = append(as, addrPort(ln.Addr()))
@@ -126,12 +155,16 @@ func (l *Listener) Sessions() []*Session {
 
 // Run accepts until ctx ends; then it closes all sessions with MP_FASTCLOSE.
 func (l *Listener) Run(ctx context.Context) error {
+	l.mu.Lock()
 	l.ctx = ctx
 	for _, ln := range l.lns {
 		l.tasks.Go(func() { l.accept(ctx, ln) })
 	}
+	l.mu.Unlock()
 	<-ctx.Done()
-	l.closeListeners()
+	l.mu.Lock()
+	closeDoors(l.lns)
+	l.mu.Unlock()
 	var closing sync.WaitGroup
 	for _, s := range l.Sessions() {
 		closing.Go(func() { s.Close(ErrClosed) })
@@ -151,7 +184,7 @@ func (l *Listener) accept(ctx context.Context, ln net.Listener) {
 				return
 			}
 			// Out of descriptors, most likely: others end, try again.
-			l.cfg.Log.Warn().Err(err).Msg("accept")
+			l.live.Load().Log.Warn().Err(err).Msg("accept")
 			time.Sleep(pause)
 			pause = min(2*pause, time.Second)
 			continue
@@ -177,26 +210,26 @@ func (l *Listener) handshake(ctx context.Context, tcp net.Conn) {
 	tune(tcp)
 	tcp.SetDeadline(time.Now().Add(acceptTimeout))
 	k := newCarrier(tcp)
-	conn := k.secure(l.tls, false)
+	conn := k.secure(l.live.Load().tls, false)
 	err := conn.HandshakeContext(ctx)
 	if err == nil {
-		err = l.welcome(conn, k)
+		err = l.welcome(ctx, conn, k)
 	}
 	if err != nil {
 		tcp.Close()
 		if ctx.Err() == nil {
-			l.cfg.Log.Debug().Stringer("from", tcp.RemoteAddr()).Err(err).Msg("subflow refused")
+			l.live.Load().Log.Debug().Stringer("from", tcp.RemoteAddr()).Err(err).Msg("subflow refused")
 		}
 	}
 }
 
 // welcome reads the first option: a new session or a join.
-func (l *Listener) welcome(conn *tls.Conn, k *carrier) error {
+func (l *Listener) welcome(ctx context.Context, conn *tls.Conn, k *carrier) error {
 	key, err := peerKey(conn.ConnectionState())
 	if err != nil {
 		return err
 	}
-	capture := l.cfg.Capture.subflow(addrPort(k.LocalAddr()), addrPort(k.RemoteAddr()), false)
+	capture := l.live.Load().Capture.subflow(addrPort(k.LocalAddr()), addrPort(k.RemoteAddr()), false)
 	rw := capture.tap(conn)
 	first, err := readFirst(rw)
 	if err != nil {
@@ -214,7 +247,7 @@ func (l *Listener) welcome(conn *tls.Conn, k *carrier) error {
 		}
 		s.mu.Lock()
 		par := joinParams{Local: s.localKey, Remote: s.remoteKey, AddrID: 0, Ack: s.space.next.Load()}
-		full := len(s.subs) >= l.cfg.MaxSubflows
+		full := len(s.subs) >= l.live.Load().MaxSubflows
 		s.mu.Unlock()
 		if full {
 			return errors.Join(errTooMany, refuseTransient(rw, mptcp.ReasonResources))
@@ -224,23 +257,26 @@ func (l *Listener) welcome(conn *tls.Conn, k *carrier) error {
 		}
 		return l.attach(s, conn, k, capture, first.Join.AddrID, first.Join.Backup)
 	}
-	s, err := l.open(key, l.cfg.Clients[key])
+	s, err := l.open(key)
 	if err != nil {
 		return errors.Join(err, refuseTransient(rw, mptcp.ReasonResources))
 	}
 	local := l.register(s)
-	r, err := capableServer(rw, &first, local, l.cfg.DenyJoinInitial)
+	r, err := capableServer(rw, &first, local, l.live.Load().DenyJoinInitial)
 	if err != nil {
 		s.shut(err, false)
 		return err
 	}
 	s.establish(local, r.Remote, r.Checksum)
-	l.tasks.Go(func() { s.run(l.ctx) })
+	l.tasks.Go(func() { s.run(ctx) })
 	s.log.Info().Uint64("session", uint64(local.Token())).Msg("session established")
 	return l.attach(s, conn, k, capture, 0, false)
 }
 
-var errTooMany = errors.New("limit reached")
+var (
+	errTooMany = errors.New("limit reached")
+	errRevoked = errors.New("the client's key was taken away")
+)
 
 // find returns the session of a token; a join counts only from the identity
 // that opened it.
@@ -254,7 +290,12 @@ func (l *Listener) find(key [32]byte, t mptcp.Token) (*Session, error) {
 }
 
 // open makes a session for a client that has room for one.
-func (l *Listener) open(key [32]byte, name string) (*Session, error) {
+func (l *Listener) open(key [32]byte) (*Session, error) {
+	cfg := l.live.Load()
+	name, known := cfg.Clients[key]
+	if !known {
+		return nil, errRevoked // since its TLS handshake
+	}
 	l.mu.Lock()
 	n, idle := 0, (*Session)(nil)
 	for _, s := range l.sessions {
@@ -267,17 +308,17 @@ func (l *Listener) open(key [32]byte, name string) (*Session, error) {
 	}
 	all := len(l.sessions)
 	l.mu.Unlock()
-	if n >= l.cfg.MaxSessionsPerClient || all >= l.cfg.MaxSessions {
+	if n >= cfg.MaxSessionsPerClient || all >= cfg.MaxSessions {
 		if idle == nil {
 			return nil, fmt.Errorf("client %s: sessions: %w", name, errTooMany)
 		}
 		idle.shut(ErrTimeout, false) // one that waits for a client that came anew
 	}
 	s := newSession(sessionConfig{
-		name: name, identity: key, mode: l.cfg.Mode, rules: l.cfg.Rules, timeout: l.cfg.SessionTimeout,
-		streams: l.cfg.MaxStreams, capture: l.cfg.Capture, log: l.cfg.Log.With().Str("client", name).Logger(),
+		name: name, identity: key, mode: cfg.Mode, rules: cfg.Rules, timeout: cfg.SessionTimeout,
+		streams: cfg.MaxStreams, capture: cfg.Capture, log: cfg.Log.With().Str("client", name).Logger(),
 	})
-	h, err := l.cfg.Accept(s)
+	h, err := cfg.Accept(s)
 	if err != nil {
 		return nil, err
 	}
@@ -313,7 +354,7 @@ func (l *Listener) register(s *Session) mptcp.Key {
 		k = newKey()
 	}
 	l.sessions[k.Token()] = s
-	for i, a := range l.cfg.Advertise {
+	for i, a := range l.live.Load().Advertise {
 		s.adverts = append(s.adverts, advert{id: uint8(i + 1), addr: a})
 	}
 	return k

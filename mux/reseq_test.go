@@ -150,7 +150,7 @@ func TestReseqByRule(t *testing.T) {
 		if !ordered {
 			rule.Ports = [2]uint16{1, 1}
 		}
-		x.r.s.rules = []Rule{rule}
+		x.r.s.rules.Store(&[]Rule{rule})
 		for _, id := range []uint32{0, 1, 3, 2, 4} {
 			src, dst := netip.MustParseAddrPort("192.0.2.1:51820"), netip.AddrPortFrom(packet.ClientHost4, 4000)
 			b := make([]byte, packet.UDPOverhead(dst.Addr())+1200)

@@ -157,7 +157,7 @@ func (r *resolver) change() <-chan struct{} {
 
 // askNames has the names among the server's addresses looked up.
 func (c *Client) askNames(p *clientPath) {
-	for _, name := range c.cfg.Addresses {
+	for _, name := range c.addresses() {
 		if _, err := netip.ParseAddrPort(name); err == nil {
 			continue
 		}
@@ -197,7 +197,7 @@ func (c *Client) firstTargets(ctx context.Context, p *clientPath, limit time.Dur
 // to. asking says that names may bring more; the error, why there is none.
 func (c *Client) targets(p *clientPath) (addrs []netip.AddrPort, asking bool, failed error) {
 	c.mu.Lock()
-	good, learned := p.good, slices.Clone(c.learned)
+	good, learned, servers := p.good, slices.Clone(c.learned), c.servers
 	denied := c.denied && c.state == stateEstablished && len(learned) > 0
 	c.mu.Unlock()
 	add := func(a netip.AddrPort) {
@@ -210,7 +210,7 @@ func (c *Client) targets(p *clientPath) (addrs []netip.AddrPort, asking bool, fa
 	if a, err := netip.ParseAddrPort(good); err == nil && !denied {
 		add(a)
 	}
-	for _, name := range c.cfg.Addresses {
+	for _, name := range servers {
 		if denied {
 			break
 		}

@@ -41,9 +41,6 @@ type Session struct {
 	name     string // server: the client's configured name
 	identity [32]byte
 	handler  Handler
-	mode     Mode
-	rules    []Rule
-	timeout  time.Duration
 	capture  *Capture
 	log      zerolog.Logger
 	start    time.Time
@@ -56,8 +53,11 @@ type Session struct {
 	// that it ended the session; nil = the session ends.
 	advertised func(a netip.AddrPort)
 	refused    func(epoch uint64)
+	rules      atomic.Pointer[[]Rule] // nil = none; never changed in place
 
 	mu         sync.Mutex // guards all of the next block
+	mode       Mode
+	timeout    time.Duration // without a subflow
 	closed     bool
 	closeErr   error
 	epoch      uint64 // grows with every set of keys, and when they are forgotten
@@ -124,7 +124,7 @@ const (
 
 func newSession(c sessionConfig) *Session {
 	s := &Session{
-		client: c.client, name: c.name, identity: c.identity, handler: c.handler, mode: c.mode, rules: c.rules,
+		client: c.client, name: c.name, identity: c.identity, handler: c.handler, mode: c.mode,
 		timeout: c.timeout, capture: c.capture, log: c.log, start: time.Now(),
 		wake: make(chan struct{}, 1), done: make(chan struct{}), up: make(chan struct{}), keyed: make(chan struct{}),
 		flows: make(map[packet.Key]*flow), holdBound: 20e6,
@@ -132,6 +132,7 @@ func newSession(c sessionConfig) *Session {
 	if s.timeout == 0 {
 		s.timeout = defaultSessionTimeout
 	}
+	s.rules.Store(&c.rules)
 	if c.streams == 0 {
 		c.streams = defaultStreams
 	}

@@ -1,0 +1,155 @@
+package mux
+
+import (
+	"crypto/ed25519"
+	"slices"
+	"time"
+
+	"github.com/mpsocks/mpsocks/mux/mptcp"
+)
+
+// What changes while a Client or a Listener runs, without an end to anything that
+// need not end. setpaths.go has the same for paths.
+
+// SetServer puts other addresses and keys of the server in the place of those that
+// the client began with. Subflows stay, but for those with a key that is trusted no
+// more: these are ended, and dialled again.
+func (c *Client) SetServer(addresses []string, keys []ed25519.PublicKey) error {
+	t, err := clientTLS(c.cfg.Key, keys...)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	c.servers = slices.Clone(addresses)
+	c.mu.Unlock()
+	c.tls.Store(t)
+	trusted := func(k [32]byte) bool {
+		return slices.ContainsFunc(keys, func(t ed25519.PublicKey) bool { return [32]byte(t) == k })
+	}
+	c.session.endSubflows(func(f *subflow) bool {
+		k, err := peerKey(f.conn.ConnectionState())
+		return err != nil || !trusted(k)
+	})
+	return nil
+}
+
+// addresses returns where the server is, as it was configured last.
+func (c *Client) addresses() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.servers
+}
+
+// SetPolicy puts another mode, other rules and another time without a subflow (0 = 2
+// minutes) in the place of those that the client began with, for flows that are under
+// way as well.
+func (c *Client) SetPolicy(mode Mode, rules []Rule, timeout time.Duration) {
+	c.session.setPolicy(mode, rules, timeout)
+}
+
+// Change has the listener go by another configuration: addresses are bound and
+// left, clients come and go, policies hold for flows under way, limits for what
+// begins from now on. A session ends if its client's key is not among the clients any
+// more, or belongs to another name; no other does. With an error nothing has changed.
+// Capture, Accept and Log cannot change.
+func (l *Listener) Change(cfg ListenerConfig) error {
+	old := l.live.Load()
+	cfg.Capture, cfg.Accept, cfg.Log = old.Capture, old.Accept, old.Log
+	next, err := newListening(cfg)
+	if err != nil {
+		return err
+	}
+	if err := l.rebind(cfg.Listen); err != nil {
+		return err
+	}
+	l.live.Store(next)
+	for _, s := range l.Sessions() {
+		if name, known := cfg.Clients[s.identity]; !known || name != s.name {
+			s.shut(errRevoked, true)
+			continue
+		}
+		s.setPolicy(cfg.Mode, cfg.Rules, cfg.SessionTimeout)
+	}
+	return nil
+}
+
+// is reports whether the door is what a is, also where the system chose its port.
+func (d door) is(a ListenAddr) bool {
+	return d.at == a || addrPort(d.Addr()) == a.Addr && d.at.KernelMPTCP == a.KernelMPTCP
+}
+
+// rebind leaves the addresses that are not wanted any more and binds the new ones. An
+// address with another option is left first: both cannot have it at once.
+func (l *Listener) rebind(want []ListenAddr) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ctx != nil && l.ctx.Err() != nil {
+		return ErrClosed
+	}
+	var keep, leave []door
+	for _, d := range l.lns {
+		if slices.ContainsFunc(want, d.is) {
+			keep = append(keep, d)
+		} else {
+			leave = append(leave, d)
+		}
+	}
+	var fresh []ListenAddr
+	for _, a := range want {
+		if !slices.ContainsFunc(keep, func(d door) bool { return d.is(a) }) {
+			fresh = append(fresh, a)
+		}
+	}
+	// Those in the way of a new one go first, and come back if that fails.
+	inWay := func(d door) bool {
+		return slices.ContainsFunc(fresh, func(a ListenAddr) bool { return a.Addr.Port() == d.at.Addr.Port() && a.Addr.Port() != 0 })
+	}
+	var gone []ListenAddr
+	for _, d := range leave {
+		if inWay(d) {
+			d.Close()
+			gone = append(gone, d.at)
+		}
+	}
+	bound, err := bindDoors(fresh)
+	if err != nil {
+		again, lost := bindDoors(gone)
+		if lost != nil {
+			l.live.Load().Log.Error().Err(lost).Msg("an address that was listened at cannot be had back")
+		}
+		leave = slices.DeleteFunc(leave, inWay)
+		l.lns = slices.Concat(keep, leave, again)
+		l.serveDoors(again)
+		return err
+	}
+	for _, d := range leave {
+		d.Close() // what was accepted lives on
+	}
+	l.lns = append(keep, bound...)
+	l.serveDoors(bound)
+	return nil
+}
+
+// serveDoors accepts at new doors, if Run has begun. The caller holds l.mu.
+func (l *Listener) serveDoors(doors []door) {
+	if l.ctx == nil {
+		return // Run does it
+	}
+	ctx := l.ctx
+	for _, d := range doors {
+		l.tasks.Go(func() { l.accept(ctx, d) })
+	}
+}
+
+// endSubflows ends the subflows that which names; what they hold is sent again on
+// others.
+func (s *Session) endSubflows(which func(*subflow) bool) {
+	s.mu.Lock()
+	subs := slices.Clone(s.subs)
+	s.mu.Unlock()
+	for _, f := range subs {
+		if which(f) {
+			s.retire(f, mptcp.ReasonProhibited)
+		}
+	}
+}

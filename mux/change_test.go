@@ -1,0 +1,178 @@
+package mux
+
+import (
+	"crypto/ed25519"
+	"net"
+	"testing"
+	"time"
+)
+
+// pub is a key as a Listener's clients list has it.
+func pub(key ed25519.PrivateKey) [32]byte { return [32]byte(key.Public().(ed25519.PublicKey)) }
+
+// anotherClient joins a second client, with a key of its own, to the listener of n.
+func anotherClient(t *testing.T, n *loopTunnel, key ed25519.PrivateKey) *Client {
+	t.Helper()
+	c, err := NewClient(ClientConfig{
+		Key: key, ServerKey: n.serverKey.Public().(ed25519.PublicKey), Handler: newCollector(),
+		Addresses: []string{n.addr.String()}, Paths: []Path{{Name: "other", Subflows: 1}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() { c.Run(t.Context()); close(done) }()
+	t.Cleanup(func() { <-done })
+	if err := c.Session().Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(5 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("not within 5 s: " + what)
+		}
+	}
+}
+
+// A client that is taken out of the list loses its session at once and gets no other;
+// nobody else's subflow ends, and the listener moves to another address meanwhile.
+func TestChangeRevokesOne(t *testing.T) {
+	_, second, _ := ed25519.GenerateKey(nil)
+	n := newLoopTunnel(t, 1, 2, func(_ *ClientConfig, lc *ListenerConfig) { lc.Clients[pub(second)] = "second" })
+	mine := <-n.serverSession
+	other := anotherClient(t, n, second)
+	theirs := <-n.serverSession
+
+	cfg := n.listenerConfig()
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	free.Close()
+	cfg.Listen = []ListenAddr{{Addr: n.addr}, {Addr: addrPort(free.Addr())}}
+	cfg.Rules = []Rule{{DSCP: -1, Class: ClassBackup}}
+	if err := n.listener.Change(cfg); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-theirs.done:
+	case <-time.After(2 * time.Second):
+		t.Error("the session of a revoked client lives on")
+	}
+	until(t, "the revoked client hears of it", func() bool { return !other.Session().Snapshot().Up })
+	if s := mine.Snapshot(); !s.Up || len(s.Subflows) != 2 || s.Subflows[0].Age == 0 {
+		t.Errorf("the other client's session: %+v", s)
+	}
+	if c, ok := mine.ruled("test", [16]byte{}, 1, 0); !ok || c != ClassBackup {
+		t.Error("the new rules do not hold in the old session")
+	}
+	if a := n.listener.Addrs(); len(a) != 2 {
+		t.Errorf("listens at %v", a)
+	}
+	// Without its first address new subflows are refused, and what is up stays.
+	cfg.Listen = cfg.Listen[1:]
+	if err := n.listener.Change(cfg); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := net.DialTimeout("tcp", n.addr.String(), time.Second); err == nil {
+		c.Close()
+		t.Error("an address that was left still answers")
+	}
+	if s := mine.Snapshot(); len(s.Subflows) != 2 {
+		t.Errorf("%d subflows are left", len(s.Subflows))
+	}
+}
+
+// An address that cannot be had changes nothing.
+func TestChangeFailsWhole(t *testing.T) {
+	n := newLoopTunnel(t, 1, 1, nil)
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	cfg := n.listenerConfig()
+	cfg.Clients = nil
+	cfg.Listen = []ListenAddr{{Addr: taken.Addr().(*net.TCPAddr).AddrPort()}}
+	if err := n.listener.Change(cfg); err == nil {
+		t.Fatal("no error")
+	}
+	if a := n.listener.Addrs(); len(a) != 1 || a[0] != n.addr {
+		t.Errorf("listens at %v", a)
+	}
+	if s := n.client.Session().Snapshot(); !s.Up {
+		t.Error("the session has ended")
+	}
+}
+
+// A server gets another key while its clients stay: they trust both, then the new one.
+func TestServerKeyRotates(t *testing.T) {
+	n := newLoopTunnel(t, 1, 2, nil)
+	_, next, _ := ed25519.GenerateKey(nil)
+	old, fresh := n.serverKey.Public().(ed25519.PublicKey), next.Public().(ed25519.PublicKey)
+	servers := []string{n.addr.String()}
+	if err := n.client.SetServer(servers, []ed25519.PublicKey{old, fresh}); err != nil {
+		t.Fatal(err)
+	}
+	n.serverKey = next
+	if err := n.listener.Change(n.listenerConfig()); err != nil {
+		t.Fatal(err)
+	}
+	if s := n.client.Session().Snapshot(); len(s.Subflows) != 2 {
+		t.Errorf("%d subflows after the server's key has changed", len(s.Subflows))
+	}
+	before := n.client.Session().ID()
+	if err := n.client.SetServer(servers, []ed25519.PublicKey{fresh}); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "subflows with the new key", func() bool {
+		s := n.client.Session()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for _, f := range s.subs {
+			if k, err := peerKey(f.conn.ConnectionState()); err != nil || f.closed || k != pub(next) {
+				return false
+			}
+		}
+		return len(s.subs) == 2
+	})
+	if n.client.Session().ID() != before {
+		t.Error("another session was begun")
+	}
+}
+
+// Flows that are under way follow rules and modes that change.
+func TestPolicyOfFlowsUnderWay(t *testing.T) {
+	n := newLoopTunnel(t, 1, 1, nil)
+	s := n.client.Session()
+	n.send(1, 1000, 200, nil)
+	class := func() (Class, string) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for _, f := range s.flows {
+			if f.stream == nil && f.key.DstPort == 9 {
+				return f.class, f.why
+			}
+		}
+		return 0, "none"
+	}
+	if c, why := class(); c != ClassLatency {
+		t.Fatalf("%v, %s", c, why)
+	}
+	n.client.SetPolicy(ModeAuto, []Rule{{Ports: [2]uint16{9, 9}, DSCP: -1, Class: ClassMetered}}, 0)
+	if c, why := class(); c != ClassMetered || why != "rule" {
+		t.Errorf("with a rule: %v, %s", c, why)
+	}
+	n.client.SetPolicy(ModeAggregate, nil, 0)
+	if c, why := class(); c != ClassBulk {
+		t.Errorf("in mode aggregate: %v, %s", c, why)
+	}
+	n.client.SetPolicy(ModeAuto, nil, 0)
+	if c, why := class(); c != ClassLatency {
+		t.Errorf("without: %v, %s", c, why)
+	}
+}

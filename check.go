@@ -83,8 +83,8 @@ func (w *words) client(c *conf.Client) {
 	if !c.UDP.Ports.IsZero() {
 		udp = fmt.Sprintf("relay ports %s, so %d associations for each listening address at most", c.UDP.Ports, c.UDP.Ports.Len())
 	}
-	if c.UDP.PublicAddress.IsValid() {
-		udp += fmt.Sprintf(", announced as %s", c.UDP.PublicAddress)
+	if len(c.UDP.PublicAddress) > 0 {
+		udp += fmt.Sprintf(", announced as %v", c.UDP.PublicAddress)
 	}
 	w.itemf("udp", "%s; offload %s", udp, c.UDP.Offload)
 	w.itemf("limits", "%d associations%s, %d streams%s", c.Limits.Associations, share(c.Limits.AssociationsPerUser, "user"),

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -36,6 +38,9 @@ func openCapture(path string) (*mux.Capture, error) {
 // runEnd serves the end and its admin address until ctx ends or one of the two
 // fails. The capture, if any, is closed last.
 func runEnd(ctx context.Context, e end, adminAddr netip.AddrPort, capture *mux.Capture, log zerolog.Logger) error {
+	// A half outlives its terminal, and whoever read its log: a log line that
+	// nobody can read must not end it.
+	signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
 	admin, err := listenAdmin(adminAddr, e.Snapshot)
 	if err != nil {
 		return err

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"sync/atomic"
 	"time"
 
 	"github.com/mpsocks/mpsocks/mux/buf"
@@ -25,14 +24,7 @@ type association struct {
 	app     netip.Addr // the control connection's peer: the only host that may send
 	holder  holder     // who the caps count it for
 
-	// peer is where the application sends from and gets replies: its port comes
-	// from the request or from its first datagram. Guarded by mu for writing;
-	// pinned publishes it to deliveries.
-	peer      netip.AddrPort
-	pinned    atomic.Bool
-	connected atomic.Bool // the kernel knows the peer, too
-
-	tried     bool        // connect was called; guarded by mu
+	port      appPort     // where it sends from
 	fragments *reassembly // or nil; guarded by mu
 
 	discard [1]byte // where watch reads into
@@ -54,19 +46,22 @@ func (c *Client) associate(control *net.TCPConn, user string, want netip.AddrPor
 	if !c.associations.acquire(a.holder) {
 		return replyError{repFailure, errTooManyAssociations}
 	}
-	// The port that the request names counts only where it can be this
-	// application's: behind a NAT the address is another one, and the port too.
-	if want.Port() != 0 && (!want.Addr().IsValid() || want.Addr().IsUnspecified() || want.Addr() == a.app.WithZone("")) {
-		a.peer = netip.AddrPortFrom(a.app, want.Port())
-		a.pinned.Store(true)
+	if !c.descriptors.take(1) { // the relay socket
+		c.associations.release(a.holder)
+		return replyError{repFailure, errTooManyDescriptors}
+	}
+	// Behind a NAT the address is another one, and the port too.
+	if !want.Addr().IsValid() || want.Addr().IsUnspecified() || want.Addr() == a.app.WithZone("") {
+		a.port.announced = want.Port()
 	}
 	if err := a.open(local.Addr().Unmap()); err != nil {
+		c.descriptors.give(1)
 		c.associations.release(a.holder)
 		return replyError{repFailure, err}
 	}
 	bound := a.relay.LocalAddr()
-	if c.public.IsValid() && !a.app.IsLoopback() {
-		bound = netip.AddrPortFrom(c.public, bound.Port())
+	if p := c.publicFor(a.app); p.IsValid() && !a.app.IsLoopback() {
+		bound = netip.AddrPortFrom(p, bound.Port())
 	}
 	err := control.SetDeadline(time.Time{})
 	if err == nil {
@@ -124,16 +119,18 @@ func (a *association) close() {
 	}
 	a.closed = true
 	a.abandon()
+	a.dismiss()
 	a.mu.Unlock()
 	a.end()
 	a.relay.Close()
 	a.control.Close()
 	a.client.forget(a.control)
+	a.client.descriptors.give(1)
 	a.client.associations.release(a.holder)
 }
 
 // uplink takes a batch from the relay socket, on the Loop's goroutine.
-func (a *association) uplink(conn *udpio.Conn, msgs []udpio.Message) {
+func (a *association) uplink(_ *udpio.Conn, msgs []udpio.Message) {
 	l := a.lane
 	pkts, taken := l.pkts[:0], 0
 	var now moment
@@ -145,17 +142,16 @@ func (a *association) uplink(conn *udpio.Conn, msgs []udpio.Message) {
 	}
 	for i := range msgs {
 		m := &msgs[i]
-		if m.Addr != a.peer && !a.pin(m.Addr) {
-			a.client.drops.add(dropSource)
+		if !a.from(m, &now) {
+			if m.Buf != nil { // it is not held
+				a.client.drops.add(dropSource)
+			}
 			continue
 		}
 		if b := a.request(m, &now); b != nil {
 			pkts = appendPackets(pkts, b)
 			taken++
 		}
-	}
-	if !a.tried && a.pinned.Load() {
-		a.connect(conn)
 	}
 	// Under the mutex, so that datagrams that waited for a name and those of
 	// this batch keep their order.
@@ -164,30 +160,6 @@ func (a *association) uplink(conn *udpio.Conn, msgs []udpio.Message) {
 	}
 	a.mu.Unlock()
 	l.keep(pkts, taken)
-}
-
-// pin says whether a datagram is from the application, and locks its port if
-// it was not known.
-func (a *association) pin(from netip.AddrPort) bool {
-	if from.Addr() != a.app && from.Addr().WithZone("") != a.app.WithZone("") {
-		return false
-	}
-	if !a.pinned.Load() {
-		a.peer = from
-		a.pinned.Store(true)
-		return true
-	}
-	// The zone of a link-local address may be written differently.
-	return from.Port() == a.peer.Port()
-}
-
-// connect lets the kernel filter and saves it the route look-up per datagram.
-// It is tried once; where it fails the check of each sender remains.
-func (a *association) connect(conn *udpio.Conn) {
-	a.tried = true
-	if a.peer.Addr().Zone() == "" && conn.Connect(a.peer) == nil {
-		a.connected.Store(true)
-	}
 }
 
 // request turns one SOCKS datagram into a packet for the tunnel. It returns nil
@@ -242,7 +214,8 @@ func (a *association) finish(b *buf.Buffer, h *header, to netip.AddrPort, tos ui
 // header, which is always the shorter one, overwrites the end of the IP and UDP
 // headers. It may run at the same time as itself, uplink and close.
 func (a *association) receive(d *delivery, pkt, payload []byte) {
-	if !a.pinned.Load() {
+	to := a.port.at.Load()
+	if to == nil {
 		a.client.drops.add(dropNoPeer)
 		return
 	}
@@ -250,11 +223,7 @@ func (a *association) receive(d *delivery, pkt, payload []byte) {
 	n := headerLen(from.Addr())
 	datagram := pkt[len(pkt)-len(payload)-n:]
 	putHeader(datagram, from)
-	to := a.peer
-	if a.connected.Load() {
-		to = netip.AddrPort{}
-	}
-	d.w.Add(a.relay, to, d.udp.TOS, datagram)
+	d.w.Add(a.relay, *to, d.udp.TOS, datagram)
 }
 
 // wantedPeer reads the DST fields of a UDP ASSOCIATE request: where the
@@ -270,4 +239,18 @@ func wantedPeer(atyp byte, addr, port []byte) netip.AddrPort {
 	return netip.AddrPort{}
 }
 
-var errTooManyAssociations = errors.New("too many associations")
+var (
+	errTooManyAssociations = errors.New("too many associations")
+	errTooManyDescriptors  = errors.New("no descriptors left for applications")
+)
+
+// publicFor is the address that applications of a family are told as the
+// relay's, or none.
+func (c *Client) publicFor(app netip.Addr) netip.Addr {
+	for _, p := range c.public {
+		if p.Is4() == app.Is4() {
+			return p
+		}
+	}
+	return netip.Addr{}
+}

@@ -159,17 +159,53 @@ func TestAssociationOnlyItsApplicationMaySend(t *testing.T) {
 	eventually(t, "a stranger's datagram is dropped", func() bool { return c.drops[dropSource].Load() == 1 })
 	a := newApp(t, "127.0.0.1", relay)
 	a.echoes(t, "192.0.2.1:7", []byte("yes"))
-	// Now the port is locked. Whether the kernel or the association drops the
-	// datagram is not seen from here; that it goes nowhere is.
+	// While the known port speaks, another one of the host gets nothing through,
+	// and all that is dropped is counted.
 	other := newApp(t, "127.0.0.1", relay)
-	other.WriteToUDPAddrPort(datagram(0, "192.0.2.1:7", []byte("no")), relay)
-	stranger.WriteToUDPAddrPort(datagram(0, "192.0.2.1:7", []byte("no")), relay)
+	other.send(t, datagram(0, "192.0.2.1:7", []byte("no")))
+	stranger.send(t, datagram(0, "192.0.2.1:7", []byte("no")))
+	eventually(t, "the stranger is counted", func() bool { return c.drops[dropSource].Load() == 2 })
 	a.echoes(t, "192.0.2.1:7", []byte("still"))
+	eventually(t, "the other port is counted", func() bool { return c.drops[dropSource].Load() == 3 })
 	if n := len(f.sent()); n != 2 {
 		t.Errorf("%d packets were sent, want 2", n)
 	}
 }
 
+// TestAssociationNewPort is a program that opens its socket anew: its first
+// datagram from the new port is answered, and so are the next ones.
+func TestAssociationNewPort(t *testing.T) {
+	c := start(t, &fakeTunnel{answer: echo}, nil)
+	_, relay := associated(t, c, anywhere)
+	newApp(t, "127.0.0.1", relay).echoes(t, "192.0.2.1:7", []byte("old"))
+	a := newApp(t, "127.0.0.1", relay)
+	for range maxHeld {
+		a.send(t, datagram(0, "192.0.2.1:7", []byte("new")))
+	}
+	for range maxHeld {
+		if _, payload := a.receive(t); string(payload) != "new" {
+			t.Errorf("%q", payload)
+		}
+	}
+	a.echoes(t, "192.0.2.1:7", []byte("known now"))
+	if n := c.held.Load(); n != 0 {
+		t.Errorf("%d bytes are held", n)
+	}
+}
+
+// TestAssociationClosesWithARival ends an association while another port waits.
+func TestAssociationClosesWithARival(t *testing.T) {
+	c := start(t, &fakeTunnel{answer: echo}, nil)
+	conn, relay := associated(t, c, anywhere)
+	newApp(t, "127.0.0.1", relay).echoes(t, "192.0.2.1:7", []byte("old"))
+	newApp(t, "127.0.0.1", relay).send(t, datagram(0, "192.0.2.1:7", []byte("new")))
+	eventually(t, "it waits", func() bool { return c.held.Load() > 0 })
+	conn.Close()
+	eventually(t, "nothing is held", func() bool { return c.held.Load() == 0 })
+}
+
+// TestAssociationPortFromRequest has requests announce a port that is not used:
+// it is no more than an announcement, but may take over at once.
 func TestAssociationPortFromRequest(t *testing.T) {
 	for _, addr := range []string{"0.0.0.0", "127.0.0.1"} {
 		f := &fakeTunnel{answer: echo}
@@ -178,9 +214,12 @@ func TestAssociationPortFromRequest(t *testing.T) {
 		port := uint16(holder.LocalAddr().(*net.UDPAddr).Port)
 		_, holder.relay = associated(t, c, netip.AddrPortFrom(netip.MustParseAddr(addr), port))
 		other := newApp(t, "127.0.0.1", holder.relay)
-		other.send(t, datagram(0, "192.0.2.1:7", []byte("no")))
-		eventually(t, "another port is refused", func() bool { return c.drops[dropSource].Load() == 1 })
-		holder.echoes(t, "192.0.2.1:7", []byte("yes"))
+		other.echoes(t, "192.0.2.1:7", []byte("not from the port that was announced"))
+		before := time.Now()
+		holder.echoes(t, "192.0.2.1:7", []byte("from the announced one"))
+		if d := time.Since(before); d >= takeoverTime {
+			t.Errorf("it took over after %v", d)
+		}
 	}
 }
 
@@ -257,7 +296,7 @@ func TestRelayPortsAndPublicAddress(t *testing.T) {
 	}
 	c := start(t, &fakeTunnel{}, func(cfg *conf.Client) {
 		cfg.UDP.Ports = conf.PortRange{From: from, To: from + 4} // one is taken, perhaps more
-		cfg.UDP.PublicAddress = netip.MustParseAddr("203.0.113.80")
+		cfg.UDP.PublicAddress = []netip.Addr{netip.MustParseAddr("203.0.113.80")}
 	})
 	_, relay := associated(t, c, anywhere)
 	if relay.Port() < from || relay.Port() > from+4 {

@@ -55,7 +55,7 @@ type Client struct {
 	paths     []conf.Path
 	listeners []*net.TCPListener
 	users     *users
-	public    netip.Addr // told as BND.ADDR to applications that are not local; or invalid
+	public    []netip.Addr // told as BND.ADDR to applications that are not local, by family
 	sockets   udpio.Options
 	lanes     []*lane
 	forwards  []*forward
@@ -64,6 +64,8 @@ type Client struct {
 	ends      ends
 
 	associations, streams *quota
+	lobby                 *lobby
+	descriptors           *descriptors
 	relays                relayPorts
 	fragments             fragments
 	nextLane              atomic.Uint32
@@ -86,8 +88,7 @@ type Client struct {
 	// Counters.
 	drops                drops
 	received             atomic.Uint64 // datagrams handed to applications
-	pending              atomic.Int64  // connections in their handshake
-	refused              atomic.Uint64 // connections over maxPending
+	held                 atomic.Int64  // bytes of buffers of rivals, see app_port.go
 	failed               atomic.Uint64 // handshakes that failed
 	exitRefused          atomic.Uint64 // CONNECTs that the exit refused
 	streamUp, streamDown atomic.Uint64 // bytes of ended directions of CONNECTs
@@ -129,6 +130,8 @@ func newClient(cfg *conf.Client, log zerolog.Logger, t tunnel) (*Client, error) 
 		public:       cfg.UDP.PublicAddress,
 		sockets:      udpio.Options{Offload: cfg.UDP.Offload != conf.OffloadOff, TOS: true},
 		ports:        newPorts(),
+		lobby:        newLobby(maxPending, maxPendingEach),
+		descriptors:  newDescriptors(),
 		associations: newQuota(cfg.Limits.Associations, cfg.Limits.AssociationsPerUser),
 		streams:      newQuota(cfg.Limits.Streams, cfg.Limits.StreamsPerUser),
 		relays:       relayPorts{ports: cfg.UDP.Ports},
@@ -281,8 +284,12 @@ func (c *Client) track(conn *net.TCPConn) bool {
 // forget undoes track, but for the WaitGroup.
 func (c *Client) forget(conn *net.TCPConn) {
 	c.mu.Lock()
+	_, there := c.conns[conn]
 	delete(c.conns, conn)
 	c.mu.Unlock()
+	if there {
+		c.descriptors.give(1)
+	}
 }
 
 // Addrs are the bound SOCKS addresses, in the order of the configuration.

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -27,9 +28,13 @@ const (
 var (
 	errTooManyStreams = errors.New("too many streams")
 	errExit           = errors.New("the exit speaks no SOCKS5")
+	errAbandoned      = errors.New("the application has given up")
 
 	// exit is the SOCKS5 CONNECT exit: the server, inside the tunnel.
 	exit = netip.AddrPortFrom(packet.ServerHost4, packet.ExitPort)
+	// greeting is the offer of no authentication that the exit gets before the
+	// request, in one flight.
+	greeting = []byte{socks5.Ver, 1, socks5.MethodNone}
 )
 
 // stream is what a CONNECT needs of a mux.Stream. io.Copy finds its ReadFrom
@@ -43,51 +48,83 @@ type stream interface {
 // connect serves a CONNECT request, RFC 1928, Section 4. The exit at the server
 // gets the application's own request and the application the exit's own reply.
 // The request begins at begin in p; ready ends the handshake and releases p.
-func (c *Client) connect(conn *net.TCPConn, user string, p *preface, begin int, ready func()) error {
-	remote := conn.RemoteAddr().(*net.TCPAddr).AddrPort()
-	remote = netip.AddrPortFrom(remote.Addr().Unmap(), remote.Port())
-	who := holderOf(user, remote.Addr())
-	if !c.streams.acquire(who) {
-		return replyError{repFailure, errTooManyStreams}
-	}
-	defer c.streams.release(who)
-	// The handshake's deadline goes: the waits below have their own.
-	if err := conn.SetDeadline(time.Time{}); err != nil {
-		return err
-	}
-	st, err := c.openStream(remote)
+func (c *Client) connect(conn *net.TCPConn, user string, p *preface, req *socks5.Request, begin int, ready func()) error {
+	k, err := c.call(conn, user)
 	if err != nil {
 		return err
 	}
-	defer st.Close()
+	defer k.end()
+	// The greeting goes in place of the application's negotiation, which had
+	// three bytes at least; what it sent without waiting follows its request.
+	flight := p.buf[begin-len(greeting) : p.end]
+	if a, ok := literalName(req); ok {
+		flight = append(exitRequest(a.String(), a, binary.BigEndian.Uint16(req.DstPort)), p.buf[p.start:p.end]...)
+	} else {
+		copy(flight, greeting)
+	}
+	reply, err := k.ask(flight, p.end > p.start, ready)
+	if err != nil {
+		return err
+	}
+	if _, err := reply.WriteTo(conn); err != nil {
+		k.stream.Reset()
+		return fmt.Errorf("pass the exit's reply: %w", err)
+	}
+	if reply.Rep != repSuccess {
+		k.refused()
+		linger(conn)
+		return nil
+	}
+	k.splice()
+	return nil
+}
 
-	// One flight: an offer of no authentication in place of the application's
-	// negotiation, which had three bytes at least, then its request, then what
-	// it sent without waiting.
-	flight := p.buf[begin-3 : p.end]
-	copy(flight, []byte{socks5.Ver, 1, socks5.MethodNone})
-	_, err = st.Write(flight)
-	ready()
+// literalName returns the address that stands where a name could, as [2001:db8::1]
+// does in many programs: the exit takes names, and this is none.
+func literalName(req *socks5.Request) (netip.Addr, bool) {
+	if req.Atyp != socks5.ATYPDomain || len(req.DstAddr) < 1 {
+		return netip.Addr{}, false
+	}
+	return parseLiteral(string(req.DstAddr[1:])) // behind its length
+}
+
+// exitRequest is the flight that asks the exit for a connection: to addr if it
+// is valid, and else to a host of at most 255 bytes.
+func exitRequest(host string, addr netip.Addr, port uint16) []byte {
+	b := append(make([]byte, 0, 512), greeting...)
+	b = append(b, socks5.Ver, socks5.CmdConnect, 0)
+	switch {
+	case addr.Is4():
+		b = append(b, atypIPv4)
+		b = append(b, addr.AsSlice()...)
+	case addr.IsValid():
+		b = append(b, atypIPv6)
+		b = append(b, addr.AsSlice()...)
+	default:
+		b = append(b, atypDomain, byte(len(host)))
+		b = append(b, host...)
+	}
+	return binary.BigEndian.AppendUint16(b, port)
+}
+
+// dial opens a stream and asks the exit over it. ctx bounds both.
+func (c *Client) dial(ctx context.Context, from netip.AddrPort, flight []byte) (stream, *socks5.Reply, error) {
+	st, err := c.openStream(from)
 	if err != nil {
+		return nil, nil, err
+	}
+	stop := context.AfterFunc(ctx, st.Reset)
+	defer stop()
+	if _, err := st.Write(flight); err != nil {
 		st.Reset()
-		return replyError{repFailure, fmt.Errorf("ask the exit: %w", err)}
+		return nil, nil, replyError{repFailure, fmt.Errorf("ask the exit: %w", err)}
 	}
 	reply, err := readExit(st)
 	if err != nil {
 		st.Reset()
-		return err
+		return nil, nil, err
 	}
-	if _, err := reply.WriteTo(conn); err != nil {
-		st.Reset()
-		return fmt.Errorf("pass the exit's reply: %w", err)
-	}
-	if reply.Rep != repSuccess {
-		c.exitRefused.Add(1)
-		linger(conn)
-		return nil
-	}
-	c.splice(conn, st)
-	return nil
+	return st, reply, nil
 }
 
 // openStream waits a bounded time for the tunnel and opens a stream to the exit.
@@ -135,33 +172,4 @@ func readExit(st stream) (*socks5.Reply, error) {
 		return nil, replyError{rep, fmt.Errorf("wait for the exit: %w", err)}
 	}
 	return reply, nil
-}
-
-// splice copies both ways until both are done. The end of one direction is
-// passed on as such; a failure of either ends both with a reset.
-func (c *Client) splice(conn *net.TCPConn, st stream) {
-	up := make(chan struct{})
-	// This goroutine ends when the application closes, or when either end
-	// fails and the reset below reaches it.
-	go func() {
-		defer close(up)
-		n, err := io.Copy(st, conn)
-		c.streamUp.Add(uint64(n))
-		if err != nil || st.CloseWrite() != nil {
-			reset(conn, st)
-		}
-	}()
-	n, err := io.Copy(conn, st)
-	c.streamDown.Add(uint64(n))
-	if err != nil || conn.CloseWrite() != nil {
-		reset(conn, st)
-	}
-	<-up
-}
-
-// reset ends both sides of a broken CONNECT the way it broke.
-func reset(conn *net.TCPConn, st stream) {
-	st.Reset()
-	conn.SetLinger(0)
-	conn.Close()
 }

@@ -185,3 +185,55 @@ func TestShutdownEndsStreams(t *testing.T) {
 	request := tcpServer(t, func(conn *net.TCPConn) { io.Copy(io.Discard, conn) })
 	talk(t, dial(t, c), append([]byte{5, 1, 0}, request...), 12)
 }
+
+// TestConnectToLiteralName asks for addresses where names stand: the exit gets
+// them as addresses.
+func TestConnectToLiteralName(t *testing.T) {
+	for host, want := range map[string]string{
+		"[2001:db8::1]":      "\x04\x20\x01\x0d\xb8\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01",
+		"2001:db8::1":        "\x04\x20\x01\x0d\xb8\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01",
+		"192.0.2.1":          "\x01\xc0\x00\x02\x01",
+		"[::ffff:192.0.2.1]": "\x01\xc0\x00\x02\x01",
+		"example.com":        "\x03\x0bexample.com",
+		"[fe80::1%eth0]":     "\x03\x0e[fe80::1%eth0]",
+	} {
+		got := make(chan string, 1)
+		c := start(t, &fakeTunnel{exit: func(conn net.Conn) {
+			b := make([]byte, 3+3+len(want)+2+len("data"))
+			io.ReadFull(conn, b)
+			got <- string(b)
+			conn.Write([]byte{5, 0, 5, 0, 0, 1, 1, 2, 3, 4, 5, 6})
+		}}, nil)
+		in := append([]byte{5, 1, 0, 5, 1, 0, 3, byte(len(host))}, host...)
+		talk(t, dial(t, c), append(in, "\x00\x50data"...), 12)
+		if all := <-got; all != "\x05\x01\x00\x05\x01\x00"+want+"\x00\x50data" {
+			t.Errorf("%s: %q", host, all)
+		}
+	}
+}
+
+// TestConnectAbandoned closes applications while the exit is still trying: all
+// that is theirs is free within a second.
+func TestConnectAbandoned(t *testing.T) {
+	ended := make(chan struct{}, 10)
+	c := start(t, &fakeTunnel{exit: func(conn net.Conn) {
+		io.Copy(io.Discard, conn) // until the stream is reset
+		ended <- struct{}{}
+	}}, nil)
+	for _, how := range []func(*net.TCPConn){
+		func(conn *net.TCPConn) { conn.Close() },
+		func(conn *net.TCPConn) { conn.SetLinger(0); conn.Close() },
+		func(conn *net.TCPConn) { conn.Write([]byte("early")); conn.SetLinger(0); conn.Close() },
+	} {
+		conn := dial(t, c)
+		talk(t, conn, []byte{5, 1, 0, 5, 1, 0, 1, 192, 0, 2, 1, 0, 80}, 2)
+		eventually(t, "the exit is asked", func() bool { return c.Snapshot().(*Snapshot).Streams == 1 })
+		how(conn)
+		before := time.Now()
+		<-ended
+		eventually(t, "the client counts none", func() bool { return c.Snapshot().(*Snapshot).Streams == 0 })
+		if d := time.Since(before); d > time.Second {
+			t.Errorf("free after %v", d)
+		}
+	}
+}

@@ -19,8 +19,10 @@ func bare(t testing.TB, f tunnel) *association {
 	if c.names, err = newNames(c); err != nil {
 		t.Fatal(err)
 	}
-	a := &association{lane: &lane{}, app: netip.MustParseAddr("127.0.0.1"), tried: true}
+	a := &association{lane: &lane{}, app: netip.MustParseAddr("127.0.0.1")}
 	a.client = c
+	at := netip.AddrPortFrom(a.app, 4000)
+	a.port.at.Store(&at)
 	if err := c.ports.take(&a.innerPort, a); err != nil {
 		t.Fatal(err)
 	}
@@ -30,6 +32,7 @@ func bare(t testing.TB, f tunnel) *association {
 // hand gives one datagram to the uplink, as a Loop does.
 func (a *association) hand(b []byte) {
 	m := []udpio.Message{{Buf: buf.Get(len(b)), Addr: netip.AddrPortFrom(a.app, 4000)}}
+	a.port.at.Store(&m[0].Addr)
 	copy(m[0].Buf.Bytes(), b)
 	a.uplink(nil, m)
 	if m[0].Buf != nil {
@@ -143,7 +146,7 @@ func TestFragmentsBoundedInAll(t *testing.T) {
 	first := bare(t, &fakeTunnel{})
 	defer first.client.fragmentsStop()
 	for range maxReassemblies + 3 {
-		a := &association{lane: first.lane, app: first.app, tried: true}
+		a := &association{lane: first.lane, app: first.app}
 		a.client = first.client
 		a.hand(datagram(1, "192.0.2.1:7", []byte("a")))
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -16,16 +17,18 @@ const (
 	keepAliveCount    = 3
 )
 
-// listen binds a SOCKS listener. all has all of them: an IPv6 wildcard takes
-// IPv4 connections too, unless another listener has that port for IPv4.
+// listen binds a TCP listener. all has all of them: an IPv6 wildcard takes IPv4
+// connections too, unless another listener has that port for IPv4. An IPv4
+// address is IPv4 only, 0.0.0.0 too: "tcp" would make it both families.
 func listen(addr netip.AddrPort, all []netip.AddrPort) (*net.TCPListener, error) {
 	network := "tcp"
-	if addr.Addr().Is6() && addr.Addr().IsUnspecified() {
-		for _, other := range all {
-			if other.Addr().Is4() && other.Port() == addr.Port() {
-				network = "tcp6"
-			}
-		}
+	switch {
+	case addr.Addr().Is4():
+		network = "tcp4"
+	case addr.Addr().IsUnspecified() && slices.ContainsFunc(all, func(other netip.AddrPort) bool {
+		return other.Addr().Is4() && other.Port() == addr.Port()
+	}):
+		network = "tcp6"
 	}
 	lc := net.ListenConfig{
 		KeepAliveConfig: net.KeepAliveConfig{

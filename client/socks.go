@@ -18,9 +18,6 @@ const (
 	// handshakeTime is how long an application may take from connecting to the
 	// end of its request.
 	handshakeTime = 10 * time.Second
-	// maxPending bounds the connections that have not sent their request: 4 MiB
-	// of prefaces and stacks or so.
-	maxPending = 1024
 	// lingerTime and lingerBytes bound how long a refused application may go on
 	// talking: closing at once would reset the connection, and the reset
 	// can overtake the reply.
@@ -86,29 +83,29 @@ func (c *Client) accept(ctx context.Context, ln *net.TCPListener) error {
 	}
 }
 
-// admit starts the goroutine of a connection, or closes it if too many have not
-// sent their request.
+// admit starts the goroutine of a connection, or closes it if there are no
+// descriptors for it.
 func (c *Client) admit(conn *net.TCPConn) {
-	if c.pending.Add(1) > maxPending {
-		c.pending.Add(-1)
-		c.refused.Add(1)
+	if !c.descriptors.take(1) {
+		// What says nothing gives way, for the next one.
+		c.lobby.crowd()
 		conn.Close()
 		return
 	}
 	if !c.track(conn) {
-		c.pending.Add(-1)
+		c.descriptors.give(1)
 		conn.Close()
 		return
 	}
-	go c.serve(conn)
+	go c.serve(conn, c.lobby.enter(conn))
 }
 
 // serve runs the handshake of one connection and then, for a CONNECT, its
 // stream. It was started by admit; the connection's end or deadline stops it.
-func (c *Client) serve(conn *net.TCPConn) {
+func (c *Client) serve(conn *net.TCPConn, g *guest) {
 	defer c.wg.Done() // counted by track
 	p := newPreface(conn)
-	taken, err := c.handshake(conn, p)
+	taken, err := c.handshake(conn, p, g)
 	if taken {
 		return
 	}
@@ -129,12 +126,12 @@ func (c *Client) serve(conn *net.TCPConn) {
 
 // handshake negotiates, reads the request and serves it. It returns taken if
 // the connection has found another owner.
-func (c *Client) handshake(conn *net.TCPConn, p *preface) (taken bool, err error) {
+func (c *Client) handshake(conn *net.TCPConn, p *preface, g *guest) (taken bool, err error) {
 	pending := true
 	done := func() {
 		if pending {
 			pending = false
-			c.pending.Add(-1)
+			c.lobby.leave(g)
 			p.release()
 		}
 	}
@@ -159,7 +156,7 @@ func (c *Client) handshake(conn *net.TCPConn, p *preface) (taken bool, err error
 		err := c.associate(conn, user, wantedPeer(req.Atyp, req.DstAddr, req.DstPort))
 		return err == nil, err
 	case socks5.CmdConnect:
-		return false, c.connect(conn, user, p, begin, done)
+		return false, c.connect(conn, user, p, req, begin, done)
 	}
 	c.failed.Add(1)
 	return false, replyError{repCommand, errCommand}

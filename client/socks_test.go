@@ -2,9 +2,11 @@ package client
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"testing"
 	"time"
 
@@ -92,17 +94,107 @@ func TestRequestAndPasswordMatchTheirUser(t *testing.T) {
 	}
 }
 
-func TestSlowHandshakesAreBounded(t *testing.T) {
+// TestSilentConnectionsGiveWay fills the lobby with connections that say nothing:
+// one that speaks always gets in, and the oldest silent one goes.
+func TestSilentConnectionsGiveWay(t *testing.T) {
 	c := start(t, &fakeTunnel{}, nil)
-	c.pending.Add(maxPending)
-	conn := dial(t, c)
-	if n, err := conn.Read(make([]byte, 1)); n != 0 || err == nil {
-		t.Errorf("over the bound: read %d, %v", n, err)
+	const held = maxPendingEach + 10
+	silent := make([]*net.TCPConn, held)
+	for i := range silent {
+		silent[i] = dial(t, c)
 	}
-	c.pending.Add(-maxPending)
+	eventually(t, "all of them were seen", func() bool {
+		in, closed := c.lobby.state()
+		return in+int(closed) == held
+	})
 	talk(t, dial(t, c), []byte{5, 1, 0}, 2)
-	if n := c.refused.Load(); n != 1 {
-		t.Errorf("%d refused", n)
+	if n, err := silent[0].Read(make([]byte, 1)); n != 0 || err == nil {
+		t.Errorf("the oldest one: read %d, %v", n, err)
+	}
+	talk(t, silent[held-1], []byte{5, 1, 0}, 2) // the youngest one is still welcome
+	if n := c.Snapshot().(*Snapshot).Refused["pending"]; n < held-maxPendingEach {
+		t.Errorf("%d counted", n)
+	}
+}
+
+// TestLobbyShares has one address hold all it can get: the others' connections
+// stay, however old.
+func TestLobbyShares(t *testing.T) {
+	l := newLobby(8, 6)
+	enter := func(from string) (*guest, net.Conn) {
+		here, there := net.Pipe()
+		t.Cleanup(func() { here.Close() })
+		return l.enter(from2{there, netip.MustParseAddr(from)}), here
+	}
+	open := func(conn net.Conn) bool {
+		conn.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
+		_, err := conn.Read(make([]byte, 1))
+		return os.IsTimeout(err)
+	}
+	_, old := enter("2001:db8:1::1")
+	_, greedy := enter("2001:db8:2::1")
+	for i := range 20 { // one house, whose computer has many addresses
+		enter(fmt.Sprintf("2001:db8:2::%x", i+2))
+	}
+	if !open(old) {
+		t.Error("the modest one has lost its place")
+	}
+	if open(greedy) {
+		t.Error("the oldest of the greedy ones still has its place")
+	}
+	third, _ := enter("192.0.2.1")
+	if in, _ := l.state(); in != 8 {
+		t.Errorf("%d are in, want 8", in)
+	}
+	l.leave(third)
+	l.leave(third)
+	if in, closed := l.state(); in != 7 || closed != 15 {
+		t.Errorf("%d are in and %d were closed, want 7 and 15", in, closed)
+	}
+}
+
+// from2 is a connection with another remote address.
+type from2 struct {
+	net.Conn
+	addr netip.Addr
+}
+
+func (f from2) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(netip.AddrPortFrom(f.addr, 1)) }
+
+func TestWildcardOfOneFamily(t *testing.T) {
+	c := start(t, &fakeTunnel{}, func(cfg *conf.Client) {
+		cfg.Listen = []netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:0")}
+	})
+	port := fmt.Sprint(c.Addrs()[0].Port())
+	if conn, err := net.Dial("tcp", "[::1]:"+port); err == nil {
+		conn.Close()
+		t.Error("0.0.0.0 is reached by IPv6")
+	}
+	conn, err := net.Dial("tcp", "127.0.0.1:"+port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.Close()
+}
+
+// TestBothWildcards binds 0.0.0.0 and [::] with one port, in both orders.
+func TestBothWildcards(t *testing.T) {
+	for _, order := range [][2]string{{"0.0.0.0", "::"}, {"::", "0.0.0.0"}} {
+		ln, err := net.Listen("tcp", "[::]:0")
+		if err != nil {
+			t.Skip("no IPv6 here")
+		}
+		port := ln.Addr().(*net.TCPAddr).Port
+		ln.Close()
+		c := start(t, &fakeTunnel{}, func(cfg *conf.Client) {
+			cfg.Listen = nil
+			for _, a := range order {
+				cfg.Listen = append(cfg.Listen, netip.AddrPortFrom(netip.MustParseAddr(a), uint16(port)))
+			}
+		})
+		if len(c.Addrs()) != 2 {
+			t.Errorf("%v: %v", order, c.Addrs())
+		}
 	}
 }
 

@@ -32,7 +32,6 @@ type ForwardSnapshot struct {
 // Snapshot returns a *Snapshot. Any goroutine may call it.
 func (c *Client) Snapshot() any {
 	s := &Snapshot{
-		Pending:       c.pending.Load(),
 		InnerPorts:    c.ports.used(),
 		DatagramsDown: c.received.Load(),
 		StreamUp:      c.streamUp.Load(),
@@ -42,11 +41,13 @@ func (c *Client) Snapshot() any {
 	for _, a := range c.Addrs() {
 		s.Listen = append(s.Listen, a.String())
 	}
+	pending, crowded := c.lobby.state()
+	s.Pending = int64(pending)
 	var noAssociation, noStream uint64
 	s.Associations, noAssociation = c.associations.state()
 	s.Streams, noStream = c.streams.state()
 	s.Refused = map[string]uint64{
-		"pending": c.refused.Load(), "handshake": c.failed.Load(), "exit": c.exitRefused.Load(),
+		"pending": crowded, "descriptors": c.descriptors.refused.Load(), "handshake": c.failed.Load(), "exit": c.exitRefused.Load(),
 		"associations": noAssociation, "streams": noStream,
 	}
 	for _, f := range c.forwards {

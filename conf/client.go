@@ -101,9 +101,10 @@ type Forward struct {
 // UDP tunes the relay sockets of associations.
 type UDP struct {
 	// PublicAddress is told to applications as the relay's address, where a
-	// NAT stands between them and the client; the zero value means the
-	// address that they reached the client at.
-	PublicAddress netip.Addr `mapstructure:"public_address"`
+	// NAT stands between them and the client: one for each family at most.
+	// Applications of a family without one are told the address that they
+	// reached the client at.
+	PublicAddress []netip.Addr `mapstructure:"public_address"`
 	// Ports is the range that relay ports are taken from; the zero value
 	// leaves the choice to the kernel.
 	Ports PortRange `mapstructure:"ports"`

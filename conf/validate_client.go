@@ -3,6 +3,7 @@ package conf
 import (
 	"bytes"
 	"fmt"
+	"net/netip"
 	"slices"
 )
 
@@ -23,9 +24,7 @@ func (c *Client) validate() Errors {
 	noteMode(&p, c.Mode, c.Rules, users)
 	c.validateForwards(&p)
 	noteOneOf(&p, "udp.offload", c.UDP.Offload, OffloadAuto, OffloadOff)
-	if a := c.UDP.PublicAddress; a.IsValid() && (a.IsUnspecified() || a.IsMulticast()) {
-		p.addf("udp.public_address", "%s is not an address that applications can send to", a)
-	}
+	c.validatePublicAddress(&p)
 	noteLimit(&p, "limits.associations", c.Limits.Associations, "limits.associations_per_user", c.Limits.AssociationsPerUser)
 	noteLimit(&p, "limits.streams", c.Limits.Streams, "limits.streams_per_user", c.Limits.StreamsPerUser)
 	noteAdmin(&p, c.Admin, c.Listen)
@@ -57,6 +56,18 @@ func (c *Client) validateListen(p *Errors) {
 		noteName(p, field+".name", u.Name, seen)
 		if u.Password == "" || len(u.Password) > maxName {
 			p.addf(field+".password", "has to have 1 to %d bytes", maxName)
+		}
+	}
+}
+
+func (c *Client) validatePublicAddress(p *Errors) {
+	for i, a := range c.UDP.PublicAddress {
+		switch {
+		case !a.IsValid(): // "" is none
+		case a.IsUnspecified() || a.IsMulticast():
+			p.addf("udp.public_address", "%s is not an address that applications can send to", a)
+		case slices.ContainsFunc(c.UDP.PublicAddress[:i], func(o netip.Addr) bool { return o.IsValid() && o.Is4() == a.Is4() }):
+			p.addf("udp.public_address", "%s is a second address of its family", a)
 		}
 	}
 }

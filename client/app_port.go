@@ -1,0 +1,152 @@
+package client
+
+import (
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/mpsocks/mpsocks/mux/buf"
+	"github.com/mpsocks/mpsocks/mux/udpio"
+)
+
+const (
+	// takeoverTime is how long the application's known port has to be silent
+	// before another port of its host takes its place. A program that has
+	// opened its socket anew does not go on with the old one; of two programs
+	// that both send, the first keeps the association.
+	takeoverTime = 200 * time.Millisecond
+	// maxHeld is how many datagrams of the new port wait for that, and
+	// maxHeldBytes bounds their buffers, of all associations.
+	maxHeld      = 8
+	maxHeldBytes = 4 << 20
+	// doubtTime is how long no further sender is looked at after one was
+	// refused: asking the system whose a socket is costs more than a datagram.
+	doubtTime = 10 * time.Millisecond
+)
+
+// appPort is where an association's application sends from and gets replies.
+// The port that the request announces is believed only when a datagram has come
+// from it: behind a NAT it is another one, and some programs announce anything.
+// The relay socket is not connected to it, for the kernel would drop what a new
+// port sends, uncounted.
+type appPort struct {
+	at atomic.Pointer[netip.AddrPort] // nil before the first datagram
+
+	// Guarded by the association's mutex.
+	announced uint16    // 0: none
+	rival     *rival    // a port that wants to take over, or nil
+	doubt     time.Time // no new sender is looked at before
+}
+
+// rival is another port of the application's host, with what it has sent.
+type rival struct {
+	addr  netip.AddrPort
+	held  []udpio.Message
+	bytes int64
+	timer *time.Timer
+}
+
+// from says whether a datagram is from the application. One of another port of
+// its host may be held instead: then m.Buf is nil. a.mu is held.
+func (a *association) from(m *udpio.Message, now *moment) bool {
+	p := &a.port
+	at := p.at.Load()
+	if at != nil && m.Addr == *at {
+		if p.rival != nil {
+			a.dismiss() // the known port is not silent
+		}
+		return true
+	}
+	switch addr := m.Addr.Addr(); {
+	case addr != a.app && addr.WithZone("") != a.app.WithZone(""):
+		return false
+	case at != nil && m.Addr.Port() == at.Port():
+		return true // the zone of a link-local address is written differently
+	case p.rival != nil:
+		if m.Addr == p.rival.addr {
+			a.hold(m)
+		}
+		return false
+	case now.get().Before(p.doubt):
+		return false
+	case !a.owns(m.Addr):
+		p.doubt = now.get().Add(doubtTime)
+		return false
+	case at == nil || m.Addr.Port() == p.announced:
+		addr := m.Addr
+		p.at.Store(&addr)
+		return true
+	}
+	r := &rival{addr: m.Addr}
+	p.rival = r
+	r.timer = time.AfterFunc(takeoverTime, func() { a.takeOver(r) })
+	a.hold(m)
+	return false
+}
+
+// hold keeps a datagram of the rival, if there is room. a.mu is held.
+func (a *association) hold(m *udpio.Message) {
+	r, held := a.port.rival, &a.client.held
+	size := int64(buf.Headroom + m.Buf.Cap())
+	if len(r.held) >= maxHeld {
+		return
+	}
+	if held.Add(size) > maxHeldBytes {
+		held.Add(-size)
+		return
+	}
+	r.bytes += size
+	r.held = append(r.held, *m)
+	m.Buf = nil
+}
+
+// dismiss forgets the rival and drops what it has sent. a.mu is held.
+func (a *association) dismiss() {
+	r := a.port.rival
+	if r == nil {
+		return
+	}
+	a.port.rival = nil
+	r.timer.Stop()
+	a.client.drops[dropSource].Add(uint64(len(r.held)))
+	a.letGo(r)
+}
+
+// letGo gives back the buffers that the rival's datagrams still have.
+func (a *association) letGo(r *rival) {
+	for i := range r.held {
+		if b := r.held[i].Buf; b != nil {
+			b.Release()
+		}
+	}
+	r.held = nil
+	a.client.held.Add(-r.bytes)
+}
+
+// takeOver makes the rival the application's port and sends on what it has
+// sent; the rival's timer calls it.
+func (a *association) takeOver(r *rival) {
+	var now moment
+	var pkts []*buf.Buffer
+	datagrams := 0
+	a.mu.Lock()
+	if a.closed || a.port.rival != r {
+		a.mu.Unlock()
+		return
+	}
+	a.port.rival = nil
+	a.port.at.Store(&r.addr)
+	for i := range r.held {
+		if b := a.request(&r.held[i], &now); b != nil {
+			pkts = appendPackets(pkts, b)
+			datagrams++
+		}
+	}
+	a.letGo(r)
+	if len(pkts) > 0 {
+		a.client.tunnel.Send(&a.source, pkts)
+	}
+	a.mu.Unlock()
+	a.lane.sent.Add(uint64(datagrams))
+	a.client.tunnel.Flush()
+}

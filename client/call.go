@@ -1,0 +1,166 @@
+package client
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/txthinking/socks5"
+)
+
+// sentTime is how long an application may take to read what is there for it
+// when its connection is about to be closed.
+const sentTime = 10 * time.Second
+
+// call is one application's TCP connection and the stream that carries it to the
+// exit, whatever protocol asked for it.
+type call struct {
+	client *Client
+	conn   *net.TCPConn
+	stream stream
+	holder holder // who the caps count it for
+
+	up       chan struct{} // closed when the direction to the exit has ended; nil before it began
+	answered atomic.Bool   // the exit has said yes
+	over     atomic.Bool   // the exit has said no, or the stream failed before it said anything
+	gone     atomic.Bool   // the application went before the exit said anything
+	deaf     atomic.Bool   // the exit takes no more of what the application sends
+}
+
+// call opens a stream for an application's connection. The error is a
+// replyError; without one the caller has to end the call.
+func (c *Client) call(conn *net.TCPConn, user string) (*call, error) {
+	remote := conn.RemoteAddr().(*net.TCPAddr).AddrPort()
+	remote = netip.AddrPortFrom(remote.Addr().Unmap(), remote.Port())
+	k := &call{client: c, conn: conn, holder: holderOf(user, remote.Addr())}
+	if !c.streams.acquire(k.holder) {
+		return nil, replyError{repFailure, errTooManyStreams}
+	}
+	// The handshake's deadline goes: the waits of a call have their own.
+	err := conn.SetDeadline(time.Time{})
+	if err == nil {
+		k.stream, err = c.openStream(remote)
+	}
+	if err != nil {
+		c.streams.release(k.holder)
+		return nil, err
+	}
+	return k, nil
+}
+
+// end closes the stream and gives the call's place back.
+func (k *call) end() {
+	k.stream.Close()
+	k.client.streams.release(k.holder)
+}
+
+// ask sends a request to the exit and waits for its reply; early says that the
+// flight has data of the application behind the request. The direction to the
+// exit begins at once, so that an application that goes away is noticed while
+// the exit is still trying: it frees the stream, and the exit's attempt, at
+// once. sent is called when the flight may be reused.
+func (k *call) ask(flight []byte, early bool, sent func()) (*socks5.Reply, error) {
+	_, err := k.stream.Write(flight)
+	sent()
+	if err != nil {
+		k.stream.Reset()
+		return nil, replyError{repFailure, fmt.Errorf("ask the exit: %w", err)}
+	}
+	k.up = make(chan struct{})
+	go k.upload(early)
+	reply, err := readExit(k.stream)
+	switch {
+	case err == nil && reply.Rep == repSuccess:
+		k.answered.Store(true)
+	case k.gone.Load():
+		err = errAbandoned
+		fallthrough
+	default:
+		k.stop()
+	}
+	return reply, err
+}
+
+// upload copies from the application to the exit. It ends when the application
+// closes, or when either end fails and reset reaches it; ask starts it, and
+// splice or stop waits for it.
+func (k *call) upload(early bool) {
+	defer close(k.up)
+	n, err := io.Copy(k.stream, k.conn)
+	k.client.streamUp.Add(uint64(n))
+	switch {
+	case k.over.Load():
+		return // stop has ended it
+	case !k.answered.Load() && (ofSocket(err) || err == nil && n == 0 && !early):
+		// Before the reply nobody has anything to end but the whole: who has
+		// sent data ahead may end that direction, others have gone.
+		k.gone.Store(true)
+		k.stream.Reset()
+		return
+	case ofSocket(err):
+		k.reset() // the application has failed
+	case err != nil || k.stream.CloseWrite() != nil:
+		// The exit takes no more. What it has sent before, an early answer to
+		// an upload for one, is the application's all the same: the other
+		// direction passes it on, and how it ends.
+		k.deaf.Store(true)
+	}
+}
+
+// ofSocket says whether an error of copying is the application's connection's;
+// everything else is the stream's.
+func ofSocket(err error) bool {
+	switch err.(type) { // not errors.As: a stream's error may wrap one of these
+	case *net.OpError, syscall.Errno:
+		return true
+	}
+	return false
+}
+
+// stop ends the direction to the exit; the application's connection is left for
+// a reply.
+func (k *call) stop() {
+	k.over.Store(true)
+	k.stream.Reset()
+	k.conn.SetReadDeadline(time.Unix(1, 0))
+	<-k.up
+	k.conn.SetReadDeadline(time.Time{})
+}
+
+// refused counts a call that the exit did not make.
+func (k *call) refused() { k.client.exitRefused.Add(1) }
+
+// splice copies both ways until both are done. The end of one direction is
+// passed on as such, and the failure of one never discards what the other has
+// read: data first, then the end or the reset.
+func (k *call) splice() {
+	n, err := io.Copy(k.conn, k.stream)
+	k.client.streamDown.Add(uint64(n))
+	switch {
+	case ofSocket(err):
+		k.reset()
+	case err != nil:
+		awaitSent(k.conn, sentTime)
+		k.reset()
+	case k.conn.CloseWrite() != nil:
+		k.reset()
+	}
+	<-k.up
+	if k.deaf.Load() && err == nil {
+		// Closing now, with the rest of the upload unread, would be a reset,
+		// which can overtake the answer.
+		k.conn.SetReadDeadline(time.Now().Add(sentTime))
+		io.Copy(io.Discard, k.conn)
+	}
+}
+
+// reset ends both sides of a broken call the way it broke.
+func (k *call) reset() {
+	k.stream.Reset()
+	k.conn.SetLinger(0)
+	k.conn.Close()
+}

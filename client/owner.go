@@ -1,0 +1,30 @@
+package client
+
+import (
+	"net"
+	"net/netip"
+)
+
+// owns says whether a UDP socket may speak for the association. On the
+// application's own machine, where every program could send to the relay port,
+// it has to belong to the user whose program holds the control connection, or to
+// root. Elsewhere, and where the system does not tell, the address is all there
+// is to go by.
+func (a *association) owns(from netip.AddrPort) bool {
+	local := a.relay.LocalAddr()
+	if !a.app.IsLoopback() && a.app != local.Addr() {
+		return true
+	}
+	control, known := tcpOwner(a.control.RemoteAddr().(*net.TCPAddr).AddrPort(), a.control.LocalAddr().(*net.TCPAddr).AddrPort())
+	if !known {
+		return true
+	}
+	sender, known := udpOwner(from, local)
+	if !known {
+		// It has closed its socket, or the system does not tell. Our own relay
+		// socket is there: if that is not found either, it does not tell.
+		_, tells := udpOwner(local, from)
+		return !tells
+	}
+	return sender == control || sender == 0
+}

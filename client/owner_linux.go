@@ -1,0 +1,75 @@
+package client
+
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+)
+
+// tcpOwner returns the user of the socket at the local end of a TCP connection
+// of this machine; false if there is none or the system does not tell.
+func tcpOwner(local, remote netip.AddrPort) (uid uint32, ok bool) {
+	return socketOwner(unix.IPPROTO_TCP, local, remote)
+}
+
+// udpOwner returns the user of the UDP socket that would get a datagram from
+// remote to local; false if there is none or the system does not tell.
+func udpOwner(local, remote netip.AddrPort) (uid uint32, ok bool) {
+	// The look-up of one UDP socket takes the ends the other way round.
+	return socketOwner(unix.IPPROTO_UDP, remote, local)
+}
+
+// A request is a header and struct inet_diag_req_v2, an answer a header and
+// struct inet_diag_msg (linux/inet_diag.h, sock_diag(7)).
+const (
+	diagHeader  = unix.SizeofNlMsghdr
+	diagRequest = diagHeader + 56
+	diagAnswer  = diagHeader + 72
+	// Where the fields are: of the request, and the answer's user.
+	diagFamily, diagProtocol, diagStates = diagHeader, diagHeader + 1, diagHeader + 4
+	diagPorts, diagSource, diagDest      = diagHeader + 8, diagHeader + 12, diagHeader + 28
+	diagCookie                           = diagHeader + 48
+	diagUID                              = diagHeader + 64
+	// sockDiagByFamily is SOCK_DIAG_BY_FAMILY.
+	sockDiagByFamily = 20
+)
+
+// socketOwner asks the kernel for one socket, which needs no privilege.
+func socketOwner(protocol uint8, src, dst netip.AddrPort) (uid uint32, ok bool) {
+	src = netip.AddrPortFrom(src.Addr().Unmap(), src.Port())
+	dst = netip.AddrPortFrom(dst.Addr().Unmap(), dst.Port())
+	if src.Addr().Is4() != dst.Addr().Is4() {
+		return 0, false
+	}
+	var r [diagRequest]byte
+	binary.NativeEndian.PutUint32(r[0:], diagRequest)
+	binary.NativeEndian.PutUint16(r[4:], sockDiagByFamily)
+	binary.NativeEndian.PutUint16(r[6:], unix.NLM_F_REQUEST)
+	r[diagFamily], r[diagProtocol] = unix.AF_INET6, protocol
+	if src.Addr().Is4() {
+		r[diagFamily] = unix.AF_INET
+	}
+	binary.NativeEndian.PutUint32(r[diagStates:], ^uint32(0))
+	binary.BigEndian.PutUint16(r[diagPorts:], src.Port())
+	binary.BigEndian.PutUint16(r[diagPorts+2:], dst.Port())
+	copy(r[diagSource:diagDest], src.Addr().AsSlice())
+	copy(r[diagDest:], dst.Addr().AsSlice())
+	binary.NativeEndian.PutUint64(r[diagCookie:], ^uint64(0)) // INET_DIAG_NOCOOKIE
+
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, unix.NETLINK_INET_DIAG)
+	if err != nil {
+		return 0, false
+	}
+	defer unix.Close(fd)
+	if err := unix.Sendto(fd, r[:], 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		return 0, false
+	}
+	// The kernel has answered before Sendto returned, if it answers at all.
+	var answer [1024]byte
+	n, _, err := unix.Recvfrom(fd, answer[:], unix.MSG_DONTWAIT)
+	if err != nil || n < diagAnswer || binary.NativeEndian.Uint16(answer[4:]) != sockDiagByFamily {
+		return 0, false
+	}
+	return binary.NativeEndian.Uint32(answer[diagUID:]), true
+}

@@ -1,0 +1,97 @@
+package client
+
+import (
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// sendEnv makes the test binary a program that sends one datagram to a relay and
+// waits for the answer.
+const sendEnv = "MPSOCKS_TEST_SEND"
+
+func TestMainOfSender(t *testing.T) {
+	relay := os.Getenv(sendEnv)
+	if relay == "" {
+		t.Skip("only as a child of TestRelayBelongsToTheUser")
+	}
+	conn, err := net.Dial("udp", relay)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.Write(datagram(0, "192.0.2.1:7", []byte("from another user")))
+	conn.SetReadDeadline(time.Now().Add(500 * time.Millisecond))
+	n, err := conn.Read(make([]byte, 100))
+	t.Logf("read %d, %v", n, err)
+	conn.Close()
+}
+
+// TestRelayBelongsToTheUser has another user of the machine send to a relay
+// before its owner does.
+func TestRelayBelongsToTheUser(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root, to be another user")
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &fakeTunnel{answer: echo}
+	c := start(t, f, nil)
+	_, relay := associated(t, c, anywhere)
+	cmd := exec.Command(self, "-test.run=^TestMainOfSender$", "-test.v")
+	cmd.Env = []string{sendEnv + "=" + relay.String()}
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Skipf("cannot run as another user: %v\n%s", err, out)
+	}
+	if n := c.drops[dropSource].Load(); n != 1 || len(f.sent()) != 0 {
+		t.Errorf("another user's datagram: %d dropped, %d sent\n%s", n, len(f.sent()), out)
+	}
+	newApp(t, "127.0.0.1", relay).echoes(t, "192.0.2.1:7", []byte("the owner's"))
+}
+
+func TestSocketOwner(t *testing.T) {
+	for _, host := range []string{"127.0.0.1", "::1"} {
+		ln, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
+		if err != nil {
+			t.Log(err)
+			continue
+		}
+		defer ln.Close()
+		conn, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		uid, ok := tcpOwner(conn.LocalAddr().(*net.TCPAddr).AddrPort(), ln.Addr().(*net.TCPAddr).AddrPort())
+		if !ok || int(uid) != os.Getuid() {
+			t.Errorf("tcp %s: %d, %v", host, uid, ok)
+		}
+		udp, err := net.ListenPacket("udp", ":0") // both families, as many programs do
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer udp.Close()
+		local, remote := conn.LocalAddr().(*net.TCPAddr).AddrPort(), ln.Addr().(*net.TCPAddr).AddrPort()
+		local = netipAddrPort(local, udp.LocalAddr().(*net.UDPAddr).Port)
+		uid, ok = udpOwner(local, remote)
+		if !ok || int(uid) != os.Getuid() {
+			t.Errorf("udp %s: %d, %v", host, uid, ok)
+		}
+		udp.Close()
+		if _, ok = udpOwner(local, remote); ok {
+			t.Errorf("udp %s: a closed socket has an owner", host)
+		}
+	}
+}
+
+func netipAddrPort(a netip.AddrPort, port int) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr(), uint16(port))
+}

@@ -1,0 +1,24 @@
+package client
+
+import (
+	"net"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// awaitSent waits until the far end has acknowledged what was written to a
+// connection, so that a reset does not discard it; at most the given time.
+func awaitSent(conn *net.TCPConn, limit time.Duration) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return
+	}
+	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		left := 0
+		err := raw.Control(func(fd uintptr) { left, _ = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ) })
+		if err != nil || left == 0 {
+			return
+		}
+	}
+}

@@ -9,42 +9,42 @@ import (
 type Client struct {
 	// Listen has the addresses where applications knock with SOCKS5 over TCP.
 	// The relay ports of UDP associations are bound to the same hosts.
-	Listen []netip.AddrPort `mapstructure:"listen"`
+	Listen []netip.AddrPort `mapstructure:"listen" reload:"live"`
 	// Users may log in with RFC 1929 user name and password. With none, no
 	// authentication is asked for, on loopback listeners only.
-	Users []User `mapstructure:"users"`
+	Users []User `mapstructure:"users" reload:"live"`
 	// AllowAnonymous lets a listener that is not on loopback serve everybody
 	// who can reach it.
-	AllowAnonymous bool `mapstructure:"allow_anonymous"`
+	AllowAnonymous bool `mapstructure:"allow_anonymous" reload:"live"`
 
 	// PrivateKey names this client to the server. After loading it is set,
 	// also when the file named a PrivateKeyFile.
-	PrivateKey PrivateKey `mapstructure:"private_key"`
+	PrivateKey PrivateKey `mapstructure:"private_key" reload:"restart"`
 	// PrivateKeyFile holds the key instead, as one line of base64; relative
 	// names are looked up beside the configuration file.
-	PrivateKeyFile string `mapstructure:"private_key_file"`
+	PrivateKeyFile string `mapstructure:"private_key_file" reload:"restart"`
 	// Server is the other half.
 	Server Remote `mapstructure:"server"`
 
 	// Paths are the ways to the server; none means one by the default route.
-	Paths []Path `mapstructure:"paths"`
+	Paths []Path `mapstructure:"paths" reload:"live"`
 	// Mode is the traffic policy for everything that no rule catches.
-	Mode Mode `mapstructure:"mode"`
+	Mode Mode `mapstructure:"mode" reload:"live"`
 	// Rules override the class of flows; the first match wins.
-	Rules []Rule `mapstructure:"rules"`
+	Rules []Rule `mapstructure:"rules" reload:"live"`
 	// Forwards are fixed UDP forwards, for programs that speak no SOCKS.
-	Forwards []Forward `mapstructure:"forwards"`
+	Forwards []Forward `mapstructure:"forwards" reload:"live"`
 	// UDP tunes the relay sockets of associations.
 	UDP UDP `mapstructure:"udp"`
 	// Limits caps what applications can make the client hold.
 	Limits ClientLimits `mapstructure:"limits"`
 	// SessionTimeout is how long a session waits for its first subflow to come
 	// back before it is given up and started anew.
-	SessionTimeout time.Duration `mapstructure:"session_timeout"`
+	SessionTimeout time.Duration `mapstructure:"session_timeout" reload:"live"`
 
 	// Admin is where metrics, health and status are served; the zero value
 	// ("" in the file) is off.
-	Admin netip.AddrPort `mapstructure:"admin"`
+	Admin netip.AddrPort `mapstructure:"admin" reload:"live"`
 	// Log says how much is logged and how it looks.
 	Log Log `mapstructure:"log"`
 }
@@ -54,17 +54,24 @@ type User struct {
 	// Name has 1 to 255 bytes.
 	Name string `mapstructure:"name"`
 	// Password has 1 to 255 bytes.
-	Password string `mapstructure:"password"`
+	Password string `mapstructure:"password" secret:"yes"`
 }
 
 // Remote is the server as a client sees it.
 type Remote struct {
 	// Addresses are host:port, tried in order; a name counts for all its
 	// addresses of both families.
-	Addresses []string `mapstructure:"addresses"`
-	// PublicKey is the only identity accepted at these addresses.
-	PublicKey PublicKey `mapstructure:"public_key"`
+	Addresses []string `mapstructure:"addresses" reload:"live"`
+	// PublicKey is the identity accepted at these addresses: the short form of
+	// PublicKeys with one key.
+	PublicKey PublicKey `mapstructure:"public_key" reload:"live"`
+	// PublicKeys are identities accepted there, so that a server's key can be
+	// changed without all clients having to change at that moment.
+	PublicKeys []PublicKey `mapstructure:"public_keys" reload:"live"`
 }
+
+// Keys are all identities of the server that are accepted.
+func (r *Remote) Keys() []PublicKey { return allKeys(r.PublicKey, r.PublicKeys) }
 
 // Path is a way from the client to the server.
 type Path struct {
@@ -104,23 +111,23 @@ type UDP struct {
 	// NAT stands between them and the client: one for each family at most.
 	// Applications of a family without one are told the address that they
 	// reached the client at.
-	PublicAddress []netip.Addr `mapstructure:"public_address"`
+	PublicAddress []netip.Addr `mapstructure:"public_address" reload:"new"`
 	// Ports is the range that relay ports are taken from; the zero value
 	// leaves the choice to the kernel.
-	Ports PortRange `mapstructure:"ports"`
+	Ports PortRange `mapstructure:"ports" reload:"new"`
 	// Offload says whether UDP segmentation offload is used.
-	Offload Offload `mapstructure:"offload"`
+	Offload Offload `mapstructure:"offload" reload:"new"`
 }
 
 // ClientLimits caps what applications can make the client hold; 0 in a
 // per-user limit means that only the total counts.
 type ClientLimits struct {
 	// Associations is how many UDP associations may live at once.
-	Associations int `mapstructure:"associations"`
+	Associations int `mapstructure:"associations" reload:"live"`
 	// AssociationsPerUser is the same for one SOCKS user.
-	AssociationsPerUser int `mapstructure:"associations_per_user"`
+	AssociationsPerUser int `mapstructure:"associations_per_user" reload:"live"`
 	// Streams is how many CONNECTs may live at once.
-	Streams int `mapstructure:"streams"`
+	Streams int `mapstructure:"streams" reload:"live"`
 	// StreamsPerUser is the same for one SOCKS user.
-	StreamsPerUser int `mapstructure:"streams_per_user"`
+	StreamsPerUser int `mapstructure:"streams_per_user" reload:"live"`
 }

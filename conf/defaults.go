@@ -45,7 +45,9 @@ func DefaultServer() *Server {
 		// Every address of both families. 7443 needs no privilege and is
 		// next door to HTTPS for firewalls that look at ports.
 		Listen: []Listen{{Address: netip.MustParseAddrPort("[::]:7443")}},
-		Mode:   ModeAuto,
+		// Where `mpsocks clients add` writes.
+		ClientsDir: "clients.d",
+		Mode:       ModeAuto,
 		Relay: Relay{
 			// RFC 4787 REQ-5: five minutes or more is recommended.
 			IdleTimeout: 5 * time.Minute,

@@ -74,7 +74,7 @@ func isPart(key, section string) bool {
 func (e *Errors) merge(more Errors) {
 	known := *e
 	for _, f := range more {
-		if f.Field == "" || !known.has(f.Field) {
+		if f.Field == "" || f.File != "" || !known.has(f.Field) {
 			*e = append(*e, f)
 		}
 	}
@@ -86,7 +86,9 @@ func (e Errors) err(file string) error {
 		return nil
 	}
 	for _, f := range e {
-		f.File = file
+		if f.File == "" { // else it is of a file in a directory of that one
+			f.File = file
+		}
 	}
 	return e
 }

@@ -8,7 +8,8 @@ import (
 	"os"
 )
 
-// ReadKeyFile reads a private key from a file that only its owner can read.
+// ReadKeyFile reads a private key from a file that nobody reads but those whom
+// [openToOthers] admits.
 func ReadKeyFile(path string) (PrivateKey, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -19,8 +20,8 @@ func ReadKeyFile(path string) (PrivateKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	if openToOthers(info.Mode()) {
-		return nil, fmt.Errorf("others can read %s (mode %04o): run chmod 600 %s", path, info.Mode().Perm(), path)
+	if why := openToOthers(path, info); why != "" {
+		return nil, fmt.Errorf("the key in %s: %s", path, why)
 	}
 	data, err := io.ReadAll(io.LimitReader(f, 1024)) // a key has 44 bytes
 	if err != nil {

@@ -32,6 +32,9 @@ func settings(t reflect.Type, prefix string, env bool) []setting {
 	var out []setting
 	for i := range t.NumField() {
 		f := t.Field(i)
+		if !f.IsExported() {
+			continue // not from a file
+		}
 		path := prefix + f.Tag.Get("mapstructure")
 		ft, element := f.Type, f.Type
 		if ft.Kind() == reflect.Slice {
@@ -91,7 +94,7 @@ func unknownKeys(raw any, t reflect.Type, path string) (unknown []string) {
 // fieldByKey finds the field of a key, without regard to case as viper does.
 func fieldByKey(t reflect.Type, key string) int {
 	for i := range t.NumField() {
-		if strings.EqualFold(t.Field(i).Tag.Get("mapstructure"), key) {
+		if t.Field(i).IsExported() && strings.EqualFold(t.Field(i).Tag.Get("mapstructure"), key) {
 			return i
 		}
 	}

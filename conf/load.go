@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"runtime"
 	"strings"
 
 	"github.com/go-viper/mapstructure/v2"
@@ -70,7 +69,7 @@ type config interface {
 
 // load is the way of a file from the disk to a validated value.
 func load[T config](path string, cfg *T, kind Kind) (*T, error) {
-	raw, mode, err := read(path)
+	raw, info, err := read(path)
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +77,7 @@ func load[T config](path string, cfg *T, kind Kind) (*T, error) {
 		return nil, Errors{{File: path, Reason: fmt.Sprintf("is a %s's file: start it with `mpsocks %s`", other, other)}}
 	}
 	problems := decode(raw, os.Environ(), cfg, kind)
-	finish(cfg, path, mode, &problems)
+	finish(cfg, path, info, &problems)
 	if err := problems.err(path); err != nil {
 		return nil, err
 	}
@@ -86,31 +85,30 @@ func load[T config](path string, cfg *T, kind Kind) (*T, error) {
 }
 
 // read opens the file, bounds it and decodes it by the extension of its name.
-func read(path string) (raw map[string]any, mode fs.FileMode, err error) {
+func read(path string) (raw map[string]any, info fs.FileInfo, err error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, 0, err // it names the file
+		return nil, nil, err // it names the file
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, 0, err
+	if info, err = f.Stat(); err != nil {
+		return nil, nil, err
 	}
 	if info.IsDir() {
-		return nil, 0, Errors{{File: path, Reason: "is a directory; name the file in it"}}
+		return nil, nil, Errors{{File: path, Reason: "is a directory; name the file in it"}}
 	}
 	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
-		return nil, 0, err
+		return nil, nil, err
 	}
 	if len(data) > maxFile {
-		return nil, 0, Errors{{File: path, Reason: "is over 4 MiB and so no configuration"}}
+		return nil, nil, Errors{{File: path, Reason: "is over 4 MiB and so no configuration"}}
 	}
 	raw, err = parse(data, strings.TrimPrefix(strings.ToLower(filepath.Ext(path)), "."))
 	if err != nil {
-		return nil, 0, Errors{{File: path, Reason: err.Error()}}
+		return nil, nil, Errors{{File: path, Reason: err.Error()}}
 	}
-	return raw, info.Mode(), nil
+	return raw, info, nil
 }
 
 // parse decodes the bytes with viper's decoder for the format.
@@ -138,7 +136,7 @@ func kindOf(raw map[string]any) Kind {
 		switch strings.ToLower(key) {
 		case "server", "paths", "users", "allow_anonymous", "forwards", "udp":
 			score++
-		case "clients", "relay", "advertise", "behind_load_balancer":
+		case "clients", "clients_dir", "drain", "relay", "advertise", "behind_load_balancer":
 			score--
 		}
 	}
@@ -241,7 +239,7 @@ func isSectionName(key string, known []setting) bool {
 
 // finish reads the key file, refuses secrets that others can read, and
 // validates.
-func finish[T config](cfg *T, path string, mode fs.FileMode, problems *Errors) {
+func finish[T config](cfg *T, path string, info fs.FileInfo, problems *Errors) {
 	var key *PrivateKey
 	var keyFile string
 	var secret bool
@@ -254,17 +252,19 @@ func finish[T config](cfg *T, path string, mode fs.FileMode, problems *Errors) {
 		key, keyFile, validate = &c.PrivateKey, c.PrivateKeyFile, c.validate
 		secret = len(c.PrivateKey) > 0
 	}
-	if secret && openToOthers(mode) {
-		problems.addf("", "holds secrets and others can read it (mode %04o): run chmod 600 %s", mode.Perm(), path)
+	if secret {
+		if why := openToOthers(path, info); why != "" {
+			problems.addf("", "holds secrets and %s", why)
+		}
+	}
+	if s, ok := any(cfg).(*Server); ok && s.ClientsDir != "" {
+		s.readClients(resolve(path, s.ClientsDir), problems)
 	}
 	switch {
 	case keyFile != "" && len(*key) > 0:
 		problems.addf("private_key_file", "private_key is given too: leave one of them out")
 	case keyFile != "":
-		if !filepath.IsAbs(keyFile) {
-			keyFile = filepath.Join(filepath.Dir(path), keyFile)
-		}
-		k, err := ReadKeyFile(keyFile)
+		k, err := ReadKeyFile(resolve(path, keyFile))
 		if err != nil {
 			problems.addf("private_key_file", "%v", err)
 		}
@@ -288,8 +288,21 @@ func without(problems Errors, field string) Errors {
 	return out
 }
 
-// openToOthers says whether anybody but the owner can read or write the file.
-// Windows has no such modes.
-func openToOthers(mode fs.FileMode) bool {
-	return runtime.GOOS != "windows" && mode.Perm()&0o077 != 0
+// resolve finds a name that a configuration file has, relative to that file.
+func resolve(path, name string) string {
+	name = expandCredentials(name)
+	if filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(filepath.Dir(path), name)
+}
+
+// expandCredentials puts the directory in which systemd hands files over
+// (LoadCredential=) in the place of ${CREDENTIALS_DIRECTORY} at the beginning of a
+// name: a unit cannot know it before.
+func expandCredentials(name string) string {
+	if rest, ok := strings.CutPrefix(name, "${CREDENTIALS_DIRECTORY}"); ok {
+		return os.Getenv("CREDENTIALS_DIRECTORY") + rest
+	}
+	return name
 }

@@ -83,6 +83,9 @@ func covered(t *testing.T, path string, def reflect.Value, values ...reflect.Val
 	ty := def.Type()
 	for i := range ty.NumField() {
 		f, name := ty.Field(i), path+"."+ty.Field(i).Name
+		if !f.IsExported() {
+			continue // not from a file
+		}
 		if f.Tag.Get("mapstructure") == "" {
 			t.Errorf("%s has no key", name)
 		}
@@ -211,10 +214,10 @@ func TestModes(t *testing.T) {
 	}
 	dir := place(t)
 	for _, tt := range []struct{ open, load, want string }{
-		{"client.yaml", "client.yaml", "holds secrets and others can read it (mode 0640): run chmod 600 " + filepath.Join(dir, "client.yaml")},
-		{"client.key", "client_anonymous.toml", "private_key_file: others can read " + filepath.Join(dir, "client.key") + " (mode 0640): run chmod 600 " + filepath.Join(dir, "client.key")},
+		{"client.yaml", "client.yaml", "holds secrets and others can read it (mode 0644): run chmod 600 " + filepath.Join(dir, "client.yaml")},
+		{"client.key", "client_anonymous.toml", "private_key_file: the key in " + filepath.Join(dir, "client.key") + ": others can read it (mode 0644): run chmod 600 " + filepath.Join(dir, "client.key")},
 	} {
-		if err := os.Chmod(filepath.Join(dir, tt.open), 0o640); err != nil {
+		if err := os.Chmod(filepath.Join(dir, tt.open), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		path := filepath.Join(dir, tt.load)
@@ -250,7 +253,7 @@ func TestWriteSecret(t *testing.T) {
 		t.Fatal(err)
 	}
 	data, _ := os.ReadFile(path)
-	if string(data) != "new" || openToOthers(info.Mode()) {
+	if string(data) != "new" || openToOthers(path, info) != "" {
 		t.Errorf("%q with mode %v", data, info.Mode())
 	}
 }

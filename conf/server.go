@@ -1,7 +1,9 @@
 package conf
 
 import (
+	"bytes"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -9,39 +11,48 @@ import (
 type Server struct {
 	// Listen has the addresses where clients' subflows arrive. An entry is an
 	// address, or {address, kernel_mptcp}.
-	Listen []Listen `mapstructure:"listen"`
+	Listen []Listen `mapstructure:"listen" reload:"live"`
 	// Advertise are further addresses of this server, told to clients with
 	// ADD_ADDR.
-	Advertise []netip.AddrPort `mapstructure:"advertise"`
+	Advertise []netip.AddrPort `mapstructure:"advertise" reload:"new"`
 	// BehindLoadBalancer sets RFC 8684's C flag: no joins to the address of
 	// the first subflow, only to the advertised ones.
-	BehindLoadBalancer bool `mapstructure:"behind_load_balancer"`
+	BehindLoadBalancer bool `mapstructure:"behind_load_balancer" reload:"new"`
 
 	// PrivateKey is the identity that clients pin. After loading it is set,
 	// also when the file named a PrivateKeyFile.
-	PrivateKey PrivateKey `mapstructure:"private_key"`
+	PrivateKey PrivateKey `mapstructure:"private_key" reload:"live"`
 	// PrivateKeyFile holds the key instead, as one line of base64; relative
 	// names are looked up beside the configuration file.
-	PrivateKeyFile string `mapstructure:"private_key_file"`
-	// Clients are those who may open sessions.
-	Clients []Peer `mapstructure:"clients"`
+	PrivateKeyFile string `mapstructure:"private_key_file" reload:"live"`
+	// Clients are those who may open sessions. After loading it has those of
+	// ClientsDir too.
+	Clients []Peer `mapstructure:"clients" reload:"live"`
+	// ClientsDir has further clients, each in a file of its own, as `mpsocks
+	// clients` writes them; a relative name is looked up beside the
+	// configuration file, and a directory that is not there is an empty one.
+	ClientsDir string `mapstructure:"clients_dir" reload:"live"`
 
 	// Relay is how datagrams and CONNECTs leave.
 	Relay Relay `mapstructure:"relay"`
 	// Mode is the traffic policy for everything that no rule catches.
-	Mode Mode `mapstructure:"mode"`
+	Mode Mode `mapstructure:"mode" reload:"live"`
 	// Rules override the class of flows; the first match wins. User is the
 	// client's name here.
-	Rules []Rule `mapstructure:"rules"`
+	Rules []Rule `mapstructure:"rules" reload:"live"`
 	// Limits caps every table.
 	Limits ServerLimits `mapstructure:"limits"`
 	// SessionTimeout is how long a session without subflows is held for its
 	// client to come back.
-	SessionTimeout time.Duration `mapstructure:"session_timeout"`
+	SessionTimeout time.Duration `mapstructure:"session_timeout" reload:"live"`
+
+	// Drain is how long a server that is told to end goes on serving what is
+	// under way, without taking anything new; 0 ends it at once.
+	Drain time.Duration `mapstructure:"drain" reload:"live"`
 
 	// Admin is where metrics, health and status are served; the zero value
 	// ("" in the file) is off.
-	Admin netip.AddrPort `mapstructure:"admin"`
+	Admin netip.AddrPort `mapstructure:"admin" reload:"live"`
 	// Log says how much is logged and how it looks.
 	Log Log `mapstructure:"log"`
 }
@@ -60,42 +71,63 @@ type Peer struct {
 	Name string `mapstructure:"name"`
 	// PublicKey is the client's identity, unique too.
 	PublicKey PublicKey `mapstructure:"public_key"`
+	// PublicKeys are further identities of the client, while its key is changed.
+	PublicKeys []PublicKey `mapstructure:"public_keys"`
+
+	file string // of ClientsDir; "" for an entry of the configuration file
+}
+
+// Keys are all identities of the client.
+func (p *Peer) Keys() []PublicKey { return allKeys(p.PublicKey, p.PublicKeys) }
+
+// allKeys is the short form's key, if there is one, before the others.
+func allKeys(one PublicKey, more []PublicKey) []PublicKey {
+	var keys []PublicKey
+	if len(one) > 0 {
+		keys = append(keys, one)
+	}
+	for _, k := range more {
+		if !slices.ContainsFunc(keys, func(o PublicKey) bool { return bytes.Equal(o, k) }) {
+			keys = append(keys, k)
+		}
+	}
+	return keys
 }
 
 // Relay is how datagrams and CONNECTs leave the server.
 type Relay struct {
 	// Bind is the interface or the local address they leave from; empty
 	// leaves the choice to the routing table.
-	Bind string `mapstructure:"bind"`
+	Bind string `mapstructure:"bind" reload:"restart"`
 	// IdleTimeout ends a mapping that has sent nothing for so long; RFC 4787
 	// REQ-5 forbids less than two minutes.
-	IdleTimeout time.Duration `mapstructure:"idle_timeout"`
+	IdleTimeout time.Duration `mapstructure:"idle_timeout" reload:"live"`
 	// Filtering says who may answer through a mapping.
-	Filtering Filtering `mapstructure:"filtering"`
+	Filtering Filtering `mapstructure:"filtering" reload:"new"`
 	// Allow opens destinations that are refused by default: private,
 	// loopback, link-local, multicast, carrier-NAT.
-	Allow []Access `mapstructure:"allow"`
+	Allow []Access `mapstructure:"allow" reload:"live"`
 	// Deny closes destinations, also those that Allow opens.
-	Deny []Access `mapstructure:"deny"`
+	Deny []Access `mapstructure:"deny" reload:"live"`
 	// Offload says whether UDP segmentation offload is used.
-	Offload Offload `mapstructure:"offload"`
+	Offload Offload `mapstructure:"offload" reload:"new"`
 }
 
 // ServerLimits caps what clients can make the server hold; 0 in a per-client
 // limit means that only the total counts.
 type ServerLimits struct {
 	// Sessions is how many sessions may live at once.
-	Sessions int `mapstructure:"sessions"`
+	Sessions int `mapstructure:"sessions" reload:"live"`
 	// SessionsPerClient is the same for one client's key.
-	SessionsPerClient int `mapstructure:"sessions_per_client"`
+	SessionsPerClient int `mapstructure:"sessions_per_client" reload:"live"`
 	// SubflowsPerSession is how many subflows one session may have.
-	SubflowsPerSession int `mapstructure:"subflows_per_session"`
+	SubflowsPerSession int `mapstructure:"subflows_per_session" reload:"live"`
 	// Mappings is how many UDP mappings, thus sockets, may live at once.
-	Mappings int `mapstructure:"mappings"`
+	Mappings int `mapstructure:"mappings" reload:"live"`
 	// MappingsPerClient is the same for one client's key.
-	MappingsPerClient int `mapstructure:"mappings_per_client"`
+	MappingsPerClient int `mapstructure:"mappings_per_client" reload:"live"`
 	// Streams is how many CONNECTs may live at once.
-	Streams int `mapstructure:"streams"`
+	Streams int `mapstructure:"streams" reload:"live"`
 	// StreamsPerClient is the same for one client's key.
-	StreamsPerClient int `mapstructure:"streams_per_client"`
+	StreamsPerClient int `mapstructure:"streams_per_client" reload:"live"`
 }

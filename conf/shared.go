@@ -63,7 +63,7 @@ type Rule struct {
 // Log says how much is logged and how it looks.
 type Log struct {
 	// Level is trace, debug, info, warn or error.
-	Level string `mapstructure:"level"`
+	Level string `mapstructure:"level" reload:"live"`
 	// Format is auto (console on a terminal, JSON elsewhere), console or json.
-	Format string `mapstructure:"format"`
+	Format string `mapstructure:"format" reload:"restart"`
 }

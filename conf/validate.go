@@ -16,6 +16,8 @@ const (
 	minIdle = 2 * time.Minute
 	// minSession leaves time for one redial over a slow path.
 	minSession = time.Second
+	// maxDrain is longer than any service manager waits.
+	maxDrain = time.Hour
 	// maxSubflows on one path: beyond it more connections only cost.
 	maxSubflows = 64
 	// maxWeight keeps the product of weights and bytes far from overflow.

@@ -83,11 +83,21 @@ func (c *Client) validateServer(p *Errors) {
 			p.addf(field, "%s is there twice", a)
 		}
 	}
-	switch {
-	case len(c.Server.PublicKey) == 0:
+	if len(c.Server.Keys()) == 0 {
 		p.addf("server.public_key", "is missing; the server prints it at start, and `mpsocks check` of the server's file too")
-	case bytes.Equal(c.Server.PublicKey, c.PrivateKey.Public()):
+	}
+	own := c.PrivateKey.Public()
+	if len(own) > 0 && bytes.Equal(c.Server.PublicKey, own) {
 		p.addf("server.public_key", "is this client's own key, not the server's")
+	}
+	for i, k := range c.Server.PublicKeys {
+		field := fmt.Sprintf("server.public_keys[%d]", i)
+		switch {
+		case len(k) == 0:
+			p.addf(field, "is empty")
+		case bytes.Equal(k, own):
+			p.addf(field, "is this client's own key, not the server's")
+		}
 	}
 }
 

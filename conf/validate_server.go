@@ -34,6 +34,9 @@ func (s *Server) validate() Errors {
 	noteRange(&p, "limits.subflows_per_session", l.SubflowsPerSession, 1, 256)
 	noteLimit(&p, "limits.mappings", l.Mappings, "limits.mappings_per_client", l.MappingsPerClient)
 	noteLimit(&p, "limits.streams", l.Streams, "limits.streams_per_client", l.StreamsPerClient)
+	if s.Drain < 0 || s.Drain > maxDrain {
+		p.addf("drain", "%v is not between 0s and %v", s.Drain, maxDrain)
+	}
 	noteAdmin(&p, s.Admin, listen)
 	noteRest(&p, s.SessionTimeout, s.Log)
 	return p
@@ -53,24 +56,49 @@ func (s *Server) validateAdvertise(p *Errors) {
 }
 
 func (s *Server) validateClients(p *Errors) {
-	if len(s.Clients) == 0 {
+	if len(s.Clients) == 0 && s.ClientsDir == "" {
 		p.addf("clients", "needs a client: {name, public_key}")
 	}
-	seen, keys := map[string]bool{}, map[string]string{}
+	seen, keys := map[string]bool{}, map[string]int{}
 	for i, c := range s.Clients {
-		field := fmt.Sprintf("clients[%d]", i)
-		noteName(p, field+".name", c.Name, seen)
-		other, taken := keys[string(c.PublicKey)]
-		switch {
-		case len(c.PublicKey) == 0:
-			p.addf(field+".public_key", "is missing; `mpsocks check` of the client's file prints it")
-		case bytes.Equal(c.PublicKey, s.PrivateKey.Public()):
-			p.addf(field+".public_key", "is this server's own key, not the client's")
-		case taken:
-			p.addf(field+".public_key", "is the key of %q too", other)
+		var found Errors
+		field := fmt.Sprintf("clients[%d].", i)
+		if c.file != "" {
+			field = ""
 		}
-		keys[string(c.PublicKey)] = c.Name
+		noteName(&found, field+"name", c.Name, seen)
+		if len(c.Keys()) == 0 {
+			found.addf(field+"public_key", "is missing; `mpsocks check` of the client's file prints it")
+		}
+		s.noteKey(&found, field+"public_key", i, c.PublicKey, keys)
+		for j, k := range c.PublicKeys {
+			at := fmt.Sprintf("%spublic_keys[%d]", field, j)
+			if len(k) == 0 {
+				found.addf(at, "is empty")
+			}
+			s.noteKey(&found, at, i, k, keys)
+		}
+		for _, f := range found {
+			f.File = c.file
+		}
+		*p = append(*p, found...)
 	}
+}
+
+// noteKey holds that a key is one client's and not the server's. keys has those that
+// were seen, and whose they are.
+func (s *Server) noteKey(p *Errors, field string, client int, key PublicKey, keys map[string]int) {
+	if len(key) == 0 {
+		return
+	}
+	other, taken := keys[string(key)]
+	switch {
+	case bytes.Equal(key, s.PrivateKey.Public()):
+		p.addf(field, "is this server's own key, not the client's")
+	case taken && other != client:
+		p.addf(field, "is the key of %q too", s.Clients[other].Name)
+	}
+	keys[string(key)] = client
 }
 
 func (s *Server) validateRelay(p *Errors) {

@@ -4,6 +4,8 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
+	"net"
+	"time"
 
 	"github.com/mpsocks/mpsocks/conf"
 )
@@ -44,4 +46,33 @@ func (u *users) digest(b []byte) [32]byte {
 	// 255 bytes at most, RFC 1929, Section 2.
 	msg := make([]byte, 0, sha256.Size+255)
 	return sha256.Sum256(append(append(msg, u.salt[:]...), b...))
+}
+
+// login says whether an application may be a user, whatever protocol it logs in
+// with. It takes its time over it where passwords have been guessed.
+func (c *Client) login(conn net.Conn, name, password []byte) bool {
+	from := guessLine{host: household(remoteAddr(conn))}
+	local, remote := conn.LocalAddr().(*net.TCPAddr).AddrPort(), conn.RemoteAddr().(*net.TCPAddr).AddrPort()
+	if from.host.IsLoopback() {
+		if uid, ok := tcpOwner(remote, local); ok {
+			from.uid = uid + 1
+		}
+	}
+	wait, ok := c.guesses.turn(from, string(name), time.Now())
+	if !ok {
+		return false
+	}
+	if wait > 0 {
+		select {
+		case <-time.After(wait):
+		case <-c.life.Done():
+			return false
+		}
+	}
+	right := c.users.check(name, password)
+	if n, say := c.guesses.result(from, string(name), right, time.Now()); say {
+		c.log.Warn().Stringer("app", remote).Bytes("user", name).Int("wrong", n).
+			Msg("wrong user name or password; further attempts from there and for that user are slowed down")
+	}
+	return right
 }

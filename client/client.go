@@ -55,6 +55,7 @@ type Client struct {
 	paths     []conf.Path
 	listeners []*net.TCPListener
 	users     *users
+	guesses   *guesses
 	public    []netip.Addr // told as BND.ADDR to applications that are not local, by family
 	sockets   udpio.Options
 	lanes     []*lane
@@ -127,6 +128,7 @@ func newClient(cfg *conf.Client, log zerolog.Logger, t tunnel) (*Client, error) 
 		tunnel:       t,
 		paths:        cfg.Paths,
 		users:        newUsers(cfg.Users),
+		guesses:      newGuesses(),
 		public:       cfg.UDP.PublicAddress,
 		sockets:      udpio.Options{Offload: cfg.UDP.Offload != conf.OffloadOff, TOS: true},
 		ports:        newPorts(),

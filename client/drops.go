@@ -9,6 +9,7 @@ const (
 	dropSource      dropReason = iota // not from the application that owns the association
 	dropHeader                        // malformed SOCKS header
 	dropPort                          // destination port 0
+	dropTunnel                        // to the tunnel's own addresses
 	dropFragment                      // a fragment out of order, late, or over the caps
 	dropName                          // the name is malformed, does not exist or could not be asked for in time
 	dropNameQueue                     // too much waits for names
@@ -24,7 +25,7 @@ const (
 
 // dropNames are the words for metrics, by reason.
 var dropNames = [dropReasons]string{
-	"source", "header", "port", "fragment", "name", "name_queue", "size", "closed",
+	"source", "header", "port", "tunnel", "fragment", "name", "name_queue", "size", "closed",
 	"forward_peer", "packet", "no_port", "no_peer", "send",
 }
 

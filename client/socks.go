@@ -187,7 +187,7 @@ func (c *Client) negotiate(conn *net.TCPConn, p *preface) (user string, err erro
 	login, err := socks5.NewUserPassNegotiationRequestFrom(p)
 	switch {
 	case errors.Is(err, socks5.ErrBadRequest), errors.Is(err, socks5.ErrUserPassVersion),
-		err == nil && !c.users.check(login.Uname, login.Passwd):
+		err == nil && !c.login(conn, login.Uname, login.Passwd):
 		// RFC 1929, Section 2: a failure must close the connection.
 		socks5.NewUserPassNegotiationReply(socks5.UserPassStatusFailure).WriteTo(conn)
 		return "", errPassword

@@ -48,6 +48,7 @@ func (c *Client) Snapshot() any {
 	s.Streams, noStream = c.streams.state()
 	s.Refused = map[string]uint64{
 		"pending": crowded, "descriptors": c.descriptors.refused.Load(), "handshake": c.failed.Load(), "exit": c.exitRefused.Load(),
+		"password": c.guesses.wrong.Load(), "password_unread": c.guesses.refused.Load(),
 		"associations": noAssociation, "streams": noStream,
 	}
 	for _, f := range c.forwards {

@@ -49,6 +49,9 @@ func (in *inner) wrap(b *buf.Buffer, to netip.AddrPort, tos uint8) bool {
 	case to.Port() == 0:
 		in.client.drops.add(dropPort)
 		return false
+	case !mayReach(to):
+		in.client.drops.add(dropTunnel)
+		return false
 	case b.Len() > limit:
 		in.client.drops.add(dropSize)
 		return false
@@ -75,6 +78,18 @@ func (in *inner) wrap(b *buf.Buffer, to netip.AddrPort, tos uint8) bool {
 	}
 	packet.PutUDP(b.Prepend(h.Overhead(b.Len())), &h)
 	return true
+}
+
+// mayReach says whether an application may send to an address: within the
+// tunnel only to the server's echo and resolver. Everything else there is the
+// halves' own business, and believed.
+func mayReach(to netip.AddrPort) bool {
+	a := to.Addr()
+	if !packet.TunnelPrefix4.Contains(a) && !packet.TunnelPrefix6.Contains(a) {
+		return true
+	}
+	return (a == packet.ServerHost4 || a == packet.ServerHost6) &&
+		(to.Port() == packet.EchoPort || to.Port() == packet.ResolverPort)
 }
 
 // appendPackets appends what wrap has made of b: a packet, or two fragments,

@@ -41,10 +41,17 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if _, rest, notFound := root.Find(args); notFound != nil {
 		err = unknownCommand(root, rest)
 	}
+	code, own := errors.AsType[exitError](err)
+	if own && code.cause == nil {
+		return code.code
+	}
 	if !errors.Is(err, errSilent) {
 		for _, line := range strings.Split(advise(err).Error(), "\n") {
 			fmt.Fprintln(stderr, "mpsocks:", line)
 		}
+	}
+	if own {
+		return code.code
 	}
 	return 1
 }
@@ -83,7 +90,7 @@ To begin:  mpsocks init --server HOST:PORT`,
 	root.SuggestionsMinimumDistance = 2 // letters that a misspelt command may differ in
 	root.AddCommand(
 		newInit(), newClient(), newServer(), newCheck(), newKeygen(),
-		newProbe(), newStatus(), newVersion(), newRun(),
+		newProbe(), newStatus(), newVersion(), newRun(), newRunProgram(), newRunInside(),
 	)
 	return root
 }

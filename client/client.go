@@ -53,6 +53,7 @@ type Client struct {
 	mux       *mux.Client // nil in tests
 	tunnel    tunnel
 	paths     []conf.Path
+	runSocket string // "" = none
 	listeners []*net.TCPListener
 	users     *users
 	guesses   *guesses
@@ -61,6 +62,7 @@ type Client struct {
 	lanes     []*lane
 	forwards  []*forward
 	names     *names
+	guests    guests
 	ports     *ports
 	ends      ends
 
@@ -127,6 +129,7 @@ func newClient(cfg *conf.Client, log zerolog.Logger, t tunnel) (*Client, error) 
 		log:          log,
 		tunnel:       t,
 		paths:        cfg.Paths,
+		runSocket:    runSocketOf(cfg.RunSocket),
 		users:        newUsers(cfg.Users),
 		guesses:      newGuesses(),
 		public:       cfg.UDP.PublicAddress,
@@ -222,6 +225,9 @@ func (c *Client) Run(ctx context.Context) error {
 	}
 	for _, ln := range c.listeners {
 		g.Go(func() error { return c.accept(ctx, ln) })
+	}
+	if c.runSocket != "" {
+		g.Go(func() error { return c.runGrants(ctx) })
 	}
 	if len(c.forwards) > 0 {
 		g.Go(func() error { return c.sweepForwards(ctx) })

@@ -34,6 +34,10 @@ type Client struct {
 	Rules []Rule `mapstructure:"rules" reload:"live"`
 	// Forwards are fixed UDP forwards, for programs that speak no SOCKS.
 	Forwards []Forward `mapstructure:"forwards" reload:"live"`
+	// RunSocket is the Unix socket at which `mpsocks run` of the same user finds
+	// the client (Linux): a path, auto for one below the user's runtime
+	// directory, or off.
+	RunSocket string `mapstructure:"run_socket"`
 	// UDP tunes the relay sockets of associations.
 	UDP UDP `mapstructure:"udp"`
 	// Limits caps what applications can make the client hold.

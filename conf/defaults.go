@@ -18,6 +18,8 @@ func DefaultClient() *Client {
 		Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:1080")},
 		// Each flow by what it does: no other mode is right for a mix.
 		Mode: ModeAuto,
+		// Only the user's own programs can reach it.
+		RunSocket: "auto",
 		// Offload is a third of the work per datagram; it is off by itself
 		// where the kernel lacks it or is known to break it.
 		UDP: UDP{Offload: OffloadAuto},

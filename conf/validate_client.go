@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/netip"
+	"path/filepath"
 	"slices"
 )
 
@@ -23,6 +24,9 @@ func (c *Client) validate() Errors {
 	}
 	noteMode(&p, c.Mode, c.Rules, users)
 	c.validateForwards(&p)
+	if r := c.RunSocket; r != "auto" && r != "off" && !filepath.IsAbs(r) {
+		p.addf("run_socket", "expected auto, off or a path that begins with /, got %q", r)
+	}
 	noteOneOf(&p, "udp.offload", c.UDP.Offload, OffloadAuto, OffloadOff)
 	c.validatePublicAddress(&p)
 	noteLimit(&p, "limits.associations", c.Limits.Associations, "limits.associations_per_user", c.Limits.AssociationsPerUser)

@@ -77,3 +77,16 @@ func SetID(b []byte, id uint32) {
 	binary.BigEndian.PutUint16(b[4:], uint16(id))
 	binary.BigEndian.PutUint16(b[10:], ^uint16(sum))
 }
+
+// SetTTL changes the time to live, or hop limit, of a sound packet, and keeps
+// IPv4's header checksum right.
+func SetTTL(b []byte, ttl uint8) {
+	if b[0]>>4 == 6 {
+		b[7] = ttl
+		return
+	}
+	// RFC 1624, equation 3; the field is the higher half of its word.
+	sum := uint64(^binary.BigEndian.Uint16(b[10:])) + uint64(^(uint16(b[8]) << 8)) + uint64(ttl)<<8
+	b[8] = ttl
+	binary.BigEndian.PutUint16(b[10:], ^Fold(sum))
+}

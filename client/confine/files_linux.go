@@ -1,0 +1,102 @@
+package confine
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// putFiles puts files over those of the system that say how names are resolved,
+// in the program's mount namespace only, so that no question goes around the
+// tunnel: not by a server of the local network, nor by a daemon of the host.
+func putFiles(o *order) error {
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
+		return fmt.Errorf("mount namespace: %w", err)
+	}
+	if err := unix.Mount("mpsocks", o.Directory, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=0755,size=64k"); err != nil {
+		return fmt.Errorf("mount a tmpfs on %s: %w", o.Directory, err)
+	}
+	defer unix.Unmount(o.Directory, unix.MNT_DETACH) // what is bound from it stays
+	// The name service cache of the host would ask with the host's network; so
+	// would its resolver daemon, which is found by a socket.
+	for _, dir := range []string{"/run/nscd", "/var/run/nscd", "/run/systemd/resolve", "/run/avahi-daemon"} {
+		if real, err := filepath.EvalSymlinks(dir); err == nil {
+			if err := unix.Mount("mpsocks", real, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=0755,size=64k"); err != nil {
+				return fmt.Errorf("mount a tmpfs on %s: %w", real, err)
+			}
+		}
+	}
+	if err := cover(o.Directory, "/etc/resolv.conf", resolvConf(o.Resolvers)); err != nil {
+		return err
+	}
+	old, err := os.ReadFile("/etc/nsswitch.conf")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // the C library then asks DNS and files
+	}
+	if err != nil {
+		return err
+	}
+	return cover(o.Directory, "/etc/nsswitch.conf", nsswitch(string(old)))
+}
+
+// cover binds a file with the given text over one of the system's. What is
+// behind a link is covered.
+func cover(dir, path, text string) error {
+	real, err := filepath.EvalSymlinks(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		// A link into one of the directories that are empty now.
+		if real, err = os.Readlink(path); err == nil {
+			if !filepath.IsAbs(real) {
+				real = filepath.Join(filepath.Dir(path), real)
+			}
+			err = os.WriteFile(real, []byte(text), 0o644)
+			if err == nil {
+				return nil
+			}
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("put a file in the place of %s: %w", path, err)
+	}
+	own := filepath.Join(dir, filepath.Base(path))
+	if err := os.WriteFile(own, []byte(text), 0o644); err != nil {
+		return err
+	}
+	if err := unix.Mount(own, real, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("put a file in the place of %s: %w", real, err)
+	}
+	return nil
+}
+
+// resolvConf is a resolv.conf(5) with these servers and no search list: the
+// names of the local network are of no use elsewhere.
+func resolvConf(servers []netip.Addr) string {
+	var b strings.Builder
+	b.WriteString("# by mpsocks run: names are resolved at the other end of the tunnel\n")
+	for _, a := range servers {
+		fmt.Fprintln(&b, "nameserver", a)
+	}
+	return b.String()
+}
+
+// nsswitch is an nsswitch.conf(5) that asks files and DNS for hosts, nothing
+// else, and for everything else what it asked before.
+func nsswitch(old string) string {
+	lines := strings.Split(strings.TrimRight(old, "\n"), "\n")
+	found := false
+	for i, line := range lines {
+		if name, _, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "hosts" {
+			lines[i], found = "hosts: files dns", true
+		}
+	}
+	if !found {
+		lines = append(lines, "hosts: files dns")
+	}
+	return strings.Join(lines, "\n") + "\n"
+}

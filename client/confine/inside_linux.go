@@ -1,0 +1,105 @@
+package confine
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"runtime"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/mpsocks/mpsocks/client/tun"
+)
+
+// socketFD is where Start puts the socket.
+const socketFD = 3
+
+// Inside sets up the namespaces in which it was started, hands the device over
+// and becomes the program. It returns only when that fails; the other process
+// has then been told.
+func Inside() error {
+	runtime.LockOSThread() // privileges belong to a thread
+	unix.CloseOnExec(socketFD)
+	b := make([]byte, maxMessage)
+	n, err := unix.Read(socketFD, b)
+	if err != nil || n == 0 {
+		return errors.New("this command is started by mpsocks run")
+	}
+	var o order
+	if err := json.Unmarshal(b[:n], &o); err != nil {
+		return err
+	}
+	if err := prepare(&o); err != nil {
+		return send(socketFD, []byte(err.Error())) // the other process says it
+	}
+	if n, err := unix.Read(socketFD, b); err != nil || n == 0 {
+		return errors.New("mpsocks run has gone")
+	}
+	if o.Drop {
+		if err := drop(); err != nil {
+			return fmt.Errorf("give up privileges: %w", err)
+		}
+	}
+	return fmt.Errorf("%s: %w", o.Path, syscall.Exec(o.Path, o.Args, os.Environ()))
+}
+
+// prepare makes everything that the program finds.
+func prepare(o *order) error {
+	device, name, err := tun.Create("mpsocks%d")
+	if err != nil {
+		return explainDevice(err)
+	}
+	defer device.Close()
+	if err := bringUp(name, o); err != nil {
+		return err
+	}
+	if err := putFiles(o); err != nil {
+		return err
+	}
+	files := []*os.File{device}
+	for _, port := range o.Loopback {
+		f, err := listenLocal(port)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		files = append(files, f)
+	}
+	return send(socketFD, []byte(ready), files...)
+}
+
+func listenLocal(port uint16) (*os.File, error) {
+	l, err := net.Listen("tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(int(port))))
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close()
+	return l.(*net.TCPListener).File()
+}
+
+// explainDevice says what to do where a TUN device cannot be made.
+func explainDevice(err error) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w: as root, modprobe tun (in a container, give it /dev/net/tun)", err)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w: as root, chmod 0666 /dev/net/tun, as most distributions have it", err)
+	}
+	return err
+}
+
+// drop gives up what the user namespace gave. A program that is set-uid gains
+// nothing there either: it has one user only.
+func drop() error {
+	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
+		return err
+	}
+	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var none [2]unix.CapUserData
+	return unix.Capset(&head, &none[0])
+}

@@ -1,0 +1,57 @@
+package confine
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// bringUp gives the device its addresses and makes it the way to everywhere.
+func bringUp(name string, o *order) error {
+	lo, err := netlink.LinkByName("lo")
+	if err == nil {
+		err = netlink.LinkSetUp(lo)
+	}
+	if err != nil {
+		return fmt.Errorf("loopback: %w", err)
+	}
+	dev, err := netlink.LinkByName(name)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	if err := netlink.LinkSetMTU(dev, o.MTU); err != nil {
+		return fmt.Errorf("%s: MTU %d: %w", name, o.MTU, err)
+	}
+	if err := netlink.LinkSetUp(dev); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	for _, p := range []netip.Prefix{o.Local4, o.Local6} {
+		if err := way(dev, p); err != nil {
+			return fmt.Errorf("%s: %s: %w", name, p, err)
+		}
+	}
+	return nil
+}
+
+// way adds an address and the default route of its family. A kernel without IPv6
+// has none.
+func way(dev netlink.Link, p netip.Prefix) error {
+	local := &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+	addr := &netlink.Addr{IPNet: local}
+	all := &net.IPNet{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)}
+	if p.Addr().Is6() {
+		addr.Flags = unix.IFA_F_NODAD
+		all = &net.IPNet{IP: net.IPv6zero, Mask: net.CIDRMask(0, 128)}
+	}
+	err := netlink.AddrAdd(dev, addr)
+	if p.Addr().Is6() && (err == unix.EOPNOTSUPP || err == unix.EACCES || err == unix.EAFNOSUPPORT) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return netlink.RouteAdd(&netlink.Route{LinkIndex: dev.Attrs().Index, Dst: all, Src: p.Addr().AsSlice()})
+}

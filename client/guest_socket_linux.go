@@ -1,0 +1,237 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/mpsocks/mpsocks/client/confine"
+)
+
+const (
+	// grantTime is how long a program has to say what it wants.
+	grantTime = 2 * time.Second
+	// maxGrant bounds what it says.
+	maxGrant = 4096
+	// maxGrantConns bounds the connections at the socket: those of devices, and
+	// as many that are about to bring one.
+	maxGrantConns = 2 * maxGuests
+)
+
+// grantRequest comes with a TUN device; the device is served as long as the
+// connection is open.
+type grantRequest struct {
+	Name string `json:"name"`
+}
+
+// grantReply says why not, or nothing.
+type grantReply struct {
+	Error string `json:"error,omitempty"`
+}
+
+// RunSocket is where `mpsocks run` of this user finds the user's client; "" if
+// there is no directory that only the user can write to.
+func RunSocket() string {
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
+		return filepath.Join(dir, "mpsocks", "run.sock")
+	}
+	if os.Geteuid() == 0 {
+		return "/run/mpsocks/run.sock"
+	}
+	if dir := "/run/user/" + strconv.Itoa(os.Geteuid()); isDir(dir) {
+		return filepath.Join(dir, "mpsocks", "run.sock")
+	}
+	return ""
+}
+
+func isDir(path string) bool {
+	s, err := os.Stat(path)
+	return err == nil && s.IsDir()
+}
+
+// listenGrants makes the socket, for its owner only. What another client left
+// behind is removed; where one answers, the socket is that one's.
+func listenGrants(path string) (*net.UnixListener, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, err
+	}
+	if conn, err := net.Dial("unixpacket", path); err == nil {
+		conn.Close()
+		return nil, errors.New("another client of this user serves mpsocks run")
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	old := unix.Umask(0o177)
+	defer unix.Umask(old)
+	return net.ListenUnix("unixpacket", &net.UnixAddr{Name: path, Net: "unixpacket"})
+}
+
+// serveGrants takes TUN devices from programs of the same user until ctx ends.
+// Run starts it; each connection has a goroutine, which ends with it.
+func (c *Client) serveGrants(ctx context.Context, l *net.UnixListener) error {
+	stop := context.AfterFunc(ctx, func() { l.Close() })
+	defer stop()
+	places := make(chan struct{}, maxGrantConns)
+	for {
+		conn, err := l.AcceptUnix()
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			c.log.Warn().Err(err).Msg("mpsocks run: accept")
+			select { // out of descriptors, most likely
+			case <-time.After(time.Second):
+			case <-ctx.Done():
+				return nil
+			}
+			continue
+		}
+		select {
+		case places <- struct{}{}:
+		default:
+			conn.Close()
+			continue
+		}
+		go func() {
+			defer func() { <-places }()
+			defer conn.Close()
+			if err := c.grant(ctx, conn); err != nil {
+				b, _ := json.Marshal(grantReply{err.Error()})
+				conn.Write(b)
+				c.log.Info().Err(err).Msg("mpsocks run was refused")
+			}
+		}()
+	}
+}
+
+// grant serves the device that comes by one connection.
+func (c *Client) grant(ctx context.Context, conn *net.UnixConn) error {
+	if err := sameUser(conn); err != nil {
+		return err
+	}
+	conn.SetDeadline(time.Now().Add(grantTime))
+	text, files, err := confine.ReceiveConn(conn, maxGrant, 1)
+	for _, f := range files {
+		defer f.Close()
+	}
+	if err != nil {
+		return err
+	}
+	var req grantRequest
+	if err := json.Unmarshal(text, &req); err != nil {
+		return fmt.Errorf("request: %w", err)
+	}
+	if len(files) != 1 {
+		return errors.New("a request without a device")
+	}
+	if req.Name == "" || len(req.Name) > 255 {
+		return errors.New("the program's name has to have 1 to 255 bytes")
+	}
+	conn.SetDeadline(time.Time{})
+	if _, err := conn.Write([]byte("{}")); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() { // ends with the connection, which grant closes
+		defer cancel()
+		conn.Read(make([]byte, 1))
+	}()
+	c.log.Info().Str("program", req.Name).Msg("a program with a network of its own begins")
+	err = c.ServeTUN(ctx, files[0], req.Name)
+	c.log.Info().Str("program", req.Name).Err(err).Msg("a program with a network of its own ends")
+	conn.Close()
+	return nil
+}
+
+// sameUser holds that only the client's own user, and root, use its tunnel: the
+// mode of the socket says so already where the system looks at it.
+func sameUser(conn *net.UnixConn) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var cred *unix.Ucred
+	if e := raw.Control(func(fd uintptr) {
+		cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	}); e != nil {
+		err = e
+	}
+	if err != nil {
+		return err
+	}
+	if cred.Uid != 0 && int(cred.Uid) != os.Geteuid() {
+		return fmt.Errorf("the client belongs to another user than %d", cred.Uid)
+	}
+	return nil
+}
+
+// Borrow gives a device to the client behind a socket and returns when that has
+// ended (nil or why) or ctx has. ready is called when the client has taken it.
+func Borrow(ctx context.Context, path, name string, device *os.File, ready func()) error {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "unixpacket", path)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer stop()
+	b, err := json.Marshal(grantRequest{name})
+	if err != nil {
+		return err
+	}
+	if err := confine.SendConn(conn.(*net.UnixConn), b, device); err != nil {
+		return err
+	}
+	answer := make([]byte, maxGrant)
+	n, err := conn.Read(answer)
+	if err != nil {
+		return err
+	}
+	var reply grantReply
+	if err := json.Unmarshal(answer[:n], &reply); err != nil {
+		return err
+	}
+	if reply.Error != "" {
+		return &Refusal{reply.Error}
+	}
+	ready()
+	conn.Read(answer[:1])
+	return ctx.Err()
+}
+
+// Refusal is a client's no, which will not change.
+type Refusal struct{ why string }
+
+func (r *Refusal) Error() string { return "the client refuses: " + r.why }
+
+// runSocketOf translates the setting.
+func runSocketOf(setting string) string {
+	switch setting {
+	case "auto":
+		return RunSocket()
+	case "off":
+		return ""
+	}
+	return setting
+}
+
+// runGrants serves `mpsocks run` until ctx ends. A client without the socket
+// works all the same.
+func (c *Client) runGrants(ctx context.Context) error {
+	l, err := listenGrants(c.runSocket)
+	if err != nil {
+		c.log.Info().Err(err).Str("socket", c.runSocket).Msg("mpsocks run will not find this client")
+		return nil
+	}
+	return c.serveGrants(ctx, l)
+}

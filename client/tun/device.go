@@ -1,0 +1,181 @@
+package tun
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"sync/atomic"
+
+	"github.com/mpsocks/mpsocks/mux/buf"
+	"github.com/mpsocks/mpsocks/mux/packet"
+)
+
+// MTU is that of a device: the longest IP packet. Nothing on the way to the
+// tunnel is shorter.
+const MTU = 65535
+
+// Addresses of a program's end of the device, from the tunnel's own prefixes
+// (RFC 2544; RFC 4193), so that they are no address of any network.
+var (
+	Inside4 = netip.MustParsePrefix("198.18.255.2/32")
+	Inside6 = netip.MustParsePrefix("fd6d:7073::ffff:2/128")
+)
+
+// Tunnel is what a Device needs of the client.
+type Tunnel interface {
+	// Open takes an inner port. receive gets what comes for it, from several
+	// goroutines: pkt is a whole packet, payload its end; both may be rewritten.
+	Open(receive func(h *packet.UDP, pkt, payload []byte)) (Port, error)
+	// Connect opens a connection by the exit and returns after its answer. from
+	// is the program's address.
+	Connect(ctx context.Context, from, to netip.AddrPort) (Stream, error)
+	// Flush sends what Ports have taken.
+	Flush()
+}
+
+// Port is an inner port.
+type Port interface {
+	// Send takes a payload; it owns b from then on.
+	Send(b *buf.Buffer, to netip.AddrPort, tos, ttl uint8)
+	Close()
+}
+
+// Stream is a connection at the exit.
+type Stream interface {
+	net.Conn
+	CloseWrite() error
+	Reset()
+}
+
+// Counts says what a Device has carried and dropped.
+type Counts struct {
+	Out, In     uint64 // datagrams
+	Streams     int64  // TCP connections open
+	Ports       int    // inner ports in use
+	Malformed   uint64 // packets that are none, or with a wrong checksum
+	Fragments   uint64 // that were never whole, or over their bound
+	Unsupported uint64 // protocols that the tunnel does not carry
+	Refused     uint64 // to the tunnel's own hosts, or when no port was left
+	Full        uint64 // that the kernel did not take
+}
+
+type counters struct {
+	out, in, malformed, fragments, unsupported, refused, full atomic.Uint64
+	streams                                                   atomic.Int64
+}
+
+// Counts returns what the Device has carried and dropped so far.
+func (d *Device) Counts() Counts {
+	return Counts{
+		Out: d.n.out.Load(), In: d.n.in.Load(), Streams: d.n.streams.Load(), Ports: d.ports.count(),
+		Malformed: d.n.malformed.Load(), Fragments: d.n.fragments.Load(), Unsupported: d.n.unsupported.Load(),
+		Refused: d.n.refused.Load(), Full: d.n.full.Load(),
+	}
+}
+
+// Device is a TUN device whose packets go through the tunnel.
+type Device struct {
+	// Set once.
+	link   *link
+	tunnel Tunnel
+	ports  *ports
+	joiner joiner // owned by the goroutine of Serve
+	n      counters
+}
+
+// packet takes one packet from the device. b is borrowed: what is kept is
+// copied, but for whole, a Buffer that holds all of b, which is taken, if true
+// is returned.
+func (d *Device) packet(v *vnet, b []byte, whole *buf.Buffer) (taken bool) {
+	var n network
+	if !n.parse(b) {
+		d.n.malformed.Add(1)
+		return false
+	}
+	if n.fragment {
+		b, whole = d.joiner.join(b, &n), nil
+		if b == nil {
+			d.n.fragments.Add(1)
+			return false
+		}
+		v = &vnet{}
+		if !n.parse(b) {
+			d.n.malformed.Add(1)
+			return false
+		}
+	}
+	switch n.proto {
+	case packet.ProtoUDP:
+		return d.udp(v, b, &n, whole)
+	case packet.ProtoTCP:
+		d.link.inject(b[:n.total], n.dst.Is4())
+	case protoICMP4, protoICMP6:
+		if !d.echo(b[:n.total], &n) {
+			d.n.unsupported.Add(1)
+		}
+	default:
+		d.n.unsupported.Add(1)
+	}
+	return false
+}
+
+// udp takes a datagram, or several of one size that the kernel left together.
+func (d *Device) udp(v *vnet, b []byte, n *network, whole *buf.Buffer) (taken bool) {
+	var h datagram
+	if !h.parse(b, n, v.flags&vnetNeedsCsum == 0 && v.kind == vnetGSONone) {
+		d.n.malformed.Add(1)
+		return false
+	}
+	if !reachable(h.dst) {
+		d.n.refused.Add(1)
+		return false
+	}
+	p := d.ports.of(h.src)
+	if p == nil {
+		d.n.refused.Add(1)
+		return false
+	}
+	payload := b[h.payload:n.total]
+	size := len(payload)
+	if v.kind&^vnetGSOECN == vnetGSOUDP && v.size > 0 {
+		size = int(v.size)
+	}
+	if whole != nil && size >= len(payload) {
+		whole.Resize(n.total)
+		whole.Trim(h.payload)
+		d.n.out.Add(1)
+		p.port.Send(whole, h.dst, h.tos, h.ttl)
+		return true
+	}
+	for {
+		part := payload[:min(size, len(payload))]
+		payload = payload[len(part):]
+		w := buf.Get(len(part))
+		copy(w.Bytes(), part)
+		d.n.out.Add(1)
+		p.port.Send(w, h.dst, h.tos, h.ttl)
+		if len(payload) == 0 {
+			return false
+		}
+	}
+}
+
+// reachable says whether a program may send there: of the tunnel's own hosts
+// only the resolver and the echo port are there for programs.
+func reachable(to netip.AddrPort) bool {
+	if to.Port() == 0 || to.Addr().IsMulticast() || to.Addr() == broadcast {
+		return false
+	}
+	if own4.Contains(to.Addr()) || own6.Contains(to.Addr()) {
+		server := to.Addr() == packet.ServerHost4 || to.Addr() == packet.ServerHost6
+		return server && (to.Port() == packet.ResolverPort || to.Port() == packet.EchoPort)
+	}
+	return true
+}
+
+// The tunnel's own prefixes.
+var (
+	own4      = netip.MustParsePrefix("198.18.0.0/15")
+	own6      = netip.MustParsePrefix("fd6d:7073::/32")
+	broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+)

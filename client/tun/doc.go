@@ -1,0 +1,23 @@
+// Package tun carries what programs without SOCKS send: the packets of a TUN
+// device, as IP gave them.
+//
+// A UDP datagram walks through these files, in this order:
+//
+//  1. device_linux.go reads it, with the virtio-net header that says what the kernel
+//     left undone; vnet.go finishes checksums and cuts what came as one piece.
+//  2. datagram.go checks it; udp.go finds the inner port of the program's socket
+//     and gives it to the client, which puts the headers of the tunnel in front.
+//
+// and back: the client finds the inner port's owner, udp.go writes the program's
+// address over the inner one, in place, and device_linux.go hands the packet to
+// the kernel.
+//
+// TCP is ended here: link.go is the network interface of gVisor's stack, tcp.go
+// asks the exit before it answers a SYN, and copies both ways.
+//
+// ICMP echo requests to the server's inner addresses are answered by icmp.go;
+// others are dropped, and counted.
+//
+// Goroutines: one reads the device, one per TCP connection in each direction,
+// those of gVisor's stack; all end with Serve.
+package tun

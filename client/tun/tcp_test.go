@@ -1,0 +1,135 @@
+package tun
+
+import (
+	"context"
+	"io"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"gvisor.dev/gvisor/pkg/buffer"
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
+)
+
+// discard is a stack that hears nothing.
+type discard struct{}
+
+func (discard) DeliverNetworkPacket(tcpip.NetworkProtocolNumber, *stack.PacketBuffer) {}
+func (discard) DeliverLinkPacket(tcpip.NetworkProtocolNumber, *stack.PacketBuffer)    {}
+
+// wire gives what one stack sends to another Device, and back, in order.
+type wire struct {
+	ch   chan []byte
+	stop sync.WaitGroup
+}
+
+func newWire(to func(b []byte)) *wire {
+	w := &wire{ch: make(chan []byte, 4096)}
+	w.stop.Go(func() {
+		for b := range w.ch {
+			to(b)
+		}
+	})
+	return w
+}
+
+func (w *wire) writePacket(_ *[vnetLen]byte, parts [][]byte) bool {
+	var b []byte
+	for _, p := range parts {
+		b = append(b, p...)
+	}
+	w.ch <- b
+	return true
+}
+
+// host is another stack at the far side of a device: the programs' kernel.
+func host(t *testing.T, d *Device) *stack.Stack {
+	t.Helper()
+	s, err := newStack(d.link)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	d.serveTCP(ctx, s)
+	programs := &link{}
+	out := newWire(func(b []byte) { d.packet(&vnet{}, b, nil) })
+	programs.out = out
+	p, err := newStack(programs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	back := newWire(func(b []byte) {
+		if programs.dispatcher != nil {
+			pk := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: buffer.MakeWithData(b)})
+			programs.dispatcher.DeliverNetworkPacket(ipv4.ProtocolNumber, pk)
+			pk.DecRef()
+		}
+	})
+	d.link.out = back
+	t.Cleanup(func() {
+		cancel()
+		p.Close()
+		p.Wait()
+		s.Close()
+		s.Wait()
+		close(out.ch)
+		out.stop.Wait()
+		close(back.ch)
+		back.stop.Wait()
+	})
+	return p
+}
+
+func dial(ctx context.Context, s *stack.Stack) (*gonet.TCPConn, error) {
+	local := tcpip.FullAddress{NIC: nic, Addr: tcpip.AddrFromSlice(src4.Addr().AsSlice())}
+	remote := tcpip.FullAddress{NIC: nic, Addr: tcpip.AddrFromSlice(dst4.Addr().AsSlice()), Port: 80}
+	return gonet.DialTCPWithBind(ctx, s, local, remote, ipv4.ProtocolNumber)
+}
+
+// A connection is made when the exit has answered, carries both ways and passes
+// on the end of each direction.
+func TestTCP(t *testing.T) {
+	d, tunnel, _ := newDevice()
+	tunnel.streams = make(chan net.Conn, 1)
+	s := host(t, d)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	conn, err := dial(ctx, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	exit := <-tunnel.streams
+	go conn.Write([]byte("question"))
+	b := make([]byte, 8)
+	if _, err := io.ReadFull(exit, b); err != nil || string(b) != "question" {
+		t.Fatalf("the exit got %q, %v", b, err)
+	}
+	go func() {
+		exit.Write([]byte("answer"))
+		exit.Close()
+	}()
+	if all, err := io.ReadAll(conn); err != nil || string(all) != "answer" {
+		t.Fatalf("the program got %q, %v", all, err)
+	}
+}
+
+// Refused is refused, at once.
+func TestTCPRefused(t *testing.T) {
+	d, _, _ := newDevice()
+	s := host(t, d)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	began := time.Now()
+	if conn, err := dial(ctx, s); err == nil {
+		conn.Close()
+		t.Fatal("connected")
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("refused after %v", took)
+	}
+}

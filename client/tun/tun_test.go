@@ -1,0 +1,317 @@
+package tun
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"net"
+	"net/netip"
+	"sync"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/mpsocks/mpsocks/mux/buf"
+	"github.com/mpsocks/mpsocks/mux/packet"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// fakeTunnel notes what a Device sends and can answer.
+type fakeTunnel struct {
+	mu      sync.Mutex
+	ports   []*fakePort
+	refuse  bool
+	streams chan net.Conn // the exit's ends of connections
+}
+
+type fakePort struct {
+	tunnel  *fakeTunnel
+	receive func(h *packet.UDP, pkt, payload []byte)
+	sent    []sentDatagram
+	closed  bool
+}
+
+type sentDatagram struct {
+	to       netip.AddrPort
+	payload  string
+	tos, ttl uint8
+}
+
+func (t *fakeTunnel) Open(receive func(h *packet.UDP, pkt, payload []byte)) (Port, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.refuse {
+		return nil, errors.New("no port")
+	}
+	p := &fakePort{tunnel: t, receive: receive}
+	t.ports = append(t.ports, p)
+	return p, nil
+}
+
+func (t *fakeTunnel) Flush() {}
+
+func (t *fakeTunnel) Connect(context.Context, netip.AddrPort, netip.AddrPort) (Stream, error) {
+	if t.streams == nil {
+		return nil, ErrRefused
+	}
+	a, b := net.Pipe()
+	t.streams <- b
+	return &fakeStream{Conn: a}, nil
+}
+
+type fakeStream struct{ net.Conn }
+
+func (s *fakeStream) CloseWrite() error { return s.Close() }
+func (s *fakeStream) Reset()            { s.Close() }
+
+func (p *fakePort) Send(b *buf.Buffer, to netip.AddrPort, tos, ttl uint8) {
+	p.tunnel.mu.Lock()
+	defer p.tunnel.mu.Unlock()
+	p.sent = append(p.sent, sentDatagram{to, string(b.Bytes()), tos, ttl})
+	b.Release()
+}
+
+func (p *fakePort) Close() {
+	p.tunnel.mu.Lock()
+	defer p.tunnel.mu.Unlock()
+	p.closed = true
+}
+
+// fakeKernel keeps what a Device writes.
+type fakeKernel struct {
+	mu   sync.Mutex
+	pkts [][]byte
+	full bool
+}
+
+func (k *fakeKernel) writePacket(_ *[vnetLen]byte, parts [][]byte) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.full {
+		k.pkts = append(k.pkts, bytes.Join(parts, nil))
+	}
+	return !k.full
+}
+
+func newDevice() (*Device, *fakeTunnel, *fakeKernel) {
+	t, k := &fakeTunnel{}, &fakeKernel{}
+	d := &Device{tunnel: t, link: &link{out: k}}
+	d.ports = &ports{device: d, bySrc: make(map[netip.AddrPort]*port)}
+	return d, t, k
+}
+
+// udp4 and udp6 make packets as a kernel does: no fragment header.
+func udp(src, dst netip.AddrPort, payload string, tos, ttl uint8) []byte {
+	h := packet.UDP{Src: src, Dst: dst, TOS: tos, TTL: ttl, Bare: true}
+	n := packet.UDP4Overhead
+	if dst.Addr().Is6() {
+		n = packet.IPv6HeaderLen + packet.UDPHeaderLen
+	}
+	b := append(make([]byte, n), payload...)
+	packet.PutUDP(b, &h)
+	return b
+}
+
+var (
+	src4 = netip.MustParseAddrPort("198.18.255.2:4000")
+	src6 = netip.MustParseAddrPort("[fd6d:7073::ffff:2]:4000")
+	dst4 = netip.MustParseAddrPort("203.0.113.9:53")
+	dst6 = netip.MustParseAddrPort("[2001:db8::9]:53")
+)
+
+// A socket has one inner port whatever it sends to, TOS and TTL go along, and an
+// answer from anywhere arrives at the socket with its true sender.
+func TestDatagrams(t *testing.T) {
+	for _, f := range []struct{ src, dst, other netip.AddrPort }{
+		{src4, dst4, netip.MustParseAddrPort("192.0.2.77:7")},
+		{src6, dst6, netip.MustParseAddrPort("[2001:db8::77]:7")},
+	} {
+		d, tunnel, kernel := newDevice()
+		d.packet(&vnet{}, udp(f.src, f.dst, "one", 0xB8, 9), nil)
+		d.packet(&vnet{}, udp(f.src, f.other, "", 1, 64), nil)
+		if len(tunnel.ports) != 1 {
+			t.Fatalf("%v: %d inner ports, want 1", f.src, len(tunnel.ports))
+		}
+		p := tunnel.ports[0]
+		want := []sentDatagram{{f.dst, "one", 0xB8, 9}, {f.other, "", 1, 64}}
+		if len(p.sent) != 2 || p.sent[0] != want[0] || p.sent[1] != want[1] {
+			t.Errorf("sent %v, want %v", p.sent, want)
+		}
+		// An answer as the tunnel brings it.
+		h := packet.UDP{Src: f.other, Dst: f.src, TOS: 3, TTL: 50}
+		pkt := append(make([]byte, h.Overhead(4)), "back"...)
+		packet.PutUDP(pkt, &h)
+		p.receive(&h, pkt, pkt[len(pkt)-4:])
+		if len(kernel.pkts) != 1 {
+			t.Fatalf("%d packets for the kernel, want 1", len(kernel.pkts))
+		}
+		var got packet.UDP
+		var n network
+		var g datagram
+		b := kernel.pkts[0]
+		if !n.parse(b) || !g.parse(b, &n, true) {
+			t.Fatalf("not a sound packet: % x", b)
+		}
+		got = packet.UDP{Src: g.src, Dst: g.dst, TOS: g.tos, TTL: g.ttl}
+		if got.Src != f.other || got.Dst != f.src || got.TOS != 3 || got.TTL != 50 || string(b[g.payload:]) != "back" {
+			t.Errorf("the kernel got %+v %q", got, b[g.payload:])
+		}
+		if n.proto != packet.ProtoUDP || f.src.Addr().Is6() && b[6] != packet.ProtoUDP {
+			t.Error("an IPv6 header with a fragment header behind it")
+		}
+	}
+}
+
+// What the kernel leaves in one piece is cut into datagrams of one size.
+func TestSegments(t *testing.T) {
+	d, tunnel, _ := newDevice()
+	b := udp(src4, dst4, "aaaabbbbcc", 0, 64)
+	v := vnet{flags: vnetNeedsCsum, kind: vnetGSOUDP, size: 4}
+	d.packet(&v, b, nil)
+	var got []string
+	for _, s := range tunnel.ports[0].sent {
+		got = append(got, s.payload)
+	}
+	if len(got) != 3 || got[0] != "aaaa" || got[1] != "bbbb" || got[2] != "cc" {
+		t.Errorf("sent %q", got)
+	}
+}
+
+// Fragments in any order make a packet; one that overlaps ends it.
+func TestFragments(t *testing.T) {
+	payload := bytes.Repeat([]byte("0123456789abcdef"), 100)
+	whole := udp(src4, dst4, string(payload), 0, 64)
+	cut := func(from, to int, more bool) []byte {
+		b := append(append([]byte(nil), whole[:20]...), whole[20+from:20+to]...)
+		binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
+		f := uint16(from / 8)
+		if more {
+			f |= 0x2000
+		}
+		binary.BigEndian.PutUint16(b[6:], f)
+		return b
+	}
+	end := len(whole) - 20
+	d, tunnel, _ := newDevice()
+	d.packet(&vnet{}, cut(800, end, false), nil)
+	d.packet(&vnet{}, cut(400, 800, true), nil)
+	if len(tunnel.ports) != 0 {
+		t.Fatal("sent before it was whole")
+	}
+	d.packet(&vnet{}, cut(0, 400, true), nil)
+	if len(tunnel.ports) != 1 || tunnel.ports[0].sent[0].payload != string(payload) {
+		t.Fatal("not put together")
+	}
+	d.packet(&vnet{}, cut(800, end, false), nil)
+	d.packet(&vnet{}, cut(392, 808, true), nil) // overlaps
+	d.packet(&vnet{}, cut(0, 400, true), nil)
+	if n := len(tunnel.ports[0].sent); n != 1 {
+		t.Errorf("%d datagrams of overlapping fragments", n-1)
+	}
+}
+
+// What is wrong, or not for programs, goes no further and is counted.
+func TestRefused(t *testing.T) {
+	d, tunnel, _ := newDevice()
+	bad := udp(src4, dst4, "payload", 0, 64)
+	bad[len(bad)-1]++
+	d.packet(&vnet{}, bad, nil)
+	short := udp(src4, dst4, "payload", 0, 64)
+	d.packet(&vnet{}, short[:len(short)-1], nil)
+	for _, to := range []string{"198.18.0.1:9", "198.18.0.2:1024", "[fd6d:7073::1]:9", "224.0.0.1:5353", "255.255.255.255:67", "203.0.113.1:0"} {
+		a := netip.MustParseAddrPort(to)
+		from := src4
+		if a.Addr().Is6() {
+			from = src6
+		}
+		d.packet(&vnet{}, udp(from, a, "x", 0, 64), nil)
+	}
+	c := d.Counts()
+	if c.Malformed != 2 || c.Refused != 6 || len(tunnel.ports) != 0 {
+		t.Errorf("malformed %d, refused %d, %d ports; want 2, 6, 0", c.Malformed, c.Refused, len(tunnel.ports))
+	}
+	d.packet(&vnet{}, udp(src4, netip.MustParseAddrPort("198.18.0.1:53"), "x", 0, 64), nil)
+	if len(tunnel.ports) != 1 {
+		t.Error("the resolver is not reached")
+	}
+}
+
+// The table of ports is bounded: the one idle for the longest makes room, and all
+// are closed at the end.
+func TestPortsBounded(t *testing.T) {
+	d, tunnel, _ := newDevice()
+	for i := range maxPorts + 10 {
+		d.packet(&vnet{}, udp(netip.AddrPortFrom(src4.Addr(), uint16(1000+i)), dst4, "x", 0, 64), nil)
+	}
+	if n := d.ports.count(); n != maxPorts {
+		t.Errorf("%d ports, want %d", n, maxPorts)
+	}
+	if !tunnel.ports[0].closed || tunnel.ports[len(tunnel.ports)-1].closed {
+		t.Error("the oldest port stayed, or the newest went")
+	}
+	d.ports.end()
+	for i, p := range tunnel.ports {
+		if !p.closed {
+			t.Fatalf("port %d is still open at the end", i)
+		}
+	}
+	d.packet(&vnet{}, udp(src4, dst4, "x", 0, 64), nil)
+	if d.ports.count() != 0 {
+		t.Error("a port was opened after the end")
+	}
+}
+
+// An echo request to the server's inner address is answered, and no other.
+func TestEcho(t *testing.T) {
+	d, _, kernel := newDevice()
+	b := make([]byte, 20+8+4)
+	b[0], b[8], b[9] = 0x45, 64, protoICMP4
+	binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
+	copy(b[12:], src4.Addr().AsSlice())
+	copy(b[16:], packet.ServerHost4.AsSlice())
+	binary.BigEndian.PutUint16(b[10:], packet.Checksum(b[:20], 0))
+	b[20] = 8
+	copy(b[28:], "ping")
+	binary.BigEndian.PutUint16(b[22:], packet.Checksum(b[20:], 0))
+	d.packet(&vnet{}, b, nil)
+	if len(kernel.pkts) != 1 {
+		t.Fatal("no answer")
+	}
+	r := kernel.pkts[0]
+	if r[20] != 0 || packet.Checksum(r[:20], 0) != 0 || packet.Checksum(r[20:], 0) != 0 || !bytes.Equal(r[12:16], b[16:20]) || string(r[28:]) != "ping" {
+		t.Errorf("answer % x", r)
+	}
+	copy(b[16:], dst4.Addr().AsSlice())
+	d.packet(&vnet{}, b, nil)
+	if len(kernel.pkts) != 1 || d.Counts().Unsupported != 1 {
+		t.Error("an echo request to elsewhere was answered, or not counted")
+	}
+}
+
+// Whatever comes from a device, nothing panics, and what is sent was in it.
+func FuzzPacket(f *testing.F) {
+	f.Add(uint8(0), uint8(0), uint16(0), udp(src4, dst4, "payload", 0, 64))
+	f.Add(uint8(1), uint8(vnetGSOUDP), uint16(3), udp(src6, dst6, "payload", 0, 64))
+	f.Fuzz(func(t *testing.T, flags, kind uint8, size uint16, b []byte) {
+		d, tunnel, _ := newDevice()
+		d.link.Attach(discard{})
+		v := vnet{flags: flags, kind: kind, size: size}
+		whole := buf.Get(len(b) % buf.SmallSize)
+		b = b[:len(b)%buf.SmallSize]
+		copy(whole.Bytes(), b)
+		if !d.packet(&v, whole.Bytes(), whole) {
+			whole.Release()
+		}
+		total := 0
+		for _, p := range tunnel.ports {
+			for _, s := range p.sent {
+				total += len(s.payload)
+			}
+		}
+		if total > len(b) {
+			t.Errorf("%d bytes of payload from a packet of %d", total, len(b))
+		}
+	})
+}

@@ -1,0 +1,154 @@
+package tun
+
+import (
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mpsocks/mpsocks/mux/packet"
+)
+
+const (
+	// maxPorts bounds the sockets of programs behind one device. A resolver that
+	// takes a new one for each question uses some hundreds within idleAfter.
+	maxPorts = 8192
+	// idleAfter is how long a port lives without a datagram from its program
+	// (RFC 4787, REQ-5); the kernel does not tell us when a socket is closed.
+	idleAfter = 5 * time.Minute
+	// shortIdle is the same for a port with a single question to a resolver.
+	shortIdle = 30 * time.Second
+)
+
+// ports are the inner ports of a device, one for each socket of its programs,
+// whatever that sends to: endpoint-independent mapping (RFC 4787, REQ-1).
+type ports struct {
+	device *Device // set once
+
+	mu    sync.Mutex // guards all following fields
+	bySrc map[netip.AddrPort]*port
+	last  *port
+	ended bool
+}
+
+// port is one of them.
+type port struct {
+	device *Device
+	src    netip.AddrPort // the program's socket
+	port   Port           // set before anything can come for it
+	active atomic.Int64   // when the program last sent, ns since start
+	sent   atomic.Uint32
+}
+
+var start = time.Now()
+
+// of returns the port of a socket, a new one if need be; nil when none is left.
+func (t *ports) of(src netip.AddrPort) *port {
+	now := int64(time.Since(start))
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	p := t.last
+	if p == nil || p.src != src {
+		if p = t.bySrc[src]; p == nil {
+			if p = t.open(src, now); p == nil {
+				return nil
+			}
+		}
+		t.last = p
+	}
+	p.active.Store(now)
+	p.sent.Add(1)
+	return p
+}
+
+// open makes a port; t.mu is held. When the table is full the one that has been
+// idle the longest goes.
+func (t *ports) open(src netip.AddrPort, now int64) *port {
+	if t.ended {
+		return nil
+	}
+	if len(t.bySrc) >= maxPorts {
+		t.sweep(now)
+		if len(t.bySrc) >= maxPorts {
+			t.evict()
+		}
+	}
+	p := &port{device: t.device, src: src}
+	inner, err := t.device.tunnel.Open(p.receive)
+	if err != nil {
+		return nil
+	}
+	p.port = inner
+	t.bySrc[src] = p
+	return p
+}
+
+// sweep closes the ports that are idle; t.mu is held.
+func (t *ports) sweep(now int64) {
+	for src, p := range t.bySrc {
+		limit := int64(idleAfter)
+		if p.sent.Load() == 1 {
+			limit = int64(shortIdle)
+		}
+		if now-p.active.Load() > limit {
+			t.drop(src, p)
+		}
+	}
+}
+
+func (t *ports) evict() {
+	var oldest *port
+	for _, p := range t.bySrc {
+		if oldest == nil || p.active.Load() < oldest.active.Load() {
+			oldest = p
+		}
+	}
+	t.drop(oldest.src, oldest)
+}
+
+func (t *ports) drop(src netip.AddrPort, p *port) {
+	delete(t.bySrc, src)
+	if t.last == p {
+		t.last = nil
+	}
+	p.port.Close()
+}
+
+func (t *ports) count() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.bySrc)
+}
+
+// end closes all ports; none are opened afterwards.
+func (t *ports) end() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.ended = true
+	for src, p := range t.bySrc {
+		t.drop(src, p)
+	}
+}
+
+// receive takes a packet from the tunnel to the program: the inner address
+// becomes the program's, in place. It may run at the same time as itself.
+func (p *port) receive(h *packet.UDP, pkt, payload []byte) {
+	out := *h
+	out.Dst = p.src
+	if p.src.Addr().Is4() != h.Src.Addr().Is4() || h.TTL == 0 {
+		p.device.n.malformed.Add(1)
+		return
+	}
+	// No fragment header, which is only needed inside the tunnel.
+	room := packet.UDP4Overhead
+	if !h.Src.Addr().Is4() {
+		out.Bare = true
+		room = packet.UDP6Overhead - packet.FragmentHeaderLen
+	}
+	b := pkt[len(pkt)-len(payload)-room:]
+	packet.PutUDP(b, &out)
+	p.device.n.in.Add(1)
+	if !p.device.link.write(b) {
+		p.device.n.full.Add(1)
+	}
+}

@@ -1,0 +1,301 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/mpsocks/mpsocks/client"
+	"github.com/mpsocks/mpsocks/client/confine"
+	"github.com/mpsocks/mpsocks/client/tun"
+	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/mux/packet"
+)
+
+const (
+	// lendAgain is how often a client that has gone is looked for.
+	lendAgain = 250 * time.Millisecond
+	// The exit codes of env(1), timeout(1) and others for what is no program.
+	exitNotFound      = 127
+	exitNotExecutable = 126
+)
+
+// newRunProgram is `mpsocks run`: a program whose only way out is the tunnel.
+func newRunProgram() *cobra.Command {
+	var file, socket, name string
+	var loopback []uint16
+	cmd := &cobra.Command{
+		Use:   "runp [-c FILE] [flags] -- PROGRAM [ARGUMENT]...",
+		Short: "Run a program whose only way out is the tunnel (Linux, no root)",
+		Long: `Run a program in a network of its own, whose only way out is the tunnel. All of
+its UDP and TCP goes through it, whatever the program knows of proxies; names
+are resolved at the server. Its files, terminal, user and environment are as
+ever. What listens on this machine's loopback, and abstract sockets, it does not
+reach; --loopback PORT lets it reach a TCP port there. When the client ends,
+the program's traffic waits, and goes on with the next one.
+
+It uses the client of the same user that is running, or with -c FILE one of its
+own. The exit status is the program's.`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path, err := findProgram(args[0])
+			if err != nil {
+				return err
+			}
+			if name == "" {
+				name = filepath.Base(args[0])
+			}
+			p := confine.Program{
+				Path: path, Args: args, Resolvers: []netip.Addr{packet.ServerHost4},
+				Local4: tun.Inside4, Local6: tun.Inside6, MTU: tun.MTU, Loopback: loopback,
+			}
+			var lend lender
+			if file != "" {
+				lend, err = ownClient(cmd.Context(), file, cmd.ErrOrStderr())
+			} else {
+				lend, err = runningClient(socket)
+			}
+			if err != nil {
+				return err
+			}
+			return runProgram(cmd.Context(), p, name, lend, cmd.ErrOrStderr())
+		},
+	}
+	cmd.Flags().SetInterspersed(false)
+	cmd.Flags().StringVarP(&file, "config", "c", "", "start a client of its own with this configuration")
+	cmd.Flags().StringVar(&socket, "socket", "", "the client's run_socket, where it is not the usual one")
+	cmd.Flags().StringVar(&name, "name", "", "what rules and status know the program by, as a SOCKS5 user (the program's name)")
+	cmd.Flags().Var(portList{&loopback}, "loopback", "let the program reach this TCP port of this machine's loopback (may be given again)")
+	return cmd
+}
+
+// portList is a flag that may be given several times.
+type portList struct{ ports *[]uint16 }
+
+func (p portList) String() string { return "" }
+func (p portList) Type() string   { return "PORT" }
+func (p portList) Set(s string) error {
+	n, err := strconv.ParseUint(s, 10, 16)
+	if err != nil || n == 0 {
+		return fmt.Errorf("%q is no port", s)
+	}
+	*p.ports = append(*p.ports, uint16(n))
+	return nil
+}
+
+// newRunInside is what `mpsocks run` starts in the program's namespaces.
+func newRunInside() *cobra.Command {
+	return &cobra.Command{
+		Use: confine.Command, Hidden: true, Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error { return confine.Inside() },
+	}
+}
+
+// findProgram says where a program is, as a shell would.
+func findProgram(name string) (string, error) {
+	path, err := exec.LookPath(name)
+	if err == nil {
+		path, err = filepath.Abs(path)
+	}
+	switch {
+	case err == nil:
+		return path, nil
+	case errors.Is(err, os.ErrPermission):
+		return "", exitError{exitNotExecutable, fmt.Errorf("%s: not allowed to run it", name)}
+	}
+	return "", exitError{exitNotFound, fmt.Errorf("%s: no such program", name)}
+}
+
+// A lender serves a device until ctx ends (nil) or there is no hope; ready is
+// called whenever a client has it.
+type lender func(ctx context.Context, name string, device *os.File, ready func()) error
+
+// ownClient starts a client in this process, without the file's listeners.
+func ownClient(ctx context.Context, file string, stderr io.Writer) (lender, error) {
+	cfg, err := conf.LoadClient(file)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Listen, cfg.Forwards, cfg.RunSocket = nil, nil, "off"
+	log := newLogger(cfg.Log, stderr).Level(zerolog.WarnLevel)
+	return func(ctx context.Context, name string, device *os.File, ready func()) error {
+		c, err := client.New(cfg, log, nil)
+		if err != nil {
+			return err
+		}
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		ended := make(chan error, 1)
+		go func() { ended <- c.Run(ctx) }()
+		ready()
+		err = c.ServeTUN(ctx, device, name)
+		cancel()
+		return errors.Join(err, <-ended)
+	}, nil
+}
+
+// runningClient borrows the tunnel of a client that runs, and of the next one
+// when that has ended.
+func runningClient(socket string) (lender, error) {
+	if socket == "" {
+		socket = client.RunSocket()
+	}
+	if socket == "" {
+		return nil, errors.New("there is no runtime directory of this user: start the client with run_socket: PATH, and give --socket PATH")
+	}
+	conn, err := net.Dial("unixpacket", socket)
+	if err != nil {
+		return nil, fmt.Errorf("no client of this user is running (%w): start one with mpsocks client -c FILE, or give its file to this command by -c FILE", err)
+	}
+	conn.Close()
+	return func(ctx context.Context, name string, device *os.File, ready func()) error {
+		for {
+			err := client.Borrow(ctx, socket, name, device, ready)
+			if _, refused := errors.AsType[*client.Refusal](err); refused {
+				return err
+			}
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-time.After(lendAgain):
+			}
+		}
+	}, nil
+}
+
+// runProgram runs a program to its end. The program begins when a client has its
+// device.
+func runProgram(ctx context.Context, p confine.Program, name string, lend lender, stderr io.Writer) error {
+	ctx = context.WithoutCancel(ctx) // signals are the program's
+	r, err := confine.Start(p)
+	if err != nil {
+		return err
+	}
+	defer r.Device.Close()
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2)
+	defer signal.Stop(signals)
+	serving, stop := context.WithCancel(ctx)
+	began := make(chan struct{})
+	lent := make(chan struct{})
+	var lendErr error // set when lent is closed
+	var once sync.Once
+	go func() {
+		defer close(lent)
+		lendErr = lend(serving, name, r.Device, func() { once.Do(func() { close(began) }) })
+	}()
+	defer func() { stop(); <-lent }()
+	select {
+	case <-began:
+	case <-lent:
+		r.Kill()
+		return lendErr
+	case s := <-signals:
+		r.Kill()
+		return exitError{128 + int(s.(syscall.Signal)), nil}
+	}
+	for i, l := range r.Locals {
+		defer l.Close()
+		go forwardLocal(l, p.Loopback[i])
+	}
+	if err := r.Go(); err != nil {
+		r.Kill()
+		return err
+	}
+	type end struct {
+		status syscall.WaitStatus
+		err    error
+	}
+	done := make(chan end, 1)
+	go func() {
+		status, err := r.Wait()
+		done <- end{status, err}
+	}()
+	over := lent
+	for {
+		select {
+		case s := <-signals:
+			if !fromTerminal(s) {
+				r.Signal(s)
+			}
+		case <-over:
+			fmt.Fprintln(stderr, "mpsocks: the program's network has ended:", lendErr)
+			over = nil
+		case e := <-done:
+			if e.err != nil && e.status == 0 {
+				return e.err
+			}
+			return exitAs(e.status)
+		}
+	}
+}
+
+// fromTerminal says whether the program has got that signal itself: keys of the
+// terminal go to all of its foreground group.
+func fromTerminal(s os.Signal) bool {
+	if s != syscall.SIGINT && s != syscall.SIGQUIT {
+		return false
+	}
+	group, err := unix.IoctlGetInt(int(os.Stdin.Fd()), unix.TIOCGPGRP)
+	return err == nil && group == unix.Getpgrp()
+}
+
+// exitAs makes this program's end as the other's was.
+func exitAs(s syscall.WaitStatus) error {
+	if s.Signaled() {
+		// A shell wants to see the signal itself: it stops a loop then.
+		signal.Reset(s.Signal())
+		unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0) // its core is there already
+		unix.Kill(os.Getpid(), s.Signal())
+		time.Sleep(100 * time.Millisecond)
+		return exitError{128 + int(s.Signal()), nil}
+	}
+	if s.ExitStatus() == 0 {
+		return nil
+	}
+	return exitError{s.ExitStatus(), nil}
+}
+
+// forwardLocal carries connections from the program's loopback to this
+// machine's, until the listener is closed.
+func forwardLocal(l net.Listener, port uint16) {
+	for {
+		in, err := l.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer in.Close()
+			out, err := net.Dial("tcp", net.JoinHostPort("localhost", strconv.Itoa(int(port))))
+			if err != nil {
+				in.(*net.TCPConn).SetLinger(0)
+				return
+			}
+			defer out.Close()
+			done := make(chan struct{})
+			go func() {
+				io.Copy(out, in)
+				out.(*net.TCPConn).CloseWrite()
+				close(done)
+			}()
+			io.Copy(in, out)
+			in.(*net.TCPConn).CloseWrite()
+			<-done
+		}()
+	}
+}

@@ -19,7 +19,7 @@ build:
 
 # Both halves on this machine over two loopback paths, with a self-check.
 run: build
-	./mpsocks run --dir run
+	./mpsocks demo --dir run
 
 test:
 	$(call install,$(TEST_TOOLS))

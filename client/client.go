@@ -62,7 +62,7 @@ type Client struct {
 	lanes     []*lane
 	forwards  []*forward
 	names     *names
-	guests    guests
+	enclaves  enclaves
 	ports     *ports
 	ends      ends
 

@@ -37,7 +37,7 @@ type Client struct {
 	// RunSocket is the Unix socket at which `mpsocks run` of the same user finds
 	// the client (Linux): a path, auto for one below the user's runtime
 	// directory, or off.
-	RunSocket string `mapstructure:"run_socket"`
+	RunSocket string `mapstructure:"run_socket" reload:"restart"`
 	// UDP tunes the relay sockets of associations.
 	UDP UDP `mapstructure:"udp"`
 	// Limits caps what applications can make the client hold.

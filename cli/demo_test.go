@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"bytes"
@@ -12,11 +12,11 @@ import (
 	"go.uber.org/goleak"
 )
 
-// TestMain makes the test binary answer as mpsocks itself when `run` starts
+// TestMain makes the test binary answer as mpsocks itself when `demo` starts
 // its two halves from it.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && (os.Args[1] == "server" || os.Args[1] == "client") {
-		main()
+		os.Exit(Main("", os.Args[1:], os.Stdout, os.Stderr))
 	}
 	goleak.VerifyTestMain(m)
 }
@@ -39,14 +39,14 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-// TestRun is `make run` from an empty directory: both halves as processes, a
+// TestDemo is `make run` from an empty directory: both halves as processes, a
 // passed self-check, and an end within two seconds of the signal.
-func TestRun(t *testing.T) {
+func TestDemo(t *testing.T) {
 	var out, log lockedBuffer
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	code := make(chan int, 1)
-	go func() { code <- execute(ctx, []string{"run", "--dir", t.TempDir()}, &out, &log) }()
+	go func() { code <- execute(ctx, []string{"demo", "--dir", t.TempDir()}, &out, &log) }()
 
 	deadline := time.After(20 * time.Second)
 	for !strings.Contains(out.String(), "self-check passed") {

@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/mpsocks/mpsocks/admin"
 	"github.com/mpsocks/mpsocks/mux"
 )
 
@@ -41,15 +42,15 @@ func runEnd(ctx context.Context, e end, adminAddr netip.AddrPort, capture *mux.C
 	// A half outlives its terminal, and whoever read its log: a log line that
 	// nobody can read must not end it.
 	signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
-	admin, err := listenAdmin(adminAddr, e.Snapshot)
+	served, err := admin.Listen(adminAddr, e.Snapshot)
 	if err != nil {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return e.Run(ctx) })
-	group.Go(func() error { return admin.run(ctx) })
-	if admin != nil {
-		log.Info().Str("address", admin.listener.Addr().String()).Msg("admin: /status /metrics /healthz")
+	group.Go(func() error { return served.Run(ctx) })
+	if served != nil {
+		log.Info().Str("address", served.Addr().String()).Msg("admin: /status /metrics /healthz")
 	}
 
 	done := make(chan error, 1) // one slot, so that the waiter ends also when nobody listens

@@ -1,4 +1,4 @@
-package main
+package admin
 
 import (
 	"compress/gzip"
@@ -40,7 +40,7 @@ func TestContendedMutexIsProfiled(t *testing.T) {
 	if runtime.SetMutexProfileFraction(-1) != 0 {
 		t.Skip("this test run is itself profiled")
 	}
-	server := httptest.NewServer(adminHandler(func() any { return nil }, true))
+	server := httptest.NewServer(Handler(func() any { return nil }, true))
 	defer server.Close()
 	stop := make(chan struct{})
 	defer contend(stop).Wait()
@@ -62,7 +62,7 @@ func TestContendedMutexIsProfiled(t *testing.T) {
 			}
 			// The names of functions stand in the profile as they are.
 			profile, err := io.ReadAll(z)
-			if err != nil || !strings.Contains(string(profile), "mpsocks.contend.") {
+			if err != nil || !strings.Contains(string(profile), "admin.contend.") {
 				t.Errorf("%s: the function that waits is not there (%v)", name, err)
 			}
 		})
@@ -92,7 +92,7 @@ func TestWatchedWhileAnybodyAsks(t *testing.T) {
 func TestWatchedNeedsATime(t *testing.T) {
 	for _, name := range []string{"mutex", "block"} {
 		w := httptest.NewRecorder()
-		adminHandler(func() any { return nil }, true).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "http://127.0.0.1/debug/pprof/"+name+"?debug=1", nil))
+		Handler(func() any { return nil }, true).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "http://127.0.0.1/debug/pprof/"+name+"?debug=1", nil))
 		if w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), name+"?seconds=N") {
 			t.Errorf("%s: %d %s", name, w.Code, w.Body)
 		}

@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"context"
@@ -35,12 +35,15 @@ const (
 	exitNotExecutable = 126
 )
 
-// newRunProgram is `mpsocks run`: a program whose only way out is the tunnel.
-func newRunProgram() *cobra.Command {
+// systemCommands are those that only this system has.
+func systemCommands() []*cobra.Command { return []*cobra.Command{newRun(), newRunInside()} }
+
+// newRun is `mpsocks run`: a program whose only way out is the tunnel.
+func newRun() *cobra.Command {
 	var file, socket, name string
 	var loopback []uint16
 	cmd := &cobra.Command{
-		Use:   "runp [-c FILE] [flags] -- PROGRAM [ARGUMENT]...",
+		Use:   "run [-c FILE] [flags] -- PROGRAM [ARGUMENT]...",
 		Short: "Run a program whose only way out is the tunnel (Linux, no root)",
 		Long: `Run a program in a network of its own, whose only way out is the tunnel. All of
 its UDP and TCP goes through it, whatever the program knows of proxies; names

@@ -11,15 +11,15 @@ import (
 // device does. name is what rules know its programs by, as a SOCKS5 user. The
 // file stays the caller's.
 func (c *Client) ServeTUN(ctx context.Context, file *os.File, name string) error {
-	d, err := tun.New(file, &guest{client: c, name: name})
+	d, err := tun.New(file, &enclave{client: c, name: name})
 	if err != nil {
 		return err
 	}
 	a := &attached{name: name, device: d}
-	if !c.guests.add(a) {
-		return errTooManyGuests
+	if !c.enclaves.add(a) {
+		return errTooManyEnclaves
 	}
-	defer c.guests.remove(a)
+	defer c.enclaves.remove(a)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stop := context.AfterFunc(c.life, cancel)

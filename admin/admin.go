@@ -1,4 +1,6 @@
-package main
+// Package admin serves what people and their tools look at, over HTTP, on either
+// half: the only room that serves net/http and knows Prometheus.
+package admin
 
 import (
 	"context"
@@ -16,17 +18,17 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// admin is the HTTP server of either half: /status has the snapshot as JSON,
+// Server is the HTTP server of either half: /status has the snapshot as JSON,
 // /metrics the same for Prometheus, /healthz says that the process answers,
-// and /debug/pprof/ (debug.go) is there on loopback addresses only.
-type admin struct {
+// and /debug/pprof/ (pprof.go) is there on loopback addresses only.
+type Server struct {
 	listener net.Listener
 	server   *http.Server
 }
 
-// listenAdmin binds the address at once, so that its error ends the start. It
+// Listen binds the address at once, so that its error ends the start. It
 // returns nil for the zero address.
-func listenAdmin(addr netip.AddrPort, snapshot func() any) (*admin, error) {
+func Listen(addr netip.AddrPort, snapshot func() any) (*Server, error) {
 	if !addr.IsValid() {
 		return nil, nil
 	}
@@ -37,8 +39,8 @@ func listenAdmin(addr netip.AddrPort, snapshot func() any) (*admin, error) {
 	if err != nil {
 		return nil, fmt.Errorf("admin: %w", err)
 	}
-	handler := adminHandler(snapshot, addr.Addr().IsLoopback())
-	return &admin{listener: l, server: &http.Server{
+	handler := Handler(snapshot, addr.Addr().IsLoopback())
+	return &Server{listener: l, server: &http.Server{
 		Handler: handler,
 		// Scrapes are small; a peer that is slower than this is not one.
 		ReadHeaderTimeout: 5 * time.Second,
@@ -46,8 +48,8 @@ func listenAdmin(addr netip.AddrPort, snapshot func() any) (*admin, error) {
 	}}, nil
 }
 
-// adminHandler is everything that is served.
-func adminHandler(snapshot func() any, loopback bool) http.Handler {
+// Handler is everything that is served; on loopback, profiles too.
+func Handler(snapshot func() any, loopback bool) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
 		snapshotCollector{snapshot},
@@ -91,9 +93,12 @@ func localOnly(next http.Handler) http.Handler {
 	})
 }
 
-// run serves until ctx ends; a nil admin only waits. Requests that are under
+// Addr is the bound address.
+func (a *Server) Addr() net.Addr { return a.listener.Addr() }
+
+// Run serves until ctx ends; a nil Server does nothing. Requests that are under
 // way are cut off, for none of them changes anything.
-func (a *admin) run(ctx context.Context) error {
+func (a *Server) Run(ctx context.Context) error {
 	if a == nil {
 		return nil
 	}

@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"fmt"
@@ -8,14 +8,13 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// release is set by the Makefile with -ldflags; otherwise the version is what
-// the go command stamped.
-var release string
+// released is the version that Main was given, or "".
+var released string
 
-// version is the release, or the module's version or commit.
+// version is the released one, or the module's version or commit.
 func version() string {
-	if release != "" {
-		return release
+	if released != "" {
+		return released
 	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"context"
@@ -22,13 +22,13 @@ import (
 	"github.com/mpsocks/mpsocks/conf"
 )
 
-// newRun is `mpsocks run`, which `make run` calls: both halves on this machine,
+// newDemo is `mpsocks demo`, which `make run` calls: both halves on this machine,
 // as two processes, over two loopback paths, with a check that they work. It
 // is hidden, for it is a demonstration and no way to run a proxy.
-func newRun() *cobra.Command {
+func newDemo() *cobra.Command {
 	var dir string
 	cmd := &cobra.Command{
-		Use:    "run",
+		Use:    "demo",
 		Short:  "Run both halves on this machine over two loopback paths, and check that they work",
 		Hidden: true,
 		Args:   cobra.NoArgs,

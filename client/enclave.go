@@ -7,30 +7,28 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/txthinking/socks5"
-
 	"github.com/mpsocks/mpsocks/client/tun"
 	"github.com/mpsocks/mpsocks/mux/buf"
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
 
-// A guest is a TUN device at the client: its programs' sockets have inner ports
+// An enclave is a TUN device at the client: its programs' sockets have inner ports
 // as associations do, and their connections leave by the exit as CONNECTs do.
-type guest struct {
+type enclave struct {
 	client *Client
 	name   string // the user that rules see
 }
 
-// guestPort is the inner port of one socket.
-type guestPort struct {
+// enclavePort is the inner port of one socket.
+type enclavePort struct {
 	inner
 	deliver func(h *packet.UDP, pkt, payload []byte)
 	holder  holder
 }
 
 // Open implements tun.Tunnel.
-func (g *guest) Open(deliver func(h *packet.UDP, pkt, payload []byte)) (tun.Port, error) {
-	p := &guestPort{deliver: deliver, holder: holderOf(g.name, netip.Addr{})}
+func (g *enclave) Open(deliver func(h *packet.UDP, pkt, payload []byte)) (tun.Port, error) {
+	p := &enclavePort{deliver: deliver, holder: holderOf(g.name, netip.Addr{})}
 	p.client, p.source.User = g.client, g.name
 	if !g.client.associations.acquire(p.holder) {
 		return nil, errTooManyAssociations
@@ -43,10 +41,10 @@ func (g *guest) Open(deliver func(h *packet.UDP, pkt, payload []byte)) (tun.Port
 }
 
 // Flush implements tun.Tunnel.
-func (g *guest) Flush() { g.client.tunnel.Flush() }
+func (g *enclave) Flush() { g.client.tunnel.Flush() }
 
 // Send implements tun.Port.
-func (p *guestPort) Send(b *buf.Buffer, to netip.AddrPort, tos, ttl uint8) {
+func (p *enclavePort) Send(b *buf.Buffer, to netip.AddrPort, tos, ttl uint8) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed || !p.wrap(b, to, tos) {
@@ -63,7 +61,7 @@ func (p *guestPort) Send(b *buf.Buffer, to netip.AddrPort, tos, ttl uint8) {
 }
 
 // Close implements tun.Port.
-func (p *guestPort) Close() {
+func (p *enclavePort) Close() {
 	p.mu.Lock()
 	p.closed = true
 	p.mu.Unlock()
@@ -72,63 +70,43 @@ func (p *guestPort) Close() {
 }
 
 // receive implements owner.
-func (p *guestPort) receive(d *delivery, pkt, payload []byte) {
+func (p *enclavePort) receive(d *delivery, pkt, payload []byte) {
 	p.deliver(&d.udp, pkt, payload)
 	p.client.received.Add(1)
 }
 
 // Connect implements tun.Tunnel: the exit is asked as it is for a CONNECT.
-func (g *guest) Connect(ctx context.Context, from, to netip.AddrPort) (tun.Stream, error) {
+func (g *enclave) Connect(ctx context.Context, from, to netip.AddrPort) (tun.Stream, error) {
 	c := g.client
 	who := holderOf(g.name, netip.Addr{})
 	if !c.streams.acquire(who) {
 		return nil, errTooManyStreams
 	}
-	st, err := c.openStream(from)
-	if err != nil {
-		c.streams.release(who)
-		return nil, err
-	}
-	stop := context.AfterFunc(ctx, st.Reset)
-	_, err = st.Write(exitRequest(to))
-	var reply *socks5.Reply
-	if err == nil {
-		reply, err = readExit(st)
-	}
-	stop()
+	st, reply, err := c.dial(ctx, from, exitRequest("", to.Addr(), to.Port()))
 	if err == nil && reply.Rep != repSuccess {
 		c.exitRefused.Add(1)
+		st.Reset()
 		err = tun.ErrRefused
 	}
 	if err != nil {
-		st.Reset()
-		st.Close()
+		if st != nil {
+			st.Close()
+		}
 		c.streams.release(who)
 		return nil, err
 	}
-	return &guestStream{stream: st, client: c, holder: who}, nil
+	return &enclaveStream{stream: st, client: c, holder: who}, nil
 }
 
-// exitRequest is the offer of no authentication and a CONNECT request (RFC 1928,
-// Sections 3 and 4).
-func exitRequest(to netip.AddrPort) []byte {
-	atyp := socks5.ATYPIPv4
-	if to.Addr().Is6() {
-		atyp = socks5.ATYPIPv6
-	}
-	b := append([]byte{socks5.Ver, 1, socks5.MethodNone, socks5.Ver, socks5.CmdConnect, 0, atyp}, to.Addr().AsSlice()...)
-	return append(b, byte(to.Port()>>8), byte(to.Port()))
-}
-
-// guestStream gives its place back when it is closed.
-type guestStream struct {
+// enclaveStream gives its place back when it is closed.
+type enclaveStream struct {
 	stream
 	client *Client
 	holder holder
 	closed bool // owned by who closes it
 }
 
-func (s *guestStream) Close() error {
+func (s *enclaveStream) Close() error {
 	if !s.closed {
 		s.closed = true
 		s.client.streams.release(s.holder)
@@ -142,45 +120,45 @@ type attached struct {
 	device *tun.Device
 }
 
-// guests are the TUN devices at the client.
-type guests struct {
+// enclaves are the TUN devices at the client.
+type enclaves struct {
 	mu   sync.Mutex // guards list
 	list []*attached
 }
 
-// Guest is what is known of a TUN device at the client.
-type Guest struct {
+// Enclave is what is known of a TUN device at the client.
+type Enclave struct {
 	Name   string
 	Counts tun.Counts
 }
 
-// Guests lists the TUN devices at the client, the oldest first.
-func (c *Client) Guests() []Guest {
-	c.guests.mu.Lock()
-	defer c.guests.mu.Unlock()
-	out := make([]Guest, 0, len(c.guests.list))
-	for _, g := range c.guests.list {
-		out = append(out, Guest{g.name, g.device.Counts()})
+// Enclaves lists the TUN devices at the client, the oldest first.
+func (c *Client) Enclaves() []Enclave {
+	c.enclaves.mu.Lock()
+	defer c.enclaves.mu.Unlock()
+	out := make([]Enclave, 0, len(c.enclaves.list))
+	for _, g := range c.enclaves.list {
+		out = append(out, Enclave{g.name, g.device.Counts()})
 	}
 	return out
 }
 
-// maxGuests bounds the devices at once.
-const maxGuests = 64
+// maxEnclaves bounds the devices at once.
+const maxEnclaves = 64
 
-var errTooManyGuests = errors.New("too many programs with a network of their own")
+var errTooManyEnclaves = errors.New("too many programs with a network of their own")
 
-func (t *guests) add(g *attached) bool {
+func (t *enclaves) add(g *attached) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.list) >= maxGuests {
+	if len(t.list) >= maxEnclaves {
 		return false
 	}
 	t.list = append(t.list, g)
 	return true
 }
 
-func (t *guests) remove(g *attached) {
+func (t *enclaves) remove(g *attached) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.list = slices.DeleteFunc(t.list, func(x *attached) bool { return x == g })

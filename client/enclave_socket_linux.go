@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -23,7 +24,7 @@ const (
 	maxGrant = 4096
 	// maxGrantConns bounds the connections at the socket: those of devices, and
 	// as many that are about to bring one.
-	maxGrantConns = 2 * maxGuests
+	maxGrantConns = 2 * maxEnclaves
 )
 
 // grantRequest comes with a TUN device; the device is served as long as the
@@ -124,6 +125,9 @@ func (c *Client) grant(ctx context.Context, conn *net.UnixConn) error {
 		defer f.Close()
 	}
 	if err != nil {
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			return nil // it only asked whether somebody is there
+		}
 		return err
 	}
 	var req grantRequest

@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"context"
@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/mpsocks/mpsocks/admin"
 	"github.com/mpsocks/mpsocks/conf"
 )
 
@@ -114,7 +115,7 @@ func TestErrorsAreLines(t *testing.T) {
 func TestCheckSaysWhatItMeans(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"client.yaml", "server.yaml"} {
-		data, err := os.ReadFile(filepath.Join("conf/testdata", name))
+		data, err := os.ReadFile(filepath.Join("../conf/testdata", name))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -160,7 +161,7 @@ var testSnapshot = map[string]any{
 
 func TestAdmin(t *testing.T) {
 	defer http.DefaultClient.CloseIdleConnections()
-	server := httptest.NewServer(adminHandler(func() any { return testSnapshot }, true))
+	server := httptest.NewServer(admin.Handler(func() any { return testSnapshot }, true))
 	defer server.Close()
 	get := func(path, host string) (int, string) {
 		req, err := http.NewRequest(http.MethodGet, server.URL+path, nil)
@@ -221,7 +222,7 @@ func TestAdmin(t *testing.T) {
 
 func TestAdminIsClosedToOthers(t *testing.T) {
 	defer http.DefaultClient.CloseIdleConnections()
-	server := httptest.NewServer(adminHandler(func() any { return nil }, false))
+	server := httptest.NewServer(admin.Handler(func() any { return nil }, false))
 	defer server.Close()
 	resp, err := http.Get(server.URL + "/debug/pprof/")
 	if err != nil {
@@ -239,7 +240,7 @@ func TestAdminPortTaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	_, err = listenAdmin(l.Addr().(*net.TCPAddr).AddrPort(), nil)
+	_, err = admin.Listen(l.Addr().(*net.TCPAddr).AddrPort(), nil)
 	if err == nil || !strings.Contains(advise(err).Error(), "another program has this port") {
 		t.Error(err)
 	}

@@ -220,6 +220,7 @@ func (a *association) receive(d *delivery, pkt, payload []byte) {
 		return
 	}
 	from := d.udp.Src
+	a.answered(from)
 	n := headerLen(from.Addr())
 	datagram := pkt[len(pkt)-len(payload)-n:]
 	putHeader(datagram, from)

@@ -229,6 +229,7 @@ func (c *Client) Run(ctx context.Context) error {
 	if c.runSocket != "" {
 		g.Go(func() error { return c.runGrants(ctx) })
 	}
+	g.Go(func() error { return c.tellAlive(ctx) })
 	if len(c.forwards) > 0 {
 		g.Go(func() error { return c.sweepForwards(ctx) })
 	}

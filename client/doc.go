@@ -19,14 +19,16 @@
 //     place, and the packet leaves through the relay socket; forward.go does
 //     the same without a SOCKS header.
 //
-// When an inner port ends, ends.go tells the server, which frees its mappings.
+// When an inner port ends, ends.go tells the server, which frees its mappings;
+// alive.go tells of those that go on but send nothing. A flow to a name keeps its
+// address: named.go.
 //
 // A CONNECT walks through socks.go into connect.go, which lets the exit at the
 // server answer the application's own request.
 //
 // Goroutines: one per listener (accept), one per SOCKS connection, two per
-// CONNECT, one per Loop of UDP sockets, one that ends idle peers of forwards, and
-// two that watch the paths. Names, fragments and ends have one timer each, which
+// CONNECT, one per Loop of UDP sockets, one that ends idle peers of forwards,
+// one that keeps open ports alive, and two that watch the paths. Names, fragments and ends have one timer each, which
 // runs only while something is open. An idle association holds one goroutine that
 // waits for the end of its control connection, and no buffer. All of them end
 // when the context of Client.Run does.

@@ -1,25 +1,18 @@
 package client
 
 import (
-	"encoding/binary"
 	"net/netip"
 	"sync"
 	"time"
 
 	"github.com/mpsocks/mpsocks/mux"
-	"github.com/mpsocks/mpsocks/mux/buf"
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
 
-const (
-	// endTick is how often ended ports are told of. Each waits for one to two
-	// ticks: what it sent last may be on a slower path, and would make a mapping
-	// again if it came later than the news.
-	endTick = 500 * time.Millisecond
-	// maxEndsLen is the payload of one datagram of the news, which is then as
-	// small as others.
-	maxEndsLen = 1200
-)
+// endTick is how often ended ports are told of. Each waits for one to two
+// ticks: what it sent last may be on a slower path, and would make a mapping
+// again if it came later than the news.
+const endTick = 500 * time.Millisecond
 
 // ends tells the server which inner ports have ended, so that their mappings
 // make room at once: a program with an association for every DNS query fills
@@ -89,49 +82,25 @@ func (e *ends) tick() {
 
 // tell sends the news of ports, in as few datagrams as they take.
 func (e *ends) tell(ended []endedPort) {
-	var four, six []byte
+	four := news{client: e.client, to: netip.AddrPortFrom(packet.ServerHost4, packet.DiscardPort)}
+	six := news{client: e.client, to: netip.AddrPortFrom(packet.ServerHost6, packet.DiscardPort)}
 	for i := range ended {
 		p := &ended[i]
 		if e.client.ports.lookup(p.port.source(hosts4[0])) != nil {
 			continue // all ports are in use, so that this one has an owner again
 		}
 		if p.v4 {
-			four = e.append(four, &p.port, packet.ServerHost4)
+			four.add(&p.port)
 		}
 		if p.v6 {
-			six = e.append(six, &p.port, packet.ServerHost6)
+			six.add(&p.port)
 		}
 	}
-	e.send(four, packet.ServerHost4)
-	e.send(six, packet.ServerHost6)
+	four.send()
+	six.send()
 	if len(ended) > 0 {
 		e.client.tunnel.Flush()
 	}
-}
-
-// append appends a port to a list for the server's address of one family, and
-// sends the list before if it is full.
-func (e *ends) append(list []byte, p *innerPort, to netip.Addr) []byte {
-	src := p.source(to)
-	if len(list)+src.Addr().BitLen()/8+2 > maxEndsLen {
-		e.send(list, to)
-		list = list[:0]
-	}
-	list = append(list, src.Addr().AsSlice()...)
-	return binary.BigEndian.AppendUint16(list, src.Port())
-}
-
-// send queues one datagram of the news, from a port that no application gets.
-func (e *ends) send(list []byte, to netip.Addr) {
-	if len(list) == 0 {
-		return
-	}
-	from := innerPort{port: packet.DiscardPort}
-	h := packet.UDP{Src: from.source(to), Dst: netip.AddrPortFrom(to, packet.DiscardPort), TTL: innerTTL}
-	b := buf.Get(len(list))
-	copy(b.Bytes(), list)
-	packet.PutUDP(b.Prepend(h.Overhead(len(list))), &h)
-	e.client.tunnel.Send(&e.source, []*buf.Buffer{b})
 }
 
 // stop ends the timer.

@@ -150,6 +150,7 @@ func (p *forwardPeer) receive(d *delivery, _, payload []byte) {
 		return
 	}
 	p.active.Store(true)
+	p.answered(d.udp.Src)
 	d.w.Add(f.conn, p.addr, d.udp.TOS, payload)
 }
 

@@ -147,6 +147,7 @@ func TestDeliverHalves(t *testing.T) {
 
 // A keeper is an owner that counts what it receives by its first bytes.
 type keeper struct {
+	*inner
 	mu  sync.Mutex
 	got map[string]int
 }

@@ -12,6 +12,8 @@ import (
 type name struct {
 	host   string                 // lower case; set once
 	answer atomic.Pointer[answer] // nil until there is one
+	// shunned are addresses that did not answer, or nil.
+	shunned atomic.Pointer[[]shunned]
 
 	// Guarded by names.mu.
 	asking  bool
@@ -25,13 +27,15 @@ type name struct {
 
 // answer is an immutable result.
 type answer struct {
-	addr         netip.Addr // invalid: there is no such host
-	fresh, stale time.Time  // good until; usable until, while a new one is asked for
+	addr         netip.Addr   // invalid: there is no such host
+	others       []netip.Addr // further addresses, the second one first
+	fresh, stale time.Time    // good until; usable until, while a new one is asked for
 }
 
 // waitingDatagram is a datagram whose destination is being asked for.
 type waitingDatagram struct {
 	in   *inner
+	name *name
 	b    *buf.Buffer
 	port uint16
 	tos  uint8
@@ -52,7 +56,11 @@ func (n *name) judge(now time.Time) (*answer, bool) {
 	case a6.ttl < a4.ttl:
 		best = a6
 	}
-	return best.answer(now), true
+	a := best.answer(now)
+	if best == a4 && a6 != nil && a6.addr.IsValid() {
+		a.others = append(append(a.others[:len(a.others):len(a.others)], a6.addr), a6.others...)
+	}
+	return a, true
 }
 
 // answer is what the reply is worth from now on. Only an address serves beyond
@@ -60,9 +68,9 @@ func (n *name) judge(now time.Time) (*answer, bool) {
 func (r *reply) answer(now time.Time) *answer {
 	fresh := now.Add(max(r.ttl, minTTL))
 	if !r.addr.IsValid() {
-		return &answer{r.addr, fresh, fresh}
+		return &answer{fresh: fresh, stale: fresh}
 	}
-	return &answer{r.addr, fresh, fresh.Add(staleTime)}
+	return &answer{r.addr, r.others, fresh, fresh.Add(staleTime)}
 }
 
 // failed is the answer when there is none: the former one for a moment more,
@@ -70,22 +78,22 @@ func (r *reply) answer(now time.Time) *answer {
 func (n *name) failed(now time.Time) *answer {
 	until := now.Add(failTTL)
 	if old := n.answer.Load(); old != nil && now.Before(old.stale) {
-		return &answer{old.addr, until, old.stale}
+		return &answer{old.addr, old.others, until, old.stale}
 	}
-	return &answer{netip.Addr{}, until, until}
+	return &answer{fresh: until, stale: until}
 }
 
 // send sends a datagram that waited, or drops it if its name does not exist or
 // its owner has gone.
-func (w waitingDatagram) send(addr netip.Addr) {
+func (w waitingDatagram) send(a *answer, now time.Time) {
 	w.in.mu.Lock()
 	defer w.in.mu.Unlock()
 	switch {
 	case w.in.closed:
 		w.in.client.drops.add(dropClosed)
-	case !addr.IsValid():
+	case !a.addr.IsValid():
 		w.in.client.drops.add(dropName)
-	case w.in.wrap(w.b, netip.AddrPortFrom(addr, w.port), w.tos):
+	case w.in.wrap(w.b, netip.AddrPortFrom(w.in.address(w.name, w.port, a, now), w.port), w.tos):
 		w.in.client.tunnel.Send(&w.in.source, appendPackets(nil, w.b))
 		return
 	}

@@ -85,7 +85,7 @@ func (t *names) find(host []byte) *name {
 	n := &name{host: string(key)}
 	if a, ok := parseLiteral(n.host); ok {
 		never := time.Now().AddDate(100, 0, 0)
-		n.answer.Store(&answer{a, never, never})
+		n.answer.Store(&answer{addr: a, fresh: never, stale: never})
 	}
 	t.byHost[n.host] = n
 	return n
@@ -251,7 +251,7 @@ func (t *names) settle(n *name, a *answer) {
 		asking := n.asking
 		t.mu.Unlock()
 		for _, w := range waiting {
-			w.send(a.addr)
+			w.send(a, time.Now())
 		}
 		if len(waiting) > 0 {
 			t.client.tunnel.Flush()

@@ -217,8 +217,10 @@ func TestStaleAnswerServesWhileAsking(t *testing.T) {
 	c := start(t, &fakeTunnel{answer: z.answer}, nil)
 	_, relay := associated(t, c, anywhere)
 	a := newApp(t, "127.0.0.1", relay)
-	ask := func() netip.AddrPort {
-		a.send(t, datagram(0, "moved.test:7", nil))
+	port := 7
+	ask := func() netip.AddrPort { // by a new flow: a live one keeps its address
+		port++
+		a.send(t, datagram(0, fmt.Sprintf("moved.test:%d", port), nil))
 		from, _ := a.receive(t)
 		return from
 	}
@@ -226,12 +228,12 @@ func TestStaleAnswerServesWhileAsking(t *testing.T) {
 	n := c.names.find([]byte("moved.test"))
 	eventually(t, "the answer serves", func() bool { return n.answer.Load() != nil }) // it is published when nobody waits any more
 	old := n.answer.Load()
-	n.answer.Store(&answer{netip.MustParseAddr("192.0.2.3"), time.Now().Add(-time.Second), old.stale})
+	n.answer.Store(&answer{netip.MustParseAddr("192.0.2.3"), nil, time.Now().Add(-time.Second), old.stale})
 	if from := ask(); from.Addr() != netip.MustParseAddr("192.0.2.3") {
 		t.Errorf("the stale answer did not serve: %s", from)
 	}
 	eventually(t, "the new answer is there", func() bool { return n.answer.Load().addr == netip.MustParseAddr("192.0.2.4") })
-	n.answer.Store(&answer{netip.MustParseAddr("192.0.2.3"), time.Now().Add(-time.Minute), time.Now().Add(-time.Second)})
+	n.answer.Store(&answer{netip.MustParseAddr("192.0.2.3"), nil, time.Now().Add(-time.Minute), time.Now().Add(-time.Second)})
 	if from := ask(); from.Addr() != netip.MustParseAddr("192.0.2.4") {
 		t.Errorf("too old an answer served: %s", from)
 	}

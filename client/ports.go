@@ -37,6 +37,8 @@ type owner interface {
 	// receive takes one UDP packet that the tunnel delivered. d.udp is its
 	// header; pkt is borrowed and may be rewritten in place.
 	receive(d *delivery, pkt, payload []byte)
+	// core is what all owners have.
+	core() *inner
 }
 
 // innerPort is one port of the client inside the tunnel, the same in both
@@ -170,6 +172,23 @@ func (t *ports) give(p *innerPort) {
 	slot.Store(nil)
 	t.freed = append(t.freed, freedPort{now, p.host, p.port})
 	t.inUse--
+}
+
+// each calls f for every port in use; ports may come and go meanwhile.
+func (t *ports) each(f func(*innerPort)) {
+	for i := range t.table {
+		for j := range t.table[i] {
+			chunk := t.table[i][j].Load()
+			if chunk == nil {
+				continue
+			}
+			for k := range chunk {
+				if p := chunk[k].Load(); p != nil {
+					f(p)
+				}
+			}
+		}
+	}
 }
 
 // used is the number of ports in use.

@@ -94,11 +94,23 @@ func appendQuestion(b []byte, id uint16, host string, typ dnsmessage.Type) ([]by
 
 // reply is what one DNS answer says.
 type reply struct {
-	addr netip.Addr // invalid: there is none
-	ttl  time.Duration
+	addr   netip.Addr   // invalid: there is none
+	others []netip.Addr // further ones, maxOthers at most
+	ttl    time.Duration
 	// failed says that the resolver could not tell (SERVFAIL and the like), so
 	// that the answer is no answer.
 	failed bool
+}
+
+// maxOthers is how many addresses beside the first one are kept.
+const maxOthers = 7
+
+func (r *reply) add(a netip.Addr) {
+	if r.addr.IsValid() {
+		r.others = append(r.others, a)
+	} else {
+		r.addr = a
+	}
 }
 
 // parseAnswer reads the answer to the question for host and typ. The resolver
@@ -130,16 +142,16 @@ func parseAnswer(p *dnsmessage.Parser, h dnsmessage.Header, host string, typ dns
 		}
 		r.ttl = min(r.ttl, time.Duration(rh.TTL)*time.Second)
 		switch {
-		case r.addr.IsValid() || rh.Type != typ:
+		case len(r.others) == maxOthers || rh.Type != typ:
 			err = p.SkipAnswer()
 		case typ == dnsmessage.TypeA:
 			var rr dnsmessage.AResource
 			rr, err = p.AResource()
-			r.addr = netip.AddrFrom4(rr.A)
+			r.add(netip.AddrFrom4(rr.A))
 		default:
 			var rr dnsmessage.AAAAResource
 			rr, err = p.AAAAResource()
-			r.addr = netip.AddrFrom16(rr.AAAA).Unmap()
+			r.add(netip.AddrFrom16(rr.AAAA).Unmap())
 		}
 		if err != nil {
 			return r, err

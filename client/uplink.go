@@ -3,6 +3,7 @@ package client
 import (
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mpsocks/mpsocks/mux"
@@ -31,6 +32,9 @@ type inner struct {
 	sent4  bool // a packet was made, so that the server may have a mapping
 	sent6  bool
 	recent []*name // the newest names, or nil
+	fresh  bool    // a packet was made since the last round of alive.go
+
+	named atomic.Pointer[[]*named] // flows to names, or nil; stored with mu held
 
 	waiting int // datagrams that wait for a name; guarded by names.mu
 }
@@ -56,6 +60,7 @@ func (in *inner) wrap(b *buf.Buffer, to netip.AddrPort, tos uint8) bool {
 		in.client.drops.add(dropSize)
 		return false
 	}
+	in.fresh = true
 	if to.Addr().Is4() {
 		in.sent4 = true
 	} else {
@@ -106,6 +111,9 @@ func appendPackets(pkts []*buf.Buffer, b *buf.Buffer) []*buf.Buffer {
 // returned; if not, b waits for it (kept is true) or is to be dropped. in.mu is
 // held.
 func (in *inner) toHost(host []byte, port uint16, b *buf.Buffer, tos uint8, now *moment) (to netip.AddrPort, kept bool) {
+	if f := in.flowTo(host, port, now.get()); f != nil {
+		return netip.AddrPortFrom(in.next(f, now.get()), port), false
+	}
 	n := in.name(host)
 	if n == nil {
 		in.client.drops.add(dropName)
@@ -114,7 +122,7 @@ func (in *inner) toHost(host []byte, port uint16, b *buf.Buffer, tos uint8, now 
 	names := in.client.names
 	a := n.answer.Load()
 	if a == nil || now.get().After(a.stale) {
-		if !names.wait(n, waitingDatagram{in, b, port, tos}, now.get()) {
+		if !names.wait(n, waitingDatagram{in, n, b, port, tos}, now.get()) {
 			in.client.drops.add(dropNameQueue)
 			return to, false
 		}
@@ -127,7 +135,16 @@ func (in *inner) toHost(host []byte, port uint16, b *buf.Buffer, tos uint8, now 
 		in.client.drops.add(dropName)
 		return to, false
 	}
-	return netip.AddrPortFrom(a.addr, port), false
+	return netip.AddrPortFrom(in.address(n, port, a, now.get()), port), false
+}
+
+// address is where the flow to a name goes, which begins if there is none; the
+// answer has an address. in.mu is held.
+func (in *inner) address(n *name, port uint16, a *answer, now time.Time) netip.Addr {
+	if f := in.flowTo([]byte(n.host), port, now); f != nil {
+		return in.next(f, now)
+	}
+	return in.begin(n, port, n.choose(a, now), now).addr
 }
 
 // name finds the entry of a host, among the recent ones first, whatever its

@@ -19,7 +19,7 @@
 //
 // Datagrams for the server's own address inside the tunnel stay here: echo.go
 // answers port 7, resolve.go and upstream.go answer port 53, and ended.go hears
-// at port 9 which inner ports have ended.
+// at port 9 which inner ports have ended, and alive.go at port 11 which go on.
 //
 // A CONNECT walks through connect.go (armon/go-socks5 reads the request and
 // writes the reply), access.go and dial.go (Happy Eyeballs), and is then copied

@@ -107,3 +107,34 @@ func TestEndedIsTheClientsOwn(t *testing.T) {
 }
 
 var discard4 = netip.AddrPortFrom(packet.ServerHost4, packet.DiscardPort)
+
+// TestOpenPortsKeepTheirMappings has the client tell of ports that send nothing:
+// those are not idle, and others are not touched, nor made.
+func TestOpenPortsKeepTheirMappings(t *testing.T) {
+	s := testServer(t, nil, nil)
+	p, q := s.newPeer("laptop", newFakeSession()), s.newPeer("phone", newFakeSession())
+	_, at := remoteUDP(t, "127.0.0.1")
+	p.Deliver([][]byte{makePacket(inner4(7), at, 0, 0, nil), makePacket(inner4(8), at, 0, 0, nil)})
+	alive := func(from netip.AddrPort, ports ...netip.AddrPort) []byte {
+		var list []byte
+		for _, a := range ports {
+			list = binary.BigEndian.AppendUint16(append(list, a.Addr().AsSlice()...), a.Port())
+		}
+		return makePacket(from, netip.AddrPortFrom(packet.ServerHost4, packet.AlivePort), 0, 0, list)
+	}
+	own := netip.AddrPortFrom(packet.ClientHost4, packet.DiscardPort)
+	before := s.now()
+	q.Deliver([][]byte{alive(own, inner4(8))})          // not its own
+	p.Deliver([][]byte{alive(inner4(4000), inner4(8))}) // an application says so
+	p.expire(before)
+	if n := p.count(); n != 0 {
+		t.Fatalf("%d mappings are kept", n)
+	}
+	p.Deliver([][]byte{makePacket(inner4(7), at, 0, 0, nil), makePacket(inner4(8), at, 0, 0, nil)})
+	before = s.now()
+	p.Deliver([][]byte{alive(own, inner4(8), inner4(9))})
+	p.expire(before)
+	if n, key := p.count(), func() uint64 { k, _ := innerKey(inner4(8)); return k }(); n != 1 || p.mappings[key] == nil {
+		t.Errorf("%d mappings are kept", n)
+	}
+}

@@ -146,6 +146,8 @@ func (u *uplink) service(p *peer, payload []byte) dropReason {
 		return u.query(p, payload)
 	case packet.DiscardPort:
 		return u.discard(payload)
+	case packet.AlivePort:
+		return u.alive(p, payload)
 	}
 	return dropService
 }

@@ -23,6 +23,7 @@ var (
 const (
 	EchoPort     = 7    // UDP: answers with what it gets
 	DiscardPort  = 9    // UDP: hears which inner ports have ended
+	AlivePort    = 11   // UDP: hears which inner ports go on, though they send nothing
 	ResolverPort = 53   // UDP: resolves names where the server is
 	ExitPort     = 1080 // TCP: the SOCKS5 CONNECT exit
 )

@@ -248,7 +248,7 @@ var (
 // publicFor is the address that applications of a family are told as the
 // relay's, or none.
 func (c *Client) publicFor(app netip.Addr) netip.Addr {
-	for _, p := range c.public {
+	for _, p := range c.relays.now.Load().public {
 		if p.Is4() == app.Is4() {
 			return p
 		}

@@ -29,6 +29,22 @@ func newUsers(list []conf.User) *users {
 	return u
 }
 
+// same says whether a user of that name has the same password in other.
+func (u *users) same(name string, other []conf.User) bool {
+	for _, o := range other {
+		if o.Name == name {
+			return u.check([]byte(name), []byte(o.Password))
+		}
+	}
+	return false
+}
+
+// has says whether there is a user of that name.
+func (u *users) has(name string) bool {
+	_, known := u.passwords[u.digest([]byte(name))]
+	return known
+}
+
 // required says whether applications must log in.
 func (u *users) required() bool { return len(u.passwords) > 0 }
 
@@ -69,7 +85,7 @@ func (c *Client) login(conn net.Conn, name, password []byte) bool {
 			return false
 		}
 	}
-	right := c.users.check(name, password)
+	right := c.users.Load().check(name, password)
 	if n, say := c.guesses.result(from, string(name), right, time.Now()); say {
 		c.log.Warn().Stringer("app", remote).Bytes("user", name).Int("wrong", n).
 			Msg("wrong user name or password; further attempts from there and for that user are slowed down")

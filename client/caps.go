@@ -22,12 +22,11 @@ func holderOf(user string, host netip.Addr) holder {
 // quota bounds how many of a thing live at once, in all and for each holder; a
 // bound of 0 is none.
 type quota struct {
-	max, each int // set once at construction
-
-	mu     sync.Mutex // guards all following fields
-	total  int
-	by     map[holder]int // counted only where each is set
-	denied uint64
+	mu        sync.Mutex // guards all following fields
+	max, each int
+	total     int
+	by        map[holder]int
+	denied    uint64
 }
 
 func newQuota(limit, each int) *quota {
@@ -43,10 +42,15 @@ func (q *quota) acquire(h holder) bool {
 		return false
 	}
 	q.total++
-	if q.each > 0 {
-		q.by[h]++
-	}
+	q.by[h]++
 	return true
+}
+
+// set changes the bounds; what is held beyond them stays.
+func (q *quota) set(limit, each int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.max, q.each = limit, each
 }
 
 // release undoes one acquire.
@@ -54,9 +58,6 @@ func (q *quota) release(h holder) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.total--
-	if q.each == 0 {
-		return
-	}
 	if q.by[h]--; q.by[h] <= 0 {
 		delete(q.by, h)
 	}

@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"net"
@@ -52,15 +51,9 @@ type Client struct {
 	log       zerolog.Logger
 	mux       *mux.Client // nil in tests
 	tunnel    tunnel
-	paths     []conf.Path
 	runSocket string // "" = none
-	listeners []*net.TCPListener
-	users     *users
 	guesses   *guesses
-	public    []netip.Addr // told as BND.ADDR to applications that are not local, by family
-	sockets   udpio.Options
 	lanes     []*lane
-	forwards  []*forward
 	names     *names
 	enclaves  enclaves
 	ports     *ports
@@ -69,7 +62,7 @@ type Client struct {
 	associations, streams *quota
 	lobby                 *lobby
 	descriptors           *descriptors
-	relays                relayPorts
+	relays                relays
 	fragments             fragments
 	nextLane              atomic.Uint32
 
@@ -83,10 +76,18 @@ type Client struct {
 	life context.Context
 	stop context.CancelFunc
 
-	mu     sync.Mutex // guards all following fields up to the blank line
-	conns  map[*net.TCPConn]struct{}
-	closed bool
-	wg     sync.WaitGroup // connections; Add only with mu held or from one that is counted
+	// What Apply replaces, see reload.go.
+	users atomic.Pointer[users]
+	look  chan struct{} // 1 slot: the paths of the configuration are others
+
+	mu        sync.Mutex              // guards all following fields up to the blank line
+	conns     map[*net.TCPConn]string // with the SOCKS user, once that is known
+	listeners []*net.TCPListener
+	forwards  []*forward
+	paths     []conf.Path
+	start     func(func() error) // starts a goroutine of Run; nil before
+	closed    bool
+	wg        sync.WaitGroup // connections; Add only with mu held or from one that is counted
 
 	// Counters.
 	drops                drops
@@ -130,18 +131,17 @@ func newClient(cfg *conf.Client, log zerolog.Logger, t tunnel) (*Client, error) 
 		tunnel:       t,
 		paths:        cfg.Paths,
 		runSocket:    runSocketOf(cfg.RunSocket),
-		users:        newUsers(cfg.Users),
 		guesses:      newGuesses(),
-		public:       cfg.UDP.PublicAddress,
-		sockets:      udpio.Options{Offload: cfg.UDP.Offload != conf.OffloadOff, TOS: true},
+		look:         make(chan struct{}, 1),
 		ports:        newPorts(),
 		lobby:        newLobby(maxPending, maxPendingEach),
 		descriptors:  newDescriptors(),
 		associations: newQuota(cfg.Limits.Associations, cfg.Limits.AssociationsPerUser),
 		streams:      newQuota(cfg.Limits.Streams, cfg.Limits.StreamsPerUser),
-		relays:       relayPorts{ports: cfg.UDP.Ports},
-		conns:        make(map[*net.TCPConn]struct{}),
+		conns:        make(map[*net.TCPConn]string),
 	}
+	c.users.Store(newUsers(cfg.Users))
+	c.relays.set(cfg.UDP)
 	c.ends.client = c
 	c.life, c.stop = context.WithCancel(context.Background())
 	if err := c.bind(cfg); err != nil {
@@ -164,20 +164,11 @@ func (c *Client) bind(cfg *conf.Client) (err error) {
 		}
 		c.lanes = append(c.lanes, &lane{loop: loop})
 	}
-	for _, addr := range cfg.Listen {
-		ln, err := listen(addr, cfg.Listen)
-		if err != nil {
-			return fmt.Errorf("listen on %s: %w", addr, explainBind(err))
-		}
-		c.listeners = append(c.listeners, ln)
+	bound, err := c.prepare(cfg)
+	if err != nil {
+		return err
 	}
-	for i, f := range cfg.Forwards {
-		w, err := c.newForward(f, c.lanes[i%len(c.lanes)])
-		if err != nil {
-			return err
-		}
-		c.forwards = append(c.forwards, w)
-	}
+	c.listeners, c.forwards = bound.listeners, bound.forwards
 	return nil
 }
 
@@ -219,20 +210,19 @@ func (c *Client) Run(ctx context.Context) error {
 	}
 	if c.mux != nil {
 		g.Go(func() error { return c.runTunnel(ctx) })
-		if len(c.paths) > 0 {
-			g.Go(func() error { return c.watchPaths(ctx) })
-		}
+		g.Go(func() error { return c.watchPaths(ctx) })
 	}
+	c.mu.Lock()
+	c.start = g.Go
 	for _, ln := range c.listeners {
 		g.Go(func() error { return c.accept(ctx, ln) })
 	}
+	c.mu.Unlock()
 	if c.runSocket != "" {
 		g.Go(func() error { return c.runGrants(ctx) })
 	}
 	g.Go(func() error { return c.tellAlive(ctx) })
-	if len(c.forwards) > 0 {
-		g.Go(func() error { return c.sweepForwards(ctx) })
-	}
+	g.Go(func() error { return c.sweepForwards(ctx) })
 	g.Go(func() error {
 		<-ctx.Done()
 		c.shut()
@@ -264,12 +254,12 @@ var errTunnelEnded = errors.New("the tunnel ended by itself")
 // shut closes listeners and connections; their goroutines end by that.
 func (c *Client) shut() {
 	c.stop()
-	for _, ln := range c.listeners {
-		ln.Close()
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.closed = true
+	for _, ln := range c.listeners {
+		ln.Close()
+	}
 	for conn := range c.conns {
 		// A deadline as well: closing does not end an io.Copy that waits for
 		// the other side.
@@ -285,7 +275,7 @@ func (c *Client) track(conn *net.TCPConn) bool {
 	if c.closed {
 		return false
 	}
-	c.conns[conn] = struct{}{}
+	c.conns[conn] = ""
 	c.wg.Add(1)
 	return true
 }
@@ -303,38 +293,12 @@ func (c *Client) forget(conn *net.TCPConn) {
 
 // Addrs are the bound SOCKS addresses, in the order of the configuration.
 func (c *Client) Addrs() []netip.AddrPort {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	out := make([]netip.AddrPort, 0, len(c.listeners))
 	for _, ln := range c.listeners {
 		a := ln.Addr().(*net.TCPAddr).AddrPort()
 		out = append(out, netip.AddrPortFrom(a.Addr().Unmap(), a.Port()))
 	}
 	return out
-}
-
-// muxConfig translates the configuration for the tunnel.
-func muxConfig(cfg *conf.Client, log zerolog.Logger, capture *mux.Capture) (mux.ClientConfig, error) {
-	mode, err := mux.ParseMode(string(cfg.Mode))
-	if err != nil {
-		return mux.ClientConfig{}, err
-	}
-	out := mux.ClientConfig{
-		Key:            ed25519.PrivateKey(cfg.PrivateKey),
-		ServerKey:      ed25519.PublicKey(cfg.Server.PublicKey),
-		Addresses:      cfg.Server.Addresses,
-		Mode:           mode,
-		Capture:        capture,
-		SessionTimeout: cfg.SessionTimeout,
-		MaxStreams:     cfg.Limits.Streams,
-		Log:            log,
-	}
-	for _, r := range cfg.Rules {
-		class, err := mux.ParseClass(string(r.Class))
-		if err != nil {
-			return mux.ClientConfig{}, err
-		}
-		out.Rules = append(out.Rules, mux.Rule{
-			User: r.User, To: r.To, Ports: [2]uint16{r.Ports.From, r.Ports.To}, DSCP: r.DSCP.Value(), Class: class,
-		})
-	}
-	return out, nil
 }

@@ -30,10 +30,10 @@ const (
 type forward struct {
 	// Set once at construction.
 	client *Client
+	listen netip.AddrPort // as configured
 	lane   *lane
 	conn   *udpio.Conn
-	to     netip.AddrPort // the destination; its address is invalid if it is a name
-	host   []byte         // the name, or nil
+	target atomic.Pointer[target]
 
 	mu    sync.Mutex // guards peers; taken once per batch, before a peer's mutex
 	peers map[netip.AddrPort]*forwardPeer
@@ -48,27 +48,44 @@ type forwardPeer struct {
 	idle    int         // sweeps without a datagram; guarded by forward.mu
 }
 
-// newForward binds the socket of a forward.
-func (c *Client) newForward(f conf.Forward, l *lane) (*forward, error) {
-	host, port, err := net.SplitHostPort(f.To)
+// target is where a forward leads.
+type target struct {
+	to   netip.AddrPort // its address is invalid if it is a name
+	host []byte         // the name, or nil
+}
+
+// parseTarget reads the destination of a forward, host:port.
+func parseTarget(text string) (*target, error) {
+	host, port, err := net.SplitHostPort(text)
 	if err != nil {
-		return nil, fmt.Errorf("forward to %q: %w", f.To, err)
+		return nil, fmt.Errorf("forward to %q: %w", text, err)
 	}
 	p, err := strconv.ParseUint(port, 10, 16)
 	if err != nil || p == 0 {
-		return nil, fmt.Errorf("forward to %q: port is not 1 to 65535", f.To)
+		return nil, fmt.Errorf("forward to %q: port is not 1 to 65535", text)
 	}
-	w := &forward{client: c, lane: l, peers: make(map[netip.AddrPort]*forwardPeer)}
+	t := &target{}
 	addr, literal := parseLiteral(host)
 	if !literal {
 		addr = netip.Addr{}
 		var ok bool
-		if w.host, ok = appendHost(nil, []byte(host)); !ok {
-			return nil, fmt.Errorf("forward to %q: not a host name", f.To)
+		if t.host, ok = appendHost(nil, []byte(host)); !ok {
+			return nil, fmt.Errorf("forward to %q: not a host name", text)
 		}
 	}
-	w.to = netip.AddrPortFrom(addr, uint16(p))
-	if w.conn, err = l.loop.Listen(f.Listen, c.sockets, w.uplink); err != nil {
+	t.to = netip.AddrPortFrom(addr, uint16(p))
+	return t, nil
+}
+
+// newForward binds the socket of a forward.
+func (c *Client) newForward(f conf.Forward, l *lane) (*forward, error) {
+	to, err := parseTarget(f.To)
+	if err != nil {
+		return nil, err
+	}
+	w := &forward{client: c, listen: f.Listen, lane: l, peers: make(map[netip.AddrPort]*forwardPeer)}
+	w.target.Store(to)
+	if w.conn, err = l.loop.Listen(f.Listen, c.relays.now.Load().sockets, w.uplink); err != nil {
 		return nil, fmt.Errorf("forward %s: %w", f.Listen, explainBind(err))
 	}
 	return w, nil
@@ -115,13 +132,14 @@ func (p *forwardPeer) send(msgs []udpio.Message, now *moment) {
 	p.active.Store(true)
 	l := p.forward.lane
 	pkts, taken := l.pkts[:0], 0
+	target := p.forward.target.Load()
 	p.mu.Lock()
 	for i := range msgs {
 		m := &msgs[i]
-		to := p.forward.to
-		if p.forward.host != nil {
+		to := target.to
+		if target.host != nil {
 			var kept bool
-			if to, kept = p.toHost(p.forward.host, to.Port(), m.Buf, m.TOS, now); kept {
+			if to, kept = p.toHost(target.host, to.Port(), m.Buf, m.TOS, now); kept {
 				m.Buf = nil
 				continue
 			} else if !to.IsValid() {
@@ -145,7 +163,8 @@ func (p *forwardPeer) send(msgs []udpio.Message, now *moment) {
 // forward's destination may answer: the application cannot tell senders apart.
 func (p *forwardPeer) receive(d *delivery, _, payload []byte) {
 	f := p.forward
-	if d.udp.Src.Port() != f.to.Port() || f.host == nil && d.udp.Src.Addr() != f.to.Addr() {
+	t := f.target.Load()
+	if d.udp.Src.Port() != t.to.Port() || t.host == nil && d.udp.Src.Addr() != t.to.Addr() {
 		p.client.drops.add(dropSource)
 		return
 	}
@@ -154,8 +173,7 @@ func (p *forwardPeer) receive(d *delivery, _, payload []byte) {
 	d.w.Add(f.conn, p.addr, d.udp.TOS, payload)
 }
 
-// sweepForwards ends idle peers until ctx ends. Run starts it if there are
-// forwards.
+// sweepForwards ends idle peers until ctx ends. Run starts it.
 func (c *Client) sweepForwards(ctx context.Context) error {
 	tick := time.NewTicker(forwardSweep)
 	defer tick.Stop()
@@ -164,7 +182,7 @@ func (c *Client) sweepForwards(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			for _, f := range c.forwards {
+			for _, f := range c.forwardList() {
 				f.sweep()
 			}
 		}
@@ -183,12 +201,27 @@ func (f *forward) sweep() {
 		if p.idle++; p.idle < forwardIdle {
 			continue
 		}
-		p.mu.Lock()
-		p.closed = true
-		p.mu.Unlock()
-		delete(f.peers, addr)
-		p.end()
+		f.drop(addr, p)
 	}
+}
+
+// close ends the forward with all applications at it.
+func (f *forward) close() {
+	f.conn.Close()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for addr, p := range f.peers {
+		f.drop(addr, p)
+	}
+}
+
+// drop ends one application. f.mu is held.
+func (f *forward) drop(addr netip.AddrPort, p *forwardPeer) {
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	delete(f.peers, addr)
+	p.end()
 }
 
 // count is the number of applications at the forward.

@@ -187,7 +187,7 @@ func start(t testing.TB, f *fakeTunnel, change func(*conf.Client)) *Client {
 }
 
 func forwardPeers(c *Client) (n int) {
-	for _, f := range c.forwards {
+	for _, f := range c.forwardList() {
 		n += f.count()
 	}
 	return n

@@ -159,7 +159,7 @@ func (c *Client) watchPaths(ctx context.Context) error {
 			}
 		}
 	}()
-	s := &pathState{all: muxPaths(c.paths), set: c.mux.SetPaths, log: c.log}
+	s := &pathState{all: muxPaths(c.pathList()), set: c.mux.SetPaths, log: c.log}
 	for {
 		if l, err := readLinks(); err != nil {
 			c.log.Warn().Err(err).Msg("interfaces not read")
@@ -169,6 +169,9 @@ func (c *Client) watchPaths(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-c.look:
+			s.replace(muxPaths(c.pathList()))
+			continue
 		case <-events:
 		}
 		pause(ctx, pathDebounce)
@@ -182,6 +185,14 @@ type pathState struct {
 	log  zerolog.Logger
 	told []mux.Path     // at first all of them, by New
 	used [][]netip.Addr // by path: its addresses when they were last read
+}
+
+// replace puts other paths in the place of those of the configuration.
+func (s *pathState) replace(all []mux.Path) {
+	s.all, s.used = all, make([][]netip.Addr, len(all))
+	if len(all) == 0 {
+		s.tell(nil) // one by the default route
+	}
 }
 
 // update tells the tunnel the paths that can be used, if they changed. A path

@@ -33,23 +33,39 @@ func (l *lane) keep(pkts []*buf.Buffer, datagrams int) {
 	l.pkts = pkts[:0]
 }
 
-// relayPorts chooses the ports of relay sockets.
-type relayPorts struct {
-	ports  conf.PortRange
+// relays is how the relay sockets of associations are made.
+type relays struct {
+	now    atomic.Pointer[relayConfig]
 	cursor atomic.Uint32
+}
+
+// relayConfig is what the configuration says of them.
+type relayConfig struct {
+	public  []netip.Addr   // told as BND.ADDR to applications that are not local, by family
+	ports   conf.PortRange // zero = the kernel's choice
+	sockets udpio.Options
+}
+
+// set has the relay sockets made from now on follow the configuration.
+func (r *relays) set(cfg conf.UDP) {
+	r.now.Store(&relayConfig{
+		public: cfg.PublicAddress, ports: cfg.Ports,
+		sockets: udpio.Options{Offload: cfg.Offload != conf.OffloadOff, TOS: true},
+	})
 }
 
 // listenRelay binds a relay socket to the address at which the application
 // reached the control listener, on a port of the configured range.
 func (c *Client) listenRelay(loop *udpio.Loop, local netip.Addr, h udpio.Handler) (*udpio.Conn, error) {
-	if c.relays.ports.IsZero() {
-		return loop.Listen(netip.AddrPortFrom(local, 0), c.sockets, h)
+	now := c.relays.now.Load()
+	if now.ports.IsZero() {
+		return loop.Listen(netip.AddrPortFrom(local, 0), now.sockets, h)
 	}
-	size := uint32(c.relays.ports.Len())
+	size := uint32(now.ports.Len())
 	var first error
 	for range min(size, maxBinds) {
-		port := c.relays.ports.From + uint16(c.relays.cursor.Add(1)%size)
-		conn, err := loop.Listen(netip.AddrPortFrom(local, port), c.sockets, h)
+		port := now.ports.From + uint16(c.relays.cursor.Add(1)%size)
+		conn, err := loop.Listen(netip.AddrPortFrom(local, port), now.sockets, h)
 		if err == nil {
 			return conn, nil
 		}
@@ -57,5 +73,5 @@ func (c *Client) listenRelay(loop *udpio.Loop, local netip.Addr, h udpio.Handler
 			first = err
 		}
 	}
-	return nil, fmt.Errorf("no relay port left in %s: %w", c.relays.ports, first)
+	return nil, fmt.Errorf("no relay port left in %s: %w", now.ports, first)
 }

@@ -64,7 +64,7 @@ func (c *Client) accept(ctx context.Context, ln *net.TCPListener) error {
 			c.admit(conn)
 			continue
 		}
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || c.left(ln) {
 			return nil
 		}
 		if errors.Is(err, net.ErrClosed) {
@@ -140,6 +140,9 @@ func (c *Client) handshake(conn *net.TCPConn, p *preface, g *guest) (taken bool,
 		return false, err
 	}
 	user, err := c.negotiate(conn, p)
+	if err == nil {
+		err = c.known(conn, user)
+	}
 	if err != nil {
 		c.failed.Add(1)
 		return false, err
@@ -166,7 +169,7 @@ func (c *Client) handshake(conn *net.TCPConn, p *preface, g *guest) (taken bool,
 // returns the user's name, empty without authentication.
 func (c *Client) negotiate(conn *net.TCPConn, p *preface) (user string, err error) {
 	method := socks5.MethodNone
-	if c.users.required() {
+	if c.users.Load().required() {
 		method = socks5.MethodUsernamePassword
 	}
 	offer, err := socks5.NewNegotiationRequestFrom(p)

@@ -51,7 +51,7 @@ func (c *Client) Snapshot() any {
 		"password": c.guesses.wrong.Load(), "password_unread": c.guesses.refused.Load(),
 		"associations": noAssociation, "streams": noStream,
 	}
-	for _, f := range c.forwards {
+	for _, f := range c.forwardList() {
 		s.Forwards = append(s.Forwards, ForwardSnapshot{f.conn.LocalAddr().String(), f.count()})
 	}
 	for _, l := range c.lanes {

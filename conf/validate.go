@@ -22,8 +22,8 @@ const (
 	maxSubflows = 64
 	// maxWeight keeps the product of weights and bytes far from overflow.
 	maxWeight = 1000
-	// maxTable is the largest cap: more sockets than any host has.
-	maxTable = 1 << 24
+	// MaxTable is the largest cap: more sockets than any host has.
+	MaxTable = 1 << 24
 	// maxName is RFC 1929's limit, used for every name.
 	maxName = 255
 )
@@ -117,8 +117,8 @@ func noteRange(p *Errors, field string, value, low, high int) {
 // noteLimit checks a total and the share of one user or client, where 0 leaves
 // the total alone.
 func noteLimit(p *Errors, field string, total int, shareField string, share int) {
-	noteRange(p, field, total, 1, maxTable)
-	noteRange(p, shareField, share, 0, maxTable)
+	noteRange(p, field, total, 1, MaxTable)
+	noteRange(p, shareField, share, 0, MaxTable)
 	if share > total && total > 0 {
 		p.addf(shareField, "%d is over %s (%d)", share, field, total)
 	}

@@ -69,6 +69,7 @@ func (l *Listener) Change(cfg ListenerConfig) error {
 			continue
 		}
 		s.setPolicy(cfg.Mode, cfg.Rules, cfg.SessionTimeout)
+		s.streams.setMost(cfg.MaxStreams)
 	}
 	return nil
 }

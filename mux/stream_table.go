@@ -72,6 +72,16 @@ func newStreamTable(client bool, wake, accept func(*Stream), maxStreams int) *st
 	return t
 }
 
+// setMost changes how many streams there may be; those that are beyond stay.
+func (t *streamTable) setMost(n int) {
+	if n <= 0 {
+		n = manyStreams
+	}
+	t.mu.Lock()
+	t.most = n
+	t.mu.Unlock()
+}
+
 // clock is a time for measurements, never 0.
 func (t *streamTable) clock() int64 { return int64(time.Since(t.start)) + 1 }
 

@@ -118,7 +118,7 @@ func (r *request) Allow(ctx context.Context, req *socks5.Request) (context.Conte
 	r.port = uint16(req.DestAddr.Port)
 	for _, addr := range addrs {
 		addr = addr.WithZone("").Unmap()
-		if s.access.verdict(netip.AddrPortFrom(addr, r.port)) == dropNone {
+		if s.access.Load().verdict(netip.AddrPortFrom(addr, r.port)) == dropNone {
 			r.addrs = append(r.addrs, addr)
 		}
 	}

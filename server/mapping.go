@@ -118,14 +118,15 @@ func (s *Server) listen(p *peer, inner netip.AddrPort) (*mapping, error) {
 		inner:  inner,
 		source: mux.Source{User: p.client.name},
 	}
-	if s.filtering == conf.FilteringAddress || s.filtering == conf.FilteringAddressPort {
+	relay := s.relay.Load()
+	if relay.filtering == conf.FilteringAddress || relay.filtering == conf.FilteringAddressPort {
 		m.permits = &permits{
 			table: remotes{limit: maxPermits},
-			ports: s.filtering == conf.FilteringAddressPort,
-			idle:  int64(s.idle),
+			ports: relay.filtering == conf.FilteringAddressPort,
+			idle:  int64(relay.idle),
 		}
 	}
-	m.conn, err = m.room.loop.Listen(netip.AddrPortFrom(local, 0), s.socket, m.receive)
+	m.conn, err = m.room.loop.Listen(netip.AddrPortFrom(local, 0), relay.socket, m.receive)
 	return m, err
 }
 

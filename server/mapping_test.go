@@ -130,7 +130,9 @@ func TestNAT(t *testing.T) {
 
 func TestIdle(t *testing.T) {
 	const idle = 300 * time.Millisecond
-	s := testServer(t, nil, func(s *Server) { s.idle = idle })
+	s := testServer(t, nil, func(s *Server) {
+		s.relay.Store(&relay{filtering: s.relay.Load().filtering, socket: s.relay.Load().socket, idle: idle})
+	})
 	sess := newFakeSession()
 	p := s.newPeer("laptop", sess)
 	remote, at := remoteUDP(t, "127.0.0.1")

@@ -1,12 +1,16 @@
 package server
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"github.com/mpsocks/mpsocks/conf"
+)
 
 // A quota counts what is held of something against a cap. It is safe for
 // concurrent use.
 type quota struct {
 	used atomic.Int64
-	max  int64 // 0 = no cap
+	max  atomic.Int64 // 0 = no cap
 	// barren is until when (Server.now) no mapping can be evicted to make room,
 	// as the last search has found. A full table is so not searched for every
 	// datagram of a flood.
@@ -15,7 +19,7 @@ type quota struct {
 
 // take counts one more, unless the cap is reached.
 func (q *quota) take() bool {
-	if n := q.used.Add(1); q.max > 0 && n > q.max {
+	if n, most := q.used.Add(1), q.max.Load(); most > 0 && n > most {
 		q.used.Add(-1)
 		return false
 	}
@@ -26,10 +30,20 @@ func (q *quota) take() bool {
 func (q *quota) give() { q.used.Add(-1) }
 
 // full says whether take would fail now.
-func (q *quota) full() bool { return q.max > 0 && q.used.Load() >= q.max }
+func (q *quota) full() bool {
+	most := q.max.Load()
+	return most > 0 && q.used.Load() >= most
+}
 
 // A client is what the sessions of one client's key share: its caps.
 type client struct {
 	name                       string
 	mappings, streams, queries quota
+}
+
+// limit sets the caps; what is held beyond them stays.
+func (c *client) limit(l *conf.ServerLimits) {
+	c.mappings.max.Store(int64(l.MappingsPerClient))
+	c.streams.max.Store(int64(l.StreamsPerClient))
+	c.queries.max.Store(maxQueriesPerClient)
 }

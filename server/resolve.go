@@ -50,12 +50,13 @@ func newResolver() *resolver {
 	offline := &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
 		return nil, errors.New("the hosts file alone")
 	}}
-	return &resolver{
+	r := &resolver{
 		upstreams: file.servers,
 		hosts:     offline.LookupNetIP,
 		system:    net.DefaultResolver.LookupNetIP,
-		queries:   quota{max: maxQueries},
 	}
+	r.queries.max.Store(maxQueries)
+	return r
 }
 
 // query starts to resolve what a client asks; the answer leaves later. The

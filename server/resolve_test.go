@@ -259,7 +259,7 @@ func TestResolverInTunnel(t *testing.T) {
 	})
 	sess := newFakeSession()
 	p := s.newPeer("laptop", sess)
-	p.client.queries.max = 2
+	p.client.queries.max.Store(2)
 	to := netip.AddrPortFrom(packet.ServerHost4, packet.ResolverPort)
 	for i := range 3 {
 		p.Deliver([][]byte{makePacket(inner4(uint16(10+i)), to, 0, 0, question("example.com.", dnsmessage.TypeA))})

@@ -27,16 +27,13 @@ type Server struct {
 	listener *mux.Listener
 	start    time.Time // Server.now counts from here
 
-	// How datagrams and CONNECTs leave; none of it changes after New.
-	access    access
-	egress    *egress
-	resolver  *resolver
-	dialer    dialer
-	filtering conf.Filtering
-	socket    udpio.Options
-	idle      time.Duration // of a mapping
-	spare     time.Duration // below it no mapping is evicted
-	limits    conf.ServerLimits
+	// How datagrams and CONNECTs leave. Apply replaces what is behind a pointer.
+	access   atomic.Pointer[access]
+	relay    atomic.Pointer[relay]
+	egress   *egress
+	resolver *resolver
+	dialer   dialer
+	spare    time.Duration // below it no mapping is evicted
 
 	rooms    []*room
 	nextRoom atomic.Uint32
@@ -57,6 +54,22 @@ type Server struct {
 	mu      sync.Mutex // guards the rest
 	peers   map[*peer]struct{}
 	clients map[string]*client
+	limits  conf.ServerLimits
+}
+
+// relay is what the configuration says of mappings that are made from now on.
+type relay struct {
+	filtering conf.Filtering
+	socket    udpio.Options
+	idle      time.Duration // of a mapping; for those that are there too
+}
+
+func newRelay(cfg *conf.Relay) *relay {
+	return &relay{
+		filtering: cfg.Filtering,
+		socket:    udpio.Options{Offload: cfg.Offload != conf.OffloadOff, TOS: true},
+		idle:      cfg.IdleTimeout,
+	}
 }
 
 // New binds all listeners and prepares everything else. cfg is valid, as
@@ -88,24 +101,22 @@ func newServer(cfg *conf.Server, log zerolog.Logger) (*Server, error) {
 		return nil, fmt.Errorf("server: %w", err)
 	}
 	s := &Server{
-		log:       log,
-		start:     time.Now(),
-		access:    access{allow: cfg.Relay.Allow, deny: cfg.Relay.Deny},
-		egress:    out,
-		resolver:  newResolver(),
-		dialer:    dialer{egress: out},
-		filtering: cfg.Relay.Filtering,
-		socket:    udpio.Options{Offload: cfg.Relay.Offload != conf.OffloadOff, TOS: true},
-		idle:      cfg.Relay.IdleTimeout,
-		spare:     minIdle,
-		limits:    cfg.Limits,
-		uplinks:   sync.Pool{New: newUplink},
-		mappings:  quota{max: int64(cfg.Limits.Mappings)},
-		streams:   quota{max: int64(cfg.Limits.Streams)},
-		exits:     exits{idle: streamIdle, halfClosed: halfClosedIdle, set: make(map[*exit]struct{})},
-		peers:     make(map[*peer]struct{}),
-		clients:   make(map[string]*client),
+		log:      log,
+		start:    time.Now(),
+		egress:   out,
+		resolver: newResolver(),
+		dialer:   dialer{egress: out},
+		spare:    minIdle,
+		limits:   cfg.Limits,
+		uplinks:  sync.Pool{New: newUplink},
+		exits:    exits{idle: streamIdle, halfClosed: halfClosedIdle, set: make(map[*exit]struct{})},
+		peers:    make(map[*peer]struct{}),
+		clients:  make(map[string]*client),
 	}
+	s.access.Store(&access{allow: cfg.Relay.Allow, deny: cfg.Relay.Deny})
+	s.relay.Store(newRelay(&cfg.Relay))
+	s.mappings.max.Store(int64(cfg.Limits.Mappings))
+	s.streams.max.Store(int64(cfg.Limits.Streams))
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	for i := range min(max(runtime.GOMAXPROCS(0)/2, 1), maxRooms) {
 		r, err := newRoom(i, log)
@@ -161,19 +172,19 @@ func (s *Server) close() {
 
 // sweep runs all idle timers, in one goroutine that Run starts and ctx stops.
 func (s *Server) sweep(ctx context.Context) {
-	// A sixteenth of the idle time is exact enough; at least every quarter of
-	// a minute, which costs nothing.
-	tick := time.NewTicker(min(max(s.idle/16, 10*time.Millisecond), 15*time.Second))
-	defer tick.Stop()
 	for {
+		// A sixteenth of the idle time is exact enough; at least every quarter of
+		// a minute, which costs nothing.
+		tick := time.NewTimer(min(max(s.relay.Load().idle/16, 10*time.Millisecond), 15*time.Second))
 		select {
 		case <-tick.C:
-			now := s.now()
+			now, idle := s.now(), s.relay.Load().idle
 			for _, p := range s.peerList() {
-				p.expire(now - int64(s.idle))
+				p.expire(now - int64(idle))
 			}
 			s.exits.expire(now)
 		case <-ctx.Done():
+			tick.Stop()
 			return
 		}
 	}
@@ -193,9 +204,7 @@ func (s *Server) client(name string) *client {
 	c := s.clients[name]
 	if c == nil {
 		c = &client{name: name}
-		c.mappings.max = int64(s.limits.MappingsPerClient)
-		c.streams.max = int64(s.limits.StreamsPerClient)
-		c.queries.max = maxQueriesPerClient
+		c.limit(&s.limits)
 		s.clients[name] = c
 	}
 	return c

@@ -29,10 +29,16 @@ func tunnelConfig(cfg *conf.Server, log zerolog.Logger, capture *mux.Capture) (m
 		Log:                  log,
 	}
 	for _, c := range cfg.Clients {
-		if len(c.PublicKey) != ed25519.PublicKeySize {
+		keys := c.Keys()
+		if len(keys) == 0 {
 			return out, fmt.Errorf("client %s has no public key", c.Name)
 		}
-		out.Clients[[32]byte(c.PublicKey)] = c.Name
+		for _, k := range keys {
+			if len(k) != ed25519.PublicKeySize {
+				return out, fmt.Errorf("client %s has a public key of %d bytes", c.Name, len(k))
+			}
+			out.Clients[[32]byte(k)] = c.Name
+		}
 	}
 	for _, l := range cfg.Listen {
 		out.Listen = append(out.Listen, mux.ListenAddr{Addr: l.Address, KernelMPTCP: l.KernelMPTCP})

@@ -25,7 +25,8 @@ type uplink struct {
 	key     uint64
 	mapping *mapping
 
-	// verdicts remembers what the access rules said; they never change.
+	// verdicts remembers what the access rules said.
+	rules    *access
 	verdicts [verdictSlots]struct {
 		dst    netip.AddrPort
 		reason dropReason
@@ -93,7 +94,7 @@ func (u *uplink) packet(p *peer, pkt []byte) dropReason {
 	if dst := h.Dst.Addr(); dst == packet.ServerHost4 || dst == packet.ServerHost6 {
 		return u.service(p, payload)
 	}
-	if reason := u.verdict(&p.server.access, h.Dst); reason != dropNone {
+	if reason := u.verdict(p.server.access.Load(), h.Dst); reason != dropNone {
 		return reason
 	}
 	m := u.mapping
@@ -123,6 +124,10 @@ func (u *uplink) packet(p *peer, pkt []byte) dropReason {
 
 // verdict asks the access rules, or remembers what they said.
 func (u *uplink) verdict(a *access, dst netip.AddrPort) dropReason {
+	if u.rules != a { // others since
+		u.rules = a
+		clear(u.verdicts[:])
+	}
 	ip := dst.Addr().As16()
 	hash := binary.LittleEndian.Uint64(ip[0:]) ^ binary.LittleEndian.Uint64(ip[8:]) ^ uint64(dst.Port())<<32
 	hash *= 0x9E3779B97F4A7C15 // Fibonacci hashing, as in remotes

@@ -1,0 +1,143 @@
+package client
+
+import (
+	"net"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/mpsocks/mpsocks/conf"
+)
+
+// login is a negotiation with a user's password.
+func login(user, password string) []byte {
+	out := append([]byte{5, 1, 2, 1, byte(len(user))}, user...)
+	return append(append(out, byte(len(password))), password...)
+}
+
+// associatedAs opens an association as a user and returns its control connection.
+func associatedAs(t *testing.T, c *Client, user, password string) *net.TCPConn {
+	t.Helper()
+	conn := dial(t, c)
+	if out := talk(t, conn, login(user, password), 4); out[3] != 0 {
+		t.Fatalf("%s is refused", user)
+	}
+	if out := talk(t, conn, []byte{5, 3, 0, 1, 0, 0, 0, 0, 0, 0}, 10); out[1] != 0 {
+		t.Fatalf("reply %d", out[1])
+	}
+	return conn
+}
+
+// lives says whether nothing has ended a connection.
+func lives(conn net.Conn) bool {
+	conn.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+	_, err := conn.Read(make([]byte, 1))
+	timeout, ok := err.(net.Error)
+	return ok && timeout.Timeout()
+}
+
+// Users, listeners, forwards and limits change, and nothing ends but what a user had who
+// is gone or has another password.
+func TestApply(t *testing.T) {
+	var cfg *conf.Client
+	c := start(t, &fakeTunnel{answer: echo}, func(k *conf.Client) {
+		k.Users = []conf.User{{Name: "ann", Password: "a"}, {Name: "bob", Password: "b"}, {Name: "cy", Password: "c"}}
+		k.Forwards = []conf.Forward{{Listen: netip.MustParseAddrPort("127.0.0.1:0"), To: "192.0.2.1:53"}}
+		cfg = k
+	})
+	eventually(t, "it runs", func() bool { c.mu.Lock(); defer c.mu.Unlock(); return c.start != nil })
+	ann, bob, cy := associatedAs(t, c, "ann", "a"), associatedAs(t, c, "bob", "b"), associatedAs(t, c, "cy", "c")
+	app := newApp(t, "127.0.0.1", c.forwardList()[0].conn.LocalAddr())
+	app.exchange(t, "through the forward")
+
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad := *cfg
+	bad.Listen = append(slices.Clone(c.Addrs()), taken.Addr().(*net.TCPAddr).AddrPort())
+	bad.Users = nil
+	if err := c.Apply(&bad); err == nil {
+		t.Fatal("an address that is taken is taken twice")
+	}
+	if !lives(ann) || !lives(bob) || len(c.Addrs()) != 1 {
+		t.Error("a configuration that failed has changed something")
+	}
+	taken.Close()
+
+	next := *cfg
+	next.Listen = append(slices.Clone(c.Addrs()), taken.Addr().(*net.TCPAddr).AddrPort())
+	next.Users = []conf.User{{Name: "ann", Password: "a"}, {Name: "cy", Password: "other"}, {Name: "dan", Password: "d"}}
+	next.Limits.Associations, next.Limits.AssociationsPerUser = 4, 1
+	next.Forwards = []conf.Forward{{Listen: c.forwardList()[0].listen, To: "192.0.2.2:53"}}
+	if err := c.Apply(&next); err != nil {
+		t.Fatal(err)
+	}
+	if !lives(ann) {
+		t.Error("ann's association has ended, and she is still a user")
+	}
+	eventually(t, "bob's and cy's associations end", func() bool { return !lives(bob) && !lives(cy) })
+	associatedAs(t, c, "dan", "d").Close()
+	if out := talk(t, dial(t, c), login("bob", "b"), 4); out[3] == 0 {
+		t.Error("bob still gets in")
+	}
+	conn := dial(t, c)
+	talk(t, conn, login("ann", "a"), 4)
+	if out := talk(t, conn, []byte{5, 3, 0, 1, 0, 0, 0, 0, 0, 0}, 10); out[1] == 0 {
+		t.Error("a second association of ann's is over the new limit")
+	}
+	if conn, err := net.Dial("tcp", taken.Addr().String()); err != nil {
+		t.Error("the new listener does not answer:", err)
+	} else {
+		conn.Close()
+	}
+	app.exchange(t, "to the other destination")
+	if got := c.forwardList()[0].target.Load().to.String(); got != "192.0.2.2:53" {
+		t.Errorf("the forward leads to %s", got)
+	}
+
+	last := next
+	last.Listen, last.Forwards = next.Listen[1:], nil
+	old := c.Addrs()[0]
+	if err := c.Apply(&last); err != nil {
+		t.Fatal(err)
+	}
+	if conn, err := net.Dial("tcp", old.String()); err == nil {
+		conn.Close()
+		t.Error("the listener that is gone still answers")
+	}
+	if !lives(ann) {
+		t.Error("what came through a listener that is gone has ended")
+	}
+	if n := len(c.forwardList()); n != 0 {
+		t.Errorf("%d forwards are left", n)
+	}
+}
+
+// A user who logs in while the list changes does not slip through.
+func TestLoginDuringApply(t *testing.T) {
+	c := start(t, &fakeTunnel{}, func(k *conf.Client) { k.Users = []conf.User{{Name: "ann", Password: "a"}} })
+	conn := dial(t, c)
+	c.mu.Lock() // the password was right; the connection is not noted yet
+	if _, err := conn.Write(login("ann", "a")); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(50 * time.Millisecond)
+	c.users.Store(newUsers([]conf.User{{Name: "bob", Password: "b"}}))
+	c.mu.Unlock()
+	conn.Write([]byte{5, 3, 0, 1, 0, 0, 0, 0, 0, 0})
+	conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	out := make([]byte, 14)
+	n := 0
+	for n < len(out) {
+		k, err := conn.Read(out[n:])
+		n += k
+		if err != nil {
+			break
+		}
+	}
+	if n > 4 {
+		t.Errorf("a user who is gone gets % x", out[:n])
+	}
+}

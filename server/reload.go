@@ -1,0 +1,42 @@
+package server
+
+import (
+	"fmt"
+
+	"github.com/mpsocks/mpsocks/conf"
+)
+
+// Apply has the server go by another configuration, which is valid, as conf.Load
+// leaves it: with an error nothing has changed. The conf package says by its `reload`
+// tags which settings change; relay.bind does not. Sessions of clients that are gone
+// end at once, and no others. Any goroutine may call it, one at a time.
+func (s *Server) Apply(cfg *conf.Server) error {
+	tunnel, err := tunnelConfig(cfg, s.log, nil)
+	if err != nil {
+		return fmt.Errorf("server: %w", err)
+	}
+	// First what can fail.
+	if s.listener != nil {
+		if err := s.listener.Change(tunnel); err != nil {
+			return fmt.Errorf("server: %w", err)
+		}
+	}
+	s.access.Store(&access{allow: cfg.Relay.Allow, deny: cfg.Relay.Deny})
+	s.relay.Store(newRelay(&cfg.Relay))
+	s.mappings.max.Store(int64(cfg.Limits.Mappings))
+	s.streams.max.Store(int64(cfg.Limits.Streams))
+	known := make(map[string]bool, len(cfg.Clients))
+	for _, c := range cfg.Clients {
+		known[c.Name] = true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.limits = cfg.Limits
+	for name, c := range s.clients {
+		c.limit(&cfg.Limits)
+		if !known[name] && c.mappings.used.Load() == 0 && c.streams.used.Load() == 0 {
+			delete(s.clients, name)
+		}
+	}
+	return nil
+}

@@ -55,15 +55,29 @@ func (s *Session) assignSmall(now int64) {
 			return
 		}
 		n := p.Len()
-		if f.beh.quic {
+		switch {
+		case f.beh.quic:
 			i = pickSteady(s.cands, set, quantum, f.home)
+		case !s.lossy:
+			i = settled(s.cands, set, quantum, i, s.candidateAt(f.at))
 		}
+		f.at = uint8(s.candSub[i].slot)
 		sn := s.commit(f, p, now)
 		s.give(i, sn, n, f)
 		if want := s.copies(f, n); want > 0 {
 			s.copy(sn, n, f, set, 1<<i, want)
 		}
 	}
+}
+
+// candidateAt returns the candidate of a subflow's slot, or noSubflow.
+func (s *Session) candidateAt(slot uint8) int {
+	for i, f := range s.candSub {
+		if f.slot == int(slot) {
+			return i
+		}
+	}
+	return noSubflow
 }
 
 // copy gives a packet to more subflows: other paths first, then, on paths
@@ -74,7 +88,11 @@ func (s *Session) copy(sn uint64, n int, f *flow, set, carried uint64, want int)
 			if same && !s.lossy {
 				return
 			}
-			i := pickCopy(s.cands, set, carried, n, s.turn, same)
+			turn := f.home // copies keep their order as well
+			if s.lossy {
+				turn = s.turn
+			}
+			i := pickCopy(s.cands, set, carried, n, turn, same)
 			if i == noSubflow {
 				break
 			}
@@ -119,8 +137,11 @@ func (s *Session) burst(band int, now int64) bool {
 	}
 	all := usable(s.cands, band == bandMetered)
 	set, ordered := all, band == bandOrdered
-	if ordered {
+	switch {
+	case ordered:
 		set = together(s.cands, set)
+	case band != bandStream: // what is large keeps its order within a path
+		set = lanes(s.cands, set)
 	}
 	i := pickBulk(s.cands, set, s.queue.backlog(), f.waited(now), ordered)
 	if s.mode == ModeLatency {

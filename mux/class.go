@@ -12,7 +12,7 @@ type Class uint8
 // The classes, in the order in which the queue serves them.
 const (
 	ClassLatency Class = iota // small flows: games, voice, DNS; best subflows, copies while there is room
-	ClassBulk                 // fills all paths, order does not matter
+	ClassBulk                 // fills all paths, in order within each
 	ClassOrdered              // fills all paths, the receiver restores order (QUIC)
 	ClassMetered              // as bulk, and may use metered paths
 	ClassBackup               // only what all others leave

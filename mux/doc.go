@@ -28,7 +28,7 @@
 //     options and checks each mapping; control.go obeys what is no DSS.
 //  5. window.go: the first copy of a DSN counts; the Data ACK moves on.
 //  6. UDP goes through reseq.go, which for a bounded time restores the order of
-//     QUIC-like flows that came by several subflows, to Handler.Deliver. TCP goes
+//     flows that came by several subflows, to Handler.Deliver. TCP goes
 //     to stream_table.go. Then Flush, for what was answered.
 //
 // A stream (stream.go) is TCP inside the tunnel. It has no queue of packets: the

@@ -18,6 +18,8 @@ const (
 	// maxFlows bounds the table; beyond it packets share the flow of the
 	// overflow key. 65,536 flows are about 20 MiB.
 	maxFlows = 65536
+	// atNone is a flow that is on no subflow yet.
+	atNone = 255
 	// A flow that sent nothing for this long is forgotten.
 	flowIdle = 60e9
 )
@@ -51,6 +53,7 @@ type flow struct {
 	copies  uint64
 	dropped uint64
 	home    uint32 // see pickSteady
+	at      uint8  // slot of the subflow that it is on, see settled; atNone = none
 	used    trail
 }
 
@@ -114,7 +117,7 @@ func (s *Session) rule(f *flow) (Class, bool) {
 
 // addFlow makes a flow that no rule is asked about.
 func (s *Session) addFlow(k packet.Key) *flow {
-	f := &flow{key: k, class: ClassLatency, why: "new", home: s.turn, band: bandOf(ClassLatency)}
+	f := &flow{key: k, class: ClassLatency, why: "new", home: s.turn, band: bandOf(ClassLatency), at: atNone}
 	if s.mode == ModeLatency {
 		f.forced, f.why = true, "mode latency"
 	}
@@ -142,7 +145,7 @@ func (s *Session) setPolicy(mode Mode, rules []Rule, timeout time.Duration) {
 		} else if !f.forced && f.packets > 0 {
 			f.reclassify(s.mode)
 		}
-		s.queue.setBand(f, bandOf(f.class))
+		s.queue.setBand(f, f.place())
 	}
 }
 
@@ -172,7 +175,7 @@ func (s *Session) classify(f *flow, n int, payload []byte, now int64) {
 	}
 	f.large = large
 	f.reclassify(s.mode)
-	s.queue.setBand(f, bandOf(f.class))
+	s.queue.setBand(f, f.place())
 }
 
 // reclassify gives the flow the class of what it does.

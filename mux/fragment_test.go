@@ -59,7 +59,7 @@ func TestReseqPassesFragments(t *testing.T) {
 	x := newReseqTest()
 	x.warm(0, true)
 	first, second := longDatagram(70000, make([]byte, 65500))
-	x.views = x.r.deliver([]received{
+	x.views = x.r.deliver(0, []received{
 		{pkt: first.Bytes()}, {pkt: orderedPacket(101, true)}, {pkt: second.Bytes()},
 	}, x.views[:0], 20e6)
 	if want := []uint32{70000, 70000}; !slices.Equal(x.got, want) {

@@ -22,15 +22,16 @@ const (
 const (
 	bandLatency = iota
 	bandNormal
-	bandOrdered // served side by side with bandNormal, as is
+	bandOrdered // served side by side with bandNormal, as are
 	bandMetered // this one
+	bandStream  // and this one: streams, which put themselves in order
 	bandBackup
 	bands
 )
 
 // The bands that are served side by side.
 var (
-	largeBands  = [...]int{bandNormal, bandOrdered, bandMetered}
+	largeBands  = [...]int{bandNormal, bandOrdered, bandMetered, bandStream}
 	backupBands = [...]int{bandBackup}
 )
 
@@ -46,6 +47,14 @@ func bandOf(c Class) int {
 		return bandBackup
 	}
 	return bandNormal
+}
+
+// place is the band of a flow of its class.
+func (f *flow) place() int {
+	if f.stream != nil && f.class == ClassBulk {
+		return bandStream
+	}
+	return bandOf(f.class)
 }
 
 // Drops before a DSN, by reason.

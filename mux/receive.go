@@ -180,7 +180,7 @@ func (s *Session) arrive(f *subflow, now int64) error {
 	}
 	f.rxOctets.Add(uint64(octets))
 	if len(udp) > 0 {
-		f.views = s.reseq.deliver(udp, f.views[:0], now)
+		f.views = s.reseq.deliver(f.slot, udp, f.views[:0], now)
 	}
 	if w.pending.Load() >= ackEvery {
 		s.sendAck(f)

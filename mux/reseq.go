@@ -8,10 +8,10 @@ import (
 )
 
 // The resequencer restores the order of flows that the peer spread over several
-// subflows, by the Identification count, for a bounded time: of those that look
-// like QUIC, and of those that a rule wants ordered. TCP keeps the order of what
-// comes by one subflow, so such a flow never waits; a gap says that something is
-// under way elsewhere. It is never waited for across flows.
+// subflows, by the Identification count, for a bounded time, whatever they speak.
+// TCP keeps the order of what comes by one subflow, so a flow that comes so never
+// waits; a gap says that something is under way elsewhere. It is never waited for
+// across flows.
 
 const (
 	reseqFlows   = 4096
@@ -22,8 +22,14 @@ const (
 	reseqRecent  = 64  // flows that are found without the table; a power of two
 
 	// reseqLeast is the mean length of packets, in bytes, from which order is
-	// worth a wait: acknowledgements and the like are better early than in order.
+	// worth a wait of as long as paths differ. Smaller ones wait for reseqSmall at
+	// most, ns, which is what swaps packets that left together; and those of QUIC,
+	// acknowledgements, do not wait: they are better early than in order.
 	reseqLeast = 400
+	reseqSmall = 4e6
+	// spreadMemory is how long, in ns, a flow that came by another subflow than
+	// before counts as spread.
+	spreadMemory = 2e9
 )
 
 // A resequencer is guarded by mu, which is held while flows that it orders are
@@ -51,7 +57,9 @@ type rflow struct {
 	seen    int
 	mean    int // smoothed length
 	last    int64
-	order   bool   // wants it
+	order   bool   // wants it always: as QUIC, or by a rule
+	via     int    // slot of the subflow that brought the last packet,
+	moved   int64  // and when it was last another one; 0 = never
 	listed  bool   // among those that hold packets
 	waiting []held // sorted by distance from next
 }
@@ -72,7 +80,10 @@ func (f *rflow) distance(id uint32) int32 {
 
 // deliver hands a chunk of packets to the handler, in the order in which they
 // are due; what has to wait is copied. views is room.
-func (r *resequencer) deliver(pkts []received, views [][]byte, now int64) [][]byte {
+//
+// Flows that come by one subflow need no lock while they are delivered: its
+// reader is the only one that has any of their packets.
+func (r *resequencer) deliver(slot int, pkts []received, views [][]byte, now int64) [][]byte {
 	r.mu.Lock()
 	ordered := false
 	for i := range pkts {
@@ -81,8 +92,14 @@ func (r *resequencer) deliver(pkts []received, views [][]byte, now int64) [][]by
 			views = append(views, pkts[i].pkt)
 			continue
 		}
+		if f.via != slot {
+			if f.via != noSlot {
+				f.moved = now
+			}
+			f.via = slot
+		}
 		views = r.arrive(f, pkts[i].pkt, views, now)
-		ordered = ordered || f.order
+		ordered = ordered || f.spread(now)
 	}
 	if !ordered {
 		r.mu.Unlock()
@@ -123,7 +140,7 @@ func (r *resequencer) flow(pkt []byte) *rflow {
 		if len(r.flows) >= reseqFlows && !r.forgetOne() {
 			return nil
 		}
-		f = &rflow{key: k, next: packet.ID(pkt), six: pkt[0]>>4 == 6, order: r.s.ordersByRule(&k, packet.TOS(pkt))}
+		f = &rflow{key: k, next: packet.ID(pkt), six: pkt[0]>>4 == 6, order: r.s.ordersByRule(&k, packet.TOS(pkt)), via: noSlot}
 		r.flows[k] = f
 	}
 	*recent = f
@@ -141,20 +158,43 @@ func (s *Session) ordersByRule(k *packet.Key, tos uint8) bool {
 	return ok && c == ClassOrdered
 }
 
-// forgetOne makes room in the table: one of a few flows that want no order goes.
+// spread says that the flow may come by several subflows at once.
+func (f *rflow) spread(now int64) bool { return f.order || f.moved != 0 && now-f.moved < spreadMemory }
+
+// patience is how long a gap is waited for, of bound at most; 0 = not at all.
+func (f *rflow) patience(now, bound int64) int64 {
+	switch {
+	case !f.spread(now), f.beh.quic && f.mean < reseqLeast:
+		return 0
+	case f.mean < reseqLeast:
+		return min(bound, reseqSmall)
+	}
+	return bound
+}
+
+// forgetOne makes room in the table: of a few flows, in no order, the one goes that
+// has been silent the longest and holds nothing. One that wants order stays while
+// there is another.
 func (r *resequencer) forgetOne() bool {
+	var worst *rflow
 	seen := 0
-	for k, f := range r.flows { // in no order
-		if !f.order {
-			r.forget(k, f)
-			return true
+	for _, f := range r.flows {
+		if len(f.waiting) == 0 && (worst == nil || worst.order && !f.order || worst.order == f.order && f.last < worst.last) {
+			worst = f
 		}
 		if seen++; seen == 16 {
 			break
 		}
 	}
-	return false
+	if worst == nil {
+		return false
+	}
+	r.forget(worst.key, worst)
+	return true
 }
+
+// noSlot is no subflow's.
+const noSlot = -1
 
 func (r *resequencer) forget(k packet.Key, f *rflow) {
 	f.key = packet.Key{} // the recent one must not match
@@ -185,7 +225,7 @@ func (r *resequencer) arrive(f *rflow, pkt []byte, views [][]byte, now int64) []
 	case d == 0:
 		f.next++
 		return r.release(f, append(views, pkt))
-	case !f.order || f.mean < reseqLeast || len(f.waiting) >= reseqPackets || d > reseqPackets || r.bytes >= reseqBytes:
+	case f.patience(now, 1) == 0 || len(f.waiting) >= reseqPackets || d > reseqPackets || r.bytes >= reseqBytes:
 		views = append(r.flush(f, views), pkt)
 		f.next = id + 1
 		return views
@@ -262,7 +302,7 @@ func (r *resequencer) tick(now, bound int64) bool {
 	var views [][]byte
 	keep := r.holding[:0]
 	for _, f := range r.holding {
-		for len(f.waiting) > 0 && now-f.oldest() > bound {
+		for wait := f.patience(now, bound); len(f.waiting) > 0 && now-f.oldest() > wait; {
 			f.next = f.waiting[0].id
 			r.expired++
 			views = r.release(f, views)

@@ -46,7 +46,7 @@ func (x *reseqTest) arrive(now int64, six bool, ids ...uint32) {
 	for _, id := range ids {
 		rs = append(rs, received{pkt: orderedPacket(id, six)})
 	}
-	x.views = x.r.deliver(rs, x.views[:0], now)
+	x.views = x.r.deliver(0, rs, x.views[:0], now)
 }
 
 // warm leaves next = start+100.
@@ -107,10 +107,46 @@ func TestReseqLeavesOthersAlone(t *testing.T) {
 	for _, id := range []uint32{0, 2, 3, 1} {
 		p := orderedPacket(id, true)
 		p[packet.UDPOverhead(packet.ClientHost6)] = 0x43
-		x.views = x.r.deliver([]received{{pkt: p}}, x.views[:0], 0)
+		x.views = x.r.deliver(0, []received{{pkt: p}}, x.views[:0], 0)
 	}
 	if want := []uint32{0, 2, 3, 1}; !slices.Equal(x.got, want) {
 		t.Errorf("%v, want %v", x.got, want)
+	}
+}
+
+// A flow that came by two subflows lately is put in order, whatever it speaks: a
+// large one for as long as the paths differ, a small one for a few milliseconds.
+func TestReseqOrdersWhatIsSpread(t *testing.T) {
+	for _, size := range []int{1200, 60} {
+		x := newReseqTest()
+		one := func(slot int, id uint32, now int64) {
+			p := orderedPacket(id, true)[:packet.UDPOverhead(packet.ClientHost6)+size]
+			p[packet.UDPOverhead(packet.ClientHost6)] = 0x43 // no QUIC
+			x.views = x.r.deliver(slot, []received{{pkt: p}}, x.views[:0], now)
+		}
+		one(0, 0, 0)
+		one(1, 1, 1e6)
+		one(0, 3, 2e6)
+		one(1, 2, 3e6)
+		one(0, 5, 4e6) // 4 never comes
+		if want := []uint32{0, 1, 2, 3}; !slices.Equal(x.got, want) {
+			t.Errorf("%d bytes: %v, want %v", size, x.got, want)
+		}
+		x.r.tick(12e6, 20e6)
+		if waits := len(x.got) == 4; waits != (size == 1200) {
+			t.Errorf("%d bytes: 8 ms later %v", size, x.got)
+		}
+		x.r.tick(25e6, 20e6)
+		if want := []uint32{0, 1, 2, 3, 5}; !slices.Equal(x.got, want) {
+			t.Errorf("%d bytes: at last %v, want %v", size, x.got, want)
+		}
+		// Two seconds on one subflow, and it waits for nothing any more.
+		one(0, 6, 30e6)
+		one(0, 7, 3e9)
+		one(0, 9, 3e9)
+		if want := []uint32{0, 1, 2, 3, 5, 6, 7, 9}; !slices.Equal(x.got, want) {
+			t.Errorf("%d bytes: %v, want %v", size, x.got, want)
+		}
 	}
 }
 
@@ -119,11 +155,11 @@ func TestReseqPassesSmallPackets(t *testing.T) {
 	x := newReseqTest()
 	x.arrive(0, true, 0)
 	for i := range uint32(30) { // larger ones come first, such as the padded Initial
-		x.views = x.r.deliver([]received{{pkt: orderedPacket(i+1, true)[:packet.UDPOverhead(packet.ClientHost6)+40]}}, x.views[:0], 0)
+		x.views = x.r.deliver(0, []received{{pkt: orderedPacket(i+1, true)[:packet.UDPOverhead(packet.ClientHost6)+40]}}, x.views[:0], 0)
 	}
 	x.got = nil
 	for _, id := range []uint32{32, 31, 33} {
-		x.views = x.r.deliver([]received{{pkt: orderedPacket(id, true)[:packet.UDPOverhead(packet.ClientHost6)+40]}}, x.views[:0], 0)
+		x.views = x.r.deliver(0, []received{{pkt: orderedPacket(id, true)[:packet.UDPOverhead(packet.ClientHost6)+40]}}, x.views[:0], 0)
 	}
 	if want := []uint32{32, 31, 33}; !slices.Equal(x.got, want) {
 		t.Errorf("%v, want %v", x.got, want)
@@ -155,7 +191,7 @@ func TestReseqByRule(t *testing.T) {
 			src, dst := netip.MustParseAddrPort("192.0.2.1:51820"), netip.AddrPortFrom(packet.ClientHost4, 4000)
 			b := make([]byte, packet.UDPOverhead(dst.Addr())+1200)
 			packet.PutUDP(b, &packet.UDP{Src: src, Dst: dst, ID: id, TTL: 64})
-			x.views = x.r.deliver([]received{{pkt: b}}, x.views[:0], 0)
+			x.views = x.r.deliver(0, []received{{pkt: b}}, x.views[:0], 0)
 		}
 		if slices.IsSorted(x.got) != ordered {
 			t.Errorf("rule %v: %v came", ordered, x.got)
@@ -183,7 +219,7 @@ func TestReseqTableFull(t *testing.T) {
 	for i := range reseqFlows + 10 {
 		b := make([]byte, 28+8)
 		packet.PutUDP(b, &packet.UDP{Src: netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, byte(i >> 8), byte(i)}), 53), Dst: netip.AddrPortFrom(packet.ClientHost4, 4000), TTL: 64})
-		x.views = x.r.deliver([]received{{pkt: b}}, x.views[:0], 0)
+		x.views = x.r.deliver(0, []received{{pkt: b}}, x.views[:0], 0)
 	}
 	x.warm(0, true)
 	x.arrive(1e9, true, 101, 100)
@@ -209,7 +245,7 @@ func TestReseqBytes(t *testing.T) {
 			b := make([]byte, n+1200)
 			copy(b[n:], []byte{0xC3, 0, 0, 0, 1, 8})
 			packet.PutUDP(b, &packet.UDP{Src: src, Dst: dst, ID: id, TTL: 64})
-			x.views = x.r.deliver([]received{{pkt: b}}, x.views[:0], 0)
+			x.views = x.r.deliver(0, []received{{pkt: b}}, x.views[:0], 0)
 			sent++
 		}
 		if x.r.bytes > reseqBytes+2000 {

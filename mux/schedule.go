@@ -227,6 +227,21 @@ func pickSmall(cs []candidate, set uint64, n int, turn uint32) int {
 	return bits.TrailingZeros64(equal)
 }
 
+// settled returns the subflow that a small flow is on, at, as long as that is about
+// as good as best: what goes by one subflow stays in order, and one subflow gets
+// batches where each of several would get a packet. A subflow that may be stalled,
+// or full, is left, as is one of a path that is farther now.
+func settled(cs []candidate, set uint64, n, best, at int) int {
+	if at == noSubflow || at == best || set&(1<<at) == 0 {
+		return best
+	}
+	c, b := &cs[at], &cs[best]
+	if c.room <= 0 || c.suspect && !b.suspect || c.smallArrival(n) > b.smallArrival(n)+inTurn {
+		return best
+	}
+	return at
+}
+
 // peers returns the subflows of best's path that are about as good.
 func peers(cs []candidate, set uint64, n int, best int) (equal uint64) {
 	b := &cs[best]

@@ -340,3 +340,31 @@ func BenchmarkPickBulk(b *testing.B) {
 		pickBulk(cs, set, 100_000, 0, false)
 	}
 }
+
+// A small flow stays where it is while that is about as good as the best, and
+// leaves a subflow that may be stalled, is full, or is farther by now.
+func TestSettled(t *testing.T) {
+	cs := []candidate{{rtt: 20e6, room: 1e5}, {rtt: 21e6, room: 1e5}}
+	for _, c := range []struct {
+		name   string
+		change func(c *candidate)
+		want   int
+	}{
+		{"as good", func(*candidate) {}, 1},
+		{"suspect", func(c *candidate) { c.suspect = true }, 0},
+		{"full", func(c *candidate) { c.room = 0 }, 0},
+		{"farther", func(c *candidate) { c.rtt = 40e6 }, 0},
+	} {
+		now := append([]candidate(nil), cs...)
+		c.change(&now[1])
+		if got := settled(now, 3, quantum, 0, 1); got != c.want {
+			t.Errorf("%s: on %d, want %d", c.name, got, c.want)
+		}
+	}
+	if got := settled(cs, 1, quantum, 0, 1); got != 0 {
+		t.Errorf("on %d, which it may not use", got)
+	}
+	if got := settled(cs, 3, quantum, 0, noSubflow); got != 0 {
+		t.Errorf("a new flow is on %d, not on the best", got)
+	}
+}

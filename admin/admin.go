@@ -24,11 +24,15 @@ import (
 type Server struct {
 	listener net.Listener
 	server   *http.Server
+	ended    chan struct{} // closed when the last request is answered or cut off
 }
+
+// lastAnswers is how long a request that is under way at the end may take.
+const lastAnswers = 300 * time.Millisecond
 
 // Listen binds the address at once, so that its error ends the start. It
 // returns nil for the zero address.
-func Listen(addr netip.AddrPort, snapshot func() any) (*Server, error) {
+func Listen(addr netip.AddrPort, snapshot func() any, control Control) (*Server, error) {
 	if !addr.IsValid() {
 		return nil, nil
 	}
@@ -39,8 +43,8 @@ func Listen(addr netip.AddrPort, snapshot func() any) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("admin: %w", err)
 	}
-	handler := Handler(snapshot, addr.Addr().IsLoopback())
-	return &Server{listener: l, server: &http.Server{
+	handler := Handler(snapshot, control, addr.Addr().IsLoopback())
+	return &Server{listener: l, ended: make(chan struct{}), server: &http.Server{
 		Handler: handler,
 		// Scrapes are small; a peer that is slower than this is not one.
 		ReadHeaderTimeout: 5 * time.Second,
@@ -48,8 +52,8 @@ func Listen(addr netip.AddrPort, snapshot func() any) (*Server, error) {
 	}}, nil
 }
 
-// Handler is everything that is served; on loopback, profiles too.
-func Handler(snapshot func() any, loopback bool) http.Handler {
+// Handler is everything that is served; on loopback, profiles and control too.
+func Handler(snapshot func() any, control Control, loopback bool) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
 		snapshotCollector{snapshot},
@@ -74,6 +78,7 @@ func Handler(snapshot func() any, loopback bool) http.Handler {
 		return mux
 	}
 	addPprof(mux)
+	addControl(mux, control)
 	return localOnly(mux)
 }
 
@@ -96,16 +101,32 @@ func localOnly(next http.Handler) http.Handler {
 // Addr is the bound address.
 func (a *Server) Addr() net.Addr { return a.listener.Addr() }
 
+// Close frees a Server that is not Run; a nil one has nothing.
+func (a *Server) Close() {
+	if a != nil {
+		a.listener.Close()
+	}
+}
+
 // Run serves until ctx ends; a nil Server does nothing. Requests that are under
-// way are cut off, for none of them changes anything.
+// way are cut off after a moment.
 func (a *Server) Run(ctx context.Context) error {
 	if a == nil {
 		return nil
 	}
-	stop := context.AfterFunc(ctx, func() { a.server.Close() })
+	stop := context.AfterFunc(ctx, func() {
+		// Whoever asked for the change that ends it still gets an answer.
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastAnswers)
+		defer cancel()
+		if a.server.Shutdown(last) != nil {
+			a.server.Close()
+		}
+		close(a.ended)
+	})
 	defer stop()
 	if err := a.server.Serve(a.listener); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("admin: %w", err)
 	}
+	<-a.ended
 	return nil
 }

@@ -40,7 +40,7 @@ func TestContendedMutexIsProfiled(t *testing.T) {
 	if runtime.SetMutexProfileFraction(-1) != 0 {
 		t.Skip("this test run is itself profiled")
 	}
-	server := httptest.NewServer(Handler(func() any { return nil }, true))
+	server := httptest.NewServer(Handler(func() any { return nil }, Control{}, true))
 	defer server.Close()
 	stop := make(chan struct{})
 	defer contend(stop).Wait()
@@ -92,7 +92,7 @@ func TestWatchedWhileAnybodyAsks(t *testing.T) {
 func TestWatchedNeedsATime(t *testing.T) {
 	for _, name := range []string{"mutex", "block"} {
 		w := httptest.NewRecorder()
-		Handler(func() any { return nil }, true).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "http://127.0.0.1/debug/pprof/"+name+"?debug=1", nil))
+		Handler(func() any { return nil }, Control{}, true).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "http://127.0.0.1/debug/pprof/"+name+"?debug=1", nil))
 		if w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), name+"?seconds=N") {
 			t.Errorf("%s: %d %s", name, w.Code, w.Body)
 		}

@@ -3,6 +3,7 @@ package cli
 import (
 	"net/netip"
 
+	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
 	"github.com/mpsocks/mpsocks/client"
@@ -32,12 +33,26 @@ func newClient() *cobra.Command {
 			}
 			log.Info().Strs("socks5", texts(c.Addrs())).Strs("server", cfg.Server.Addresses).
 				Str("key", cfg.PrivateKey.Public().String()).Str("version", version()).Msg("client started")
-			return runEnd(cmd.Context(), c, cfg.Admin, capture, log)
+			return runHalf(cmd.Context(), clientHalf(c, cfg, file, log), capture)
 		},
 	}
 	cmd.Flags().StringVarP(&file, "config", "c", "client.yaml", "configuration file")
 	cmd.Flags().StringVar(&captureFile, "capture", "", "write a pcapng capture of the tunnel to this file")
 	return cmd
+}
+
+// clientHalf is a client that can be told to reload.
+func clientHalf(c *client.Client, cfg *conf.Client, file string, log zerolog.Logger) *half {
+	of := func(cfg *conf.Client) rest { return rest{admin: cfg.Admin, level: cfg.Log.Level} }
+	return &half{end: c, file: file, log: log, rest: of(cfg), renew: func() (renewal, error) {
+		next, err := conf.LoadClient(file)
+		if err != nil {
+			return renewal{}, err
+		}
+		changes := conf.DiffClient(cfg, next)
+		conf.KeepClient(cfg, next)
+		return renewal{changes: changes, rest: of(next), apply: func() error { return c.Apply(next) }, done: func() { cfg = next }}, nil
+	}}
 }
 
 // texts writes addresses for a log line.

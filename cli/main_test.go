@@ -161,7 +161,7 @@ var testSnapshot = map[string]any{
 
 func TestAdmin(t *testing.T) {
 	defer http.DefaultClient.CloseIdleConnections()
-	server := httptest.NewServer(admin.Handler(func() any { return testSnapshot }, true))
+	server := httptest.NewServer(admin.Handler(func() any { return testSnapshot }, admin.Control{}, true))
 	defer server.Close()
 	get := func(path, host string) (int, string) {
 		req, err := http.NewRequest(http.MethodGet, server.URL+path, nil)
@@ -222,7 +222,7 @@ func TestAdmin(t *testing.T) {
 
 func TestAdminIsClosedToOthers(t *testing.T) {
 	defer http.DefaultClient.CloseIdleConnections()
-	server := httptest.NewServer(admin.Handler(func() any { return nil }, false))
+	server := httptest.NewServer(admin.Handler(func() any { return nil }, admin.Control{}, false))
 	defer server.Close()
 	resp, err := http.Get(server.URL + "/debug/pprof/")
 	if err != nil {
@@ -240,7 +240,7 @@ func TestAdminPortTaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	_, err = admin.Listen(l.Addr().(*net.TCPAddr).AddrPort(), nil)
+	_, err = admin.Listen(l.Addr().(*net.TCPAddr).AddrPort(), nil, admin.Control{})
 	if err == nil || !strings.Contains(advise(err).Error(), "another program has this port") {
 		t.Error(err)
 	}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
 	"github.com/mpsocks/mpsocks/conf"
@@ -30,10 +31,29 @@ func newServer() *cobra.Command {
 			}
 			log.Info().Strs("listen", texts(s.Addrs())).Int("clients", len(cfg.Clients)).
 				Str("key", cfg.PrivateKey.Public().String()).Str("version", version()).Msg("server started")
-			return runEnd(cmd.Context(), s, cfg.Admin, capture, log)
+			if len(cfg.Clients) == 0 {
+				log.Warn().Msg("nobody may connect yet: `mpsocks clients add NAME` adds a client")
+			}
+			return runHalf(cmd.Context(), serverHalf(s, cfg, file, log), capture)
 		},
 	}
 	cmd.Flags().StringVarP(&file, "config", "c", "server.yaml", "configuration file")
 	cmd.Flags().StringVar(&captureFile, "capture", "", "write a pcapng capture of the tunnel to this file")
 	return cmd
+}
+
+// serverHalf is a server that can be told to reload and to drain.
+func serverHalf(s *server.Server, cfg *conf.Server, file string, log zerolog.Logger) *half {
+	of := func(cfg *conf.Server) rest {
+		return rest{admin: cfg.Admin, level: cfg.Log.Level, drain: cfg.Drain}
+	}
+	return &half{end: s, file: file, log: log, rest: of(cfg), renew: func() (renewal, error) {
+		next, err := conf.LoadServer(file)
+		if err != nil {
+			return renewal{}, err
+		}
+		changes := conf.DiffServer(cfg, next)
+		conf.KeepServer(cfg, next)
+		return renewal{changes: changes, rest: of(next), apply: func() error { return s.Apply(next) }, done: func() { cfg = next }}, nil
+	}}
 }

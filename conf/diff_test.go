@@ -119,3 +119,13 @@ func TestDiffMissesNothing(t *testing.T) {
 		t.Errorf("another order: %v", got)
 	}
 }
+
+func TestKeep(t *testing.T) {
+	a, b := DefaultServer(), DefaultServer()
+	a.Log, b.Log = Log{Level: "info", Format: "json"}, Log{Level: "warn", Format: "console"}
+	b.Relay.Bind = "eth1"
+	KeepServer(a, b)
+	if b.Log != (Log{Level: "warn", Format: "json"}) || b.Relay.Bind != "" {
+		t.Errorf("%+v", b)
+	}
+}

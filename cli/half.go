@@ -1,0 +1,260 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/signal"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/mpsocks/mpsocks/admin"
+	"github.com/mpsocks/mpsocks/conf"
+)
+
+// An end is either half: *client.Client or *server.Server. All its sockets are
+// bound when it is made.
+type end interface {
+	Run(ctx context.Context) error
+	Addrs() []netip.AddrPort
+	Snapshot() any
+}
+
+// A half is a running end with the configuration that it goes by, which a reload
+// replaces.
+type half struct {
+	end  end
+	file string
+	log  zerolog.Logger
+	// renew reads the file anew and says what is different and how it is applied.
+	renew func() (renewal, error)
+	// drain waits until nothing is under way; nil for a half that has none.
+	drain func(ctx context.Context)
+
+	stop context.CancelFunc // as a signal would
+
+	mu     sync.Mutex // guards the rest, and is held while a reload goes on
+	rest   rest
+	served *admin.Server
+	admins func(*admin.Server, context.Context) // starts one
+	quit   context.CancelFunc                   // ends served
+}
+
+// rest is what the command line itself takes from a configuration.
+type rest struct {
+	admin netip.AddrPort
+	level string
+	drain time.Duration
+}
+
+// A renewal is a configuration that was read anew.
+type renewal struct {
+	changes []conf.Change
+	rest    rest
+	apply   func() error
+	done    func() // called when it was applied
+}
+
+// reload reads the configuration anew and applies it: all or nothing. It returns what
+// has changed, a line each. It says the same in the log.
+func (h *half) reload() ([]string, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	lines, err := h.tryReload()
+	if err != nil {
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			h.log.Error().Str("why", line).Msg("reload: nothing has changed")
+		}
+		return nil, err
+	}
+	if len(lines) == 0 {
+		h.log.Info().Str("file", h.file).Msg("reload: the configuration is the same")
+	}
+	for _, line := range lines {
+		h.log.Info().Msg("reload: " + line)
+	}
+	return lines, nil
+}
+
+// tryReload is reload without a word; h.mu is held.
+func (h *half) tryReload() (lines []string, err error) {
+	next, err := h.renew()
+	if err != nil {
+		return nil, err
+	}
+	var served *admin.Server
+	moved := next.rest.admin != h.rest.admin
+	if moved {
+		if served, err = admin.Listen(next.rest.admin, h.end.Snapshot, h.control()); err != nil {
+			return nil, err
+		}
+	}
+	if err := next.apply(); err != nil {
+		served.Close()
+		return nil, err
+	}
+	if moved {
+		h.serve(served)
+	}
+	setLevel(next.rest.level)
+	h.rest = next.rest
+	next.done()
+	for _, c := range next.changes {
+		lines = append(lines, c.String())
+	}
+	return lines, nil
+}
+
+// control is what the admin address offers.
+func (h *half) control() admin.Control {
+	c := admin.Control{Reload: h.reload}
+	if h.drain != nil {
+		c.Drain = h.drainNow
+	}
+	return c
+}
+
+// drainNow ends the half as a signal does, with a drain even if the configuration has
+// none.
+func (h *half) drainNow() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.rest.drain == 0 {
+		h.rest.drain = defaultDrain
+	}
+	h.stop()
+	return nil
+}
+
+// defaultDrain is for `mpsocks drain` where the configuration says nothing.
+const defaultDrain = 30 * time.Second
+
+// serve puts an admin server, or none, in the place of the present one. h.mu is held.
+func (h *half) serve(served *admin.Server) {
+	if h.quit != nil {
+		h.quit()
+	}
+	ctx, quit := context.WithCancel(context.Background())
+	h.served, h.quit = served, quit
+	if served != nil {
+		h.admins(served, ctx)
+		h.log.Info().Str("address", served.Addr().String()).Msg("admin: /status /metrics /healthz")
+	}
+}
+
+// hear reloads at each SIGHUP until ctx ends.
+func (h *half) hear(ctx context.Context, hup <-chan os.Signal) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hup:
+			h.tellManager(managerReloading)
+			_, _ = h.reload() // it is in the log
+			h.tellManager(managerReady)
+		}
+	}
+}
+
+// run serves until ctx ends, or until the end or the admin address fails.
+func (h *half) run(ctx context.Context) error {
+	// A half outlives its terminal, and whoever read its log: a log line that
+	// nobody can read must not end it. SIGHUP reloads.
+	signal.Ignore(syscall.SIGPIPE)
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+
+	ctx, h.stop = context.WithCancel(ctx)
+	defer h.stop()
+	running, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	failed := make(chan error, 1)
+	var wg sync.WaitGroup
+	h.admins = func(s *admin.Server, ctx context.Context) {
+		wg.Go(func() {
+			if err := s.Run(ctx); err != nil {
+				select {
+				case failed <- err:
+				default:
+				}
+			}
+		})
+	}
+	h.mu.Lock()
+	served, err := admin.Listen(h.rest.admin, h.end.Snapshot, h.control())
+	if err == nil {
+		h.serve(served)
+	}
+	h.mu.Unlock()
+	if err != nil {
+		end() // Run frees what New took
+		return errors.Join(err, h.end.Run(running))
+	}
+	wg.Go(func() { h.hear(ctx, hup) })
+	wg.Go(func() { h.watchdog(running) })
+	done := make(chan error, 1)
+	go func() { done <- h.end.Run(running) }()
+	h.tellManager(managerReady)
+
+	select {
+	case err = <-done:
+	case err = <-failed:
+	case <-ctx.Done():
+		h.tellManager(managerStopping)
+		h.drained(ctx, done)
+	}
+	h.stop()
+	end()
+	h.mu.Lock()
+	h.quit()
+	h.mu.Unlock()
+	over := make(chan struct{})
+	go func() { wg.Wait(); close(over) }()
+	limit := time.After(shutdownLimit)
+	for waiting := err == nil; waiting; {
+		select {
+		case err = <-done:
+			waiting = false
+		case <-limit:
+			return fmt.Errorf("the shutdown took over %v and was cut short", shutdownLimit)
+		}
+	}
+	select {
+	case <-over:
+	case <-limit:
+	}
+	if errors.Is(err, context.Canceled) {
+		err = nil // that is how a signal ends it
+	}
+	return err
+}
+
+// drained waits until what is under way has ended, if the configuration wants that, or
+// until the end has ended by itself, whose error it puts back.
+func (h *half) drained(ctx context.Context, done chan error) {
+	h.mu.Lock()
+	limit := h.rest.drain
+	h.mu.Unlock()
+	if h.drain == nil || limit <= 0 {
+		return
+	}
+	h.log.Info().Stringer("limit", limit).Msg("draining: nothing new is taken, and what is under way may end")
+	draining, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+	defer cancel()
+	ended := make(chan struct{})
+	go func() { h.drain(draining); close(ended) }()
+	select {
+	case <-ended:
+	case err := <-done:
+		done <- err
+		cancel()
+		<-ended
+	}
+}

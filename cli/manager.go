@@ -1,0 +1,47 @@
+package cli
+
+import (
+	"context"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+)
+
+// What a half tells the service manager (systemd's sd_notify; nothing where there is
+// none).
+const (
+	managerReady     = daemon.SdNotifyReady
+	managerReloading = daemon.SdNotifyReloading
+	managerStopping  = daemon.SdNotifyStopping
+)
+
+// tellManager tells a state. That nobody listens is no error.
+func (h *half) tellManager(state string) {
+	if state == managerReloading {
+		state += "\n" + daemon.SdNotifyMonotonicUsec()
+	}
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		h.log.Debug().Err(err).Msg("the service manager was not told")
+	}
+}
+
+// watchdog tells the manager that the half is alive, as often as the manager asks, until
+// ctx ends. A snapshot takes the locks that everything needs: a half that hangs on one
+// says nothing, and is started anew.
+func (h *half) watchdog(ctx context.Context) {
+	every, err := daemon.SdWatchdogEnabled(false)
+	if err != nil || every <= 0 {
+		return
+	}
+	tick := time.NewTicker(every / 3)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			h.end.Snapshot()
+			h.tellManager(daemon.SdNotifyWatchdog)
+		}
+	}
+}

@@ -1,0 +1,283 @@
+package e2e
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/mpsocks/mpsocks/integration/bench/halves"
+	"github.com/mpsocks/mpsocks/integration/bench/socks"
+)
+
+// mistakes are what a person may do to a file; each makes it invalid.
+var mistakes = []func(text string) string{
+	func(s string) string { return s + "modus: auto\n" },
+	func(s string) string { return s[:len(s)/2] },
+	func(s string) string { return strings.Replace(s, "private_key:", "private_key: x", 1) },
+	func(s string) string { return replaceLine(s, "listen:", "listen: [\"somewhere\"]") },
+	func(s string) string { return s + "session_timeout: 90\n" },
+	func(string) string { return "" },
+}
+
+// A roundTripper is one association or one CONNECT in use all the time.
+type roundTripper struct {
+	name  string
+	sent  atomic.Int64
+	lost  atomic.Int64
+	ended atomic.Pointer[error]
+}
+
+// connected echoes over a CONNECT until stop is closed; any error ends it.
+func (r *roundTripper) connected(c *net.TCPConn, stop <-chan struct{}) {
+	defer c.Close()
+	line, got := []byte("0123456789abcdef"), make([]byte, 16)
+	for {
+		select {
+		case <-stop:
+			return
+		case <-time.After(5 * time.Millisecond):
+		}
+		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+		r.sent.Add(1)
+		_, err := c.Write(line)
+		if err == nil {
+			_, err = io.ReadFull(c, got)
+		}
+		if err == nil && !bytes.Equal(line, got) {
+			err = fmt.Errorf("the echo is %q", got)
+		}
+		if err != nil {
+			r.ended.Store(&err)
+			return
+		}
+	}
+}
+
+// associated echoes over an association, one datagram at a time.
+func (r *roundTripper) associated(t *testing.T, f *flow, echo string, stop <-chan struct{}) {
+	defer f.close()
+	for n := 0; ; n++ {
+		select {
+		case <-stop:
+			return
+		case <-time.After(5 * time.Millisecond):
+		}
+		payload := []byte(strconv.Itoa(n))
+		r.sent.Add(1)
+		f.send(t, echo, payload)
+		if _, got, ok := f.receive(t, 3*time.Second); !ok || !bytes.Equal(got, payload) {
+			r.lost.Add(1)
+		}
+	}
+}
+
+// TestReload has both halves read random files, valid and invalid ones, while 20
+// associations and 20 CONNECTs are in use: nothing is lost, nothing is reset, but of the
+// one client that comes and goes. E2E_RELOADS says how many , 200 otherwise.
+func TestReload(t *testing.T) {
+	reloads := 200
+	if n, err := strconv.Atoi(os.Getenv("E2E_RELOADS")); err == nil {
+		reloads = n
+	}
+	p := begin(t, halves.Config{Admin: true})
+	echo := udpEcho(t, "127.0.0.1:0")
+	server := tcpServer(t, "127.0.0.1:0", func(c *net.TCPConn) { _ = c.SetDeadline(time.Time{}); _, _ = io.Copy(c, c) })
+
+	// A second client, in a file of its own.
+	guest := halves.Config{Dir: t.TempDir(), Tunnel: p.Tunnel, Socks: ports(t, 1), Paths: []halves.Path{{Name: "guest", Bind: "127.0.0.3", Subflows: 1}}}
+	if err := guest.Write(mpsocks); err != nil {
+		t.Fatal(err)
+	}
+	guestKey := publicKey(t, guest.ServerFile)
+	trustServer(t, guest.ClientFile, p.ClientFile)
+	clients := filepath.Join(p.Dir, "clients.d")
+	if err := os.Mkdir(clients, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	guestFile := filepath.Join(clients, "guest.yaml")
+	guestText := []byte("name: guest\npublic_key: " + guestKey + "\n")
+
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	end := sync.OnceFunc(func() { close(stop); wg.Wait() })
+	defer end()
+	var all []*roundTripper
+	for i := range 20 {
+		a, c := &roundTripper{name: fmt.Sprint("association ", i)}, &roundTripper{name: fmt.Sprint("CONNECT ", i)}
+		all = append(all, a, c)
+		f, conn := associate(t, p.Socks[0]), connect(t, p.Socks[0], server.String())
+		wg.Go(func() { a.associated(t, f, echo.String(), stop) })
+		wg.Go(func() { c.connected(conn, stop) })
+	}
+	var guestClient *halves.Process
+	defer func() {
+		if guestClient != nil {
+			guestClient.Kill()
+		}
+	}()
+
+	goodServer, goodClient := read(t, p.ServerFile), read(t, p.ClientFile)
+	second := ports(t, 2)
+	rnd := rand.New(rand.NewPCG(1, uint64(reloads)))
+	sessions := sessionIDs(p)
+	revoked, invalid := 0, 0
+	var guestConn *net.TCPConn
+	for i := range reloads {
+		file, good, admin := p.ServerFile, goodServer, p.ServerAdmin
+		if i%2 == 1 {
+			file, good, admin = p.ClientFile, goodClient, p.ClientAdmin
+		}
+		text, bad := good, rnd.IntN(3) == 0
+		if bad {
+			text = mistakes[rnd.IntN(len(mistakes))](good)
+			invalid++
+		} else {
+			text += variation(rnd, i%2 == 1, second)
+		}
+		// As an editor that is minded does it.
+		if err := os.WriteFile(file+".new", []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(file+".new", file); err != nil {
+			t.Fatal(err)
+		}
+		come := i%8 == 0
+		if i%4 == 0 {
+			if come {
+				if err := os.WriteFile(guestFile, guestText, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			} else if err := os.Remove(guestFile); err != nil {
+				t.Fatal(err)
+			}
+		}
+		out, err := exec.Command(mpsocks, "reload", "--admin", admin).CombinedOutput()
+		if bad != (err != nil) {
+			t.Fatalf("reload %d, a mistake: %v: %v\n%s\n%s", i, bad, err, out, text)
+		}
+		if i%4 != 0 || bad {
+			continue
+		}
+		switch {
+		case come:
+			// A fresh one: who was refused asks ever more seldom.
+			if guestClient != nil {
+				guestClient.Kill()
+			}
+			if guestClient, err = halves.Run(mpsocks, "client", "-c", guest.ClientFile); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, 20*time.Second, "the guest gets in", func() bool {
+				guestConn, err = try(guest.Socks[0], server.String())
+				return err == nil
+			})
+		case guestConn != nil:
+			_ = guestConn.SetReadDeadline(time.Now().Add(2 * time.Second))
+			_, err := guestConn.Read(make([]byte, 1))
+			if timeout, ok := err.(net.Error); err == nil || ok && timeout.Timeout() {
+				t.Errorf("reload %d: a revoked client's CONNECT lives on", i)
+			}
+			guestConn.Close()
+			guestConn = nil
+			revoked++
+		}
+	}
+	end()
+	var sent, lost int64
+	for _, r := range all {
+		sent, lost = sent+r.sent.Load(), lost+r.lost.Load()
+		if n := r.lost.Load(); n > 0 {
+			t.Errorf("%s: %d of %d lost", r.name, n, r.sent.Load())
+		}
+		if err := r.ended.Load(); err != nil {
+			t.Errorf("%s ended after %d round trips: %v", r.name, r.sent.Load(), *err)
+		}
+	}
+	if got := sessionIDs(p); got != sessions {
+		t.Errorf("the session was %s and is %s", sessions, got)
+	}
+	t.Logf("%d reloads, %d of them with a mistake; %d round trips, %d lost; %d times the guest was revoked", reloads, invalid, sent, lost, revoked)
+}
+
+// variation is what a valid file may have in addition.
+func variation(rnd *rand.Rand, client bool, second []netip.AddrPort) string {
+	common := []string{
+		"mode: aggregate\n", "mode: latency\n", "mode: redundant\n", "session_timeout: 3m\n",
+		"rules:\n  - {ports: 1-65535, class: latency}\n", "rules:\n  - {to: 127.0.0.0/8, class: bulk}\n",
+	}
+	if client {
+		common = append(common, "limits: {associations: 21, streams: 21}\n", "udp: {offload: \"off\"}\n", "users: []\n",
+			fmt.Sprintf("forwards: [{listen: %q, to: \"192.0.2.1:53\"}]\n", second[0]), fmt.Sprintf("forwards: [{listen: %q, to: \"192.0.2.2:53\"}]\n", second[0]))
+	} else {
+		common = append(common, "limits: {mappings: 30, mappings_per_client: 25, streams: 30, streams_per_client: 25, sessions: 3, sessions_per_client: 2}\n", "drain: 3s\n", "advertise: [\"192.0.2.9:443\"]\n")
+	}
+	a, b := rnd.IntN(len(common)), rnd.IntN(len(common))
+	if a == b || strings.SplitN(common[a], ":", 2)[0] == strings.SplitN(common[b], ":", 2)[0] {
+		return common[a]
+	}
+	return common[a] + common[b]
+}
+
+// try connects once.
+func try(proxy netip.AddrPort, to string) (*net.TCPConn, error) {
+	d := socks.Dialer{Proxy: proxy.String()}
+	return d.Connect(to)
+}
+
+// read returns the text of a file.
+func read(t *testing.T, file string) string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// publicKey is the key of the first client of a server's file.
+func publicKey(t *testing.T, file string) string {
+	t.Helper()
+	_, rest, ok := strings.Cut(read(t, file), "name: here, public_key: ")
+	key, _, okToo := strings.Cut(rest, "}")
+	if !ok || !okToo {
+		t.Fatalf("%s has no client", file)
+	}
+	return key
+}
+
+// trustServer gives a client's file the server's key that another has.
+func trustServer(t *testing.T, file, other string) {
+	t.Helper()
+	line := ""
+	for l := range strings.Lines(read(t, other)) {
+		if strings.HasPrefix(l, "  public_key:") {
+			line = strings.TrimSuffix(l, "\n")
+		}
+	}
+	if err := os.WriteFile(file, []byte(replaceLine(read(t, file), "  public_key:", line)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// sessionIDs are the numbers of the client's session, as its log has them.
+func sessionIDs(p *halves.Pair) string {
+	var ids []string
+	for l := range strings.Lines(p.Client.Output()) {
+		if _, id, ok := strings.Cut(l, "session="); ok && strings.Contains(l, "session established") {
+			ids = append(ids, strings.TrimSpace(id))
+		}
+	}
+	return strings.Join(ids, " ")
+}

@@ -318,11 +318,3 @@ func countLists(node any, key string) (n int) {
 	}
 	return n
 }
-
-// addrText is "" for the zero address, as the file writes "off".
-func addrText(a netip.AddrPort) string {
-	if !a.IsValid() {
-		return ""
-	}
-	return a.String()
-}

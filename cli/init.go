@@ -1,10 +1,12 @@
 package cli
 
 import (
+	"bufio"
 	"bytes"
 	_ "embed"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"net/netip"
@@ -38,18 +40,32 @@ type pair struct {
 	Paths                []conf.Path // none leaves an example in a comment
 	Allow                []string
 	ClientKey, ServerKey conf.PrivateKey
+	ServerKeys           []conf.PublicKey // for the client; none is that of ServerKey
+	Addresses            []string         // of the server, for the client; none is Server
 }
 
-// newInit is `mpsocks init`: both files, ready to run.
+// defaultPair has what init and clients write without being told.
+func defaultPair() pair {
+	return pair{SOCKS: "127.0.0.1:1080", ClientAdmin: clientAdmin, ServerAdmin: serverAdmin}
+}
+
+// newInit is `mpsocks init`: both files, ready to run, or the client's from a link.
 func newInit() *cobra.Command {
-	var dir string
+	var dir, link string
 	var force bool
-	p := pair{SOCKS: "127.0.0.1:1080", ClientAdmin: "127.0.0.1:9081", ServerAdmin: "127.0.0.1:9082"}
+	p := defaultPair()
 	cmd := &cobra.Command{
-		Use:   "init --server HOST:PORT",
-		Short: "Write server.yaml and client.yaml with fresh keys, ready to run",
-		Args:  cobra.NoArgs,
+		Use:   "init --server HOST:PORT | --link LINK",
+		Short: "Write server.yaml and client.yaml with fresh keys, or client.yaml from a link",
+		Long: `Write server.yaml and client.yaml with fresh keys, ready to run, for a server that
+clients reach at HOST:PORT. With --link write client.yaml alone, from the link that
+"mpsocks clients add NAME --link" has made on the server's machine; "-" reads the
+link from the standard input, which keeps it out of the shell's history.`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if link != "" {
+				return initFromLink(cmd, link, dir, force)
+			}
 			host, port, err := net.SplitHostPort(p.Server)
 			if n, bad := strconv.ParseUint(port, 10, 16); err != nil || host == "" || bad != nil || n == 0 {
 				return fmt.Errorf("--server %q is not HOST:PORT, the address at which clients reach the server, such as 203.0.113.5:7443", p.Server)
@@ -69,16 +85,60 @@ func newInit() *cobra.Command {
 On the server:     mpsocks server -c server.yaml     (copy %[1]s there)
 On this machine:   mpsocks client -c %[2]s
 Then:              curl --socks5-hostname %[3]s https://example.com/
+A second device:   mpsocks clients add NAME          (on the server)
 `, server, client, p.SOCKS)
 			return err
 		},
 	}
 	cmd.Flags().StringVar(&p.Server, "server", "", "HOST:PORT at which clients reach the server")
+	cmd.Flags().StringVar(&link, "link", "", "the link of a client, or - to read it from the standard input")
 	cmd.Flags().StringVar(&dir, "dir", ".", "directory for the files")
 	cmd.Flags().StringVar(&p.Name, "name", "laptop", "the client's name in the server's logs and status")
 	cmd.Flags().BoolVar(&force, "force", false, "replace the files if they are there; their keys are lost")
-	cmd.MarkFlagRequired("server")
+	cmd.MarkFlagsOneRequired("server", "link")
+	cmd.MarkFlagsMutuallyExclusive("server", "link")
+	cmd.MarkFlagsMutuallyExclusive("name", "link")
 	return cmd
+}
+
+// initFromLink writes client.yaml from a link.
+func initFromLink(cmd *cobra.Command, text, dir string, force bool) error {
+	if text == "-" {
+		line, err := bufio.NewReader(io.LimitReader(cmd.InOrStdin(), 1<<16)).ReadString('\n')
+		if err != nil && line == "" {
+			return fmt.Errorf("no link on the standard input: %w", err)
+		}
+		text = line
+	}
+	l, err := conf.ParseLink(text)
+	if err != nil {
+		return err
+	}
+	p := defaultPair()
+	p.link(l)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	client := filepath.Join(dir, "client.yaml")
+	if err := p.writeClient(client, force); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "wrote %s\n\nRun:    mpsocks client -c %[1]s     (or for good: mpsocks service install client -c %[1]s)\nThen:   curl --socks5-hostname %[2]s https://example.com/\n", client, p.SOCKS)
+	return err
+}
+
+// link takes a client's part from a link.
+func (p *pair) link(l *conf.Link) {
+	p.Name, p.ClientKey, p.Addresses, p.ServerKeys = l.Name, l.Key, l.Addresses, l.Servers
+}
+
+// writeClient writes the client's file alone, mode 0600.
+func (p *pair) writeClient(file string, force bool) error {
+	body, err := fill(clientText, p)
+	if err != nil {
+		return err
+	}
+	return existing(file, conf.WriteSecret(file, body, force))
 }
 
 // write makes the keys and writes both files, mode 0600, or neither.
@@ -89,6 +149,7 @@ func (p *pair) write(dir string, force bool) (server, client string, err error) 
 	if p.ClientKey, err = conf.Generate(); err != nil {
 		return "", "", err
 	}
+	p.Addresses, p.ServerKeys = []string{p.Server}, []conf.PublicKey{p.ServerKey.Public()}
 	if err := p.validate(); err != nil {
 		return "", "", err
 	}

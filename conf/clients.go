@@ -105,18 +105,46 @@ func PeerFile(dir, name string) (string, error) {
 	return filepath.Join(dir, name+".yaml"), nil
 }
 
-// Text is the file of a client in a clients_dir.
+// Text is the file of a client in a clients_dir, with all of its settings.
 func (p *Peer) Text() []byte {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "# A client of this server, written by `mpsocks clients`.\nname: %q\n", p.Name)
-	switch keys := p.Keys(); len(keys) {
-	case 1:
-		fmt.Fprintf(&b, "public_key: %s\n", keys[0])
-	default:
-		b.WriteString("public_keys:\n")
-		for _, k := range keys {
-			fmt.Fprintf(&b, "  - %s\n", k)
+	b.WriteString("# A client of this server, written by `mpsocks clients`.\n")
+	one := *p
+	if keys := p.Keys(); len(keys) == 1 {
+		one.PublicKey, one.PublicKeys = keys[0], nil
+	} else {
+		one.PublicKey, one.PublicKeys = nil, keys
+	}
+	v := reflect.ValueOf(one)
+	for i := range v.NumField() {
+		f := v.Type().Field(i)
+		if f.IsExported() && !v.Field(i).IsZero() {
+			fmt.Fprintf(&b, "%s: %s\n", f.Tag.Get("mapstructure"), yamlText(v.Field(i)))
 		}
 	}
 	return b.Bytes()
+}
+
+// yamlText writes a value in YAML's flow style.
+func yamlText(v reflect.Value) string {
+	if text, ok := v.Interface().(fmt.Stringer); ok {
+		return fmt.Sprintf("%q", text)
+	}
+	switch v.Kind() {
+	case reflect.Slice:
+		var items []string
+		for i := range v.Len() {
+			items = append(items, yamlText(v.Index(i)))
+		}
+		return "[" + strings.Join(items, ", ") + "]"
+	case reflect.Struct:
+		var fields []string
+		for i := range v.NumField() {
+			fields = append(fields, v.Type().Field(i).Tag.Get("mapstructure")+": "+yamlText(v.Field(i)))
+		}
+		return "{" + strings.Join(fields, ", ") + "}"
+	case reflect.String:
+		return fmt.Sprintf("%q", v.String())
+	}
+	return fmt.Sprint(v.Interface())
 }

@@ -15,6 +15,9 @@ type Server struct {
 	// Advertise are further addresses of this server, told to clients with
 	// ADD_ADDR.
 	Advertise []netip.AddrPort `mapstructure:"advertise" reload:"new"`
+	// Reach has the addresses, host:port, at which clients reach this server: what
+	// `mpsocks clients add` writes into the files of clients.
+	Reach []string `mapstructure:"reach" reload:"live"`
 	// BehindLoadBalancer sets RFC 8684's C flag: no joins to the address of
 	// the first subflow, only to the advertised ones.
 	BehindLoadBalancer bool `mapstructure:"behind_load_balancer" reload:"new"`

@@ -20,6 +20,9 @@ func (s *Server) validate() Errors {
 	}
 	noteListen(&p, "listen", listen)
 	s.validateAdvertise(&p)
+	for i, a := range s.Reach {
+		noteHostPort(&p, fmt.Sprintf("reach[%d]", i), a)
+	}
 	notePrivateKey(&p, s.PrivateKey)
 	s.validateClients(&p)
 	s.validateRelay(&p)

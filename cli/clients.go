@@ -1,0 +1,346 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mpsocks/mpsocks/conf"
+)
+
+// newClients is `mpsocks clients`: who may use a server, on the server's machine. It
+// writes to the server's clients_dir only, never to the file that a person wrote.
+func newClients() *cobra.Command {
+	var file string
+	cmd := &cobra.Command{
+		Use:   "clients",
+		Short: "Add, list and revoke the clients of a server, on the server's machine",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.PersistentFlags().StringVarP(&file, "config", "c", "", "the server's configuration file; without it server.yaml here or in "+systemDir)
+	open := func() (*roll, error) { return openRoll(file) }
+	cmd.AddCommand(newClientsAdd(open), newClientsList(open), newClientsRevoke(open), newClientsRotate(open))
+	return cmd
+}
+
+// systemDir is where a package has the configuration.
+const systemDir = "/etc/mpsocks"
+
+// A roll is the list of a server's clients.
+type roll struct {
+	file   string
+	dir    string
+	server *conf.Server
+}
+
+// openRoll loads the server's file.
+func openRoll(file string) (*roll, error) {
+	if file == "" {
+		file = "server.yaml"
+		if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+			file = filepath.Join(systemDir, file)
+		}
+	}
+	s, err := conf.LoadServer(file)
+	if err != nil {
+		return nil, err
+	}
+	r := &roll{file: file, server: s, dir: s.ClientsPath(file)}
+	if r.dir == "" {
+		return nil, fmt.Errorf("%s: clients_dir is empty: give it a directory, such as clients.d", file)
+	}
+	return r, nil
+}
+
+// find returns the client of that name, or nil.
+func (r *roll) find(name string) *conf.Peer {
+	i := slices.IndexFunc(r.server.Clients, func(p conf.Peer) bool { return p.Name == name })
+	if i < 0 {
+		return nil
+	}
+	return &r.server.Clients[i]
+}
+
+// own is a client of the directory, which a program may change.
+func (r *roll) own(name string) (*conf.Peer, error) {
+	p := r.find(name)
+	switch {
+	case p == nil:
+		return nil, fmt.Errorf("there is no client %q; `mpsocks clients list` shows them", name)
+	case p.File() == "":
+		return nil, fmt.Errorf("%s is in %s itself: change it there, then run mpsocks reload", name, r.file)
+	case filepath.Ext(p.File()) != ".yaml":
+		return nil, fmt.Errorf("%s is in %s, which was not written by this program: change it there, then run mpsocks reload", name, p.File())
+	}
+	return p, nil
+}
+
+// put writes a client's file.
+func (r *roll) put(p *conf.Peer) error {
+	path := p.File()
+	if path == "" {
+		var err error
+		if path, err = conf.PeerFile(r.dir, p.Name); err != nil {
+			return err
+		}
+	}
+	if err := os.MkdirAll(r.dir, 0o755); err != nil {
+		return err
+	}
+	temporary := filepath.Join(r.dir, "."+filepath.Base(path)+".new") // a reload passes over it
+	if err := os.WriteFile(temporary, p.Text(), 0o644); err != nil {  // no secrets in it
+		return err
+	}
+	return os.Rename(temporary, path)
+}
+
+// tell has a running server read the directory, and says whether it did.
+func (r *roll) tell(cmd *cobra.Command) error {
+	out := cmd.OutOrStdout()
+	address := addrText(r.server.Admin)
+	if address == "" {
+		_, err := fmt.Fprintf(out, "%s has no admin address: send SIGHUP to the server, or restart it\n", r.file)
+		return err
+	}
+	changes, err := control(cmd.Context(), address, "/reload")
+	if err != nil {
+		_, err = fmt.Fprintf(out, "no running server has heard of it yet: %v\n", err)
+		return err
+	}
+	for _, line := range changes {
+		fmt.Fprintf(out, "the running server says: %s\n", line)
+	}
+	return nil
+}
+
+// handover is how the client gets what it needs.
+type handover struct {
+	server   []string // host:port
+	out      string
+	link, qr bool
+	force    bool
+}
+
+func (h *handover) flags(cmd *cobra.Command) {
+	cmd.Flags().StringSliceVar(&h.server, "server", nil, "HOST:PORT at which the client reaches the server; without it `reach` of the server's file")
+	cmd.Flags().StringVar(&h.out, "out", "", "the client's file; without it NAME-client.yaml here")
+	cmd.Flags().BoolVar(&h.link, "link", false, "print a link for `mpsocks init --link` in place of writing a file; it has the private key")
+	cmd.Flags().BoolVar(&h.qr, "qr", false, "print that link as a QR code")
+	cmd.Flags().BoolVar(&h.force, "force", false, "replace the client's file if it is there")
+}
+
+// addresses finds out where the client reaches the server.
+func (h *handover) addresses(r *roll) ([]string, error) {
+	s := r.server
+	switch {
+	case len(h.server) > 0:
+		return h.server, nil
+	case len(s.Reach) > 0:
+		return s.Reach, nil
+	case len(s.Advertise) > 0:
+		return texts(s.Advertise), nil
+	}
+	var out []string
+	for _, l := range s.Listen {
+		if !l.Address.Addr().IsUnspecified() && !l.Address.Addr().IsLoopback() {
+			out = append(out, l.Address.String())
+		}
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("where do clients reach this server? say --server HOST:PORT, or give %s reach: [\"HOST:PORT\"]", r.file)
+	}
+	return out, nil
+}
+
+// give hands a client's key over; the file, if it is one, is written before the server
+// knows the key.
+func (h *handover) give(out io.Writer, r *roll, name string, key conf.PrivateKey) error {
+	addresses, err := h.addresses(r)
+	if err != nil {
+		return err
+	}
+	l := &conf.Link{Name: name, Key: key, Addresses: addresses, Servers: []conf.PublicKey{r.server.PrivateKey.Public()}}
+	if _, err := conf.ParseLink(l.Text()); err != nil {
+		return err // an address that cannot be one
+	}
+	if h.link || h.qr {
+		if h.qr {
+			if err := writeQR(out, l.Text()); err != nil {
+				return err
+			}
+		}
+		if h.link {
+			fmt.Fprintln(out, l.Text())
+		}
+		return nil
+	}
+	p := defaultPair()
+	p.link(l)
+	file := h.out
+	if file == "" {
+		file = name + "-client.yaml"
+	}
+	if err := p.writeClient(file, h.force); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(out, "wrote %s: move it to the other machine as client.yaml\n", file)
+	return err
+}
+
+func newClientsAdd(open func() (*roll, error)) *cobra.Command {
+	var h handover
+	var public string
+	cmd := &cobra.Command{
+		Use:   "add NAME",
+		Short: "Add a client: write its ready file, and have a running server know it",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r, err := open()
+			if err != nil {
+				return err
+			}
+			name := args[0]
+			if _, err := conf.PeerFile(r.dir, name); err != nil {
+				return err
+			}
+			if p := r.find(name); p != nil {
+				return fmt.Errorf("there is a client %q already; `mpsocks clients rotate %s` gives it another key", name, name)
+			}
+			peer := &conf.Peer{Name: name}
+			if public != "" {
+				if peer.PublicKey, err = conf.ParsePublic(public); err != nil {
+					return fmt.Errorf("--public-key %w", err)
+				}
+			} else {
+				key, err := conf.Generate()
+				if err != nil {
+					return err
+				}
+				if err := h.give(cmd.OutOrStdout(), r, name, key); err != nil {
+					return err
+				}
+				peer.PublicKey = key.Public()
+			}
+			if err := r.put(peer); err != nil {
+				return err
+			}
+			return r.tell(cmd)
+		},
+	}
+	h.flags(cmd)
+	cmd.Flags().StringVar(&public, "public-key", "", "the public key of a client that has its file already; nothing is written for it")
+	return cmd
+}
+
+func newClientsList(open func() (*roll, error)) *cobra.Command {
+	return &cobra.Command{
+		Use:   "list",
+		Short: "List the clients of a server with their keys",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			r, err := open()
+			if err != nil {
+				return err
+			}
+			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+			fmt.Fprintln(w, "NAME\tPUBLIC KEY\tIN")
+			for _, c := range r.server.Clients {
+				for i, k := range c.Keys() {
+					name, in := c.Name, c.File()
+					if in == "" {
+						in = r.file
+					}
+					if i > 0 {
+						name, in = "", "an older key: `rotate "+c.Name+" --finish` drops it"
+					}
+					fmt.Fprintf(w, "%s\t%s\t%s\n", name, k, in)
+				}
+			}
+			return w.Flush()
+		},
+	}
+}
+
+func newClientsRevoke(open func() (*roll, error)) *cobra.Command {
+	return &cobra.Command{
+		Use:   "revoke NAME",
+		Short: "Take a client out: a running server ends its sessions at once",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r, err := open()
+			if err != nil {
+				return err
+			}
+			p, err := r.own(args[0])
+			if err != nil {
+				return err
+			}
+			if err := os.Remove(p.File()); err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "removed %s\n", p.File())
+			return r.tell(cmd)
+		},
+	}
+}
+
+func newClientsRotate(open func() (*roll, error)) *cobra.Command {
+	var h handover
+	var finish bool
+	cmd := &cobra.Command{
+		Use:   "rotate NAME",
+		Short: "Give a client another key; the old one holds until --finish",
+		Long: `Give a client another key and write its file anew. The server takes the old key as
+well until "mpsocks clients rotate NAME --finish", so that the client can be changed
+when there is time.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r, err := open()
+			if err != nil {
+				return err
+			}
+			p, err := r.own(args[0])
+			if err != nil {
+				return err
+			}
+			keys := p.Keys()
+			if finish {
+				keys = keys[:1]
+			} else {
+				key, err := conf.Generate()
+				if err != nil {
+					return err
+				}
+				if err := h.give(cmd.OutOrStdout(), r, p.Name, key); err != nil {
+					return err
+				}
+				keys = append([]conf.PublicKey{key.Public()}, keys...)
+			}
+			p.PublicKey, p.PublicKeys = nil, keys
+			if err := r.put(p); err != nil {
+				return err
+			}
+			return r.tell(cmd)
+		},
+	}
+	h.flags(cmd)
+	cmd.Flags().BoolVar(&finish, "finish", false, "drop all keys but the newest one")
+	return cmd
+}
+
+// addrText is "" for the zero address, as the file writes "off".
+func addrText(a netip.AddrPort) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
+}

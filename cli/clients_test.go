@@ -1,0 +1,124 @@
+package cli
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/mpsocks/mpsocks/conf"
+)
+
+// aServer writes a server's and a client's file and returns the directory.
+func aServer(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if _, stderr, code := command(t, "init", "--server", "203.0.113.5:7443", "--dir", dir); code != 0 {
+		t.Fatal(stderr)
+	}
+	// No server runs, and none of this machine's shall be asked.
+	text, err := os.ReadFile(filepath.Join(dir, "server.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = []byte(strings.Replace(string(text), serverAdmin, "127.0.0.1:1", 1))
+	if err := os.WriteFile(filepath.Join(dir, "server.yaml"), text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// run is command that has to succeed.
+func run(t *testing.T, args ...string) string {
+	t.Helper()
+	stdout, stderr, code := command(t, args...)
+	if code != 0 {
+		t.Fatalf("%v: %s", args, stderr)
+	}
+	return stdout
+}
+
+// A client's life: it is added with a file and with a link, listed, gets another key, and
+// is revoked; the file that a person wrote stays as it is.
+func TestClients(t *testing.T) {
+	dir := aServer(t)
+	file := filepath.Join(dir, "server.yaml")
+	before, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	load := func() map[string][]conf.PublicKey {
+		s, err := conf.LoadServer(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := map[string][]conf.PublicKey{}
+		for _, c := range s.Clients {
+			out[c.Name] = c.Keys()
+		}
+		return out
+	}
+	phone := filepath.Join(dir, "phone-client.yaml")
+	run(t, "clients", "add", "phone", "-c", file, "--out", phone)
+	c, err := conf.LoadClient(phone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := load()["phone"]; len(got) != 1 || got[0].String() != c.PrivateKey.Public().String() || c.Server.Addresses[0] != "203.0.113.5:7443" {
+		t.Errorf("%v %+v", got, c.Server)
+	}
+
+	out := run(t, "clients", "add", "tablet 2", "-c", file, "--link", "--server", "[2001:db8::1]:443,t.example.com:7443")
+	link, _, _ := strings.Cut(out, "\n")
+	there := filepath.Join(t.TempDir(), "new")
+	run(t, "init", "--link", link, "--dir", there)
+	c, err = conf.LoadClient(filepath.Join(there, "client.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := load()["tablet 2"]; len(got) != 1 || got[0].String() != c.PrivateKey.Public().String() || len(c.Server.Addresses) != 2 {
+		t.Errorf("%v %+v", got, c.Server)
+	}
+
+	run(t, "clients", "rotate", "phone", "-c", file, "--out", phone, "--force")
+	c, err = conf.LoadClient(phone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := load()["phone"]; len(got) != 2 || got[0].String() != c.PrivateKey.Public().String() {
+		t.Errorf("after rotate: %v", got)
+	}
+	if out := run(t, "clients", "list", "-c", file); !strings.Contains(out, "laptop") || strings.Count(out, "\n") != 5 {
+		t.Error(out)
+	}
+	run(t, "clients", "rotate", "phone", "--finish", "-c", file)
+	if got := load()["phone"]; len(got) != 1 || got[0].String() != c.PrivateKey.Public().String() {
+		t.Errorf("after --finish: %v", got)
+	}
+	run(t, "clients", "revoke", "tablet 2", "-c", file)
+	if _, there := load()["tablet 2"]; there {
+		t.Error("it is still there")
+	}
+	if after, _ := os.ReadFile(file); string(after) != string(before) {
+		t.Error("a program has changed the person's file")
+	}
+}
+
+// A QR code has its three corners, dark in a light border.
+func TestQR(t *testing.T) {
+	var b strings.Builder
+	if err := writeQR(&b, "mpsocks://x@y:1"); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimRight(b.String(), "\n"), "\n")
+	if len(lines) < 14 || len([]rune(lines[0])) < 2*len(lines)-1 {
+		t.Fatalf("%d lines of %d", len(lines), len([]rune(lines[0])))
+	}
+	if lines[0] != strings.Repeat("█", len([]rune(lines[0]))) {
+		t.Errorf("the border is %q", lines[0])
+	}
+	// 7 dark modules, 5 light ones inside.
+	if got := string([]rune(lines[2])[4:11]); got != " ▄▄▄▄▄ " {
+		t.Errorf("the corner begins with %q", got)
+	}
+}

@@ -1,0 +1,42 @@
+package cli
+
+import (
+	"bufio"
+	"io"
+
+	"rsc.io/qr"
+)
+
+// quietZone is the light border of a QR code, in modules (ISO/IEC 18004 asks for four).
+const quietZone = 4
+
+// writeQR draws a text as a QR code, two rows of modules in a line. Light modules are
+// the drawn ones, for a terminal with a dark background; phones read both.
+func writeQR(w io.Writer, text string) error {
+	code, err := qr.Encode(text, qr.L)
+	if err != nil {
+		return err
+	}
+	light := func(x, y int) bool {
+		inside := x >= 0 && y >= 0 && x < code.Size && y < code.Size
+		return !inside || !code.Black(x, y)
+	}
+	out := bufio.NewWriter(w)
+	for y := -quietZone; y < code.Size+quietZone; y += 2 {
+		for x := -quietZone; x < code.Size+quietZone; x++ {
+			upper, lower := light(x, y), light(x, y+1)
+			switch {
+			case upper && lower:
+				out.WriteRune('█')
+			case upper:
+				out.WriteRune('▀')
+			case lower:
+				out.WriteRune('▄')
+			default:
+				out.WriteByte(' ')
+			}
+		}
+		out.WriteByte('\n')
+	}
+	return out.Flush()
+}

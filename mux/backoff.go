@@ -18,24 +18,33 @@ const (
 	// backoffRefused bounds it where the server answers and says no: only a
 	// person changes that, and each attempt costs a TLS handshake.
 	backoffRefused = 15 * time.Second
+	// backoffStrange bounds it where somebody answers and does not prove to be the
+	// server: a captive portal does so until its user has logged in.
+	backoffStrange = 2 * time.Second
 	// followAfter is how long one attempt of the slot that leads may hold up
 	// the others.
 	followAfter = 5 * time.Second
 )
 
-// A refusal is the error of an attempt that reached the server and was turned
-// away.
-type refusal struct{ error }
+// A refusal is the error of an attempt that was turned away, by the server or by
+// somebody else: then pauses grow up to most.
+type refusal struct {
+	error
+	most time.Duration
+}
 
 func (r refusal) Unwrap() error { return r.error }
 
 // judged marks an error as a refusal if it is one. proved says that the server had
 // proved its key.
 func judged(err error, proved bool) error {
-	if refused(err, proved) {
-		return refusal{err}
+	switch {
+	case !refused(err, proved):
+		return err
+	case proved:
+		return refusal{err, backoffRefused}
 	}
-	return err
+	return refusal{err, backoffStrange} // nobody has proved to be the server: it may mean nothing
 }
 
 func refused(err error, proved bool) bool {
@@ -58,8 +67,8 @@ func refused(err error, proved bool) bool {
 
 // nextPause returns the pause after an attempt that failed with err.
 func nextPause(pause time.Duration, err error) time.Duration {
-	if _, no := errors.AsType[refusal](err); no {
-		return min(2*pause, backoffRefused)
+	if no, ok := errors.AsType[refusal](err); ok {
+		return min(2*pause, no.most)
 	}
 	return min(2*pause, backoffMax)
 }

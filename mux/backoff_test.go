@@ -56,7 +56,8 @@ func TestRefused(t *testing.T) {
 }
 
 func TestNextPause(t *testing.T) {
-	no := fmt.Errorf("attempt: %w", judged(errors.New("another key"), false))
+	no := fmt.Errorf("attempt: %w", judged(errors.New("no"), true))
+	portal := fmt.Errorf("attempt: %w", judged(errors.New("first record does not look like a TLS handshake"), false))
 	for _, c := range []struct {
 		pause time.Duration
 		err   error
@@ -67,7 +68,8 @@ func TestNextPause(t *testing.T) {
 		{backoffMin, no, 2 * backoffMin},
 		{backoffMax, no, 2 * backoffMax},
 		{backoffRefused, no, backoffRefused},
-		{backoffRefused, io.EOF, backoffMax}, // the server restarts at last
+		{backoffStrange, portal, backoffStrange}, // who proves nothing is not believed
+		{backoffRefused, io.EOF, backoffMax},     // the server restarts at last
 	} {
 		if got := nextPause(c.pause, c.err); got != c.want {
 			t.Errorf("after %v and %v: %v, want %v", c.pause, c.err, got, c.want)
@@ -119,7 +121,8 @@ func TestOthersFollow(t *testing.T) {
 		}
 	}()
 	time.Sleep(1500 * time.Millisecond)
-	if got := came.Load(); got != 1 {
+	// The second has smaller segments, in case the path loses large ones.
+	if got := came.Load(); got > 2 {
 		t.Errorf("%d connections to a server that says nothing", got)
 	}
 	mute.Close()

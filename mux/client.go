@@ -6,12 +6,13 @@ import (
 	"crypto/tls"
 	"errors"
 	"net/netip"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"github.com/mpsocks/mpsocks/mux/dialer"
 )
 
 // Path is a way from the client to the server, as configured.
@@ -61,7 +62,7 @@ type ClientConfig struct {
 
 	// For tests; zero values are the real ones.
 	clock       func() time.Time
-	lookup      lookupFunc
+	lookup      dialer.Lookup
 	retireBytes uint64
 	retireCheck time.Duration
 }
@@ -73,7 +74,7 @@ type Client struct {
 	cfg     ClientConfig // what may change while it runs is below
 	tls     atomic.Pointer[tls.Config]
 	session *Session
-	names   *resolver
+	names   *dialer.Names
 
 	mu      sync.Mutex
 	servers []string        // as ClientConfig.Addresses; never changed in place
@@ -95,8 +96,9 @@ type clientPath struct {
 	path    *path
 	way     Path               // as it was when it was added; path.cfg may change
 	cancel  context.CancelFunc // ends the slots; nil = there are none
-	good    string             // address that worked last
-	bad     string             // error of the last attempt, so that it is said once
+	book    dialer.Book        // how the addresses did
+	mss     int                // segments that get through; 0 = any
+	said    []string           // errors since a subflow was up, so that each is said once
 	counted uint64             // bytes that are in the count of its name
 	up      chan struct{}      // closed and renewed when a subflow comes up
 	trying  time.Time          // since when the slot that leads dials; zero = it does not
@@ -121,7 +123,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	if cfg.retireBytes == 0 {
 		cfg.retireBytes, cfg.retireCheck = retireBytes, retireCheck
 	}
-	c := &Client{cfg: cfg, servers: cfg.Addresses, auto: autoSubflows, changed: make(chan struct{}), counts: make(map[string]*capCount), names: newResolver(cfg.lookup)}
+	c := &Client{cfg: cfg, servers: cfg.Addresses, auto: autoSubflows, changed: make(chan struct{}), counts: make(map[string]*capCount), names: dialer.NewNames(cfg.lookup)}
 	c.tls.Store(t)
 	c.session = newSession(sessionConfig{
 		client: true, handler: cfg.Handler, mode: cfg.Mode, rules: cfg.Rules, timeout: cfg.SessionTimeout,
@@ -155,13 +157,4 @@ func (c *Client) Run(ctx context.Context) error {
 	cancel()
 	c.slots.Wait()
 	return err
-}
-
-// learn notes an address that the server announced.
-func (c *Client) learn(a netip.AddrPort) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(c.learned) < 64 && !slices.Contains(c.learned, a) {
-		c.learned = append(c.learned, a)
-	}
 }

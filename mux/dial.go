@@ -2,29 +2,155 @@ package mux
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"slices"
-	"syscall"
+	"strings"
 	"time"
+
+	"github.com/mpsocks/mpsocks/mux/dialer"
 )
 
 const (
 	dialQuick        = 1200 * time.Millisecond
 	dialTimeout      = 5 * time.Second
 	handshakeTimeout = 5 * time.Second
-	// stagger is the head start of one server address over the next (RFC 8305,
-	// Section 5).
-	stagger = 250 * time.Millisecond
+	// maxServers is how many servers one attempt asks for the session: each has
+	// proved its key, and did not know it.
+	maxServers = 8
 )
 
-// connect makes one subflow: TCP, TLS, and the MPTCP handshake inside.
+// way is what the path's sockets are bound to.
+func (p *Path) dialWay() *dialer.Way {
+	return &dialer.Way{Interface: p.Interface, Local: p.Local, KernelMPTCP: p.KernelMPTCP}
+}
+
+// A proven is a connection on which the server has proved its key.
+type proven struct {
+	tcp     net.Conn
+	tls     *tls.Conn
+	carrier *carrier
+	addr    netip.AddrPort
+}
+
+// connect makes one subflow: the address that proves first that it is the server,
+// and the MPTCP handshake with it. A server that does not know the session is not
+// asked again before the others.
 func (c *Client) connect(ctx context.Context, p *clientPath, timeout time.Duration) (*subflow, error) {
-	tcp, addr, err := c.dial(ctx, p, timeout)
+	var asked []netip.AddrPort // that do not know it
+	var refused *forgottenError
+	for len(asked) < maxServers {
+		v, err := c.race(ctx, p, timeout, asked)
+		if err != nil {
+			if refused != nil { // no other server is left
+				c.forgotten(refused.epoch)
+				return nil, refused
+			}
+			return nil, judged(err, false)
+		}
+		f, err := c.open(ctx, p, v)
+		if !errors.As(err, &refused) {
+			return f, err
+		}
+		p.book.Unknown(v.addr, time.Now())
+		if asked = append(asked, v.addr); c.lastServer(p, asked) {
+			c.forgotten(refused.epoch)
+			return nil, refused
+		}
+	}
+	return nil, refused
+}
+
+// lastServer says that nobody else is likely to know the session.
+func (c *Client) lastServer(p *clientPath, asked []netip.AddrPort) bool {
+	addrs, _, _ := c.targets(p)
+	addrs = slices.DeleteFunc(addrs, func(a netip.AddrPort) bool { return slices.Contains(asked, a) })
+	return p.book.Hopeless(addrs, time.Now())
+}
+
+// open does the MPTCP handshake and adds the subflow to the session.
+func (c *Client) open(ctx context.Context, p *clientPath, v *proven) (*subflow, error) {
+	stop := context.AfterFunc(ctx, func() { v.tcp.Close() })
+	defer stop()
+	v.tcp.SetDeadline(time.Now().Add(handshakeTimeout))
+	f, err := c.join(ctx, p, v)
 	if err != nil {
+		v.tcp.Close()
+		return nil, judged(fmt.Errorf("session with %s: %w", v.addr, plainNet(err)), true)
+	}
+	v.tcp.SetDeadline(time.Time{})
+	if err := c.session.attach(f); err != nil {
+		return nil, judged(err, true)
+	}
+	c.mu.Lock()
+	p.said = nil
+	close(p.up)
+	p.up = make(chan struct{})
+	c.mu.Unlock()
+	c.cfg.Log.Debug().Str("path", p.way.Name).Stringer("local", f.local).Stringer("remote", f.remote).Msg("subflow up")
+	return f, nil
+}
+
+// race returns the first connection on which the server proves its key, of all
+// addresses but some.
+func (c *Client) race(ctx context.Context, p *clientPath, timeout time.Duration, but []netip.AddrPort) (*proven, error) {
+	c.askNames(p)
+	var why error
+	c.mu.Lock()
+	mss := p.mss
+	c.mu.Unlock()
+	race := dialer.Race[*proven]{
+		Targets: func() (addrs []netip.AddrPort, asking bool) {
+			addrs, asking, why = c.targets(p)
+			return slices.DeleteFunc(addrs, func(a netip.AddrPort) bool { return slices.Contains(but, a) }), asking
+		},
+		Try: func(ctx context.Context, a netip.AddrPort, mss int, connected func()) (*proven, error) {
+			return c.prove(ctx, p, a, mss, timeout, connected)
+		},
+		Drop: func(v *proven) { v.tcp.Close() },
+		Go:   c.slots.Go, MSS: mss, Timeout: timeout,
+	}
+	won, failed, err := race.Run(ctx)
+	now := time.Now()
+	if won == nil {
+		for _, a := range failed {
+			p.book.Failed(a, now)
+			c.unlearn(p, a)
+		}
+		if len(but) == 0 && ctx.Err() == nil {
+			c.doubtNames()
+		}
+		if err == nil {
+			err = why
+		}
 		return nil, err
 	}
+	for _, a := range won.Beaten {
+		p.book.Failed(a, now)
+	}
+	p.book.Proved(won.Addr, now)
+	c.mu.Lock()
+	clamped := won.MSS != p.mss
+	p.mss = won.MSS
+	c.mu.Unlock()
+	if clamped {
+		c.cfg.Log.Warn().Str("path", p.way.Name).Int("segment", won.MSS).Msg("the path loses large packets and says nothing: its segments are made smaller")
+	}
+	return won.Value, nil
+}
+
+// prove connects to one address and has the server prove its key.
+func (c *Client) prove(ctx context.Context, p *clientPath, a netip.AddrPort, mss int, timeout time.Duration, connected func()) (*proven, error) {
+	dial, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	tcp, err := p.way.dialWay().Dialer(mss).DialContext(dial, "tcp", a.String())
+	if err != nil {
+		return nil, plainNet(err)
+	}
+	connected()
 	tune(tcp)
 	stop := context.AfterFunc(ctx, func() { tcp.Close() })
 	defer stop()
@@ -33,112 +159,31 @@ func (c *Client) connect(ctx context.Context, p *clientPath, timeout time.Durati
 	tcp.SetDeadline(time.Now().Add(handshakeTimeout))
 	if err := conn.HandshakeContext(ctx); err != nil {
 		tcp.Close()
-		return nil, judged(fmt.Errorf("TLS with %s: %w", addr, explainTLS(err)), false)
+		return nil, fmt.Errorf("TLS with %s: %w", a, plainNet(explainTLS(err)))
 	}
-	f, err := c.join(ctx, p, conn, k)
-	if err != nil {
-		tcp.Close()
-		return nil, judged(fmt.Errorf("session with %s: %w", addr, err), true)
-	}
-	tcp.SetDeadline(time.Time{})
-	if err := c.session.attach(f); err != nil {
-		return nil, judged(err, true)
-	}
-	c.mu.Lock()
-	p.good, p.bad = addr, ""
-	close(p.up)
-	p.up = make(chan struct{})
-	c.mu.Unlock()
-	c.cfg.Log.Debug().Str("path", p.way.Name).Stringer("local", f.local).Stringer("remote", f.remote).Msg("subflow up")
-	return f, nil
+	return &proven{tcp, conn, k, a}, nil
 }
 
-// dial connects to the first server address that answers, from the path's own
-// address. Addresses that names bring meanwhile are tried too.
-func (c *Client) dial(ctx context.Context, p *clientPath, timeout time.Duration) (net.Conn, string, error) {
-	changed := c.names.change()
-	addrs, err := c.firstTargets(ctx, p, timeout)
-	if err != nil {
-		return nil, "", err
+// plainNet drops from an error what differs from one attempt to the next, the port
+// that this side has: what happened again is said once.
+func plainNet(err error) error {
+	op, ok := errors.AsType[*net.OpError](err)
+	if !ok || op.Source == nil {
+		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	type result struct {
-		conn net.Conn
-		addr netip.AddrPort
-		err  error
+	plain := *op
+	plain.Source = nil
+	if err == error(op) {
+		return &plain
 	}
-	results, over := make(chan result), make(chan struct{})
-	defer close(over) // those that lose the race
-	started, pending := 0, 0
-	start := func() {
-		if started == len(addrs) {
-			return
-		}
-		a := addrs[started]
-		started++
-		pending++
-		c.slots.Go(func() {
-			conn, err := p.way.dialer().DialContext(ctx, "tcp", a.String())
-			select {
-			case results <- result{conn, a, err}:
-			case <-over:
-				if err == nil {
-					conn.Close()
-				}
-			}
-		})
-	}
-	start()
-	next := time.NewTicker(stagger)
-	defer next.Stop()
-	var failed error
-	for asking := true; pending > 0 || asking; {
-		select {
-		case r := <-results:
-			pending--
-			if r.err == nil {
-				return r.conn, r.addr.String(), nil
-			}
-			if failed == nil || ctx.Err() == nil {
-				failed = r.err
-			}
-			start()
-		case <-next.C:
-			if start(); pending == 0 {
-				return nil, "", failed // the next attempt knows the names
-			}
-		case <-changed:
-			changed = c.names.change()
-		}
-		var more []netip.AddrPort
-		more, asking, _ = c.targets(p)
-		for _, a := range more {
-			if !slices.Contains(addrs, a) {
-				addrs = append(addrs, a)
-			}
-		}
-		if pending == 0 {
-			start()
-		}
-	}
-	return nil, "", failed
+	return &rewritten{text: strings.ReplaceAll(err.Error(), op.Error(), plain.Error()), error: err}
 }
 
-// dialer binds to the path's interface or address.
-func (p *Path) dialer() *net.Dialer {
-	d := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}}
-	d.SetMultipathTCP(p.KernelMPTCP)
-	if p.Local.IsValid() {
-		d.LocalAddr = &net.TCPAddr{IP: p.Local.AsSlice(), Zone: p.Local.Zone()}
-	}
-	if name := p.Interface; name != "" {
-		d.ControlContext = func(_ context.Context, _, _ string, raw syscall.RawConn) error {
-			if err := bindInterface(raw, name); err != nil {
-				return fmt.Errorf("bind to interface %s: %w", name, err)
-			}
-			return nil
-		}
-	}
-	return d
+// rewritten is an error with another text.
+type rewritten struct {
+	error
+	text string
 }
+
+func (r *rewritten) Error() string { return r.text }
+func (r *rewritten) Unwrap() error { return r.error }

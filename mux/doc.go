@@ -35,8 +35,8 @@
 // scheduler pulls segments from it when they can leave (stream_send.go).
 //
 // Paths come and go (setpaths.go), and with them their slots (slot.go, backoff.go),
-// places for a subflow each. dial.go and resolve.go (client) and listener.go
-// (server) connect, auth.go has both sides prove their keys, join.go and
+// places for a subflow each. dial.go and targets.go with package dialer (client)
+// and listener.go (server) connect, auth.go has both sides prove their keys, join.go and
 // handshake.go open or join the session, Session.attach starts the subflow.
 // monitor.go finds the ones that stall, from what measure.go knows of their
 // connections; reinject.go sends what they hold on others. estimate.go, delay.go

@@ -5,6 +5,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net/netip"
+	"slices"
 
 	"github.com/mpsocks/mpsocks/mux/mptcp"
 )
@@ -33,7 +35,8 @@ func (s *Session) keys() sessionKeys {
 }
 
 // join does MP_CAPABLE when there is no session and MP_JOIN when there is.
-func (c *Client) join(ctx context.Context, p *clientPath, conn *tls.Conn, k *carrier) (*subflow, error) {
+func (c *Client) join(ctx context.Context, p *clientPath, v *proven) (*subflow, error) {
+	conn, k := v.tls, v.carrier
 	capture := c.cfg.Capture.subflow(addrPort(k.LocalAddr()), addrPort(k.RemoteAddr()), true)
 	for {
 		c.mu.Lock()
@@ -66,6 +69,13 @@ func (c *Client) join(ctx context.Context, p *clientPath, conn *tls.Conn, k *car
 			}
 			continue
 		default:
+			if c.deniedAt(v.addr) { // dialled before the server had said so
+				if c.session.alive(epoch) {
+					return nil, errNotHere
+				}
+				c.renew(epoch)
+				continue
+			}
 			if err := c.joinExisting(p, conn, capture, keys); err != nil {
 				return nil, err
 			}
@@ -104,8 +114,25 @@ func (c *Client) establish(p *clientPath, conn *tls.Conn, capture *subflowCaptur
 	return epoch, nil
 }
 
+// deniedAt says that the server takes no joins at an address (RFC 8684, Section
+// 3.1, the C flag).
+func (c *Client) deniedAt(a netip.AddrPort) bool {
+	c.mu.Lock()
+	denied := c.denied
+	c.mu.Unlock()
+	return denied && c.isConfigured(a)
+}
+
 // errForgotten is the refusal of a join whose token the server does not know.
 var errForgotten = errors.New("the session is not known there")
+
+// forgottenError is errForgotten with the keys that were refused.
+type forgottenError struct {
+	epoch uint64
+	error
+}
+
+func (e *forgottenError) Unwrap() []error { return []error{errForgotten, e.error} }
 
 // joinExisting does MP_JOIN with those keys.
 func (c *Client) joinExisting(p *clientPath, conn *tls.Conn, capture *subflowCapture, keys sessionKeys) error {
@@ -116,8 +143,7 @@ func (c *Client) joinExisting(p *clientPath, conn *tls.Conn, capture *subflowCap
 	err := joinClient(capture.tap(conn), par)
 	var reset *ResetError
 	if errors.As(err, &reset) && !reset.Transient {
-		c.forgotten(keys.epoch)
-		return fmt.Errorf("%w: %w", errForgotten, err)
+		return &forgottenError{keys.epoch, fmt.Errorf("%w: %w", errForgotten, err)}
 	}
 	return err
 }
@@ -125,16 +151,17 @@ func (c *Client) joinExisting(p *clientPath, conn *tls.Conn, capture *subflowCap
 // forgotten begins anew after the server refused a join, unless the session
 // lives on other subflows (a load balancer may have led this one elsewhere).
 func (c *Client) forgotten(epoch uint64) {
-	s := c.session
-	s.mu.Lock()
-	alive := s.epoch != epoch
-	for _, f := range s.subs {
-		alive = alive || (!f.stale && !f.closed)
-	}
-	s.mu.Unlock()
-	if !alive {
+	if !c.session.alive(epoch) {
 		c.renew(epoch)
 	}
+}
+
+// alive reports whether the session has a subflow that moves, or other keys than
+// those of that epoch.
+func (s *Session) alive(epoch uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.epoch != epoch || slices.ContainsFunc(s.subs, func(f *subflow) bool { return !f.stale && !f.closed })
 }
 
 // renew begins a new session in the place of the one with that epoch, unless that
@@ -145,6 +172,9 @@ func (c *Client) renew(epoch uint64) {
 	defer c.mu.Unlock()
 	if c.state == stateEstablished && c.session.renew(epoch) {
 		c.setState(stateNone)
+		for _, p := range c.paths {
+			p.book.Renew()
+		}
 		c.cfg.Log.Info().Msg("the server does not know the session any more: starting a new one")
 	}
 }

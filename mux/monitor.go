@@ -55,6 +55,9 @@ const (
 	// replaceAfter is how long a subflow may be stale before another is dialled
 	// for it.
 	replaceAfter = 700e6
+	// replaceAlone is the same while no subflow of the session moves: nothing is
+	// carried until another one is up, and perhaps only by another server.
+	replaceAlone = 300e6
 
 	// lossMemory is how long a loss counts, see lostLately.
 	lossMemory = 20e9
@@ -210,7 +213,7 @@ func (f *subflow) watch(now int64) {
 	if idle := now - max(f.lastRecv.Load(), 0); idle > keepAlive && f.probeSent == 0 {
 		f.ping(now)
 	}
-	if f.stale && now-f.staleSince > replaceAfter && !f.lost {
+	if f.stale && !f.lost && now-f.staleSince > s.replaceWait() {
 		f.lost = true
 		s.arrange() // a subflow that is moving carries bulk instead
 		f.wantReplacement()
@@ -219,6 +222,16 @@ func (f *subflow) watch(now int64) {
 		f.tx.lowat = lw
 		f.carrier.setLowat(lw)
 	}
+}
+
+// replaceWait is how long a subflow may be stale before another is dialled for it.
+func (s *Session) replaceWait() int64 {
+	for _, f := range s.subs {
+		if !f.stale && !f.closed {
+			return replaceAfter
+		}
+	}
+	return replaceAlone
 }
 
 func (f *subflow) recover(now int64) {

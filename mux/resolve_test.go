@@ -11,13 +11,15 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/mpsocks/mpsocks/mux/dialer"
 )
 
 var loopback = []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1})}
 
 // newDialClient makes a client that dials a listener by names, and does nothing
 // else. PORT in an address is the listener's.
-func newDialClient(t *testing.T, lookup lookupFunc, addrs ...string) *Client {
+func newDialClient(t *testing.T, lookup dialer.Lookup, addrs ...string) *Client {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -44,41 +46,50 @@ func newDialClient(t *testing.T, lookup lookupFunc, addrs ...string) *Client {
 func (c *Client) try(t *testing.T, way Path, timeout time.Duration) (took time.Duration, err error) {
 	t.Helper()
 	begin := time.Now()
-	conn, _, err := c.dial(c.ctx, &clientPath{way: way}, timeout)
-	if err == nil {
-		conn.Close()
+	// The listener proves nothing; what counts is whether it was reached.
+	p := &clientPath{way: way, path: &path{}}
+	c.askNames(p)
+	var why error
+	race := dialer.Race[net.Conn]{
+		Targets: func() (addrs []netip.AddrPort, asking bool) {
+			addrs, asking, why = c.targets(p)
+			return addrs, asking
+		},
+		Try: func(ctx context.Context, a netip.AddrPort, mss int, _ func()) (net.Conn, error) {
+			ctx, cancel := context.WithTimeout(ctx, timeout)
+			defer cancel()
+			return way.dialWay().Dialer(mss).DialContext(ctx, "tcp", a.String())
+		},
+		Drop: func(conn net.Conn) { conn.Close() }, Go: c.slots.Go, Timeout: timeout,
+	}
+	won, _, err := race.Run(c.ctx)
+	if won != nil {
+		won.Value.Close()
+	} else if err == nil {
+		err = why
 	}
 	return time.Since(begin), err
 }
 
-// age makes all answers old.
-func (r *resolver) age(by time.Duration) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, n := range r.names {
-		n.at = n.at.Add(-by)
-	}
-}
-
-func hangs(ctx context.Context, _ *Path, _ string) ([]netip.Addr, error) {
+func hangs(ctx context.Context, _ *dialer.Way, _ string) ([]netip.Addr, error) {
 	<-ctx.Done()
 	return nil, ctx.Err()
 }
 
 // An address that is there is dialled, whatever becomes of the names before it.
 func TestLookupDelaysNoAddress(t *testing.T) {
-	for name, lookup := range map[string]lookupFunc{
+	for name, lookup := range map[string]dialer.Lookup{
 		"hangs": hangs,
-		"fails": func(context.Context, *Path, string) ([]netip.Addr, error) { return nil, errors.New("no") },
+		"fails": func(context.Context, *dialer.Way, string) ([]netip.Addr, error) { return nil, errors.New("no") },
 	} {
 		c := newDialClient(t, lookup, "server.test:PORT", "127.0.0.1:PORT")
-		if took, err := c.try(t, Path{}, 2*time.Second); err != nil || took > stagger {
+		if took, err := c.try(t, Path{}, 2*time.Second); err != nil || took > dialer.Stagger {
 			t.Errorf("a lookup that %s: %v after %v", name, err, took)
 		}
 	}
 	// Nor does one hold up the failure of an address for long.
 	c := newDialClient(t, hangs, "server.test:PORT", "127.0.0.1:1")
-	if took, err := c.try(t, Path{}, 5*time.Second); err == nil || took > 4*stagger {
+	if took, err := c.try(t, Path{}, 5*time.Second); err == nil || took > 4*dialer.Stagger {
 		t.Errorf("a refused address, and a name that hangs: %v after %v", err, took)
 	}
 }
@@ -86,42 +97,13 @@ func TestLookupDelaysNoAddress(t *testing.T) {
 // A name may bring its address while others are dialled.
 func TestLookupJoinsTheDial(t *testing.T) {
 	answer := make(chan struct{})
-	c := newDialClient(t, func(context.Context, *Path, string) ([]netip.Addr, error) {
+	c := newDialClient(t, func(context.Context, *dialer.Way, string) ([]netip.Addr, error) {
 		<-answer
 		return loopback, nil
 	}, "server.test:PORT", "127.0.0.1:1")
-	time.AfterFunc(stagger/4, func() { close(answer) })
+	time.AfterFunc(dialer.Stagger/4, func() { close(answer) })
 	if _, err := c.try(t, Path{}, 5*time.Second); err != nil {
 		t.Error(err)
-	}
-}
-
-// What was found once is used when it is not found again, and asked for again
-// only when it is old.
-func TestLookupIsKept(t *testing.T) {
-	var asked atomic.Int64
-	c := newDialClient(t, func(ctx context.Context, way *Path, host string) ([]netip.Addr, error) {
-		switch asked.Add(1) {
-		case 1:
-			return loopback, nil
-		case 2:
-			return nil, errors.New("no")
-		}
-		return hangs(ctx, way, host)
-	}, "server.test:PORT")
-	for i, want := range []int64{1, 1, 2, 3} {
-		if took, err := c.try(t, Path{}, time.Second); err != nil || took > stagger {
-			t.Fatalf("dial %d: %v after %v", i, err, took)
-		}
-		eventually(t, "asked as often as is right", func() bool { return asked.Load() == want })
-		eventually(t, "answered", func() bool {
-			c.names.mu.Lock()
-			defer c.names.mu.Unlock()
-			return want == 3 || len(c.names.names["server.test"].asking) == 0
-		})
-		if i > 0 {
-			c.names.age(lookupFresh + time.Second)
-		}
 	}
 }
 
@@ -130,7 +112,7 @@ func TestLookupIsKept(t *testing.T) {
 func TestLookupIsShared(t *testing.T) {
 	var asked atomic.Int64
 	answer := make(chan struct{})
-	c := newDialClient(t, func(ctx context.Context, way *Path, host string) ([]netip.Addr, error) {
+	c := newDialClient(t, func(ctx context.Context, way *dialer.Way, host string) ([]netip.Addr, error) {
 		asked.Add(1)
 		if host == "dead.test" {
 			return hangs(ctx, way, host)
@@ -160,12 +142,14 @@ func TestLookupIsShared(t *testing.T) {
 // With a dead default route, a bound path asks by itself, and what it finds
 // serves the others.
 func TestLookupByThePath(t *testing.T) {
-	for name, dead := range map[string]lookupFunc{
+	for name, dead := range map[string]dialer.Lookup{
 		"hangs": hangs,
-		"fails": func(context.Context, *Path, string) ([]netip.Addr, error) { return nil, errors.New("unreachable") },
+		"fails": func(context.Context, *dialer.Way, string) ([]netip.Addr, error) {
+			return nil, errors.New("unreachable")
+		},
 	} {
 		bound := Path{Name: "lte", Local: netip.AddrFrom4([4]byte{127, 0, 0, 2})}
-		c := newDialClient(t, func(ctx context.Context, way *Path, host string) ([]netip.Addr, error) {
+		c := newDialClient(t, func(ctx context.Context, way *dialer.Way, host string) ([]netip.Addr, error) {
 			if way == nil || way.Local != bound.Local {
 				return dead(ctx, way, host)
 			}
@@ -179,44 +163,5 @@ func TestLookupByThePath(t *testing.T) {
 				t.Errorf("default route %s, path %s: %v", name, way.Name, err)
 			}
 		}
-	}
-}
-
-// A path's resolver asks from the path's address.
-func TestResolverIsBound(t *testing.T) {
-	way := Path{Local: netip.AddrFrom4([4]byte{127, 0, 0, 7}), KernelMPTCP: true}
-	u, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer u.Close()
-	conn, err := way.dialResolver(t.Context(), "udp", u.LocalAddr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	if got := conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr(); got != way.Local {
-		t.Errorf("asks from %v", got)
-	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	conn, err = way.dialResolver(t.Context(), "tcp", ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	if got := addrPort(conn.LocalAddr()).Addr(); got != way.Local {
-		t.Errorf("asks from %v", got)
-	}
-}
-
-// A failure is said once: its words do not change from one lookup to the next.
-func TestLookupErrorIsPlain(t *testing.T) {
-	a := plainDNS(&net.DNSError{Name: "server.test", Server: "192.0.2.1:53", Err: "read udp 192.0.2.9:40001->192.0.2.1:53: i/o timeout", IsTimeout: true})
-	if got := a.Error(); got != "lookup server.test: no answer" {
-		t.Error(got)
 	}
 }

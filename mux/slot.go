@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/mpsocks/mpsocks/mux/mptcp"
@@ -28,7 +29,7 @@ const (
 // slot is the goroutine. The one that leads finds out whether its path works;
 // the others wait for it.
 func (c *Client) slot(ctx context.Context, p *clientPath, leads bool) {
-	pause, tries := backoffMin, 0
+	pause, tries, forgotten := backoffMin, 0, 0
 	var old *subflow
 	for ctx.Err() == nil {
 		if !leads && !c.follow(ctx, p) {
@@ -54,6 +55,10 @@ func (c *Client) slot(ctx context.Context, p *clientPath, leads bool) {
 		}
 		if err != nil {
 			c.complain(ctx, p, err)
+			if errors.Is(err, errForgotten) && forgotten < maxServers {
+				forgotten++
+				continue // there is a new session to begin
+			}
 			wait := pause/2 + rand.N(pause)/2
 			pause = nextPause(pause, err)
 			select {
@@ -62,7 +67,7 @@ func (c *Client) slot(ctx context.Context, p *clientPath, leads bool) {
 			}
 			continue
 		}
-		pause, tries = backoffMin, 0
+		pause, tries, forgotten = backoffMin, 0, 0
 		if c.tend(ctx, f) {
 			old = f
 		}
@@ -133,14 +138,23 @@ func isDead(f *subflow) bool {
 	}
 }
 
-// complain logs an error once until it changes.
+// maxSaid bounds what is said of a path until it works again: more tells nobody
+// anything.
+const maxSaid = 4
+
+// complain logs an error once until the path works again.
 func (c *Client) complain(ctx context.Context, p *clientPath, err error) {
 	if ctx.Err() != nil {
 		return
 	}
+	if errors.Is(err, errNotHere) {
+		return // that is how it is meant
+	}
 	c.mu.Lock()
-	said := p.bad == err.Error()
-	p.bad = err.Error()
+	said := slices.Contains(p.said, err.Error()) || len(p.said) >= maxSaid
+	if !said {
+		p.said = append(p.said, err.Error())
+	}
 	c.mu.Unlock()
 	if !said {
 		c.cfg.Log.Warn().Str("path", p.way.Name).Err(err).Msg("cannot reach the server by this path")

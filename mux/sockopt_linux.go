@@ -115,12 +115,3 @@ func tune(c net.Conn) {
 		unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, userTimeout)
 	})
 }
-
-// bindInterface makes a socket use one interface (no privilege needed since
-// Linux 5.7).
-func bindInterface(raw syscall.RawConn, name string) (err error) {
-	if e := raw.Control(func(fd uintptr) { err = unix.BindToDevice(int(fd), name) }); e != nil {
-		return e
-	}
-	return err
-}

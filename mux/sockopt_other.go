@@ -2,10 +2,7 @@
 
 package mux
 
-import (
-	"net"
-	"syscall"
-)
+import "net"
 
 // tcpInfo is what the engine uses of TCP_INFO on Linux; elsewhere in-band
 // probes measure.
@@ -17,12 +14,9 @@ type tcpInfo struct {
 	sacked               uint64
 }
 
-func (k *carrier) info(*tcpInfo) bool             { return false }
-func (k *carrier) outstanding() (int, bool)       { return 0, false }
-func (k *carrier) setCongestion(string)           {}
-func (k *carrier) setPace(float64)                {}
-func (k *carrier) setLowat(int)                   {}
-func tune(net.Conn)                               {}
-func bindInterface(syscall.RawConn, string) error { return errNoInterface }
-
-const errNoInterface = protocolError("binding to an interface by name needs Linux; give its address instead")
+func (k *carrier) info(*tcpInfo) bool       { return false }
+func (k *carrier) outstanding() (int, bool) { return 0, false }
+func (k *carrier) setCongestion(string)     {}
+func (k *carrier) setPace(float64)          {}
+func (k *carrier) setLowat(int)             {}
+func tune(net.Conn)                         {}

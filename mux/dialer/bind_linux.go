@@ -1,0 +1,22 @@
+package dialer
+
+import (
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// bindInterface makes a socket use one interface (no privilege needed since
+// Linux 5.7).
+func bindInterface(raw syscall.RawConn, name string) (err error) {
+	if e := raw.Control(func(fd uintptr) { err = unix.BindToDevice(int(fd), name) }); e != nil {
+		return e
+	}
+	return err
+}
+
+// clamp bounds the segments that a socket sends and asks for. Where that fails the
+// attempt is as good as the one before.
+func clamp(raw syscall.RawConn, mss int) {
+	raw.Control(func(fd uintptr) { unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_MAXSEG, mss) })
+}

@@ -1,0 +1,15 @@
+//go:build !linux
+
+package dialer
+
+import (
+	"errors"
+	"syscall"
+)
+
+var errNoInterface = errors.New("binding to an interface by name needs Linux; give its address instead")
+
+func bindInterface(syscall.RawConn, string) error { return errNoInterface }
+
+// clamp is not here: a path that loses large packets is not found out.
+func clamp(syscall.RawConn, int) {}

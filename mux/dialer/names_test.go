@@ -1,0 +1,90 @@
+package dialer
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// What was found once is used when it is not found again, and asked for again when
+// it is old, or when nothing of it answers.
+func TestLookupIsKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked := 0
+		found := []netip.Addr{netip.MustParseAddr("192.0.2.1")}
+		n := NewNames(func(context.Context, *Way, string) ([]netip.Addr, error) {
+			if asked++; asked == 2 {
+				return nil, errors.New("no")
+			}
+			return found, nil
+		})
+		var tasks sync.WaitGroup
+		ask := func(want int) {
+			t.Helper()
+			n.Ask(t.Context(), tasks.Go, &Way{}, "server.test")
+			tasks.Wait()
+			if asked != want {
+				t.Errorf("asked %d times, want %d", asked, want)
+			}
+			if addrs, _, _ := n.Known("server.test"); len(addrs) != 1 {
+				t.Errorf("known: %v", addrs)
+			}
+		}
+		ask(1)
+		ask(1)
+		time.Sleep(lookupFresh + time.Second)
+		ask(2)
+		ask(3)
+		ask(3)
+		n.Doubt("server.test")
+		ask(4)
+	})
+}
+
+// A path's resolver asks from the path's address.
+func TestResolverIsBound(t *testing.T) {
+	way := Way{Local: netip.AddrFrom4([4]byte{127, 0, 0, 7}), KernelMPTCP: true}
+	u, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer u.Close()
+	conn, err := way.dialResolver(t.Context(), "udp", u.LocalAddr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if got := conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr(); got != way.Local {
+		t.Errorf("asks from %v", got)
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	conn, err = way.dialResolver(t.Context(), "tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if got := conn.LocalAddr().(*net.TCPAddr).AddrPort().Addr(); got != way.Local {
+		t.Errorf("asks from %v", got)
+	}
+}
+
+// A failure is said once: its words do not change from one lookup to the next.
+func TestLookupErrorIsPlain(t *testing.T) {
+	a := plainDNS(&net.DNSError{Name: "server.test", Server: "192.0.2.1:53", Err: "read udp 192.0.2.9:40001->192.0.2.1:53: i/o timeout", IsTimeout: true})
+	if got := a.Error(); got != "lookup server.test: no answer" {
+		t.Error(got)
+	}
+}

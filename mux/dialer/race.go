@@ -1,0 +1,202 @@
+package dialer
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+const (
+	// Stagger is the head start of one server address over the next (RFC 8305,
+	// Section 5), and how much longer than TCP's own handshake the proof may take
+	// before the next one begins.
+	Stagger = 250 * time.Millisecond
+	// stall is how long an address that took the connection may be silent before
+	// the path is suspected of losing large packets.
+	stall = time.Second
+	// step is how often the race is looked at.
+	step = 25 * time.Millisecond
+)
+
+// Segments are the sizes, in bytes, that are tried in turn where large packets seem
+// to get lost: what fits an MTU of 1,400 with IPv6 and timestamps, and what fits
+// IPv6's least of 1,280.
+var Segments = []int{1328, 1208}
+
+// A Race tries addresses, each a little after the one before, until one proves that
+// it is the server: an address that only takes connections wins nothing. What was
+// begun and does not win is cancelled.
+type Race[T any] struct {
+	// Targets lists the addresses, the best first; it is asked again while names
+	// are being resolved, which is what asking says.
+	Targets func() (addrs []netip.AddrPort, asking bool)
+	// Try makes one attempt, with segments of mss bytes at most (0 = as they are).
+	// It calls connected when TCP is through, and returns when the server has proved
+	// its key.
+	Try func(ctx context.Context, a netip.AddrPort, mss int, connected func()) (T, error)
+	// Drop ends what came too late.
+	Drop func(T)
+	// Go starts a goroutine, which ends with Run's context.
+	Go func(func())
+	// MSS is what is known to get through on this path; 0 = nothing is known.
+	MSS int
+	// Timeout is how long TCP's handshake may take: no other address begins later.
+	Timeout time.Duration
+}
+
+// Result is the attempt that won.
+type Result[T any] struct {
+	Value T
+	Addr  netip.AddrPort
+	MSS   int
+	// Beaten are the addresses that had their chance before and did not prove
+	// anything.
+	Beaten []netip.AddrPort
+}
+
+// attempt is one that is under way.
+type attempt struct {
+	addr      netip.AddrPort
+	mss       int
+	began     time.Time
+	connected time.Time // zero: not yet
+	clamped   bool      // another one with smaller segments has begun
+	over      bool
+}
+
+type news[T any] struct {
+	of    *attempt
+	value T
+	err   error
+	up    bool // TCP is through, no more
+}
+
+// Run returns the winner; else the addresses that failed and why the first did.
+func (r *Race[T]) Run(ctx context.Context) (*Result[T], []netip.AddrPort, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	heard, over := make(chan news[T]), make(chan struct{})
+	defer close(over)
+	var all []*attempt
+	begin := func(a netip.AddrPort, mss int) {
+		at := &attempt{addr: a, mss: mss, began: time.Now()}
+		all = append(all, at)
+		r.Go(func() {
+			v, err := r.Try(ctx, a, mss, func() {
+				select {
+				case heard <- news[T]{of: at, up: true}:
+				case <-over:
+				}
+			})
+			select {
+			case heard <- news[T]{of: at, value: v, err: err}:
+			case <-over:
+				if err == nil {
+					r.Drop(v)
+				}
+			}
+		})
+	}
+	tick := time.NewTicker(step)
+	defer tick.Stop()
+	start := time.Now()
+	var first error
+	for {
+		addrs, asking := r.Targets()
+		now := time.Now()
+		next, more := r.next(addrs, all, now, now.Sub(start) < r.Timeout)
+		if more {
+			begin(next, r.MSS)
+		}
+		if a, mss, ok := r.smaller(all, now); ok {
+			begin(a, mss)
+		}
+		if !slices.ContainsFunc(all, func(a *attempt) bool { return !a.over }) && !more && (!asking || now.Sub(start) >= r.Timeout || len(all) > 0 && now.Sub(start) > Stagger) {
+			return nil, failed(all), first
+		}
+		select {
+		case n := <-heard:
+			switch {
+			case n.up:
+				n.of.connected = time.Now()
+			case n.err == nil:
+				return &Result[T]{n.value, n.of.addr, n.of.mss, beaten(all, n.of)}, nil, nil
+			default:
+				n.of.over = true
+				if first == nil || ctx.Err() == nil && first == context.DeadlineExceeded {
+					first = n.err
+				}
+			}
+		case <-tick.C:
+		case <-ctx.Done():
+			if first == nil {
+				first = ctx.Err()
+			}
+			return nil, failed(all), first
+		}
+	}
+}
+
+// next returns the address whose turn it is to begin, if that is now.
+func (r *Race[T]) next(addrs []netip.AddrPort, all []*attempt, now time.Time, early bool) (a netip.AddrPort, ok bool) {
+	i := slices.IndexFunc(addrs, func(a netip.AddrPort) bool {
+		return !slices.ContainsFunc(all, func(t *attempt) bool { return t.addr == a })
+	})
+	if i < 0 || !early {
+		return a, false
+	}
+	for _, t := range all {
+		if !t.over && now.Before(t.patience()) {
+			return a, false
+		}
+	}
+	return addrs[i], true
+}
+
+// patience is until when an attempt keeps others from beginning.
+func (t *attempt) patience() time.Time {
+	if t.connected.IsZero() {
+		return t.began.Add(Stagger)
+	}
+	// The proof takes one round trip more than TCP did, and a slow machine's time.
+	return t.connected.Add(max(Stagger, 2*t.connected.Sub(t.began)))
+}
+
+// smaller returns the attempt to make with smaller segments, if one is due: an
+// address took the connection and is silent.
+func (r *Race[T]) smaller(all []*attempt, now time.Time) (a netip.AddrPort, mss int, ok bool) {
+	for _, t := range all {
+		if t.over || t.clamped || t.connected.IsZero() || now.Sub(t.connected) < max(stall, 4*t.connected.Sub(t.began)) {
+			continue
+		}
+		t.clamped = true
+		for _, s := range Segments {
+			if t.mss == 0 || s < t.mss {
+				return t.addr, s, true
+			}
+		}
+	}
+	return a, 0, false
+}
+
+// beaten lists the addresses that began well before the winner.
+func beaten(all []*attempt, winner *attempt) (addrs []netip.AddrPort) {
+	took := time.Since(winner.began)
+	for _, t := range all {
+		if t.addr != winner.addr && (t.over || time.Since(t.began) > 3*took+Stagger/2) && !slices.Contains(addrs, t.addr) {
+			addrs = append(addrs, t.addr)
+		}
+	}
+	return addrs
+}
+
+// failed lists the addresses that were tried.
+func failed(all []*attempt) (addrs []netip.AddrPort) {
+	for _, t := range all {
+		if !slices.Contains(addrs, t.addr) {
+			addrs = append(addrs, t.addr)
+		}
+	}
+	return addrs
+}

@@ -1,0 +1,161 @@
+package dialer
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+var (
+	first  = netip.MustParseAddrPort("192.0.2.1:7443")
+	second = netip.MustParseAddrPort("192.0.2.2:7443")
+)
+
+// a fake address: how long TCP takes, how long the proof takes after that, and from
+// which segment size on nothing gets through.
+type fakeAddr struct {
+	tcp, proof time.Duration
+	loses      int // segments of more bytes; 0 = none
+	refuses    bool
+}
+
+const never = time.Hour
+
+func run(t *testing.T, addrs map[netip.AddrPort]fakeAddr, order ...netip.AddrPort) (res *Result[netip.AddrPort], failed []netip.AddrPort, err error, took time.Duration) {
+	t.Helper()
+	var tasks sync.WaitGroup
+	defer tasks.Wait()
+	wait := func(ctx context.Context, d time.Duration) error {
+		select {
+		case <-time.After(d):
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	r := Race[netip.AddrPort]{
+		Targets: func() ([]netip.AddrPort, bool) { return slices.Clone(order), false },
+		Try: func(ctx context.Context, a netip.AddrPort, mss int, connected func()) (netip.AddrPort, error) {
+			f := addrs[a]
+			dial, cancel := context.WithTimeout(ctx, 1200*time.Millisecond)
+			defer cancel()
+			if err := wait(dial, f.tcp); err != nil {
+				return a, err
+			}
+			if f.refuses {
+				return a, errors.New("refused")
+			}
+			connected()
+			if f.loses != 0 && (mss == 0 || mss > f.loses) {
+				f.proof = never
+			}
+			proof, cancel := context.WithTimeout(ctx, 5*time.Second)
+			defer cancel()
+			return a, wait(proof, f.proof)
+		},
+		Drop: func(netip.AddrPort) {}, Go: tasks.Go, Timeout: 1200 * time.Millisecond,
+	}
+	began := time.Now()
+	res, failed, err = r.Run(t.Context())
+	return res, failed, err, time.Since(began)
+}
+
+// Whoever proves to be the server wins, and not who takes a connection; what is on
+// the way loses little time.
+func TestRace(t *testing.T) {
+	const ms = time.Millisecond
+	for _, c := range []struct {
+		name          string
+		first, second fakeAddr
+		winner        netip.AddrPort
+		within        time.Duration
+		mss           int
+		beaten        bool
+	}{
+		{"the first works", fakeAddr{tcp: 20 * ms, proof: 20 * ms}, fakeAddr{}, first, 50 * ms, 0, false},
+		{"the first is far", fakeAddr{tcp: 300 * ms, proof: 400 * ms}, fakeAddr{tcp: 2 * time.Second}, first, 710 * ms, 0, false},
+		{"the first hangs", fakeAddr{tcp: 20 * ms, proof: never}, fakeAddr{tcp: 20 * ms, proof: 20 * ms}, second, 400 * ms, 0, true},
+		{"the first is dead", fakeAddr{tcp: never}, fakeAddr{tcp: 20 * ms, proof: 20 * ms}, second, 400 * ms, 0, true},
+		{"the first refuses", fakeAddr{tcp: 20 * ms, refuses: true}, fakeAddr{tcp: 20 * ms, proof: 20 * ms}, second, 100 * ms, 0, true},
+		{"the path loses large packets", fakeAddr{tcp: 20 * ms, proof: 20 * ms, loses: 1360}, fakeAddr{tcp: never}, first, 1200 * ms, Segments[0], false},
+		{"and not so large ones", fakeAddr{tcp: 20 * ms, proof: 20 * ms, loses: 1220}, fakeAddr{tcp: never}, first, 2300 * ms, Segments[1], false},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			res, _, err, took := run(t, map[netip.AddrPort]fakeAddr{first: c.first, second: c.second}, first, second)
+			if err != nil {
+				t.Fatalf("%s: %v", c.name, err)
+			}
+			if res.Addr != c.winner || took > c.within || res.MSS != c.mss {
+				t.Errorf("%s: %v won after %v with segments of %d", c.name, res.Addr, took, res.MSS)
+			}
+			if got := slices.Contains(res.Beaten, first); got != c.beaten {
+				t.Errorf("%s: beaten %v", c.name, res.Beaten)
+			}
+		})
+	}
+}
+
+// Where nobody proves anything all are said to have failed, with the reason of the
+// first, and no address begins after the time for that.
+func TestRaceLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		res, failed, err, took := run(t, map[netip.AddrPort]fakeAddr{first: {tcp: never}, second: {refuses: true}}, first, second)
+		if res != nil || err == nil || len(failed) != 2 || took > 2*time.Second {
+			t.Errorf("%v, %v, %v after %v", res, failed, err, took)
+		}
+	})
+}
+
+// An address that failed stands behind the others for a while, ever longer, and
+// comes back; so does one that proves itself. Another server comes last until the
+// session is a new one.
+func TestBook(t *testing.T) {
+	var b Book
+	now := time.Unix(1e9, 0)
+	order := func(live ...netip.AddrPort) netip.AddrPort {
+		addrs := []netip.AddrPort{first, second}
+		b.Order(addrs, live, now)
+		return addrs[0]
+	}
+	if order() != first || order(second) != second {
+		t.Error("not in their order, or not those of live subflows first")
+	}
+	b.Failed(first, now)
+	b.Failed(first, now) // several slots at once
+	if order() != second {
+		t.Error("one that failed is first")
+	}
+	now = now.Add(failFirst)
+	if order() != first {
+		t.Error("it does not come back")
+	}
+	b.Failed(first, now)
+	now = now.Add(failFirst)
+	if order() != second {
+		t.Error("the second time is not longer")
+	}
+	b.Proved(first, now)
+	if order() != first {
+		t.Error("one that proved itself is not first")
+	}
+	b.Unknown(first, now)
+	b.Failed(second, now)
+	if order() != second || !b.Hopeless([]netip.AddrPort{first, second}, now) {
+		t.Error("another server comes before one that failed")
+	}
+	b.Renew()
+	if order() != first {
+		t.Error("a new session has no other server")
+	}
+	for i := range 2 * maxRecords {
+		b.Failed(netip.AddrPortFrom(first.Addr(), uint16(i+1)), now)
+	}
+	if len(b.records) > maxRecords {
+		t.Errorf("%d records", len(b.records))
+	}
+}

@@ -1,0 +1,61 @@
+package dialer
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Way is what a path's sockets are bound to; the zero value is the default route.
+type Way struct {
+	Interface   string
+	Local       netip.Addr // or invalid
+	KernelMPTCP bool
+}
+
+// Dialer makes TCP connections by the way. mss, in bytes, bounds the segments of
+// both directions (RFC 9293, Section 3.7.1); 0 = as the interface has it.
+func (w *Way) Dialer(mss int) *net.Dialer {
+	d := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}}
+	d.SetMultipathTCP(w.KernelMPTCP)
+	if w.Local.IsValid() {
+		d.LocalAddr = &net.TCPAddr{IP: w.Local.AsSlice(), Zone: w.Local.Zone()}
+	}
+	if name := w.Interface; name != "" || mss != 0 {
+		d.ControlContext = func(_ context.Context, _, _ string, raw syscall.RawConn) error {
+			if mss != 0 {
+				clamp(raw, mss)
+			}
+			if name == "" {
+				return nil
+			}
+			if err := bindInterface(raw, name); err != nil {
+				return fmt.Errorf("bind to interface %s: %w", name, err)
+			}
+			return nil
+		}
+	}
+	return d
+}
+
+// dialResolver reaches a name server by the way.
+func (w *Way) dialResolver(ctx context.Context, network, address string) (net.Conn, error) {
+	d := w.Dialer(0)
+	d.SetMultipathTCP(false)
+	if w.Local.IsValid() && strings.HasPrefix(network, "udp") {
+		d.LocalAddr = &net.UDPAddr{IP: w.Local.AsSlice(), Zone: w.Local.Zone()}
+	}
+	return d.DialContext(ctx, network, address)
+}
+
+// binding names what the way is bound to; "" is the default route.
+func (w *Way) binding() string {
+	if w.Local.IsValid() {
+		return w.Interface + " " + w.Local.String()
+	}
+	return w.Interface
+}

@@ -79,14 +79,14 @@ type Stream struct {
 	closed   bool  // Close was called: nobody reads any more
 	err      error // set: the stream is dead
 	rstDue   bool
-	rstLast  bool          // nobody writes any more: RST follows what is queued
-	rstEarly bool          // a RST came that waits for the SYN before it
-	rstSeq   uint32        // its sequence number
-	rstKnown bool          // a RST came that waits for data before it
-	rstAt    uint64        // the peer's data ends here then
-	failed   chan struct{} // closed when err is set; nil until somebody asks
-	removed  bool          // no longer in the table
-	awake    bool          // the session knows that next may return something
+	rstLast  bool   // nobody writes any more: RST follows what is queued
+	rstEarly bool   // a RST came that waits for the SYN before it
+	rstSeq   uint32 // its sequence number
+	rstKnown bool   // a RST came that waits for data before it
+	rstAt    uint64 // the peer's data ends here then
+	failed   func() // see AfterFailure
+	removed  bool   // no longer in the table
+	awake    bool   // the session knows that next may return something
 
 	readDeadline  streamDeadline
 	writeDeadline streamDeadline
@@ -199,18 +199,24 @@ func (st *Stream) CloseReset() {
 	st.unlock()
 }
 
-// Failed returns a channel that is closed when the stream has failed: reset by
-// either end, or lost with its session. An end in order does not close it.
-func (st *Stream) Failed() <-chan struct{} {
+// AfterFailure has f called, in a goroutine of its own, when the stream fails: reset
+// by either end, or lost with its session. An end in order is no failure. stop says
+// whether it has kept f from being called. There is one f at a time.
+func (st *Stream) AfterFailure(f func()) (stop func() bool) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	if st.failed == nil {
-		st.failed = make(chan struct{})
-		if st.err != nil {
-			close(st.failed)
-		}
+	if st.err != nil {
+		go f()
+		return func() bool { return false }
 	}
-	return st.failed
+	st.failed = f
+	return func() bool {
+		st.mu.Lock()
+		defer st.mu.Unlock()
+		pending := st.failed != nil
+		st.failed = nil
+		return pending
+	}
 }
 
 // abort kills the stream and tells the peer. The lock is held.
@@ -234,7 +240,8 @@ func (st *Stream) die(err error) {
 	}
 	st.err = err
 	if st.failed != nil {
-		close(st.failed)
+		go st.failed()
+		st.failed = nil
 	}
 	for b := st.queue.pop(); b != nil; b = st.queue.pop() {
 		b.Release()

@@ -36,28 +36,41 @@ func TestStreamResetBehindData(t *testing.T) {
 	p.empty()
 }
 
-// TestStreamFailed: the channel closes with a reset of the other end, also when
-// nobody reads, and not with an end in order.
-func TestStreamFailed(t *testing.T) {
+// TestStreamAfterFailure: a reset of the other end is told, also when nobody reads,
+// and an end in order is not.
+func TestStreamAfterFailure(t *testing.T) {
 	p := newStreamPipe(t, true, 10)
 	c, s := p.pair()
+	failed := make(chan struct{}, 2)
+	tell := func() { failed <- struct{}{} }
+	s.AfterFailure(tell)
 	c.CloseWrite()
 	if _, err := io.ReadAll(s); err != nil {
 		t.Fatal(err)
 	}
-	failed := s.Failed()
 	select {
 	case <-failed:
 		t.Error("an end in order is no failure")
 	case <-time.After(20 * time.Millisecond):
 	}
-	c.Write([]byte("unread"))
 	c.Reset()
+	<-failed
+	if stop := s.AfterFailure(tell); stop() {
+		t.Error("stopped though it has failed before")
+	}
+	<-failed
+	c, s = p.pair()
+	if stop := s.AfterFailure(tell); !stop() || stop() {
+		t.Error("stop does not say what it did")
+	}
+	c.Reset()
+	if _, err := s.Read(make([]byte, 1)); err == nil {
+		t.Error("no reset")
+	}
 	select {
 	case <-failed:
-	case <-time.After(5 * time.Second):
-		t.Error("not told of the reset")
+		t.Error("told though stopped")
+	case <-time.After(20 * time.Millisecond):
 	}
-	<-s.Failed() // who asks later hears it too
 	p.empty()
 }

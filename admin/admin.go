@@ -1,132 +1,221 @@
 // Package admin serves what people and their tools look at, over HTTP, on either
-// half: the only room that serves net/http and knows Prometheus.
+// half: the page, the status, metrics and health, and what a person changes while
+// the half runs. It is the only room that serves net/http and knows Prometheus.
 package admin
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
+	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/rs/zerolog"
+
+	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/status"
 )
 
-// Server is the HTTP server of either half: /status has the snapshot as JSON,
-// /metrics the same for Prometheus, /healthz says that the process answers,
-// and /debug/pprof/ (pprof.go) is there on loopback addresses only.
-type Server struct {
-	listener net.Listener
-	server   *http.Server
-	ended    chan struct{} // closed when the last request is answered or cut off
+// Config is what a Server is made of.
+type Config struct {
+	Addrs    []conf.Admin
+	StateDir string // where the token is and the addresses are written; "" is nowhere
+	Half     string
+	Version  string
+	// Status is the half at this moment.
+	Status func() *status.Status
+	// Controls are what a person may change.
+	Controls Controls
+	Events   *status.Events // or nil
+	Pprof    bool
+	Log      zerolog.Logger
 }
 
-// lastAnswers is how long a request that is under way at the end may take.
-const lastAnswers = 300 * time.Millisecond
+// Controls change a half while it runs; those that it does not have are nil.
+type Controls struct {
+	// Reload has the half read its configuration anew, and says line by line what has
+	// changed; an error has changed nothing.
+	Reload func() ([]string, error)
+	// Drain has the half take nothing new and end when it is empty.
+	Drain func() error
 
-// Listen binds the address at once, so that its error ends the start. It
-// returns nil for the zero address.
-func Listen(addr netip.AddrPort, snapshot func() any, control Control) (*Server, error) {
-	if !addr.IsValid() {
-		return nil, nil
+	PausePath  func(name string, paused bool) error
+	SetBackup  func(name string, on bool) error
+	SetMetered func(name string, on bool) error
+	ClassFlow  func(to netip.AddrPort, class string) error
+	LogLevel   func(level string) error
+	// Capture begins a capture, or ends it; CaptureFile is where the one is that
+	// runs or ended last, "" for none.
+	Capture     func(on bool) error
+	CaptureFile func() string
+}
+
+// Server is the HTTP server of either half, at all its addresses.
+type Server struct {
+	cfg      Config
+	token    string
+	recorder *recorder
+	server   *http.Server
+
+	mu    sync.Mutex // guards the rest
+	doors map[conf.Admin]net.Listener
+	bound []conf.Admin // with the ports that the system chose
+	serve func(net.Listener)
+}
+
+// Listen binds the addresses at once, so that an error ends the start. With no
+// address it only records, for the next Change.
+func Listen(cfg Config) (*Server, error) {
+	s := &Server{cfg: cfg, doors: make(map[conf.Admin]net.Listener)}
+	s.recorder = newRecorder(cfg)
+	var err error
+	if s.token, err = loadToken(cfg.StateDir); err != nil {
+		cfg.Log.Warn().Err(err).Msg("admin: there is no place for the token, so status and the page are open by a Unix socket only")
 	}
+	s.server = &http.Server{
+		Handler: s.handler(),
+		// A peer that is slower than this is no browser and no scraper.
+		ReadHeaderTimeout: 5 * time.Second,
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		ConnContext:       withConn,
+	}
+	if err := s.Change(cfg.Addrs); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Change has the server at other addresses; what it serves at those that stay goes
+// on. With an error nothing has changed.
+func (s *Server) Change(addrs []conf.Admin) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fresh := make(map[conf.Admin]net.Listener)
+	for _, a := range addrs {
+		if s.doors[a] != nil {
+			continue
+		}
+		l, err := listen(a)
+		if err != nil {
+			for _, l := range fresh {
+				l.Close()
+			}
+			return fmt.Errorf("admin: %w", err)
+		}
+		fresh[a] = l
+	}
+	doors := make(map[conf.Admin]net.Listener)
+	s.bound = nil
+	for _, a := range addrs {
+		l := s.doors[a]
+		delete(s.doors, a)
+		if l == nil {
+			l = fresh[a]
+			if s.serve != nil {
+				s.serve(l)
+			}
+		}
+		doors[a] = l
+		s.bound = append(s.bound, boundAs(a, l))
+	}
+	for _, l := range s.doors {
+		l.Close()
+	}
+	s.doors = doors
+	if err := announce(s.cfg.StateDir, s.cfg.Half, s.bound); err != nil {
+		s.cfg.Log.Debug().Err(err).Msg("admin: the addresses cannot be written down; status needs --admin")
+	}
+	return nil
+}
+
+// listen binds one address.
+func listen(a conf.Admin) (net.Listener, error) {
 	// Plain TCP: Go's listeners would otherwise be kernel MPTCP sockets.
 	var lc net.ListenConfig
 	lc.SetMultipathTCP(false)
-	l, err := lc.Listen(context.Background(), "tcp", addr.String())
+	if a.Path == "" {
+		l, err := lc.Listen(context.Background(), "tcp", a.Addr.String())
+		if err != nil {
+			return nil, err
+		}
+		return limit(l), nil
+	}
+	// One that a crash left is in the way; a live one, or something else, stays.
+	if info, err := os.Lstat(a.Path); err == nil && info.Mode()&fs.ModeSocket != 0 {
+		if c, err := net.DialTimeout("unix", a.Path, time.Second); err == nil {
+			c.Close()
+			return nil, fmt.Errorf("%s: another program listens there", a.Path)
+		}
+		os.Remove(a.Path)
+	}
+	l, err := listenOwn(&lc, a.Path)
 	if err != nil {
-		return nil, fmt.Errorf("admin: %w", err)
+		return nil, err
 	}
-	handler := Handler(snapshot, control, addr.Addr().IsLoopback())
-	return &Server{listener: l, ended: make(chan struct{}), server: &http.Server{
-		Handler: handler,
-		// Scrapes are small; a peer that is slower than this is not one.
-		ReadHeaderTimeout: 5 * time.Second,
-		IdleTimeout:       time.Minute,
-	}}, nil
+	return limit(l), nil
 }
 
-// Handler is everything that is served; on loopback, profiles and control too.
-func Handler(snapshot func() any, control Control, loopback bool) http.Handler {
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(
-		snapshotCollector{snapshot},
-		collectors.NewGoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-	)
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		io.WriteString(w, "ok\n")
-	})
-	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
-		body, err := json.MarshalIndent(snapshot(), "", "  ")
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
-			return
-		}
-		w.Header().Set("Content-Type", "application/json")
-		w.Write(append(body, '\n'))
-	})
-	if !loopback {
-		return mux
+func boundAs(a conf.Admin, l net.Listener) conf.Admin {
+	if t, ok := l.Addr().(*net.TCPAddr); ok {
+		a.Addr = netip.AddrPortFrom(a.Addr.Addr(), uint16(t.Port))
 	}
-	addPprof(mux)
-	addControl(mux, control)
-	return localOnly(mux)
+	return a
 }
 
-// localOnly refuses requests under a host name other than localhost: a web
-// page whose name was rebound to 127.0.0.1 must not read what is served here.
-func localOnly(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		host, _, err := net.SplitHostPort(r.Host)
-		if err != nil {
-			host = r.Host
-		}
-		if _, err := netip.ParseAddr(host); err != nil && host != "localhost" {
-			http.Error(w, "ask by address", http.StatusForbidden)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
+// Addrs are the addresses that were bound.
+func (s *Server) Addrs() []conf.Admin {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]conf.Admin(nil), s.bound...)
 }
 
-// Addr is the bound address.
-func (a *Server) Addr() net.Addr { return a.listener.Addr() }
+// lastAnswers is how long a request that is under way at the end may take: whoever
+// asked for the end still gets an answer.
+const lastAnswers = 300 * time.Millisecond
 
-// Close frees a Server that is not Run; a nil one has nothing.
-func (a *Server) Close() {
-	if a != nil {
-		a.listener.Close()
+// Close frees a Server that is not Run.
+func (s *Server) Close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range s.doors {
+		l.Close()
 	}
+	retract(s.cfg.StateDir, s.cfg.Half, s.bound)
 }
 
-// Run serves until ctx ends; a nil Server does nothing. Requests that are under
-// way are cut off after a moment.
-func (a *Server) Run(ctx context.Context) error {
-	if a == nil {
-		return nil
+// Run serves until ctx ends. Requests that are under way are cut off after a moment.
+func (s *Server) Run(ctx context.Context) error {
+	var group sync.WaitGroup
+	defer group.Wait()
+	group.Go(func() { s.recorder.run(ctx) })
+	s.mu.Lock()
+	s.serve = func(l net.Listener) {
+		group.Go(func() {
+			err := s.server.Serve(l)
+			if !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
+				s.cfg.Log.Error().Err(err).Msg("admin ended at an address")
+			}
+		})
 	}
-	stop := context.AfterFunc(ctx, func() {
-		// Whoever asked for the change that ends it still gets an answer.
-		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastAnswers)
-		defer cancel()
-		if a.server.Shutdown(last) != nil {
-			a.server.Close()
-		}
-		close(a.ended)
-	})
-	defer stop()
-	if err := a.server.Serve(a.listener); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("admin: %w", err)
+	for _, l := range s.doors {
+		s.serve(l)
 	}
-	<-a.ended
+	s.mu.Unlock()
+	<-ctx.Done()
+	s.mu.Lock()
+	s.serve = nil
+	s.mu.Unlock()
+	s.Close()
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastAnswers)
+	defer cancel()
+	if s.server.Shutdown(last) != nil {
+		s.server.Close()
+	}
 	return nil
 }

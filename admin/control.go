@@ -5,15 +5,6 @@ import (
 	"net/http"
 )
 
-// Control is what a request may have a half do. What is nil is not offered.
-type Control struct {
-	// Reload has the half read its configuration anew, and says line by line what has
-	// changed; an error has changed nothing.
-	Reload func() ([]string, error)
-	// Drain has the half take nothing new and end when it is empty.
-	Drain func() error
-}
-
 // ControlHeader has to be on a request that changes something. A web page cannot send
 // it to another origin without being asked by the browser first, and is refused then.
 const ControlHeader = "Mpsocks-Control"
@@ -25,9 +16,10 @@ type ControlResult struct {
 }
 
 // addControl serves POST /reload and POST /drain.
-func addControl(mux *http.ServeMux, c Control) {
+func (s *Server) addControl(mux *http.ServeMux) {
+	c := &s.cfg.Controls
 	handle := func(path string, do func() ([]string, error)) {
-		mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) {
+		mux.HandleFunc("POST "+path, s.closed(func(w http.ResponseWriter, r *http.Request) {
 			if r.Header.Get(ControlHeader) == "" {
 				http.Error(w, "the header "+ControlHeader+" is missing", http.StatusForbidden)
 				return
@@ -40,7 +32,7 @@ func addControl(mux *http.ServeMux, c Control) {
 				w.WriteHeader(http.StatusUnprocessableEntity)
 			}
 			json.NewEncoder(w).Encode(result)
-		})
+		}))
 	}
 	if c.Reload != nil {
 		handle("/reload", c.Reload)

@@ -19,18 +19,18 @@ const (
 // addPprof serves what net/http/pprof has. The runtime watches locks and waits
 // only when told to, which costs something at each of them; so it is told while
 // somebody asks for such a profile, with ?seconds=N, and at no other time.
-func addPprof(mux *http.ServeMux) {
-	mux.HandleFunc("/debug/pprof/", pprof.Index)
-	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
-	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
-	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
-	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
-	mux.Handle("/debug/pprof/mutex", &watched{name: "mutex", set: func(on bool) {
+func (s *Server) addPprof(mux *http.ServeMux) {
+	mux.HandleFunc("/debug/pprof/", s.closed(pprof.Index))
+	mux.HandleFunc("/debug/pprof/cmdline", s.closed(pprof.Cmdline))
+	mux.HandleFunc("/debug/pprof/profile", s.closed(pprof.Profile))
+	mux.HandleFunc("/debug/pprof/symbol", s.closed(pprof.Symbol))
+	mux.HandleFunc("/debug/pprof/trace", s.closed(pprof.Trace))
+	mux.HandleFunc("/debug/pprof/mutex", s.closed((&watched{name: "mutex", set: func(on bool) {
 		runtime.SetMutexProfileFraction(when(on, mutexFraction))
-	}})
-	mux.Handle("/debug/pprof/block", &watched{name: "block", set: func(on bool) {
+	}}).ServeHTTP))
+	mux.HandleFunc("/debug/pprof/block", s.closed((&watched{name: "block", set: func(on bool) {
 		runtime.SetBlockProfileRate(when(on, blockRate))
-	}})
+	}}).ServeHTTP))
 }
 
 func when(on bool, n int) int {

@@ -4,7 +4,6 @@ import (
 	"compress/gzip"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"runtime"
 	"strings"
 	"sync"
@@ -36,12 +35,10 @@ func contend(stop <-chan struct{}) *sync.WaitGroup {
 // A mutex that goroutines wait for is in both profiles when they are asked for
 // a time, and nothing is watched before and after.
 func TestContendedMutexIsProfiled(t *testing.T) {
-	defer http.DefaultClient.CloseIdleConnections()
 	if runtime.SetMutexProfileFraction(-1) != 0 {
 		t.Skip("this test run is itself profiled")
 	}
-	server := httptest.NewServer(Handler(func() any { return nil }, Control{}, true))
-	defer server.Close()
+	server := start(t, func(c *Config) { c.Pprof = true })
 	stop := make(chan struct{})
 	defer contend(stop).Wait()
 	defer close(stop)
@@ -49,7 +46,7 @@ func TestContendedMutexIsProfiled(t *testing.T) {
 	var wg sync.WaitGroup
 	for _, name := range []string{"mutex", "block"} {
 		wg.Go(func() {
-			resp, err := http.Get(server.URL + "/debug/pprof/" + name + "?seconds=1")
+			resp, err := server.ask("GET", "/debug/pprof/"+name+"?seconds=1", "", server.bearer())
 			if err != nil {
 				t.Error(err)
 				return
@@ -90,11 +87,11 @@ func TestWatchedWhileAnybodyAsks(t *testing.T) {
 
 // Without a time the profile would be empty: that is an error, not an answer.
 func TestWatchedNeedsATime(t *testing.T) {
+	server := start(t, func(c *Config) { c.Pprof = true })
 	for _, name := range []string{"mutex", "block"} {
-		w := httptest.NewRecorder()
-		Handler(func() any { return nil }, Control{}, true).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "http://127.0.0.1/debug/pprof/"+name+"?debug=1", nil))
-		if w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), name+"?seconds=N") {
-			t.Errorf("%s: %d %s", name, w.Code, w.Body)
+		code, body := server.get("/debug/pprof/"+name+"?debug=1", server.bearer())
+		if code != http.StatusBadRequest || !strings.Contains(body, name+"?seconds=N") {
+			t.Errorf("%s: %d %s", name, code, body)
 		}
 	}
 }

@@ -145,14 +145,19 @@ func (w *words) mode(mode conf.Mode, rules []conf.Rule) {
 	}
 }
 
-func (w *words) rest(admin netip.AddrPort, log conf.Log) {
-	switch {
-	case !admin.IsValid():
+func (w *words) rest(admin []conf.Admin, log conf.Log) {
+	if len(admin) == 0 {
 		w.itemf("admin", "off")
-	case admin.Addr().IsLoopback():
-		w.itemf("admin", "http://%s/status, /metrics, /healthz, /debug/pprof/", admin)
-	default:
-		w.itemf("admin", "http://%s/status, /metrics, /healthz: readable by everybody who can reach it", admin)
+	}
+	for _, a := range admin {
+		switch {
+		case a.Path != "":
+			w.itemf("admin", "%s, for this user and root", a)
+		case a.Addr.Addr().IsLoopback():
+			w.itemf("admin", "http://%s/: health and metrics for everybody here, the rest with the token (mpsocks status --web)", a)
+		default:
+			w.itemf("admin", "http://%s/: for who has the token; it is not encrypted", a)
+		}
 	}
 	w.itemf("log", "%s and above, format %s", log.Level, log.Format)
 }

@@ -6,8 +6,10 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
+	"github.com/mpsocks/mpsocks/admin"
 	"github.com/mpsocks/mpsocks/client"
 	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/status"
 )
 
 // newClient is `mpsocks client`: the half beside the applications.
@@ -22,18 +24,22 @@ func newClient() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			log := newLogger(cfg.Log, cmd.ErrOrStderr())
+			log, events := newLogger(cfg.Log, cmd.ErrOrStderr())
+			kept := *cfg
+			if err := keepState(&kept.StateDir); err != nil {
+				log.Warn().Err(err).Msg("there is no state_dir: what has to survive a restart does not")
+			}
 			capture, err := openCapture(captureFile)
 			if err != nil {
 				return err
 			}
-			c, err := client.New(cfg, log, capture)
+			c, err := client.New(&kept, log, capture)
 			if err != nil {
 				return err
 			}
 			log.Info().Strs("socks5", texts(c.Addrs())).Strs("server", cfg.Server.Addresses).
 				Str("key", cfg.PrivateKey.Public().String()).Str("version", version()).Msg("client started")
-			return runHalf(cmd.Context(), clientHalf(c, cfg, file, log), capture)
+			return runHalf(cmd.Context(), clientHalf(c, cfg, file, log, admin.Config{StateDir: kept.StateDir, Events: events}), capture)
 		},
 	}
 	cmd.Flags().StringVarP(&file, "config", "c", "client.yaml", "configuration file")
@@ -42,9 +48,11 @@ func newClient() *cobra.Command {
 }
 
 // clientHalf is a client that can be told to reload.
-func clientHalf(c *client.Client, cfg *conf.Client, file string, log zerolog.Logger) *half {
+func clientHalf(c *client.Client, cfg *conf.Client, file string, log zerolog.Logger, serve admin.Config) *half {
+	serve.Half, serve.Pprof = status.Client, cfg.Pprof
+	serve.Controls = admin.Controls{PausePath: c.PausePath, SetBackup: c.SetBackup, SetMetered: c.SetMetered, ClassFlow: c.ClassFlow}
 	of := func(cfg *conf.Client) rest { return rest{admin: cfg.Admin, level: cfg.Log.Level} }
-	return &half{end: c, file: file, log: log, rest: of(cfg), renew: func() (renewal, error) {
+	return &half{end: c, file: file, log: log, admin: serve, rest: of(cfg), renew: func() (renewal, error) {
 		next, err := conf.LoadClient(file)
 		if err != nil {
 			return renewal{}, err

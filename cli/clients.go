@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/status"
 )
 
 // newClients is `mpsocks clients`: who may use a server, on the server's machine. It
@@ -106,12 +107,11 @@ func (r *roll) put(p *conf.Peer) error {
 // tell has a running server read the directory, and says whether it did.
 func (r *roll) tell(cmd *cobra.Command) error {
 	out := cmd.OutOrStdout()
-	address := addrText(r.server.Admin)
-	if address == "" {
+	if len(r.server.Admin) == 0 {
 		_, err := fmt.Fprintf(out, "%s has no admin address: send SIGHUP to the server, or restart it\n", r.file)
 		return err
 	}
-	changes, err := control(cmd.Context(), address, "/reload")
+	changes, err := controlFirst(cmd.Context(), &locator{file: r.file}, "/reload", status.Server)
 	if err != nil {
 		_, err = fmt.Fprintf(out, "no running server has heard of it yet: %v\n", err)
 		return err

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/status"
 )
 
 // aServer writes a server's and a client's file and returns the directory.
@@ -21,7 +22,7 @@ func aServer(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text = []byte(strings.Replace(string(text), serverAdmin, "127.0.0.1:1", 1))
+	text = []byte(strings.Replace(string(text), defaultAdmins[status.Server].String(), "127.0.0.1:1", 1))
 	if err := os.WriteFile(filepath.Join(dir, "server.yaml"), text, 0o600); err != nil {
 		t.Fatal(err)
 	}

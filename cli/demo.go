@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/mpsocks/mpsocks/admin"
 	"github.com/mpsocks/mpsocks/conf"
 )
 
@@ -80,8 +80,8 @@ func (d *demo) run(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("self-check failed: %w", err)
 		}
-		fmt.Fprintf(d.out, "\nself-check passed: %s\nSOCKS5 proxy on %s (try: curl --socks5-hostname %s https://example.com/)\nCtrl-C stops it\n",
-			said, d.socks, d.socks)
+		fmt.Fprintf(d.out, "\nself-check passed: %s\nSOCKS5 proxy on %s (try: curl --socks5-hostname %s https://example.com/)\n%sCtrl-C stops it\n",
+			said, d.socks, d.socks, d.pages())
 		return nil
 	})
 	return group.Wait()
@@ -124,8 +124,8 @@ func (d *demo) choosePorts() error {
 	}{
 		{"SOCKS5", client.Listen[0], &d.socks},
 		{"the tunnel", server.Listen[0].Address, &d.tunnel},
-		{"the client's status", client.Admin, &d.clientAdmin},
-		{"the server's status", server.Admin, &d.serverAdmin},
+		{"the client's status", firstAddr(client.Admin), &d.clientAdmin},
+		{"the server's status", firstAddr(server.Admin), &d.serverAdmin},
 	} {
 		if !c.want.IsValid() {
 			continue // off
@@ -213,7 +213,7 @@ func (d *demo) selfCheck(ctx context.Context) (said string, err error) {
 			if !d.clientAdmin.IsValid() {
 				return nil
 			}
-			if subflows, err = countSubflows(ctx, d.clientAdmin.String()); err != nil {
+			if subflows, err = d.countSubflows(ctx); err != nil {
 				return err
 			}
 			if subflows < 2 {
@@ -289,32 +289,43 @@ func checkTCP(ctx context.Context, proxy socksProxy, target string) (time.Durati
 }
 
 // countSubflows asks the client's status.
-func countSubflows(ctx context.Context, address string) (int, error) {
-	body, err := fetchStatus(ctx, address)
+func (d *demo) countSubflows(ctx context.Context) (int, error) {
+	s, err := d.admin(d.clientAdmin).Status(ctx)
 	if err != nil {
 		return 0, err
 	}
-	var tree any
-	if err := json.Unmarshal(body, &tree); err != nil {
-		return 0, err
+	n := 0
+	for _, session := range s.All() {
+		n += len(session.Subflows)
 	}
-	return countLists(tree, "subflows"), nil
+	return n, nil
 }
 
-// countLists adds up the lengths of all lists with the key, wherever they are.
-func countLists(node any, key string) (n int) {
-	switch t := node.(type) {
-	case map[string]any:
-		for k, v := range t {
-			if list, ok := v.([]any); ok && strings.EqualFold(k, key) {
-				n += len(list)
-			}
-			n += countLists(v, key)
-		}
-	case []any:
-		for _, v := range t {
-			n += countLists(v, key)
+// admin asks one of the halves, with the token that it has kept by now.
+func (d *demo) admin(addr netip.AddrPort) *admin.Client {
+	return admin.NewClient(conf.Admin{Addr: addr}, tokenIn(stateDirs()))
+}
+
+// pages are the links of the halves' pages, a line each.
+func (d *demo) pages() string {
+	var b strings.Builder
+	for _, h := range []struct {
+		half string
+		addr netip.AddrPort
+	}{{"client", d.clientAdmin}, {"server", d.serverAdmin}} {
+		if c := d.admin(h.addr); h.addr.IsValid() && c.Token != "" {
+			fmt.Fprintf(&b, "page of the %s: %s\n", h.half, c.URL("/?token="+c.Token))
 		}
 	}
-	return n
+	return b.String()
+}
+
+// firstAddr is the first admin address that is no socket; the zero value for none.
+func firstAddr(list []conf.Admin) netip.AddrPort {
+	for _, a := range list {
+		if a.Addr.IsValid() {
+			return a.Addr
+		}
+	}
+	return netip.AddrPort{}
 }

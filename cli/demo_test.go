@@ -15,6 +15,14 @@ import (
 // TestMain makes the test binary answer as mpsocks itself when `demo` starts
 // its two halves from it.
 func TestMain(m *testing.M) {
+	// What halves keep is kept apart from this machine's own.
+	if os.Getenv("STATE_DIRECTORY") == "" {
+		dir, err := os.MkdirTemp("", "mpsocks-state")
+		if err != nil {
+			panic(err)
+		}
+		os.Setenv("STATE_DIRECTORY", dir)
+	}
 	if len(os.Args) > 1 && (os.Args[1] == "server" || os.Args[1] == "client") {
 		os.Exit(Main("", os.Args[1:], os.Stdout, os.Stderr))
 	}

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/mpsocks/mpsocks/admin"
 	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/status"
 )
 
 // An end is either half: *client.Client or *server.Server. All its sockets are
@@ -23,7 +25,7 @@ import (
 type end interface {
 	Run(ctx context.Context) error
 	Addrs() []netip.AddrPort
-	Snapshot() any
+	Status() *status.Status
 }
 
 // A half is a running end with the configuration that it goes by, which a reload
@@ -39,16 +41,16 @@ type half struct {
 
 	stop context.CancelFunc // as a signal would
 
+	admin admin.Config // but for what rest and the half itself have
+
 	mu     sync.Mutex // guards the rest, and is held while a reload goes on
 	rest   rest
 	served *admin.Server
-	admins func(*admin.Server, context.Context) // starts one
-	quit   context.CancelFunc                   // ends served
 }
 
 // rest is what the command line itself takes from a configuration.
 type rest struct {
-	admin netip.AddrPort
+	admin []conf.Admin
 	level string
 	drain time.Duration
 }
@@ -88,19 +90,20 @@ func (h *half) tryReload() (lines []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	var served *admin.Server
-	moved := next.rest.admin != h.rest.admin
+	moved := !slices.Equal(next.rest.admin, h.rest.admin)
 	if moved {
-		if served, err = admin.Listen(next.rest.admin, h.end.Snapshot, h.control()); err != nil {
+		if err := h.served.Change(next.rest.admin); err != nil {
 			return nil, err
 		}
 	}
 	if err := next.apply(); err != nil {
-		served.Close()
+		if moved {
+			err = errors.Join(err, h.served.Change(h.rest.admin))
+		}
 		return nil, err
 	}
 	if moved {
-		h.serve(served)
+		h.sayAdmin()
 	}
 	setLevel(next.rest.level)
 	h.rest = next.rest
@@ -111,13 +114,32 @@ func (h *half) tryReload() (lines []string, err error) {
 	return lines, nil
 }
 
-// control is what the admin address offers.
-func (h *half) control() admin.Control {
-	c := admin.Control{Reload: h.reload}
+// openAdmin binds the admin addresses, if there are any.
+func (h *half) openAdmin() error {
+	cfg := h.admin
+	cfg.Addrs, cfg.Status, cfg.Log, cfg.Version = h.rest.admin, h.end.Status, h.log, version()
+	cfg.Controls.Reload = h.reload
 	if h.drain != nil {
-		c.Drain = h.drainNow
+		cfg.Controls.Drain = h.drainNow
 	}
-	return c
+	cfg.Controls.LogLevel = func(level string) error {
+		if _, err := zerolog.ParseLevel(level); err != nil || level == "" {
+			return fmt.Errorf("%q is no level", level)
+		}
+		setLevel(level)
+		h.log.Info().Str("level", level).Msg("the log level was changed by hand")
+		return nil
+	}
+	var err error
+	h.served, err = admin.Listen(cfg)
+	return err
+}
+
+// sayAdmin logs where the page is.
+func (h *half) sayAdmin() {
+	for _, a := range h.served.Addrs() {
+		h.log.Info().Str("address", a.String()).Msg("admin: the page, status, metrics and health (mpsocks status --web prints the link)")
+	}
 }
 
 // drainNow ends the half as a signal does, with a drain even if the configuration has
@@ -134,19 +156,6 @@ func (h *half) drainNow() error {
 
 // defaultDrain is for `mpsocks drain` where the configuration says nothing.
 const defaultDrain = 30 * time.Second
-
-// serve puts an admin server, or none, in the place of the present one. h.mu is held.
-func (h *half) serve(served *admin.Server) {
-	if h.quit != nil {
-		h.quit()
-	}
-	ctx, quit := context.WithCancel(context.Background())
-	h.served, h.quit = served, quit
-	if served != nil {
-		h.admins(served, ctx)
-		h.log.Info().Str("address", served.Addr().String()).Msg("admin: /status /metrics /healthz")
-	}
-}
 
 // hear reloads at each SIGHUP until ctx ends.
 func (h *half) hear(ctx context.Context, hup <-chan os.Signal) {
@@ -177,20 +186,18 @@ func (h *half) run(ctx context.Context) error {
 	defer end()
 	failed := make(chan error, 1)
 	var wg sync.WaitGroup
-	h.admins = func(s *admin.Server, ctx context.Context) {
+	serving, quit := context.WithCancel(context.WithoutCancel(ctx))
+	defer quit()
+	h.mu.Lock()
+	err := h.openAdmin()
+	if err == nil {
+		served := h.served
 		wg.Go(func() {
-			if err := s.Run(ctx); err != nil {
-				select {
-				case failed <- err:
-				default:
-				}
+			if err := served.Run(serving); err != nil {
+				failed <- err
 			}
 		})
-	}
-	h.mu.Lock()
-	served, err := admin.Listen(h.rest.admin, h.end.Snapshot, h.control())
-	if err == nil {
-		h.serve(served)
+		h.sayAdmin()
 	}
 	h.mu.Unlock()
 	if err != nil {
@@ -212,9 +219,7 @@ func (h *half) run(ctx context.Context) error {
 	}
 	h.stop()
 	end()
-	h.mu.Lock()
-	h.quit()
-	h.mu.Unlock()
+	quit()
 	over := make(chan struct{})
 	go func() { wg.Wait(); close(over) }()
 	limit := time.After(shutdownLimit)

@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/status"
 )
 
 // The files that init writes, and `run` with its own addresses.
@@ -46,7 +47,7 @@ type pair struct {
 
 // defaultPair has what init and clients write without being told.
 func defaultPair() pair {
-	return pair{SOCKS: "127.0.0.1:1080", ClientAdmin: clientAdmin, ServerAdmin: serverAdmin}
+	return pair{SOCKS: "127.0.0.1:1080", ClientAdmin: defaultAdmins[status.Client].String(), ServerAdmin: defaultAdmins[status.Server].String()}
 }
 
 // newInit is `mpsocks init`: both files, ready to run, or the client's from a link.

@@ -3,22 +3,41 @@ package cli
 import (
 	"io"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
 
 	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/status"
 )
 
 // newLogger writes to w in the configured form: for people where w is a
 // terminal, one JSON object a line elsewhere, unless the file decides.
-func newLogger(cfg conf.Log, w io.Writer) zerolog.Logger {
+// What it says at info and above is remembered too, for the page and for status, also
+// when the log is to have less.
+func newLogger(cfg conf.Log, w io.Writer) (zerolog.Logger, *status.Events) {
 	zerolog.TimeFieldFormat = "2006-01-02T15:04:05.000Z07:00" // milliseconds, for a path dies in some
 	setLevel(cfg.Level)
 	if cfg.Format == "console" || cfg.Format == "auto" && isTerminal(w) {
 		w = zerolog.ConsoleWriter{Out: w, TimeFormat: time.TimeOnly, NoColor: !isTerminal(w) || os.Getenv("NO_COLOR") != ""}
 	}
-	return zerolog.New(w).With().Timestamp().Logger()
+	events := new(status.Events)
+	return zerolog.New(zerolog.MultiLevelWriter(wanted{w}, events)).With().Timestamp().Logger(), events
+}
+
+// wantedLevel is the least level of the log.
+var wantedLevel atomic.Int32
+
+// wanted passes on what the log is to have.
+type wanted struct{ io.Writer }
+
+// WriteLevel implements zerolog.LevelWriter.
+func (w wanted) WriteLevel(level zerolog.Level, line []byte) (int, error) {
+	if level < zerolog.Level(wantedLevel.Load()) {
+		return len(line), nil
+	}
+	return w.Write(line)
 }
 
 // setLevel sets the level of all loggers, also of those that were made: it may change
@@ -28,7 +47,8 @@ func setLevel(name string) {
 	if err != nil {
 		level = zerolog.InfoLevel // conf has validated it
 	}
-	zerolog.SetGlobalLevel(level)
+	wantedLevel.Store(int32(level))
+	zerolog.SetGlobalLevel(min(level, zerolog.InfoLevel))
 }
 
 // isTerminal says whether w is a character device, as terminals are. So is

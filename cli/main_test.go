@@ -2,11 +2,7 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
-	"io"
 	"net"
-	"net/http"
-	"net/http/httptest"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -96,7 +92,7 @@ func TestErrorsAreLines(t *testing.T) {
 		{[]string{"server", "-c", bad}, []string{bad + ": is a client's file"}},
 		{[]string{"init", "--server", "nowhere"}, []string{`--server "nowhere" is not HOST:PORT`}},
 		{[]string{"init", "--server", "a b:1", "--dir", dir}, []string{"server.addresses[0]: "}},
-		{[]string{"status", "--admin", "127.0.0.1:1"}, []string{`Get "http://127.0.0.1:1/status"`}},
+		{[]string{"status", "--admin", "127.0.0.1:1"}, []string{`nothing answers at 127.0.0.1:1: is it running`}},
 	} {
 		stdout, stderr, code := command(t, tt.args...)
 		lines := strings.Split(strings.TrimSpace(stderr), "\n")
@@ -150,97 +146,13 @@ func TestKeygen(t *testing.T) {
 	}
 }
 
-// testSnapshot has every shape that the collector and status know.
-var testSnapshot = map[string]any{
-	"up": true, "name": "x", "id": 7, "Sessions": []any{
-		map[string]any{"id": 5, "paths": []any{map[string]any{"name": "dsl", "rtt_ms": 1.5}}, "flows": []any{map[string]any{"n": 1}}},
-		map[string]any{"id": 6, "paths": []any{map[string]any{"name": "dsl", "rtt_ms": 2}, map[string]any{"name": "dsl", "rtt_ms": 3}}},
-	},
-	"drops": map[string]any{"queue full": 3},
-}
-
-func TestAdmin(t *testing.T) {
-	defer http.DefaultClient.CloseIdleConnections()
-	server := httptest.NewServer(admin.Handler(func() any { return testSnapshot }, admin.Control{}, true))
-	defer server.Close()
-	get := func(path, host string) (int, string) {
-		req, err := http.NewRequest(http.MethodGet, server.URL+path, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if host != "" {
-			req.Host = host
-		}
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer resp.Body.Close()
-		body, _ := io.ReadAll(resp.Body)
-		return resp.StatusCode, string(body)
-	}
-	if code, body := get("/healthz", ""); code != 200 || body != "ok\n" {
-		t.Errorf("healthz: %d %s", code, body)
-	}
-	if code, _ := get("/debug/pprof/", ""); code != 200 {
-		t.Errorf("pprof on loopback: %d", code)
-	}
-	if code, _ := get("/status", "evil.example:80"); code != http.StatusForbidden {
-		t.Errorf("a rebound name gets %d", code)
-	}
-	code, body := get("/metrics", "")
-	var ours []string
-	for line := range strings.Lines(body) {
-		if strings.HasPrefix(line, "mpsocks_") {
-			ours = append(ours, strings.TrimSpace(line))
-		}
-	}
-	want := []string{
-		"mpsocks_drops_queue_full 3",
-		`mpsocks_sessions_paths_rtt_ms{path="dsl",session="5"} 1.5`,
-		`mpsocks_sessions_paths_rtt_ms{path="dsl",session="6"} 2`,
-		`mpsocks_sessions_paths_rtt_ms{path="dsl#1",session="6"} 3`,
-		"mpsocks_up 1",
-	}
-	if diff := cmp.Diff(want, ours); code != 200 || diff != "" {
-		t.Error(code, diff)
-	}
-
-	code, body = get("/status", "")
-	if code != 200 || !json.Valid([]byte(body)) {
-		t.Errorf("status: %d %s", code, body)
-	}
-	stdout, stderr, _ := command(t, "status", "--admin", strings.TrimPrefix(server.URL, "http://"))
-	if !strings.Contains(stdout, "      name  rtt_ms\n      dsl   2\n      dsl   3\n") || !strings.Contains(stdout, "queue full: 3") {
-		t.Errorf("status prints %s%s", stdout, stderr)
-	}
-	stdout, _, _ = command(t, "status", "--json", "--admin", strings.TrimPrefix(server.URL, "http://"))
-	if stdout != body {
-		t.Error("status --json is not the answer itself")
-	}
-}
-
-func TestAdminIsClosedToOthers(t *testing.T) {
-	defer http.DefaultClient.CloseIdleConnections()
-	server := httptest.NewServer(admin.Handler(func() any { return nil }, admin.Control{}, false))
-	defer server.Close()
-	resp, err := http.Get(server.URL + "/debug/pprof/")
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp.Body.Close()
-	if resp.StatusCode != http.StatusNotFound {
-		t.Errorf("pprof off loopback answers %s", resp.Status)
-	}
-}
-
 func TestAdminPortTaken(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	_, err = admin.Listen(l.Addr().(*net.TCPAddr).AddrPort(), nil, admin.Control{})
+	_, err = admin.Listen(admin.Config{Addrs: []conf.Admin{{Addr: l.Addr().(*net.TCPAddr).AddrPort()}}})
 	if err == nil || !strings.Contains(advise(err).Error(), "another program has this port") {
 		t.Error(err)
 	}

@@ -40,7 +40,7 @@ func (h *half) watchdog(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			h.end.Snapshot()
+			h.end.Status()
 			h.tellManager(daemon.SdNotifyWatchdog)
 		}
 	}

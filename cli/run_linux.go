@@ -135,7 +135,8 @@ func ownClient(ctx context.Context, file string, stderr io.Writer) (lender, erro
 		return nil, err
 	}
 	cfg.Listen, cfg.Forwards, cfg.RunSocket = nil, nil, "off"
-	log := newLogger(cfg.Log, stderr).Level(zerolog.WarnLevel)
+	log, _ := newLogger(cfg.Log, stderr)
+	log = log.Level(zerolog.WarnLevel)
 	return func(ctx context.Context, name string, device *os.File, ready func()) error {
 		c, err := client.New(cfg, log, nil)
 		if err != nil {

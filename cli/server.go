@@ -4,8 +4,10 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
+	"github.com/mpsocks/mpsocks/admin"
 	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/server"
+	"github.com/mpsocks/mpsocks/status"
 )
 
 // newServer is `mpsocks server`: the half that faces the internet.
@@ -20,12 +22,16 @@ func newServer() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			log := newLogger(cfg.Log, cmd.ErrOrStderr())
+			log, events := newLogger(cfg.Log, cmd.ErrOrStderr())
+			kept := *cfg
+			if err := keepState(&kept.StateDir); err != nil {
+				log.Warn().Err(err).Msg("there is no state_dir: what has to survive a restart does not")
+			}
 			capture, err := openCapture(captureFile)
 			if err != nil {
 				return err
 			}
-			s, err := server.New(cfg, log, capture)
+			s, err := server.New(&kept, log, capture)
 			if err != nil {
 				return err
 			}
@@ -34,7 +40,7 @@ func newServer() *cobra.Command {
 			if len(cfg.Clients) == 0 {
 				log.Warn().Msg("nobody may connect yet: `mpsocks clients add NAME` adds a client")
 			}
-			return runHalf(cmd.Context(), serverHalf(s, cfg, file, log), capture)
+			return runHalf(cmd.Context(), serverHalf(s, cfg, file, log, admin.Config{StateDir: kept.StateDir, Events: events}), capture)
 		},
 	}
 	cmd.Flags().StringVarP(&file, "config", "c", "server.yaml", "configuration file")
@@ -43,11 +49,12 @@ func newServer() *cobra.Command {
 }
 
 // serverHalf is a server that can be told to reload and to drain.
-func serverHalf(s *server.Server, cfg *conf.Server, file string, log zerolog.Logger) *half {
+func serverHalf(s *server.Server, cfg *conf.Server, file string, log zerolog.Logger, serve admin.Config) *half {
+	serve.Half, serve.Pprof = status.Server, cfg.Pprof
 	of := func(cfg *conf.Server) rest {
 		return rest{admin: cfg.Admin, level: cfg.Log.Level, drain: cfg.Drain}
 	}
-	return &half{end: s, file: file, log: log, rest: of(cfg), renew: func() (renewal, error) {
+	return &half{end: s, file: file, log: log, admin: serve, rest: of(cfg), renew: func() (renewal, error) {
 		next, err := conf.LoadServer(file)
 		if err != nil {
 			return renewal{}, err

@@ -1,224 +1,107 @@
 package cli
 
 import (
-	"bytes"
-	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
-	"math"
-	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/mpsocks/mpsocks/admin"
+	"github.com/mpsocks/mpsocks/status"
 )
 
-// newStatus is `mpsocks status`: what a running half says about itself.
+// newStatus is `mpsocks status`: what the running halves say about themselves.
 func newStatus() *cobra.Command {
-	var address string
-	var asJSON bool
+	var at locator
+	var asJSON, watch, web bool
 	cmd := &cobra.Command{
-		Use:   "status",
-		Short: "Show what a running client or server says about itself",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			body, err := fetchStatus(cmd.Context(), address)
-			if err != nil {
-				return fmt.Errorf("%w: is it running, with admin: %s in its configuration?", err, address)
+		Use:   "status [client|server]",
+		Short: "Show what a running client or server does: paths, programs, and why they go where they go",
+		Long: `Show what a running client or server does: its paths and their states, which
+program goes where and why, and what happened in the last hour. The halves of this
+machine are found by themselves; both are shown if both run.`,
+		Args:      cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs),
+		ValidArgs: []string{status.Client, status.Server},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			halves := []string{status.Client, status.Server}
+			if len(args) == 1 {
+				halves = args
 			}
-			if asJSON {
-				_, err = cmd.OutOrStdout().Write(body)
+			all, err := at.find(halves...)
+			if err != nil {
 				return err
 			}
-			return printStatus(cmd.OutOrStdout(), body)
+			clients, states, err := answering(cmd.Context(), all)
+			if err != nil {
+				return err
+			}
+			out := cmd.OutOrStdout()
+			switch {
+			case web:
+				return printLinks(out, clients, states)
+			case asJSON:
+				body, err := clients[0].Raw(cmd.Context())
+				if err == nil {
+					_, err = out.Write(body)
+				}
+				return err
+			case watch && isTerminal(out):
+				return watchStatus(cmd.Context(), clients, states, out)
+			}
+			return printStatus(out, states)
 		},
 	}
-	cmd.Flags().StringVar(&address, "admin", "127.0.0.1:9081", "the half's admin address; a server's is 127.0.0.1:9082 as init writes it")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	at.flags(cmd)
+	f := cmd.Flags()
+	f.BoolVar(&asJSON, "json", false, "print the whole model as JSON")
+	f.BoolVarP(&watch, "watch", "w", false, "stay, and show it live")
+	f.BoolVar(&web, "web", false, "print the link of the web page, with the token that it asks for")
+	cmd.MarkFlagsMutuallyExclusive("json", "watch", "web")
 	return cmd
 }
 
-// fetchStatus gets /status. No proxy is asked: the address is here or known.
-func fetchStatus(ctx context.Context, address string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/status", nil)
-	if err != nil {
-		return nil, err
-	}
-	client := http.Client{Transport: &http.Transport{Proxy: nil, DisableKeepAlives: true}}
-	resp, err := client.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err == nil && resp.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s answers %s", address, resp.Status)
-	}
-	return body, err
-}
-
-// field is a key and its value; a JSON object is a list of them, in the order
-// in which it was written.
-type field struct {
-	key   string
-	value any // string, []any, []field
-}
-
-// readOrdered reads one JSON value, with scalars as their texts.
-func readOrdered(d *json.Decoder) (any, error) {
-	t, err := d.Token()
-	if err != nil {
-		return nil, err
-	}
-	switch t {
-	case json.Delim('{'):
-		object := []field{}
-		for d.More() {
-			key, err := d.Token()
-			if err != nil {
-				return nil, err
-			}
-			value, err := readOrdered(d)
-			if err != nil {
-				return nil, err
-			}
-			object = append(object, field{fmt.Sprint(key), value})
+// printStatus writes the halves one after the other, each for a screen.
+func printStatus(w io.Writer, states []*status.Status) error {
+	var b strings.Builder
+	for i, s := range states {
+		if i > 0 {
+			b.WriteString("\n")
 		}
-		_, err = d.Token()
-		return object, err
-	case json.Delim('['):
-		list := []any{}
-		for d.More() {
-			value, err := readOrdered(d)
-			if err != nil {
-				return nil, err
+		// A line is left for the prompt.
+		for _, part := range view(s, viewWidth, viewHeight-1, time.Now()) {
+			if part.title != "" {
+				b.WriteString(part.title)
+				if part.more > 0 {
+					fmt.Fprintf(&b, " (%d lines more: status --json, or -w)", part.more)
+				}
+				b.WriteString("\n")
 			}
-			list = append(list, value)
-		}
-		_, err = d.Token()
-		return list, err
-	case nil:
-		return "-", nil
-	}
-	if n, ok := t.(json.Number); ok && strings.ContainsAny(n.String(), ".eE") {
-		// Nobody reads beyond a thousandth of a millisecond.
-		if f, err := n.Float64(); err == nil {
-			return strconv.FormatFloat(math.Round(f*1000)/1000, 'f', -1, 64), nil
+			for _, line := range part.lines {
+				b.WriteString(strings.TrimRight(line, " ") + "\n")
+			}
 		}
 	}
-	return fmt.Sprint(t), nil
-}
-
-// printStatus writes the JSON as indented lines, and lists of plain objects as
-// tables.
-func printStatus(w io.Writer, body []byte) error {
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.UseNumber()
-	tree, err := readOrdered(d)
-	if err != nil {
-		return fmt.Errorf("the answer is no JSON: %w", err)
-	}
-	var out bytes.Buffer
-	printNode(&out, "", tree)
-	_, err = w.Write(out.Bytes())
+	_, err := io.WriteString(w, b.String())
 	return err
 }
 
-func printNode(out *bytes.Buffer, indent string, node any) {
-	switch n := node.(type) {
-	case []field:
-		for _, f := range n {
-			if s, ok := f.value.(string); ok {
-				fmt.Fprintf(out, "%s%s: %s\n", indent, f.key, s)
-				continue
-			}
-			fmt.Fprintf(out, "%s%s:\n", indent, f.key)
-			printNode(out, indent+"  ", f.value)
+// printLinks writes where a browser finds the pages.
+func printLinks(w io.Writer, clients []*admin.Client, states []*status.Status) error {
+	found := false
+	for i, c := range clients {
+		if c.Addr.Path != "" {
+			continue // a browser cannot go there
 		}
-	case []any:
-		if table(out, indent, n) {
-			return
-		}
-		for i, v := range n {
-			if s, ok := v.(string); ok {
-				fmt.Fprintf(out, "%s- %s\n", indent, s)
-				continue
-			}
-			fmt.Fprintf(out, "%s[%d]\n", indent, i)
-			printNode(out, indent+"  ", v)
-		}
-	case string:
-		fmt.Fprintf(out, "%s%s\n", indent, n)
-	}
-}
-
-// table writes a list of objects that have only scalars, if it is one. A key
-// that an object leaves out is an empty cell.
-func table(out *bytes.Buffer, indent string, list []any) bool {
-	var head []string
-	column := map[string]int{}
-	rows := [][]string{}
-	for _, v := range list {
-		object, ok := v.([]field)
-		if !ok {
-			return false
-		}
-		row := make([]string, len(head), len(head)+len(object))
-		for _, f := range object {
-			s, ok := cell(f.value)
-			if !ok {
-				return false
-			}
-			i, known := column[f.key]
-			if !known {
-				i = len(head)
-				column[f.key] = i
-				head = append(head, f.key)
-				row = append(row, "")
-			}
-			row[i] = s
-		}
-		rows = append(rows, row)
-	}
-	if len(rows) == 0 {
-		return true
-	}
-	writeTable(out, indent, append([][]string{head}, rows...))
-	return true
-}
-
-// cell is a scalar, or a list of scalars in one cell.
-func cell(value any) (string, bool) {
-	list, ok := value.([]any)
-	if !ok {
-		s, ok := value.(string)
-		return s, ok
-	}
-	texts := make([]string, len(list))
-	for i, v := range list {
-		if texts[i], ok = v.(string); !ok {
-			return "", false
+		found = true
+		if _, err := fmt.Fprintf(w, "%s: %s\n", states[i].Half, c.URL("/?token="+c.Token)); err != nil {
+			return err
 		}
 	}
-	return strings.Join(texts, ","), true
-}
-
-func writeTable(out *bytes.Buffer, indent string, rows [][]string) {
-	width := make([]int, len(rows[0]))
-	for _, row := range rows {
-		for i, text := range row {
-			width[i] = max(width[i], len(text))
-		}
+	if !found {
+		return errors.New("it answers by a Unix socket only, where a browser cannot go: add HOST:PORT to admin")
 	}
-	for _, row := range rows {
-		var line strings.Builder
-		for i, text := range row {
-			fmt.Fprintf(&line, "%-*s  ", width[i], text)
-		}
-		out.WriteString(indent + strings.TrimRight(line.String(), " ") + "\n")
-	}
+	return nil
 }

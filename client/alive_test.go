@@ -37,7 +37,7 @@ func TestOpenPortsAreKept(t *testing.T) {
 	}
 	busy.echoes(t, "192.0.2.1:10", []byte("x"))
 	closing.Close()
-	eventually(t, "it has gone", func() bool { return c.Snapshot().(*Snapshot).Associations == 3 })
+	eventually(t, "it has gone", func() bool { return c.Status().Associations == 3 })
 	c.alive()
 	var want []netip.AddrPort
 	for _, h := range f.sent() {

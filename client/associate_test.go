@@ -135,7 +135,7 @@ func TestAssociationLivesAsLongAsItsConnection(t *testing.T) {
 	conn.Write([]byte("what an application sends here means nothing"))
 	a.echoes(t, "192.0.2.1:7", []byte("two"))
 	conn.Close()
-	eventually(t, "the association has gone", func() bool { return c.Snapshot().(*Snapshot).Associations == 0 })
+	eventually(t, "the association has gone", func() bool { return c.Status().Associations == 0 })
 	eventually(t, "its port is free", func() bool {
 		again, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(relay))
 		if err == nil {
@@ -248,7 +248,7 @@ func TestBadDatagramsEndNothing(t *testing.T) {
 		a.send(t, bad)
 	}
 	a.echoes(t, "192.0.2.1:7", []byte("alive"))
-	s := c.Snapshot().(*Snapshot)
+	s := c.Status()
 	for reason, want := range map[string]uint64{"header": 5, "port": 1, "name": 1, "fragment": 2} {
 		if s.Drops[reason] != want {
 			t.Errorf("%s: %d drops, want %d (all: %v)", reason, s.Drops[reason], want, s.Drops)
@@ -284,7 +284,7 @@ func TestAssociationLimits(t *testing.T) {
 		t.Errorf("after the refusal: %v", err)
 	}
 	first.Close()
-	eventually(t, "there is room again", func() bool { return c.Snapshot().(*Snapshot).Associations == 1 })
+	eventually(t, "there is room again", func() bool { return c.Status().Associations == 1 })
 	associated(t, c, anywhere)
 }
 

@@ -54,6 +54,7 @@ func (c *Client) call(conn *net.TCPConn, user string) (*call, error) {
 
 // end closes the stream and gives the call's place back.
 func (k *call) end() {
+	k.client.calls.drop(k.stream)
 	k.stream.Close()
 	k.client.streams.release(k.holder)
 }
@@ -64,6 +65,7 @@ func (k *call) end() {
 // the exit is still trying: it frees the stream, and the exit's attempt, at
 // once. sent is called when the flight may be reused.
 func (k *call) ask(flight []byte, early bool, sent func()) (*socks5.Reply, error) {
+	k.client.calls.add(k.stream, party{app: addrOf(k.conn.RemoteAddr()), proxy: addrOf(k.conn.LocalAddr()), user: k.holder.user, to: askedFor(flight)})
 	_, err := k.stream.Write(flight)
 	sent()
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -56,12 +57,14 @@ type Client struct {
 	lanes     []*lane
 	names     *names
 	enclaves  enclaves
+	calls     calls
+	watch     pathWatch
+	owners    owners
 	ports     *ports
 	ends      ends
 
 	associations, streams *quota
 	lobby                 *lobby
-	web                   *web
 	descriptors           *descriptors
 	relays                relays
 	fragments             fragments
@@ -80,6 +83,10 @@ type Client struct {
 	// What Apply replaces, see reload.go.
 	users atomic.Pointer[users]
 	look  chan struct{} // 1 slot: the paths of the configuration are others
+
+	policyMu sync.Mutex // guards the next two, see control.go; taken before mu
+	policy   mux.ClientConfig
+	byHand   []mux.Rule
 
 	mu        sync.Mutex              // guards all following fields up to the blank line
 	conns     map[*net.TCPConn]string // with the SOCKS user, once that is known
@@ -111,6 +118,10 @@ func New(cfg *conf.Client, log zerolog.Logger, capture *mux.Capture) (*Client, e
 		return nil, err
 	}
 	config.Paths = muxPaths(cfg.Paths)
+	if cfg.StateDir != "" {
+		// By the key, for two clients of one machine have two bills.
+		config.UsageFile = filepath.Join(cfg.StateDir, fmt.Sprintf("usage-%x.json", cfg.PrivateKey.Public()[:4]))
+	}
 	c, err := newClient(cfg, log, nil)
 	if err != nil {
 		return nil, err
@@ -121,7 +132,7 @@ func New(cfg *conf.Client, log zerolog.Logger, capture *mux.Capture) (*Client, e
 		c.discard()
 		return nil, err
 	}
-	c.mux, c.tunnel = m, muxTunnel{m.Session()}
+	c.mux, c.tunnel, c.policy = m, muxTunnel{m.Session()}, config
 	return c, nil
 }
 
@@ -144,7 +155,6 @@ func newClient(cfg *conf.Client, log zerolog.Logger, t tunnel) (*Client, error) 
 	c.users.Store(newUsers(cfg.Users))
 	c.relays.set(cfg.UDP)
 	c.ends.client = c
-	c.web = newWeb(c)
 	c.life, c.stop = context.WithCancel(context.Background())
 	if err := c.bind(cfg); err != nil {
 		c.discard()
@@ -212,6 +222,7 @@ func (c *Client) Run(ctx context.Context) error {
 	}
 	if c.mux != nil {
 		g.Go(func() error { return c.runTunnel(ctx) })
+		g.Go(func() error { c.watchStates(ctx); return nil })
 		g.Go(func() error { return c.watchPaths(ctx) })
 	}
 	c.mu.Lock()
@@ -224,7 +235,6 @@ func (c *Client) Run(ctx context.Context) error {
 		g.Go(func() error { return c.runGrants(ctx) })
 	}
 	g.Go(func() error { return c.tellAlive(ctx) })
-	g.Go(func() error { return c.web.run(ctx) })
 	g.Go(func() error { return c.sweepForwards(ctx) })
 	g.Go(func() error {
 		<-ctx.Done()

@@ -63,7 +63,7 @@ func TestConnectHalfClose(t *testing.T) {
 	if err != nil || string(answer) != "got a question" {
 		t.Errorf("%q, %v", answer, err)
 	}
-	eventually(t, "the stream is counted as gone", func() bool { return c.Snapshot().(*Snapshot).Streams == 0 })
+	eventually(t, "the stream is counted as gone", func() bool { return c.Status().Streams == 0 })
 	if up := c.streamUp.Load(); up != uint64(len("a question")) {
 		t.Errorf("%d bytes up", up)
 	}
@@ -175,7 +175,7 @@ func TestConnectReset(t *testing.T) {
 	conn.Write([]byte("hi"))
 	io.Copy(io.Discard, conn) // ends: the failure is passed on
 	conn.Close()
-	eventually(t, "nothing is left", func() bool { return c.Snapshot().(*Snapshot).Streams == 0 })
+	eventually(t, "nothing is left", func() bool { return c.Status().Streams == 0 })
 }
 
 // TestShutdownEndsStreams ends a client in the middle of an idle stream; the
@@ -227,11 +227,11 @@ func TestConnectAbandoned(t *testing.T) {
 	} {
 		conn := dial(t, c)
 		talk(t, conn, []byte{5, 1, 0, 5, 1, 0, 1, 192, 0, 2, 1, 0, 80}, 2)
-		eventually(t, "the exit is asked", func() bool { return c.Snapshot().(*Snapshot).Streams == 1 })
+		eventually(t, "the exit is asked", func() bool { return c.Status().Streams == 1 })
 		how(conn)
 		before := time.Now()
 		<-ended
-		eventually(t, "the client counts none", func() bool { return c.Snapshot().(*Snapshot).Streams == 0 })
+		eventually(t, "the client counts none", func() bool { return c.Status().Streams == 0 })
 		if d := time.Since(before); d > time.Second {
 			t.Errorf("free after %v", d)
 		}

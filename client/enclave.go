@@ -95,6 +95,7 @@ func (g *enclave) Connect(ctx context.Context, from, to netip.AddrPort) (tun.Str
 		c.streams.release(who)
 		return nil, err
 	}
+	c.calls.add(st, party{name: g.name, to: to.String()})
 	return &enclaveStream{stream: st, client: c, holder: who}, nil
 }
 
@@ -109,6 +110,7 @@ type enclaveStream struct {
 func (s *enclaveStream) Close() error {
 	if !s.closed {
 		s.closed = true
+		s.client.calls.drop(s.stream)
 		s.client.streams.release(s.holder)
 	}
 	return s.stream.Close()

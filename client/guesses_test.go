@@ -128,7 +128,7 @@ func TestWrongPasswordsAreSlowAndCounted(t *testing.T) {
 	if login("secret") != 0 {
 		t.Error("the right one did not get in")
 	}
-	if n := c.Snapshot().(*Snapshot).Refused["password"]; n != guessFree+3 {
+	if n := c.Status().Refused["password"]; n != guessFree+3 {
 		t.Errorf("%d counted", n)
 	}
 }

@@ -22,10 +22,7 @@ import (
 
 var nopLog = zerolog.Nop()
 
-// net/http lingers for half a second over what it has refused.
-func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // fakeTunnel stands in for a session: what is sent is kept, and answered at the
 // next Flush.

@@ -246,7 +246,7 @@ func TestNamesAreBounded(t *testing.T) {
 			t.Fatalf("no room for name %d", i)
 		}
 	}
-	if n := c.Snapshot().(*Snapshot).Names; n != maxNames {
+	if n := c.Status().Names; n != maxNames {
 		t.Errorf("%d names", n)
 	}
 }

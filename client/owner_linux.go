@@ -35,12 +35,22 @@ const (
 	sockDiagByFamily = 20
 )
 
-// socketOwner asks the kernel for one socket, which needs no privilege.
+// socketOwner returns the user of one socket.
 func socketOwner(protocol uint8, src, dst netip.AddrPort) (uid uint32, ok bool) {
+	answer, ok := diagSocket(protocol, src, dst)
+	if !ok {
+		return 0, false
+	}
+	return binary.NativeEndian.Uint32(answer[diagUID:]), true
+}
+
+// diagSocket asks the kernel for one socket, which needs no privilege, and returns
+// its answer of diagAnswer bytes.
+func diagSocket(protocol uint8, src, dst netip.AddrPort) (answer []byte, ok bool) {
 	src = netip.AddrPortFrom(src.Addr().Unmap(), src.Port())
 	dst = netip.AddrPortFrom(dst.Addr().Unmap(), dst.Port())
 	if src.Addr().Is4() != dst.Addr().Is4() {
-		return 0, false
+		return nil, false
 	}
 	var r [diagRequest]byte
 	binary.NativeEndian.PutUint32(r[0:], diagRequest)
@@ -59,17 +69,17 @@ func socketOwner(protocol uint8, src, dst netip.AddrPort) (uid uint32, ok bool) 
 
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, unix.NETLINK_INET_DIAG)
 	if err != nil {
-		return 0, false
+		return nil, false
 	}
 	defer unix.Close(fd)
 	if err := unix.Sendto(fd, r[:], 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return 0, false
+		return nil, false
 	}
 	// The kernel has answered before Sendto returned, if it answers at all.
-	var answer [1024]byte
-	n, _, err := unix.Recvfrom(fd, answer[:], unix.MSG_DONTWAIT)
+	answer = make([]byte, 1024)
+	n, _, err := unix.Recvfrom(fd, answer, unix.MSG_DONTWAIT)
 	if err != nil || n < diagAnswer || binary.NativeEndian.Uint16(answer[4:]) != sockDiagByFamily {
-		return 0, false
+		return nil, false
 	}
-	return binary.NativeEndian.Uint32(answer[diagUID:]), true
+	return answer, true
 }

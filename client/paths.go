@@ -32,7 +32,7 @@ var hotplug = []string{"ww", "usb", "wl", "ppp", "bnep", "rmnet", "enx", "tun", 
 func muxPath(p conf.Path) mux.Path {
 	out := mux.Path{
 		Name: p.Name, Subflows: int(p.Subflows), Backup: p.Backup, Metered: p.Metered, KernelMPTCP: p.KernelMPTCP,
-		Weight: p.Weight, DailyCap: int64(p.DailyCap), MonthlyCap: int64(p.MonthlyCap),
+		Weight: p.Weight, DailyCap: int64(p.DailyCap), MonthlyCap: int64(p.MonthlyCap), BillingDay: p.BillingDay,
 	}
 	if a, err := netip.ParseAddr(p.Bind); err == nil {
 		out.Local = a.Unmap()
@@ -159,7 +159,7 @@ func (c *Client) watchPaths(ctx context.Context) error {
 			}
 		}
 	}()
-	s := &pathState{all: muxPaths(c.pathList()), set: c.mux.SetPaths, log: c.log}
+	s := &pathState{all: muxPaths(c.wanted()), set: c.mux.SetPaths, log: c.log}
 	for {
 		if l, err := readLinks(); err != nil {
 			c.log.Warn().Err(err).Msg("interfaces not read")
@@ -170,7 +170,7 @@ func (c *Client) watchPaths(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-c.look:
-			s.replace(muxPaths(c.pathList()))
+			s.replace(muxPaths(c.wanted()))
 			continue
 		case <-events:
 		}

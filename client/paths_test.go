@@ -51,12 +51,12 @@ func TestPathState(t *testing.T) {
 
 func TestMuxPath(t *testing.T) {
 	got := muxPaths([]conf.Path{
-		{Name: "lte", Bind: "wwan0", Subflows: 2, Backup: true, Metered: true, KernelMPTCP: true, Weight: 3, DailyCap: 4, MonthlyCap: 5},
+		{Name: "lte", Bind: "wwan0", Subflows: 2, Backup: true, Metered: true, KernelMPTCP: true, Weight: 3, DailyCap: 4, MonthlyCap: 5, BillingDay: 6},
 		{Name: "dsl", Bind: "192.0.2.1"},
 		{Name: "any"},
 	})
 	want := []mux.Path{
-		{Name: "lte", Interface: "wwan0", Subflows: 2, Backup: true, Metered: true, KernelMPTCP: true, Weight: 3, DailyCap: 4, MonthlyCap: 5},
+		{Name: "lte", Interface: "wwan0", Subflows: 2, Backup: true, Metered: true, KernelMPTCP: true, Weight: 3, DailyCap: 4, MonthlyCap: 5, BillingDay: 6},
 		{Name: "dsl", Local: netip.MustParseAddr("192.0.2.1")},
 		{Name: "any"},
 	}

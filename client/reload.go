@@ -37,7 +37,10 @@ func (c *Client) Apply(cfg *conf.Client) error {
 			c.release(next.fresh())
 			return err
 		}
-		c.mux.SetPolicy(policy.Mode, policy.Rules, policy.SessionTimeout)
+		c.policyMu.Lock()
+		c.policy = policy
+		c.setPolicy()
+		c.policyMu.Unlock()
 	}
 	c.relays.set(cfg.UDP)
 	c.associations.set(cfg.Limits.Associations, cfg.Limits.AssociationsPerUser)
@@ -164,8 +167,8 @@ func (c *Client) forwardList() []*forward {
 	return slices.Clone(c.forwards)
 }
 
-// pathList returns the paths of the configuration.
-func (c *Client) pathList() []conf.Path {
+// configured returns the paths of the configuration.
+func (c *Client) configured() []conf.Path {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.paths

@@ -46,9 +46,16 @@ type Client struct {
 	// back before it is given up and started anew.
 	SessionTimeout time.Duration `mapstructure:"session_timeout" reload:"live"`
 
-	// Admin is where metrics, health and status are served; the zero value
-	// ("" in the file) is off.
-	Admin netip.AddrPort `mapstructure:"admin" reload:"live"`
+	// Admin is where the page, status, metrics and health are served: addresses,
+	// or unix:/PATH for a socket of the owner alone; none is off.
+	Admin []Admin `mapstructure:"admin" reload:"live"`
+	// Pprof serves the runtime's profiles at the admin addresses too, to who has
+	// the token.
+	Pprof bool `mapstructure:"pprof" reload:"restart"`
+	// StateDir keeps what must survive a restart: the admin token, and what paths
+	// have carried; a relative name is looked up beside the configuration file.
+	// Empty is DefaultStateDir.
+	StateDir string `mapstructure:"state_dir" reload:"restart"`
 	// Log says how much is logged and how it looks.
 	Log Log `mapstructure:"log"`
 }
@@ -97,8 +104,11 @@ type Path struct {
 	// DailyCap is how many bytes the path may carry a day, both directions;
 	// 0 means no cap.
 	DailyCap Size `mapstructure:"daily_cap"`
-	// MonthlyCap is the same for a calendar month.
+	// MonthlyCap is the same for a month.
 	MonthlyCap Size `mapstructure:"monthly_cap"`
+	// BillingDay is the day of the month, 1 to 31, on which the month begins;
+	// a month that is shorter has it at its end. 0 is the first.
+	BillingDay int `mapstructure:"billing_day"`
 }
 
 // Forward is one fixed UDP forward: an association without SOCKS.

@@ -60,7 +60,7 @@ func TestDiff(t *testing.T) {
 	b.Log = Log{Level: "debug", Format: "json"}
 	b.Relay.IdleTimeout = 10 * time.Minute
 	b.Relay.Filtering = FilteringAddress
-	b.Admin = netip.MustParseAddrPort("127.0.0.1:9082")
+	b.Admin = []Admin{{Addr: netip.MustParseAddrPort("127.0.0.1:9082")}, {Path: "/run/a.sock"}}
 	b.Listen = append(b.Listen, Listen{Address: netip.MustParseAddrPort("192.0.2.1:443"), KernelMPTCP: true})
 	var got []string
 	for _, c := range DiffServer(a, b) {
@@ -74,7 +74,7 @@ func TestDiff(t *testing.T) {
 		"clients[cy] is new",
 		"relay.idle_timeout 5m0s -> 10m0s",
 		"relay.filtering endpoint-independent -> address-dependent (for what begins from now on)",
-		"admin none -> 127.0.0.1:9082",
+		"admin [] -> [127.0.0.1:9082, unix:/run/a.sock]",
 		"log.level info -> debug",
 		"log.format auto -> json (holds after a restart only)",
 	}

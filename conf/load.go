@@ -242,20 +242,24 @@ func isSectionName(key string, known []setting) bool {
 func finish[T config](cfg *T, path string, info fs.FileInfo, problems *Errors) {
 	var key *PrivateKey
 	var keyFile string
+	var dir *string
 	var secret bool
 	var validate func() Errors
 	switch c := any(cfg).(type) {
 	case *Client:
-		key, keyFile, validate = &c.PrivateKey, c.PrivateKeyFile, c.validate
+		key, keyFile, dir, validate = &c.PrivateKey, c.PrivateKeyFile, &c.StateDir, c.validate
 		secret = len(c.PrivateKey) > 0 || len(c.Users) > 0
 	case *Server:
-		key, keyFile, validate = &c.PrivateKey, c.PrivateKeyFile, c.validate
+		key, keyFile, dir, validate = &c.PrivateKey, c.PrivateKeyFile, &c.StateDir, c.validate
 		secret = len(c.PrivateKey) > 0
 	}
 	if secret {
 		if why := openToOthers(path, info); why != "" {
 			problems.addf("", "holds secrets and %s", why)
 		}
+	}
+	if dir != nil && *dir != "" {
+		*dir = resolve(path, *dir)
 	}
 	if s, ok := any(cfg).(*Server); ok && s.ClientsDir != "" {
 		s.readClients(resolve(path, s.ClientsDir), problems)

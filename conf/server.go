@@ -53,9 +53,16 @@ type Server struct {
 	// under way, without taking anything new; 0 ends it at once.
 	Drain time.Duration `mapstructure:"drain" reload:"live"`
 
-	// Admin is where metrics, health and status are served; the zero value
-	// ("" in the file) is off.
-	Admin netip.AddrPort `mapstructure:"admin" reload:"live"`
+	// Admin is where the page, status, metrics and health are served: addresses,
+	// or unix:/PATH for a socket of the owner alone; none is off.
+	Admin []Admin `mapstructure:"admin" reload:"live"`
+	// Pprof serves the runtime's profiles at the admin addresses too, to who has
+	// the token.
+	Pprof bool `mapstructure:"pprof" reload:"restart"`
+	// StateDir keeps what must survive a restart: the admin token, and what paths
+	// have carried; a relative name is looked up beside the configuration file.
+	// Empty is DefaultStateDir.
+	StateDir string `mapstructure:"state_dir" reload:"restart"`
 	// Log says how much is logged and how it looks.
 	Log Log `mapstructure:"log"`
 }

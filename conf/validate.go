@@ -153,13 +153,15 @@ func noteRest(p *Errors, timeout time.Duration, log Log) {
 }
 
 // noteAdmin checks the admin address against the TCP listeners.
-func noteAdmin(p *Errors, admin netip.AddrPort, listen []netip.AddrPort) {
-	if !admin.IsValid() {
-		return
-	}
-	for i, l := range listen {
-		if admin.Port() != 0 && overlap(admin, l) {
-			p.addf("admin", "%s is taken by listen[%d]", admin, i)
+func noteAdmin(p *Errors, admin []Admin, listen []netip.AddrPort) {
+	for n, a := range admin {
+		if slices.Contains(admin[:n], a) {
+			p.addf("admin", "%s is there twice", a)
+		}
+		for i, l := range listen {
+			if a.Addr.IsValid() && a.Addr.Port() != 0 && overlap(a.Addr, l) {
+				p.addf("admin", "%s is taken by listen[%d]", a, i)
+			}
 		}
 	}
 }

@@ -113,6 +113,7 @@ func (c *Client) validatePaths(p *Errors) {
 		noteBind(p, field+".bind", path.Bind)
 		noteRange(p, field+".subflows", int(path.Subflows), 0, maxSubflows)
 		noteRange(p, field+".weight", path.Weight, 0, maxWeight)
+		noteRange(p, field+".billing_day", path.BillingDay, 0, 31)
 		if path.MonthlyCap > 0 && path.DailyCap > path.MonthlyCap {
 			p.addf(field+".daily_cap", "%v is over monthly_cap (%v)", path.DailyCap, path.MonthlyCap)
 		}

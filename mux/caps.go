@@ -6,16 +6,17 @@ import (
 	"time"
 )
 
-// Byte caps of paths. They count the bytes that TCP carries in both directions since
-// the client started, by the local calendar; a path over its cap has no subflows until
-// the next day or month. Counts go by the path's name, so that they survive its
-// interface; they do not survive a restart.
+// Byte caps of paths. They count the bytes that TCP carries in both directions, by the
+// local calendar; a path over its cap has no subflows until the next day or billing
+// month. Counts go by the path's name, so that they survive its interface, and are
+// kept in a file (usage.go), so that they survive a restart.
 
 // A capCount is what the paths of one name have carried.
 type capCount struct {
-	day, month time.Time
+	day, month time.Time // when they began
 	dayBytes   uint64
 	monthBytes uint64
+	billing    int  // day of the month on which it begins; 0 is the first
 	over       bool // as it was last said
 }
 
@@ -25,11 +26,36 @@ func (k *capCount) add(now time.Time, n uint64) {
 	if day := time.Date(y, m, d, 0, 0, 0, 0, now.Location()); !day.Equal(k.day) {
 		k.day, k.dayBytes = day, 0
 	}
-	if month := time.Date(y, m, 1, 0, 0, 0, 0, now.Location()); !month.Equal(k.month) {
+	if month := billingMonth(now, k.billing, 0); !month.Equal(k.month) {
 		k.month, k.monthBytes = month, 0
 	}
 	k.dayBytes += n
 	k.monthBytes += n
+}
+
+// billingMonth is when the billing month of now begins, or one that many months
+// later. A day that a month does not have is its last one.
+func billingMonth(now time.Time, day, later int) time.Time {
+	first := func(months int) time.Time {
+		y, m, _ := now.Date()
+		last := time.Date(y, m+time.Month(months)+1, 0, 0, 0, 0, 0, now.Location()).Day()
+		return time.Date(y, m+time.Month(months), min(max(day, 1), last), 0, 0, 0, 0, now.Location())
+	}
+	if now.Before(first(0)) {
+		later--
+	}
+	return first(later)
+}
+
+// until is when the cap that has been reached is there again; zero if none has.
+func (k *capCount) until(p *Path, now time.Time) time.Time {
+	switch k.reached(p) {
+	case "daily":
+		return k.day.AddDate(0, 0, 1)
+	case "monthly":
+		return billingMonth(now, k.billing, 1)
+	}
+	return time.Time{}
 }
 
 // reached returns which cap of the path has been reached, "" for none: of two the
@@ -54,6 +80,7 @@ func (c *Client) watchCaps(ctx context.Context) {
 			return
 		case <-t.C:
 			c.checkCaps(c.cfg.clock())
+			c.usage.keep(c, false)
 		}
 	}
 }
@@ -114,6 +141,7 @@ func (c *Client) capCount(p *clientPath) *capCount {
 		k = new(capCount)
 		c.counts[p.way.Name] = k
 	}
+	k.billing = p.path.cfg.BillingDay
 	return k
 }
 
@@ -135,7 +163,7 @@ func (c *Client) overCap(p *clientPath, now time.Time) bool {
 		case "daily":
 			log.Msg("the path has reached its daily cap: it is not used until tomorrow")
 		case "monthly":
-			log.Msg("the path has reached its monthly cap: it is not used until next month")
+			log.Msgf("the path has reached its monthly cap: it is not used until %s", k.until(&p.path.cfg, now).Format("2 January"))
 		default:
 			log.Msg("the path is under its byte cap again: it is used")
 		}

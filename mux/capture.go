@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"sync"
 	"time"
@@ -49,9 +50,16 @@ const (
 // captureFlush bounds how much of a capture is missing after a crash.
 const captureFlush = time.Second
 
-// NewCapture creates the file, or empties it, readable by its owner only.
+// NewCapture creates the file, readable by its owner only. Nothing that is there is
+// written to, not through a link either: what a capture holds is nobody else's.
 func NewCapture(path string) (*Capture, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if info, there := os.Lstat(path); errors.Is(err, fs.ErrExist) && there == nil && info.Mode()&fs.ModeCharDevice != 0 {
+		f, err = os.OpenFile(path, os.O_WRONLY, 0) // /dev/null and the like
+	}
+	if errors.Is(err, fs.ErrExist) {
+		return nil, fmt.Errorf("capture: %s is there already and was left alone: remove it, or name another file", path)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("capture: %w", err)
 	}

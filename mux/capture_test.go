@@ -385,3 +385,32 @@ func TestCaptureTshark(t *testing.T) {
 		}
 	}
 }
+
+// A capture is never written over what is there, nor through a link.
+func TestCaptureLeavesFilesAlone(t *testing.T) {
+	dir := t.TempDir()
+	file, link, fresh := filepath.Join(dir, "file"), filepath.Join(dir, "link"), filepath.Join(dir, "fresh")
+	if err := os.WriteFile(file, []byte("mine"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(filepath.Join(dir, "elsewhere"), link); err != nil {
+		t.Skip("no links here: ", err)
+	}
+	for _, path := range []string{file, link} {
+		if c, err := NewCapture(path); err == nil {
+			c.Close()
+			t.Errorf("%s is captured to", path)
+		}
+	}
+	if b, _ := os.ReadFile(file); string(b) != "mine" {
+		t.Errorf("the file holds %q", b)
+	}
+	c, err := NewCapture(fresh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	if info, err := os.Stat(fresh); err != nil || runtime.GOOS != "windows" && info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+}

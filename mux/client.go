@@ -27,6 +27,7 @@ type Path struct {
 	Weight      int        // share of bulk; 0 = by rate
 	DailyCap    int64      // bytes in both directions; 0 = none
 	MonthlyCap  int64
+	BillingDay  int // of the month on which MonthlyCap begins anew; 0 = the first
 }
 
 // autoSubflows is how many subflows `auto` gives a path: two for bulk, and
@@ -58,6 +59,7 @@ type ClientConfig struct {
 	Capture        *Capture      // or nil
 	SessionTimeout time.Duration // 0 = 2 minutes
 	MaxStreams     int           // 0 = 16,384
+	UsageFile      string        // keeps what paths have carried, for their caps; "" = nothing does
 	Log            zerolog.Logger
 
 	// For tests; zero values are the real ones.
@@ -84,6 +86,7 @@ type Client struct {
 	auto    int           // subflows that `auto` means
 	leaving []*clientPath // removed, with subflows that still end
 	counts  map[string]*capCount
+	usage   usageFile
 	learned []netip.AddrPort // by ADD_ADDR
 	denied  bool             // C flag: no joins to the configured addresses
 	state   int
@@ -98,6 +101,7 @@ type clientPath struct {
 	cancel  context.CancelFunc // ends the slots; nil = there are none
 	book    dialer.Book        // how the addresses did
 	mss     int                // segments that get through; 0 = any
+	bad     string             // the last of these; "" after one that worked
 	said    []string           // errors since a subflow was up, so that each is said once
 	counted uint64             // bytes that are in the count of its name
 	up      chan struct{}      // closed and renewed when a subflow comes up
@@ -125,6 +129,10 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	}
 	c := &Client{cfg: cfg, servers: cfg.Addresses, auto: autoSubflows, changed: make(chan struct{}), counts: make(map[string]*capCount), names: dialer.NewNames(cfg.lookup)}
 	c.tls.Store(t)
+	c.usage = usageFile{path: cfg.UsageFile}
+	if err := c.usage.load(c.counts); err != nil {
+		cfg.Log.Warn().Err(err).Msg("what paths have carried before is not known: byte caps count from now")
+	}
 	c.session = newSession(sessionConfig{
 		client: true, handler: cfg.Handler, mode: cfg.Mode, rules: cfg.Rules, timeout: cfg.SessionTimeout,
 		streams: cfg.MaxStreams, capture: cfg.Capture, log: cfg.Log,
@@ -156,5 +164,6 @@ func (c *Client) Run(ctx context.Context) error {
 	c.session.Close(ErrClosed)
 	cancel()
 	c.slots.Wait()
+	c.usage.keep(c, true)
 	return err
 }

@@ -86,7 +86,7 @@ func (c *Client) open(ctx context.Context, p *clientPath, v *proven) (*subflow, 
 		return nil, judged(err, true)
 	}
 	c.mu.Lock()
-	p.said = nil
+	p.said, p.bad = nil, ""
 	close(p.up)
 	p.up = make(chan struct{})
 	c.mu.Unlock()

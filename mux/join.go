@@ -110,7 +110,7 @@ func (c *Client) establish(p *clientPath, conn *tls.Conn, capture *subflowCaptur
 	c.mu.Lock()
 	c.denied = r.DenyJoin
 	c.mu.Unlock()
-	c.cfg.Log.Info().Str("path", p.way.Name).Uint64("session", s.ID()).Msg("session established")
+	c.cfg.Log.Info().Str("path", p.way.Name).Str("session", Number(s.ID())).Msg("session established")
 	return epoch, nil
 }
 

@@ -269,7 +269,7 @@ func (l *Listener) welcome(ctx context.Context, conn *tls.Conn, k *carrier) erro
 	}
 	s.establish(local, r.Remote, r.Checksum)
 	l.tasks.Go(func() { s.run(ctx) })
-	s.log.Info().Uint64("session", uint64(local.Token())).Msg("session established")
+	s.log.Info().Str("session", Number(uint32(local.Token()))).Msg("session established")
 	return l.attach(s, conn, k, capture, 0, false)
 }
 
@@ -366,7 +366,7 @@ func (l *Listener) forget(s *Session) {
 	for t, have := range l.sessions {
 		if have == s {
 			delete(l.sessions, t)
-			s.log.Info().Uint64("session", uint64(t)).AnErr("why", s.closeErr).Msg("session ended")
+			s.log.Info().Str("session", Number(uint32(t))).AnErr("why", s.closeErr).Msg("session ended")
 		}
 	}
 }

@@ -151,6 +151,7 @@ func (c *Client) complain(ctx context.Context, p *clientPath, err error) {
 		return // that is how it is meant
 	}
 	c.mu.Lock()
+	p.bad = err.Error()
 	said := slices.Contains(p.said, err.Error()) || len(p.said) >= maxSaid
 	if !said {
 		p.said = append(p.said, err.Error())

@@ -5,7 +5,7 @@ import "net/netip"
 // Snapshot is the state of a session for status, metrics and tests. Times are
 // milliseconds, rates bits a second, amounts bytes.
 type Snapshot struct {
-	ID         uint64            `json:"id"`
+	ID         string            `json:"id"` // see Session.ID
 	Peer       string            `json:"peer,omitempty"`
 	Up         bool              `json:"up"`
 	Mode       string            `json:"mode"`
@@ -75,7 +75,7 @@ func (s *Session) Snapshot() Snapshot {
 	defer s.mu.Unlock()
 	now := s.now()
 	r := Snapshot{
-		ID: uint64(s.localKey.Token()), Peer: s.name, Up: len(s.subs) > 0, Mode: s.mode.String(), Renewals: s.renewals,
+		ID: Number(s.number()), Peer: s.name, Up: len(s.subs) > 0, Mode: s.mode.String(), Renewals: s.renewals,
 		Paths: []PathSnapshot{}, Subflows: []SubflowSnapshot{}, Flows: []FlowSnapshot{},
 		FlowCount: len(s.flows), Streams: s.streams.count(), Queued: s.queue.bytes, InFlight: s.inflight.bytes,
 		Sent: s.octets, Copied: s.copied, Reinjected: s.reinjected, Drops: make(map[string]uint64),
@@ -125,4 +125,14 @@ func (f *subflow) state(now int64) string {
 		return "blocked"
 	}
 	return "up"
+}
+
+// Carried returns what the session has sent and received, in bytes of packets.
+func (s *Session) Carried() (sent, received uint64) {
+	s.mu.Lock()
+	sent = s.octets
+	s.mu.Unlock()
+	s.space.mu.Lock()
+	defer s.space.mu.Unlock()
+	return sent, s.space.octets
 }

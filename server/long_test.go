@@ -78,7 +78,7 @@ func TestLongDatagrams(t *testing.T) {
 			}
 		}
 	}
-	if st := s.state(); st.Sent != uint64(len(longSizes)) || st.Received != uint64(len(longSizes)) || st.Mappings != 1 {
+	if st := s.status(); st.DatagramsUp != uint64(len(longSizes)) || st.DatagramsDown != uint64(len(longSizes)) || st.Mappings != 1 {
 		t.Errorf("state %+v", st)
 	}
 	if diff := cmp.Diff(map[string]uint64{}, s.drops.snapshot()); diff != "" {

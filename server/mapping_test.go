@@ -42,8 +42,8 @@ func TestRoundTrip(t *testing.T) {
 					t.Fatal(diff)
 				}
 			}
-			st := s.state()
-			if st.Sent != 5 || st.Received != 5 || st.Mappings != 1 {
+			st := s.status()
+			if st.DatagramsUp != 5 || st.DatagramsDown != 5 || st.Mappings != 1 {
 				t.Errorf("state %+v", st)
 			}
 			p.Closed(nil)

@@ -69,7 +69,12 @@ func (s *Server) newPeer(name string, sess session) *peer {
 // Closed implements mux.Handler: it frees all that the session holds.
 func (p *peer) Closed(err error) {
 	s := p.server
+	sent, received := p.carried()
 	s.mu.Lock()
+	if _, there := s.peers[p]; there {
+		p.client.sent += sent
+		p.client.received += received
+	}
 	delete(s.peers, p)
 	s.mu.Unlock()
 	p.cancel(err)

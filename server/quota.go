@@ -39,6 +39,9 @@ func (q *quota) full() bool {
 type client struct {
 	name                       string
 	mappings, streams, queries quota
+
+	// What its ended sessions carried, bytes; guarded by Server.mu.
+	sent, received uint64
 }
 
 // limit sets the caps; what is held beyond them stays.

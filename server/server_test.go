@@ -170,7 +170,7 @@ func TestThroughTunnel(t *testing.T) {
 		st.Close()
 	}
 	eventually(t, "streams end", func() bool { return s.streams.used.Load() == 0 })
-	state := s.Snapshot().(State)
+	state := s.Status()
 	if state.Mappings != 1 || len(state.Sessions) != 1 || state.Clients[0].Name != "laptop" || state.Connects["connected"] != 1 {
 		t.Errorf("%+v", state)
 	}

@@ -1,0 +1,163 @@
+package admin
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+)
+
+// Who may see what:
+//
+//   - a Unix socket is its owner's and root's, and so is everything there;
+//   - over TCP /healthz, /readyz and /metrics are open on loopback, and the rest asks
+//     for the token: as `Authorization: Bearer`, or as the cookie that the page's link
+//     leaves in a browser;
+//   - whatever a page of another site asks for is refused (Fetch Metadata, and Origin
+//     where a browser sends no such), and so is a name other than localhost on
+//     loopback, which may have been rebound to it.
+
+type connKey struct{}
+
+// withConn keeps the connection for local.
+func withConn(ctx context.Context, c net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, c)
+}
+
+// local says how a request came: by a Unix socket, or over TCP to a loopback address.
+func local(r *http.Request) (unix, loopback bool) {
+	c, _ := r.Context().Value(connKey{}).(net.Conn)
+	if c == nil {
+		return false, false
+	}
+	switch a := c.LocalAddr().(type) {
+	case *net.UnixAddr:
+		return true, false
+	case *net.TCPAddr:
+		return false, a.IP.IsLoopback()
+	}
+	return false, false
+}
+
+// guard refuses what no page of ours and no tool asks for.
+func guard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		unix, loopback := local(r)
+		if loopback && !unix {
+			host, _, err := net.SplitHostPort(r.Host)
+			if err != nil {
+				host = strings.Trim(r.Host, "[]")
+			}
+			if _, err := netip.ParseAddr(host); err != nil && host != "localhost" {
+				http.Error(w, "ask by address", http.StatusForbidden)
+				return
+			}
+		}
+		if crossSite(r) {
+			http.Error(w, "asked for by another site", http.StatusForbidden)
+			return
+		}
+		h := w.Header()
+		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("X-Frame-Options", "DENY")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		h.Set("Cache-Control", "no-store")
+		next.ServeHTTP(w, r)
+	})
+}
+
+// crossSite says whether a browser asks on behalf of another site's page.
+func crossSite(r *http.Request) bool {
+	switch r.Header.Get("Sec-Fetch-Site") {
+	case "", "none", "same-origin":
+	default: // same-site is another port's page
+		return true
+	}
+	if origin := r.Header.Get("Origin"); origin != "" {
+		u, err := url.Parse(origin)
+		return err != nil || u.Host != r.Host
+	}
+	return false
+}
+
+// open serves on loopback and by a Unix socket to everybody, elsewhere to who has the
+// token.
+func (s *Server) open(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		unix, loopback := local(r)
+		if unix || loopback || s.admitted(r) {
+			next(w, r)
+			return
+		}
+		s.refuse(w, r)
+	}
+}
+
+// closed serves to who has the token, or came by a Unix socket.
+func (s *Server) closed(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if unix, _ := local(r); unix || s.admitted(r) {
+			next(w, r)
+			return
+		}
+		s.refuse(w, r)
+	}
+}
+
+// admitted says whether the request has the token.
+func (s *Server) admitted(r *http.Request) bool {
+	if s.token == "" {
+		return false
+	}
+	if bearer, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
+		return same(bearer, s.token)
+	}
+	if c, err := r.Cookie(cookieName(r)); err == nil {
+		return same(c.Value, cookieValue(s.token))
+	}
+	return false
+}
+
+func same(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
+
+// cookieName has the port in it, for cookies do not tell ports apart and both halves
+// may be at one address.
+func cookieName(r *http.Request) string {
+	_, port, err := net.SplitHostPort(r.Host)
+	if err != nil {
+		port = "80"
+	}
+	return "mpsocks_" + port
+}
+
+// cookieValue lets who holds the cookie do what the token does, and does not show it.
+func cookieValue(token string) string {
+	sum := sha256.Sum256([]byte("mpsocks admin cookie " + token))
+	return hex.EncodeToString(sum[:])
+}
+
+// enter takes the token out of the page's link and leaves a cookie instead.
+func (s *Server) enter(w http.ResponseWriter, r *http.Request) bool {
+	token := r.URL.Query().Get("token")
+	if token == "" {
+		return false
+	}
+	if s.token == "" || !same(token, s.token) {
+		s.refuse(w, r)
+		return true
+	}
+	http.SetCookie(w, &http.Cookie{
+		Name: cookieName(r), Value: cookieValue(s.token), Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode,
+		MaxAge: 30 * 24 * 3600, Secure: r.TLS != nil,
+	})
+	http.Redirect(w, r, "/", http.StatusSeeOther)
+	return true
+}

@@ -1,0 +1,251 @@
+package admin
+
+import (
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/mpsocks/mpsocks/conf"
+)
+
+// Who may see what, over TCP on loopback.
+func TestAccess(t *testing.T) {
+	s := start(t, func(c *Config) {
+		c.Pprof = true
+		c.Controls.PausePath = func(string, bool) error { return nil }
+		c.Controls.Reload = func() ([]string, error) { return nil, nil }
+	})
+	cookie := headers{"Cookie", "mpsocks_" + s.base[strings.LastIndexByte(s.base, ':')+1:] + "=" + cookieValue(s.token)}
+	wrong := headers{"Authorization", "Bearer " + strings.Repeat("0", 32)}
+	act := headers{"Content-Type", "application/json"}
+	for _, tt := range []struct {
+		method, path, body string
+		h                  headers
+		want               int
+	}{
+		{"GET", "/healthz", "", nil, 200},
+		{"GET", "/readyz", "", nil, 200},
+		{"GET", "/metrics", "", nil, 200},
+		{"GET", "/", "", nil, 401},
+		{"GET", "/status", "", nil, 401},
+		{"GET", "/history", "", nil, 401},
+		{"GET", "/events", "", nil, 401},
+		{"GET", "/capture", "", nil, 401},
+		{"GET", "/debug/pprof/", "", nil, 401},
+		{"POST", "/reload", "", headers{ControlHeader, "yes"}, 401},
+		{"POST", "/actions/pause", `{"path":"dsl","on":true}`, act, 401},
+		{"GET", "/status", "", wrong, 401},
+		{"GET", "/status", "", headers{"Cookie", "mpsocks_1=" + cookieValue(s.token)}, 401},
+		{"GET", "/status", "", s.bearer(), 200},
+		{"GET", "/status", "", cookie, 200},
+		{"GET", "/debug/pprof/", "", s.bearer(), 200},
+		{"POST", "/reload", "", append(s.bearer(), ControlHeader, "yes"), 200},
+		{"POST", "/reload", "", s.bearer(), 403},
+		{"POST", "/actions/pause", `{"path":"dsl","on":true}`, append(act, cookie...), 200},
+		{"POST", "/actions/pause", `{"path":"dsl","on":true}`, append(headers{"Content-Type", "text/plain"}, cookie...), 415},
+		{"GET", "/actions/pause", "", cookie, 405},
+		{"POST", "/actions/explode", "{}", append(act, cookie...), 404},
+		{"POST", "/actions/pause", strings.Repeat(" ", actionLimit+1) + "{}", append(act, cookie...), 400},
+		// A browser says on whose behalf it asks; or, an old one, from where.
+		{"GET", "/metrics", "", headers{"Sec-Fetch-Site", "cross-site"}, 403},
+		{"GET", "/healthz", "", headers{"Sec-Fetch-Site", "same-site"}, 403},
+		{"GET", "/status", "", append(cookie, "Sec-Fetch-Site", "same-origin"), 200},
+		{"GET", "/status", "", append(cookie, "Sec-Fetch-Site", "none"), 200},
+		{"POST", "/actions/pause", `{"path":"dsl"}`, append(append(act, cookie...), "Origin", "http://evil.example"), 403},
+		{"POST", "/actions/pause", `{"path":"dsl"}`, append(append(act, cookie...), "Origin", "null"), 403},
+		{"POST", "/actions/pause", `{"path":"dsl"}`, append(append(act, cookie...), "Origin", s.base), 200},
+		// A name that was rebound to this address.
+		{"GET", "/metrics", "", headers{"Host", "evil.example:80"}, 403},
+	} {
+		if code, body := s.send(tt.method, tt.path, tt.body, tt.h); code != tt.want {
+			t.Errorf("%s %s %v: %d, want %d: %.200s", tt.method, tt.path, tt.h, code, tt.want, body)
+		}
+	}
+}
+
+// Without the token a status tells no more than the metrics do.
+func TestStatusWithoutTheToken(t *testing.T) {
+	s := start(t, nil)
+	_, body := s.get("/status", nil)
+	for _, secret := range []string{"ann", "curl", "example.com", "203.0.113.5", "192.0.2.7", s.token} {
+		if strings.Contains(body, secret) {
+			t.Errorf("%q is in\n%s", secret, body)
+		}
+	}
+	for _, open := range []string{`"dsl"`, "needs the token", `"sent_bytes": 1000`} {
+		if !strings.Contains(body, open) {
+			t.Errorf("%q is not in\n%s", open, body)
+		}
+	}
+}
+
+// The page's link leaves a cookie that other sites' pages cannot use, and takes the
+// token out of the address.
+func TestLinkLeavesACookie(t *testing.T) {
+	s := start(t, nil)
+	resp, err := s.ask("GET", "/?token="+s.token, "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	c := resp.Cookies()
+	if resp.StatusCode != http.StatusSeeOther || resp.Header.Get("Location") != "/" || len(c) != 1 ||
+		c[0].SameSite != http.SameSiteStrictMode || !c[0].HttpOnly || strings.Contains(c[0].Value, s.token) {
+		t.Fatalf("%s %v %v", resp.Status, resp.Header, c)
+	}
+	code, body := s.get("/", headers{"Cookie", c[0].Name + "=" + c[0].Value})
+	if code != 200 || !strings.Contains(body, "app.js") {
+		t.Errorf("%d %.200s", code, body)
+	}
+	if code, body := s.get("/?token=wrong", nil); code != 401 || !strings.Contains(body, "status --web") {
+		t.Errorf("a wrong token: %d %s", code, body)
+	}
+}
+
+// Off loopback everything asks for the token.
+func TestOffLoopback(t *testing.T) {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var at conf.Admin
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok && !n.IP.IsLoopback() && n.IP.To4() != nil {
+			at.UnmarshalText([]byte(n.IP.String() + ":0"))
+			break
+		}
+	}
+	if !at.Addr.IsValid() {
+		t.Skip("this machine has no address but loopback ones")
+	}
+	s := start(t, func(c *Config) { c.Addrs = []conf.Admin{at} })
+	for _, path := range []string{"/metrics", "/healthz", "/readyz", "/status"} {
+		if code, body := s.get(path, nil); code != 401 || strings.Contains(body, "dsl") {
+			t.Errorf("%s: %d %s", path, code, body)
+		}
+		if code, _ := s.get(path, s.bearer()); code != 200 {
+			t.Errorf("%s with the token: %d", path, code)
+		}
+	}
+}
+
+// A Unix socket is its owner's alone, needs no token, and a dead one is no obstacle.
+func TestUnixSocket(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "new", "admin.sock")
+	s := start(t, func(c *Config) { c.Addrs = []conf.Admin{{Path: path}} })
+	info, err := os.Stat(path)
+	if err != nil || runtime.GOOS == "linux" && info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+	if code, _ := s.get("/status", nil); code != 200 {
+		t.Errorf("%d by the socket", code)
+	}
+	if _, err := listen(conf.Admin{Path: path}); err == nil || !strings.Contains(err.Error(), "another program") {
+		t.Errorf("a second one at the same path: %v", err)
+	}
+	dead := filepath.Join(t.TempDir(), "dead.sock")
+	l, err := net.Listen("unix", dead)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	l.Close()
+	again, err := listen(conf.Admin{Path: dead})
+	if err != nil {
+		t.Fatal(err)
+	}
+	again.Close()
+	file := filepath.Join(t.TempDir(), "file")
+	os.WriteFile(file, []byte("mine"), 0o600)
+	if l, err := listen(conf.Admin{Path: file}); err == nil {
+		l.Close()
+		t.Error("somebody's file was replaced")
+	}
+}
+
+// The token stays the same over restarts, and one that others can read is refused.
+func TestToken(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "state")
+	first, err := loadToken(dir)
+	if err != nil || len(first) != 2*tokenBytes {
+		t.Fatal(first, err)
+	}
+	if again, err := loadToken(dir); again != first || err != nil {
+		t.Errorf("%s, then %s (%v)", first, again, err)
+	}
+	if runtime.GOOS == "windows" {
+		return
+	}
+	file := filepath.Join(dir, tokenFile)
+	os.Chmod(file, 0o644)
+	if token, err := loadToken(dir); err == nil {
+		t.Errorf("%s is used, which everybody can read", token)
+	}
+	os.Remove(file)
+	os.Symlink("/etc/hostname", file)
+	if token, err := loadToken(dir); err == nil {
+		t.Errorf("a link is followed: %s", token)
+	}
+}
+
+// Addresses change while it runs: requests at those that stay go on, and the state
+// directory says where it is.
+func TestChange(t *testing.T) {
+	s := start(t, nil)
+	was := s.Addrs()
+	path := filepath.Join(t.TempDir(), "a.sock")
+	if err := s.Change([]conf.Admin{s.cfg.Addrs[0], {Path: path}}); err != nil {
+		t.Fatal(err)
+	}
+	if now := s.Addrs(); len(now) != 2 || now[0] != was[0] {
+		t.Errorf("%v became %v", was, now)
+	}
+	if code, _ := s.get("/status", s.bearer()); code != 200 {
+		t.Error(code)
+	}
+	if a := Announced(s.cfg.StateDir, "client"); len(a) != 2 || a[1].Path != path {
+		t.Errorf("it says that it is at %v", a)
+	}
+	if _, err := NewClient(conf.Admin{Path: path}, "").Status(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := s.Change([]conf.Admin{{Path: "/dev/null/x"}}); err == nil {
+		t.Error("an impossible address is taken")
+	}
+	if code, _ := s.get("/status", s.bearer()); code != 200 {
+		t.Errorf("after a failed change: %d", code)
+	}
+}
+
+// A flood of connections costs no more than so many descriptors, and those that are
+// there go on.
+func TestManyConnections(t *testing.T) {
+	s := start(t, nil)
+	s.get("/healthz", nil)
+	var all []net.Conn
+	for range 3 * mostConns {
+		c, err := net.Dial("tcp", s.Addrs()[0].Addr.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		all = append(all, c)
+	}
+	one := make([]byte, 1)
+	closed := 0
+	for _, c := range all[mostConns:] {
+		if _, err := c.Read(one); err != nil {
+			closed++
+		}
+	}
+	if closed < 2*mostConns {
+		t.Errorf("%d of %d were closed", closed, len(all))
+	}
+	if code, _ := s.get("/healthz", nil); code != 200 {
+		t.Error(code)
+	}
+}

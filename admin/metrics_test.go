@@ -1,0 +1,76 @@
+package admin
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/mpsocks/mpsocks/status"
+)
+
+func TestMetrics(t *testing.T) {
+	s := start(t, nil)
+	code, body := s.get("/metrics", nil)
+	for _, want := range []string{
+		`mpsocks_build_info{goversion="go1.`,
+		`mpsocks_path_sent_bytes_total{path="dsl"} 1000`,
+		`mpsocks_path_up{path="dsl"} 1`,
+		`mpsocks_path_up{path="lte"} 0`,
+		`mpsocks_path_state{path="lte",state="dead"} 1`,
+		`mpsocks_path_state{path="lte",state="up"} 0`,
+		`mpsocks_path_rtt_seconds{path="dsl"} 0.012`,
+		`mpsocks_path_cap_left_bytes{path="lte",period="month"} 1.0737418238e+10`,
+		`mpsocks_path_round_trip_seconds_count{path="lte"} 0`,
+		`mpsocks_dropped_datagrams_total{reason="header"} 0`,
+		`mpsocks_refused_total{reason="password"} 2`,
+		`mpsocks_queue_dropped_packets_total{reason="codel"} 3`,
+		"mpsocks_ready 1",
+		"go_goroutines",
+	} {
+		if !strings.Contains(body, want) {
+			t.Errorf("%s is not there", want)
+		}
+	}
+	if code != 200 || strings.Contains(body, "curl") || strings.Contains(body, "40000") {
+		t.Errorf("%d, or a program or an ephemeral port is in\n%s", code, body)
+	}
+	promtool(t, body)
+}
+
+func TestMetricsOfAServer(t *testing.T) {
+	s := start(t, func(c *Config) {
+		c.Half = status.Server
+		c.Status = func() *status.Status {
+			return &status.Status{
+				Clients:  []status.Peer{{Name: "o'hara \"x\"\n", Sessions: 1, Sent: 7, Quota: 100, Used: 9}, {Name: "b\xff"}},
+				Sessions: []status.Session{{ID: "1", Peer: "ann", Up: true, Paths: []status.Path{{Name: "192.0.2.1", State: status.Up}}}},
+				Connects: map[string]uint64{"connected": 1},
+			}
+		}
+	})
+	_, body := s.get("/metrics", nil)
+	for _, want := range []string{`mpsocks_client_sent_bytes_total{client="o'hara \"x\"\n"} 7`, `{client="b?"}`, "mpsocks_client_quota_used_bytes", `mpsocks_connects_total{result="connected"} 1`} {
+		if !strings.Contains(body, want) {
+			t.Errorf("%s is not in\n%s", want, body)
+		}
+	}
+	if strings.Contains(body, "192.0.2.1") {
+		t.Error("a client's address is a label")
+	}
+	promtool(t, body)
+}
+
+// promtool has the metrics looked at by Prometheus' own rules.
+func promtool(t *testing.T, metrics string) {
+	t.Helper()
+	path, err := exec.LookPath("promtool")
+	if err != nil {
+		t.Log("promtool is not here (Debian: prometheus): the metrics' style is not checked")
+		return
+	}
+	cmd := exec.Command(path, "check", "metrics")
+	cmd.Stdin = strings.NewReader(metrics)
+	if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
+		t.Errorf("promtool check metrics: %v\n%s", err, out)
+	}
+}

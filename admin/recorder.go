@@ -1,0 +1,293 @@
+package admin
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/mpsocks/mpsocks/status"
+)
+
+const (
+	// sampleEvery is how often the half is looked at for rates and curves, and
+	// samplesMost how many samples are kept: five minutes.
+	sampleEvery = time.Second
+	samplesMost = 300
+	// lossTime is how long a path's losses count.
+	lossTime = 10 * time.Second
+	// segment is the size of a TCP segment, to compare retransmissions with bytes.
+	segment = 1400
+)
+
+// Sample is a point of the curves: of each path, at one second.
+type Sample struct {
+	Time  time.Time              `json:"time"`
+	Paths map[string]SamplePoint `json:"paths"`
+}
+
+// SamplePoint is one path in it.
+type SamplePoint struct {
+	Up   int64   `json:"up_bps"`
+	Down int64   `json:"down_bps"`
+	RTT  float64 `json:"rtt_seconds"`
+	Loss float64 `json:"loss"`
+}
+
+// recorder looks at the half every second, and knows what takes two looks: rates,
+// losses, and since when.
+type recorder struct {
+	cfg     Config
+	started time.Time
+	trips   *prometheus.HistogramVec
+	ended   chan struct{} // closed when run ends
+
+	mu      sync.Mutex // guards the rest
+	last    *status.Status
+	before  look // the counters a second ago
+	losses  map[string]*lossMeter
+	states  map[string]stateSince
+	samples []Sample
+	watch   map[chan struct{}]struct{} // those who are told of a new look
+}
+
+// look is what rates are made of.
+type look struct {
+	at       time.Time
+	paths    map[string][2]uint64 // sent, received
+	programs map[string]uint64
+	peers    map[string][2]uint64
+}
+
+// lossMeter is what a path sent and sent again, lately.
+type lossMeter struct {
+	seen         map[string][2]uint64 // by subflow: bytes, retransmissions
+	sent, resent float64
+	at           time.Time
+}
+
+// stateSince is since when a path is as it is, as far as was seen.
+type stateSince struct {
+	state status.State
+	since time.Time
+}
+
+func newRecorder(cfg Config) *recorder {
+	return &recorder{
+		cfg: cfg, started: time.Now(), trips: newTrips(), ended: make(chan struct{}), losses: make(map[string]*lossMeter), states: make(map[string]stateSince),
+		watch: make(map[chan struct{}]struct{}),
+	}
+}
+
+// run looks every second until ctx ends.
+func (r *recorder) run(ctx context.Context) {
+	defer close(r.ended)
+	t := time.NewTicker(sampleEvery)
+	defer t.Stop()
+	for {
+		r.sample()
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+	}
+}
+
+// key names a path of a session.
+func pathKey(s *status.Session, p *status.Path) string {
+	if s.Peer == "" {
+		return p.Name
+	}
+	return s.Peer + " " + s.ID + " " + p.Name
+}
+
+// sample looks once, and tells those who watch.
+func (r *recorder) sample() {
+	s := r.cfg.Status()
+	now := time.Now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	next := look{at: now, paths: make(map[string][2]uint64), programs: make(map[string]uint64), peers: make(map[string][2]uint64)}
+	point := Sample{Time: now, Paths: make(map[string]SamplePoint)}
+	rate := r.rates(now)
+	total := 0.0
+	sessions := s.Sessions
+	if s.Session != nil {
+		sessions = []status.Session{*s.Session}
+	}
+	for i := range sessions {
+		sess := &sessions[i]
+		for j := range sess.Paths {
+			p := &sess.Paths[j]
+			key := pathKey(sess, p)
+			n := [2]uint64{p.Sent, p.Received}
+			next.paths[key] = n
+			if old, ok := r.before.paths[key]; ok {
+				p.UpBPS, p.DownBPS = rate(n[0], old[0]), rate(n[1], old[1])
+			}
+			total += float64(p.UpBPS + p.DownBPS)
+			p.Loss = r.loss(key, sess, p, now)
+			if s.Session != nil {
+				trips := r.trips.WithLabelValues(p.Name) // there from the start
+				if p.RTT > 0 && p.State == status.Up {
+					trips.Observe(p.RTT)
+				}
+			}
+			r.since(key, p, now)
+		}
+	}
+	for i := range sessions {
+		sess := &sessions[i]
+		for j := range sess.Paths {
+			p := &sess.Paths[j]
+			if total > 0 {
+				p.Share = float64(p.UpBPS+p.DownBPS) / total
+			}
+			point.Paths[pathKey(sess, p)] = SamplePoint{p.UpBPS, p.DownBPS, p.RTT, p.Loss}
+		}
+	}
+	for i := range s.Programs {
+		p := &s.Programs[i]
+		key := p.Session + " " + p.Key
+		next.programs[key] = p.Bytes
+		if old, ok := r.before.programs[key]; ok {
+			p.BPS = rate(p.Bytes, old)
+		}
+	}
+	for i := range s.Clients {
+		c := &s.Clients[i]
+		n := [2]uint64{c.Sent, c.Received}
+		next.peers[c.Name] = n
+		if old, ok := r.before.peers[c.Name]; ok {
+			c.SentBPS, c.RecvBPS = rate(n[0], old[0]), rate(n[1], old[1])
+		}
+	}
+	r.complete(s)
+	r.forget(next)
+	r.last, r.before = s, next
+	r.samples = append(r.samples, point)
+	if n := len(r.samples) - samplesMost; n > 0 {
+		r.samples = append(r.samples[:0], r.samples[n:]...)
+	}
+	for c := range r.watch {
+		select {
+		case c <- struct{}{}:
+		default: // it has not taken the last one yet
+		}
+	}
+}
+
+// rates returns how counters become bits a second.
+func (r *recorder) rates(now time.Time) func(n, old uint64) int64 {
+	d := now.Sub(r.before.at).Seconds()
+	return func(n, old uint64) int64 {
+		if n < old || d <= 0 {
+			return 0 // begun anew
+		}
+		return int64(float64(n-old) * 8 / d)
+	}
+}
+
+// loss is the share of a path's segments that TCP sent again, lately.
+func (r *recorder) loss(key string, sess *status.Session, p *status.Path, now time.Time) float64 {
+	m := r.losses[key]
+	if m == nil {
+		m = &lossMeter{at: now}
+		r.losses[key] = m
+	}
+	fade := 1 - min(1, now.Sub(m.at).Seconds()/lossTime.Seconds())
+	m.sent, m.resent, m.at = m.sent*fade, m.resent*fade, now
+	seen := make(map[string][2]uint64)
+	for i := range sess.Subflows {
+		f := &sess.Subflows[i]
+		if f.Path != p.Name {
+			continue
+		}
+		id := f.Local + " " + f.Remote
+		n := [2]uint64{f.Sent, f.Retransmits}
+		if old, ok := m.seen[id]; ok && n[0] >= old[0] && n[1] >= old[1] {
+			m.sent += float64(n[0]-old[0]) / segment
+			m.resent += float64(n[1] - old[1])
+		}
+		seen[id] = n
+	}
+	m.seen = seen
+	if m.sent+m.resent < 1 {
+		return 0
+	}
+	return m.resent / (m.sent + m.resent)
+}
+
+// since fills in since when a path is as it is, where the half does not know.
+func (r *recorder) since(key string, p *status.Path, now time.Time) {
+	if !p.Since.IsZero() {
+		return
+	}
+	k := r.states[key]
+	if k.state != p.State {
+		k = stateSince{p.State, now}
+		r.states[key] = k
+	}
+	p.Since = k.since
+}
+
+// forget drops what is known of paths that are gone.
+func (r *recorder) forget(next look) {
+	for k := range r.losses {
+		if _, there := next.paths[k]; !there {
+			delete(r.losses, k)
+		}
+	}
+	for k := range r.states {
+		if _, there := next.paths[k]; !there {
+			delete(r.states, k)
+		}
+	}
+}
+
+// complete fills in what the half itself does not know.
+func (r *recorder) complete(s *status.Status) {
+	s.Half, s.Version, s.Started = r.cfg.Half, r.cfg.Version, r.started
+	s.Events = r.cfg.Events.List()
+	if r.cfg.Controls.CaptureFile != nil {
+		s.Capture = r.cfg.Controls.CaptureFile()
+	}
+	s.SortPrograms()
+}
+
+// status is the newest look; with fresh it is not older than a sample's time, so that
+// a half that just began has one.
+func (r *recorder) status() *status.Status {
+	r.mu.Lock()
+	s := r.last
+	r.mu.Unlock()
+	if s == nil || time.Since(s.Time) > 2*sampleEvery {
+		r.sample()
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return r.last
+	}
+	return s
+}
+
+// history is the curves so far.
+func (r *recorder) history() []Sample {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]Sample{}, r.samples...)
+}
+
+// subscribe returns a channel that is told of each new look; drop ends it.
+func (r *recorder) subscribe() (c chan struct{}, drop func()) {
+	c = make(chan struct{}, 1)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.watch[c] = struct{}{}
+	return c, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.watch, c)
+	}
+}

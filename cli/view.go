@@ -1,0 +1,216 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/mpsocks/mpsocks/status"
+)
+
+// The text of a status: what fits a terminal of 80 columns and 24 lines, the largest
+// first, in the units that people use.
+
+const (
+	viewWidth  = 80
+	viewHeight = 24
+)
+
+// A section is a title and its lines; the first of a table is its head.
+type section struct {
+	title string
+	lines []string
+	more  int // that did not fit
+}
+
+// view lays a status out for a screen.
+func view(s *status.Status, width, height int, now time.Time) []section {
+	head := section{lines: headLines(s, width, now)}
+	var tables []section
+	if s.Half == status.Server {
+		tables = append(tables, section{title: "CLIENTS", lines: clientLines(s, width)})
+	} else {
+		tables = append(tables, section{title: "PATHS", lines: pathLines(s, width, now)})
+	}
+	tables = append(tables, section{title: "PROGRAMS", lines: programLines(s, width)}, section{title: "EVENTS", lines: eventLines(s, width, now)})
+	// Every table has its title; what is left is shared, the first ones served best.
+	left := height - len(head.lines) - len(tables)
+	out := []section{head}
+	for i, t := range tables {
+		share := left
+		for _, later := range tables[i+1:] {
+			share -= min(len(later.lines), 3)
+		}
+		if i == 1 { // a program has two lines
+			share -= share % 2
+		}
+		if len(t.lines) > share {
+			t.more = len(t.lines) - max(share, 0)
+			t.lines = t.lines[:max(share, 0)]
+		}
+		left -= len(t.lines)
+		out = append(out, t)
+	}
+	return out
+}
+
+func headLines(s *status.Status, width int, now time.Time) []string {
+	up := status.Duration(now.Sub(s.Started))
+	line := fmt.Sprintf("mpsocks %s %s, running for %s", s.Half, s.Version, up)
+	second := ""
+	switch {
+	case s.Half == status.Server:
+		ups := 0
+		for _, v := range s.Sessions {
+			if v.Up {
+				ups++
+			}
+		}
+		second = fmt.Sprintf("%d sessions up, %d mappings, %d CONNECTs, listening on %s", ups, s.Mappings, s.Streams, strings.Join(s.Listen, ", "))
+	case s.Session != nil && s.Session.Up:
+		second = fmt.Sprintf("session %s with %s, mode %s; %d associations, %d CONNECTs", s.Session.ID, s.Session.Server, s.Session.Mode, s.Associations, s.Streams)
+	}
+	out := []string{cut(line, width)}
+	if !s.Ready {
+		second = "NOT READY: " + strings.Join(s.Reasons, "; ")
+	}
+	return append(out, cut(second, width))
+}
+
+// pathLines is a line of figures for each path, and one of words where there is
+// something to say.
+func pathLines(s *status.Status, width int, now time.Time) []string {
+	if s.Session == nil {
+		return nil
+	}
+	out := []string{fmt.Sprintf("%-10s %11s %11s %7s %7s %6s %6s  %s", "path", "up", "down", "rtt", "jitter", "loss", "share", "month")}
+	for i := range s.Session.Paths {
+		p := &s.Session.Paths[i]
+		out = append(out, cut(fmt.Sprintf("%-10s %11s %11s %7s %7s %6s %6s  %s", cut(p.Name, 10), status.Rate(p.UpBPS), status.Rate(p.DownBPS),
+			status.Millis(p.RTT), status.Millis(p.Jitter), status.Percent(p.Loss), status.Percent(p.Share), usageText(p.Usage)), width))
+		out = append(out, cut("  "+p.Words(now)+roleText(p)+leftText(p.Usage), width))
+	}
+	return out
+}
+
+func roleText(p *status.Path) string {
+	switch {
+	case p.Backup && p.Metered:
+		return " (backup, metered)"
+	case p.Backup:
+		return " (backup)"
+	case p.Metered:
+		return " (metered)"
+	}
+	return ""
+}
+
+func usageText(u *status.Usage) string {
+	if u == nil {
+		return ""
+	}
+	return status.Bytes(u.Month)
+}
+
+// leftText says what a cap has left.
+func leftText(u *status.Usage) string {
+	left, capped := u.Left()
+	if !capped {
+		return ""
+	}
+	var caps []string
+	if u.DailyCap > 0 {
+		caps = append(caps, fmt.Sprintf("%s of %s today", status.Bytes(u.Today), status.Bytes(u.DailyCap)))
+	}
+	if u.MonthlyCap > 0 {
+		caps = append(caps, fmt.Sprintf("%s of %s this month", status.Bytes(u.Month), status.Bytes(u.MonthlyCap)))
+	}
+	return fmt.Sprintf("; %s, %s left", strings.Join(caps, ", "), status.Bytes(left))
+}
+
+// programLines is two lines for each: what it is and where it goes, and why.
+func programLines(s *status.Status, width int) []string {
+	var out []string
+	for i := range s.Programs {
+		p := &s.Programs[i]
+		who := p.Who()
+		paths := strings.Join(p.Paths, "+")
+		if paths == "" {
+			paths = "idle"
+		}
+		// What is left of the width is shared by the two that vary most.
+		free := max(width-2-7-12-len(paths)-4, 20)
+		who = cut(who, free/2)
+		to := cut(p.Proto+" "+p.To, free-utf8.RuneCountInString(who)-2)
+		out = append(out, cut(fmt.Sprintf("%s  %s%s %-7s %11s %s", who, to,
+			strings.Repeat(" ", max(0, free-2-utf8.RuneCountInString(who)-utf8.RuneCountInString(to))), p.Class, status.Rate(p.BPS), paths), width))
+		why := "  " + p.Why
+		if p.Copies > 0 {
+			why += fmt.Sprintf("; %d copies", p.Copies)
+		}
+		if p.Dropped > 0 {
+			why += fmt.Sprintf("; %d dropped", p.Dropped)
+		}
+		out = append(out, cut(why, width))
+	}
+	if len(out) == 0 {
+		out = []string{"  none"}
+	}
+	return out
+}
+
+func clientLines(s *status.Status, width int) []string {
+	out := []string{fmt.Sprintf("%-16s %8s %11s %11s %10s %10s  %s", "client", "sessions", "to it", "from it", "sent", "received", "quota")}
+	for i := range s.Clients {
+		c := &s.Clients[i]
+		quota := ""
+		if c.Quota > 0 {
+			quota = fmt.Sprintf("%s of %s", status.Bytes(c.Used), status.Bytes(c.Quota))
+		}
+		out = append(out, cut(fmt.Sprintf("%-16s %8d %11s %11s %10s %10s  %s", cut(c.Name, 16), c.Sessions, status.Rate(c.SentBPS), status.Rate(c.RecvBPS),
+			status.Bytes(c.Sent), status.Bytes(c.Received), quota), width))
+		if c.Error != "" {
+			out = append(out, cut("  "+c.Error, width))
+		}
+	}
+	return out
+}
+
+func eventLines(s *status.Status, width int, now time.Time) []string {
+	var out []string
+	for _, e := range s.Events {
+		mark := " "
+		if e.Level != "info" {
+			mark = "!"
+		}
+		who := ""
+		if e.Who != "" {
+			who = e.Who + ": "
+		}
+		out = append(out, cut(fmt.Sprintf("%s %s %s%s", e.Time.Local().Format("15:04:05"), mark, who, e.Text), width))
+	}
+	if len(out) == 0 {
+		out = []string{"  none in the last hour"}
+	}
+	return out
+}
+
+// cut shortens a text to n characters, with a sign that something is missing. What does
+// not print, and could move the cursor, is left out.
+func cut(s string, n int) string {
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 {
+			return -1
+		}
+		return r
+	}, s)
+	if utf8.RuneCountInString(s) <= n {
+		return s
+	}
+	if n <= 1 {
+		return "…"
+	}
+	runes := []rune(s)
+	return strings.TrimRight(string(runes[:n-1]), " ") + "…"
+}

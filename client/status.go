@@ -1,0 +1,204 @@
+package client
+
+import (
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/mpsocks/mpsocks/mux"
+	"github.com/mpsocks/mpsocks/status"
+)
+
+// Status is the client at this moment. Any goroutine may call it.
+func (c *Client) Status() *status.Status {
+	s := &status.Status{
+		Half: status.Client, Time: time.Now(), Listen: []string{}, Programs: []status.Program{}, Events: []status.Event{},
+		InnerPorts:    c.ports.used(),
+		DatagramsDown: c.received.Load(),
+		StreamUp:      c.streamUp.Load(),
+		StreamDown:    c.streamDown.Load(),
+		Drops:         c.drops.snapshot(),
+	}
+	for _, a := range c.Addrs() {
+		s.Listen = append(s.Listen, a.String())
+	}
+	var crowded, noAssociation, noStream uint64
+	s.Pending, crowded = c.lobby.state()
+	s.Associations, noAssociation = c.associations.state()
+	s.Streams, noStream = c.streams.state()
+	s.Refused = map[string]uint64{
+		"pending": crowded, "descriptors": c.descriptors.refused.Load(), "handshake": c.failed.Load(), "exit": c.exitRefused.Load(),
+		"password": c.guesses.wrong.Load(), "password_unread": c.guesses.refused.Load(),
+		"associations": noAssociation, "streams": noStream,
+	}
+	for _, f := range c.forwardList() {
+		s.Forwards = append(s.Forwards, status.Forward{Listen: f.conn.LocalAddr().String(), Peers: f.count()})
+	}
+	for _, l := range c.lanes {
+		s.DatagramsUp += l.sent.Load()
+	}
+	c.names.mu.Lock()
+	s.Names, s.Queries = len(c.names.byHost), len(c.names.open)/2
+	c.names.mu.Unlock()
+	if c.mux == nil {
+		return s
+	}
+	session, programs := status.OfSession(c.mux.Session().Snapshot())
+	for i := range programs {
+		if programs[i].BelongsToTunnel() {
+			continue
+		}
+		s.Programs = append(s.Programs, programs[i])
+	}
+	c.identify(s.Programs)
+	session.Server, session.Paths = c.watch.describe(c, session.Paths)
+	for i := range s.Programs {
+		s.Programs[i].Explain(session.Paths)
+	}
+	s.Session = &session
+	if s.Ready = session.Up; !s.Ready {
+		s.Reasons = []string{"no session with the server"}
+		for _, p := range session.Paths {
+			if p.Cause != "" {
+				s.Reasons = append(s.Reasons, p.Name+": "+p.Words(s.Time))
+			}
+		}
+	}
+	return s
+}
+
+// identify puts applications' own addresses, names and destinations in the place of
+// those inside the tunnel.
+func (c *Client) identify(programs []status.Program) {
+	var ask [][2]netip.AddrPort
+	parties := make([]party, len(programs))
+	for i := range programs {
+		p := &programs[i]
+		parties[i] = c.partyOf(p)
+		if a := parties[i]; a.app.IsValid() {
+			p.App = a.app.String()
+			if local := a.app.Addr().IsLoopback() || a.app.Addr() == a.proxy.Addr(); local {
+				ask = append(ask, [2]netip.AddrPort{a.app, a.proxy})
+			}
+		}
+		if a := parties[i]; a.to != "" {
+			p.To = a.to
+		}
+		if a := parties[i]; a.user != "" {
+			p.User = a.user
+		}
+	}
+	names := c.owners.names(ask)
+	for i := range programs {
+		programs[i].Name = parties[i].name
+		if n := names[parties[i].app]; n != "" {
+			programs[i].Name = n
+		}
+	}
+}
+
+// partyOf finds the application at the inner end of a flow.
+func (c *Client) partyOf(p *status.Program) party {
+	from, err := netip.ParseAddrPort(p.App)
+	if err != nil {
+		return party{}
+	}
+	if p.Proto == "tcp" {
+		out, _ := c.calls.of(from)
+		return out
+	}
+	port := c.ports.lookup(from)
+	if port == nil {
+		return party{}
+	}
+	switch o := port.owner.(type) {
+	case *association:
+		return party{app: addrOf(o.control.RemoteAddr()), proxy: addrOf(o.control.LocalAddr()), user: o.holder.user}
+	case *forwardPeer:
+		return party{app: netip.AddrPortFrom(o.addr.Addr().Unmap(), o.addr.Port()), name: "forward at " + o.forward.listen.String()}
+	case *enclavePort:
+		return party{name: o.holder.user}
+	case *names:
+		return party{name: "name queries"}
+	}
+	return party{}
+}
+
+// owners remembers the names of programs by their connections, so that the system is
+// asked once for each.
+type owners struct {
+	mu    sync.Mutex // guards the rest
+	known map[[2]netip.AddrPort]string
+	next  time.Time // when the system may be asked again
+}
+
+const (
+	// ownersPause keeps a look at all processes rare: it takes milliseconds.
+	ownersPause = 2 * time.Second
+	// ownersMost bounds what is remembered; then all is asked again.
+	ownersMost = 4096
+)
+
+func (o *owners) names(conns [][2]netip.AddrPort) map[netip.AddrPort]string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.known == nil || len(o.known) > ownersMost {
+		o.known = make(map[[2]netip.AddrPort]string)
+	}
+	out := make(map[netip.AddrPort]string)
+	var ask [][2]netip.AddrPort
+	for _, c := range conns {
+		name, asked := o.known[c]
+		if !asked {
+			ask = append(ask, c)
+		}
+		out[c[0]] = name
+	}
+	if now := time.Now(); len(ask) > 0 && now.After(o.next) {
+		o.next = now.Add(ownersPause)
+		found := programNames(ask)
+		for _, c := range ask {
+			o.known[c] = found[c[0]]
+			out[c[0]] = found[c[0]]
+		}
+	}
+	return out
+}
+
+// describe puts what the client knows of its paths into what the session says of
+// them, with those that cannot be used now, and returns the server's address in use.
+func (w *pathWatch) describe(c *Client, seen []status.Path) (server string, out []status.Path) {
+	reports := c.mux.Reports()
+	w.look(c, reports, time.Now())
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	configured := c.configured()
+	if len(configured) == 0 {
+		for _, r := range reports {
+			configured = append(configured, confPath(r))
+		}
+	}
+	for _, cfg := range configured {
+		p := status.Path{Name: cfg.Name}
+		if i := slices.IndexFunc(seen, func(s status.Path) bool { return s.Name == cfg.Name }); i >= 0 {
+			p = seen[i]
+		}
+		p.Bind, p.Backup, p.Metered = cfg.Bind, cfg.Backup, cfg.Metered
+		p.Usage = &status.Usage{DailyCap: uint64(cfg.DailyCap), MonthlyCap: uint64(cfg.MonthlyCap), BillingDay: cfg.BillingDay}
+		if i := slices.IndexFunc(reports, func(r mux.PathReport) bool { return r.Path.Name == cfg.Name }); i >= 0 {
+			r := reports[i]
+			p.Backup, p.Metered = r.Path.Backup, r.Path.Metered
+			p.Usage.Today, p.Usage.Month, p.Usage.Until = r.Today, r.Month, r.Until
+			if server == "" && r.Remote.IsValid() {
+				server = r.Remote.String()
+			}
+		}
+		if k := w.known[cfg.Name]; k != nil {
+			p.State, p.Cause, p.Since = k.state, k.cause, k.since
+		}
+		p.Paused = p.State == status.Paused
+		out = append(out, p)
+	}
+	return server, out
+}

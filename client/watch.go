@@ -1,0 +1,202 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/mux"
+	"github.com/mpsocks/mpsocks/status"
+)
+
+const (
+	// watchTick is how often the paths' states are looked at, for the log and for
+	// status.
+	watchTick = 200 * time.Millisecond
+	// joinTime is how long the first subflow of a path may take before the path
+	// counts as dead.
+	joinTime = 5 * time.Second
+	// quietTime is how long a path may have carried nothing before it counts as
+	// resting, if it is one that rests.
+	quietTime = 3 * time.Second
+)
+
+// pathWatch follows the states of the paths, says in the log when one dies, is taken
+// over from, and returns, and remembers since when and why each is as it is.
+type pathWatch struct {
+	mu    sync.Mutex // guards the rest
+	known map[string]*watched
+	// overrides are what a person changed while it runs, by path.
+	overrides map[string]override
+}
+
+// watched is what is known of one path.
+type watched struct {
+	state   status.State
+	cause   string
+	since   time.Time
+	died    time.Time // when it was last up, zero while it is
+	said    bool      // its death
+	carried uint64
+	moved   time.Time // when it last carried something
+}
+
+// override replaces what the configuration says of a path.
+type override struct {
+	paused  bool
+	backup  *bool
+	metered *bool
+}
+
+// watchStates runs look until ctx ends.
+func (c *Client) watchStates(ctx context.Context) {
+	t := time.NewTicker(watchTick)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-t.C:
+			c.watch.look(c, c.mux.Reports(), now)
+		}
+	}
+}
+
+// look compares the paths with what was known.
+func (w *pathWatch) look(c *Client, reports []mux.PathReport, now time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.known == nil {
+		w.known = make(map[string]*watched)
+	}
+	configured := c.configured()
+	if len(configured) == 0 {
+		for _, r := range reports {
+			configured = append(configured, confPath(r))
+		}
+	}
+	states := make(map[string]status.State, len(configured))
+	var working []string // paths that carry, those that rest last
+	for _, r := range reports {
+		if r.Moving > 0 && !r.Dark && r.Until.IsZero() {
+			working = append(working, r.Path.Name)
+		}
+	}
+	for _, cfg := range configured {
+		k := w.known[cfg.Name]
+		if k == nil {
+			k = &watched{since: now, moved: now}
+			w.known[cfg.Name] = k
+		}
+		state, cause := status.Absent, absence(cfg)
+		if w.overrides[cfg.Name].paused {
+			state, cause = status.Paused, "by hand"
+		} else if i := slices.IndexFunc(reports, func(r mux.PathReport) bool { return r.Path.Name == cfg.Name }); i >= 0 {
+			state, cause = k.judge(&reports[i], working, now)
+		}
+		states[cfg.Name] = state
+		others := slices.DeleteFunc(slices.Clone(working), func(n string) bool { return n == cfg.Name })
+		k.turn(c, cfg.Name, state, cause, others, now)
+	}
+	for name := range w.known {
+		if _, there := states[name]; !there {
+			delete(w.known, name)
+		}
+	}
+}
+
+// judge says what a path that the tunnel may use is in.
+func (k *watched) judge(r *mux.PathReport, working []string, now time.Time) (status.State, string) {
+	if carried := r.Month; carried > k.carried+restingBytes || carried < k.carried {
+		k.carried, k.moved = carried, now
+	}
+	others := slices.DeleteFunc(slices.Clone(working), func(n string) bool { return n == r.Path.Name })
+	switch {
+	case !r.Until.IsZero():
+		return status.Capped, "until " + r.Until.Format("2 Jan")
+	case r.Moving > 0 && !r.Dark:
+		if rests := r.Path.Metered || r.Path.Backup; rests && len(others) > 0 && now.Sub(k.moved) > quietTime {
+			why := "a backup"
+			if r.Path.Metered {
+				why = "metered"
+			}
+			return status.Resting, fmt.Sprintf("%s, and not needed: %s", why, enough(others))
+		}
+		return status.Up, ""
+	case r.Dark, r.Subflows > 0 && !k.died.IsZero():
+		return status.Dead, "no answer"
+	case r.Subflows > 0:
+		return status.Stalled, "no answer"
+	case r.Error != "":
+		return status.Dead, status.Explain(r.Error)
+	case k.died.IsZero() && k.state != status.Up && k.state != status.Resting && now.Sub(k.since) < joinTime:
+		return status.Joining, ""
+	}
+	return status.Dead, "no connection"
+}
+
+// restingBytes is what a path may carry between two looks and still rest: probes.
+const restingBytes = 2000
+
+// enough names the paths that do without a resting one.
+func enough(others []string) string {
+	if len(others) == 1 {
+		return others[0] + " is enough"
+	}
+	return strings.Join(others, " and ") + " are enough"
+}
+
+// turn notes a state, and logs what a person has to know: one line for a death, with
+// its cause and who takes over, and one for a return.
+func (k *watched) turn(c *Client, name string, state status.State, cause string, others []string, now time.Time) {
+	was := k.state
+	if was != state {
+		k.since = now
+	}
+	if cause != "" || was != state {
+		k.cause = cause
+	}
+	k.state = state
+	works := state == status.Up || state == status.Resting
+	switch {
+	case works && k.said:
+		k.said = false
+		c.log.Info().Str("path", name).Msgf("path %s is back after %s", name, status.Duration(now.Sub(k.died)))
+	case works && was == "" || works && was == status.Joining:
+		c.log.Info().Str("path", name).Msgf("path %s is up", name)
+	case state == status.Dead && (was == status.Up || was == status.Resting || was == status.Stalled):
+		if k.died.IsZero() {
+			k.died = now
+		}
+		k.said = true
+		takes := "no path is left, and programs wait"
+		if len(others) > 0 {
+			takes = strings.Join(others, " and ") + " took over"
+		}
+		c.log.Warn().Str("path", name).Msgf("path %s died: %s; %s", name, cause, takes)
+	}
+	switch {
+	case works:
+		k.died = time.Time{}
+	case k.died.IsZero() && was != "" && was != status.Joining:
+		k.died = now
+	}
+}
+
+// absence says why the tunnel was not told of a path.
+func absence(p conf.Path) string {
+	if p.Bind == "" {
+		return "the tunnel does not use it"
+	}
+	return "there is no " + p.Bind + ", or it has no address"
+}
+
+// confPath is a path of the tunnel that the configuration does not have: the one by
+// the default route.
+func confPath(r mux.PathReport) conf.Path {
+	return conf.Path{Name: r.Path.Name, Backup: r.Path.Backup, Metered: r.Path.Metered}
+}

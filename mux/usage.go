@@ -1,0 +1,133 @@
+package mux
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+const (
+	// usageEvery is how often what paths have carried is written, if it grew: what
+	// a crash forgets.
+	usageEvery = 15 * time.Second
+	// usageLimit is how long a file may be: hundreds of paths.
+	usageLimit = 1 << 20
+	usageDate  = "2006-01-02"
+)
+
+// A usageFile keeps what paths have carried over restarts. It is replaced whole, so
+// that a crash leaves the old one or the new one. Guarded by Client.mu, but for the
+// writing, which watchCaps and then Run do.
+type usageFile struct {
+	path  string // "" = none
+	last  string // as it was written
+	next  time.Time
+	tired bool // the last write failed, and that was said
+}
+
+// usageRecord is one path's line of the file. The dates are local ones, on which the
+// counts began.
+type usageRecord struct {
+	Day        string `json:"day"`
+	DayBytes   uint64 `json:"day_bytes"`
+	Month      string `json:"month"`
+	MonthBytes uint64 `json:"month_bytes"`
+}
+
+type usageFormat struct {
+	Paths map[string]usageRecord `json:"paths"`
+}
+
+// load reads the file, if it is there, into counts.
+func (u *usageFile) load(counts map[string]*capCount) error {
+	if u.path == "" {
+		return nil
+	}
+	f, err := os.Open(u.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if info.Size() > usageLimit {
+		return fmt.Errorf("%s is too long", u.path)
+	}
+	var all usageFormat
+	if err := json.NewDecoder(f).Decode(&all); err != nil {
+		return fmt.Errorf("%s: %w", u.path, err)
+	}
+	for name, r := range all.Paths {
+		day, err := time.ParseInLocation(usageDate, r.Day, time.Local)
+		if err != nil {
+			return fmt.Errorf("%s: %w", u.path, err)
+		}
+		month, err := time.ParseInLocation(usageDate, r.Month, time.Local)
+		if err != nil {
+			return fmt.Errorf("%s: %w", u.path, err)
+		}
+		counts[name] = &capCount{day: day, dayBytes: r.DayBytes, month: month, monthBytes: r.MonthBytes}
+	}
+	return nil
+}
+
+// keep writes the file when it is time, or now.
+func (u *usageFile) keep(c *Client, now bool) {
+	if u.path == "" || !now && time.Now().Before(u.next) {
+		return
+	}
+	u.next = time.Now().Add(usageEvery)
+	all := usageFormat{Paths: make(map[string]usageRecord)}
+	c.mu.Lock()
+	if now {
+		c.countBytes(c.cfg.clock())
+	}
+	for name, k := range c.counts {
+		all.Paths[name] = usageRecord{k.day.Format(usageDate), k.dayBytes, k.month.Format(usageDate), k.monthBytes}
+	}
+	c.mu.Unlock()
+	body, err := json.MarshalIndent(all, "", "  ")
+	if err == nil && string(body) == u.last {
+		return
+	}
+	if err == nil {
+		err = replaceFile(u.path, append(body, '\n'))
+	}
+	if err == nil {
+		u.last, u.tired = string(body), false
+	} else if !u.tired {
+		u.tired = true
+		c.cfg.Log.Warn().Err(err).Msg("what paths have carried cannot be kept: a restart forgets it")
+	}
+}
+
+// replaceFile writes a file beside the one that is there and puts it in its place.
+func replaceFile(path string, body []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(body)
+	if err == nil {
+		err = f.Sync()
+	}
+	if closed := f.Close(); err == nil {
+		err = closed
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		os.Remove(f.Name())
+	}
+	return err
+}

@@ -1,0 +1,88 @@
+package mux
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+)
+
+// A billing month begins on its day, or on the last day of a month that has none.
+func TestBillingMonth(t *testing.T) {
+	at := func(y int, m time.Month, d, h int) time.Time { return time.Date(y, m, d, h, 0, 0, 0, time.UTC) }
+	for _, tt := range []struct {
+		now         time.Time
+		day         int
+		begin, next time.Time
+	}{
+		{at(2026, 11, 26, 3), 0, at(2026, 11, 1, 0), at(2026, 12, 1, 0)},
+		{at(2026, 11, 4, 23), 5, at(2026, 10, 5, 0), at(2026, 11, 5, 0)},
+		{at(2026, 11, 5, 0), 5, at(2026, 11, 5, 0), at(2026, 12, 5, 0)},
+		{at(2026, 2, 27, 1), 31, at(2026, 1, 31, 0), at(2026, 2, 28, 0)},
+		{at(2026, 2, 28, 1), 31, at(2026, 2, 28, 0), at(2026, 3, 31, 0)},
+		{at(2026, 1, 1, 1), 5, at(2025, 12, 5, 0), at(2026, 1, 5, 0)},
+	} {
+		if b := billingMonth(tt.now, tt.day, 0); !b.Equal(tt.begin) {
+			t.Errorf("%v, day %d: began %v, want %v", tt.now, tt.day, b, tt.begin)
+		}
+		if n := billingMonth(tt.now, tt.day, 1); !n.Equal(tt.next) {
+			t.Errorf("%v, day %d: next %v, want %v", tt.now, tt.day, n, tt.next)
+		}
+	}
+}
+
+// What a path has carried, and that its cap is reached, outlives the client.
+func TestUsageOutlivesTheClient(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "usage.json")
+	var clock fakeClock
+	capped := func(c *ClientConfig, _ *ListenerConfig) {
+		clock.use(c)
+		c.UsageFile = file
+		c.Paths[0].Backup = true // path1 is used as long as it may be
+		c.Paths[1].MonthlyCap = 80_000
+	}
+	first := newLoopTunnel(t, 2, 2, capped)
+	first.send(400, 10000, 200, nil)
+	first.near.wait(t, 400, 3*time.Second)
+	eventually(t, "the cap is reached", func() bool {
+		first.client.checkCaps(clock.now())
+		return pathAt(first.client.Session(), 1).Capped
+	})
+	carried := first.client.Reports()[1].Month
+	first.client.usage.keep(first.client, true)
+	info, err := os.Stat(file)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Fatalf("%v, %v", info, err)
+	}
+
+	second, err := NewClient(first.client.cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := second.counts["path1"]
+	if k == nil || k.monthBytes < carried || k.reached(&first.client.cfg.Paths[1]) != "monthly" {
+		t.Errorf("after a restart %+v, not the %d bytes that were carried", k, carried)
+	}
+}
+
+// A file that is not ours begins the count anew, and is replaced.
+func TestUsageFileDamaged(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "usage.json")
+	for _, body := range []string{"", "{", `{"paths": {"a": {"day": "yesterday"}}}`, `[1]`} {
+		if err := os.WriteFile(file, []byte(body), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		u := usageFile{path: file}
+		if err := u.load(map[string]*capCount{}); err == nil {
+			t.Errorf("%q is read without an error", body)
+		}
+		c := &Client{cfg: ClientConfig{clock: time.Now, Log: zerolog.Nop()}, counts: map[string]*capCount{"a": {day: time.Now(), month: time.Now(), dayBytes: 7}}, session: newSession(sessionConfig{client: true})}
+		u.keep(c, true)
+		got := map[string]*capCount{}
+		if err := u.load(got); err != nil || got["a"] == nil || got["a"].dayBytes != 7 {
+			t.Errorf("after %q: %v, %v", body, got, err)
+		}
+	}
+}

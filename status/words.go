@@ -1,0 +1,242 @@
+package status
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+)
+
+// State is what a path is in.
+type State string
+
+// The states of a path.
+const (
+	Up      State = "up"
+	Resting State = "resting" // works, and is not needed
+	Stalled State = "stalled" // nothing comes back, for a moment
+	Dead    State = "dead"
+	Joining State = "joining" // its first subflow is being made
+	Capped  State = "capped"
+	Paused  State = "paused"
+	Absent  State = "absent" // its interface is not there
+)
+
+// Words is the state with how long it is so, where that matters, and its cause.
+func (p *Path) Words(now time.Time) string {
+	out := string(p.State)
+	switch p.State {
+	case Dead, Absent, Stalled, Joining:
+		if !p.Since.IsZero() {
+			out += " for " + Duration(now.Sub(p.Since))
+		}
+	}
+	if p.Cause != "" {
+		out += ": " + p.Cause
+	}
+	return out
+}
+
+// Duration is a duration as one says it: 12 s, 4 min, 3 h, 2 days.
+func Duration(d time.Duration) string {
+	switch {
+	case d < 0:
+		return "0 s"
+	case d < 2*time.Minute:
+		return fmt.Sprintf("%d s", int(d.Seconds()))
+	case d < 2*time.Hour:
+		return fmt.Sprintf("%d min", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%d h", int(d.Hours()))
+	}
+	return fmt.Sprintf("%d days", int(d.Hours()/24))
+}
+
+// Bytes is an amount in binary units: 1.4 GiB.
+func Bytes(n uint64) string { return humanize.IBytes(n) }
+
+// Rate is bits a second in decimal units, as providers and shops have them.
+func Rate(bps int64) string {
+	switch {
+	case bps < 1000:
+		return fmt.Sprintf("%d bit/s", max(bps, 0))
+	case bps < 1_000_000:
+		return short(float64(bps)/1e3) + " kbit/s"
+	case bps < 1_000_000_000:
+		return short(float64(bps)/1e6) + " Mbit/s"
+	}
+	return short(float64(bps)/1e9) + " Gbit/s"
+}
+
+// short has two digits that say something.
+func short(f float64) string {
+	if f < 10 {
+		return fmt.Sprintf("%.1f", f)
+	}
+	return fmt.Sprintf("%.0f", f)
+}
+
+// Millis is a time in seconds as milliseconds, "-" for none.
+func Millis(seconds float64) string {
+	if seconds <= 0 {
+		return "-"
+	}
+	return short(seconds*1e3) + " ms"
+}
+
+// Percent is a share of one; what is there but under a tenth is said as such.
+func Percent(f float64) string {
+	switch {
+	case f <= 0:
+		return "0 %"
+	case f < 0.001:
+		return "<0.1 %"
+	case f < 0.1:
+		return fmt.Sprintf("%.1f %%", f*100)
+	}
+	return fmt.Sprintf("%.0f %%", f*100)
+}
+
+// Explain puts an error of the network into words that say what to look at.
+func Explain(err string) string {
+	for _, e := range []struct{ has, says string }{
+		{"network is unreachable", "no route to the server"},
+		{"no route to host", "no route to the server"},
+		{"connection refused", "the server's address refuses connections: is mpsocks running there, and the port right?"},
+		{"i/o timeout", "no answer"},
+		{"deadline exceeded", "no answer"},
+		{"no such host", "the server's name is not known"},
+		{"server misbehaving", "no name server answers"},
+		{"does not look like a TLS handshake", "something else answers: behind a captive portal?"},
+		{"first record does not look", "something else answers: behind a captive portal?"},
+		{"no such device", "the interface is not there"},
+		{"cannot assign requested address", "the address is not there"},
+		{"operation not permitted", "the system forbids it (a firewall, or a missing privilege)"},
+		{"another key", "TLS: the server's key differs"},
+		{"public key", "TLS: the server's key differs"},
+		{"certificate required", "the server does not know this client's key"},
+		{"bad certificate", "the server does not know this client's key"},
+		{"EOF", "the server's address closes the connection: a captive portal, or no mpsocks server?"},
+		{"connection reset", "the connection is reset on the way"},
+	} {
+		if strings.Contains(err, e.has) {
+			return e.says
+		}
+	}
+	return err
+}
+
+// BelongsToTunnel says whether a flow is of the halves themselves: acknowledgements
+// of mappings and such, of which no program knows.
+func (p *Program) BelongsToTunnel() bool {
+	return p.Proto == "udp" && (strings.HasPrefix(p.To, "198.18.0.1:9") && len(p.To) == len("198.18.0.1:9"))
+}
+
+// reasons are the words of the engine as people understand them.
+var reasons = map[string]string{
+	"small":                  "little traffic: the fastest path, with copies while there is room",
+	"new":                    "new: the fastest path until it is known better",
+	"large":                  "much traffic: all paths that help",
+	"large stream":           "much traffic: all paths that help",
+	"large, looks like QUIC": "much traffic that looks like QUIC: kept in order over the paths that help",
+	"rule":                   "a rule says so",
+	"mode latency":           "the mode is latency: the fastest path",
+	"mode aggregate":         "the mode is aggregate: all paths",
+	"mode redundant":         "the mode is redundant: copies on several paths",
+}
+
+// Explain adds to Why in words what the paths say: why those that the program does
+// not use are not used.
+func (p *Program) Explain(paths []Path) {
+	if w, ok := reasons[p.Why]; ok {
+		p.Why = w
+	}
+	var used *Path
+	for i := range paths {
+		if slices.Contains(p.Paths, paths[i].Name) {
+			used = &paths[i]
+			break
+		}
+	}
+	if used == nil {
+		return // nothing was sent lately
+	}
+	for i := range paths {
+		q := &paths[i]
+		if slices.Contains(p.Paths, q.Name) {
+			continue
+		}
+		why := "not needed"
+		switch {
+		case q.State != Up && q.State != Resting:
+			if why = string(q.State); q.Cause != "" {
+				why += ", " + q.Cause
+			}
+		case q.Metered:
+			why = "metered"
+		case q.Backup:
+			why = "a backup"
+		case p.Class != "bulk" && q.RTT > used.RTT && used.RTT > 0:
+			why = fmt.Sprintf("slower, %s against %s", Millis(q.RTT), Millis(used.RTT))
+		case q.Lossy:
+			why = "it loses packets"
+		}
+		p.Why += fmt.Sprintf("; not %s: %s", q.Name, why)
+	}
+}
+
+// SortPrograms puts the fastest first, and of those that rest the largest.
+func (s *Status) SortPrograms() {
+	slices.SortStableFunc(s.Programs, func(a, b Program) int {
+		return cmp.Or(cmp.Compare(b.BPS, a.BPS), cmp.Compare(b.Bytes, a.Bytes), cmp.Compare(a.Key, b.Key))
+	})
+}
+
+// Open is what everybody on the machine may know: how it does, in numbers and names of
+// paths, without addresses, users, programs or destinations. /metrics has the same.
+func (s *Status) Open() *Status {
+	o := *s
+	o.Listen, o.Forwards, o.Events, o.Programs, o.Capture = []string{}, nil, []Event{}, []Program{}, ""
+	strip := func(in Session) Session {
+		in.Server, in.Subflows = "", []Subflow{}
+		in.Paths = slices.Clone(in.Paths)
+		for i := range in.Paths {
+			in.Paths[i].Bind = ""
+			if s.Half == Server {
+				in.Paths[i].Name = fmt.Sprint("path", i+1)
+			}
+		}
+		return in
+	}
+	if s.Session != nil {
+		one := strip(*s.Session)
+		o.Session = &one
+	}
+	o.Sessions = slices.Clone(s.Sessions)
+	for i := range o.Sessions {
+		o.Sessions[i] = strip(o.Sessions[i])
+	}
+	o.Clients = slices.Clone(s.Clients)
+	for i := range o.Clients {
+		o.Clients[i].Error = ""
+	}
+	return &o
+}
+
+// Who is the best name of an application that is known.
+func (p *Program) Who() string {
+	switch {
+	case p.Client != "" && p.Name == "":
+		return p.Client
+	case p.Name != "" && p.User != "" && p.User != p.Name:
+		return p.Name + " (" + p.User + ")"
+	case p.Name != "":
+		return p.Name
+	case p.User != "":
+		return p.User
+	}
+	return p.App
+}

@@ -2,7 +2,6 @@ package mux
 
 import (
 	"context"
-	"fmt"
 	"net/netip"
 	"slices"
 	"sync"
@@ -275,31 +274,6 @@ func (s *Session) Ready(ctx context.Context) error {
 
 // Peer returns the client's configured name; on the client it is empty.
 func (s *Session) Peer() string { return s.name }
-
-// ID returns the session's number, by which both halves call it in logs, status
-// and metrics: the token of the server's key (RFC 8684, Section 3.2), which the
-// client has in its joins. On the client it is another one after a renewal, and 0
-// before there are keys.
-func (s *Session) ID() uint32 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.number()
-}
-
-// number is ID. The caller holds mu.
-func (s *Session) number() uint32 {
-	key := s.localKey
-	if s.client {
-		key = s.remoteKey
-	}
-	if s.epoch == 0 {
-		return 0
-	}
-	return uint32(key.Token())
-}
-
-// Number writes a session's number as logs, status and metrics have it.
-func Number(id uint32) string { return fmt.Sprintf("%08x", id) }
 
 // Close ends the session with MP_FASTCLOSE on every subflow (RFC 8684,
 // Section 3.5) and returns when its goroutines have ended.

@@ -116,8 +116,11 @@ func (k *call) upload(early bool) {
 // ofSocket says whether an error of copying is the application's connection's;
 // everything else is the stream's.
 func ofSocket(err error) bool {
-	switch err.(type) { // not errors.As: a stream's error may wrap one of these
-	case *net.OpError, syscall.Errno:
+	switch e := err.(type) { // not errors.As: a stream's error may wrap one of these
+	case *net.OpError:
+		// A TCPConn's WriteTo puts what the stream said into one of its own.
+		return e.Op != "writeto" || ofSocket(e.Err)
+	case syscall.Errno:
 		return true
 	}
 	return false

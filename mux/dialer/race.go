@@ -15,6 +15,8 @@ const (
 	// stall is how long an address that took the connection may be silent before
 	// the path is suspected of losing large packets.
 	stall = time.Second
+	// grace is how long larger segments have once smaller ones got through.
+	grace = 200 * time.Millisecond
 	// step is how often the race is looked at.
 	step = 25 * time.Millisecond
 )
@@ -102,17 +104,22 @@ func (r *Race[T]) Run(ctx context.Context) (*Result[T], []netip.AddrPort, error)
 	defer tick.Stop()
 	start := time.Now()
 	var first error
+	var won *Result[T] // by smaller segments, while the larger ones may yet do
+	var until time.Time
 	for {
+		if won != nil && time.Now().After(until) {
+			return won, nil, nil
+		}
 		addrs, asking := r.Targets()
 		now := time.Now()
 		next, more := r.next(addrs, all, now, now.Sub(start) < r.Timeout)
-		if more {
+		if more && won == nil {
 			begin(next, r.MSS)
 		}
-		if a, mss, ok := r.smaller(all, now); ok {
+		if a, mss, ok := r.smaller(all, now); ok && won == nil {
 			begin(a, mss)
 		}
-		if !slices.ContainsFunc(all, func(a *attempt) bool { return !a.over }) && !more && (!asking || now.Sub(start) >= r.Timeout || len(all) > 0 && now.Sub(start) > Stagger) {
+		if won == nil && !slices.ContainsFunc(all, func(a *attempt) bool { return !a.over }) && !more && (!asking || now.Sub(start) >= r.Timeout || len(all) > 0 && now.Sub(start) > Stagger) {
 			return nil, failed(all), first
 		}
 		select {
@@ -121,7 +128,20 @@ func (r *Race[T]) Run(ctx context.Context) (*Result[T], []netip.AddrPort, error)
 			case n.up:
 				n.of.connected = time.Now()
 			case n.err == nil:
-				return &Result[T]{n.value, n.of.addr, n.of.mss, beaten(all, n.of)}, nil, nil
+				n.of.over = true
+				if won != nil && !(won.Addr == n.of.addr && larger(n.of.mss, won.MSS)) {
+					r.Drop(n.value)
+					continue
+				}
+				if won != nil {
+					r.Drop(won.Value)
+				}
+				won = &Result[T]{n.value, n.of.addr, n.of.mss, beaten(all, n.of)}
+				// A server that was away answers all at once: that says nothing of the path.
+				if !slices.ContainsFunc(all, func(t *attempt) bool { return !t.over && t.addr == won.Addr && larger(t.mss, won.MSS) }) {
+					return won, nil, nil
+				}
+				until = time.Now().Add(max(grace, 2*n.of.connected.Sub(n.of.began)))
 			default:
 				n.of.over = true
 				if first == nil || ctx.Err() == nil && first == context.DeadlineExceeded {
@@ -130,6 +150,9 @@ func (r *Race[T]) Run(ctx context.Context) (*Result[T], []netip.AddrPort, error)
 			}
 		case <-tick.C:
 		case <-ctx.Done():
+			if won != nil {
+				r.Drop(won.Value)
+			}
 			if first == nil {
 				first = ctx.Err()
 			}
@@ -137,6 +160,9 @@ func (r *Race[T]) Run(ctx context.Context) (*Result[T], []netip.AddrPort, error)
 		}
 	}
 }
+
+// larger says that segments of a are larger than those of b; 0 is any size.
+func larger(a, b int) bool { return b != 0 && (a == 0 || a > b) }
 
 // next returns the address whose turn it is to begin, if that is now.
 func (r *Race[T]) next(addrs []netip.AddrPort, all []*attempt, now time.Time, early bool) (a netip.AddrPort, ok bool) {

@@ -22,6 +22,7 @@ type fakeAddr struct {
 	tcp, proof time.Duration
 	loses      int // segments of more bytes; 0 = none
 	refuses    bool
+	away       time.Duration // proves nothing before that, and then all at once
 }
 
 const never = time.Hour
@@ -30,6 +31,7 @@ func run(t *testing.T, addrs map[netip.AddrPort]fakeAddr, order ...netip.AddrPor
 	t.Helper()
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
+	start := time.Now()
 	wait := func(ctx context.Context, d time.Duration) error {
 		select {
 		case <-time.After(d):
@@ -53,6 +55,13 @@ func run(t *testing.T, addrs map[netip.AddrPort]fakeAddr, order ...netip.AddrPor
 			connected()
 			if f.loses != 0 && (mss == 0 || mss > f.loses) {
 				f.proof = never
+			}
+			if left := f.away - time.Since(start); left > 0 {
+				// The smallest segments come through first.
+				f.proof = left + time.Duration(mss/1300)*20*time.Millisecond
+				if mss == 0 {
+					f.proof += 60 * time.Millisecond
+				}
 			}
 			proof, cancel := context.WithTimeout(ctx, 5*time.Second)
 			defer cancel()
@@ -82,8 +91,9 @@ func TestRace(t *testing.T) {
 		{"the first hangs", fakeAddr{tcp: 20 * ms, proof: never}, fakeAddr{tcp: 20 * ms, proof: 20 * ms}, second, 400 * ms, 0, true},
 		{"the first is dead", fakeAddr{tcp: never}, fakeAddr{tcp: 20 * ms, proof: 20 * ms}, second, 400 * ms, 0, true},
 		{"the first refuses", fakeAddr{tcp: 20 * ms, refuses: true}, fakeAddr{tcp: 20 * ms, proof: 20 * ms}, second, 100 * ms, 0, true},
-		{"the path loses large packets", fakeAddr{tcp: 20 * ms, proof: 20 * ms, loses: 1360}, fakeAddr{tcp: never}, first, 1200 * ms, Segments[0], false},
-		{"and not so large ones", fakeAddr{tcp: 20 * ms, proof: 20 * ms, loses: 1220}, fakeAddr{tcp: never}, first, 2300 * ms, Segments[1], false},
+		{"the path loses large packets", fakeAddr{tcp: 20 * ms, proof: 20 * ms, loses: 1360}, fakeAddr{tcp: never}, first, 1350 * ms, Segments[0], false},
+		{"and not so large ones", fakeAddr{tcp: 20 * ms, proof: 20 * ms, loses: 1220}, fakeAddr{tcp: never}, first, 2600 * ms, Segments[1], false},
+		{"it was away", fakeAddr{tcp: 20 * ms, proof: 20 * ms, away: 3 * time.Second}, fakeAddr{tcp: never}, first, 3250 * ms, 0, false},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			res, _, err, took := run(t, map[netip.AddrPort]fakeAddr{first: c.first, second: c.second}, first, second)

@@ -114,9 +114,7 @@ func New(cfg *conf.Client, log zerolog.Logger, capture *mux.Capture) (*Client, e
 	if err != nil {
 		return nil, err
 	}
-	if err := checkPaths(cfg.Paths, log); err != nil {
-		return nil, err
-	}
+	checkPaths(cfg.Paths, log)
 	config.Paths = muxPaths(cfg.Paths)
 	if cfg.StateDir != "" {
 		// By the key, for two clients of one machine have two bills.

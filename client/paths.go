@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -16,17 +17,12 @@ import (
 )
 
 const (
-	// pathDebounce gathers the burst of events of one change: a link that comes
-	// up gets its addresses over some hundred milliseconds.
-	pathDebounce = 250 * time.Millisecond
+	// pathDebounce gathers the burst of events of one change, and bounds how often a
+	// busy routing table is looked at.
+	pathDebounce = 30 * time.Millisecond
 	// pathRetry is the pause before watching is tried again after it failed.
 	pathRetry = time.Second
 )
-
-// hotplug lists how the names of interfaces begin that come and go: modems,
-// USB tethering, Wi-Fi, Bluetooth, dial-up and tunnels. A path may be bound to
-// one before it exists; any other unknown name is a mistake.
-var hotplug = []string{"ww", "usb", "wl", "ppp", "bnep", "rmnet", "enx", "tun", "tap", "wg"}
 
 // muxPath translates one path of the configuration.
 func muxPath(p conf.Path) mux.Path {
@@ -51,8 +47,11 @@ func muxPaths(list []conf.Path) []mux.Path {
 }
 
 // links is what the machine has now: the addresses of each interface that is
-// up.
+// up, and in defaultRoute those that the routing table chooses for the server.
 type links map[string][]netip.Addr
+
+// defaultRoute is no interface's name.
+const defaultRoute = ""
 
 // readLinks asks the system.
 func readLinks() (links, error) {
@@ -83,6 +82,22 @@ func readLinks() (links, error) {
 	return out, nil
 }
 
+// chosen returns the local addresses by which the routing table would reach the
+// given ones. Nothing is sent.
+func chosen(far []netip.Addr) (out []netip.Addr) {
+	for _, a := range far {
+		conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(a, 9)))
+		if err != nil {
+			continue // no route
+		}
+		if l := conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap(); !slices.Contains(out, l) {
+			out = append(out, l)
+		}
+		conn.Close()
+	}
+	return out
+}
+
 // use returns the addresses that a path can use; none means that it cannot be
 // used now.
 func (l links) use(p mux.Path) []netip.Addr {
@@ -95,7 +110,7 @@ func (l links) use(p mux.Path) []netip.Addr {
 	case p.Interface != "":
 		return l[p.Interface]
 	}
-	return []netip.Addr{netip.IPv4Unspecified()} // by the routing table: always
+	return l[defaultRoute]
 }
 
 // bindable says whether the machine has a local address. Trying tells more than
@@ -109,25 +124,40 @@ func bindable(a netip.Addr) bool {
 	return true
 }
 
-// checkPaths finds the paths whose interface exists nowhere. It warns where the
-// interface may appear later, and fails where the name is a mistake.
-func checkPaths(list []conf.Path, log zerolog.Logger) error {
+// checkPaths warns of the paths that cannot be used now: interfaces and addresses
+// may come later, whatever their names.
+func checkPaths(list []conf.Path, log zerolog.Logger) {
 	for _, p := range muxPaths(list) {
 		switch {
 		case p.Local.IsValid() && !bindable(p.Local):
 			log.Warn().Str("path", p.Name).Stringer("address", p.Local).Msg("no interface has this address yet; waiting for it")
-		case p.Interface != "":
-			_, err := net.InterfaceByName(p.Interface)
-			if err == nil {
-				continue
-			}
-			if !slices.ContainsFunc(hotplug, func(s string) bool { return strings.HasPrefix(p.Interface, s) }) {
-				return fmt.Errorf("path %s: unknown interface %q; this machine has %s", p.Name, p.Interface, interfaceNames())
-			}
-			log.Warn().Str("path", p.Name).Str("interface", p.Interface).Msg("no such interface yet; waiting for it")
+		case p.Interface != "" && findInterface(p.Interface) == "":
+			log.Warn().Str("path", p.Name).Str("interface", p.Interface).Str("there_are", interfaceNames()).Msg("no such interface yet; waiting for it")
 		}
 	}
-	return nil
+}
+
+// findInterface returns the name of the interface that a binding means: a name, a
+// glob of names (path.Match), or a hardware address. Of several the first one that
+// is up counts, by name; "" = there is none.
+func findInterface(bind string) string {
+	list, err := net.Interfaces()
+	if err != nil {
+		return ""
+	}
+	slices.SortFunc(list, func(a, b net.Interface) int {
+		if up := int(b.Flags&net.FlagUp) - int(a.Flags&net.FlagUp); up != 0 {
+			return up
+		}
+		return strings.Compare(a.Name, b.Name)
+	})
+	mac, _ := net.ParseMAC(bind)
+	for _, i := range list {
+		if glob, _ := path.Match(bind, i.Name); glob || mac != nil && slices.Equal(mac, i.HardwareAddr) || i.Name == bind {
+			return i.Name
+		}
+	}
+	return ""
 }
 
 func interfaceNames() string {
@@ -159,12 +189,14 @@ func (c *Client) watchPaths(ctx context.Context) error {
 			}
 		}
 	}()
-	s := &pathState{all: muxPaths(c.wanted()), set: c.mux.SetPaths, log: c.log}
+	s := &pathState{all: muxPaths(c.wanted()), set: c.mux.SetPaths, redial: c.mux.Redial, find: findInterface, log: c.log}
 	for {
 		if l, err := readLinks(); err != nil {
 			c.log.Warn().Err(err).Msg("interfaces not read")
 		} else {
+			l[defaultRoute] = chosen(c.mux.Servers())
 			s.update(l)
+			c.mux.Hurry()
 		}
 		select {
 		case <-ctx.Done():
@@ -180,50 +212,71 @@ func (c *Client) watchPaths(ctx context.Context) error {
 
 // pathState remembers what the tunnel was told.
 type pathState struct {
-	all  []mux.Path
-	set  func([]mux.Path)
-	log  zerolog.Logger
-	told []mux.Path     // at first all of them, by New
-	used [][]netip.Addr // by path: its addresses when they were last read
+	all    []mux.Path
+	set    func([]mux.Path)
+	redial func(names []string)
+	find   func(bind string) (name string)
+	log    zerolog.Logger
+	told   []mux.Path     // at first all of them, by New
+	used   [][]netip.Addr // by path: its addresses when they were last read
 }
 
 // replace puts other paths in the place of those of the configuration.
 func (s *pathState) replace(all []mux.Path) {
-	s.all, s.used = all, make([][]netip.Addr, len(all))
+	s.all, s.used = all, nil
 	if len(all) == 0 {
 		s.tell(nil) // one by the default route
 	}
 }
 
-// update tells the tunnel the paths that can be used, if they changed. A path
-// that lost an address is taken away for a moment: its connections are dead, and
-// waiting for them to notice takes longer.
+// update tells the tunnel the paths that can be used, if they changed. On a path
+// that lost an address, or that leads another way now, the subflows are made anew at
+// once: waiting for the old ones to notice takes longer.
 func (s *pathState) update(l links) {
-	if s.told == nil {
-		s.told, s.used = s.all, make([][]netip.Addr, len(s.all))
+	all := s.all
+	if len(all) == 0 {
+		all = []mux.Path{{Name: mux.DefaultPath}} // which the tunnel makes by itself
 	}
-	var usable, kept []mux.Path
-	for i, p := range s.all {
+	if s.told == nil {
+		s.told = s.all
+	}
+	if len(s.used) != len(all) {
+		s.used = make([][]netip.Addr, len(all))
+	}
+	var usable []mux.Path
+	var moved []string
+	for i, p := range all {
+		if p.Interface != "" {
+			if name := s.find(p.Interface); name != "" {
+				p.Interface = name
+			}
+		}
 		now := l.use(p)
 		lost := slices.ContainsFunc(s.used[i], func(a netip.Addr) bool { return !slices.Contains(now, a) })
-		s.used[i] = now
-		if len(now) == 0 {
-			continue
+		back := s.used[i] != nil && len(s.used[i]) == 0
+		there := len(s.all) == 0 || slices.ContainsFunc(s.told, func(t mux.Path) bool { return t.Name == p.Name })
+		if len(now) > 0 && there && (lost || back) { // one that was not there before is dialled anyway
+			moved = append(moved, p.Name)
 		}
-		usable = append(usable, p)
-		if !lost {
-			kept = append(kept, p)
+		if now == nil {
+			now = []netip.Addr{}
+		}
+		if s.used[i] = now; len(now) > 0 || p.Interface == "" && !p.Local.IsValid() {
+			usable = append(usable, p)
 		}
 	}
-	if len(usable) == 0 {
+	if len(s.all) == 0 {
+		usable = nil
+	} else if len(usable) == 0 {
 		// None at all would mean the default route. Trying them all finds
 		// the first that comes back.
-		usable, kept = s.all, s.all
-	}
-	if len(kept) > 0 && len(kept) < len(usable) {
-		s.tell(kept)
+		usable = s.all
 	}
 	s.tell(usable)
+	if len(moved) > 0 {
+		s.log.Info().Strs("paths", moved).Msg("addresses of paths changed: their subflows are made anew")
+		s.redial(moved)
+	}
 }
 
 // tell sets the paths if they are others than before.

@@ -9,7 +9,7 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// watchLinks pokes events when an interface or an address changes, until ctx
+// watchLinks pokes events when an interface, an address or a route changes, until ctx
 // ends or the subscription breaks (the kernel's queue overflowed, say): then
 // something may have been missed and the error says so.
 func watchLinks(ctx context.Context, events chan<- struct{}) error {
@@ -29,19 +29,23 @@ func watchLinks(ctx context.Context, events chan<- struct{}) error {
 		return errors.New("watch interfaces: ended")
 	}
 	linkUpdates := make(chan netlink.LinkUpdate, 16)
-	if err := netlink.LinkSubscribeWithOptions(linkUpdates, done, netlink.LinkSubscribeOptions{
-		ErrorCallback: fail, ListExisting: true,
-	}); err != nil {
+	// Asking for what exists over the same socket takes a privilege: it would go to
+	// the socket's groups too. What exists is read afterwards, by the poke below.
+	if err := netlink.LinkSubscribeWithOptions(linkUpdates, done, netlink.LinkSubscribeOptions{ErrorCallback: fail}); err != nil {
 		return fmt.Errorf("subscribe to links: %w", err)
 	}
 	defer drain(linkUpdates)
 	addrUpdates := make(chan netlink.AddrUpdate, 16)
-	if err := netlink.AddrSubscribeWithOptions(addrUpdates, done, netlink.AddrSubscribeOptions{
-		ErrorCallback: fail, ListExisting: true,
-	}); err != nil {
+	if err := netlink.AddrSubscribeWithOptions(addrUpdates, done, netlink.AddrSubscribeOptions{ErrorCallback: fail}); err != nil {
 		return fmt.Errorf("subscribe to addresses: %w", err)
 	}
 	defer drain(addrUpdates)
+	routeUpdates := make(chan netlink.RouteUpdate, 16)
+	if err := netlink.RouteSubscribeWithOptions(routeUpdates, done, netlink.RouteSubscribeOptions{ErrorCallback: fail}); err != nil {
+		return fmt.Errorf("subscribe to routes: %w", err)
+	}
+	defer drain(routeUpdates)
+	poke(events)
 	for {
 		select {
 		case <-ctx.Done():
@@ -51,6 +55,10 @@ func watchLinks(ctx context.Context, events chan<- struct{}) error {
 				return ended()
 			}
 		case _, ok := <-addrUpdates:
+			if !ok {
+				return ended()
+			}
+		case _, ok := <-routeUpdates:
 			if !ok {
 				return ended()
 			}

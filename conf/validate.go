@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -84,8 +85,11 @@ func noteBind(p *Errors, field, value string) {
 		}
 		return
 	}
-	if strings.ContainsFunc(value, func(r rune) bool { return unicode.IsControl(r) || r == '/' || r == ':' }) {
-		p.addf(field, "%q is neither an interface nor an address", shorten(value))
+	if _, err := net.ParseMAC(value); err == nil {
+		return
+	}
+	if _, err := path.Match(value, ""); err != nil || strings.ContainsFunc(value, func(r rune) bool { return unicode.IsControl(r) || r == '/' || r == ':' }) {
+		p.addf(field, "%q is no interface, glob of names, hardware address or local address", shorten(value))
 	}
 }
 

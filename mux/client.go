@@ -102,6 +102,7 @@ type clientPath struct {
 	book    dialer.Book        // how the addresses did
 	mss     int                // segments that get through; 0 = any
 	bad     string             // the last of these; "" after one that worked
+	again   chan struct{}      // closed and renewed when attempts are to go on at once
 	said    []string           // errors since a subflow was up, so that each is said once
 	counted uint64             // bytes that are in the count of its name
 	up      chan struct{}      // closed and renewed when a subflow comes up

@@ -2,6 +2,8 @@ package mux
 
 import (
 	"context"
+	"net"
+	"net/netip"
 	"slices"
 
 	"github.com/mpsocks/mpsocks/mux/mptcp"
@@ -43,11 +45,59 @@ func (c *Client) SetPaths(paths []Path) {
 	c.paths = keep
 }
 
+// DefaultPath is the name of the one path that there is when none is configured.
+const DefaultPath = "default"
+
+// Redial makes the subflows of some paths anew, by their names: each is kept until
+// another has taken its place, or until it ends by itself; pauses between attempts
+// end. It is for paths that lead another way than before.
+func (c *Client) Redial(names []string) {
+	c.hurry(func(p *clientPath) bool { return slices.Contains(names, p.way.Name) })
+	s := c.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range s.subs {
+		if slices.Contains(names, f.path.cfg.Name) {
+			f.wantReplacement()
+		}
+	}
+}
+
+// Hurry ends the pauses between attempts of the paths that do not work: something
+// has changed in the network.
+func (c *Client) Hurry() {
+	c.hurry(func(p *clientPath) bool { return !c.session.works(p.path) })
+}
+
+func (c *Client) hurry(which func(*clientPath) bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, p := range c.paths {
+		if which(p) {
+			close(p.again)
+			p.again = make(chan struct{})
+		}
+	}
+}
+
+// Servers are the addresses of the server that are known now.
+func (c *Client) Servers() (addrs []netip.Addr) {
+	for _, name := range c.addresses() {
+		if a, err := netip.ParseAddrPort(name); err == nil {
+			addrs = append(addrs, a.Addr().Unmap())
+		} else if host, _, err := net.SplitHostPort(name); err == nil {
+			ips, _, _ := c.names.Known(host)
+			addrs = append(addrs, ips...)
+		}
+	}
+	return addrs
+}
+
 // spread returns the paths with a number in the place of `auto`. It does not grow
 // when there are fewer: they may come back, and those that stay keep running.
 func (c *Client) spread(paths []Path) []Path {
 	if paths = slices.Clone(paths); len(paths) == 0 {
-		paths = []Path{{Name: "default"}}
+		paths = []Path{{Name: DefaultPath}}
 	}
 	c.auto = min(c.auto, autoShare(paths))
 	for i := range paths {
@@ -101,7 +151,7 @@ func (c *Client) add(n Path) *clientPath {
 		c.cfg.Log.Error().Str("path", n.Name).Msgf("more than %d paths: this one is not used", maxPaths)
 		return nil
 	}
-	p := &clientPath{way: n, up: make(chan struct{}), path: &path{cfg: n, index: index, addrID: uint8(index + 1)}}
+	p := &clientPath{way: n, up: make(chan struct{}), again: make(chan struct{}), path: &path{cfg: n, index: index, addrID: uint8(index + 1)}}
 	s.paths = append(s.paths, p.path)
 	s.mu.Unlock()
 	if !c.overCap(p, c.cfg.clock()) {

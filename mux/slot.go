@@ -61,8 +61,13 @@ func (c *Client) slot(ctx context.Context, p *clientPath, leads bool) {
 			}
 			wait := pause/2 + rand.N(pause)/2
 			pause = nextPause(pause, err)
+			c.mu.Lock()
+			again := p.again
+			c.mu.Unlock()
 			select {
 			case <-ctx.Done():
+			case <-again:
+				pause = backoffMin
 			case <-time.After(wait):
 			}
 			continue

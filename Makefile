@@ -4,7 +4,7 @@
 
 SHELL       := bash
 .SHELLFLAGS := -eu -o pipefail -c
-.PHONY: build run test race lint fuzz interop lab bench cover dist clean
+.PHONY: build run test race lint fuzz interop lab bench cover dist man deb clean
 
 FUZZTIME ?= 2m
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
@@ -71,12 +71,43 @@ cover:
 	go tool cover -html build/cover.out -o build/cover.html
 	go tool cover -func build/cover.out | tail -n 1
 
-# The program for every system that it is made for.
+# The systems that the program is made for, static, with the sums of all files. mips is
+# for routers without a floating-point unit.
+TARGETS := linux/amd64 linux/arm64 linux/arm linux/mips linux/mipsle darwin/amd64 darwin/arm64 windows/amd64
+static   = CGO_ENABLED=0 GOARM=7 GOMIPS=softfloat go build -trimpath -buildvcs=false -ldflags "-s -w -X main.release=$(VERSION)"
 dist:
-	for target in linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64; do \
-		CGO_ENABLED=0 GOOS=$${target%/*} GOARCH=$${target#*/} go build -trimpath -buildvcs=false -ldflags "-s -w -X main.release=$(VERSION)" \
-			-o build/mpsocks-$(VERSION)-$${target/\//-}$$([ $${target%/*} = windows ] && echo .exe || true) .; \
+	mkdir -p build/dist
+	rm -f build/dist/*
+	@for target in $(TARGETS); do \
+		os=$${target%/*}; arch=$${target#*/}; out=build/dist/mpsocks-$(VERSION)-$$os-$$arch; \
+		case $$target in linux/arm) out=$${out}v7;; linux/mips*) out=$$out-softfloat;; windows/*) out=$$out.exe;; esac; \
+		echo $$out; \
+		GOOS=$$os GOARCH=$$arch $(static) -o $$out . || exit 1; \
 	done
+	cd build/dist && sha256sum mpsocks-* > SHA256SUMS
+
+# Manual pages and completions, from the commands themselves.
+man: build
+	rm -rf build/man build/completion
+	mkdir -p build/completion
+	./mpsocks man --dir build/man
+	gzip -9n build/man/*.1
+	for shell in bash zsh fish; do ./mpsocks completion $$shell > build/completion/$$shell; done
+
+# Debian packages, by nfpm of this version (not in go.mod: its modules are many).
+NFPM ?= go run github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.43.0
+DEBS := amd64 arm64 armhf
+# A version of Debian begins with a digit.
+PACKAGE_VERSION = $(shell printf %s '$(VERSION)' | sed -E 's/^v([0-9])/\1/; /^[0-9]+\./!s/^/0~git./; s/-/./g')
+deb: man
+	mkdir -p build/deb
+	rm -f build/deb/*
+	@for arch in $(DEBS); do \
+		GOOS=linux GOARCH=$${arch/armhf/arm} $(static) -o build/mpsocks-$$arch . || exit 1; \
+		ARCH=$$arch PACKAGE_VERSION=$(PACKAGE_VERSION) BINARY=build/mpsocks-$$arch \
+			$(NFPM) package --config packaging/nfpm.yaml --packager deb --target build/deb/ || exit 1; \
+	done
+	cd build/deb && sha256sum *.deb > SHA256SUMS
 
 clean:
 	rm -rf mpsocks build run

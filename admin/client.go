@@ -201,3 +201,19 @@ func (c *Client) Act(ctx context.Context, what string, a any) error {
 	}
 	return fmt.Errorf("%s answers %s", c.Addr, resp.Status)
 }
+
+// Healthy is nil if the half answers that it is alive.
+func (c *Client) Healthy(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 4*time.Second)
+	defer cancel()
+	resp, err := c.do(ctx, http.MethodGet, "/healthz", nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	said, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10)) // a word of it is enough
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s answers %s: %s", c.Addr, resp.Status, strings.TrimSpace(string(said)))
+	}
+	return nil
+}

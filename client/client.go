@@ -65,6 +65,7 @@ type Client struct {
 
 	associations, streams *quota
 	lobby                 *lobby
+	web                   *web
 	descriptors           *descriptors
 	relays                relays
 	fragments             fragments
@@ -153,6 +154,7 @@ func newClient(cfg *conf.Client, log zerolog.Logger, t tunnel) (*Client, error) 
 	c.users.Store(newUsers(cfg.Users))
 	c.relays.set(cfg.UDP)
 	c.ends.client = c
+	c.web = newWeb(c)
 	c.life, c.stop = context.WithCancel(context.Background())
 	if err := c.bind(cfg); err != nil {
 		c.discard()
@@ -233,6 +235,7 @@ func (c *Client) Run(ctx context.Context) error {
 		g.Go(func() error { return c.runGrants(ctx) })
 	}
 	g.Go(func() error { return c.tellAlive(ctx) })
+	g.Go(func() error { return c.web.run(ctx) })
 	g.Go(func() error { return c.sweepForwards(ctx) })
 	g.Go(func() error {
 		<-ctx.Done()

@@ -23,8 +23,11 @@
 // alive.go tells of those that go on but send nothing. A flow to a name keeps its
 // address: named.go.
 //
-// A CONNECT walks through socks.go into connect.go, which lets the exit at the
-// server answer the application's own request.
+// A connection waits in the lobby (lobby.go) until it has said what it wants. The
+// first byte tells the protocols apart (socks.go). A CONNECT goes through
+// connect.go, which lets the exit at the server answer the application's own
+// request, into call.go, which copies; SOCKS4 (socks4.go) and the CONNECT of HTTP
+// (web_proxy.go) do the same, and plain HTTP makes streams of its own.
 //
 // Goroutines: one per listener (accept), one per SOCKS connection, two per
 // CONNECT, one per Loop of UDP sockets, one that ends idle peers of forwards,

@@ -22,7 +22,10 @@ import (
 
 var nopLog = zerolog.Nop()
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// net/http lingers for half a second over what it has refused.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))
+}
 
 // fakeTunnel stands in for a session: what is sent is kept, and answered at the
 // next Flush.

@@ -32,6 +32,18 @@ func (p *preface) release() {
 	prefaces.Put(p)
 }
 
+// peek returns the first byte without using it.
+func (p *preface) peek() (byte, error) {
+	if p.start == p.end {
+		n, err := p.conn.Read(p.buf[p.end:])
+		if n == 0 {
+			return 0, err
+		}
+		p.end += n
+	}
+	return p.buf[p.start], nil
+}
+
 // Read implements io.Reader.
 func (p *preface) Read(b []byte) (int, error) {
 	if p.start == p.end {

@@ -33,6 +33,7 @@ const (
 	repSuccess     = socks5.RepSuccess
 	repFailure     = socks5.RepServerFailure
 	repNetwork     = socks5.RepNetworkUnreachable
+	repNotAllowed  = socks5.RepNotAllowed
 	repHost        = socks5.RepHostUnreachable
 	repCommand     = socks5.RepCommandNotSupported
 	repAddressType = socks5.RepAddressNotSupported
@@ -124,8 +125,9 @@ func (c *Client) serve(conn *net.TCPConn, g *guest) {
 	c.forget(conn)
 }
 
-// handshake negotiates, reads the request and serves it. It returns taken if
-// the connection has found another owner.
+// handshake tells the protocols apart by the first byte, negotiates, reads the
+// request and serves it. It returns taken if the connection has found another
+// owner.
 func (c *Client) handshake(conn *net.TCPConn, p *preface, g *guest) (taken bool, err error) {
 	pending := true
 	done := func() {
@@ -138,6 +140,20 @@ func (c *Client) handshake(conn *net.TCPConn, p *preface, g *guest) (taken bool,
 	defer done()
 	if err := conn.SetDeadline(time.Now().Add(handshakeTime)); err != nil {
 		return false, err
+	}
+	first, err := p.peek()
+	switch {
+	case err != nil:
+		return false, err
+	case first == socks4Version:
+		return false, c.socks4(conn, p, done)
+	case 'A' <= first && first <= 'Z' || 'a' <= first && first <= 'z': // a method
+		if !c.web.take(conn, p, g) {
+			return false, net.ErrClosed
+		}
+		pending = false // the lobby's guest goes with it
+		p.release()
+		return true, nil
 	}
 	user, err := c.negotiate(conn, p)
 	if err == nil {

@@ -30,8 +30,8 @@ func TestHandshake(t *testing.T) {
 		want  string
 	}{
 		{name: "nothing"},
-		{name: "not SOCKS", in: "GET / HTTP/1.1\r\n\r\n"},
-		{name: "SOCKS4", in: "\x04\x01\x00\x50\x7f\x00\x00\x01\x00"},
+		{name: "not SOCKS", in: "\x16\x03\x01\x00\x05hello"},
+		{name: "SOCKS3", in: "\x03\x01\x00\x50\x7f\x00\x00\x01\x00"},
 		{name: "no methods", in: "\x05\x00", want: "\x05\xff"},
 		{name: "only GSSAPI", in: "\x05\x01\x01", want: "\x05\xff"},
 		{name: "password offered, none wanted", in: "\x05\x01\x02", want: "\x05\xff"},

@@ -16,9 +16,18 @@ func awaitSent(conn *net.TCPConn, limit time.Duration) {
 	}
 	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		left := 0
-		err := raw.Control(func(fd uintptr) { left, _ = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ) })
+		err := raw.Control(func(fd uintptr) {
+			left, _ = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ)
+			// The kernel goes on counting when the connection has been reset.
+			if info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); err == nil && info.State == tcpClose {
+				left = 0
+			}
+		})
 		if err != nil || left == 0 {
 			return
 		}
 	}
 }
+
+// tcpClose is TCP_CLOSE of the kernel's tcp_states.h.
+const tcpClose = 7

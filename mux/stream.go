@@ -76,11 +76,17 @@ type Stream struct {
 	ackDue   bool   // it waits no longer
 
 	// Ending.
-	closed  bool  // Close was called: nobody reads any more
-	err     error // set: the stream is dead
-	rstDue  bool
-	removed bool // no longer in the table
-	awake   bool // the session knows that next may return something
+	closed   bool  // Close was called: nobody reads any more
+	err      error // set: the stream is dead
+	rstDue   bool
+	rstLast  bool   // nobody writes any more: RST follows what is queued
+	rstEarly bool   // a RST came that waits for the SYN before it
+	rstSeq   uint32 // its sequence number
+	rstKnown bool   // a RST came that waits for data before it
+	rstAt    uint64 // the peer's data ends here then
+	failed   func() // see AfterFailure
+	removed  bool   // no longer in the table
+	awake    bool   // the session knows that next may return something
 
 	readDeadline  streamDeadline
 	writeDeadline streamDeadline
@@ -177,6 +183,42 @@ func (st *Stream) Reset() {
 	st.unlock()
 }
 
+// CloseReset ends both directions as Close does, but the peer reads a reset
+// behind what was written, not an end. It does not block.
+func (st *Stream) CloseReset() {
+	st.mu.Lock()
+	if st.err == nil {
+		st.closed, st.rstLast = true, true
+		st.dropReady()
+		st.readDeadline.stop()
+		st.writeDeadline.stop()
+		st.since = st.table.now.Load() // the linger of a closed stream starts here
+		st.readable.Broadcast()
+		st.writable.Broadcast()
+	}
+	st.unlock()
+}
+
+// AfterFailure has f called, in a goroutine of its own, when the stream fails: reset
+// by either end, or lost with its session. An end in order is no failure. stop says
+// whether it has kept f from being called. There is one f at a time.
+func (st *Stream) AfterFailure(f func()) (stop func() bool) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.err != nil {
+		go f()
+		return func() bool { return false }
+	}
+	st.failed = f
+	return func() bool {
+		st.mu.Lock()
+		defer st.mu.Unlock()
+		pending := st.failed != nil
+		st.failed = nil
+		return pending
+	}
+}
+
 // abort kills the stream and tells the peer. The lock is held.
 func (st *Stream) abort(err error) {
 	if st.err != nil {
@@ -197,6 +239,10 @@ func (st *Stream) die(err error) {
 		return
 	}
 	st.err = err
+	if st.failed != nil {
+		go st.failed()
+		st.failed = nil
+	}
 	for b := st.queue.pop(); b != nil; b = st.queue.pop() {
 		b.Release()
 	}
@@ -275,6 +321,8 @@ func (st *Stream) tick(now int64) {
 	st.ackDue = st.ackOwed
 	switch {
 	case st.err != nil:
+	case st.rstEarly && !st.peerSYN && still > streamResetTime:
+		st.die(errStreamReset)
 	case !st.peerSYN && still > streamHandshakeTime, st.closed && still > streamLinger:
 		st.abort(errStreamTimeout)
 	case still > streamIdle:

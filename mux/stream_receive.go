@@ -34,7 +34,7 @@ func (st *Stream) input(h *packet.TCP, payload []byte) (opened bool) {
 	case st.err != nil:
 	case h.Flags&packet.FlagRST != 0:
 		if st.believes(h) {
-			st.die(errStreamReset)
+			st.resetArrived(h.Seq)
 		}
 	case h.Flags&packet.FlagSYN != 0:
 		opened = st.synchronize(h, payload, b)
@@ -66,6 +66,30 @@ func (st *Stream) believes(h *packet.TCP) bool {
 	}
 	d := int64(int32(h.Seq - (st.irs + 1 + uint32(st.received))))
 	return d >= -maxDistance && d <= int64(st.promised-st.received)+1
+}
+
+// resetArrived takes a RST that belongs to the stream. What the peer sent before
+// it may come later, by another subflow, and is read first: the SYN too, unless the
+// peer has sent none and says so by the sequence number 0 (RFC 9293, Section
+// 3.10.7.1).
+func (st *Stream) resetArrived(seq uint32) {
+	if !st.peerSYN && st.table.client && seq != 0 {
+		st.rstEarly, st.rstSeq = true, seq
+		return
+	}
+	if st.peerSYN {
+		st.rstKnown = true
+		st.rstAt = st.received + uint64(max(0, int64(int32(seq-(st.irs+1+uint32(st.received))))))
+	}
+	if !st.peerSYN || st.resetReached() {
+		st.die(errStreamReset)
+	}
+}
+
+// resetReached says whether all data before the peer's RST has come. A FIN takes
+// a sequence number too.
+func (st *Stream) resetReached() bool {
+	return st.rstKnown && (st.received >= st.rstAt || st.peerFIN)
 }
 
 // synchronize takes the peer's SYN, which may carry data, and then what came
@@ -102,6 +126,9 @@ func (st *Stream) synchronize(h *packet.TCP, payload []byte, b *buf.Buffer) bool
 		} else if e.b != nil {
 			e.b.Release()
 		}
+	}
+	if st.rstEarly && st.err == nil {
+		st.resetArrived(st.rstSeq)
 	}
 	return !st.table.client
 }
@@ -192,6 +219,9 @@ func (st *Stream) segmentArrived(seq, ack uint32, window uint16, flags uint8, pa
 		if st.err == nil && st.finKnown && st.received == st.finAt && !st.peerFIN {
 			st.peerFIN, st.ackOwed = true, true
 			st.readable.Broadcast()
+		}
+		if st.resetReached() {
+			st.die(errStreamReset)
 		}
 	}
 	if b != nil {

@@ -41,7 +41,7 @@ func (st *Stream) sendable() bool {
 		return true
 	case st.err != nil:
 		return false
-	case st.ackDue, st.synDue && !st.synSent, st.finDue && !st.finSent && st.queued == 0:
+	case st.ackDue, st.synDue && !st.synSent, (st.finDue && !st.finSent || st.rstLast) && st.queued == 0:
 		return true
 	case st.queued > 0 && st.fits():
 		return true
@@ -56,6 +56,9 @@ func (st *Stream) fits() bool {
 }
 
 func (st *Stream) cut(most int) *buf.Buffer {
+	if st.rstLast && st.queued == 0 {
+		st.abort(errStreamAborted)
+	}
 	if st.rstDue {
 		st.rstDue = false
 		return st.segment(buf.Get(0), packet.FlagRST)
@@ -118,6 +121,9 @@ func (st *Stream) segment(b *buf.Buffer, flags uint8) *buf.Buffer {
 	st.id++
 	if st.finSent {
 		h.Seq++
+	}
+	if flags&packet.FlagRST != 0 && !st.synSent && !st.table.client {
+		h.Seq = 0 // no SYN comes (RFC 9293, Section 3.10.7.1)
 	}
 	overhead := packet.IPv4HeaderLen
 	if st.remote.Addr().Is6() {

@@ -173,7 +173,7 @@ func (t *streamTable) refuse(h *packet.TCP, payload []byte) {
 	}
 	st := t.newStream(h.Dst, h.Src, 0)
 	if h.Flags&packet.FlagACK != 0 {
-		st.iss = h.Ack - 1
+		st.iss, st.synSent = h.Ack-1, true // the sender's idea of where we are
 	} else {
 		n := uint32(len(payload))
 		if h.Flags&packet.FlagSYN != 0 {

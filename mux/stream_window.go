@@ -44,6 +44,9 @@ const (
 	// A peer that answers nothing for this long is not coming: it is longer
 	// than a session waits without subflows.
 	streamHandshakeTime = 150 * time.Second
+	// streamResetTime is how long a RST waits for the SYN that it overtook: many
+	// times what paths differ by.
+	streamResetTime = 2 * time.Second
 	// A closed stream without progress is reset after this (as tcp_fin_timeout).
 	streamLinger = 60 * time.Second
 	// On a way shorter than this the initial window is a gigabit a second.

@@ -28,7 +28,9 @@ type stream interface {
 	io.ReaderFrom
 	io.WriterTo
 	CloseWrite() error
+	CloseReset()
 	Reset()
+	AfterFailure(func()) (stop func() bool)
 }
 
 // connects counts what became of CONNECTs.
@@ -61,13 +63,24 @@ func (p *peer) connect(st stream) {
 	}
 	defer s.streams.give()
 
-	e := &exit{stream: st}
+	e := newExit(st)
 	s.exits.add(e, s.now())
 	defer s.exits.remove(e)
 	stop := context.AfterFunc(p.ctx, e.kill)
 	defer stop()
 
-	r := &request{peer: p, exit: e}
+	// An application that goes away ends the attempts to reach what it asked for,
+	// and what the target does not take in time.
+	ctx, cancel := context.WithCancel(p.ctx)
+	defer cancel()
+	stopFailure := st.AfterFailure(func() {
+		cancel()
+		time.AfterFunc(sentTime, e.kill)
+	})
+	defer stopFailure()
+	defer e.finish()
+
+	r := &request{peer: p, exit: e, ctx: ctx}
 	server, err := socks5.New(&socks5.Config{Resolver: r, Rules: r, Dial: r.dial, Logger: armonLog(p.log)})
 	if err != nil {
 		st.Reset()
@@ -84,7 +97,8 @@ func (p *peer) connect(st stream) {
 type request struct {
 	peer  *peer
 	exit  *exit
-	addrs []netip.Addr // that Allow found and permits
+	ctx   context.Context // ends with the session, or when the application has gone
+	addrs []netip.Addr    // that Allow found and permits
 	port  uint16
 	err   error // why there are none, if no rule is the reason
 }
@@ -106,7 +120,7 @@ func (r *request) Allow(ctx context.Context, req *socks5.Request) (context.Conte
 	r.exit.asked.Store(&to)
 	var addrs []netip.Addr
 	if name := req.DestAddr.FQDN; name != "" {
-		lookupCtx, cancel := context.WithTimeout(r.peer.ctx, queryTimeout)
+		lookupCtx, cancel := context.WithTimeout(r.ctx, queryTimeout)
 		addrs, r.err = s.resolver.system(lookupCtx, "ip", name)
 		cancel()
 	} else if addr, ok := netip.AddrFromSlice(req.DestAddr.IP); ok {
@@ -151,7 +165,7 @@ func (r *request) dial(context.Context, string, string) (net.Conn, error) {
 		s.connects.failed.Add(1)
 		return nil, r.err
 	}
-	conn, err := s.dialer.connect(r.peer.ctx, r.addrs, r.port)
+	conn, err := s.dialer.connect(r.ctx, r.addrs, r.port)
 	if err != nil {
 		if rank(err) == rankRefused {
 			s.connects.refused.Add(1)
@@ -164,7 +178,7 @@ func (r *request) dial(context.Context, string, string) (net.Conn, error) {
 	if !r.exit.connected(conn) {
 		return nil, fmt.Errorf("session: %w", net.ErrClosed)
 	}
-	return outside{TCPConn: conn, exit: r.exit}, nil
+	return outside{r.exit}, nil
 }
 
 // armonLog is a logger for armon/go-socks5, whose errors are of no more than

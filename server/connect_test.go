@@ -19,7 +19,16 @@ import (
 )
 
 // fakeStream is a stream over real TCP, with the addresses of one in a tunnel.
-type fakeStream struct{ *net.TCPConn }
+type fakeStream struct {
+	*net.TCPConn
+	fails *failures
+}
+
+// failures is whom a fakeStream tells of its failure.
+type failures struct {
+	mu sync.Mutex
+	f  func()
+}
 
 func (s fakeStream) LocalAddr() net.Addr {
 	return net.TCPAddrFromAddrPort(netip.AddrPortFrom(packet.ServerHost4, packet.ExitPort))
@@ -28,11 +37,46 @@ func (s fakeStream) LocalAddr() net.Addr {
 func (s fakeStream) Reset() {
 	_ = s.SetLinger(0)
 	s.Close()
+	s.fail()
+}
+
+// CloseReset resets when the other end has what was written.
+func (s fakeStream) CloseReset() {
+	_ = s.SetReadDeadline(time.Unix(1, 0))
+	for unsent(s.TCPConn) > 0 {
+		time.Sleep(time.Millisecond)
+	}
+	s.Reset()
+}
+
+func (s fakeStream) AfterFailure(f func()) (stop func() bool) {
+	s.fails.mu.Lock()
+	defer s.fails.mu.Unlock()
+	s.fails.f = f
+	return func() bool {
+		s.fails.mu.Lock()
+		defer s.fails.mu.Unlock()
+		s.fails.f = nil
+		return true
+	}
+}
+
+// fail tells of a failure.
+func (s fakeStream) fail() {
+	s.fails.mu.Lock()
+	defer s.fails.mu.Unlock()
+	if s.fails.f != nil {
+		go s.fails.f()
+		s.fails.f = nil
+	}
 }
 
 // Errors of a stream are of no type that a socket has.
 func (s fakeStream) Read(b []byte) (int, error) {
 	n, err := s.TCPConn.Read(b)
+	if errors.Is(err, syscall.ECONNRESET) {
+		s.fail()
+	}
 	return n, streamError(err)
 }
 
@@ -64,7 +108,7 @@ func openStream(t testing.TB, p *peer) (app *net.TCPConn, done chan struct{}) {
 	done = make(chan struct{})
 	go func() {
 		defer close(done)
-		p.connect(fakeStream{far})
+		p.connect(fakeStream{far, &failures{}})
 	}()
 	t.Cleanup(func() {
 		app.Close()

@@ -22,11 +22,18 @@ const (
 // A dialer connects CONNECT streams to their destinations.
 type dialer struct {
 	egress *egress
+	to     func(context.Context, netip.AddrPort) (*net.TCPConn, error) // dial, but in tests
+}
+
+func newDialer(out *egress) dialer {
+	d := dialer{egress: out}
+	d.to = d.dial
+	return d
 }
 
 // connect connects to one of the addresses.
 func (d *dialer) connect(ctx context.Context, addrs []netip.Addr, port uint16) (*net.TCPConn, error) {
-	return race(ctx, addrs, port, d.dial)
+	return race(ctx, addrs, port, d.to)
 }
 
 // race connects to the first of the addresses that answers (Happy Eyeballs, RFC
@@ -87,7 +94,7 @@ func race(ctx context.Context, addrs []netip.Addr, port uint16,
 
 // dial connects to one address, by plain TCP: Go's default would be a kernel
 // MPTCP socket in some versions. Keep-alive finds dead peers.
-func (d *dialer) dial(ctx context.Context, to netip.AddrPort) (*net.TCPConn, error) {
+func (d dialer) dial(ctx context.Context, to netip.AddrPort) (*net.TCPConn, error) {
 	local, err := d.egress.local(to.Addr().Is4())
 	if err != nil {
 		return nil, &dialError{wordNetwork, err}

@@ -15,7 +15,7 @@ import (
 )
 
 func TestRace(t *testing.T) {
-	d := dialer{egress: &egress{}}
+	d := newDialer(&egress{})
 	ln := listenTCP(t, "127.0.0.1:0")
 	start := time.Now()
 	// Addresses that refuse at once cost no stagger.
@@ -44,7 +44,7 @@ func TestRace(t *testing.T) {
 // TestStagger has addresses that never answer before the one that does.
 func TestStagger(t *testing.T) {
 	ln := listenTCP(t, "127.0.0.1:0")
-	d := dialer{egress: &egress{}}
+	d := newDialer(&egress{})
 	var mu sync.Mutex
 	var starts []time.Time
 	silent := 0

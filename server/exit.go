@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"io"
 	"net"
 	"sync"
@@ -9,34 +10,36 @@ import (
 	"time"
 )
 
-const (
-	// streamIdle ends a connection on which nothing has moved: the least that
-	// RFC 5382 REQ-5 lets a NAT choose. Peers that vanished are found by TCP
-	// keep-alive in minutes.
-	streamIdle = 2*time.Hour + 4*time.Minute
-	// halfClosedIdle is the same when one direction has ended: REQ-5's least
-	// for transitory connections is four minutes.
-	halfClosedIdle = 5 * time.Minute
-)
+// streamIdle ends a connection on which nothing has moved, open or half-closed: the
+// least that RFC 5382 REQ-5 lets a NAT choose for an established one. Peers that
+// vanished are found by TCP keep-alive in minutes.
+const streamIdle = 2*time.Hour + 4*time.Minute
 
-// An exit is one CONNECT: a stream inside, a TCP connection outside. armon
-// copies between its two faces, inside and outside, with a goroutine for each
-// direction; they note what failed, so that a reset on one side becomes a reset
-// on the other, and an end an end.
+// sentTime is how long a target may take to acknowledge what was written to it
+// before the application's reset is passed on.
+const sentTime = 10 * time.Second
+
+// An exit is one CONNECT: a stream inside, a TCP connection outside. armon starts
+// a goroutine for each direction, which are up and down here, and waits for both.
+// The failure of one direction never discards what the other has read: data first,
+// then its end, or the reset. A failure is never passed on as an end.
 type exit struct {
 	stream stream
 	target atomic.Pointer[net.TCPConn]
 	asked  atomic.Pointer[string] // host:port that the client asked for
 	killed atomic.Bool
 
-	streamFailed, targetFailed atomic.Bool
-	halfClosed                 atomic.Bool
+	upErr  atomic.Pointer[error] // the target took no more
+	upDone chan struct{}         // closed when nothing goes to the target any more
+	lost   atomic.Bool           // the stream has failed
 
 	// active says that bytes moved since the sweeper last looked, where the
 	// system does not tell; moved is when they did, and the sweeper's own.
 	active atomic.Bool
 	moved  int64
 }
+
+func newExit(st stream) *exit { return &exit{stream: st, upDone: make(chan struct{})} }
 
 // connected notes the connection; false if the session has ended meanwhile, and
 // then the connection is closed.
@@ -52,7 +55,6 @@ func (e *exit) connected(c *net.TCPConn) bool {
 // kill ends both sides at once, from any goroutine.
 func (e *exit) kill() {
 	e.killed.Store(true)
-	e.streamFailed.Store(true)
 	c := e.target.Load()
 	if c != nil {
 		_ = c.SetLinger(0) // before anybody closes it
@@ -63,7 +65,90 @@ func (e *exit) kill() {
 	}
 }
 
-// inside is the stream as armon sees it.
+// up copies from the stream to the target. The stream moves the data by itself,
+// many segments with one system call.
+func (e *exit) up() {
+	defer close(e.upDone)
+	if e.upErr.Load() != nil {
+		return // what armon had read of the stream was not taken
+	}
+	_, err := e.stream.WriteTo(e.socket())
+	c := e.target.Load()
+	switch {
+	case err == nil:
+		_ = c.CloseWrite()
+	case ofSocket(err):
+		e.upErr.Store(&err) // its answer may be there all the same
+	default:
+		// Either the application has reset the stream, or down has closed it and
+		// is through.
+		e.lost.Store(true)
+		e.awaitSent(c)
+		_ = c.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// down copies from the target to the stream.
+func (e *exit) down() {
+	_, err := e.stream.ReadFrom(e.socket())
+	switch {
+	case err == nil && !e.cut():
+		_ = e.stream.CloseWrite()
+	case err == nil || ofSocket(err) && !e.lost.Load():
+		e.stream.CloseReset()
+	case !ofSocket(err):
+		e.lost.Store(true) // up has heard of it, or is through
+	}
+}
+
+// awaitSent waits until the target has acknowledged what was written to it, so that
+// a reset does not discard it.
+func (e *exit) awaitSent(c *net.TCPConn) {
+	for end := time.Now().Add(sentTime); !e.killed.Load() && unsent(c) > 0 && time.Now().Before(end); {
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// cut says whether the end that was read is that of a connection that was reset.
+// The kernel tells of a reset once: if that was when something was written, what is
+// read behind the data looks like an end. After a target's real end the write fails
+// otherwise.
+func (e *exit) cut() bool {
+	if reset(e.target.Load()) {
+		select { // the write that has heard of it is about to return
+		case <-e.upDone:
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	err := e.upErr.Load()
+	return err != nil && !errors.Is(*err, syscall.EPIPE)
+}
+
+// finish ends both sides, when both directions have ended or neither began.
+func (e *exit) finish() {
+	c := e.target.Load()
+	if c == nil {
+		e.stream.Close()
+		return
+	}
+	if e.lost.Load() {
+		_ = c.SetLinger(0)
+	}
+	c.Close()
+	e.stream.Close()
+}
+
+// ofSocket says whether an error of copying is the target's; everything else is
+// the stream's.
+func ofSocket(err error) bool {
+	switch err.(type) { // not errors.As: a stream's error may wrap one of these
+	case *net.OpError, syscall.Errno:
+		return true
+	}
+	return false
+}
+
+// inside is the stream as armon sees it. Its end is finish's.
 type inside struct{ *exit }
 
 func (c inside) Read(b []byte) (int, error)         { return c.stream.Read(b) }
@@ -73,79 +158,43 @@ func (c inside) RemoteAddr() net.Addr               { return c.stream.RemoteAddr
 func (c inside) SetDeadline(t time.Time) error      { return c.stream.SetDeadline(t) }
 func (c inside) SetReadDeadline(t time.Time) error  { return c.stream.SetReadDeadline(t) }
 func (c inside) SetWriteDeadline(t time.Time) error { return c.stream.SetWriteDeadline(t) }
+func (c inside) Close() error                       { return nil }
 
-// WriteTo is the direction out, which io.Copy calls with the outside. The stream
-// moves the data by itself, many segments with one system call.
+// WriteTo is the direction out, which io.Copy calls with the outside. armon ends
+// both directions when one returns an error, so none does.
 func (c inside) WriteTo(io.Writer) (int64, error) {
-	n, err := c.stream.WriteTo(c.socket())
-	c.blame(err)
-	return n, err
-}
-
-// CloseWrite passes the target's end on, unless it was a failure.
-func (c inside) CloseWrite() error {
-	if c.targetFailed.Load() || c.killed.Load() {
-		return nil
-	}
-	c.halfClosed.Store(true)
-	return c.stream.CloseWrite()
-}
-
-// Close ends the stream as the target has ended: in order, or by a reset.
-func (c inside) Close() error {
-	if c.targetFailed.Load() || c.killed.Load() {
-		c.stream.Reset()
-		return nil
-	}
-	return c.stream.Close()
-}
-
-// blame notes which side an error of copying came from: those of a socket are
-// of two types, and everything else is the stream's. A stream that failed
-// resets the target.
-func (e *exit) blame(err error) {
-	if err == nil || e.killed.Load() {
-		return
-	}
-	switch err.(type) { // not errors.As: a stream's error may wrap one of these
-	case *net.OpError, syscall.Errno:
-		e.targetFailed.Store(true)
-		return
-	}
-	e.streamFailed.Store(true)
-	if c := e.target.Load(); c != nil {
-		_ = c.SetLinger(0)
-	}
+	c.up()
+	return 0, nil
 }
 
 // outside is the TCP connection as armon sees it. Its LocalAddr is a
 // *net.TCPAddr, without which armon panics.
-type outside struct {
-	*net.TCPConn
-	exit *exit
-}
+type outside struct{ exit *exit }
 
+func (c outside) Read(b []byte) (int, error)        { return c.exit.target.Load().Read(b) }
+func (c outside) LocalAddr() net.Addr               { return c.exit.target.Load().LocalAddr() }
+func (c outside) RemoteAddr() net.Addr              { return c.exit.target.Load().RemoteAddr() }
+func (c outside) SetDeadline(t time.Time) error     { return c.exit.target.Load().SetDeadline(t) }
+func (c outside) SetReadDeadline(t time.Time) error { return c.exit.target.Load().SetReadDeadline(t) }
+
+func (c outside) SetWriteDeadline(t time.Time) error { return c.exit.target.Load().SetWriteDeadline(t) }
+func (c outside) Close() error                       { return nil }
+
+// Write takes what armon has read of the stream behind the request; WriteTo of the
+// inside does the rest.
 func (c outside) Write(b []byte) (int, error) {
-	n, err := c.TCPConn.Write(b)
+	_, err := c.exit.target.Load().Write(b)
 	c.exit.touch()
-	c.exit.blame(err)
-	return n, err
+	if err != nil {
+		c.exit.upErr.Store(&err)
+	}
+	return len(b), nil
 }
 
 // WriteTo is the direction in, which io.Copy calls with the inside.
 func (c outside) WriteTo(io.Writer) (int64, error) {
-	n, err := c.exit.stream.ReadFrom(c.exit.socket())
-	c.exit.blame(err)
-	return n, err
-}
-
-// CloseWrite passes the stream's end on, unless it was a failure.
-func (c outside) CloseWrite() error {
-	if c.exit.streamFailed.Load() {
-		return nil
-	}
-	c.exit.halfClosed.Store(true)
-	return c.TCPConn.CloseWrite()
+	c.exit.down()
+	return 0, nil
 }
 
 // touch notes that bytes have moved, without writing to a shared cache line
@@ -158,7 +207,7 @@ func (e *exit) touch() {
 
 // exits is the table of all CONNECTs, for their idle timers.
 type exits struct {
-	idle, halfClosed time.Duration // streamIdle and halfClosedIdle
+	idle time.Duration // streamIdle
 
 	mu  sync.Mutex // guards set
 	set map[*exit]struct{}
@@ -186,7 +235,7 @@ func (t *exits) expire(now int64) {
 		if e.active.Swap(false) {
 			e.moved = now
 		}
-		if now-e.moved > t.limit(e) {
+		if now-e.moved > int64(t.idle) {
 			idle = append(idle, e)
 		}
 	}
@@ -199,15 +248,8 @@ func (t *exits) expire(now int64) {
 		if quiet, ok := quietTime(c); ok {
 			e.moved = max(e.moved, now-int64(quiet))
 		}
-		if now-e.moved > t.limit(e) {
+		if now-e.moved > int64(t.idle) {
 			e.kill()
 		}
 	}
-}
-
-func (t *exits) limit(e *exit) int64 {
-	if e.halfClosed.Load() {
-		return int64(t.halfClosed)
-	}
-	return int64(t.idle)
 }

@@ -25,3 +25,34 @@ func quietTime(c *net.TCPConn) (quiet time.Duration, ok bool) {
 	}
 	return time.Duration(min(info.Last_data_sent, info.Last_data_recv)) * time.Millisecond, true
 }
+
+// reset says whether nothing is left of a connection: it was reset, or it ended.
+func reset(c *net.TCPConn) bool {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return true
+	}
+	state := uint8(tcpClose)
+	_ = raw.Control(func(fd uintptr) {
+		if info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
+			state = info.State
+		}
+	})
+	return state == tcpClose
+}
+
+// tcpClose is TCP_CLOSE of the kernel's tcp_states.h.
+const tcpClose = 7
+
+// unsent is how much of what was written to a connection its other end has not
+// acknowledged and still may.
+func unsent(c *net.TCPConn) (n int) {
+	raw, err := c.SyscallConn()
+	if err == nil {
+		_ = raw.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ) })
+	}
+	if n > 0 && reset(c) { // the kernel goes on counting
+		return 0
+	}
+	return n
+}

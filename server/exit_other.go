@@ -29,3 +29,9 @@ func (e *exit) socket() counted { return counted{e.target.Load(), e} }
 
 // quietTime is not told here.
 func quietTime(*net.TCPConn) (time.Duration, bool) { return 0, false }
+
+// reset is not told here: it may be.
+func reset(*net.TCPConn) bool { return true }
+
+// unsent is not told here.
+func unsent(*net.TCPConn) int { return 0 }

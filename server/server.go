@@ -105,11 +105,11 @@ func newServer(cfg *conf.Server, log zerolog.Logger) (*Server, error) {
 		start:    time.Now(),
 		egress:   out,
 		resolver: newResolver(),
-		dialer:   dialer{egress: out},
+		dialer:   newDialer(out),
 		spare:    minIdle,
 		limits:   cfg.Limits,
 		uplinks:  sync.Pool{New: newUplink},
-		exits:    exits{idle: streamIdle, halfClosed: halfClosedIdle, set: make(map[*exit]struct{})},
+		exits:    exits{idle: streamIdle, set: make(map[*exit]struct{})},
 		peers:    make(map[*peer]struct{}),
 		clients:  make(map[string]*client),
 	}

@@ -1,0 +1,43 @@
+package cli
+
+import (
+	"errors"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/status"
+)
+
+// newHealthy is `mpsocks healthy`: for service managers and containers, which have no
+// curl.
+func newHealthy() *cobra.Command {
+	var at locator
+	cmd := &cobra.Command{
+		Use:   "healthy",
+		Short: "End with 0 if a running client or server is well, else with 1 and a line",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if env := os.Getenv(conf.EnvPrefix + "ADMIN"); env != "" && at.address == "" && at.file == "" {
+				at.address = strings.FieldsFunc(env, func(r rune) bool { return r == ',' || r == ' ' })[0]
+			}
+			all, err := at.find(status.Client, status.Server)
+			if err != nil {
+				return err
+			}
+			var failed error
+			for _, c := range all {
+				err := c.Healthy(cmd.Context())
+				if err == nil {
+					return nil
+				}
+				failed = errors.Join(failed, err)
+			}
+			return failed
+		},
+	}
+	at.flags(cmd)
+	return cmd
+}

@@ -1,0 +1,9 @@
+//go:build !linux
+
+package cli
+
+import "errors"
+
+// There is no systemd here.
+func (*system) installSystemd(string, bool) error { return errors.ErrUnsupported }
+func (*system) uninstallSystemd() error           { return errors.ErrUnsupported }

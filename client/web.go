@@ -1,0 +1,175 @@
+package client
+
+import (
+	"context"
+	"errors"
+	stdlog "log"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"sync"
+	"time"
+)
+
+const (
+	// maxWebHeader bounds the header of a request.
+	maxWebHeader = 64 << 10
+	// webIdle is how long a connection is kept between two requests. Until then
+	// it waits in the lobby, like others that say nothing.
+	webIdle = 2 * time.Minute
+	// webUpstreams bounds the connections that are kept for one of an
+	// application's, which nobody else's requests use.
+	webUpstreams    = 8
+	webUpstreamIdle = time.Minute
+)
+
+// web is the HTTP proxy at the SOCKS port: CONNECT (RFC 9110, Section 9.3.6)
+// and requests with an absolute URI (RFC 9112, Section 3.2.2), both with the
+// users of SOCKS (RFC 7617). Who asks for a page of the port itself is told what
+// it is.
+type web struct {
+	client *Client
+	server *http.Server
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func newWeb(c *Client) *web {
+	w := &web{client: c, conns: make(chan net.Conn), closed: make(chan struct{})}
+	w.server = &http.Server{
+		Handler:                      w,
+		ReadHeaderTimeout:            handshakeTime,
+		IdleTimeout:                  webIdle,
+		MaxHeaderBytes:               maxWebHeader,
+		DisableGeneralOptionsHandler: true,
+		ErrorLog:                     stdlog.New(debugWriter{c.log}, "", 0),
+		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
+			return context.WithValue(ctx, webKey{}, conn)
+		},
+		ConnState: func(conn net.Conn, state http.ConnState) {
+			if state == http.StateIdle {
+				conn.(*webConn).idle()
+			}
+		},
+	}
+	return w
+}
+
+// run serves the connections that take brings until ctx ends.
+func (w *web) run(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() { w.server.Close() })
+	defer stop()
+	if err := w.server.Serve(w); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// Accept, Close and Addr implement net.Listener for the server.
+func (w *web) Accept() (net.Conn, error) {
+	select {
+	case conn := <-w.conns:
+		return conn, nil
+	case <-w.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (w *web) Close() error {
+	w.once.Do(func() { close(w.closed) })
+	return nil
+}
+
+func (w *web) Addr() net.Addr { return &net.TCPAddr{} }
+
+// take hands a connection over, with what was read of it; false if it is left to
+// the caller.
+func (w *web) take(conn *net.TCPConn, p *preface, g *guest) bool {
+	if conn.SetDeadline(time.Time{}) != nil {
+		return false
+	}
+	wc := &webConn{TCPConn: conn, web: w, guest: g, rest: append([]byte(nil), p.buf[p.start:p.end]...)}
+	wc.proxy = httputil.ReverseProxy{
+		Rewrite:       rewrite,
+		Transport:     wc.newTransport(),
+		FlushInterval: -1, // what comes slowly is waited for
+		ErrorLog:      w.server.ErrorLog,
+		ErrorHandler:  func(rw http.ResponseWriter, _ *http.Request, err error) { w.fail(rw, err) },
+	}
+	w.client.wg.Add(1)
+	select {
+	case w.conns <- wc:
+	case <-w.closed:
+		wc.Close()
+	}
+	return true
+}
+
+// webKey is where a request's context has its connection.
+type webKey struct{}
+
+// webConn is one connection of an application that speaks HTTP.
+type webConn struct {
+	*net.TCPConn
+	web       *web
+	rest      []byte // read before, and not yet handed on
+	proxy     httputil.ReverseProxy
+	transport *http.Transport
+	once      sync.Once
+
+	// Of the goroutine that serves the connection.
+	login string // the credentials that were right
+	user  string
+
+	mu     sync.Mutex
+	guest  *guest // while it is in the lobby, or nil; guarded by mu
+	closed bool   // guarded by mu
+}
+
+// Read reads what was read before first.
+func (c *webConn) Read(b []byte) (int, error) {
+	if len(c.rest) > 0 {
+		n := copy(b, c.rest)
+		c.rest = c.rest[n:]
+		return n, nil
+	}
+	return c.TCPConn.Read(b)
+}
+
+// Close ends the connection and all that was kept for it.
+func (c *webConn) Close() error {
+	err := c.TCPConn.Close()
+	c.once.Do(func() {
+		c.known()
+		c.mu.Lock()
+		c.closed = true
+		c.mu.Unlock()
+		c.transport.CloseIdleConnections()
+		c.web.client.forget(c.TCPConn)
+		c.web.client.wg.Done()
+	})
+	return err
+}
+
+// known takes the connection out of the lobby.
+func (c *webConn) known() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.guest != nil {
+		c.web.client.lobby.leave(c.guest)
+		c.guest = nil
+	}
+}
+
+// idle takes it back into the lobby.
+func (c *webConn) idle() {
+	g := c.web.client.lobby.enter(c.TCPConn)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		c.web.client.lobby.leave(g)
+		return
+	}
+	c.guest = g
+}

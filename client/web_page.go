@@ -1,0 +1,42 @@
+package client
+
+import (
+	"html/template"
+	"net/http"
+)
+
+// page is what a browser is shown that opens the port itself.
+var page = template.Must(template.New("").Parse(`<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>mpsocks</title>
+<style>body{font:16px/1.5 system-ui,sans-serif;max-width:42em;margin:3em auto;padding:0 1em}code{background:#8882;padding:.1em .3em}</style>
+<h1>This is a proxy, not a web site</h1>
+<p>Here is an <b>mpsocks</b> client. It carries the traffic of your programs over all the network paths
+that this machine has. Enter it as a proxy where your system, browser or program asks for one:</p>
+<ul>
+<li>SOCKS5, with UDP: <code>socks5://{{.}}</code></li>
+<li>SOCKS4 and SOCKS4a: <code>socks4a://{{.}}</code></li>
+<li>HTTP and HTTPS: <code>http://{{.}}</code></li>
+</ul>
+<p>For example <code>curl --proxy socks5h://{{.}} https://example.com/</code>. How it is doing is said by
+<code>mpsocks status</code>.</p>
+</html>
+`))
+
+// page serves the page; it has nothing of anybody's on it.
+func (w *web) page(rw http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		rw.Header().Set("Allow", "GET, HEAD")
+		http.Error(rw, "mpsocks: this is a proxy; requests for it have an absolute URI", http.StatusMethodNotAllowed)
+		return
+	}
+	h := rw.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'")
+	h.Set("X-Content-Type-Options", "nosniff")
+	if r.URL.Path != "/" {
+		rw.WriteHeader(http.StatusNotFound)
+	}
+	page.Execute(rw, r.Context().Value(webKey{}).(*webConn).LocalAddr().String())
+}

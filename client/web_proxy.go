@@ -1,0 +1,238 @@
+package client
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/rs/zerolog"
+)
+
+var errWebTarget = errors.New("not a host and a port")
+
+// ServeHTTP serves one request.
+func (w *web) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	conn := r.Context().Value(webKey{}).(*webConn)
+	conn.known()
+	proxied := r.Method == http.MethodConnect || r.URL.IsAbs()
+	switch {
+	case !proxied:
+		w.page(rw, r)
+	case !conn.allowed(r.Header.Get("Proxy-Authorization")):
+		rw.Header().Set("Proxy-Authenticate", `Basic realm="mpsocks", charset="UTF-8"`)
+		http.Error(rw, "mpsocks: this proxy wants a user name and a password", http.StatusProxyAuthRequired)
+	case r.Method == http.MethodConnect:
+		w.connect(rw, r, conn)
+	case r.URL.Scheme != "http" || r.URL.Host == "":
+		http.Error(rw, "mpsocks: only http is proxied in the clear; use CONNECT", http.StatusNotImplemented)
+	default:
+		conn.proxy.ServeHTTP(rw, r)
+	}
+}
+
+// allowed says whether a request may use the proxy, by its credentials
+// (RFC 7617); those that were right once are not looked at again.
+func (c *webConn) allowed(credentials string) bool {
+	if !c.web.client.users.Load().required() {
+		return true
+	}
+	if credentials == "" {
+		return false // the first request of many programs; nothing was guessed
+	}
+	if credentials == c.login {
+		return true
+	}
+	scheme, encoded, _ := strings.Cut(credentials, " ")
+	text, err := base64.StdEncoding.DecodeString(strings.TrimSpace(encoded))
+	name, password, ok := strings.Cut(string(text), ":")
+	if !strings.EqualFold(scheme, "Basic") || err != nil || !ok ||
+		!c.web.client.login(c.TCPConn, []byte(name), []byte(password)) ||
+		c.web.client.known(c.TCPConn, name) != nil {
+		return false
+	}
+	c.login, c.user = credentials, name
+	return true
+}
+
+// connect serves a CONNECT: the connection becomes a call.
+func (w *web) connect(rw http.ResponseWriter, r *http.Request, conn *webConn) {
+	flight, err := targetRequest(r.Host)
+	if err != nil {
+		http.Error(rw, "mpsocks: "+err.Error(), http.StatusBadRequest)
+		return
+	}
+	_, buffered, err := http.NewResponseController(rw).Hijack()
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	early, _ := buffered.Reader.Peek(buffered.Reader.Buffered())
+	flight = append(append(flight, early...), conn.rest...)
+	k, err := w.client.call(conn.TCPConn, conn.user)
+	if err != nil {
+		refuseConnect(conn, err)
+		return
+	}
+	defer k.end()
+	reply, err := k.ask(flight, len(early)+len(conn.rest) > 0, func() {})
+	if err == nil && reply.Rep != repSuccess {
+		k.refused()
+		err = replyError{reply.Rep, errExitRefused}
+	}
+	if err != nil {
+		w.client.log.Debug().Err(err).Msg("CONNECT failed")
+		refuseConnect(conn, err)
+		return
+	}
+	if _, err := conn.Write([]byte("HTTP/1.1 200 Connection established\r\n\r\n")); err != nil {
+		k.stream.Reset()
+		return
+	}
+	k.splice()
+}
+
+// refuseConnect answers a CONNECT whose connection was taken over already.
+func refuseConnect(conn *webConn, err error) {
+	code, body := webStatus(err), "mpsocks: "+err.Error()+"\n"
+	_, err = fmt.Fprintf(conn, "HTTP/1.1 %d %s\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s",
+		code, http.StatusText(code), len(body), body)
+	if err == nil {
+		linger(conn.TCPConn)
+	}
+}
+
+// rewrite makes the request to the origin from the application's: it goes on as
+// it came, but for what concerns the proxy, which httputil has taken out.
+func rewrite(r *httputil.ProxyRequest) {
+	r.Out.Host = r.Out.URL.Host // RFC 9112, Section 3.2.2
+	r.Out.URL.RawQuery = r.In.URL.RawQuery
+	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"} {
+		if v, ok := r.In.Header[name]; ok {
+			r.Out.Header[name] = v // the application's own affair; ours adds nothing
+		}
+	}
+}
+
+// newTransport makes connections for this application's connection alone: their
+// streams count as its user's, and no other one's requests go over them.
+func (c *webConn) newTransport() *http.Transport {
+	c.transport = &http.Transport{
+		DialContext:            c.dial,
+		DisableCompression:     true,
+		MaxIdleConns:           webUpstreams,
+		MaxIdleConnsPerHost:    webUpstreams,
+		IdleConnTimeout:        webUpstreamIdle,
+		MaxResponseHeaderBytes: maxWebHeader,
+	}
+	return c.transport
+}
+
+// dial opens a stream to an origin.
+func (c *webConn) dial(ctx context.Context, _, to string) (net.Conn, error) {
+	flight, err := targetRequest(to)
+	if err != nil {
+		return nil, err
+	}
+	client := c.web.client
+	remote := c.RemoteAddr().(*net.TCPAddr).AddrPort()
+	remote = netip.AddrPortFrom(remote.Addr().Unmap(), remote.Port())
+	who := holderOf(c.user, remote.Addr())
+	if !client.streams.acquire(who) {
+		return nil, replyError{repFailure, errTooManyStreams}
+	}
+	st, reply, err := client.dial(ctx, remote, flight)
+	if err == nil && reply.Rep != repSuccess {
+		client.exitRefused.Add(1)
+		st.Close()
+		err = replyError{reply.Rep, errExitRefused}
+	}
+	if err != nil {
+		client.streams.release(who)
+		return nil, err
+	}
+	return &webStream{stream: st, client: client, holder: who}, nil
+}
+
+// webStream is a stream that a transport owns.
+type webStream struct {
+	stream
+	client *Client
+	holder holder
+	once   sync.Once
+}
+
+func (s *webStream) Read(b []byte) (int, error) {
+	n, err := s.stream.Read(b)
+	s.client.streamDown.Add(uint64(n))
+	return n, err
+}
+
+func (s *webStream) Write(b []byte) (int, error) {
+	n, err := s.stream.Write(b)
+	s.client.streamUp.Add(uint64(n))
+	return n, err
+}
+
+func (s *webStream) Close() error {
+	s.once.Do(func() { s.client.streams.release(s.holder) })
+	return s.stream.Close()
+}
+
+var errExitRefused = errors.New("the exit did not make the connection")
+
+// fail answers a request whose origin was not reached.
+func (w *web) fail(rw http.ResponseWriter, err error) {
+	w.client.log.Debug().Err(err).Msg("HTTP request failed")
+	http.Error(rw, "mpsocks: "+err.Error(), webStatus(err))
+}
+
+// webStatus is the status of a failure.
+func webStatus(err error) int {
+	reply, ok := errors.AsType[replyError](err)
+	switch {
+	case !ok:
+		return http.StatusBadGateway
+	case errors.Is(err, errTooManyStreams):
+		return http.StatusServiceUnavailable
+	case reply.rep == repNotAllowed:
+		return http.StatusForbidden
+	case reply.rep == repNetwork && !errors.Is(err, errExitRefused):
+		return http.StatusServiceUnavailable // no path to the server
+	case reply.rep == repHost && !errors.Is(err, errExitRefused):
+		return http.StatusGatewayTimeout
+	}
+	return http.StatusBadGateway
+}
+
+// targetRequest is the request to the exit for HOST:PORT.
+func targetRequest(target string) ([]byte, error) {
+	host, port, err := net.SplitHostPort(target)
+	if err != nil || host == "" || len(host) > 255 {
+		return nil, errWebTarget
+	}
+	p, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || p == 0 {
+		return nil, errWebTarget
+	}
+	a, ok := parseLiteral(host)
+	if !ok {
+		a = netip.Addr{}
+	}
+	return exitRequest(host, a, uint16(p)), nil
+}
+
+// debugWriter writes each line that net/http would log as a debug event.
+type debugWriter struct{ log zerolog.Logger }
+
+func (w debugWriter) Write(line []byte) (int, error) {
+	w.log.Debug().Str("http", strings.TrimSpace(string(line))).Msg("http connection")
+	return len(line), nil
+}

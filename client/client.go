@@ -19,7 +19,6 @@ import (
 	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux"
 	"github.com/mpsocks/mpsocks/mux/buf"
-	"github.com/mpsocks/mpsocks/mux/packet"
 	"github.com/mpsocks/mpsocks/mux/udpio"
 )
 
@@ -75,7 +74,7 @@ type Client struct {
 	// Identification of the newest one sent, which must be unique between two
 	// hosts, whatever the ports, and those that arrive in halves.
 	fragmentIDs atomic.Uint32
-	halves      atomic.Pointer[packet.Reassembler]
+	halves      atomic.Pointer[udpio.Reassembler]
 
 	// life ends with Run.
 	life context.Context

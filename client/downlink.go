@@ -55,7 +55,7 @@ func (c *Client) Deliver(pkts [][]byte) {
 func (c *Client) whole(pkt []byte, h *packet.UDP) (datagram, payload []byte) {
 	halves := c.halves.Load()
 	if halves == nil { // hardly any client ever gets one
-		c.halves.CompareAndSwap(nil, new(packet.Reassembler))
+		c.halves.CompareAndSwap(nil, new(udpio.Reassembler))
 		halves = c.halves.Load()
 	}
 	payload, ok := halves.Add(pkt, h)

@@ -18,6 +18,7 @@ import (
 	"github.com/mpsocks/mpsocks/mux"
 	"github.com/mpsocks/mpsocks/mux/buf"
 	"github.com/mpsocks/mpsocks/mux/packet"
+	"github.com/mpsocks/mpsocks/mux/udpio"
 )
 
 var nopLog = zerolog.Nop()
@@ -34,7 +35,7 @@ type fakeTunnel struct {
 	answer func(h packet.UDP, payload []byte) [][]byte // whole packets; or nil
 	exit   func(net.Conn)                              // serves a stream; or nil
 	down   atomic.Bool                                 // no path is up
-	halves packet.Reassembler
+	halves udpio.Reassembler
 
 	mu      sync.Mutex
 	replies [][]byte

@@ -7,6 +7,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io"
 	"io/fs"
 	"os"
@@ -26,6 +29,14 @@ const longest = 400
 // pure packages import the standard library only, so that they can be tested
 // by plain calls and read without knowing anything else.
 var pure = []string{"mux/mptcp", "mux/packet", "mux/buf"}
+
+// still are the packages that take the time as an argument and leave locks,
+// connections and the system to others: they are values, and a test of theirs is a
+// plain call.
+var still = []string{"mux/engine", "mux/sched", "mux/fq", "mux/dsn", "mux/reseq", "mux/gauge", "mux/mptcp", "mux/packet"}
+
+// notStill are what they must not import; of time, only Duration and its units.
+var notStill = []string{"sync", "sync/atomic", "net", "crypto/tls", "os", "syscall", "context", "golang.org/x/sys/unix", "unsafe"}
 
 // rooms says where a third party may be imported: a package, or the files of
 // it that match a pattern. integration and all tests are free where noted.
@@ -164,6 +175,45 @@ func TestRooms(t *testing.T) {
 			if !fits {
 				t.Errorf("%s imports %s, which has its room in %s", file, r.module, strings.Join(r.rooms, ", "))
 			}
+		}
+	}
+}
+
+// TestStill reads the files of the packages that have to be values.
+func TestStill(t *testing.T) {
+	dir := root(t)
+	seen := map[string]bool{}
+	for _, file := range goFiles(t, dir) {
+		in := filepath.ToSlash(filepath.Dir(file))
+		if !slices.Contains(still, in) || strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		seen[in] = true
+		f, err := parser.ParseFile(token.NewFileSet(), filepath.Join(dir, file), nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, i := range f.Imports {
+			if path := strings.Trim(i.Path.Value, `"`); slices.Contains(notStill, path) {
+				t.Errorf("%s imports %s", file, path)
+			}
+		}
+		ast.Inspect(f, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.GoStmt:
+				t.Errorf("%s starts a goroutine", file)
+			case *ast.SelectorExpr:
+				x, ok := n.X.(*ast.Ident)
+				if ok && x.Name == "time" && !slices.Contains([]string{"Duration", "Nanosecond", "Microsecond", "Millisecond", "Second", "Minute", "Hour"}, n.Sel.Name) {
+					t.Errorf("%s uses time.%s", file, n.Sel.Name)
+				}
+			}
+			return true
+		})
+	}
+	for _, p := range still {
+		if !seen[p] && p != "mux/engine" {
+			t.Errorf("there is no package %s", p)
 		}
 	}
 }

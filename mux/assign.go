@@ -2,7 +2,9 @@ package mux
 
 import (
 	"github.com/mpsocks/mpsocks/mux/buf"
+	"github.com/mpsocks/mpsocks/mux/fq"
 	"github.com/mpsocks/mpsocks/mux/packet"
+	"github.com/mpsocks/mpsocks/mux/sched"
 )
 
 // From the queue to the subflows: what leaves the queue gets its DSN and a place
@@ -12,7 +14,7 @@ import (
 // assign moves packets from the queue to subflows: first what must go again,
 // then band by band, as long as the scheduler finds room.
 func (s *Session) assign(now int64) {
-	if len(s.redo) == 0 && s.queue.idle() {
+	if len(s.redo) == 0 && s.queue.Idle() {
 		return
 	}
 	s.fillCandidates(now)
@@ -20,48 +22,39 @@ func (s *Session) assign(now int64) {
 		return
 	}
 	s.reinject()
-	if s.inflight.full() {
+	if s.inflight.Full() {
 		return
 	}
 	s.assignSmall(now)
-	s.assignBulk(now, largeBands[:])
-	if s.queue.least(largeBands[:], 0) < 0 {
-		s.assignBulk(now, backupBands[:])
+	s.assignBulk(now, fq.LargeBands)
+	if s.queue.Least(fq.LargeBands) == fq.NoBand {
+		s.assignBulk(now, fq.BackupBands)
 	}
-}
-
-func (q *queue) idle() bool {
-	for i := range q.bands {
-		if !q.bands[i].empty() {
-			return false
-		}
-	}
-	return true
 }
 
 // assignSmall serves the latency band: each packet where it arrives first,
 // with copies while they pay.
 func (s *Session) assignSmall(now int64) {
-	b := &s.queue.bands[bandLatency]
-	set := usable(s.cands, false)
-	for !b.empty() && !s.inflight.full() {
-		i := pickSmall(s.cands, set, quantum, s.turn)
-		if i == noSubflow {
+	b := &s.queue.Bands[fq.ClassLatency]
+	set := sched.Usable(s.cands, false)
+	for !b.Empty() && !s.inflight.Full() {
+		i := sched.PickSmall(s.cands, set, fq.Quantum, s.turn)
+		if i == sched.NoSubflow {
 			return
 		}
 		s.turn++
-		f, p := s.queue.pop(bandLatency, now, segmentSize)
+		f, p := s.queue.Pop(fq.ClassLatency, now, segmentSize)
 		if p == nil {
 			return
 		}
 		n := p.Len()
 		switch {
-		case f.beh.quic:
-			i = pickSteady(s.cands, set, quantum, f.home)
+		case f.Behaviour.QUIC:
+			i = sched.PickSteady(s.cands, set, fq.Quantum, f.Home)
 		case !s.lossy:
-			i = settled(s.cands, set, quantum, i, s.candidateAt(f.at))
+			i = sched.Settled(s.cands, set, fq.Quantum, i, s.candidateAt(f.At))
 		}
-		f.at = uint8(s.candSub[i].slot)
+		f.At = uint8(s.candSub[i].slot)
 		sn := s.commit(f, p, now)
 		s.give(i, sn, n, f)
 		if want := s.copies(f, n); want > 0 {
@@ -77,32 +70,32 @@ func (s *Session) candidateAt(slot uint8) int {
 			return i
 		}
 	}
-	return noSubflow
+	return sched.NoSubflow
 }
 
 // copy gives a packet to more subflows: other paths first, then, on paths
 // that lose packets, others of the same path.
-func (s *Session) copy(sn uint64, n int, f *flow, set, carried uint64, want int) {
+func (s *Session) copy(sn uint64, n int, f *fq.Flow, set, carried uint64, want int) {
 	for _, same := range [2]bool{false, true} {
 		for want > 0 {
 			if same && !s.lossy {
 				return
 			}
-			turn := f.home // copies keep their order as well
+			turn := f.Home // copies keep their order as well
 			if s.lossy {
 				turn = s.turn
 			}
-			i := pickCopy(s.cands, set, carried, n, turn, same)
-			if i == noSubflow {
+			i := sched.PickCopy(s.cands, set, carried, n, turn, same)
+			if i == sched.NoSubflow {
 				break
 			}
 			carried |= 1 << i
 			s.give(i, sn, n, f)
 			s.turn++
 			want--
-			f.copies++
+			f.Copies++
 			s.copied += uint64(n)
-			s.copyTokens -= float64(n)
+			s.copyBudget.Spend(n)
 			if !same {
 				break
 			}
@@ -112,59 +105,60 @@ func (s *Session) copy(sn uint64, n int, f *flow, set, carried uint64, want int)
 
 // assignBulk serves bands side by side, in bursts, the one first that has got
 // least: flows of one may find room where those of another may not go.
-func (s *Session) assignBulk(now int64, bands []int) {
-	stuck := 0 // bit set of the bands that find none now
-	for !s.inflight.full() {
-		first := s.queue.least(bands, stuck)
-		if first < 0 {
+func (s *Session) assignBulk(now int64, bands fq.BandSet) {
+	left := bands // but for those that find none now
+	for !s.inflight.Full() {
+		first := s.queue.Least(left)
+		if first == fq.NoBand {
 			return
 		}
 		if s.burst(first, now) {
-			stuck = 0
+			left = bands
 		} else {
-			stuck |= 1 << first
+			left &^= 1 << first
 		}
 	}
 }
 
 // burst makes one choice for a band, then gives as much as fits. It reports
 // whether that was anything.
-func (s *Session) burst(band int, now int64) bool {
-	b := &s.queue.bands[band]
-	f := b.head()
+func (s *Session) burst(band fq.Class, now int64) bool {
+	b := &s.queue.Bands[band]
+	f := b.First()
 	if f == nil {
 		return false
 	}
-	all := usable(s.cands, band == bandMetered)
-	set, ordered := all, band == bandOrdered
-	switch {
-	case ordered:
-		set = together(s.cands, set)
-	case band != bandStream: // what is large keeps its order within a path
-		set = lanes(s.cands, set)
+	kind, policy := band.Kind(), s.mode.policy()
+	all := sched.Usable(s.cands, kind.Metered)
+	set, ordered := all, kind.Spread == fq.SpreadTogether
+	switch kind.Spread {
+	case fq.SpreadTogether:
+		set = sched.Together(s.cands, set)
+	case fq.SpreadInPath:
+		set = sched.Lanes(s.cands, set)
 	}
-	i := pickBulk(s.cands, set, s.queue.backlog(), f.waited(now), ordered)
-	if s.mode == ModeLatency {
-		i = pickSmall(s.cands, set, quantum, 0)
+	i := sched.PickBulk(s.cands, set, s.queue.Backlog(), f.Waited(now), ordered)
+	if policy.nearest {
+		i = sched.PickSmall(s.cands, set, fq.Quantum, 0)
 	}
-	if i == noSubflow {
+	if i == sched.NoSubflow {
 		return false
 	}
 	c := &s.cands[i]
 	s.candSub[i].bulkAt = now
 	given := 0
-	for c.room > 0 && !b.empty() && !s.inflight.full() {
-		flows := b.active
-		f, p := s.queue.pop(band, now, segmentSize)
+	for c.Room > 0 && !b.Empty() && !s.inflight.Full() {
+		flows := b.Active
+		f, p := s.queue.Pop(band, now, segmentSize)
 		if p == nil {
 			break
 		}
 		n := p.Len()
 		given += n
-		b.served += float64(n) / float64(max(flows, 1))
+		s.queue.Serve(band, flows, n)
 		sn := s.commit(f, p, now)
 		s.give(i, sn, n, f)
-		if s.mode == ModeRedundant {
+		if policy.always {
 			s.copy(sn, n, f, all, 1<<i, 1)
 		}
 	}
@@ -172,40 +166,40 @@ func (s *Session) burst(band int, now int64) bool {
 }
 
 // commit gives a packet its DSN. From here on it is delivered.
-func (s *Session) commit(f *flow, p *buf.Buffer, now int64) uint64 {
+func (s *Session) commit(f *fq.Flow, p *buf.Buffer, now int64) uint64 {
 	b := p.Bytes()
-	f.octets += uint64(len(b))
-	f.used.turn(now)
-	if f.stream != nil {
+	f.Octets += uint64(len(b))
+	f.Used.Turn(now)
+	if f.Stream != nil {
 		s.classify(f, len(b), nil, now)
-		f.packets++
+		f.Packets++
 	} else if !packet.IsFragment(b) { // the Identification of fragments joins them
 		// It counts what got a DSN, so that the receiver of a flow that was
 		// spread sees gaps only where something is still under way.
-		packet.SetID(b, f.id)
-		f.id++
+		packet.SetID(b, f.ID)
+		f.ID++
 	}
 	s.octets += uint64(len(b))
 	if s.capture != nil {
 		s.capture.inner(true, b)
 	}
-	return s.inflight.push(p)
+	return s.inflight.Push(p)
 }
 
 // give puts a segment into a subflow's next batch.
-func (s *Session) give(i int, sn uint64, n int, fl *flow) {
+func (s *Session) give(i int, sn uint64, n int, fl *fq.Flow) {
 	c, f := &s.cands[i], s.candSub[i]
-	sg := s.inflight.at(sn)
-	sg.on |= 1 << f.slot
-	sg.pins++
+	sg := s.inflight.At(sn)
+	sg.On |= 1 << f.slot
+	sg.Pins++
 	f.pending = append(f.pending, sn)
 	f.pendingSize += n + frameHead
-	c.queued += n + frameHead
-	c.room -= n + frameHead
+	c.Queued += n + frameHead
+	c.Room -= n + frameHead
 	f.sent += uint64(n)
 	f.path.sent += uint64(n)
 	f.path.share += float64(n)
 	if fl != nil {
-		fl.used.now |= 1 << f.slot
+		fl.Used.Now |= 1 << f.slot
 	}
 }

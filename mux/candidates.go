@@ -1,5 +1,10 @@
 package mux
 
+import (
+	"github.com/mpsocks/mpsocks/mux/gauge"
+	"github.com/mpsocks/mpsocks/mux/sched"
+)
+
 // flightFresh is how old the count of bytes in a path may be for a decision.
 const flightFresh = 1e6
 
@@ -20,21 +25,21 @@ func (s *Session) fillCandidates(now int64) {
 			p.viewed, p.view = s.views, p.candidate(now)
 		}
 		c := p.view
-		c.stale = c.stale || f.stale
-		c.queued, c.own = f.pendingSize, f.tx.outstanding+f.pendingSize
-		c.bulk, c.backup = f.bulk, f.backup
-		if f.bulk && c.own > recordSize {
-			c.ahead = lowatTime
+		c.Stale = c.Stale || f.stale
+		c.Queued, c.Own = f.pendingSize, f.tx.outstanding+f.pendingSize
+		c.Bulk, c.Backup = f.bulk, f.backup
+		if f.bulk && c.Own > recordSize {
+			c.Ahead = lowatTime
 		}
-		c.open = c.own < f.window(p == lead)
+		c.Open = c.Own < f.window(p == lead)
 		burst := min(max(f.tx.lowat, minLowat), burstSize)
 		if f.blocked {
-			c.queued += burst
+			c.Queued += burst
 		} else {
-			c.room = burst - f.pendingSize
+			c.Room = burst - f.pendingSize
 		}
 		if age := f.age(now); s.farEnough && f.overdue(age) {
-			c.suspect, c.doubt = true, f.stallTime()
+			c.Suspect, c.Doubt = true, f.stallTime()
 		}
 		s.cands = append(s.cands, c)
 		s.candSub = append(s.candSub, f)
@@ -42,20 +47,20 @@ func (s *Session) fillCandidates(now int64) {
 }
 
 // candidate says what its subflows have in common.
-func (p *path) candidate(now int64) candidate {
+func (p *path) candidate(now int64) sched.Candidate {
 	m := &p.delay
-	c := candidate{
-		path: p.index, rtt: p.rtt, extra: max(p.extra, m.overdue(now, p.rtt)), back: m.returning(now), queue: -1,
-		rate: p.rate, seen: p.seen, proven: p.proven,
-		lossy: p.judge.lossy, stray: !p.seen && lostLately(p.judge.stray, now), frail: lostLately(p.lossAt, now),
-		flight: p.flight, share: p.share, weight: p.cfg.Weight, metered: p.cfg.Metered, stale: p.dark, closed: p.gone || p.capped,
+	c := sched.Candidate{
+		Path: p.index, RTT: p.rtt, Extra: max(p.extra, m.Overdue(now, p.rtt)), Back: m.Returning(now), Queue: -1,
+		Rate: p.rate, Seen: p.seen, Proven: p.proven,
+		Lossy: p.judge.Lossy, Stray: !p.seen && gauge.LostLately(p.judge.Stray, now), Frail: gauge.LostLately(p.lossAt, now),
+		Flight: p.flight, Share: p.share, Weight: p.cfg.Weight, Metered: p.cfg.Metered, Stale: p.dark, Closed: p.gone || p.capped,
 	}
-	if m.fresh(now) {
+	if m.Fresh(now) {
 		if p.carriesBulk(now) {
-			c.queue = m.last()
+			c.Queue = m.Last()
 		}
 		if p.seen {
-			c.swing = m.lately()
+			c.Swing = m.Lately()
 		}
 	}
 	return c
@@ -71,21 +76,12 @@ func (s *Session) countFlight(now int64) {
 		if f.closed || f.stale {
 			continue
 		}
-		if f.sentRing.una != f.sentRing.tail && now-f.refreshed > flightFresh && f.tx.minRTT > copyMinRTT {
+		if f.sentRing.una != f.sentRing.tail && now-f.refreshed > flightFresh && f.tx.minRTT > sched.CopyMinRTT {
 			f.refresh(now)
 		}
 		f.path.flight += f.tx.outstanding
 	}
 }
-
-const (
-	// startBytes is what TCP may send at first (RFC 6928).
-	startBytes = 10 * 1448
-	// startGrowth is by how much a path that was never full is tried with more
-	// than it has shown, each round trip, by flows that want order: what overshoots
-	// there holds all of the flow up.
-	startGrowth = 1.5
-)
 
 // lead returns the path that has lately brought most.
 func (s *Session) lead() (lead *path) {
@@ -103,5 +99,5 @@ func (f *subflow) window(lead bool) int {
 	if lead {
 		return f.tx.cwnd
 	}
-	return min(f.tx.cwnd, max(startBytes, int(startGrowth*f.tx.rate*float64(f.path.rtt))))
+	return min(f.tx.cwnd, max(sched.StartBytes, int(sched.StartGrowth*f.tx.rate*float64(f.path.rtt))))
 }

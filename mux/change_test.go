@@ -5,6 +5,8 @@ import (
 	"net"
 	"testing"
 	"time"
+
+	"github.com/mpsocks/mpsocks/mux/fq"
 )
 
 // pub is a key as a Listener's clients list has it.
@@ -54,7 +56,7 @@ func TestChangeRevokesOne(t *testing.T) {
 	}
 	free.Close()
 	cfg.Listen = []ListenAddr{{Addr: n.addr}, {Addr: addrPort(free.Addr())}}
-	cfg.Rules = []Rule{{DSCP: -1, Class: ClassBackup}}
+	cfg.Rules = []Rule{{DSCP: -1, Class: fq.ClassBackup}}
 	if err := n.listener.Change(cfg); err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +69,7 @@ func TestChangeRevokesOne(t *testing.T) {
 	if s := mine.Snapshot(); !s.Up || len(s.Subflows) != 2 || s.Subflows[0].Age == 0 {
 		t.Errorf("the other client's session: %+v", s)
 	}
-	if c, ok := mine.ruled("test", [16]byte{}, 1, 0); !ok || c != ClassBackup {
+	if c, ok := mine.ruled("test", [16]byte{}, 1, 0); !ok || c != fq.ClassBackup {
 		t.Error("the new rules do not hold in the old session")
 	}
 	if a := n.listener.Addrs(); len(a) != 2 {
@@ -150,29 +152,29 @@ func TestPolicyOfFlowsUnderWay(t *testing.T) {
 	n := newLoopTunnel(t, 1, 1, nil)
 	s := n.client.Session()
 	n.send(1, 1000, 200, nil)
-	class := func() (Class, string) {
+	class := func() (fq.Class, string) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		for _, f := range s.flows {
-			if f.stream == nil && f.key.DstPort == 9 {
-				return f.class, f.why
+			if f.Stream == nil && f.Key.DstPort == 9 {
+				return f.Class, f.Why
 			}
 		}
 		return 0, "none"
 	}
-	if c, why := class(); c != ClassLatency {
+	if c, why := class(); c != fq.ClassLatency {
 		t.Fatalf("%v, %s", c, why)
 	}
-	n.client.SetPolicy(ModeAuto, []Rule{{Ports: [2]uint16{9, 9}, DSCP: -1, Class: ClassMetered}}, 0)
-	if c, why := class(); c != ClassMetered || why != "rule" {
+	n.client.SetPolicy(ModeAuto, []Rule{{Ports: [2]uint16{9, 9}, DSCP: -1, Class: fq.ClassMetered}}, 0)
+	if c, why := class(); c != fq.ClassMetered || why != "rule" {
 		t.Errorf("with a rule: %v, %s", c, why)
 	}
 	n.client.SetPolicy(ModeAggregate, nil, 0)
-	if c, why := class(); c != ClassBulk {
+	if c, why := class(); c != fq.ClassBulk {
 		t.Errorf("in mode aggregate: %v, %s", c, why)
 	}
 	n.client.SetPolicy(ModeAuto, nil, 0)
-	if c, why := class(); c != ClassLatency {
+	if c, why := class(); c != fq.ClassLatency {
 		t.Errorf("without: %v, %s", c, why)
 	}
 }

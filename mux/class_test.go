@@ -4,12 +4,13 @@ import (
 	"net/netip"
 	"testing"
 
+	"github.com/mpsocks/mpsocks/mux/fq"
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
 
 func TestRules(t *testing.T) {
 	far := netip.MustParseAddr("203.0.113.7").As16()
-	voice := Rule{User: "ann", To: netip.MustParsePrefix("203.0.113.0/24"), Ports: [2]uint16{1000, 2000}, DSCP: 46, Class: ClassLatency}
+	voice := Rule{User: "ann", To: netip.MustParsePrefix("203.0.113.0/24"), Ports: [2]uint16{1000, 2000}, DSCP: 46, Class: fq.ClassLatency}
 	for _, c := range []struct {
 		name  string
 		user  string
@@ -46,9 +47,9 @@ func TestRules(t *testing.T) {
 func TestRulesOfFlows(t *testing.T) {
 	far, inner := netip.MustParseAddrPort("203.0.113.7:1080"), netip.AddrPortFrom(packet.ClientHost4, 5000)
 	rules := []Rule{
-		{User: "bob", DSCP: -1, Class: ClassLatency},
-		{Ports: [2]uint16{1000, 2000}, DSCP: -1, Class: ClassBackup},
-		{DSCP: -1, Class: ClassMetered},
+		{User: "bob", DSCP: -1, Class: fq.ClassLatency},
+		{Ports: [2]uint16{1000, 2000}, DSCP: -1, Class: fq.ClassBackup},
+		{DSCP: -1, Class: fq.ClassMetered},
 	}
 	for _, client := range []bool{false, true} {
 		s := newSession(sessionConfig{client: client, rules: rules})
@@ -58,13 +59,36 @@ func TestRulesOfFlows(t *testing.T) {
 		}
 		p := testPacket(src, dst, 0, 100)
 		f := s.flowFor(&Source{User: "ann"}, p.Bytes(), 0)
-		if f.class != ClassBackup || f.band != bandBackup || f.why != "rule" {
-			t.Errorf("client %v: class %s in band %d, %s", client, f.class, f.band, f.why)
+		if f.Class != fq.ClassBackup || f.Band != fq.ClassBackup || f.Why != "rule" {
+			t.Errorf("client %v: class %s in band %d, %s", client, f.Class, f.Band, f.Why)
 		}
 		p.Release()
 		st := &Stream{key: packet.Key{Proto: packet.ProtoTCP, DstPort: 1080, SrcPort: 1080}}
-		if f := s.streamFlow(st); f.forced || f.class != ClassLatency {
-			t.Errorf("client %v: a stream has class %s, %s", client, f.class, f.why)
+		if f := s.streamFlow(st); f.Forced || f.Class != fq.ClassLatency {
+			t.Errorf("client %v: a stream has class %s, %s", client, f.Class, f.Why)
+		}
+	}
+}
+
+// What comes is put in order where a rule says so: on a client by the sender, on a
+// server by whom it goes to.
+func TestRulesWantOrder(t *testing.T) {
+	far, inner := netip.MustParseAddrPort("192.0.2.1:51820"), netip.AddrPortFrom(packet.ClientHost4, 4000)
+	rules := []Rule{{To: netip.MustParsePrefix("192.0.2.0/24"), Ports: [2]uint16{51820, 51820}, DSCP: -1, Class: fq.ClassOrdered}}
+	for _, client := range []bool{false, true} {
+		s := newSession(sessionConfig{client: client, rules: rules})
+		for _, from := range []netip.AddrPort{far, inner} {
+			to := inner
+			if from == inner {
+				to = far
+			}
+			p := testPacket(from, to, 0, 100)
+			var k packet.Key
+			packet.KeyOf(p.Bytes(), &k)
+			if got := s.ordersByRule(k, 0); got != (client == (from == far)) {
+				t.Errorf("client %v, from %v: %v", client, from, got)
+			}
+			p.Release()
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"github.com/mpsocks/mpsocks/mux/mptcp"
+	"github.com/mpsocks/mpsocks/mux/sched"
 )
 
 // Everything but data: the options that a reader obeys and that a side sends
@@ -77,7 +78,7 @@ func (f *subflow) sample(rtt int64) {
 	if t.kernel || rtt <= 0 {
 		return
 	}
-	t.cwnd = max(t.cwnd, startBytes, 2*t.outstanding)
+	t.cwnd = max(t.cwnd, sched.StartBytes, 2*t.outstanding)
 	if !t.valid {
 		t.srtt, t.rttvar, t.minRTT, t.valid = rtt, rtt/2, rtt, true
 		return

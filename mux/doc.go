@@ -8,16 +8,14 @@
 //	        drops here    └─► subflow                            ─┘
 //	                  ◄───────────────────  Data ACKs  ───────────────────
 //
-// A packet walks out through these files, in this order:
+// A packet walks out through these files and rooms, in this order:
 //
-//  1. transmit.go: Send takes it; flow.go finds its flow, class.go says what the
-//     flow needs, queue.go and codel.go let it wait and may drop it. What has a
-//     DSN is lost only when the peer has forgotten the whole session.
-//  2. assign.go: Flush has schedule.go choose among the subflows as
-//     candidates.go lists them; ordered.go keeps flows that want order on one
-//     subflow of each path. The packet gets its Identification, and from
-//     inflight.go its DSN; it is kept there until the Data ACK. redundancy.go
-//     says how many copies it gets.
+//  1. transmit.go: Send takes it; flow.go finds its flow and says by fq's table of
+//     classes what it needs; fq lets it wait and may drop it. What has a DSN is lost
+//     only when the peer has forgotten the whole session.
+//  2. assign.go: Flush has sched choose among the subflows as candidates.go lists
+//     them. The packet gets its Identification, and from dsn its DSN; it is kept
+//     there until the Data ACK. redundancy.go says how many copies it gets.
 //  3. transmit.go: whoever took the subflow's write token (subflow.go) frames a
 //     batch into TLS records. carrier.go gathers them and gives them to the
 //     kernel, without waiting.
@@ -26,9 +24,9 @@
 //
 //  4. receive.go: the subflow's reader takes records from carrier.go, reads
 //     options and checks each mapping; control.go obeys what is no DSS.
-//  5. window.go: the first copy of a DSN counts; the Data ACK moves on.
-//  6. UDP goes through reseq.go, which for a bounded time restores the order of
-//     flows that came by several subflows, to Handler.Deliver. TCP goes
+//  5. received.go and dsn: the first copy of a DSN counts; the Data ACK moves on.
+//  6. UDP goes through deliver.go, which for a bounded time restores the order of
+//     flows that came by several subflows (reseq), to Handler.Deliver. TCP goes
 //     to stream_table.go. Then Flush, for what was answered.
 //
 // A stream (stream.go) is TCP inside the tunnel. It has no queue of packets: the
@@ -39,9 +37,8 @@
 // and listener.go (server) connect, auth.go has both sides prove their keys, join.go and
 // handshake.go open or join the session, Session.attach starts the subflow.
 // monitor.go finds the ones that stall, from what measure.go knows of their
-// connections; reinject.go sends what they hold on others. estimate.go, delay.go
-// and pace.go measure paths and keep their queues short, caps.go counts their
-// bytes. snapshot.go, snapshot_flow.go and capture.go let people look.
+// connections; reinject.go sends what they hold on others. estimate.go measures
+// paths and keeps their queues short (gauge), caps.go counts their bytes. snapshot.go, snapshot_flow.go and capture.go let people look.
 //
 // # Goroutines
 //
@@ -62,7 +59,7 @@
 //
 // # Locks
 //
-// Outermost first: Client.mu or Listener.mu; resequencer.mu, which is held while
+// Outermost first: Client.mu or Listener.mu; delivery.mu, which is held while
 // ordered flows are delivered, so that a Handler may Send; Session.mu; Stream.mu;
 // streamTable.mu. The mutexes of receiveSpace, carrier and Capture are taken last
 // and held for no call to anything else here. The write token is no lock: its holder
@@ -73,11 +70,11 @@
 //	2       connection, token, keys            session.go, mptcp
 //	3.1     MP_CAPABLE                         handshake.go, join.go, listener.go
 //	3.2     MP_JOIN                            handshake.go, join.go, listener.go
-//	3.3.1   data sequence mapping              transmit.go, receive.go, window.go
-//	3.3.2   Data ACK                           receive.go, inflight.go, monitor.go
+//	3.3.1   data sequence mapping              transmit.go, receive.go, dsn
+//	3.3.2   Data ACK                           receive.go, dsn, monitor.go
 //	3.3.3   DATA_FIN (heard, never sent)       control.go
 //	3.3.6   retransmission on other subflows   reinject.go
-//	3.3.8   subflow policy, MP_PRIO            schedule.go, ordered.go, control.go
+//	3.3.8   subflow policy, MP_PRIO            sched, control.go
 //	3.4     ADD_ADDR, REMOVE_ADDR              control.go, setpaths.go
 //	3.5     MP_FASTCLOSE                       session.go, control.go
 //	3.6     MP_TCPRST                          handshake.go, monitor.go, control.go

@@ -15,9 +15,6 @@ var (
 	ErrTimeout = errors.New("no subflow came back in time")
 	// ErrRenewed is what streams see when the server had forgotten the session.
 	ErrRenewed = errors.New("server lost the session")
-
-	errOverlap = protocolError("mapping overlaps another one")
-	errWindow  = protocolError("mapping beyond the receive window")
 )
 
 // A protocolError is a violation by the peer. It ends the subflow it came on.

@@ -1,5 +1,11 @@
 package mux
 
+import (
+	"github.com/mpsocks/mpsocks/mux/fq"
+	"github.com/mpsocks/mpsocks/mux/gauge"
+	"github.com/mpsocks/mpsocks/mux/sched"
+)
+
 // A path's throughput is measured over a round trip, within these bounds: TCP
 // may send what it may send in a burst.
 const (
@@ -28,7 +34,7 @@ func (s *Session) estimate(now int64) {
 		if !f.tx.valid || f.stale {
 			continue
 		}
-		s.farEnough = s.farEnough || f.tx.minRTT > copyMinRTT
+		s.farEnough = s.farEnough || f.tx.minRTT > sched.CopyMinRTT
 		fast, slow = min(fast, f.tx.srtt/2), max(slow, f.tx.srtt/2)
 		jitter = max(jitter, f.tx.rttvar)
 	}
@@ -39,7 +45,7 @@ func (s *Session) estimate(now int64) {
 		}
 		if passed, window := now-p.ackedT, p.window(now); passed >= window {
 			s.estimatePath(p, now, passed, passed < window+overslept)
-		} else if p.paced > 0 && p.steered != p.delay.count {
+		} else if p.paced > 0 && p.steered != p.delay.Count {
 			s.steer(p, now)
 		}
 	}
@@ -47,7 +53,7 @@ func (s *Session) estimate(now int64) {
 		return
 	}
 	spread := slow - fast
-	s.queue.target = codelTarget + spread*3/2
+	s.queue.Target = fq.CoDelTarget + spread*3/2
 	s.holdBound = min(spread+2*jitter+5e6, 200e6)
 }
 
@@ -55,7 +61,7 @@ func (s *Session) estimate(now int64) {
 // window, which doubles in a round trip, no longer than that.
 func (p *path) window(now int64) int64 {
 	least := int64(rateWindow)
-	if (p.stuck > 0 || p.carriesBulk(now)) && p.pacer.known(now) == 0 {
+	if (p.stuck > 0 || p.carriesBulk(now)) && p.pacer.Known(now) == 0 {
 		least = startWindow
 	}
 	return min(max(least, p.rtt), rateWindowMost)
@@ -98,16 +104,16 @@ func (s *Session) estimatePath(p *path, now, passed int64, timely bool) {
 	p.ackedT, p.stuck, p.segs, p.resent = now, 0, 0, 0
 	window, flight := s.survey(p, now)
 
-	queue, known := p.delay.queue(p.rtt, p.starting(now))
+	queue, known := p.delay.Queue(p.rtt, p.starting(now))
 	swell := p.swell(now)
 	if swell > 0 {
 		queue, known = max(queue, swell), true
 	}
 	if known && timely && acked > small { // else it says nothing about what bulk can have
-		p.pacer.learn(now, queue, through, swell > 0, p.full)
+		p.pacer.Learn(now, queue, through, swell > 0, p.full)
 	}
 	// What it can carry, if it was full lately; else as much as TCP would send.
-	p.rate = p.pacer.known(now)
+	p.rate = p.pacer.Known(now)
 	if p.seen = p.rate > 0; !p.seen {
 		p.rate = max(window, through)
 	}
@@ -117,9 +123,9 @@ func (s *Session) estimatePath(p *path, now, passed int64, timely bool) {
 	}
 	switch {
 	case !p.carriesBulk(now):
-		p.extra = p.delay.beside(now)
+		p.extra = p.delay.Beside(now)
 	case known:
-		p.extra = max(queue-own-paceTarget, 0)
+		p.extra = max(queue-own-gauge.PaceTarget, 0)
 	default:
 		p.extra = 0
 	}
@@ -127,14 +133,14 @@ func (s *Session) estimatePath(p *path, now, passed int64, timely bool) {
 		s.pace(p, 0)
 		s.rest(p, now)
 	}
-	if p.busy == 0 || p.rtt < copyMinRTT || !known {
+	if p.busy == 0 || p.rtt < sched.CopyMinRTT || !known {
 		return // nothing to pace, or no queue to speak of
 	}
 	if resent > 0 {
-		p.judge.lost(now, p.delay.peak())
+		p.judge.Lost(now, p.delay.Peak())
 	}
 	cc := ccSmooth
-	lossy, yields := p.judge.note(now, queue, segs, resent), p.judge.yields(now, queue, through, p.paced, p.full)
+	lossy, yields := p.judge.Note(now, queue, segs, resent), p.judge.Yields(now, queue, through, p.paced, p.full)
 	if lossy || yields || !p.seen {
 		cc = ccLossy
 	}
@@ -152,8 +158,8 @@ func (p *path) fade(passed int64) { p.share *= 1 - min(float64(passed)/shareMemo
 // survey notes the path's round trips and how many subflows carry bulk. It
 // returns the rate that their windows allow, and what they have in flight.
 func (s *Session) survey(p *path, now int64) (window float64, flight int) {
-	least := noDelay
-	p.busy, p.srtt, p.least = 0, 0, noDelay
+	least := gauge.NoDelay
+	p.busy, p.srtt, p.least = 0, 0, gauge.NoDelay
 	active := false
 	for _, f := range s.subs {
 		if f.path != p || !f.tx.valid || f.stale {
@@ -176,7 +182,7 @@ func (s *Session) survey(p *path, now int64) (window float64, flight int) {
 	if !active {
 		p.busy = 0
 	}
-	if least < noDelay {
+	if least < gauge.NoDelay {
 		p.rtt = least
 	}
 	return window, flight
@@ -184,17 +190,17 @@ func (s *Session) survey(p *path, now int64) (window float64, flight int) {
 
 // starting says that TCP still finds its window there, or just has.
 func (p *path) starting(now int64) bool {
-	return p.pacer.known(now) == 0 || p.pacer.young(now)
+	return p.pacer.Known(now) == 0 || p.pacer.Young(now)
 }
 
 // swell returns the queue, in ns, that TCP's own round trips show while nothing is
 // known of the path, if that leaves no doubt: what was acknowledged has met it.
 // A probe meets one a round trip before.
 func (p *path) swell(now int64) int64 {
-	if p.busy == 0 || p.pacer.known(now) != 0 || !p.delay.fresh(now) || p.delay.last() <= paceBusy {
+	if p.busy == 0 || p.pacer.Known(now) != 0 || !p.delay.Fresh(now) || p.delay.Last() <= gauge.PaceBusy {
 		return 0
 	}
-	if queue := p.least - p.rtt - p.delay.returning(now) - 2*p.delay.jitter; queue > paceSure {
+	if queue := p.least - p.rtt - p.delay.Returning(now) - 2*p.delay.Jitter; queue > gauge.PaceSure {
 		return queue
 	}
 	return 0
@@ -216,15 +222,15 @@ func (s *Session) rest(p *path, now int64) {
 
 // steer sets the pace, after every measurement and every answer about delay.
 func (s *Session) steer(p *path, now int64) {
-	p.steered = p.delay.count
-	stands, known := p.delay.stands(p.rtt, p.starting(now))
+	p.steered = p.delay.Count
+	stands, known := p.delay.Stands(p.rtt, p.starting(now))
 	if !known || p.busy == 0 {
 		return
 	}
-	pace := p.pacer.update(now, p.delay.beyond(stands), stands, p.srtt, p.full)
+	pace := p.pacer.Update(now, p.delay.Beyond(stands), stands, p.srtt, p.full)
 	s.pace(p, pace)
 	if p.seen {
-		p.rate = p.pacer.offers(now)
+		p.rate = p.pacer.Offers(now)
 	}
 }
 
@@ -247,7 +253,7 @@ func (s *Session) pace(p *path, rate float64) {
 // this direction no slower.
 func (p *path) there(passed int64) int64 {
 	before := p.late
-	p.late = p.delay.late()
+	p.late = p.delay.Late()
 	if before == 0 || p.late == 0 {
 		return passed
 	}

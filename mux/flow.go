@@ -3,68 +3,26 @@ package mux
 import (
 	"time"
 
-	"github.com/mpsocks/mpsocks/mux/buf"
+	"github.com/mpsocks/mpsocks/mux/fq"
 	"github.com/mpsocks/mpsocks/mux/packet"
-)
-
-// Where a flow stands in its band.
-const (
-	whereNone = iota
-	whereFresh
-	whereOld
 )
 
 const (
 	// maxFlows bounds the table; beyond it packets share the flow of the
 	// overflow key. 65,536 flows are about 20 MiB.
 	maxFlows = 65536
-	// atNone is a flow that is on no subflow yet.
-	atNone = 255
 	// A flow that sent nothing for this long is forgotten.
 	flowIdle = 60e9
 )
 
-// A flow is the packets of one inner 5-tuple in the sending direction. It is
-// guarded by the session's lock.
-type flow struct {
-	key    packet.Key
-	user   string
-	tos    uint8   // of its first packet, for rules
-	stream *Stream // set: packets are pulled from it
-
-	class  Class
-	band   int
-	forced bool // a rule or the mode chose the class
-	large  bool
-	why    string
-	beh    behaviour
-
-	head, tail *buf.Buffer // waiting packets
-	bytes      int
-	codel      codel
-	deficit    int
-	where      uint8
-	prev, next *flow // on the band's list
-
-	id      uint32 // Identification of the next packet
-	active  int64  // last packet, ns
-	packets uint64
-	octets  uint64
-	copies  uint64
-	dropped uint64
-	home    uint32 // see pickSteady
-	at      uint8  // slot of the subflow that it is on, see settled; atNone = none
-	used    trail
-}
-
 // flowFor returns the flow of packet p, new if need be.
-func (s *Session) flowFor(src *Source, p []byte, now int64) *flow {
+func (s *Session) flowFor(src *Source, p []byte, now int64) *fq.Flow {
 	var k packet.Key
 	if !packet.KeyOf(p, &k) {
 		return nil
 	}
 	if src != nil && src.last != nil {
-		last := &src.last.key
+		last := &src.last.Key
 		if *last == k {
 			return src.last
 		}
@@ -82,7 +40,7 @@ func (s *Session) flowFor(src *Source, p []byte, now int64) *flow {
 				return f
 			}
 		}
-		f = s.newFlow(src, k, packet.TOS(p))
+		f = s.openFlow(src, k, packet.TOS(p))
 	}
 	if src != nil {
 		src.last = f
@@ -90,36 +48,36 @@ func (s *Session) flowFor(src *Source, p []byte, now int64) *flow {
 	return f
 }
 
-func (s *Session) newFlow(src *Source, k packet.Key, tos uint8) *flow {
+func (s *Session) openFlow(src *Source, k packet.Key, tos uint8) *fq.Flow {
 	f := s.addFlow(k)
 	if src != nil {
-		f.user = src.User
+		f.User = src.User
 	}
-	f.tos = tos
+	f.TOS = tos
 	if c, ok := s.rule(f); ok {
-		f.class, f.forced, f.why = c, true, "rule"
-		f.band = bandOf(c)
+		f.Class, f.Forced, f.Why = c, true, "rule"
+		f.Band = f.Place()
 	}
 	return f
 }
 
 // rule returns the class that a rule gives to a flow of datagrams.
-func (s *Session) rule(f *flow) (Class, bool) {
-	if f.stream != nil {
+func (s *Session) rule(f *fq.Flow) (fq.Class, bool) {
+	if f.Stream != nil {
 		return 0, false
 	}
-	remote, port := f.key.Dst, f.key.DstPort
+	remote, port := f.Key.Dst, f.Key.DstPort
 	if !s.client {
-		remote, port = f.key.Src, f.key.SrcPort
+		remote, port = f.Key.Src, f.Key.SrcPort
 	}
-	return s.ruled(f.user, remote, port, f.tos)
+	return s.ruled(f.User, remote, port, f.TOS)
 }
 
 // addFlow makes a flow that no rule is asked about.
-func (s *Session) addFlow(k packet.Key) *flow {
-	f := &flow{key: k, class: ClassLatency, why: "new", home: s.turn, band: bandOf(ClassLatency), at: atNone}
-	if s.mode == ModeLatency {
-		f.forced, f.why = true, "mode latency"
+func (s *Session) addFlow(k packet.Key) *fq.Flow {
+	f := fq.NewFlow(k, s.turn)
+	if s.mode.policy().pinned {
+		f.Forced, f.Why = true, "mode latency"
 	}
 	s.flows[k] = f
 	return f
@@ -136,61 +94,61 @@ func (s *Session) setPolicy(mode Mode, rules []Rule, timeout time.Duration) {
 	s.rules.Store(&rules)
 	s.mode, s.timeout = mode, timeout
 	for _, f := range s.flows {
-		f.forced, f.class, f.why = mode == ModeLatency, ClassLatency, "new"
-		if f.forced {
-			f.why = "mode latency"
+		f.Forced, f.Class, f.Why = mode.policy().pinned, fq.ClassLatency, "new"
+		if f.Forced {
+			f.Why = "mode latency"
 		}
 		if c, ok := s.rule(f); ok {
-			f.class, f.forced, f.why = c, true, "rule"
-		} else if !f.forced && f.packets > 0 {
-			f.reclassify(s.mode)
+			f.Class, f.Forced, f.Why = c, true, "rule"
+		} else if !f.Forced && f.Packets > 0 {
+			reclassify(f, s.mode.policy())
 		}
-		s.queue.setBand(f, f.place())
+		s.queue.SetBand(f, f.Place())
 	}
 }
 
 // streamFlow returns the flow of a stream. Rules are for UDP: the addresses here are
 // those of the two hosts in the tunnel, whatever a CONNECT is for.
-func (s *Session) streamFlow(st *Stream) *flow {
+func (s *Session) streamFlow(st *Stream) *fq.Flow {
 	f := s.flows[st.key]
-	if f == nil || f.stream != st {
+	if f == nil || f.Stream != st {
 		if f != nil {
-			s.queue.clear(f, dropRenewed)
+			s.queue.Clear(f, fq.DropRenewed)
 		}
 		f = s.addFlow(st.key)
-		f.stream = st
+		f.Stream = st
 	}
 	return f
 }
 
 // classify counts one packet and moves the flow to the class it behaves like.
-func (s *Session) classify(f *flow, n int, payload []byte, now int64) {
-	f.active = now
-	large := f.beh.note(now, n, f.large)
-	if payload != nil && f.packets < 16 {
-		f.beh.see(payload)
+func (s *Session) classify(f *fq.Flow, n int, payload []byte, now int64) {
+	f.Active = now
+	large := f.Behaviour.Note(now, n, f.Large)
+	if payload != nil && f.Packets < 16 {
+		f.Behaviour.See(payload)
 	}
-	if f.forced || (large == f.large && f.packets != 0) {
+	if f.Forced || (large == f.Large && f.Packets != 0) {
 		return
 	}
-	f.large = large
-	f.reclassify(s.mode)
-	s.queue.setBand(f, f.place())
+	f.Large = large
+	reclassify(f, s.mode.policy())
+	s.queue.SetBand(f, f.Place())
 }
 
 // reclassify gives the flow the class of what it does.
-func (f *flow) reclassify(mode Mode) {
-	switch large := f.large; {
-	case !large && mode != ModeAggregate:
-		f.class, f.why = ClassLatency, "small"
-	case !large && f.stream == nil && !f.beh.quic:
-		f.class, f.why = ClassBulk, "mode aggregate"
-	case f.stream != nil:
-		f.class, f.why = ClassBulk, "large stream"
-	case f.beh.quic:
-		f.class, f.why = ClassOrdered, "large, looks like QUIC"
+func reclassify(f *fq.Flow, p *policy) {
+	switch large := f.Large; {
+	case !large && !p.aggregate:
+		f.Class, f.Why = fq.ClassLatency, "small"
+	case !large && f.Stream == nil && !f.Behaviour.QUIC:
+		f.Class, f.Why = fq.ClassBulk, "mode aggregate"
+	case f.Stream != nil:
+		f.Class, f.Why = fq.ClassBulk, "large stream"
+	case f.Behaviour.QUIC:
+		f.Class, f.Why = fq.ClassOrdered, "large, looks like QUIC"
 	default:
-		f.class, f.why = ClassBulk, "large"
+		f.Class, f.Why = fq.ClassBulk, "large"
 	}
 }
 
@@ -202,19 +160,12 @@ func (s *Session) sweepFlows(now int64) {
 		if n++; n > 1024 {
 			return
 		}
-		if f.where != whereNone || f.head != nil {
+		if !f.Idle() {
 			continue
 		}
-		if now-f.active > flowIdle || (f.stream != nil && f.stream.ended()) {
-			f.key = packet.Key{Proto: 255} // a Source that still points here must not match
+		if now-f.Active > flowIdle || (f.Stream != nil && f.Stream.Ended()) {
+			f.Key = packet.Key{Proto: 255} // a Source that still points here must not match
 			delete(s.flows, k)
 		}
 	}
-}
-
-// ended reports whether the stream has nothing to send any more, ever.
-func (st *Stream) ended() bool {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	return st.removed && !st.rstDue
 }

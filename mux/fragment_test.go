@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mpsocks/mpsocks/mux/buf"
+	"github.com/mpsocks/mpsocks/mux/fq"
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
 
@@ -41,33 +42,16 @@ func TestFragmentsKeepTheirIdentification(t *testing.T) {
 		t.Errorf("%d flows, want 2", len(s.flows))
 	}
 	var got []uint32
-	for band := range bands {
-		for f, p := s.queue.pop(band, s.now(), segmentSize); p != nil; f, p = s.queue.pop(band, s.now(), segmentSize) {
+	for band := range fq.Classes {
+		for f, p := s.queue.Pop(band, s.now(), segmentSize); p != nil; f, p = s.queue.Pop(band, s.now(), segmentSize) {
 			sn := s.commit(f, p, s.now())
-			if f.key.Dst == to.Addr().As16() {
-				got = append(got, packet.ID(s.inflight.at(sn).p.Bytes()))
+			if f.Key.Dst == to.Addr().As16() {
+				got = append(got, packet.ID(s.inflight.At(sn).P.Bytes()))
 			}
 		}
 	}
 	if want := []uint32{0, 1000, 1000, 1, 1001, 1001}; !slices.Equal(got, want) {
 		t.Errorf("Identifications %v, want %v", got, want)
-	}
-}
-
-// TestReseqPassesFragments: their Identification is no number in a flow.
-func TestReseqPassesFragments(t *testing.T) {
-	x := newReseqTest()
-	x.warm(0, true)
-	first, second := longDatagram(70000, make([]byte, 65500))
-	x.views = x.r.deliver(0, []received{
-		{pkt: first.Bytes()}, {pkt: orderedPacket(101, true)}, {pkt: second.Bytes()},
-	}, x.views[:0], 20e6)
-	if want := []uint32{70000, 70000}; !slices.Equal(x.got, want) {
-		t.Errorf("delivered %v, want %v", x.got, want)
-	}
-	x.arrive(21e6, true, 100)
-	if want := []uint32{70000, 70000, 100, 101}; !slices.Equal(x.got, want) {
-		t.Errorf("delivered %v, want %v", x.got, want)
 	}
 }
 

@@ -322,7 +322,7 @@ func (l *Listener) open(key [32]byte) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.handler = &closing{h, func() { l.forget(s) }}
+	s.serve(&closing{h, func() { l.forget(s) }})
 	return s, nil
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/mpsocks/mpsocks/mux/fq"
+	"github.com/mpsocks/mpsocks/mux/gauge"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
 )
 
@@ -58,9 +60,6 @@ const (
 	// replaceAlone is the same while no subflow of the session moves: nothing is
 	// carried until another one is up, and perhaps only by another server.
 	replaceAlone = 300e6
-
-	// lossMemory is how long a loss counts, see lostLately.
-	lossMemory = 20e9
 )
 
 // touch makes the monitor tick. The monitor itself must not call it: it would
@@ -140,10 +139,10 @@ func (s *Session) tick(now, passed int64) bool {
 		s.judge(p, now)
 	}
 	s.missing(now)
-	s.lossy = lostLately(s.lossAt, now)
-	s.queue.grace = len(s.subs) == 0 || now-s.trouble < graceTime
+	s.lossy = gauge.LostLately(s.lossAt, now)
+	s.queue.Grace = len(s.subs) == 0 || now-s.trouble < fq.GraceTime
 	s.estimate(now)
-	s.refill(passed)
+	s.copyBudget.Refill(passed, s.octets+s.space.total.Load(), s.queue.Backlog() > 0)
 	if now-s.swept > sweepEvery {
 		s.swept = now
 		s.sweepFlows(now)
@@ -178,7 +177,7 @@ func (s *Session) tick(now, passed int64) bool {
 
 // busy says that something is under way or waits to be.
 func (s *Session) busy() bool {
-	return s.inflight.head != s.inflight.tail || !s.queue.idle() || len(s.redo) > 0
+	return s.inflight.Head != s.inflight.Tail || !s.queue.Idle() || len(s.redo) > 0
 }
 
 // owes says that there is something to do for the monitor.
@@ -188,9 +187,6 @@ func (s *Session) owes() bool {
 	s.mu.Unlock()
 	return owes || s.reseq.holds()
 }
-
-// lostLately says that a loss at that time, 0 = never, still counts.
-func lostLately(at, now int64) bool { return at != 0 && now-at < lossMemory }
 
 // watch finds stalls, keeps idle subflows alive, and asks for replacements.
 func (f *subflow) watch(now int64) {

@@ -1,23 +1,28 @@
 package mux
 
+import (
+	"github.com/mpsocks/mpsocks/mux/gauge"
+	"github.com/mpsocks/mpsocks/mux/sched"
+)
+
 // A path is a way between client and server as this side knows it. Guarded by
 // the session's lock.
 type path struct {
 	cfg     Path
-	index   int       // its bit in the scheduler's words
-	addrID  uint8     // the client's address ID of RFC 8684
-	rate    float64   // bytes a nanosecond that it carries
-	seen    bool      // rate was seen while it was full; else a guess
-	proven  float64   // delivered lately
-	rtt     int64     // least round trip of its subflows, ns
-	extra   int64     // one-way queue beyond what our own bytes explain, ns
-	flight  int       // bytes of ours in it, see countFlight
-	view    candidate // what its subflows have in common, as listed
-	viewed  uint64    // the last time, see fillCandidates
-	pacer   pacer
-	delay   delayMeter
+	index   int             // its bit in the scheduler's words
+	addrID  uint8           // the client's address ID of RFC 8684
+	rate    float64         // bytes a nanosecond that it carries
+	seen    bool            // rate was seen while it was full; else a guess
+	proven  float64         // delivered lately
+	rtt     int64           // least round trip of its subflows, ns
+	extra   int64           // one-way queue beyond what our own bytes explain, ns
+	flight  int             // bytes of ours in it, see countFlight
+	view    sched.Candidate // what its subflows have in common, as listed
+	viewed  uint64          // the last time, see fillCandidates
+	pacer   gauge.Pacer
+	delay   gauge.Delay
 	bulkAt  int64 // when it last carried bulk
-	judge   lossJudge
+	judge   gauge.LossJudge
 	lossAt  int64   // when it last lost something
 	segs    uint64  // sent on its subflows since ackedT
 	resent  uint64  // of these, retransmitted

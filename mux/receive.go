@@ -150,24 +150,9 @@ func (f *subflow) mapping(d *mptcp.DSS, pkt []byte) error {
 
 // arrive enters a chunk's mappings and delivers what is new.
 func (s *Session) arrive(f *subflow, now int64) error {
-	w := &s.space
-	kept := 0
-	var err error
-	w.mu.Lock()
-	for i := range f.rxPkts {
-		var fresh bool
-		if fresh, err = w.accept(f.rxPkts[i].dsn, uint32(len(f.rxPkts[i].pkt))); err != nil {
-			break
-		}
-		if fresh {
-			f.rxPkts[kept] = f.rxPkts[i]
-			kept++
-		}
-	}
-	w.publish()
-	w.mu.Unlock()
+	fresh, err := s.space.enter(f.rxPkts)
 	udp, octets := f.rxPkts[:0], 0
-	for _, r := range f.rxPkts[:kept] {
+	for _, r := range fresh {
 		if s.capture != nil {
 			s.capture.inner(false, r.pkt)
 		}
@@ -182,7 +167,7 @@ func (s *Session) arrive(f *subflow, now int64) error {
 	if len(udp) > 0 {
 		f.views = s.reseq.deliver(f.slot, udp, f.views[:0], now)
 	}
-	if w.pending.Load() >= ackEvery {
+	if s.space.pending.Load() >= ackEvery {
 		s.sendAck(f)
 	}
 	s.pump() // what the handler answered, and what the acknowledgements let go
@@ -196,7 +181,7 @@ func (s *Session) acked(f *subflow, ack uint64, now int64) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if f.epoch == s.epoch && s.inflight.ack(ack) {
+	if f.epoch == s.epoch && s.inflight.Ack(ack) {
 		s.lastAck.Store(ack)
 	}
 }

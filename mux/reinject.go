@@ -1,6 +1,10 @@
 package mux
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/mpsocks/mpsocks/mux/sched"
+)
 
 // Reinjection (RFC 8684, Section 3.3.6): what a subflow that ended or stalled
 // still holds goes out on others, with the same mapping; the receiver keeps
@@ -10,8 +14,8 @@ import "slices"
 func (s *Session) reclaim(f *subflow) {
 	bit := uint64(1) << f.slot
 	for i := f.sentRing.head; i < f.sentRing.tail; i++ {
-		if sn := f.sentRing.at(i).sn; s.inflight.live(sn) != nil {
-			s.inflight.at(sn).on &^= bit | arrived
+		if sn := f.sentRing.at(i).sn; s.inflight.Live(sn) != nil {
+			s.inflight.At(sn).On &^= bit | arrived
 			s.redo = append(s.redo, sn)
 		}
 	}
@@ -23,9 +27,9 @@ func (s *Session) reclaim(f *subflow) {
 func (f *subflow) unassign() {
 	s := f.s
 	for _, sn := range f.pending {
-		s.inflight.unpin(sn)
-		if sg := s.inflight.live(sn); sg != nil {
-			sg.on &^= 1 << f.slot
+		s.inflight.Unpin(sn)
+		if sg := s.inflight.Live(sn); sg != nil {
+			sg.On &^= 1 << f.slot
 			s.redo = append(s.redo, sn)
 		}
 	}
@@ -55,7 +59,7 @@ func (f *subflow) surrender() {
 		return
 	}
 	for i := f.sentRing.una; i < f.sentRing.tail; i++ {
-		if sn := f.sentRing.at(i).sn; s.inflight.live(sn) != nil {
+		if sn := f.sentRing.at(i).sn; s.inflight.Live(sn) != nil {
 			s.redo = append(s.redo, sn)
 		}
 	}
@@ -83,13 +87,13 @@ const dataAckTime = 1e9
 // not used until the peer itself answers.
 func (s *Session) missing(now int64) {
 	q := &s.inflight
-	sg := q.live(q.head)
-	if sg == nil || sg.on&arrived == 0 {
+	sg := q.Live(q.Head)
+	if sg == nil || sg.On&arrived == 0 {
 		s.lackSince = 0
 		return
 	}
-	if s.lackSince == 0 || s.lack != q.head {
-		s.lack, s.lackSince = q.head, now
+	if s.lackSince == 0 || s.lack != q.Head {
+		s.lack, s.lackSince = q.Head, now
 	}
 	slowest := int64(0)
 	for _, f := range s.subs {
@@ -99,7 +103,7 @@ func (s *Session) missing(now int64) {
 		return
 	}
 	s.lackSince = 0
-	on := sg.on &^ arrived
+	on := sg.On &^ arrived
 	for _, f := range s.subs {
 		if on&(1<<f.slot) != 0 && !f.closed {
 			f.stall(now)
@@ -107,9 +111,9 @@ func (s *Session) missing(now int64) {
 			f.ping(now)
 		}
 	}
-	for sn := q.head; sn < q.tail; sn++ {
-		if sg := q.live(sn); sg != nil && sg.on&arrived != 0 && sg.on&^arrived&^on == 0 {
-			sg.on &^= arrived
+	for sn := q.Head; sn < q.Tail; sn++ {
+		if sg := q.Live(sn); sg != nil && sg.On&arrived != 0 && sg.On&^arrived&^on == 0 {
+			sg.On &^= arrived
 			s.redo = append(s.redo, sn)
 		}
 	}
@@ -118,23 +122,23 @@ func (s *Session) missing(now int64) {
 
 // reinject sends segments again whose subflow ended or stalled.
 func (s *Session) reinject() {
-	set := usable(s.cands, false)
+	set := sched.Usable(s.cands, false)
 	done := 0
 	for _, sn := range s.redo {
-		sg := s.inflight.live(sn)
-		if sg == nil || sg.on&arrived != 0 || s.moving(sg.on) {
+		sg := s.inflight.Live(sn)
+		if sg == nil || sg.On&arrived != 0 || s.moving(sg.On) {
 			done++
 			continue
 		}
-		n := int(sg.n)
+		n := int(sg.N)
 		fit := set
 		for i := range s.cands {
-			if sg.on&(1<<s.candSub[i].slot) != 0 {
+			if sg.On&(1<<s.candSub[i].slot) != 0 {
 				fit &^= 1 << i
 			}
 		}
-		i := pickSmall(s.cands, fit, n, s.turn)
-		if i == noSubflow {
+		i := sched.PickSmall(s.cands, fit, n, s.turn)
+		if i == sched.NoSubflow {
 			break
 		}
 		s.give(i, sn, n, nil)

@@ -5,11 +5,13 @@ import (
 	"testing"
 
 	"github.com/mpsocks/mpsocks/mux/buf"
+	"github.com/mpsocks/mpsocks/mux/reseq"
 )
 
 // heldBy makes a session of n subflows, each on a path of its own.
 func heldBy(n int) *Session {
 	s := &Session{}
+	s.reseq.order = reseq.New(s.ordersByRule)
 	for i := range n {
 		p := &path{index: i}
 		s.paths = append(s.paths, p)
@@ -23,14 +25,14 @@ func heldBy(n int) *Session {
 // holdBy puts a new segment into the subflow's next batch, or, when written, into
 // its connection.
 func holdBy(s *Session, f *subflow, written bool) uint64 {
-	sn := s.inflight.push(buf.Get(100))
-	sg := s.inflight.at(sn)
-	sg.on |= 1 << f.slot
+	sn := s.inflight.Push(buf.Get(100))
+	sg := s.inflight.At(sn)
+	sg.On |= 1 << f.slot
 	if written {
 		f.sentRing.push(sentMark{sn: sn, end: f.produced + 100, at: 1e9})
 		f.produced += 100
 	} else {
-		sg.pins++
+		sg.Pins++
 		f.pending = append(f.pending, sn)
 		f.pendingSize += 100
 	}
@@ -47,10 +49,10 @@ func TestStallGivesUpWhatIsNotWritten(t *testing.T) {
 	if want := []uint64{sent, waits}; !slices.Equal(s.redo, want) {
 		t.Fatalf("segments %v go again, want %v", s.redo, want)
 	}
-	if sg := s.inflight.at(waits); sg.pins != 0 || sg.on != 0 || len(f.pending) != 0 || f.pendingSize != 0 {
+	if sg := s.inflight.At(waits); sg.Pins != 0 || sg.On != 0 || len(f.pending) != 0 || f.pendingSize != 0 {
 		t.Errorf("%+v; %d bytes of %v wait", sg, f.pendingSize, f.pending)
 	}
-	if s.inflight.at(sent).on != 1 {
+	if s.inflight.At(sent).On != 1 {
 		t.Error("what was written is not carried any more")
 	}
 }
@@ -77,8 +79,8 @@ func TestStallOfAnEarlierSession(t *testing.T) {
 	holdBy(s, f, false)
 	s.epoch++
 	f.stall(2e9)
-	if len(s.redo) != 0 || s.inflight.at(0).pins != 1 {
-		t.Errorf("segments %v go again, %d hold the first", s.redo, s.inflight.at(0).pins)
+	if len(s.redo) != 0 || s.inflight.At(0).Pins != 1 {
+		t.Errorf("segments %v go again, %d hold the first", s.redo, s.inflight.At(0).Pins)
 	}
 }
 
@@ -115,7 +117,7 @@ func TestAcknowledgedButMissing(t *testing.T) {
 	if want := []uint64{first, second}; !slices.Equal(s.redo, want) || !f.stale || other.stale {
 		t.Fatalf("segments %v go again, want %v; stale %v and %v", s.redo, want, f.stale, other.stale)
 	}
-	if s.inflight.at(first).on&arrived != 0 || s.inflight.at(third).on&arrived == 0 {
+	if s.inflight.At(first).On&arrived != 0 || s.inflight.At(third).On&arrived == 0 {
 		t.Error("the wrong segments count as there")
 	}
 	f.tx.kernel = true
@@ -138,7 +140,7 @@ func TestDataAckInTime(t *testing.T) {
 		now := int64(2e9 + i*dataAckTime)
 		f.acknowledge(now, 100*(i+1))
 		s.missing(now)
-		s.inflight.ack(100 * (i + 1))
+		s.inflight.Ack(100 * (i + 1))
 	}
 	if len(s.redo) != 0 || f.stale {
 		t.Errorf("segments %v go again", s.redo)

@@ -10,8 +10,12 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/mpsocks/mpsocks/mux/dsn"
+	"github.com/mpsocks/mpsocks/mux/fq"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
 	"github.com/mpsocks/mpsocks/mux/packet"
+	"github.com/mpsocks/mpsocks/mux/reseq"
+	"github.com/mpsocks/mpsocks/mux/sched"
 )
 
 // Handler is what an end (client or server) puts behind a Session.
@@ -71,11 +75,11 @@ type Session struct {
 	up         chan struct{} // closed while a subflow is up
 	lastUp     int64         // when the last subflow went, ns
 	heard      int64         // when something last came, by any path, ns
-	queue      queue
-	flows      map[packet.Key]*flow
-	inflight   inflight
+	queue      fq.Queue
+	flows      map[packet.Key]*fq.Flow
+	inflight   dsn.InFlight
 	redo       []uint64 // segment numbers to send again
-	cands      []candidate
+	cands      []sched.Candidate
 	candSub    []*subflow
 	views      uint64 // how often they were listed
 	turn       uint32
@@ -88,8 +92,7 @@ type Session struct {
 	activeAt   int64  // when it last saw some more
 	copied     uint64
 	reinjected uint64
-	copyTokens float64
-	copyBase   uint64
+	copyBudget sched.Budget
 	lack       uint64 // the first segment without Data ACK, if a kernel has it,
 	lackSince  int64  // and since when
 	adverts    []advert
@@ -97,7 +100,7 @@ type Session struct {
 	farEnough  bool  // some path is long enough for copies to pay
 
 	space   receiveSpace
-	reseq   resequencer
+	reseq   delivery
 	lastAck atomic.Uint64 // highest Data ACK received
 	ticking atomic.Bool
 	ticks   atomic.Uint64
@@ -127,7 +130,7 @@ func newSession(c sessionConfig) *Session {
 		client: c.client, name: c.name, identity: c.identity, handler: c.handler, mode: c.mode,
 		timeout: c.timeout, capture: c.capture, log: c.log, start: time.Now(),
 		wake: make(chan struct{}, 1), done: make(chan struct{}), up: make(chan struct{}), keyed: make(chan struct{}),
-		flows: make(map[packet.Key]*flow), holdBound: 20e6,
+		flows: make(map[packet.Key]*fq.Flow), holdBound: 20e6,
 	}
 	if s.timeout == 0 {
 		s.timeout = defaultSessionTimeout
@@ -136,11 +139,14 @@ func newSession(c sessionConfig) *Session {
 	if c.streams == 0 {
 		c.streams = defaultStreams
 	}
-	s.queue.target = codelTarget
-	s.reseq = resequencer{s: s, flows: make(map[packet.Key]*rflow)}
+	s.queue.Target = fq.CoDelTarget
+	s.reseq.to, s.reseq.order = c.handler, reseq.New(s.ordersByRule)
 	s.streams = newStreamTable(c.client, s.wakeStream, s.acceptStream, c.streams)
 	return s
 }
+
+// serve puts the handler behind the session, before its first subflow.
+func (s *Session) serve(h Handler) { s.handler, s.reseq.to = h, h }
 
 // now is the session's clock: nanoseconds since it was made.
 func (s *Session) now() int64 { return int64(time.Since(s.start)) }
@@ -155,7 +161,7 @@ func (s *Session) establish(local, remote mptcp.Key, checksum bool) (epoch uint6
 	}
 	s.epoch++
 	s.localKey, s.remoteKey, s.checksum = local, remote, checksum
-	s.inflight.reset(local.IDSN() + 1)
+	s.inflight.Reset(local.IDSN() + 1)
 	s.lastAck.Store(local.IDSN() + 1)
 	s.space.reset(remote.IDSN() + 1)
 	s.redo = s.redo[:0]
@@ -211,7 +217,7 @@ func (s *Session) detach(f *subflow, err error) {
 	f.close()
 	s.mu.Lock()
 	f.closed = true
-	s.trouble, s.queue.grace = s.now(), true
+	s.trouble, s.queue.Grace = s.now(), true
 	i := slices.Index(s.subs, f)
 	s.subs = slices.Delete(s.subs, i, i+1)
 	s.slots &^= 1 << f.slot
@@ -295,7 +301,7 @@ func (s *Session) shut(err error, tell bool) {
 	s.closed, s.closeErr = true, err
 	subs := slices.Clone(s.subs)
 	for _, f := range s.flows {
-		s.queue.clear(f, dropRenewed)
+		s.queue.Clear(f, fq.DropRenewed)
 	}
 	for _, f := range subs {
 		if tell {
@@ -372,8 +378,8 @@ func (s *Session) wakeStream(st *Stream) {
 		return
 	}
 	f := s.streamFlow(st)
-	f.active = s.now()
-	s.queue.activate(f)
+	f.Active = s.now()
+	s.queue.Activate(f)
 	s.mu.Unlock()
 	s.pump()
 }

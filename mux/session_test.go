@@ -148,9 +148,9 @@ func newLoopTunnel(t *testing.T, paths, subflows int, tweak func(*ClientConfig, 
 		if t.Failed() {
 			c := n.client.Session()
 			c.mu.Lock()
-			if c.inflight.head < c.inflight.tail {
-				sg := c.inflight.at(c.inflight.head)
-				t.Logf("oldest in flight %d: %+v, redo %v", c.inflight.head, *sg, c.redo)
+			if c.inflight.Head < c.inflight.Tail {
+				sg := c.inflight.At(c.inflight.Head)
+				t.Logf("oldest in flight %d: %+v, redo %v", c.inflight.Head, *sg, c.redo)
 				for _, f := range c.subs {
 					t.Logf("slot %d ring %d %d %d stale %v writing %v blocked %v pending %v", f.slot, f.sentRing.head, f.sentRing.una, f.sentRing.tail, f.stale, f.writing, f.blocked, f.pending)
 				}

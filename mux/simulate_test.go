@@ -394,7 +394,7 @@ func TestSimulateBothDie(t *testing.T) {
 		sent := sendEvery(s, 1000, 200, 2*time.Millisecond)
 		time.Sleep(3 * time.Second)
 		s.mu.Lock()
-		drops := s.queue.drops
+		drops := s.queue.Drops
 		s.mu.Unlock()
 		lost, longest := got.gaps(sent)
 		t.Logf("%d lost, %v dropped, the longest under way for %v", lost, drops, longest)

@@ -1,6 +1,10 @@
 package mux
 
-import "net/netip"
+import (
+	"net/netip"
+
+	"github.com/mpsocks/mpsocks/mux/fq"
+)
 
 // Snapshot is the state of a session for status, metrics and tests. Times are
 // milliseconds, rates bits a second, amounts bytes.
@@ -68,23 +72,21 @@ type SubflowSnapshot struct {
 func (s *Session) Snapshot() Snapshot {
 	// Before the session's lock, never under it: the resequencer holds its own
 	// while it delivers, and what is delivered may be answered by Send.
-	s.reseq.mu.Lock()
-	restored, expired := s.reseq.restored, s.reseq.expired
-	s.reseq.mu.Unlock()
+	restored, expired := s.reseq.counts()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
 	r := Snapshot{
 		ID: Number(s.number()), Peer: s.name, Up: len(s.subs) > 0, Mode: s.mode.String(), Renewals: s.renewals,
 		Paths: []PathSnapshot{}, Subflows: []SubflowSnapshot{}, Flows: []FlowSnapshot{},
-		FlowCount: len(s.flows), Streams: s.streams.count(), Queued: s.queue.bytes, InFlight: s.inflight.bytes,
+		FlowCount: len(s.flows), Streams: s.streams.count(), Queued: s.queue.Bytes, InFlight: s.inflight.Bytes,
 		Sent: s.octets, Copied: s.copied, Reinjected: s.reinjected, Drops: make(map[string]uint64),
 	}
-	for i, n := range dropNames {
-		r.Drops[n] = s.queue.drops[i]
+	for i, n := range fq.DropNames {
+		r.Drops[n] = s.queue.Drops[i]
 	}
 	for _, p := range s.paths {
-		r.Paths = append(r.Paths, PathSnapshot{Name: p.cfg.Name, Backup: p.cfg.Backup, Metered: p.cfg.Metered, Rate: p.rate * 8e9, Pace: p.paced * 8e9, Lossy: p.judge.lossy, Dark: p.dark, Capped: p.capped, Sent: p.sent, Received: p.received})
+		r.Paths = append(r.Paths, PathSnapshot{Name: p.cfg.Name, Backup: p.cfg.Backup, Metered: p.cfg.Metered, Rate: p.rate * 8e9, Pace: p.paced * 8e9, Lossy: p.judge.Lossy, Dark: p.dark, Capped: p.capped, Sent: p.sent, Received: p.received})
 	}
 	byPath := make(map[*path]int)
 	for i, p := range s.paths {
@@ -107,7 +109,7 @@ func (s *Session) Snapshot() Snapshot {
 		r.Flows = append(r.Flows, s.flowSnapshot(f, now))
 	}
 	s.space.mu.Lock()
-	r.Received, r.Packets, r.Repeats = s.space.octets, s.space.packets, s.space.repeats
+	r.Received, r.Packets, r.Repeats = s.space.in.Octets, s.space.in.Packets, s.space.in.Repeats
 	s.space.mu.Unlock()
 	r.Restored, r.Expired = restored, expired
 	return r
@@ -134,5 +136,5 @@ func (s *Session) Carried() (sent, received uint64) {
 	s.mu.Unlock()
 	s.space.mu.Lock()
 	defer s.space.mu.Unlock()
-	return sent, s.space.octets
+	return sent, s.space.in.Octets
 }

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+
+	"github.com/mpsocks/mpsocks/mux/fq"
 )
 
 // FlowSnapshot is one flow in the sending direction, with the reason for where
@@ -27,30 +29,12 @@ type FlowSnapshot struct {
 const (
 	// snapshotFlows is how many flows a snapshot lists: the largest.
 	snapshotFlows = 64
-	// usedTime is how long a subflow counts as lately used, and once more.
-	usedTime = 5e9
 )
-
-// A trail is the subflows that a flow lately used.
-type trail struct {
-	now, before uint64 // bit sets of slots
-	since       int64  // when now began
-}
-
-// turn begins anew when it is time.
-func (t *trail) turn(now int64) {
-	if d := now - t.since; d > usedTime {
-		if t.before = t.now; d > 2*usedTime {
-			t.before = 0
-		}
-		t.now, t.since = 0, now
-	}
-}
 
 // largest returns the n flows that sent most, the largest first. It looks at all
 // of them with the session's lock held: no more than a comparison each.
-func (s *Session) largest(n int) []*flow {
-	top := make([]*flow, 0, n)
+func (s *Session) largest(n int) []*fq.Flow {
+	top := make([]*fq.Flow, 0, n)
 	least := 0 // its place in top
 	for _, f := range s.flows {
 		if len(top) < n {
@@ -59,31 +43,31 @@ func (s *Session) largest(n int) []*flow {
 				continue
 			}
 		} else {
-			if f.octets <= top[least].octets {
+			if f.Octets <= top[least].Octets {
 				continue
 			}
 			top[least] = f
 		}
 		for i := range top {
-			if top[i].octets < top[least].octets {
+			if top[i].Octets < top[least].Octets {
 				least = i
 			}
 		}
 	}
-	slices.SortFunc(top, func(a, b *flow) int { return cmp.Compare(b.octets, a.octets) })
+	slices.SortFunc(top, func(a, b *fq.Flow) int { return cmp.Compare(b.Octets, a.Octets) })
 	return top
 }
 
-func (s *Session) flowSnapshot(f *flow, now int64) FlowSnapshot {
+func (s *Session) flowSnapshot(f *fq.Flow, now int64) FlowSnapshot {
 	r := FlowSnapshot{
-		From:  netip.AddrPortFrom(netip.AddrFrom16(f.key.Src).Unmap(), f.key.SrcPort),
-		To:    netip.AddrPortFrom(netip.AddrFrom16(f.key.Dst).Unmap(), f.key.DstPort),
-		Proto: f.key.Proto, User: f.user, Class: f.class.String(), Why: f.why, On: []string{}, Subflows: []int{},
-		Packets: f.packets, Bytes: f.octets, Copies: f.copies, Dropped: f.dropped, Queued: f.bytes,
+		From:  netip.AddrPortFrom(netip.AddrFrom16(f.Key.Src).Unmap(), f.Key.SrcPort),
+		To:    netip.AddrPortFrom(netip.AddrFrom16(f.Key.Dst).Unmap(), f.Key.DstPort),
+		Proto: f.Key.Proto, User: f.User, Class: f.Class.String(), Why: f.Why, On: []string{}, Subflows: []int{},
+		Packets: f.Packets, Bytes: f.Octets, Copies: f.Copies, Dropped: f.Dropped, Queued: f.Bytes,
 	}
-	f.used.turn(now)
+	f.Used.Turn(now)
 	for _, sf := range s.subs {
-		if (f.used.now|f.used.before)&(1<<sf.slot) == 0 {
+		if (f.Used.Now|f.Used.Before)&(1<<sf.slot) == 0 {
 			continue
 		}
 		r.Subflows = append(r.Subflows, sf.slot)

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mpsocks/mpsocks/mux/fq"
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
 
@@ -13,16 +14,16 @@ import (
 func TestSnapshotFlows(t *testing.T) {
 	s := heldBy(3)
 	s.start = time.Now()
-	s.flows = map[packet.Key]*flow{}
+	s.flows = map[packet.Key]*fq.Flow{}
 	s.streams = newStreamTable(true, nil, nil, 1)
 	const n = 1000
 	for i := range n {
 		k := packet.Key{SrcPort: uint16(i)}
-		s.flows[k] = &flow{key: k, octets: uint64(i * 7919 % n)}
+		s.flows[k] = &fq.Flow{Key: k, Octets: uint64(i * 7919 % n)}
 	}
 	busy := s.largest(1)[0]
-	busy.used.turn(1)
-	busy.used.now = 1<<0 | 1<<2
+	busy.Used.Turn(1)
+	busy.Used.Now = 1<<0 | 1<<2
 	for range 2 {
 		r := s.Snapshot()
 		if len(r.Flows) != snapshotFlows || r.FlowCount != n {
@@ -35,21 +36,6 @@ func TestSnapshotFlows(t *testing.T) {
 		}
 		if !slices.Equal(r.Flows[0].Subflows, []int{0, 2}) {
 			t.Errorf("on %v", r.Flows[0].Subflows)
-		}
-	}
-}
-
-// What was used long ago is not shown.
-func TestTrailTurns(t *testing.T) {
-	var u trail
-	u.turn(1e9)
-	u.now = 1
-	for _, c := range []struct {
-		at   int64
-		want uint64
-	}{{2e9, 1}, {1e9 + usedTime + 1, 1}, {1e9 + 2*usedTime + 3, 0}} {
-		if u.turn(c.at); u.now|u.before != c.want {
-			t.Errorf("at %d: %b, want %b", c.at, u.now|u.before, c.want)
 		}
 	}
 }

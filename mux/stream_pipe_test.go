@@ -112,7 +112,7 @@ func (p *streamPipe) pull(e *streamPipeEnd, client bool) {
 		}
 		st := e.active[0]
 		e.active = e.active[1:]
-		b := st.next(16 << 10)
+		b := st.Next(16 << 10)
 		if b == nil {
 			continue
 		}

@@ -11,10 +11,10 @@ import (
 // and the window scale (RFC 7323, Section 2), padded.
 var streamOptions = []byte{2, 4, streamPayload >> 8, streamPayload & 0xFF, 1, 3, 3, streamShift}
 
-// next returns the next whole packet to send, at most "most" bytes long (but at
+// Next returns the next whole packet to send, at most "most" bytes long (but at
 // least streamMinCut are allowed), or nil when there is nothing now; wake says
 // when there is again. The session calls it with its own lock held.
-func (st *Stream) next(most int) *buf.Buffer {
+func (st *Stream) Next(most int) *buf.Buffer {
 	st.mu.Lock()
 	b := st.cut(most)
 	if b == nil {
@@ -151,4 +151,11 @@ func (st *Stream) segment(b *buf.Buffer, flags uint8) *buf.Buffer {
 	}
 	packet.PutTCP(b.Prepend(overhead), &h)
 	return b
+}
+
+// Ended reports whether the stream has nothing to send any more, ever.
+func (st *Stream) Ended() bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.removed && !st.rstDue
 }

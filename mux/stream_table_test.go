@@ -44,7 +44,7 @@ func newQuietTable(most int) *quietTable {
 func (q *quietTable) sent(t *testing.T) (said []string) {
 	t.Helper()
 	for _, st := range q.woken {
-		for b := st.next(16384); b != nil; b = st.next(16384) {
+		for b := st.Next(16384); b != nil; b = st.Next(16384) {
 			var h packet.TCP
 			payload, err := packet.ParseTCP(b.Bytes(), &h)
 			if err != nil {
@@ -222,7 +222,7 @@ func TestStreamTableForgetsHalfOpen(t *testing.T) {
 	}
 
 	p := newStreamTable(true, func(st *Stream) {
-		for b := st.next(16384); b != nil; b = st.next(16384) {
+		for b := st.Next(16384); b != nil; b = st.Next(16384) {
 			b.Release()
 		}
 	}, nil, 10)
@@ -283,7 +283,7 @@ func TestStreamSegmentAllocs(t *testing.T) {
 	back = newStreamTable(false, func(*Stream) { awake[1] = true }, func(st *Stream) { s = st }, 1)
 	c, _ = there.open(t.Context(), streamExit, streamExit)
 	pass := func(st *Stream, to *streamTable) {
-		for b := st.next(16384); b != nil; b = st.next(16384) {
+		for b := st.Next(16384); b != nil; b = st.Next(16384) {
 			to.input(b.Bytes())
 			b.Release()
 		}
@@ -343,7 +343,7 @@ func FuzzStreamInput(f *testing.F) {
 		for _, client := range []bool{true, false} {
 			var streams []*Stream
 			table := newStreamTable(client, func(st *Stream) {
-				for b := st.next(16384); b != nil; b = st.next(16384) {
+				for b := st.Next(16384); b != nil; b = st.Next(16384) {
 					b.Release()
 				}
 			}, func(st *Stream) { streams = append(streams, st) }, 4)

@@ -201,12 +201,12 @@ func (f *subflow) acknowledge(now int64, acked uint64) {
 	}
 	r, q := &f.sentRing, &f.s.inflight
 	for r.una < r.tail && r.at(r.una).end <= f.acked {
-		if sg := q.live(r.at(r.una).sn); sg != nil {
-			sg.on |= arrived
+		if sg := q.Live(r.at(r.una).sn); sg != nil {
+			sg.On |= arrived
 		}
 		r.una++
 	}
-	for r.head < r.tail && q.live(r.at(r.head).sn) == nil {
+	for r.head < r.tail && q.Live(r.at(r.head).sn) == nil {
 		r.head++
 	}
 	r.una = max(r.una, r.head) // no sign of life: another subflow may have brought it

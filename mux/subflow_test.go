@@ -14,12 +14,12 @@ func TestDataACKIsNoProgress(t *testing.T) {
 		f := &subflow{s: s}
 		f.tx.kernel = kernel
 		b := buf.Get(100)
-		f.sentRing.push(sentMark{sn: s.inflight.push(b), end: 100, at: 1e9})
+		f.sentRing.push(sentMark{sn: s.inflight.Push(b), end: 100, at: 1e9})
 		f.acknowledge(2e9, 0)
 		if f.age(2e9) != 1e9 || f.progress != 0 {
 			t.Errorf("kernel %v: age %d, progress at %d before anything came", kernel, f.age(2e9), f.progress)
 		}
-		s.inflight.ack(100)
+		s.inflight.Ack(100)
 		f.acknowledge(3e9, 0)
 		if f.age(3e9) != 0 || f.progress != 0 {
 			t.Errorf("kernel %v: age %d, progress at %d after the Data ACK", kernel, f.age(3e9), f.progress)

@@ -4,7 +4,9 @@ import (
 	"sync"
 
 	"github.com/mpsocks/mpsocks/mux/buf"
+	"github.com/mpsocks/mpsocks/mux/fq"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
+	"github.com/mpsocks/mpsocks/mux/packet"
 )
 
 // The way out: Send puts packets into the queue, pump gives them DSNs, chooses
@@ -53,29 +55,18 @@ func (s *Session) Send(src *Source, pkts []*buf.Buffer) {
 		b := p.Bytes()
 		f := s.flowFor(src, b, now)
 		if f == nil || s.closed || len(b) > maxPacket {
-			s.queue.drops[dropInvalid]++
+			s.queue.Drops[fq.DropInvalid]++
 			p.Release()
 			continue
 		}
 		var payload []byte
-		if f.packets < 16 {
-			payload = udpPayload(b)
+		if f.Packets < 16 {
+			payload = packet.UDPPayload(b)
 		}
 		s.classify(f, len(b), payload, now)
-		f.packets++
-		s.queue.push(f, p, now)
+		f.Packets++
+		s.queue.Push(f, p, now)
 	}
-}
-
-func udpPayload(b []byte) []byte {
-	n := 28
-	if b[0]>>4 == 6 {
-		n = 56
-	}
-	if len(b) < n {
-		return []byte{}
-	}
-	return b[n:]
 }
 
 // Flush hands queued packets to the subflows.
@@ -125,8 +116,8 @@ func (s *Session) nextWriter() *subflow {
 func (f *subflow) take() (control []byte) {
 	f.batch = f.batch[:0]
 	for _, sn := range f.pending {
-		sg := f.s.inflight.at(sn)
-		f.batch = append(f.batch, outgoing{p: sg.p, dsn: sg.dsn, sn: sn})
+		sg := f.s.inflight.At(sn)
+		f.batch = append(f.batch, outgoing{p: sg.P, dsn: sg.DSN, sn: sn})
 	}
 	f.pending, f.pendingSize = f.pending[:0], 0
 	control, f.control = f.control, nil
@@ -197,12 +188,12 @@ func (s *Session) wrote(f *subflow, now int64, blocked bool, err error) {
 			continue // the session was renewed: the numbers mean nothing now
 		}
 		if f.closed {
-			s.inflight.at(o.sn).on &^= 1 << f.slot
+			s.inflight.At(o.sn).On &^= 1 << f.slot
 			s.redo = append(s.redo, o.sn)
 		} else {
 			f.sentRing.push(sentMark{sn: o.sn, end: end, at: now})
 		}
-		s.inflight.unpin(o.sn)
+		s.inflight.Unpin(o.sn)
 	}
 	f.batch = f.batch[:0]
 	f.lastSend = now

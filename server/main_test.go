@@ -16,6 +16,7 @@ import (
 	"github.com/mpsocks/mpsocks/mux"
 	"github.com/mpsocks/mpsocks/mux/buf"
 	"github.com/mpsocks/mpsocks/mux/packet"
+	"github.com/mpsocks/mpsocks/mux/udpio"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -24,7 +25,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type fakeSession struct {
 	mu      sync.Mutex
 	got     []got
-	halves  packet.Reassembler
+	halves  udpio.Reassembler
 	flushes int
 	discard bool
 	more    chan struct{}

@@ -11,6 +11,7 @@ import (
 	"github.com/mpsocks/mpsocks/mux"
 	"github.com/mpsocks/mpsocks/mux/buf"
 	"github.com/mpsocks/mpsocks/mux/packet"
+	"github.com/mpsocks/mpsocks/mux/udpio"
 )
 
 // A session is what the server needs of a mux.Session.
@@ -40,7 +41,7 @@ type peer struct {
 	// Datagrams that are too long for one mapping of the tunnel: the
 	// Identification of the newest one brought, and those that come in halves.
 	fragmentIDs atomic.Uint32
-	halves      atomic.Pointer[packet.Reassembler]
+	halves      atomic.Pointer[udpio.Reassembler]
 
 	mu       sync.RWMutex // guards the rest; held for reading while a batch is delivered
 	mappings map[uint64]*mapping
@@ -92,7 +93,7 @@ func (p *peer) Closed(err error) {
 func (p *peer) join(pkt []byte, h *packet.UDP) (payload []byte, whole bool) {
 	halves := p.halves.Load()
 	if halves == nil { // hardly any client ever sends one
-		p.halves.CompareAndSwap(nil, new(packet.Reassembler))
+		p.halves.CompareAndSwap(nil, new(udpio.Reassembler))
 		halves = p.halves.Load()
 	}
 	return halves.Add(pkt, h)

@@ -3,7 +3,6 @@ package packet
 import (
 	"encoding/binary"
 	"net/netip"
-	"sync"
 )
 
 // One mapping of the tunnel carries one packet, and its Data-Level Length
@@ -63,10 +62,9 @@ func IsFragment(b []byte) bool {
 const reassembleSlots = 8
 
 // A Reassembler puts fragments of UDP datagrams together again. Its zero value
-// is ready; it is safe for concurrent use. When more datagrams are incomplete
-// than it has room for, it forgets the oldest.
+// is ready. When more datagrams are incomplete than it has room for, it forgets
+// the oldest.
 type Reassembler struct {
-	mu    sync.Mutex // guards the rest
 	slots [reassembleSlots]fragments
 	count uint64 // halves kept so far, for their age
 }
@@ -123,8 +121,6 @@ func (r *Reassembler) Add(b []byte, h *UDP) (payload []byte, ok bool) {
 // match returns the other half of the datagram and frees its slot, or keeps
 // this one.
 func (r *Reassembler) match(f *fragments, data []byte) (other fragments, found bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	keep := &r.slots[0] // a free slot, else the oldest
 	for i := range r.slots {
 		s := &r.slots[i]

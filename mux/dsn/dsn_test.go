@@ -1,4 +1,4 @@
-package mux
+package dsn
 
 import (
 	"math/rand/v2"
@@ -10,9 +10,9 @@ import (
 // Whatever the order and however often mappings come, each is new once and the
 // Data ACK ends at the end.
 func TestReceiveSpace(t *testing.T) {
-	var w receiveSpace
+	var w Space
 	const first, count = ^uint64(0) - 5000, 1000 // wraps
-	w.reset(first)
+	w.Reset(first)
 	type mapping struct {
 		dsn uint64
 		n   uint32
@@ -28,7 +28,7 @@ func TestReceiveSpace(t *testing.T) {
 	rand.Shuffle(len(twice), func(i, j int) { twice[i], twice[j] = twice[j], twice[i] })
 	fresh := 0
 	for _, m := range twice {
-		ok, err := w.accept(m.dsn, m.n)
+		ok, err := w.Accept(m.dsn, m.n)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -36,9 +36,8 @@ func TestReceiveSpace(t *testing.T) {
 			fresh++
 		}
 	}
-	w.publish()
-	if fresh != count || w.next.Load() != next || len(w.held) != 0 || w.repeats != count {
-		t.Errorf("%d new of %d, next off by %d, %d held, %d repeats", fresh, count, next-w.next.Load(), len(w.held), w.repeats)
+	if fresh != count || w.Due != next || len(w.held) != 0 || w.Repeats != count {
+		t.Errorf("%d new of %d, next off by %d, %d held, %d repeats", fresh, count, next-w.Due, len(w.held), w.Repeats)
 	}
 }
 
@@ -50,24 +49,31 @@ func TestReceiveSpaceRefuses(t *testing.T) {
 		want error
 	}{
 		{"overlaps what came", 990, 20, errOverlap},
-		{"same start, other length", 2000, 200, errOverlap},
-		{"beyond the window", 1000 + receiveWindow + 1, 100, errWindow},
+		{"same start, longer", 2000, 200, errOverlap},
+		{"behind a gap, over the end of another", 2050, 100, errOverlap},
+		{"behind a gap, over the start of another", 1950, 100, errOverlap},
+		{"behind a gap, over all of another", 1950, 200, errOverlap},
+		{"over one behind the gap that it fills", 1000, 1001, errOverlap},
+		{"a copy behind a gap", 2000, 100, nil},
+		{"just before another behind a gap", 1900, 100, nil},
+		{"just behind another behind a gap", 2100, 100, nil},
+		{"beyond the window", 1000 + ReceiveWindow + 1, 100, errWindow},
 		{"repeat", 900, 100, nil},
 		{"next", 1000, 100, nil},
 	} {
-		var w receiveSpace
-		w.reset(1000)
-		w.accept(2000, 100)
-		if _, err := w.accept(c.dsn, c.n); err != c.want {
+		var w Space
+		w.Reset(1000)
+		w.Accept(2000, 100)
+		if _, err := w.Accept(c.dsn, c.n); err != c.want {
 			t.Errorf("%s: %v, want %v", c.name, err, c.want)
 		}
 	}
-	var w receiveSpace
-	w.reset(0)
+	var w Space
+	w.Reset(0)
 	var err error
 	n := 0
 	for dsn := uint64(2); err == nil && n <= maxHeld+1; dsn += 2 {
-		_, err = w.accept(dsn, 1)
+		_, err = w.Accept(dsn, 1)
 		n++
 	}
 	if err != errWindow || n != maxHeld+1 {
@@ -76,53 +82,52 @@ func TestReceiveSpaceRefuses(t *testing.T) {
 }
 
 func TestInflight(t *testing.T) {
-	q := inflight{next: 100, acked: 100}
+	q := InFlight{next: 100, acked: 100}
 	for i := range 1000 {
-		if sn := q.push(buf.Get(100)); sn != uint64(i) {
+		if sn := q.Push(buf.Get(100)); sn != uint64(i) {
 			t.Fatalf("segment %d has number %d", i, sn)
 		}
 	}
-	if q.bytes != 100_000 || q.next != 100_100 {
-		t.Errorf("%d bytes, next %d", q.bytes, q.next)
+	if q.Bytes != 100_000 || q.next != 100_100 {
+		t.Errorf("%d bytes, next %d", q.Bytes, q.next)
 	}
-	q.at(3).pins = 1
-	if !q.ack(100+500*100) || q.head != 3 {
-		t.Errorf("head %d: a pinned segment must stay", q.head)
+	q.At(3).Pins = 1
+	if !q.Ack(100+500*100) || q.Head != 3 {
+		t.Errorf("head %d: a pinned segment must stay", q.Head)
 	}
-	if q.live(3) != nil || q.live(499) != nil || q.live(500) == nil {
+	if q.Live(3) != nil || q.Live(499) != nil || q.Live(500) == nil {
 		t.Error("acknowledged segments are not live, the others are")
 	}
-	q.at(3).pins = 0
+	q.At(3).Pins = 0
 	q.free()
-	if q.head != 500 || q.bytes != 50_000 {
-		t.Errorf("head %d, %d bytes", q.head, q.bytes)
+	if q.Head != 500 || q.Bytes != 50_000 {
+		t.Errorf("head %d, %d bytes", q.Head, q.Bytes)
 	}
 	for _, bad := range []uint64{0, 100, 100_101, 1 << 63} {
-		if q.ack(bad) {
+		if q.Ack(bad) {
 			t.Errorf("Data ACK %d was taken", bad)
 		}
 	}
-	if q.ack(100_050); q.head != 999 {
-		t.Errorf("head %d after an ACK within the last segment", q.head)
+	if q.Ack(100_050); q.Head != 999 {
+		t.Errorf("head %d after an ACK within the last segment", q.Head)
 	}
-	if q.ack(100_100); q.head != 1000 || q.bytes != 0 {
-		t.Errorf("head %d, %d bytes at the end", q.head, q.bytes)
+	if q.Ack(100_100); q.Head != 1000 || q.Bytes != 0 {
+		t.Errorf("head %d, %d bytes at the end", q.Head, q.Bytes)
 	}
 }
 
 // The Data ACK for a mapping may have gone down with a subflow: when it comes
 // again, another is owed.
 func TestRepeatsAreAcknowledged(t *testing.T) {
-	var w receiveSpace
-	w.reset(1000)
+	var w Space
+	w.Reset(1000)
 	for _, dsn := range []uint64{1000, 2000} {
 		for range 2 {
-			w.pending.Store(0)
-			if _, err := w.accept(dsn, 100); err != nil {
+			w.Take()
+			if _, err := w.Accept(dsn, 100); err != nil {
 				t.Fatal(err)
 			}
-			w.publish()
-			if w.pending.Load() == 0 {
+			if w.Take() == 0 {
 				t.Errorf("no Data ACK is owed for %d", dsn)
 			}
 		}
@@ -132,46 +137,49 @@ func TestRepeatsAreAcknowledged(t *testing.T) {
 // An acknowledgement may come while the batch that carries the segment is still
 // being written; the segment goes when that is done.
 func TestAcknowledgedWhileWritten(t *testing.T) {
-	var q inflight
-	q.reset(1)
+	var q InFlight
+	q.Reset(1)
 	for range 2 {
-		q.at(q.push(buf.Get(100))).pins++
+		q.At(q.Push(buf.Get(100))).Pins++
 	}
-	if !q.ack(201) || q.bytes != 200 {
-		t.Fatalf("%d bytes in flight while both are held", q.bytes)
+	if !q.Ack(201) || q.Bytes != 200 {
+		t.Fatalf("%d bytes in flight while both are held", q.Bytes)
 	}
-	q.unpin(1)
-	q.unpin(0)
-	if q.bytes != 0 || q.head != q.tail {
-		t.Errorf("%d bytes stay in flight for ever", q.bytes)
+	q.Unpin(1)
+	q.Unpin(0)
+	if q.Bytes != 0 || q.Head != q.Tail {
+		t.Errorf("%d bytes stay in flight for ever", q.Bytes)
 	}
 }
 
 // Small packets are bounded by number, so that no receiver has to refuse what a
 // sender may send.
 func TestSmallPacketsInFlight(t *testing.T) {
-	var q inflight
+	var q InFlight
 	p := buf.Get(60)
 	n := 0
-	for ; !q.full(); n++ {
-		q.push(p)
+	for ; !q.Full(); n++ {
+		q.Push(p)
 	}
-	if n != sendSegments || n > maxHeld {
+	if n != SendSegments || n > 2*maxHeld {
 		t.Errorf("%d segments without a Data ACK", n)
 	}
 }
 
 // The memory for very many mappings behind a hole is given back.
 func TestHeldIsGivenBack(t *testing.T) {
-	var w receiveSpace
-	w.reset(0)
+	var w Space
+	w.Reset(0)
 	for i := range uint64(2 * heldMemory) {
-		if _, err := w.accept(100*(i+1), 100); err != nil {
+		if _, err := w.Accept(200*(i+1), 100); err != nil {
 			t.Fatal(err)
 		}
 	}
-	w.accept(0, 100)
-	if w.publish(); w.most != 0 || w.next.Load() != 100*(2*heldMemory+1) {
-		t.Errorf("%d mappings remembered, next %d", w.most, w.next.Load())
+	for i := range uint64(2*heldMemory + 1) {
+		w.Accept(200*i, 100)
+		w.Accept(200*i+100, 100)
+	}
+	if w.most != 0 || w.Due != 200*(2*heldMemory+1) {
+		t.Errorf("%d stretches remembered, next %d", w.most, w.Due)
 	}
 }

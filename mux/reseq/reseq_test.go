@@ -1,10 +1,11 @@
-package mux
+package reseq
 
 import (
 	"net/netip"
 	"slices"
 	"testing"
 
+	"github.com/mpsocks/mpsocks/mux/buf"
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
 
@@ -22,31 +23,41 @@ func orderedPacket(id uint32, six bool) []byte {
 }
 
 type reseqTest struct {
-	r     resequencer
+	r     *Resequencer
 	got   []uint32
 	views [][]byte
 }
 
-func (x *reseqTest) Deliver(pkts [][]byte) {
+func newReseqTest() *reseqTest {
+	return &reseqTest{r: New(func(packet.Key, uint8) bool { return false })}
+}
+
+// add has packets come by a subflow.
+func (x *reseqTest) add(slot int, now int64, pkts ...[]byte) {
 	for _, p := range pkts {
-		x.got = append(x.got, packet.ID(p))
+		x.views, _ = x.r.Add(slot, p, x.views[:0], now)
+		x.take()
 	}
 }
-func (x *reseqTest) Stream(*Stream) {}
-func (x *reseqTest) Closed(error)   {}
 
-func newReseqTest() *reseqTest {
-	x := &reseqTest{}
-	x.r = resequencer{s: &Session{handler: x}, flows: make(map[packet.Key]*rflow)}
-	return x
+// tick gives up what is due, and reports whether anything still waits.
+func (x *reseqTest) tick(now, bound int64) bool {
+	x.views = x.r.Tick(now, bound, x.views[:0])
+	x.take()
+	return x.r.Holds()
+}
+
+func (x *reseqTest) take() {
+	for _, p := range x.views {
+		x.got = append(x.got, packet.ID(p))
+	}
+	x.r.Done()
 }
 
 func (x *reseqTest) arrive(now int64, six bool, ids ...uint32) {
-	var rs []received
 	for _, id := range ids {
-		rs = append(rs, received{pkt: orderedPacket(id, six)})
+		x.add(0, now, orderedPacket(id, six))
 	}
-	x.views = x.r.deliver(0, rs, x.views[:0], now)
 }
 
 // warm leaves next = start+100.
@@ -88,10 +99,10 @@ func TestReseqGivesUp(t *testing.T) {
 	x := newReseqTest()
 	x.warm(0, true)
 	x.arrive(20e6, true, 101, 102)
-	if !x.r.tick(30e6, 20e6) || len(x.got) != 0 {
+	if !x.tick(30e6, 20e6) || len(x.got) != 0 {
 		t.Fatalf("delivered %v before the bound", x.got)
 	}
-	if x.r.tick(41e6, 20e6) {
+	if x.tick(41e6, 20e6) {
 		t.Error("still holding")
 	}
 	x.arrive(42e6, true, 100)
@@ -107,7 +118,7 @@ func TestReseqLeavesOthersAlone(t *testing.T) {
 	for _, id := range []uint32{0, 2, 3, 1} {
 		p := orderedPacket(id, true)
 		p[packet.UDPOverhead(packet.ClientHost6)] = 0x43
-		x.views = x.r.deliver(0, []received{{pkt: p}}, x.views[:0], 0)
+		x.add(0, 0, p)
 	}
 	if want := []uint32{0, 2, 3, 1}; !slices.Equal(x.got, want) {
 		t.Errorf("%v, want %v", x.got, want)
@@ -122,7 +133,7 @@ func TestReseqOrdersWhatIsSpread(t *testing.T) {
 		one := func(slot int, id uint32, now int64) {
 			p := orderedPacket(id, true)[:packet.UDPOverhead(packet.ClientHost6)+size]
 			p[packet.UDPOverhead(packet.ClientHost6)] = 0x43 // no QUIC
-			x.views = x.r.deliver(slot, []received{{pkt: p}}, x.views[:0], now)
+			x.add(slot, now, p)
 		}
 		one(0, 0, 0)
 		one(1, 1, 1e6)
@@ -132,11 +143,11 @@ func TestReseqOrdersWhatIsSpread(t *testing.T) {
 		if want := []uint32{0, 1, 2, 3}; !slices.Equal(x.got, want) {
 			t.Errorf("%d bytes: %v, want %v", size, x.got, want)
 		}
-		x.r.tick(12e6, 20e6)
+		x.tick(12e6, 20e6)
 		if waits := len(x.got) == 4; waits != (size == 1200) {
 			t.Errorf("%d bytes: 8 ms later %v", size, x.got)
 		}
-		x.r.tick(25e6, 20e6)
+		x.tick(25e6, 20e6)
 		if want := []uint32{0, 1, 2, 3, 5}; !slices.Equal(x.got, want) {
 			t.Errorf("%d bytes: at last %v, want %v", size, x.got, want)
 		}
@@ -155,11 +166,11 @@ func TestReseqPassesSmallPackets(t *testing.T) {
 	x := newReseqTest()
 	x.arrive(0, true, 0)
 	for i := range uint32(30) { // larger ones come first, such as the padded Initial
-		x.views = x.r.deliver(0, []received{{pkt: orderedPacket(i+1, true)[:packet.UDPOverhead(packet.ClientHost6)+40]}}, x.views[:0], 0)
+		x.add(0, 0, orderedPacket(i+1, true)[:packet.UDPOverhead(packet.ClientHost6)+40])
 	}
 	x.got = nil
 	for _, id := range []uint32{32, 31, 33} {
-		x.views = x.r.deliver(0, []received{{pkt: orderedPacket(id, true)[:packet.UDPOverhead(packet.ClientHost6)+40]}}, x.views[:0], 0)
+		x.add(0, 0, orderedPacket(id, true)[:packet.UDPOverhead(packet.ClientHost6)+40])
 	}
 	if want := []uint32{32, 31, 33}; !slices.Equal(x.got, want) {
 		t.Errorf("%v, want %v", x.got, want)
@@ -180,18 +191,12 @@ func TestReseqCountsAnew(t *testing.T) {
 // that nobody wants ordered is not.
 func TestReseqByRule(t *testing.T) {
 	for _, ordered := range []bool{false, true} {
-		x := newReseqTest()
-		x.r.s.client = true
-		rule := Rule{To: netip.MustParsePrefix("192.0.2.0/24"), Ports: [2]uint16{51820, 51820}, DSCP: -1, Class: ClassOrdered}
-		if !ordered {
-			rule.Ports = [2]uint16{1, 1}
-		}
-		x.r.s.rules.Store(&[]Rule{rule})
+		x := &reseqTest{r: New(func(k packet.Key, _ uint8) bool { return ordered && k.SrcPort == 51820 })}
 		for _, id := range []uint32{0, 1, 3, 2, 4} {
 			src, dst := netip.MustParseAddrPort("192.0.2.1:51820"), netip.AddrPortFrom(packet.ClientHost4, 4000)
 			b := make([]byte, packet.UDPOverhead(dst.Addr())+1200)
 			packet.PutUDP(b, &packet.UDP{Src: src, Dst: dst, ID: id, TTL: 64})
-			x.views = x.r.deliver(0, []received{{pkt: b}}, x.views[:0], 0)
+			x.add(0, 0, b)
 		}
 		if slices.IsSorted(x.got) != ordered {
 			t.Errorf("rule %v: %v came", ordered, x.got)
@@ -206,7 +211,7 @@ func TestReseqBoundIsOfTheOldest(t *testing.T) {
 	for i := range uint32(50) {
 		now := int64(1e9) + int64(i)*1e6
 		x.arrive(now, true, 200-i)
-		x.r.tick(now, 20e6)
+		x.tick(now, 20e6)
 	}
 	if len(x.got) < 20 {
 		t.Errorf("%d of 50 packets came after 50 ms with a bound of 20", len(x.got))
@@ -219,7 +224,7 @@ func TestReseqTableFull(t *testing.T) {
 	for i := range reseqFlows + 10 {
 		b := make([]byte, 28+8)
 		packet.PutUDP(b, &packet.UDP{Src: netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, byte(i >> 8), byte(i)}), 53), Dst: netip.AddrPortFrom(packet.ClientHost4, 4000), TTL: 64})
-		x.views = x.r.deliver(0, []received{{pkt: b}}, x.views[:0], 0)
+		x.add(0, 0, b)
 	}
 	x.warm(0, true)
 	x.arrive(1e9, true, 101, 100)
@@ -245,15 +250,35 @@ func TestReseqBytes(t *testing.T) {
 			b := make([]byte, n+1200)
 			copy(b[n:], []byte{0xC3, 0, 0, 0, 1, 8})
 			packet.PutUDP(b, &packet.UDP{Src: src, Dst: dst, ID: id, TTL: 64})
-			x.views = x.r.deliver(0, []received{{pkt: b}}, x.views[:0], 0)
+			x.add(0, 0, b)
 			sent++
 		}
 		if x.r.bytes > reseqBytes+2000 {
 			t.Fatalf("%d bytes held", x.r.bytes)
 		}
 	}
-	x.r.tick(1e9, 20e6)
+	x.tick(1e9, 20e6)
 	if len(x.got) != sent || x.r.bytes != 0 || x.r.count != 0 || len(x.r.holding) != 0 {
 		t.Errorf("%d of %d came, %d bytes in %d packets of %d flows are held", len(x.got), sent, x.r.bytes, x.r.count, len(x.r.holding))
+	}
+}
+
+// TestReseqPassesFragments: their Identification is no number in a flow.
+func TestReseqPassesFragments(t *testing.T) {
+	x := newReseqTest()
+	x.warm(0, true)
+	first, second := buf.Get(packet.UDP6Overhead+65500), buf.Get(packet.MaxTail)
+	n, m := packet.SplitUDP(first.Bytes(), second.Bytes(), &packet.UDP{
+		Src: netip.AddrPortFrom(packet.ClientHost6, 5000), Dst: netip.MustParseAddrPort("[2001:db8::1]:9"), TTL: 64, ID: 70000,
+	})
+	first.Resize(n)
+	second.Resize(m)
+	x.add(0, 20e6, first.Bytes(), orderedPacket(101, true), second.Bytes())
+	if want := []uint32{70000, 70000}; !slices.Equal(x.got, want) {
+		t.Errorf("delivered %v, want %v", x.got, want)
+	}
+	x.arrive(21e6, true, 100)
+	if want := []uint32{70000, 70000, 100, 101}; !slices.Equal(x.got, want) {
+		t.Errorf("delivered %v, want %v", x.got, want)
 	}
 }

@@ -1,8 +1,6 @@
-package mux
+package reseq
 
 import (
-	"sync"
-
 	"github.com/mpsocks/mpsocks/mux/buf"
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
@@ -32,20 +30,28 @@ const (
 	spreadMemory = 2e9
 )
 
-// A resequencer is guarded by mu, which is held while flows that it orders are
-// delivered, so that two readers cannot swap what was just put in order.
-type resequencer struct {
-	s       *Session
-	mu      sync.Mutex
+// A Resequencer orders the flows that come by several subflows. It is guarded by its
+// owner, who delivers what it returns before anybody else adds to it, so that two
+// readers cannot swap what was just put in order.
+type Resequencer struct {
+	// wants says that a rule asks for order in what comes with that key.
+	wants   func(k packet.Key, tos uint8) bool
 	flows   map[packet.Key]*rflow
 	recent  [reseqRecent]*rflow // by ports
 	holding []*rflow            // flows with held packets, and some that had
-	spent   []*buf.Buffer       // held packets that are in the views now
+	spent   []*buf.Buffer       // held packets that were returned, see done
 	count   int                 // packets held in all,
 	bytes   int                 // and their bytes
 	swept   int64
 
-	restored, expired uint64
+	Restored uint64 // packets that were put in order,
+	Expired  uint64 // and gaps that were given up
+}
+
+// New makes one; wants says that a rule asks for order in what comes with
+// that key and type of service.
+func New(wants func(k packet.Key, tos uint8) bool) *Resequencer {
+	return &Resequencer{wants: wants, flows: make(map[packet.Key]*rflow)}
 }
 
 // An rflow is one flow in the receiving direction.
@@ -53,7 +59,7 @@ type rflow struct {
 	key     packet.Key
 	next    uint32 // Identification that is due
 	six     bool
-	beh     behaviour
+	quic    bool // began as QUIC does
 	seen    int
 	mean    int // smoothed length
 	last    int64
@@ -78,44 +84,29 @@ func (f *rflow) distance(id uint32) int32 {
 	return int32(int16(uint16(id) - uint16(f.next)))
 }
 
-// deliver hands a chunk of packets to the handler, in the order in which they
-// are due; what has to wait is copied. views is room.
-//
-// Flows that come by one subflow need no lock while they are delivered: its
-// reader is the only one that has any of their packets.
-func (r *resequencer) deliver(slot int, pkts []received, views [][]byte, now int64) [][]byte {
-	r.mu.Lock()
-	ordered := false
-	for i := range pkts {
-		f := r.flow(pkts[i].pkt)
-		if f == nil {
-			views = append(views, pkts[i].pkt)
-			continue
-		}
-		if f.via != slot {
-			if f.via != noSlot {
-				f.moved = now
-			}
-			f.via = slot
-		}
-		views = r.arrive(f, pkts[i].pkt, views, now)
-		ordered = ordered || f.spread(now)
+// Add takes one packet that came by the subflow of that slot and appends to views
+// what is due now. What has to wait is copied; what is returned is borrowed: of the
+// caller, or of the resequencer until done is called. spread says that the order of
+// the packet's flow is kept, so that what is due has to be delivered before the next
+// call. Flows that come by one subflow need no such care: its reader is the only one
+// that has any of their packets.
+func (r *Resequencer) Add(slot int, pkt []byte, views [][]byte, now int64) (due [][]byte, spread bool) {
+	f := r.flow(pkt)
+	if f == nil {
+		return append(views, pkt), false
 	}
-	if !ordered {
-		r.mu.Unlock()
-		r.s.handler.Deliver(views)
-		return views
+	if f.via != slot {
+		if f.via != noSlot {
+			f.moved = now
+		}
+		f.via = slot
 	}
-	defer r.mu.Unlock()
-	r.hand(views)
-	return views
+	views = r.arrive(f, pkt, views, now)
+	return views, f.spread(now)
 }
 
-// hand delivers views and gives back the held packets among them.
-func (r *resequencer) hand(views [][]byte) {
-	if len(views) > 0 {
-		r.s.handler.Deliver(views)
-	}
+// Done gives back the held packets that were returned: they have been delivered.
+func (r *Resequencer) Done() {
 	for i, b := range r.spent {
 		b.Release()
 		r.spent[i] = nil
@@ -125,7 +116,7 @@ func (r *resequencer) hand(views [][]byte) {
 
 // flow returns the state of a packet's flow, or nil when there are too many,
 // or for a fragment: its Identification counts nothing.
-func (r *resequencer) flow(pkt []byte) *rflow {
+func (r *Resequencer) flow(pkt []byte) *rflow {
 	if packet.IsFragment(pkt) {
 		return nil
 	}
@@ -140,22 +131,11 @@ func (r *resequencer) flow(pkt []byte) *rflow {
 		if len(r.flows) >= reseqFlows && !r.forgetOne() {
 			return nil
 		}
-		f = &rflow{key: k, next: packet.ID(pkt), six: pkt[0]>>4 == 6, order: r.s.ordersByRule(&k, packet.TOS(pkt)), via: noSlot}
+		f = &rflow{key: k, next: packet.ID(pkt), six: pkt[0]>>4 == 6, order: r.wants(k, packet.TOS(pkt)), via: noSlot}
 		r.flows[k] = f
 	}
 	*recent = f
 	return f
-}
-
-// ordersByRule says that a rule wants order for what comes with that key. Whose it is,
-// a client does not know here.
-func (s *Session) ordersByRule(k *packet.Key, tos uint8) bool {
-	remote, port := k.Src, k.SrcPort
-	if !s.client {
-		remote, port = k.Dst, k.DstPort
-	}
-	c, ok := s.ruled(s.name, remote, port, tos)
-	return ok && c == ClassOrdered
 }
 
 // spread says that the flow may come by several subflows at once.
@@ -164,7 +144,7 @@ func (f *rflow) spread(now int64) bool { return f.order || f.moved != 0 && now-f
 // patience is how long a gap is waited for, of bound at most; 0 = not at all.
 func (f *rflow) patience(now, bound int64) int64 {
 	switch {
-	case !f.spread(now), f.beh.quic && f.mean < reseqLeast:
+	case !f.spread(now), f.quic && f.mean < reseqLeast:
 		return 0
 	case f.mean < reseqLeast:
 		return min(bound, reseqSmall)
@@ -175,7 +155,7 @@ func (f *rflow) patience(now, bound int64) int64 {
 // forgetOne makes room in the table: of a few flows, in no order, the one goes that
 // has been silent the longest and holds nothing. One that wants order stays while
 // there is another.
-func (r *resequencer) forgetOne() bool {
+func (r *Resequencer) forgetOne() bool {
 	var worst *rflow
 	seen := 0
 	for _, f := range r.flows {
@@ -196,13 +176,13 @@ func (r *resequencer) forgetOne() bool {
 // noSlot is no subflow's.
 const noSlot = -1
 
-func (r *resequencer) forget(k packet.Key, f *rflow) {
+func (r *Resequencer) forget(k packet.Key, f *rflow) {
 	f.key = packet.Key{} // the recent one must not match
 	delete(r.flows, k)
 }
 
 // arrive takes one packet and appends to views what is due.
-func (r *resequencer) arrive(f *rflow, pkt []byte, views [][]byte, now int64) [][]byte {
+func (r *Resequencer) arrive(f *rflow, pkt []byte, views [][]byte, now int64) [][]byte {
 	id := packet.ID(pkt)
 	f.last = now
 	if f.seen == 0 {
@@ -211,8 +191,8 @@ func (r *resequencer) arrive(f *rflow, pkt []byte, views [][]byte, now int64) []
 	f.mean += (len(pkt) - f.mean) / 8
 	if f.seen < 16 {
 		f.seen++
-		f.beh.see(udpPayload(pkt))
-		f.order = f.order || f.beh.quic
+		f.quic = f.quic || packet.IsQUIC(packet.UDPPayload(pkt))
+		f.order = f.order || f.quic
 	}
 	d := f.distance(id)
 	switch {
@@ -235,7 +215,7 @@ func (r *resequencer) arrive(f *rflow, pkt []byte, views [][]byte, now int64) []
 }
 
 // hold keeps a copy, sorted.
-func (r *resequencer) hold(f *rflow, id uint32, pkt []byte, now int64) {
+func (r *Resequencer) hold(f *rflow, id uint32, pkt []byte, now int64) {
 	b := buf.Get(len(pkt))
 	copy(b.Bytes(), pkt)
 	i := len(f.waiting)
@@ -254,7 +234,7 @@ func (r *resequencer) hold(f *rflow, id uint32, pkt []byte, now int64) {
 }
 
 // release appends what has become due.
-func (r *resequencer) release(f *rflow, views [][]byte) [][]byte {
+func (r *Resequencer) release(f *rflow, views [][]byte) [][]byte {
 	n := 0
 	for n < len(f.waiting) && f.distance(f.waiting[n].id) <= 0 {
 		if f.distance(f.waiting[n].id) == 0 {
@@ -262,16 +242,16 @@ func (r *resequencer) release(f *rflow, views [][]byte) [][]byte {
 		}
 		n++
 	}
-	r.restored += uint64(n)
+	r.Restored += uint64(n)
 	return r.pop(f, n, views)
 }
 
 // flush appends all that is held.
-func (r *resequencer) flush(f *rflow, views [][]byte) [][]byte {
+func (r *Resequencer) flush(f *rflow, views [][]byte) [][]byte {
 	return r.pop(f, len(f.waiting), views)
 }
 
-func (r *resequencer) pop(f *rflow, n int, views [][]byte) [][]byte {
+func (r *Resequencer) pop(f *rflow, n int, views [][]byte) [][]byte {
 	if n == 0 {
 		return views
 	}
@@ -287,24 +267,17 @@ func (r *resequencer) pop(f *rflow, n int, views [][]byte) [][]byte {
 	return views
 }
 
-// holds says that something waits.
-func (r *resequencer) holds() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.count > 0
-}
+// Holds says that something waits.
+func (r *Resequencer) Holds() bool { return r.count > 0 }
 
-// tick gives up on gaps that are older than bound and forgets idle flows. It
-// reports whether anything is still held.
-func (r *resequencer) tick(now, bound int64) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	var views [][]byte
+// Tick gives up on gaps that are older than bound, forgets idle flows, and appends to
+// views what is due now.
+func (r *Resequencer) Tick(now, bound int64, views [][]byte) [][]byte {
 	keep := r.holding[:0]
 	for _, f := range r.holding {
 		for wait := f.patience(now, bound); len(f.waiting) > 0 && now-f.oldest() > wait; {
 			f.next = f.waiting[0].id
-			r.expired++
+			r.Expired++
 			views = r.release(f, views)
 		}
 		if f.listed = len(f.waiting) > 0; f.listed {
@@ -313,7 +286,6 @@ func (r *resequencer) tick(now, bound int64) bool {
 	}
 	clear(r.holding[len(keep):])
 	r.holding = keep
-	r.hand(views)
 	if now-r.swept > reseqSweep {
 		r.swept = now
 		for k, f := range r.flows {
@@ -322,7 +294,7 @@ func (r *resequencer) tick(now, bound int64) bool {
 			}
 		}
 	}
-	return r.count > 0
+	return views
 }
 
 // oldest returns since when something waits. That need not be what is due first.

@@ -1,4 +1,4 @@
-package mux
+package fq
 
 import (
 	"math"
@@ -12,7 +12,7 @@ import (
 const (
 	// RFC 8289, Section 4.4 says 5 ms for a queue that drains packet by packet;
 	// this one drains in bursts into several paced connections.
-	codelTarget   = 15e6  // ns
+	CoDelTarget   = 15e6  // ns
 	codelInterval = 100e6 // ns, Section 4.3
 
 	// A sender that does not slow down gets a queue as a good router's: this
@@ -22,7 +22,7 @@ const (
 	maxAge      = 80e6
 	maxAgeSmall = 250e6
 	maxAgeGrace = 1e9
-	graceTime   = 1500e6
+	GraceTime   = 1500e6
 )
 
 // A codel is the state of RFC 8289, Section 5.
@@ -33,7 +33,7 @@ type codel struct {
 }
 
 // codel dequeues as RFC 8289, Section 5.2.
-func (q *queue) codel(f *flow, now int64) *buf.Buffer {
+func (q *Queue) codel(f *Flow, now int64) *buf.Buffer {
 	c := &f.codel
 	p, above := q.sojourn(f, now)
 	if c.dropping {
@@ -41,7 +41,7 @@ func (q *queue) codel(f *flow, now int64) *buf.Buffer {
 			c.dropping = false
 		}
 		for c.dropping && now >= c.dropNext && p != nil {
-			q.drop(f, p, dropCodel)
+			q.drop(f, p, DropCoDel)
 			c.count++
 			p, above = q.sojourn(f, now)
 			if !above {
@@ -51,7 +51,7 @@ func (q *queue) codel(f *flow, now int64) *buf.Buffer {
 			}
 		}
 	} else if above {
-		q.drop(f, p, dropCodel)
+		q.drop(f, p, DropCoDel)
 		p, _ = q.sojourn(f, now)
 		c.dropping = true
 		if delta := c.count - c.lastCount; delta > 1 && now-c.dropNext < 16*codelInterval {
@@ -67,7 +67,7 @@ func (q *queue) codel(f *flow, now int64) *buf.Buffer {
 
 // sojourn takes the next packet and tells whether the queue stood above the
 // target for a whole interval.
-func (q *queue) sojourn(f *flow, now int64) (p *buf.Buffer, above bool) {
+func (q *Queue) sojourn(f *Flow, now int64) (p *buf.Buffer, above bool) {
 	c := &f.codel
 	for {
 		if p = q.take(f); p == nil {
@@ -76,10 +76,10 @@ func (q *queue) sojourn(f *flow, now int64) (p *buf.Buffer, above bool) {
 		}
 		wait := now - p.Stamp
 		if wait > q.oldest(f) {
-			q.drop(f, p, dropStale)
+			q.drop(f, p, DropStale)
 			continue
 		}
-		if wait < q.target || f.bytes < quantum || q.grace {
+		if wait < q.Target || f.Bytes < Quantum || q.Grace {
 			c.firstAbove = 0
 			return p, false
 		}
@@ -92,14 +92,14 @@ func (q *queue) sojourn(f *flow, now int64) (p *buf.Buffer, above bool) {
 }
 
 // oldest returns how long a packet of the flow may wait.
-func (q *queue) oldest(f *flow) int64 {
+func (q *Queue) oldest(f *Flow) int64 {
 	switch {
-	case q.grace:
+	case q.Grace:
 		return maxAgeGrace
-	case f.band == bandLatency:
-		return maxAgeSmall + q.target
+	case kinds[f.Band].Turn == TurnFirst:
+		return maxAgeSmall + q.Target
 	}
-	return maxAge + q.target
+	return maxAge + q.Target
 }
 
 func control(count uint32) int64 {

@@ -1,4 +1,4 @@
-package mux
+package sched
 
 import "math/bits"
 
@@ -21,15 +21,24 @@ const (
 	orderedClean = 0.5
 )
 
-// lanes keeps the first subflow of each path that carries bulk; while TCP still
+const (
+	// StartBytes is what TCP may send at first (RFC 6928).
+	StartBytes = 10 * 1448
+	// StartGrowth is by how much a path that was never full is tried with more
+	// than it has shown, each round trip, by flows that want order: what overshoots
+	// there holds all of the flow up.
+	StartGrowth = 1.5
+)
+
+// Lanes keeps the first subflow of each path that carries bulk; while TCP still
 // finds its window there, the first whose window has room.
-func lanes(cs []candidate, set uint64) (lanes uint64) {
+func Lanes(cs []Candidate, set uint64) (lanes uint64) {
 	var had uint64
 	for _, any := range [2]bool{false, true} {
 		for i := range cs {
 			c := &cs[i]
-			if set&(1<<i) != 0 && c.bulk && had&(1<<c.path) == 0 && (any || c.seen || c.open) {
-				had |= 1 << c.path
+			if set&(1<<i) != 0 && c.Bulk && had&(1<<c.Path) == 0 && (any || c.Seen || c.Open) {
+				had |= 1 << c.Path
 				lanes |= 1 << i
 			}
 		}
@@ -37,13 +46,13 @@ func lanes(cs []candidate, set uint64) (lanes uint64) {
 	return lanes
 }
 
-// together keeps, for a flow that wants order, the lanes of the paths that
+// Together keeps, for a flow that wants order, the lanes of the paths that
 // bring it more than they cost all its packets: none that is thin, none that is
 // far. Paths that lose packets are left out if the others can do without; if
 // not, the best of them is used alone, and nothing has to be waited for. One that may
 // lose packets is left out if another is as near: the flow would find out by many.
-func together(cs []candidate, set uint64) uint64 {
-	set = lanes(cs, set)
+func Together(cs []Candidate, set uint64) uint64 {
+	set = Lanes(cs, set)
 	most := 0.0
 	for i := range cs {
 		if c := &cs[i]; set&(1<<i) != 0 {
@@ -51,35 +60,35 @@ func together(cs []candidate, set uint64) uint64 {
 		}
 	}
 	nearest, nearSound := int64(1<<62), int64(1<<62)
-	clean, lossy, alone := 0.0, 0.0, noSubflow
+	clean, lossy, alone := 0.0, 0.0, NoSubflow
 	for i := range cs {
 		c := &cs[i]
 		if set&(1<<i) == 0 {
 			continue
 		}
-		if c.seen && c.rate < orderedShare*most {
+		if c.Seen && c.Rate < orderedShare*most {
 			set &^= 1 << i
 			continue
 		}
 		nearest = min(nearest, c.way())
-		if !c.lossy {
-			clean = max(clean, c.known(), c.rate) // a guess gets the chance
-			if !c.stray {
+		if !c.Lossy {
+			clean = max(clean, c.known(), c.Rate) // a guess gets the chance
+			if !c.Stray {
 				nearSound = min(nearSound, c.way())
 			}
 			continue
 		}
 		lossy = max(lossy, c.known())
-		if c.known() >= orderedClean*most && (alone == noSubflow || c.way() < cs[alone].way()) {
+		if c.known() >= orderedClean*most && (alone == NoSubflow || c.way() < cs[alone].way()) {
 			alone = i
 		}
 	}
-	if alone != noSubflow && clean < orderedClean*lossy {
+	if alone != NoSubflow && clean < orderedClean*lossy {
 		return 1 << alone
 	}
 	for i := range cs {
 		c := &cs[i]
-		if c.way() > nearest+orderedSpread || c.lossy && clean > 0 || c.stray && nearSound <= c.way()+inTurn {
+		if c.way() > nearest+orderedSpread || c.Lossy && clean > 0 || c.Stray && nearSound <= c.way()+inTurn {
 			set &^= 1 << i
 		}
 	}
@@ -89,68 +98,68 @@ func together(cs []candidate, set uint64) uint64 {
 // way is how long a packet is under way there now, but for our own queue. A
 // queue in the way back counts as well: one that fills up on the way there would
 // be noticed that much too late.
-func (c *candidate) way() int64 { return c.rtt/2 + max(c.extra, c.back) }
+func (c *Candidate) way() int64 { return c.RTT/2 + max(c.Extra, c.Back) }
 
 // known returns what the path has shown that it carries.
-func (c *candidate) known() float64 {
-	if c.seen {
-		return max(c.proven, c.rate)
+func (c *Candidate) known() float64 {
+	if c.Seen {
+		return max(c.Proven, c.Rate)
 	}
-	return c.proven
+	return c.Proven
 }
 
 // likely is the rate that a flow which wants order may count on: of a path that was
 // never full, somewhat more than it has shown, as TCP's window says little.
-func (c *candidate) likely() float64 {
-	if c.seen {
-		return c.rate
+func (c *Candidate) likely() float64 {
+	if c.Seen {
+		return c.Rate
 	}
-	return min(c.rate, max(startGrowth*c.proven, startBytes/float64(max(c.rtt, 1))))
+	return min(c.Rate, max(StartGrowth*c.Proven, StartBytes/float64(max(c.RTT, 1))))
 }
 
 // fill is how full the path is, in round trips' worth: what is spread evenly
 // stays together, where an answer to what was sent comes a round trip late.
-func (c *candidate) fill() float64 {
-	return float64(c.flight+c.queued) / max(c.likely()*float64(c.rtt), 1)
+func (c *Candidate) fill() float64 {
+	return float64(c.Flight+c.Queued) / max(c.likely()*float64(c.RTT), 1)
 }
 
 // sound keeps the subflows of paths that have lost nothing lately, if they are not
 // later than best by more than a lost packet costs there.
-func sound(cs []candidate, set uint64, n int, best int) uint64 {
-	latest := cs[best].smallArrival(n) + cs[best].rtt
+func sound(cs []Candidate, set uint64, n int, best int) uint64 {
+	latest := cs[best].smallArrival(n) + cs[best].RTT
 	for i := range cs {
-		if c := &cs[i]; c.frail || c.smallArrival(n) > latest {
+		if c := &cs[i]; c.Frail || c.smallArrival(n) > latest {
 			set &^= 1 << i
 		}
 	}
 	return set
 }
 
-// pickSteady is pickSmall for a flow that wants order: among equally good
+// PickSteady is pickSmall for a flow that wants order: among equally good
 // subflows it takes the lane, or, while bulk is in its way there, always the
 // same one. Where TCP still finds its window it takes the emptiest: each begins
 // with ten segments a round trip, and the flow would wait for them.
-func pickSteady(cs []candidate, set uint64, n int, home uint32) int {
-	best := pickSmall(cs, set, n, 0)
-	if best == noSubflow {
+func PickSteady(cs []Candidate, set uint64, n int, home uint32) int {
+	best := PickSmall(cs, set, n, 0)
+	if best == NoSubflow {
 		return best
 	}
-	if cs[best].frail { // what is behind a lost packet would wait
+	if cs[best].Frail { // what is behind a lost packet would wait
 		others := sound(cs, set, n, best)
-		if other := pickSmall(cs, others, n, 0); other != noSubflow {
+		if other := PickSmall(cs, others, n, 0); other != NoSubflow {
 			best, set = other, others
 		}
 	}
-	if b := &cs[best]; !b.seen && b.open {
+	if b := &cs[best]; !b.Seen && b.Open {
 		for i := range cs {
-			if c := &cs[i]; set&(1<<i) != 0 && c.path == b.path && c.room > 0 && c.open && !c.suspect && c.own < cs[best].own {
+			if c := &cs[i]; set&(1<<i) != 0 && c.Path == b.Path && c.Room > 0 && c.Open && !c.Suspect && c.Own < cs[best].Own {
 				best = i
 			}
 		}
 		return best
 	}
 	equal := peers(cs, set, n, best)
-	if lane := equal & lanes(cs, set); lane != 0 {
+	if lane := equal & Lanes(cs, set); lane != 0 {
 		return bits.TrailingZeros64(lane)
 	}
 	at := home % uint32(len(cs))

@@ -1,0 +1,84 @@
+package mux
+
+import (
+	"sync"
+
+	"github.com/mpsocks/mpsocks/mux/fq"
+	"github.com/mpsocks/mpsocks/mux/packet"
+	"github.com/mpsocks/mpsocks/mux/reseq"
+)
+
+// A delivery hands datagrams to the handler. Those of flows that are put in order it
+// delivers with its lock held, so that two readers cannot swap them again; a Handler
+// may Send, so this lock is taken before the engine's.
+type delivery struct {
+	to Handler
+
+	mu    sync.Mutex // guards all below
+	order *reseq.Resequencer
+	late  [][]byte // scratch of tick
+}
+
+// deliver takes the datagrams that a subflow brought, and returns views, which is
+// scratch.
+func (d *delivery) deliver(slot int, pkts []received, views [][]byte, now int64) [][]byte {
+	d.mu.Lock()
+	ordered := false
+	for i := range pkts {
+		var spread bool
+		views, spread = d.order.Add(slot, pkts[i].pkt, views, now)
+		ordered = ordered || spread
+	}
+	if !ordered {
+		d.mu.Unlock()
+		d.to.Deliver(views)
+		return views
+	}
+	defer d.mu.Unlock()
+	d.hand(views)
+	return views
+}
+
+// hand delivers views and gives back the held packets among them. The caller holds mu.
+func (d *delivery) hand(views [][]byte) {
+	if len(views) > 0 {
+		d.to.Deliver(views)
+	}
+	d.order.Done()
+}
+
+// tick delivers what has waited for bound, in ns, and reports whether anything still
+// waits.
+func (d *delivery) tick(now, bound int64) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.late = d.order.Tick(now, bound, d.late[:0])
+	d.hand(d.late)
+	clear(d.late)
+	return d.order.Holds()
+}
+
+// holds says that something waits.
+func (d *delivery) holds() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.order.Holds()
+}
+
+// counts returns how many packets were put in order, and how many gaps given up.
+func (d *delivery) counts() (restored, expired uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.order.Restored, d.order.Expired
+}
+
+// ordersByRule says that a rule wants order for what comes with that key. Whose it is,
+// a client does not know here.
+func (s *Session) ordersByRule(k packet.Key, tos uint8) bool {
+	remote, port := k.Src, k.SrcPort
+	if !s.client {
+		remote, port = k.Dst, k.DstPort
+	}
+	c, ok := s.ruled(s.name, remote, port, tos)
+	return ok && c == fq.ClassOrdered
+}

@@ -1,0 +1,119 @@
+package dsn
+
+import "github.com/mpsocks/mpsocks/mux/buf"
+
+const (
+	// SendWindow bounds the bytes that have a DSN and no Data ACK: 32 MiB is
+	// 100 Mbit/s over 2.5 s. The receiver accepts twice that.
+	SendWindow    = 32 << 20
+	ReceiveWindow = 2 * SendWindow
+	// SendSegments bounds their number as well: small packets cost their buffers,
+	// and the receiver an entry each.
+	SendSegments = 65536
+)
+
+// A Segment is one packet with its mapping. The mapping never changes; the
+// packet is kept until the Data ACK, because any subflow may still have to
+// carry it again.
+type Segment struct {
+	P    *buf.Buffer
+	DSN  uint64
+	N    int32
+	Pins int8   // subflows that hold p in a batch they are writing or will write
+	On   uint64 // bit set of the subflow slots that carry it
+}
+
+// InFlight holds the segments without Data ACK, in DSN order, numbered from
+// the first one of the session (segment number, "sn"). Guarded by the
+// session's lock.
+type InFlight struct {
+	ring       []Segment // power of two long
+	Head, Tail uint64    // segment numbers
+	next       uint64    // DSN of the next segment
+	acked      uint64    // all below is acknowledged
+	Bytes      int
+}
+
+func (q *InFlight) At(sn uint64) *Segment { return &q.ring[sn&uint64(len(q.ring)-1)] }
+
+func (q *InFlight) Full() bool { return q.Bytes >= SendWindow || q.Tail-q.Head >= SendSegments }
+
+// Push gives p the next DSN and returns its segment number.
+func (q *InFlight) Push(p *buf.Buffer) uint64 {
+	if q.Tail-q.Head == uint64(len(q.ring)) {
+		q.grow()
+	}
+	n := p.Len()
+	sn := q.Tail
+	*q.At(sn) = Segment{P: p, DSN: q.next, N: int32(n)}
+	q.Tail++
+	q.next += uint64(n)
+	q.Bytes += n
+	return sn
+}
+
+func (q *InFlight) grow() {
+	old := q.ring
+	q.ring = make([]Segment, max(256, 2*len(old)))
+	for sn := q.Head; sn < q.Tail; sn++ {
+		*q.At(sn) = old[sn&uint64(len(old)-1)]
+	}
+}
+
+// Ack applies a cumulative Data ACK (RFC 8684, Section 3.3.2) and reports
+// whether it was news. One beyond what was sent is ignored.
+func (q *InFlight) Ack(dsn uint64) bool {
+	if int64(dsn-q.next) > 0 || int64(dsn-q.acked) <= 0 {
+		return false
+	}
+	q.acked = dsn
+	q.free()
+	return true
+}
+
+// free releases acknowledged segments that no batch holds.
+func (q *InFlight) free() {
+	for q.Head < q.Tail {
+		s := q.At(q.Head)
+		if s.Pins > 0 || int64(s.DSN+uint64(s.N)-q.acked) > 0 {
+			return
+		}
+		s.P.Release()
+		s.P = nil
+		q.Bytes -= int(s.N)
+		q.Head++
+	}
+	if len(q.ring) > 4096 { // empty: a burst must not own memory for ever
+		q.ring = nil
+	}
+}
+
+// Unpin ends the hold of one batch on a segment. It may have been acknowledged
+// meanwhile, and no other acknowledgement may come.
+func (q *InFlight) Unpin(sn uint64) {
+	if q.At(sn).Pins--; sn == q.Head {
+		q.free()
+	}
+}
+
+// Live returns the segment if the peer may still need it.
+func (q *InFlight) Live(sn uint64) *Segment {
+	if sn < q.Head || sn >= q.Tail {
+		return nil
+	}
+	s := q.At(sn)
+	if int64(s.DSN+uint64(s.N)-q.acked) <= 0 {
+		return nil
+	}
+	return s
+}
+
+// Reset forgets everything; the session was renewed.
+func (q *InFlight) Reset(first uint64) {
+	for sn := q.Head; sn < q.Tail; sn++ {
+		if s := q.At(sn); s.Pins == 0 {
+			s.P.Release()
+		} // else the writer that still reads it leaves it to the collector
+	}
+	*q = InFlight{next: first, acked: first}
+}

@@ -1,0 +1,214 @@
+package mux
+
+import (
+	"testing"
+
+	"github.com/mpsocks/mpsocks/mux/gauge"
+	"github.com/mpsocks/mpsocks/mux/sched"
+)
+
+// What fills the way back delays acknowledgements for a while; the rate of
+// this direction does not follow them.
+func TestRateIsThePeers(t *testing.T) {
+	var p path
+	p.delay.Add(0, 10e6, 10e6)
+	p.delay.Add(0, 10e6, 10e6)
+	if got := p.there(100e6); got != 100e6 {
+		t.Errorf("a first measurement over %d ms", got/1e6)
+	}
+	p.delay.Add(100e6, 10e6, 60e6)
+	p.delay.Add(100e6, 10e6, 60e6)
+	if got := p.there(100e6); got != 50e6 {
+		t.Errorf("acknowledgements that are 50 ms later: 100 ms count as %d", got/1e6)
+	}
+	if got := p.there(100e6); got != 100e6 {
+		t.Errorf("as late as before: 100 ms count as %d", got/1e6)
+	}
+}
+
+// TCP's own round trips tell of the first queue, for what was acknowledged has
+// met it.
+func TestSwell(t *testing.T) {
+	const now = 10e9
+	at := func(f func(*path)) *path {
+		p := &path{rtt: 20e6, least: 45e6, busy: 2}
+		for i := range int64(gauge.DelayLeast) {
+			p.delay.Add(now-100e6+i*15e6, 10e6, 10e6)
+		}
+		p.delay.Add(now, 20e6, 10e6)
+		p.delay.Jitter = 0
+		f(p)
+		return p
+	}
+	for _, c := range []struct {
+		name string
+		p    *path
+		want int64
+	}{
+		{"a queue of 25 ms", at(func(*path) {}), 25e6},
+		{"that may be jitter", at(func(p *path) { p.delay.Jitter = 6e6 }), 0},
+		{"on the way back", at(func(p *path) { p.delay.Add(now, 20e6, 30e6); p.delay.Add(now, 20e6, 30e6); p.delay.Jitter = 0 }), 0},
+		{"that is gone", at(func(p *path) { p.delay.Add(now, 10e6, 10e6); p.delay.Jitter = 0 }), 0},
+		{"of a path that is known", at(func(p *path) { p.pacer.Capacity, p.pacer.Full = 1, now }), 0},
+		{"on a path at rest", at(func(p *path) { p.busy = 0 }), 0},
+	} {
+		if got := c.p.swell(now); got != c.want {
+			t.Errorf("%s: %d, want %d", c.name, got, c.want)
+		}
+	}
+}
+
+// BBR stops for 200 ms when it has not seen a shorter round trip for 10 s, on
+// thin subflows as well. It is begun anew before, where something is sent.
+func TestRestRenewsBBR(t *testing.T) {
+	p := &path{}
+	s := &Session{}
+	for _, bulk := range []bool{true, false} {
+		s.subs = append(s.subs, &subflow{s: s, path: p, bulk: bulk, carrier: &carrier{}})
+	}
+	thin := s.subs[1]
+	s.rest(p, 1e9)
+	if thin.cc != ccRest || thin.ccAt != 1e9 {
+		t.Fatalf("a thin subflow has %q since %d", thin.cc, thin.ccAt)
+	}
+	thin.lastSend = 2e9
+	if s.rest(p, 5e9); thin.ccAt != 1e9 {
+		t.Error("begun anew after 4 s")
+	}
+	if s.rest(p, 9.5e9); thin.ccAt != 9.5e9 {
+		t.Error("not begun anew after 8.5 s")
+	}
+	if s.rest(p, 19e9); thin.ccAt != 9.5e9 {
+		t.Error("begun anew although nothing was sent")
+	}
+}
+
+// While nothing is known of a path, one loss that no queue explains counts; once its
+// rate was seen it is judged by many.
+func TestStrayLoss(t *testing.T) {
+	p := &path{rtt: 20e6}
+	now := int64(1e9)
+	for range gauge.DelayLeast {
+		now += gauge.DelayEvery
+		p.delay.Add(now, 10e6, 10e6)
+	}
+	if p.candidate(now).Stray {
+		t.Error("a stray loss without a loss")
+	}
+	p.delay.Add(now, 40e6, 10e6)
+	if p.judge.Lost(now, p.delay.Peak()); p.candidate(now).Stray {
+		t.Error("a queue of 30 ms may have lost it")
+	}
+	for range gauge.DelayLeast {
+		now += gauge.DelayEvery
+		p.delay.Add(now, 12e6, 10e6)
+	}
+	p.judge.Lost(now, p.delay.Peak())
+	if !p.candidate(now).Stray {
+		t.Error("nothing explains this one")
+	}
+	if p.candidate(now + gauge.LossMemory).Stray {
+		t.Error("not forgotten")
+	}
+	if p.seen = true; p.candidate(now).Stray {
+		t.Error("one loss counts though the rate was seen")
+	}
+}
+
+// How often a path is asked: seldom at rest, six times at once when the session
+// wakes, then by what it sends; a metered one stays at rest.
+func TestAskDelay(t *testing.T) {
+	p, m := &path{}, &path{cfg: Path{Metered: true}}
+	p.delay.Count, m.delay.Count = gauge.DelayLeast, gauge.DelayLeast
+	f, g := &subflow{path: p}, &subflow{path: m}
+	s := &Session{paths: []*path{p, m}, subs: []*subflow{f, g}, octets: 1}
+	now := int64(100e9)
+	var other int
+	run := func(for_ int64, octets uint64) (asked int) {
+		for end := now + for_; now < end; now += 5e6 {
+			s.octets += octets
+			s.wakeDelay(now)
+			s.askDelay(p, now)
+			s.askDelay(m, now)
+			if len(f.control) > 0 {
+				asked++
+				p.delay.Answered(now)
+				p.delay.Add(now, 0, 0)
+			}
+			if len(g.control) > 0 {
+				other++
+			}
+			f.control, g.control = nil, nil
+		}
+		return asked
+	}
+	s.octetsSeen = s.octets
+	if n := run(40e9, 0); n < 3 || n > 5 {
+		t.Errorf("at rest asked %d times in 40 s", n)
+	}
+	if n := run(100e6, 1); n != gauge.DelayLeast {
+		t.Errorf("asked %d times when it woke", n)
+	}
+	if n := run(10e9, 1); n < 9 || n > 11 {
+		t.Errorf("asked %d times in 10 s with little to send", n)
+	}
+	if n := run(10e9, 1000); n < 95 || n > 105 {
+		t.Errorf("asked %d times in 10 s with more to send", n)
+	}
+	if other > 8 {
+		t.Errorf("asked a metered path %d times in a minute", other)
+	}
+}
+
+// A path that others lead, and that was never full, is tried with a little more
+// than it has shown.
+func TestWindow(t *testing.T) {
+	f := &subflow{path: &path{rtt: 20e6}}
+	f.tx.cwnd = 200_000
+	for _, c := range []struct {
+		lead bool
+		rate float64
+		want int
+	}{{true, 0, 200_000}, {false, 0, sched.StartBytes}, {false, 20 * mbit, 75_000}, {false, 100 * mbit, 200_000}} {
+		f.tx.rate = c.rate
+		if got := f.window(c.lead); got != c.want {
+			t.Errorf("lead %v, %g Mbit/s: %d, want %d", c.lead, c.rate/mbit, got, c.want)
+		}
+	}
+}
+
+// A path with a weight that comes late, or comes back, gets its share and not all
+// until it has caught up with what the other carried before.
+func TestWeightOfALatePath(t *testing.T) {
+	const rate = 5000 // bytes a millisecond
+	a, b := &path{cfg: Path{Weight: 1}}, &path{cfg: Path{Weight: 1}}
+	run := func(ms int64, both bool) (toA, toB float64) {
+		for i := range ms {
+			set := uint64(1)
+			if both {
+				set = 3
+			}
+			cs := []sched.Candidate{{Weight: 1, Share: a.share, Bulk: true, Room: 1e6}, {Path: 1, Weight: 1, Share: b.share, Bulk: true, Room: 1e6}}
+			if sched.PickWeighted(cs, set) == 0 {
+				a.share, toA = a.share+rate, toA+rate
+			} else {
+				b.share, toB = b.share+rate, toB+rate
+			}
+			if i%100 == 99 {
+				a.fade(1e8)
+				b.fade(1e8)
+			}
+		}
+		return toA, toB
+	}
+	run(600_000, false)
+	if a, b := run(3000, true); a < 0.1*b {
+		t.Errorf("in the first three seconds %.0f and %.0f bytes", a, b)
+	}
+	if a, b := run(3000, true); a < 0.8*b || b < 0.8*a {
+		t.Errorf("after that %.0f and %.0f bytes", a, b)
+	}
+}
+
+// mbit is a megabit a second in bytes a nanosecond.
+const mbit = 1e6 / 8 / 1e9

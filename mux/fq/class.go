@@ -1,0 +1,96 @@
+package fq
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Class says what a flow needs from the paths.
+type Class uint8
+
+// The classes. A flow's class is the band of the queue in which it waits, too.
+const (
+	ClassLatency Class = iota // small flows: games, voice, DNS; best subflows, copies while there is room
+	ClassBulk                 // fills all paths, in order within each
+	ClassOrdered              // fills all paths, the receiver restores order (QUIC)
+	ClassMetered              // as bulk, and may use metered paths
+	ClassBackup               // only what all others leave
+	classStream               // bulk of streams, which put themselves in order
+	Classes
+)
+
+// When a class is served.
+type Turn uint8
+
+const (
+	TurnFirst Turn = iota // before all others
+	TurnLarge             // side by side with the others of this turn
+	TurnLast              // when none of these waits for anything
+)
+
+// How the packets of one flow are Spread.
+type Spread uint8
+
+const (
+	SpreadSmall    Spread = iota // each goes where it arrives first
+	SpreadInPath                 // over paths, in order within each
+	SpreadTogether               // as that, and leaving out paths that cost more than they bring
+	SpreadFreely                 // over all subflows
+)
+
+// A Kind is what is decided of a class: all of it, in one row.
+type Kind struct {
+	Name    string // in the configuration and in status; "" = not to be chosen
+	Turn    Turn
+	Spread  Spread
+	Metered bool // may use metered paths
+}
+
+var kinds = [Classes]Kind{
+	ClassLatency: {Name: "latency", Turn: TurnFirst, Spread: SpreadSmall},
+	ClassBulk:    {Name: "bulk", Turn: TurnLarge, Spread: SpreadInPath},
+	ClassOrdered: {Name: "ordered", Turn: TurnLarge, Spread: SpreadTogether},
+	ClassMetered: {Name: "metered", Turn: TurnLarge, Spread: SpreadInPath, Metered: true},
+	ClassBackup:  {Name: "backup", Turn: TurnLast, Spread: SpreadInPath},
+	classStream:  {Turn: TurnLarge, Spread: SpreadFreely},
+}
+
+// Kind returns the row of the class.
+func (c Class) Kind() *Kind { return &kinds[c] }
+
+func (c Class) String() string { return kinds[c].Name }
+
+// ClassNames lists the names of the classes.
+func ClassNames() (names []string) {
+	for i := range kinds {
+		if n := kinds[i].Name; n != "" {
+			names = append(names, n)
+		}
+	}
+	return names
+}
+
+// ParseClass returns the class of that name.
+func ParseClass(name string) (Class, error) {
+	for i := range kinds {
+		if kinds[i].Name == name && name != "" {
+			return Class(i), nil
+		}
+	}
+	return 0, fmt.Errorf("class %q is none of %s", name, strings.Join(ClassNames(), ", "))
+}
+
+// A BandSet is a bit set of classes.
+type BandSet uint8
+
+// LargeBands are served side by side, BackupBands when these have nothing.
+var LargeBands, BackupBands = atTurn(TurnLarge), atTurn(TurnLast)
+
+func atTurn(t Turn) (set BandSet) {
+	for i := range kinds {
+		if kinds[i].Turn == t {
+			set |= 1 << i
+		}
+	}
+	return set
+}

@@ -1,0 +1,226 @@
+package fq
+
+import (
+	"testing"
+
+	"github.com/mpsocks/mpsocks/mux/buf"
+	"github.com/mpsocks/mpsocks/mux/packet"
+)
+
+func queueFlow(port uint16) *Flow {
+	f := &Flow{Key: packet.Key{SrcPort: port, Proto: packet.ProtoUDP}, Class: ClassBulk}
+	f.Band = f.Class
+	return f
+}
+
+func (q *Queue) add(f *Flow, n, size int, now int64) {
+	for range n {
+		q.Push(f, buf.Get(size), now)
+	}
+}
+
+// Flows take turns whatever they have waiting.
+func TestQueueIsFair(t *testing.T) {
+	q := Queue{Target: CoDelTarget}
+	fat, thin := queueFlow(1), queueFlow(2)
+	q.add(fat, 1000, 1500, 0)
+	q.add(thin, 10, 200, 0)
+	var thinAt []int
+	for i := range 100 {
+		f, p := q.Pop(ClassBulk, 1e6, 16384)
+		if p == nil {
+			t.Fatal("empty")
+		}
+		p.Release()
+		if f == thin {
+			thinAt = append(thinAt, i)
+		}
+	}
+	if len(thinAt) != 10 || thinAt[9] > 13 {
+		t.Errorf("the thin flow's packets left at %v", thinAt)
+	}
+}
+
+// A standing queue is dropped from at a growing rate (RFC 8289), a short one
+// is not.
+func TestQueueManagesDelay(t *testing.T) {
+	run := func(each int64) (delivered int, drops uint64) {
+		q := Queue{Target: CoDelTarget}
+		f := queueFlow(1)
+		for now := int64(0); now < 3e9; now += 1e6 {
+			q.add(f, 1, 1200, now)
+			if now%each < 1e6 {
+				if _, p := q.Pop(ClassBulk, now, 16384); p != nil {
+					p.Release()
+					delivered++
+				}
+			}
+		}
+		return delivered, q.Drops[DropCoDel] + q.Drops[DropStale]
+	}
+	if d, drops := run(1e6); drops != 0 || d != 3000 {
+		t.Errorf("no overload: %d delivered, %d dropped", d, drops)
+	}
+	if d, drops := run(2e6); drops < 500 || d < 1400 {
+		t.Errorf("twofold overload: %d delivered, %d dropped", d, drops)
+	}
+}
+
+// Nothing older than the limit leaves the queue, and the bytes are bounded.
+func TestQueueBounds(t *testing.T) {
+	q := Queue{Target: CoDelTarget}
+	f := queueFlow(1)
+	q.add(f, 10, 100, 0)
+	if _, p := q.Pop(ClassBulk, q.oldest(f)+1, 16384); p != nil {
+		t.Error("a stale packet was delivered")
+	}
+	if q.Drops[DropStale] != 10 || q.Bytes != 0 {
+		t.Errorf("%d stale, %d bytes left", q.Drops[DropStale], q.Bytes)
+	}
+	g := queueFlow(2)
+	q.add(g, 1, 100, 0)
+	q.add(f, 2*queueBytes/60000, 60000, 0)
+	if q.Bytes > queueBytes || q.Drops[DropOverflow] == 0 {
+		t.Errorf("%d bytes held, %d dropped", q.Bytes, q.Drops[DropOverflow])
+	}
+	if g.Bytes != 100 {
+		t.Error("the small flow paid for the large one")
+	}
+	q.Clear(f, DropRenewed)
+	q.Clear(g, DropRenewed)
+	if q.Bytes != 0 || !q.Idle() || q.Bands[ClassBulk].bytes != 0 {
+		t.Errorf("after clear: %d bytes, idle %v", q.Bytes, q.Idle())
+	}
+}
+
+// While paths die and come back, what stands in the queue is kept.
+func TestQueueGrace(t *testing.T) {
+	for _, grace := range []bool{false, true} {
+		q := Queue{Target: CoDelTarget, Grace: grace}
+		f := queueFlow(1)
+		now := int64(0)
+		for range 400 { // 400 ms of 10 packets in and 8 out, a millisecond each
+			q.add(f, 10, 1200, now)
+			now += 1e6
+			for range 8 {
+				if _, p := q.Pop(ClassBulk, now, 0); p != nil {
+					p.Release()
+				}
+			}
+		}
+		if dropped := q.Drops[DropCoDel] + q.Drops[DropStale]; (dropped == 0) != grace {
+			t.Errorf("grace %v: %d dropped", grace, dropped)
+		}
+		q.Clear(f, DropRenewed)
+	}
+}
+
+func TestQueueBands(t *testing.T) {
+	q := Queue{Target: CoDelTarget}
+	f := queueFlow(1)
+	q.add(f, 3, 1000, 0)
+	q.SetBand(f, ClassLatency)
+	if !q.Bands[ClassBulk].Empty() || q.Bands[ClassBulk].bytes != 0 || q.Bands[ClassLatency].bytes != 3000 {
+		t.Errorf("bands after the move: %+v", q.Bands)
+	}
+	for range 3 {
+		if _, p := q.Pop(ClassLatency, 0, 16384); p == nil {
+			t.Fatal("a packet was lost in the move")
+		}
+	}
+}
+
+// Flows that want order get as much as the others, one by one, although they
+// wait in a band of their own; and having been away earns nothing.
+func TestBandsSideBySide(t *testing.T) {
+	var q Queue
+	q.Target = CoDelTarget
+	flows := make([]*Flow, 4)
+	for i := range flows {
+		flows[i] = queueFlow(uint16(i))
+		if i == 0 {
+			flows[i].Band = ClassOrdered
+		}
+	}
+	serve := func(n int) (got [Classes]int) {
+		for range n {
+			band := q.Least(LargeBands)
+			if band == NoBand {
+				t.Fatal("nothing left")
+			}
+			active := q.Bands[band].Active
+			_, p := q.Pop(band, 0, 16384)
+			q.Serve(band, active, p.Len())
+			got[band]++
+			p.Release()
+		}
+		return got
+	}
+	for _, f := range flows[1:] {
+		q.add(f, 200, 1000, 0)
+	}
+	serve(100)
+	q.add(flows[0], 200, 1000, 0)
+	if got := serve(200); got[ClassOrdered] < 45 || got[ClassOrdered] > 55 {
+		t.Errorf("one of four flows got %d of 200 packets", got[ClassOrdered])
+	}
+	for i, f := range flows {
+		if q.Clear(f, DropRenewed); f.where != whereNone || q.Bands[f.Band].Active < 0 {
+			t.Errorf("flow %d is still there", i)
+		}
+	}
+	if !q.Idle() || q.Backlog() != 0 {
+		t.Errorf("%d bytes are left", q.Backlog())
+	}
+}
+
+// An idle stream has nothing to send.
+type idle struct{}
+
+func (idle) Next(int) *buf.Buffer { return nil }
+func (idle) Ended() bool          { return false }
+
+// The queue is full of what cannot be found among very many streams: what comes
+// next is dropped, and the bound holds.
+func TestQueueBoundBehindStreams(t *testing.T) {
+	q := Queue{Target: CoDelTarget}
+	for i := range 600 {
+		f := queueFlow(uint16(i))
+		f.Stream = idle{}
+		q.Activate(f)
+	}
+	f := queueFlow(1000)
+	q.add(f, 2*queueBytes/1000, 1000, 0)
+	if q.Bytes > queueBytes || q.Drops[DropOverflow] == 0 || f.Dropped != q.Drops[DropOverflow] {
+		t.Errorf("%d bytes wait, %d dropped", q.Bytes, q.Drops[DropOverflow])
+	}
+}
+
+// Small packets cost their buffers.
+func TestQueueBoundsSmallPackets(t *testing.T) {
+	q := Queue{Target: CoDelTarget}
+	f := queueFlow(1)
+	q.add(f, 3*queueBytes/chargeLeast, 28, 0)
+	n := 0
+	for p := f.head; p != nil; p = p.Next {
+		n++
+	}
+	if n > queueBytes/chargeLeast {
+		t.Errorf("%d packets wait", n)
+	}
+	if q.Clear(f, DropRenewed); q.Bytes != 0 {
+		t.Errorf("%d bytes are left of nothing", q.Bytes)
+	}
+}
+
+// A burst of a flow that may use metered paths takes none of another flow along.
+func TestMeteredFlowsHaveABand(t *testing.T) {
+	q := Queue{Target: CoDelTarget}
+	bulk, metered := queueFlow(1), queueFlow(2)
+	metered.Class, metered.Band = ClassMetered, ClassMetered
+	q.add(bulk, 10, 1000, 0)
+	q.add(metered, 10, 1000, 0)
+	if band := q.Least(LargeBands &^ (1 << ClassBulk)); band != ClassMetered {
+		t.Errorf("band %d while bulk finds no room", band)
+	}
+}

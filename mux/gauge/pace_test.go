@@ -1,0 +1,200 @@
+package gauge
+
+import (
+	"testing"
+)
+
+// A bottleneck of the given rate with a queue, fed at the pace. It advances by
+// whole decisions of 100 ms.
+type bottleneck struct {
+	rate  float64 // bytes a nanosecond
+	queue float64 // bytes
+	other float64 // what a competitor keeps in the queue
+}
+
+func (b *bottleneck) step(pace, offered float64) (through float64) {
+	in := offered
+	if pace > 0 {
+		in = min(in, pace)
+	}
+	before := b.queue
+	b.queue = max(before+(in-b.rate)*1e8, 0)
+	b.queue = min(b.queue, b.rate*100e6) // 100 ms drop-tail
+	return min(b.rate, in+before/1e8)
+}
+
+func (b *bottleneck) delay() int64 { return int64((b.queue + b.other) / b.rate) }
+
+// The pacer holds the queue near its target and the path busy.
+func TestPacerHoldsTheQueueShort(t *testing.T) {
+	b := bottleneck{rate: 50 * mbit}
+	var p Pacer
+	pace, delivered, worst := 0.0, 0.0, int64(0)
+	for i := range 200 {
+		through := b.step(pace, 80*mbit)
+		p.Learn(int64(i)*100e6, b.delay(), through, false, true)
+		pace = p.Update(int64(i)*100e6, b.delay(), b.delay(), 20e6+b.delay(), true)
+		if i >= 100 {
+			delivered += through
+			worst = max(worst, b.delay())
+		}
+	}
+	if share := delivered / 100 / b.rate; share < 0.97 {
+		t.Errorf("the path carries %.3f of what it can", share)
+	}
+	if worst > 25e6 {
+		t.Errorf("the queue stands at up to %d ms", worst/1e6)
+	}
+}
+
+// What is not limited is paced just above what the path carries, as long as
+// that is known.
+func TestPacerLeavesRoom(t *testing.T) {
+	var p Pacer
+	p.Learn(0, 0, 50*mbit, false, true)
+	if r := p.Update(0, 0, 0, 20e6, true); r != 0 {
+		t.Errorf("paced at %g although the path was never full", r)
+	}
+	p.Learn(1e9, 50e6, 50*mbit, false, true)
+	if r := p.Update(1e9, 50e6, 50e6, 70e6, true); r <= 0 || r >= 50*mbit {
+		t.Errorf("paced at %g with a standing queue", r)
+	}
+	p.Learn(2e9, 0, 10*mbit, false, false)
+	if r := p.Update(2e9, 0, 0, 70e6, false); r <= 50*mbit || r > 60*mbit {
+		t.Errorf("paced at %g while nothing waits", r)
+	}
+	if r := p.Update(2e9+fullMemory, 0, 0, 70e6, false); r != 0 {
+		t.Errorf("paced at %g by what was long ago", r)
+	}
+}
+
+// Beside a competitor that fills the queue the pacer yields so far and no
+// further.
+func TestPacerCompetes(t *testing.T) {
+	var p Pacer
+	through := 50 * mbit
+	for i := range 300 {
+		p.Learn(int64(i)*100e6, 80e6, through, false, true)
+		rate := p.Update(int64(i)*100e6, 80e6, 80e6, 100e6, true)
+		if i > 10 && rate == 0 {
+			if through < 0.4*50*mbit {
+				t.Errorf("yielded to %.2f of the path first", through/(50*mbit))
+			}
+			return
+		}
+		if rate > 0 {
+			through = min(through, rate)
+		}
+	}
+	t.Error("it never competes")
+}
+
+// While TCP finds its window a queue is no proof that the path is full; when
+// what arrives grows no more, it is what the path carries.
+func TestPacerWaitsForTheWindow(t *testing.T) {
+	var p Pacer
+	now := int64(0)
+	for _, through := range []float64{5 * mbit, 10 * mbit, 20 * mbit, 40 * mbit} {
+		now += 20e6
+		if p.Learn(now, 20e6, through, false, true); p.Known(now) != 0 {
+			t.Fatalf("knows %g while that doubles", p.Known(now)/mbit)
+		}
+	}
+	for range 2 {
+		now += 20e6
+		p.Learn(now, 20e6, 50*mbit, false, true)
+	}
+	if p.Known(now) < 48*mbit || p.Known(now) > 50*mbit {
+		t.Errorf("learned %g of 50 Mbit/s", p.Known(now)/mbit)
+	}
+}
+
+// Jitter looks like a queue. What the pace holds back for it is not taken for
+// what the path carries, or each would lower the other.
+func TestPacerIsNoProofOfItself(t *testing.T) {
+	var p Pacer
+	p.Learn(0, 0, 50*mbit, false, true)
+	p.Learn(1, 20e6, 50*mbit, false, true)
+	pace := p.Update(2, 20e6, 20e6, 20e6, true)
+	for i := range 20 {
+		now := int64(i+1) * 30e6
+		p.Learn(now, 10e6, min(pace, 50*mbit), false, true)
+		pace = p.Update(now, 10e6, 10e6, 20e6, true)
+	}
+	if p.Capacity < 49*mbit {
+		t.Errorf("believes that the path carries %.1f of 50 Mbit/s", p.Capacity/mbit)
+	}
+}
+
+// Where nothing takes what the pace offers, it does not grow for ever.
+func TestPaceIsBounded(t *testing.T) {
+	var p Pacer
+	p.Learn(0, 50e6, 50*mbit, false, true)
+	for i := range int64(200) {
+		p.Learn(i*100e6, 0, 10*mbit, false, true)
+		if r := p.Update(i*100e6, 0, 0, 20e6, true); r > 2*50*mbit {
+			t.Fatalf("a pace of %g Mbit/s on a path of 50", r/mbit)
+		}
+	}
+}
+
+// The first rate of a path: acknowledgements come in bursts, and what TCP
+// overshoots by is bounded before the rate is known.
+func TestFirstRate(t *testing.T) {
+	const now = 10e9
+	first := func(queue int64, met bool, through ...float64) *Pacer {
+		var p Pacer
+		for i, mb := range through {
+			p.Learn(now+int64(i)*22e6, queue, mb*mbit, met, true)
+		}
+		return &p
+	}
+	for _, c := range []struct {
+		name      string
+		p         *Pacer
+		low, high float64
+	}{
+		{"a burst is half of two", first(25e6, true, 50, 62), 56, 56},
+		{"a gap proves nothing", first(25e6, true, 50, 10), 0, 0},
+		{"nor what comes after it", first(25e6, true, 50, 10, 60), 0, 0},
+		{"probes are ahead of what doubles", first(25e6, false, 10, 20, 40), 0, 0},
+		{"until it does not", first(25e6, false, 10, 20, 40, 44), 44, 44},
+	} {
+		if got := c.p.Known(now+100e6) / mbit; got < c.low-.01 || got > c.high+.01 {
+			t.Errorf("%s: %.1f, want %.0f to %.0f Mbit/s", c.name, got, c.low, c.high)
+		}
+	}
+	p := first(25e6, false, 10, 20)
+	if r := p.Update(now+50e6, 25e6, 25e6, 40e6, true); r != 30*mbit {
+		t.Errorf("paced at %.1f Mbit/s when a queue came at 20", r/mbit)
+	}
+	if r := p.Update(now+90e6, 0, 0, 40e6, true); r != 0 {
+		t.Errorf("paced at %.1f Mbit/s when it was gone", r/mbit)
+	}
+}
+
+// A path that stood still brings at once what it held back: no proof that it
+// carries more than it was given.
+func TestBurstIsNoProof(t *testing.T) {
+	const now = 10e9
+	p := Pacer{Capacity: 50 * mbit, Full: now, first: now - 2*paceYoung, rate: 48 * mbit}
+	p.Learn(now+100e6, 5e6, 63*mbit, false, true)
+	if got := p.Known(now+100e6) / mbit; got > 52 {
+		t.Errorf("believes that the path carries %.1f of 50 Mbit/s", got)
+	}
+}
+
+// What jitter may hide is no room for more.
+func TestPaceStaysWithinJitter(t *testing.T) {
+	const now = 10e9
+	p := Pacer{Capacity: 50 * mbit, Full: now, first: now - 2*paceYoung, rate: 50 * mbit, short: now}
+	for i := range int64(20) {
+		p.Update(now+i*100e6, 0, 8e6, 30e6, true)
+	}
+	if p.rate > 51*mbit {
+		t.Errorf("%.1f of 50 Mbit/s although 8 ms stand there", p.rate/mbit)
+	}
+}
+
+// mbit is a megabit a second in bytes a nanosecond.
+const mbit = 1e6 / 8 / 1e9

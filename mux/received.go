@@ -1,0 +1,52 @@
+package mux
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/mpsocks/mpsocks/mux/dsn"
+)
+
+// A receiveSpace is the receiving data sequence space under its own lock, so that
+// readers of several subflows do not wait for the engine.
+type receiveSpace struct {
+	mu sync.Mutex
+	in dsn.Space
+
+	// For those without mu, as of the last publish.
+	next    atomic.Uint64 // Data ACK to send
+	total   atomic.Uint64 // octets
+	pending atomic.Int64  // owed a Data ACK
+}
+
+func (w *receiveSpace) reset(first uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.in.Reset(first)
+	w.next.Store(first)
+	w.pending.Store(0)
+}
+
+// enter takes the mappings of a chunk and keeps those that are new.
+func (w *receiveSpace) enter(pkts []received) (fresh []received, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	fresh = pkts[:0]
+	for _, r := range pkts {
+		var ok bool
+		if ok, err = w.in.Accept(r.dsn, uint32(len(r.pkt))); err != nil {
+			err = protocolError(err.Error())
+			break
+		}
+		if ok {
+			fresh = append(fresh, r)
+		}
+	}
+	// The Data ACK comes first: whoever sees that one is owed reads it afterwards.
+	w.next.Store(w.in.Due)
+	w.total.Store(w.in.Octets)
+	if owed := w.in.Take(); owed != 0 {
+		w.pending.Add(owed)
+	}
+	return fresh, err
+}

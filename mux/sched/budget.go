@@ -1,0 +1,40 @@
+package sched
+
+// Redundancy budget: copies may take 1.7 % of what is carried, or this many bytes
+// a second while nothing large is under way.
+const (
+	copyShare = 0.017
+	copyFloor = 600e3
+	copyBurst = 64e3
+	// Below a round trip of 1 ms a stall is found and mended sooner than the
+	// copy would pay.
+	CopyMinRTT = 1e6
+	MaxCopies  = 3
+	copySize   = 1500 // bytes: what is longer is not what a game or a call sends
+)
+
+// A Budget is the bytes that copies may take.
+type Budget struct {
+	tokens float64
+	base   uint64 // what was carried when it was last refilled
+}
+
+// Refill gives the budget its share of the time that passed, in ns: of all that is
+// carried in both directions when something large is under way, as the peer copies
+// too; a fixed allowance when not.
+func (b *Budget) Refill(passed int64, carried uint64, large bool) {
+	n := float64(carried - b.base)
+	b.base = carried
+	if n > copyFloor*4*float64(passed)/1e9 || large {
+		b.tokens += copyShare * n
+	} else {
+		b.tokens += copyFloor * float64(passed) / 1e9
+	}
+	b.tokens = min(b.tokens, copyBurst)
+}
+
+// Covers says that a packet of n bytes may have copies.
+func (b *Budget) Covers(n int) bool { return n <= copySize && b.tokens > float64(n) }
+
+// Spend takes the n bytes of a copy.
+func (b *Budget) Spend(n int) { b.tokens -= float64(n) }

@@ -4,7 +4,7 @@
 
 SHELL       := bash
 .SHELLFLAGS := -eu -o pipefail -c
-.PHONY: build run test race lint fuzz interop lab bench cover dist man deb clean
+.PHONY: build run test race lint fuzz interop lab bench cover dist man deb walk clean
 
 FUZZTIME ?= 2m
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
@@ -108,6 +108,13 @@ deb: man
 			$(NFPM) package --config packaging/nfpm.yaml --packager deb --target build/deb/ || exit 1; \
 	done
 	cd build/deb && sha256sum *.deb > SHA256SUMS
+
+# A newcomer's way, from the package on a bare root file system to a second device; needs
+# root.
+walk: DEBS = $(shell dpkg --print-architecture)
+walk: deb
+	$(call install,debootstrap iproute2)
+	WALK_DEB=$$(ls $(CURDIR)/build/deb/*.deb) go test -count=1 -v ./integration/walk
 
 clean:
 	rm -rf mpsocks build run

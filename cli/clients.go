@@ -27,7 +27,7 @@ func newClients() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.PersistentFlags().StringVarP(&file, "config", "c", "", "the server's configuration file; without it server.yaml here or in "+systemDir)
+	cmd.PersistentFlags().StringVarP(&file, "config", "c", "", "the server's configuration file; without it server.yaml in "+systemDir+", or here")
 	open := func() (*roll, error) { return openRoll(file) }
 	cmd.AddCommand(newClientsAdd(open), newClientsList(open), newClientsRevoke(open), newClientsRotate(open))
 	return cmd
@@ -46,9 +46,10 @@ type roll struct {
 // openRoll loads the server's file.
 func openRoll(file string) (*roll, error) {
 	if file == "" {
-		file = "server.yaml"
+		// The one that the service reads comes first: a copy of it is mostly still here.
+		file = filepath.Join(systemDir, "server.yaml")
 		if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
-			file = filepath.Join(systemDir, file)
+			file = "server.yaml"
 		}
 	}
 	s, err := conf.LoadServer(file)
@@ -99,6 +100,9 @@ func (r *roll) put(p *conf.Peer) error {
 	}
 	temporary := filepath.Join(r.dir, "."+filepath.Base(path)+".new") // a reload passes over it
 	if err := os.WriteFile(temporary, p.Text(), 0o644); err != nil {  // no secrets in it
+		return err
+	}
+	if err := os.Chmod(temporary, 0o644); err != nil { // whatever the umask says: the service reads it
 		return err
 	}
 	return os.Rename(temporary, path)

@@ -153,7 +153,7 @@ func (s *system) install(file string, force bool) error {
 	if err := s.load(file); err != nil {
 		return err
 	}
-	if service.Platform() == "linux-systemd" {
+	if hasSystemd() {
 		return s.installSystemd(file, force)
 	}
 	m, err := s.manager(file, "")
@@ -172,7 +172,7 @@ func (s *system) install(file string, force bool) error {
 
 // uninstall stops the service and takes it away.
 func (s *system) uninstall() error {
-	if service.Platform() == "linux-systemd" {
+	if hasSystemd() {
 		return s.uninstallSystemd()
 	}
 	m, err := s.manager("", "")

@@ -23,6 +23,13 @@ const (
 	ownUnits     = "/etc/systemd/system"
 )
 
+// hasSystemd says whether systemd manages this machine's services, also where it does
+// not run now, as in an image that is being made.
+func hasSystemd() bool {
+	_, err := exec.LookPath("systemctl")
+	return err == nil
+}
+
 // installSystemd puts the configuration into place, writes the unit unless the package
 // has, and starts it.
 func (s *system) installSystemd(file string, force bool) error {

@@ -8,9 +8,9 @@ import (
 // Who may read a file with secrets:
 //
 //	0600, 0400    its owner
-//	0640, 0440    also its group, where root owns the file and the group is one of
-//	              this process: `chown root:mpsocks`, and what systemd hands over with
-//	              LoadCredential= (whose access list shows as group bits)
+//	0640, 0440    also its group, where root owns the file, and this process is root's
+//	              or in that group: `chown root:mpsocks`, and what systemd hands over
+//	              with LoadCredential= (whose access list shows as group bits)
 //
 // Nobody else may read it, and nobody but its owner may write it.
 

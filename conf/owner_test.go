@@ -36,7 +36,7 @@ func TestOwnership(t *testing.T) {
 		{0o400, 4321, 4321, ""},
 		{0o640, 0, 12345, ""}, // root:mpsocks
 		{0o440, 0, 0, ""},     // LoadCredential=
-		{0o640, 0, 4321, "not in"},
+		{0o640, 0, 4321, ""},  // this is root
 		{0o640, 4321, 12345, "only a file of root"},
 		{0o660, 0, 12345, "others"},
 		{0o604, 0, 0, "others"},
@@ -52,6 +52,23 @@ func TestOwnership(t *testing.T) {
 		_, err := ReadKeyFile(path)
 		if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
 			t.Errorf("%04o %d:%d: %v", tt.mode, tt.owner, tt.group, err)
+		}
+	}
+}
+
+func TestMayRead(t *testing.T) {
+	for _, tt := range []struct {
+		group, user int
+		groups      []int
+		want        bool
+	}{
+		{4321, 0, nil, true},
+		{4321, 1000, []int{1000, 4321}, true},
+		{4321, 1000, []int{1000}, false},
+		{0, 1000, []int{1000}, true},
+	} {
+		if got := mayRead(tt.group, tt.user, tt.groups); got != tt.want {
+			t.Errorf("%+v: %v", tt, got)
 		}
 	}
 }

@@ -19,12 +19,17 @@ func owners(info fs.FileInfo) (owner, group int, known bool) {
 	return int(st.Uid), int(st.Gid), true
 }
 
-// inGroup says whether this process has the group's rights. Root's group counts:
-// systemd's credentials are of root:root and reach a service by an access list.
+// inGroup says whether this process may have what root lets a group read.
 func inGroup(group int) bool {
-	if group == 0 || group == os.Getegid() {
-		return true
-	}
 	all, err := os.Getgroups()
-	return err == nil && slices.Contains(all, group)
+	if err != nil {
+		return false
+	}
+	return mayRead(group, os.Geteuid(), append(all, os.Getegid()))
+}
+
+// mayRead: root reads all, and a file of root:root reaches a service by an access list,
+// as systemd's credentials do.
+func mayRead(group, user int, groups []int) bool {
+	return user == 0 || group == 0 || slices.Contains(groups, group)
 }

@@ -1,0 +1,227 @@
+package e2e
+
+import (
+	"flag"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mpsocks/mpsocks/integration/bench/halves"
+)
+
+var updateMistakes = flag.Bool("update", false, "write docs/mistakes.md anew")
+
+// A mistake is what a person gets wrong, and a part of the line that says so.
+type mistake struct {
+	what string // for the table
+	// do makes the mistake in a directory with both files of init; it returns a command
+	// line that fails at once, or nil and what a running half says.
+	do   func(t *testing.T, w *workshop) (args []string, said func() string)
+	line string // what the line has; PORT and the like stand for what differs
+}
+
+// A workshop is a fresh pair of files and what a mistake needs.
+type workshop struct {
+	halves.Config
+	t *testing.T
+}
+
+// edit changes the text of one file.
+func (w *workshop) edit(file string, change func(string) string) {
+	w.t.Helper()
+	if err := os.WriteFile(file, []byte(change(read(w.t, file))), 0o600); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// start runs a half until the end of the test; what it says is returned by the function.
+func (w *workshop) start(args ...string) func() string {
+	w.t.Helper()
+	p, err := halves.Run(mpsocks, args...)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(p.Kill)
+	return p.Output
+}
+
+func (w *workshop) server() func() string { return w.start("server", "-c", w.ServerFile) }
+func (w *workshop) client() func() string { return w.start("client", "-c", w.ClientFile) }
+
+// replaced is a mistake in the text of the client's file.
+func replaced(old, text string) func(*testing.T, *workshop) ([]string, func() string) {
+	return func(t *testing.T, w *workshop) ([]string, func() string) {
+		w.edit(w.ClientFile, func(s string) string {
+			if !strings.Contains(s, old) {
+				t.Fatalf("the file has no %q:\n%s", old, s)
+			}
+			return strings.Replace(s, old, text, 1)
+		})
+		return []string{"client", "-c", w.ClientFile}, nil
+	}
+}
+
+func added(text string) func(*testing.T, *workshop) ([]string, func() string) {
+	return func(_ *testing.T, w *workshop) ([]string, func() string) {
+		w.edit(w.ClientFile, func(s string) string { return s + text })
+		return []string{"client", "-c", w.ClientFile}, nil
+	}
+}
+
+// people are what people get wrong.
+var people = []mistake{
+	{"misspells a setting", added("foward: []\n"), "foward: unknown key, did you mean forwards?"},
+	{"misspells a command", func(*testing.T, *workshop) ([]string, func() string) { return []string{"clinet"}, nil }, "unknown command \"clinet\": did you mean client"},
+	{"starts the client with the server's file", func(_ *testing.T, w *workshop) ([]string, func() string) {
+		return []string{"client", "-c", w.ServerFile}, nil
+	}, "is a server's file: start it with `mpsocks server`"},
+	{"names a file that is not there", func(*testing.T, *workshop) ([]string, func() string) {
+		return []string{"client", "-c", "nowhere.yaml"}, nil
+	}, "`mpsocks init --server HOST:PORT` writes new files"},
+	{"indents YAML with a tab", added("udp:\n\toffload: auto\n"), "cannot be read as yaml"},
+	{"forgets the unit of a time", added("session_timeout: 90\n"), "session_timeout: 90 needs a unit: 90s, 90m or 90h"},
+	{"forgets the unit of a size", replaced("subflows: 1}", "subflows: 1, monthly_cap: 10}"), "needs a unit, such as 500MB or 10GiB"},
+	{"writes off for a truth value of another kind", added("allow_anonymous: 5\n"), "allow_anonymous: expected true or false, got 5"},
+	{"leaves the file readable by everybody", func(t *testing.T, w *workshop) ([]string, func() string) {
+		if err := os.Chmod(w.ClientFile, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return []string{"client", "-c", w.ClientFile}, nil
+	}, "holds secrets and others can read it (mode 0644): run chmod 600"},
+	{"cuts a key off when copying it", replaced("private_key: ", "private_key: abc # "), "private_key: is not base64; a key has 44 characters and ends in ="},
+	{"gives the client its own key as the server's", func(_ *testing.T, w *workshop) ([]string, func() string) {
+		key := publicKey(w.t, w.ServerFile)
+		w.edit(w.ClientFile, func(s string) string { return replaceLine(s, "  public_key:", "  public_key: "+key) })
+		return []string{"client", "-c", w.ClientFile}, nil
+	}, "server.public_key: is this client's own key, not the server's"},
+	{"listens for everybody without a password", func(t *testing.T, w *workshop) ([]string, func() string) {
+		w.edit(w.ClientFile, func(s string) string { return replaceLine(s, "listen:", `listen: ["0.0.0.0:1080"]`) })
+		return []string{"client", "-c", w.ClientFile}, nil
+	}, "lets everybody in who can reach it: give users, or set allow_anonymous: true"},
+	{"takes a port that another program has", func(t *testing.T, w *workshop) ([]string, func() string) {
+		l, err := net.Listen("tcp", w.Socks[0].String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.Close() })
+		return []string{"client", "-c", w.ClientFile}, nil
+	}, "address already in use: another program, or another mpsocks, has this port"},
+	{"uses an address that the machine does not have", func(t *testing.T, w *workshop) ([]string, func() string) {
+		w.edit(w.ServerFile, func(s string) string { return replaceLine(s, "listen:", `listen: ["192.0.2.77:7443"]`) })
+		return []string{"server", "-c", w.ServerFile}, nil
+	}, "this machine does not have the address"},
+	{"writes an address without a port", replaced("addresses: [", "addresses: [\"203.0.113.5\", "), "\"203.0.113.5\" is not host:port"},
+	{"names a path twice", replaced("  - {name: two", "  - {name: one"), "paths[1].name: \"one\" is there twice"},
+	{"writes a rule behind one that matches everything", added("rules: [{class: bulk}, {ports: 53, class: latency}]\n"), "rules[1]: is never reached: rules[0] matches everything"},
+	{"names a user in a rule who is none", added("rules: [{user: bob, class: bulk}]\n"), "rules[0].user: \"bob\" is nobody this file knows"},
+	{"misspells a setting in the environment", func(t *testing.T, w *workshop) ([]string, func() string) {
+		t.Setenv("WITH", "MPSOCKS_LOG_LEVLE=debug")
+		return []string{"client", "-c", w.ClientFile}, nil
+	}, "MPSOCKS_LOG_LEVLE: unknown environment variable, did you mean MPSOCKS_LOG_LEVEL?"},
+	{"runs init twice", func(t *testing.T, w *workshop) ([]string, func() string) {
+		return []string{"init", "--server", "203.0.113.5:7443", "--dir", w.Dir}, nil
+	}, "is there already and was left alone; --force replaces it"},
+	{"gives init a host without a port", func(t *testing.T, w *workshop) ([]string, func() string) {
+		return []string{"init", "--server", "203.0.113.5", "--dir", t.TempDir()}, nil
+	}, "is not HOST:PORT, the address at which clients reach the server"},
+	{"adds a client twice", func(t *testing.T, w *workshop) ([]string, func() string) {
+		return []string{"clients", "add", "here", "-c", w.ServerFile}, nil
+	}, "there is a client \"here\" already; `mpsocks clients rotate here` gives it another key"},
+	{"revokes a client that the file itself has", func(t *testing.T, w *workshop) ([]string, func() string) {
+		return []string{"clients", "revoke", "here", "-c", w.ServerFile}, nil
+	}, "change it there, then run mpsocks reload"},
+	{"copies half of a link", func(t *testing.T, w *workshop) ([]string, func() string) {
+		return []string{"init", "--link", "mpsocks://AQIDBAUGBwgJCgsMDQ4PEBES", "--dir", t.TempDir()}, nil
+	}, "was it cut off?"},
+	{"reloads what does not run", func(t *testing.T, w *workshop) ([]string, func() string) {
+		return []string{"reload", "--admin", ports(t, 1)[0].String()}, nil
+	}, "is it running, with admin:"},
+	{"forgets to start the server, or its firewall", func(_ *testing.T, w *workshop) ([]string, func() string) { return nil, w.client() }, "connection refused"},
+	{"forgets the client's key on the server", func(t *testing.T, w *workshop) ([]string, func() string) {
+		other := &workshop{halves.Config{Dir: t.TempDir(), Tunnel: w.Tunnel, Socks: ports(t, 1)}, t}
+		if err := other.Write(mpsocks); err != nil {
+			t.Fatal(err)
+		}
+		trustServer(t, w.ClientFile, other.ClientFile)
+		other.server()
+		return nil, w.client()
+	}, "the server does not know this client's key: add its public key to the server's clients"},
+	{"gives the client another server's key", func(t *testing.T, w *workshop) ([]string, func() string) {
+		other := &workshop{halves.Config{Dir: t.TempDir(), Tunnel: w.Tunnel, Socks: ports(t, 1)}, t}
+		if err := other.Write(mpsocks); err != nil {
+			t.Fatal(err)
+		}
+		other.server()
+		return nil, w.client()
+	}, "server's key is"},
+	{"points the client at a port where something else answers", func(t *testing.T, w *workshop) ([]string, func() string) {
+		l, err := net.Listen("tcp", w.Tunnel.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				fmt.Fprint(c, "HTTP/1.1 400 Bad Request\r\n\r\n")
+				c.Close()
+			}
+		}()
+		t.Cleanup(func() { l.Close(); <-done })
+		return nil, w.client()
+	}, "the server does not speak TLS: is it the right port?"},
+	{"waits for a name that does not exist", func(_ *testing.T, w *workshop) ([]string, func() string) {
+		w.edit(w.ClientFile, func(s string) string { return replaceLine(s, "  addresses:", `  addresses: ["tunnel.invalid:7443"]`) })
+		return nil, w.client()
+	}, "tunnel.invalid"},
+}
+
+// TestMistakes makes each mistake and looks for its line; docs/mistakes.md has them all.
+func TestMistakes(t *testing.T) {
+	var table strings.Builder
+	table.WriteString("# What people get wrong, and the line that they get\n\nEach row is made, and its line looked for, by TestMistakes in integration/e2e.\n\n| somebody | gets |\n|---|---|\n")
+	for _, m := range people {
+		fmt.Fprintf(&table, "| %s | %s |\n", m.what, strings.ReplaceAll(m.line, "|", "\\|"))
+		t.Run(m.what, func(t *testing.T) {
+			w := &workshop{halves.Config{Dir: t.TempDir(), Tunnel: ports(t, 1)[0], Socks: ports(t, 1), Paths: halves.TwoPaths(), Allow: []string{"127.0.0.0/8"}}, t}
+			if err := w.Write(mpsocks); err != nil {
+				t.Fatal(err)
+			}
+			args, said := m.do(t, w)
+			if said != nil {
+				eventually(t, 10*time.Second, fmt.Sprintf("%q is said", m.line), func() bool { return strings.Contains(said(), m.line) })
+				return
+			}
+			cmd := exec.Command(mpsocks, args...)
+			cmd.Env = append(os.Environ(), os.Getenv("WITH"))
+			out, err := cmd.CombinedOutput()
+			if err == nil || !strings.Contains(string(out), m.line) {
+				t.Errorf("%v says (%v):\n%s", args, err, out)
+			}
+			if n := strings.Count(strings.TrimSpace(string(out)), "\n"); n > 1 {
+				t.Errorf("%d lines:\n%s", n+1, out)
+			}
+		})
+	}
+	if len(people) < 25 {
+		t.Errorf("only %d mistakes", len(people))
+	}
+	file := filepath.Join("..", "..", "docs", "mistakes.md")
+	if *updateMistakes {
+		if err := os.WriteFile(file, []byte(table.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := read(t, file); got != table.String() {
+		t.Errorf("%s is not the table: run go test ./integration/e2e -run Mistakes -update", file)
+	}
+}

@@ -1,0 +1,194 @@
+package walk
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// walker is the bare system: a root file system, entered by chroot, in network and
+// process namespaces of its own.
+type walker struct {
+	t      *testing.T
+	root   string
+	readme string
+	start  time.Time
+	netns  string
+}
+
+// run runs a command of README.md there; written is how it stands in the README, if the
+// command differs by an address or by sudo.
+func (w *walker) run(command, written string) string {
+	w.t.Helper()
+	if written == "" {
+		written = command
+	}
+	if !strings.Contains(w.readme, written) {
+		w.t.Errorf("README.md does not have %q", written)
+	}
+	return w.sh(command)
+}
+
+func (w *walker) sh(command string) string {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), 2*time.Minute)
+	defer cancel()
+	out, err := w.command(ctx, command).CombinedOutput()
+	w.t.Logf("%6.1f s  $ %s\n%s", time.Since(w.start).Seconds(), command, out)
+	if err != nil {
+		w.t.Fatalf("%s: %v", command, err)
+	}
+	return string(out)
+}
+
+func (w *walker) command(ctx context.Context, command string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "ip", "netns", "exec", w.netns, "chroot", w.root, "env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8",
+		"DEBIAN_FRONTEND=noninteractive", "sh", "-c", "cd && "+command)
+	cmd.WaitDelay = time.Second
+	return cmd
+}
+
+// service runs a unit's ExecStart as its user, in the place of systemd, which does not run
+// in a chroot.
+func (w *walker) service(name string) *bytes.Buffer {
+	w.t.Helper()
+	unit, err := os.ReadFile(filepath.Join(w.root, "usr/lib/systemd/system", name+".service"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	line := ""
+	for l := range strings.Lines(string(unit)) {
+		if rest, ok := strings.CutPrefix(l, "ExecStart="); ok {
+			line = strings.TrimSpace(rest)
+		}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cmd := w.command(ctx, "exec setpriv --reuid mpsocks --regid mpsocks --init-groups --no-new-privs "+line)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	said := &bytes.Buffer{}
+	cmd.Stdout, cmd.Stderr = said, said
+	if err := cmd.Start(); err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() {
+		cancel()
+		_ = cmd.Wait()
+		if w.t.Failed() {
+			w.t.Logf("%s said:\n%s", name, said)
+		}
+	})
+	w.t.Logf("%6.1f s  %s: %s", time.Since(w.start).Seconds(), name, line)
+	return said
+}
+
+// TestNewcomer needs root, debootstrap and the package of `make deb`: MPSOCKS_DEB=build/deb/mpsocks_…_amd64.deb.
+// MPSOCKS_ROOT is a root file system that is there already.
+func TestNewcomer(t *testing.T) {
+	deb := os.Getenv("WALK_DEB")
+	if deb == "" {
+		t.Skip("WALK_DEB names no package: make walk builds one and runs this")
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("a chroot takes root")
+	}
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &walker{t: t, root: os.Getenv("WALK_ROOT"), readme: string(readme), netns: fmt.Sprint("walk-", os.Getpid())}
+	if w.root == "" {
+		if _, err := exec.LookPath("debootstrap"); err != nil {
+			t.Skip("debootstrap is not installed: make walk installs it from Debian where it may")
+		}
+		w.root = t.TempDir()
+		out, err := exec.Command("debootstrap", "--variant=minbase", "--include=systemd,iproute2,curl,ca-certificates", "stable", w.root).CombinedOutput()
+		if err != nil {
+			t.Skipf("debootstrap: %v\n%s", err, out)
+		}
+	}
+	text, err := os.ReadFile(deb)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(w.root, "root", "mpsocks_0_amd64.deb"), text, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"netns", "add", w.netns}, {"-n", w.netns, "link", "set", "lo", "up"}} {
+		if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
+			t.Skipf("ip %v: %s", args, out)
+		}
+	}
+	t.Cleanup(func() { _ = exec.Command("ip", "netns", "del", w.netns).Run() })
+	w.start = time.Now()
+
+	// 1 and 2. The package, and the files.
+	w.run("apt-get install -y -q ./mpsocks_*_amd64.deb", "apt install ./mpsocks_*_amd64.deb")
+	w.sh("systemd-analyze verify --man=no /usr/lib/systemd/system/mpsocks-client.service /usr/lib/systemd/system/mpsocks-server.service")
+	w.sh("XDG_RUNTIME_DIR=/tmp systemd-analyze verify --man=no --user /usr/lib/systemd/user/mpsocks-client.service")
+	w.run("mpsocks init --server 192.0.2.1:7443", "mpsocks init --server 203.0.113.5:7443")
+	for _, args := range [][]string{{"addr", "add", "192.0.2.1/24", "dev", "lo"}, {"addr", "add", "198.51.100.9/24", "dev", "lo"}} {
+		if out, err := exec.Command("ip", append([]string{"-n", w.netns}, args...)...).CombinedOutput(); err != nil {
+			t.Fatalf("ip %v: %s", args, out)
+		}
+	}
+
+	// 3. The server. systemd cannot run here: what it would do is done below.
+	said := w.run("mpsocks service install server -c server.yaml", "mpsocks service install server -c server.yaml")
+	if !strings.Contains(said, "enabled") {
+		t.Errorf("the service is not enabled: %s", said)
+	}
+	w.service("mpsocks-server")
+	w.run("mpsocks service install client -c client.yaml", "")
+	w.service("mpsocks-client")
+	probe := ""
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(200 * time.Millisecond) {
+		out, err := w.command(t.Context(), "mpsocks probe --proxy 127.0.0.1:1080 --tcp 198.51.100.9:7443 2>&1").CombinedOutput()
+		if probe = string(out); err == nil {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("nothing comes through: %s", out)
+		}
+	}
+	if !strings.Contains(w.readme, "mpsocks probe --proxy 127.0.0.1:1080") {
+		t.Error("README.md does not probe")
+	}
+	w.t.Logf("%6.1f s  it works:\n%s", time.Since(w.start).Seconds(), probe)
+	w.run("mpsocks status", "")
+	w.run("mpsocks check -c /etc/mpsocks/client.yaml", "")
+
+	// A second device: another directory, as the user's own program.
+	link := w.run("mpsocks clients add phone --link", "")
+	link, _, _ = strings.Cut(link, "\n")
+	if !strings.HasPrefix(link, "mpsocks://") {
+		t.Fatalf("the link is %q", link)
+	}
+	w.run("mkdir -p device && cd device && echo '"+link+"' | mpsocks init --link -", "mpsocks init --link -")
+	ctx, cancel := context.WithCancel(context.Background())
+	device := w.command(ctx, "exec env MPSOCKS_LISTEN=127.0.0.1:1090 MPSOCKS_ADMIN= mpsocks client -c device/client.yaml")
+	device.Cancel = func() error { return device.Process.Signal(syscall.SIGTERM) }
+	if err := device.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { cancel(); _ = device.Wait() }()
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(200 * time.Millisecond) {
+		if _, err := w.command(t.Context(), "mpsocks probe --proxy 127.0.0.1:1090 --tcp 198.51.100.9:7443").CombinedOutput(); err == nil {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("nothing comes through on the second device")
+		}
+	}
+	t.Logf("%6.1f s  the second device works", time.Since(w.start).Seconds())
+	w.run("mpsocks clients list", "")
+	w.run("mpsocks clients revoke phone", "")
+	w.sh("apt-get remove -y -q mpsocks && test -e /etc/mpsocks/server.yaml")
+	w.sh("apt-get install -y -q ./mpsocks_*_amd64.deb && apt-get purge -y -q mpsocks && ! test -e /etc/mpsocks")
+}

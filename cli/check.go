@@ -77,7 +77,14 @@ func (w *words) client(c *conf.Client) {
 	}
 	w.mode(c.Mode, c.Rules)
 	for _, f := range c.Forwards {
-		w.itemf("forward", "UDP at %s to %s", f.Listen, f.To)
+		for _, r := range f.Routes() {
+			w.itemf("forward", "%s at %s to %s", strings.ToUpper(string(r.Proto)), r.Listen, r.To())
+		}
+	}
+	for _, f := range c.Publish {
+		for _, r := range f.Routes() {
+			w.itemf("publish", "%s port %d of the server to %s", strings.ToUpper(string(r.Proto)), r.Listen.Port(), r.To())
+		}
 	}
 	udp := "relay ports as the system gives them"
 	if !c.UDP.Ports.IsZero() {

@@ -17,7 +17,7 @@ func TestOpenPortsAreKept(t *testing.T) {
 	d := &discard{port: packet.AlivePort}
 	f := &fakeTunnel{answer: d.answer}
 	c := start(t, f, func(cfg *conf.Client) {
-		cfg.Forwards = []conf.Forward{{Listen: netip.MustParseAddrPort("127.0.0.1:0"), To: "192.0.2.9:9"}}
+		cfg.Forwards = []conf.Forward{{Listen: conf.EndpointOf(netip.MustParseAddrPort("127.0.0.1:0")), To: "192.0.2.9:9"}}
 	})
 	associated(t, c, anywhere) // has never sent
 	closing, relay := associated(t, c, anywhere)

@@ -202,6 +202,11 @@ func (c *Client) discard() {
 	for _, ln := range c.listeners {
 		ln.Close()
 	}
+	for _, f := range c.forwards {
+		if f.ln != nil {
+			f.ln.Close()
+		}
+	}
 	for _, l := range c.lanes {
 		l.loop.Run(c.life) // ended already: frees and returns
 	}
@@ -227,7 +232,12 @@ func (c *Client) Run(ctx context.Context) error {
 	c.mu.Lock()
 	c.start = g.Go
 	for _, ln := range c.listeners {
-		g.Go(func() error { return c.accept(ctx, ln) })
+		g.Go(func() error { return c.accept(ctx, ln, c.admit) })
+	}
+	for _, f := range c.forwards {
+		if f.ln != nil {
+			g.Go(func() error { return c.accept(ctx, f.ln, f.admit) })
+		}
 	}
 	c.mu.Unlock()
 	if c.runSocket != "" {
@@ -272,6 +282,11 @@ func (c *Client) shut() {
 	c.closed = true
 	for _, ln := range c.listeners {
 		ln.Close()
+	}
+	for _, f := range c.forwards {
+		if f.ln != nil {
+			f.ln.Close()
+		}
 	}
 	for conn := range c.conns {
 		// A deadline as well: closing does not end an io.Copy that waits for

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,14 +24,16 @@ const (
 	maxForwardPeers = 4096
 )
 
-// forward is one fixed UDP forward: whatever reaches its socket goes to one
-// destination. Each application at it is an association without SOCKS.
+// forward is one fixed forward of one protocol: whatever reaches its socket goes
+// to one destination. Each application at a UDP one is an association without
+// SOCKS, each connection of a TCP one a CONNECT without.
 type forward struct {
 	// Set once at construction.
 	client *Client
 	listen netip.AddrPort // as configured
 	lane   *lane
-	conn   *udpio.Conn
+	conn   *udpio.Conn      // or nil
+	ln     *net.TCPListener // or nil
 	target atomic.Pointer[target]
 
 	mu    sync.Mutex // guards peers; taken once per batch, before a peer's mutex
@@ -54,41 +55,55 @@ type target struct {
 	host []byte         // the name, or nil
 }
 
-// parseTarget reads the destination of a forward, host:port.
-func parseTarget(text string) (*target, error) {
-	host, port, err := net.SplitHostPort(text)
-	if err != nil {
-		return nil, fmt.Errorf("forward to %q: %w", text, err)
-	}
-	p, err := strconv.ParseUint(port, 10, 16)
-	if err != nil || p == 0 {
-		return nil, fmt.Errorf("forward to %q: port is not 1 to 65535", text)
+// parseTarget reads the destination of a forward.
+func parseTarget(r conf.Route) (*target, error) {
+	if r.Port == 0 {
+		return nil, fmt.Errorf("forward to %q: not host:port", r.Host)
 	}
 	t := &target{}
-	addr, literal := parseLiteral(host)
+	addr, literal := parseLiteral(r.Host)
 	if !literal {
 		addr = netip.Addr{}
 		var ok bool
-		if t.host, ok = appendHost(nil, []byte(host)); !ok {
-			return nil, fmt.Errorf("forward to %q: not a host name", text)
+		if t.host, ok = appendHost(nil, []byte(r.Host)); !ok {
+			return nil, fmt.Errorf("forward to %q: not a host name", r.To())
 		}
 	}
-	t.to = netip.AddrPortFrom(addr, uint16(p))
+	t.to = netip.AddrPortFrom(addr, r.Port)
 	return t, nil
 }
 
 // newForward binds the socket of a forward.
-func (c *Client) newForward(f conf.Forward, l *lane) (*forward, error) {
-	to, err := parseTarget(f.To)
+func (c *Client) newForward(r conf.Route, l *lane) (*forward, error) {
+	to, err := parseTarget(r)
 	if err != nil {
 		return nil, err
 	}
-	w := &forward{client: c, listen: f.Listen, lane: l, peers: make(map[netip.AddrPort]*forwardPeer)}
+	w := &forward{client: c, listen: r.Listen, lane: l, peers: make(map[netip.AddrPort]*forwardPeer)}
 	w.target.Store(to)
-	if w.conn, err = l.loop.Listen(f.Listen, c.relays.now.Load().sockets, w.uplink); err != nil {
-		return nil, fmt.Errorf("forward %s: %w", f.Listen, explainBind(err))
+	if r.Proto == conf.ProtoTCP {
+		w.ln, err = listen(r.Listen, nil)
+	} else {
+		w.conn, err = l.loop.Listen(r.Listen, c.relays.now.Load().sockets, w.uplink)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("forward %s: %w", r.Listen, explainBind(err))
 	}
 	return w, nil
+}
+
+// is says whether the forward was bound for a route.
+func (f *forward) is(r conf.Route) bool {
+	return f.listen == r.Listen && (f.ln != nil) == (r.Proto == conf.ProtoTCP)
+}
+
+// address is where the forward listens.
+func (f *forward) address() netip.AddrPort {
+	if f.ln != nil {
+		a := f.ln.Addr().(*net.TCPAddr).AddrPort()
+		return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+	}
+	return f.conn.LocalAddr()
 }
 
 // uplink takes a batch from the forward's socket, on the Loop's goroutine.
@@ -207,7 +222,11 @@ func (f *forward) sweep() {
 
 // close ends the forward with all applications at it.
 func (f *forward) close() {
-	f.conn.Close()
+	if f.ln != nil {
+		f.ln.Close()
+	} else {
+		f.conn.Close()
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for addr, p := range f.peers {

@@ -1,7 +1,12 @@
 package client
 
 import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
 	"net/netip"
+	"syscall"
 	"testing"
 	"time"
 
@@ -11,7 +16,7 @@ import (
 
 func forwardTo(to string) func(*conf.Client) {
 	return func(cfg *conf.Client) {
-		cfg.Forwards = []conf.Forward{{Listen: netip.MustParseAddrPort("127.0.0.1:0"), To: to}}
+		cfg.Forwards = []conf.Forward{{Listen: conf.EndpointOf(netip.MustParseAddrPort("127.0.0.1:0")), To: to}}
 	}
 }
 
@@ -95,6 +100,106 @@ func TestForwardErrors(t *testing.T) {
 		forwardTo(to)(cfg)
 		if _, err := newClient(cfg, nopLog, &fakeTunnel{}); err == nil {
 			t.Errorf("%q was taken", to)
+		}
+	}
+}
+
+// tcpForward has a forward of TCP to what a tcpServer's request asks for.
+func tcpForward(t *testing.T, proto conf.Proto, serve func(*net.TCPConn)) *Client {
+	request := tcpServer(t, serve)
+	port := int(request[len(request)-2])<<8 | int(request[len(request)-1])
+	return start(t, &fakeTunnel{answer: echo, exit: armonExit(t)}, func(cfg *conf.Client) {
+		cfg.Forwards = []conf.Forward{{
+			Listen: conf.EndpointOf(netip.MustParseAddrPort("127.0.0.1:0")), To: fmt.Sprintf("localhost:%d", port), Proto: proto,
+		}}
+	})
+}
+
+func TestForwardTCP(t *testing.T) {
+	c := tcpForward(t, conf.ProtoTCP, func(conn *net.TCPConn) {
+		all, _ := io.ReadAll(conn)
+		conn.Write(append([]byte("got "), all...))
+	})
+	conn, err := net.Dial("tcp", c.forwards[0].address().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(5 * time.Second))
+	conn.Write([]byte("a question"))
+	conn.(*net.TCPConn).CloseWrite()
+	if all, err := io.ReadAll(conn); err != nil || string(all) != "got a question" {
+		t.Errorf("%q, %v", all, err)
+	}
+	eventually(t, "nothing is left", func() bool { return c.Status().Streams == 0 })
+}
+
+// TestForwardTCPListens is a program that says nothing and ends its direction at
+// once, to hear a banner.
+func TestForwardTCPListens(t *testing.T) {
+	c := tcpForward(t, conf.ProtoTCP, func(conn *net.TCPConn) {
+		time.Sleep(50 * time.Millisecond)
+		conn.Write([]byte("220 hello"))
+	})
+	conn, err := net.Dial("tcp", c.forwards[0].address().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(5 * time.Second))
+	conn.(*net.TCPConn).CloseWrite()
+	if all, err := io.ReadAll(conn); err != nil || string(all) != "220 hello" {
+		t.Errorf("%q, %v", all, err)
+	}
+}
+
+// TestForwardTCPRefused wants a reset, as a host where nobody listens gives.
+func TestForwardTCPRefused(t *testing.T) {
+	c := start(t, &fakeTunnel{exit: armonExit(t)}, func(cfg *conf.Client) {
+		cfg.Forwards = []conf.Forward{{Listen: conf.EndpointOf(netip.MustParseAddrPort("127.0.0.1:0")), To: "127.0.0.1:1", Proto: conf.ProtoTCP}}
+	})
+	conn, err := net.Dial("tcp", c.forwards[0].address().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(5 * time.Second))
+	if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestForwardRange leads a range of ports to as many, of both protocols.
+func TestForwardRange(t *testing.T) {
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := uint16(free.Addr().(*net.TCPAddr).Port)
+	free.Close()
+	if from > 65000 {
+		t.Skip("no room for a range")
+	}
+	f := &fakeTunnel{answer: echo, exit: armonExit(t)}
+	cfg := conf.DefaultClient()
+	cfg.Listen = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}
+	cfg.Forwards = []conf.Forward{{
+		Listen: conf.Endpoint{Addr: netip.MustParseAddr("127.0.0.1"), Ports: conf.PortRange{From: from, To: from + 2}},
+		To:     "192.0.2.1:700-702", Proto: conf.ProtoBoth,
+	}}
+	if c, err := newClient(cfg, nopLog, &fakeTunnel{}); err != nil {
+		t.Skipf("the ports are taken: %v", err)
+	} else {
+		c.discard()
+	}
+	c := start(t, f, func(into *conf.Client) { *into = *cfg })
+	if n := len(c.forwardList()); n != 6 {
+		t.Fatalf("%d forwards", n)
+	}
+	for i := range uint16(3) {
+		newApp(t, "127.0.0.1", netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), from+i)).exchange(t, "x")
+		if h := f.sent()[i]; h.Dst.Port() != 700+i {
+			t.Errorf("port %d leads to %s", from+i, h.Dst)
 		}
 	}
 }

@@ -33,7 +33,7 @@ func TestForwardLongDatagrams(t *testing.T) {
 		t.Run(to, func(t *testing.T) {
 			f := &fakeTunnel{answer: z.answer}
 			c := start(t, f, func(cfg *conf.Client) {
-				cfg.Forwards = []conf.Forward{{Listen: netip.MustParseAddrPort("[::1]:0"), To: to}}
+				cfg.Forwards = []conf.Forward{{Listen: conf.EndpointOf(netip.MustParseAddrPort("[::1]:0")), To: to}}
 			})
 			a := newApp(t, "::1", c.forwards[0].conn.LocalAddr())
 			got := make([]byte, 1<<16)

@@ -87,12 +87,16 @@ func (c *Client) prepare(cfg *conf.Client) (b bindings, err error) {
 		b.listeners, b.newListeners = append(b.listeners, ln), append(b.newListeners, ln)
 	}
 	forwards := c.forwardList()
-	b.targets = make([]*target, len(cfg.Forwards))
-	for i, f := range cfg.Forwards {
-		if b.targets[i], err = parseTarget(f.To); err != nil {
+	var routes []conf.Route
+	for _, f := range cfg.Forwards {
+		routes = append(routes, f.Routes()...)
+	}
+	b.targets = make([]*target, len(routes))
+	for i, f := range routes {
+		if b.targets[i], err = parseTarget(f); err != nil {
 			return b, err
 		}
-		if j := slices.IndexFunc(forwards, func(w *forward) bool { return w.listen == f.Listen }); j >= 0 {
+		if j := slices.IndexFunc(forwards, func(w *forward) bool { return w.is(f) }); j >= 0 {
 			b.forwards = append(b.forwards, forwards[j])
 			continue
 		}
@@ -136,7 +140,12 @@ func (c *Client) swap(next bindings) {
 		f.target.Store(next.targets[i])
 	}
 	for _, ln := range next.newListeners {
-		c.start(func() error { return c.accept(c.life, ln) })
+		c.start(func() error { return c.accept(c.life, ln, c.admit) })
+	}
+	for _, f := range next.newForwards {
+		if f.ln != nil {
+			c.start(func() error { return c.accept(c.life, f.ln, f.admit) })
+		}
 	}
 	c.mu.Unlock()
 	for _, ln := range old.listeners {
@@ -155,7 +164,7 @@ func (c *Client) swap(next bindings) {
 func (c *Client) left(ln *net.TCPListener) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return !slices.Contains(c.listeners, ln)
+	return !slices.Contains(c.listeners, ln) && !slices.ContainsFunc(c.forwards, func(f *forward) bool { return f.ln == ln })
 }
 
 // forwardList returns the present forwards.

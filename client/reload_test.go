@@ -43,7 +43,7 @@ func TestApply(t *testing.T) {
 	var cfg *conf.Client
 	c := start(t, &fakeTunnel{answer: echo}, func(k *conf.Client) {
 		k.Users = []conf.User{{Name: "ann", Password: "a"}, {Name: "bob", Password: "b"}, {Name: "cy", Password: "c"}}
-		k.Forwards = []conf.Forward{{Listen: netip.MustParseAddrPort("127.0.0.1:0"), To: "192.0.2.1:53"}}
+		k.Forwards = []conf.Forward{{Listen: conf.EndpointOf(netip.MustParseAddrPort("127.0.0.1:0")), To: "192.0.2.1:53"}}
 		cfg = k
 	})
 	eventually(t, "it runs", func() bool { c.mu.Lock(); defer c.mu.Unlock(); return c.start != nil })
@@ -70,7 +70,7 @@ func TestApply(t *testing.T) {
 	next.Listen = append(slices.Clone(c.Addrs()), taken.Addr().(*net.TCPAddr).AddrPort())
 	next.Users = []conf.User{{Name: "ann", Password: "a"}, {Name: "cy", Password: "other"}, {Name: "dan", Password: "d"}}
 	next.Limits.Associations, next.Limits.AssociationsPerUser = 4, 1
-	next.Forwards = []conf.Forward{{Listen: c.forwardList()[0].listen, To: "192.0.2.2:53"}}
+	next.Forwards = []conf.Forward{{Listen: conf.EndpointOf(c.forwardList()[0].listen), To: "192.0.2.2:53"}}
 	if err := c.Apply(&next); err != nil {
 		t.Fatal(err)
 	}

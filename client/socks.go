@@ -56,13 +56,13 @@ var (
 )
 
 // accept takes connections from one listener until it is closed. Run starts it.
-func (c *Client) accept(ctx context.Context, ln *net.TCPListener) error {
+func (c *Client) accept(ctx context.Context, ln *net.TCPListener, admit func(*net.TCPConn)) error {
 	pause := time.Duration(0)
 	for {
 		conn, err := ln.AcceptTCP()
 		if err == nil {
 			pause = 0
-			c.admit(conn)
+			admit(conn)
 			continue
 		}
 		if ctx.Err() != nil || c.left(ln) {
@@ -87,18 +87,24 @@ func (c *Client) accept(ctx context.Context, ln *net.TCPListener) error {
 // admit starts the goroutine of a connection, or closes it if there are no
 // descriptors for it.
 func (c *Client) admit(conn *net.TCPConn) {
-	if !c.descriptors.take(1) {
+	if c.enter(conn) {
+		go c.serve(conn, c.lobby.enter(conn))
+	}
+}
+
+// enter counts a new connection, or closes it.
+func (c *Client) enter(conn *net.TCPConn) bool {
+	switch {
+	case !c.descriptors.take(1):
 		// What says nothing gives way, for the next one.
 		c.lobby.crowd()
-		conn.Close()
-		return
-	}
-	if !c.track(conn) {
+	case !c.track(conn):
 		c.descriptors.give(1)
-		conn.Close()
-		return
+	default:
+		return true
 	}
-	go c.serve(conn, c.lobby.enter(conn))
+	conn.Close()
+	return false
 }
 
 // serve runs the handshake of one connection and then, for a CONNECT, its

@@ -33,7 +33,7 @@ func (c *Client) Status() *status.Status {
 		"associations": noAssociation, "streams": noStream,
 	}
 	for _, f := range c.forwardList() {
-		s.Forwards = append(s.Forwards, status.Forward{Listen: f.conn.LocalAddr().String(), Peers: f.count()})
+		s.Forwards = append(s.Forwards, status.Forward{Listen: f.address().String(), Peers: f.count()})
 	}
 	for _, l := range c.lanes {
 		s.DatagramsUp += l.sent.Load()

@@ -32,8 +32,12 @@ type Client struct {
 	Mode Mode `mapstructure:"mode" reload:"live"`
 	// Rules override the class of flows; the first match wins.
 	Rules []Rule `mapstructure:"rules" reload:"live"`
-	// Forwards are fixed UDP forwards, for programs that speak no SOCKS.
+	// Forwards are fixed ways through the tunnel, for programs that speak to no
+	// proxy.
 	Forwards []Forward `mapstructure:"forwards" reload:"live"`
+	// Publish are ports at the server that lead to programs here; the server has
+	// to allow them to this client.
+	Publish []Publish `mapstructure:"publish" reload:"restart"`
 	// RunSocket is the Unix socket at which `mpsocks run` of the same user finds
 	// the client (Linux): a path, auto for one below the user's runtime
 	// directory, or off.
@@ -109,14 +113,6 @@ type Path struct {
 	// BillingDay is the day of the month, 1 to 31, on which the month begins;
 	// a month that is shorter has it at its end. 0 is the first.
 	BillingDay int `mapstructure:"billing_day"`
-}
-
-// Forward is one fixed UDP forward: an association without SOCKS.
-type Forward struct {
-	// Listen is the local UDP address.
-	Listen netip.AddrPort `mapstructure:"listen"`
-	// To is host:port; the name is resolved at the server.
-	To string `mapstructure:"to"`
 }
 
 // UDP tunes the relay sockets of associations.

@@ -39,7 +39,7 @@ func (c *Client) validate() Errors {
 // validateListen holds that nobody but this host's own users gets in without
 // a password unless the file says so.
 func (c *Client) validateListen(p *Errors) {
-	if len(c.Listen) == 0 && len(c.Forwards) == 0 {
+	if len(c.Listen) == 0 && len(c.Forwards) == 0 && len(c.Publish) == 0 {
 		p.addf("listen", "needs an address, such as 127.0.0.1:1080")
 	}
 	noteListen(p, "listen", c.Listen)
@@ -116,28 +116,6 @@ func (c *Client) validatePaths(p *Errors) {
 		noteRange(p, field+".billing_day", path.BillingDay, 0, 31)
 		if path.MonthlyCap > 0 && path.DailyCap > path.MonthlyCap {
 			p.addf(field+".daily_cap", "%v is over monthly_cap (%v)", path.DailyCap, path.MonthlyCap)
-		}
-	}
-}
-
-func (c *Client) validateForwards(p *Errors) {
-	for i, f := range c.Forwards {
-		field := fmt.Sprintf("forwards[%d]", i)
-		switch {
-		case !f.Listen.IsValid():
-			p.addf(field+".listen", "is missing")
-		case f.Listen.Port() == 0:
-			p.addf(field+".listen", "%s has no port", f.Listen)
-		}
-		for j, o := range c.Forwards[:i] {
-			if f.Listen.IsValid() && o.Listen.IsValid() && overlap(f.Listen, o.Listen) {
-				p.addf(field+".listen", "%s is taken by forwards[%d]", f.Listen, j)
-			}
-		}
-		if f.To == "" {
-			p.addf(field+".to", "is missing")
-		} else {
-			noteHostPort(p, field+".to", f.To)
 		}
 	}
 }

@@ -1,0 +1,48 @@
+package client
+
+import (
+	"fmt"
+	"net"
+)
+
+// admit starts the goroutine of a connection at a TCP forward.
+func (f *forward) admit(conn *net.TCPConn) {
+	if f.client.enter(conn) {
+		go f.serve(conn)
+	}
+}
+
+// serve makes the connection that the forward is for, and copies. It was started
+// by admit; the end of either connection stops it.
+func (f *forward) serve(conn *net.TCPConn) {
+	c := f.client
+	defer c.wg.Done() // counted by track
+	defer c.forget(conn)
+	defer conn.Close()
+	if err := f.connect(conn); err != nil {
+		c.log.Debug().Err(err).Stringer("app", conn.RemoteAddr()).Stringer("forward", f.listen).Msg("forwarded connection ended")
+		conn.SetLinger(0) // refused is what the application should see
+	}
+}
+
+// connect asks the exit for the forward's destination.
+func (f *forward) connect(conn *net.TCPConn) error {
+	k, err := f.client.call(conn, "")
+	if err != nil {
+		return err
+	}
+	defer k.end()
+	t := f.target.Load()
+	// An application that ends its direction before it has said anything may
+	// want to hear all the same: it asked nobody for a connection.
+	reply, err := k.ask(exitRequest(string(t.host), t.to.Addr(), t.to.Port()), true, func() {})
+	if err != nil {
+		return err
+	}
+	if reply.Rep != repSuccess {
+		k.refused()
+		return fmt.Errorf("%w: reply %02x", errExitRefused, reply.Rep)
+	}
+	k.splice()
+	return nil
+}

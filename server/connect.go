@@ -99,6 +99,7 @@ type request struct {
 	exit  *exit
 	ctx   context.Context // ends with the session, or when the application has gone
 	addrs []netip.Addr    // that Allow found and permits
+	more  <-chan found    // the other family's, or nil
 	port  uint16
 	err   error // why there are none, if no rule is the reason
 }
@@ -115,35 +116,59 @@ func (r *request) Allow(ctx context.Context, req *socks5.Request) (context.Conte
 	if req.Command != socks5.ConnectCommand {
 		return ctx, true // armon answers 07
 	}
-	s := r.peer.server
 	to := askedText(req.DestAddr)
 	r.exit.asked.Store(&to)
-	var addrs []netip.Addr
+	r.port = uint16(req.DestAddr.Port)
+	got := found{err: errors.New("empty name")}
 	if name := req.DestAddr.FQDN; name != "" {
-		lookupCtx, cancel := context.WithTimeout(r.ctx, queryTimeout)
-		addrs, r.err = s.resolver.system(lookupCtx, "ip", name)
-		cancel()
+		got = r.lookup(name)
 	} else if addr, ok := netip.AddrFromSlice(req.DestAddr.IP); ok {
-		addrs = []netip.Addr{addr}
-	} else {
-		r.err = errors.New("empty name")
+		got = found{addrs: []netip.Addr{addr}}
 	}
-	if r.err != nil {
+	if r.err = got.err; r.err != nil {
 		r.err = &dialError{"name not resolved", r.err}
 		return ctx, true // dial returns the error, which gives the reply 04
 	}
-	r.port = uint16(req.DestAddr.Port)
-	for _, addr := range addrs {
-		addr = addr.WithZone("").Unmap()
-		if s.access.Load().verdict(netip.AddrPortFrom(addr, r.port)) == dropNone {
-			r.addrs = append(r.addrs, addr)
-		}
+	if r.addrs = r.permitted(got.addrs); len(r.addrs) == 0 && r.more != nil {
+		r.addrs, r.more = r.permitted((<-r.more).addrs), nil
 	}
 	if len(r.addrs) == 0 {
-		s.connects.denied.Add(1)
+		r.peer.server.connects.denied.Add(1)
 		return ctx, false
 	}
 	return ctx, true
+}
+
+// lookup asks for a name, in its turn: the caps of names that are being resolved
+// hold for CONNECTs and datagrams together.
+func (r *request) lookup(name string) found {
+	if a, ok := literal(name); ok {
+		return found{addrs: []netip.Addr{a}}
+	}
+	ctx, cancel := context.WithTimeout(r.ctx, queryTimeout)
+	defer cancel()
+	s := r.peer.server
+	for _, q := range []*quota{&r.peer.client.queries, &s.resolver.queries} {
+		if !q.await(ctx) {
+			return found{err: errors.New("too many names are being resolved")}
+		}
+		defer q.give()
+	}
+	first, more := s.resolver.addrs(ctx, name)
+	r.more = more
+	return first
+}
+
+// permitted are those of the addresses that the access rules permit.
+func (r *request) permitted(addrs []netip.Addr) (out []netip.Addr) {
+	rules := r.peer.server.access.Load()
+	for _, addr := range addrs {
+		addr = addr.WithZone("").Unmap()
+		if rules.verdict(netip.AddrPortFrom(addr, r.port)) == dropNone {
+			out = append(out, addr)
+		}
+	}
+	return out
 }
 
 // askedText is a destination as status shows it.
@@ -165,7 +190,7 @@ func (r *request) dial(context.Context, string, string) (net.Conn, error) {
 		s.connects.failed.Add(1)
 		return nil, r.err
 	}
-	conn, err := s.dialer.connect(r.ctx, r.addrs, r.port)
+	conn, err := s.dialer.connect(r.ctx, r.addrs, r.others(), r.port)
 	if err != nil {
 		if rank(err) == rankRefused {
 			s.connects.refused.Add(1)
@@ -179,6 +204,19 @@ func (r *request) dial(context.Context, string, string) (net.Conn, error) {
 		return nil, fmt.Errorf("session: %w", net.ErrClosed)
 	}
 	return outside{r.exit}, nil
+}
+
+// others brings those addresses that were still being asked for when the first
+// ones were there; nil if none were.
+func (r *request) others() <-chan []netip.Addr {
+	if r.more == nil {
+		return nil
+	}
+	out := make(chan []netip.Addr, 1)
+	go func() { // until the answer, which the resolver gives in any case
+		out <- r.permitted((<-r.more).addrs)
+	}()
+	return out
 }
 
 // armonLog is a logger for armon/go-socks5, whose errors are of no more than

@@ -187,6 +187,7 @@ func TestConnectReplies(t *testing.T) {
 	s := testServer(t, func(c *conf.Server) {
 		c.Relay.Deny = allow(t, "127.0.0.9")
 	}, func(s *Server) {
+		s.resolver.config, s.resolver.hosts = upstreams(), noNames
 		s.resolver.system = func(_ context.Context, _, host string) ([]netip.Addr, error) {
 			switch host {
 			case "both.test":

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -17,45 +18,58 @@ const (
 	// dialTimeout is the time for all attempts: applications give up on their
 	// proxy after 30 s or more, and should see the reason before.
 	dialTimeout = 20 * time.Second
+	// crowdedTimeout is the time of one attempt while other addresses wait.
+	crowdedTimeout = 4 * time.Second
+	// failedPause is the least time between an attempt that failed at once and the
+	// next one: the Minimum Connection Attempt Delay of RFC 8305, Section 5.
+	failedPause = 10 * time.Millisecond
+	// maxRunning is how many attempts one CONNECT makes at once, and maxAttempts in
+	// all: whoever controls a name's addresses must not make a scanner of the exit.
+	maxRunning, maxAttempts = 5, 20
+	// shunTime is how long an address that did not answer is tried last, and
+	// maxShunned how many of them are remembered.
+	shunTime   = 5 * time.Minute
+	maxShunned = 4096
 )
 
 // A dialer connects CONNECT streams to their destinations.
 type dialer struct {
 	egress *egress
 	to     func(context.Context, netip.AddrPort) (*net.TCPConn, error) // dial, but in tests
+
+	mu      sync.Mutex               // guards shunned
+	shunned map[netip.Addr]time.Time // did not answer; until when that counts
 }
 
-func newDialer(out *egress) dialer {
-	d := dialer{egress: out}
+func newDialer(out *egress) *dialer {
+	d := &dialer{egress: out}
 	d.to = d.dial
 	return d
 }
 
-// connect connects to one of the addresses.
-func (d *dialer) connect(ctx context.Context, addrs []netip.Addr, port uint16) (*net.TCPConn, error) {
-	return race(ctx, addrs, port, d.to)
-}
-
-// race connects to the first of the addresses that answers (Happy Eyeballs, RFC
+// connect connects to the first of the addresses that answers (Happy Eyeballs, RFC
 // 8305): families in turn, IPv6 first, a new attempt every 250 ms or as soon as
-// one has failed. The error is that of the attempt that came closest.
-func race(ctx context.Context, addrs []netip.Addr, port uint16,
-	dial func(context.Context, netip.AddrPort) (*net.TCPConn, error),
-) (*net.TCPConn, error) {
+// one has failed, a few at once and some 20 in all, whatever a name has. Addresses
+// that lately did not answer come last; more brings further ones, or is nil. The error is that of the attempt that came
+// closest.
+func (d *dialer) connect(ctx context.Context, addrs []netip.Addr, more <-chan []netip.Addr, port uint16) (*net.TCPConn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel() // also ends the attempts that lost
 	type result struct {
+		addr netip.Addr
 		conn *net.TCPConn
 		err  error
 	}
-	results := make(chan result)
+	results, over := make(chan result), ctx.Done()
 	// Each attempt's goroutine ends with ctx at the latest, and closes a
 	// connection that came too late.
-	attempt := func(addr netip.Addr) {
-		conn, err := dial(ctx, netip.AddrPortFrom(addr, port))
+	attempt := func(addr netip.Addr, limit time.Duration) {
+		ctx, cancel := context.WithTimeout(ctx, limit)
+		defer cancel()
+		conn, err := d.to(ctx, netip.AddrPortFrom(addr, port))
 		select {
-		case results <- result{conn, err}:
-		case <-ctx.Done():
+		case results <- result{addr, conn, err}:
+		case <-over:
 			if conn != nil {
 				conn.Close()
 			}
@@ -63,25 +77,36 @@ func race(ctx context.Context, addrs []netip.Addr, port uint16,
 	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	waiting, running := interleave(addrs), 0
+	waiting, running, begun := d.order(addrs), 0, 0
 	var best error
-	for len(waiting) > 0 || running > 0 {
+	for len(waiting) > 0 && begun < maxAttempts || running > 0 || more != nil {
 		var tick <-chan time.Time
-		if len(waiting) > 0 {
+		if len(waiting) > 0 && running < maxRunning && begun < maxAttempts {
 			tick = timer.C
 		}
 		select {
 		case <-tick:
-			go attempt(waiting[0])
-			waiting, running = waiting[1:], running+1
+			limit := dialTimeout
+			if len(waiting) > 1 {
+				limit = crowdedTimeout // others wait for its place
+			}
+			go attempt(waiting[0], limit)
+			waiting, running, begun = waiting[1:], running+1, begun+1
 			timer.Reset(dialStagger)
 		case r := <-results:
 			running--
 			if r.err == nil {
+				d.answered(r.addr)
 				return r.conn, nil
 			}
+			if rank(r.err) == rankHost && ctx.Err() == nil {
+				d.silent(r.addr)
+			}
 			best = closer(best, r.err)
-			timer.Reset(0)
+			timer.Reset(failedPause)
+		case further := <-more:
+			more = nil
+			waiting = d.order(slices.Concat(waiting, further))
 		case <-ctx.Done():
 			return nil, closer(best, &dialError{"timed out", ctx.Err()})
 		}
@@ -92,9 +117,47 @@ func race(ctx context.Context, addrs []netip.Addr, port uint16,
 	return nil, best
 }
 
+// order is the one to try the addresses in.
+func (d *dialer) order(addrs []netip.Addr) []netip.Addr {
+	out := interleave(addrs)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.shunned) > 0 {
+		now := time.Now()
+		late := func(a netip.Addr) int {
+			if now.Before(d.shunned[a]) {
+				return 1
+			}
+			return 0
+		}
+		slices.SortStableFunc(out, func(a, b netip.Addr) int { return late(a) - late(b) })
+	}
+	return out
+}
+
+// silent notes an address that did not answer.
+func (d *dialer) silent(addr netip.Addr) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.shunned == nil {
+		d.shunned = make(map[netip.Addr]time.Time)
+	}
+	if len(d.shunned) >= maxShunned {
+		clear(d.shunned)
+	}
+	d.shunned[addr] = time.Now().Add(shunTime)
+}
+
+// answered notes that an address answers.
+func (d *dialer) answered(addr netip.Addr) {
+	d.mu.Lock()
+	delete(d.shunned, addr)
+	d.mu.Unlock()
+}
+
 // dial connects to one address, by plain TCP: Go's default would be a kernel
 // MPTCP socket in some versions. Keep-alive finds dead peers.
-func (d dialer) dial(ctx context.Context, to netip.AddrPort) (*net.TCPConn, error) {
+func (d *dialer) dial(ctx context.Context, to netip.AddrPort) (*net.TCPConn, error) {
 	local, err := d.egress.local(to.Addr().Is4())
 	if err != nil {
 		return nil, &dialError{wordNetwork, err}

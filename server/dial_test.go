@@ -20,7 +20,7 @@ func TestRace(t *testing.T) {
 	start := time.Now()
 	// Addresses that refuse at once cost no stagger.
 	refusing := []netip.Addr{netip.MustParseAddr("127.0.0.5"), netip.MustParseAddr("127.0.0.6"), netip.MustParseAddr("127.0.0.7")}
-	c, err := d.connect(t.Context(), append(refusing, netip.MustParseAddr("127.0.0.1")), portOf(ln))
+	c, err := d.connect(t.Context(), append(refusing, netip.MustParseAddr("127.0.0.1")), nil, portOf(ln))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,15 +28,15 @@ func TestRace(t *testing.T) {
 	if took := time.Since(start); took > dialStagger {
 		t.Errorf("took %v", took)
 	}
-	if _, err := d.connect(t.Context(), refusing, portOf(ln)); rank(err) != rankRefused {
+	if _, err := d.connect(t.Context(), refusing, nil, portOf(ln)); rank(err) != rankRefused {
 		t.Errorf("refused: %v", err)
 	}
-	if _, err := d.connect(t.Context(), nil, 1); err == nil {
+	if _, err := d.connect(t.Context(), nil, nil, 1); err == nil {
 		t.Error("connected to nothing")
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := d.connect(ctx, refusing, portOf(ln)); err == nil {
+	if _, err := d.connect(ctx, refusing, nil, portOf(ln)); err == nil {
 		t.Error("connected after the end")
 	}
 }
@@ -48,7 +48,7 @@ func TestStagger(t *testing.T) {
 	var mu sync.Mutex
 	var starts []time.Time
 	silent := 0
-	dial := func(ctx context.Context, to netip.AddrPort) (*net.TCPConn, error) {
+	d.to = func(ctx context.Context, to netip.AddrPort) (*net.TCPConn, error) {
 		mu.Lock()
 		starts = append(starts, time.Now())
 		mu.Unlock()
@@ -61,7 +61,7 @@ func TestStagger(t *testing.T) {
 		mu.Unlock()
 		return nil, ctx.Err()
 	}
-	c, err := race(t.Context(), []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("2001:db8::1")}, portOf(ln), dial)
+	c, err := d.connect(t.Context(), []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("2001:db8::1")}, nil, portOf(ln))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +74,7 @@ func TestStagger(t *testing.T) {
 	eventually(t, "the attempt that lost ends", func() bool { mu.Lock(); defer mu.Unlock(); return silent == 1 })
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if _, err := race(ctx, []netip.Addr{netip.MustParseAddr("2001:db8::1")}, 1, dial); rank(err) != rankHost {
+	if _, err := d.connect(ctx, []netip.Addr{netip.MustParseAddr("2001:db8::1")}, nil, 1); rank(err) != rankHost {
 		t.Errorf("nobody answers: %v", err)
 	}
 }

@@ -18,12 +18,15 @@
 //  6. the session takes the packets, and is flushed once per round of the Loop.
 //
 // Datagrams for the server's own address inside the tunnel stay here: echo.go
-// answers port 7, resolve.go and upstream.go answer port 53, and ended.go hears
+// answers port 7, resolve.go answers port 53, and ended.go hears
 // at port 9 which inner ports have ended, and alive.go at port 11 which go on.
 //
 // A CONNECT walks through connect.go (armon/go-socks5 reads the request and
 // writes the reply), access.go and dial.go (Happy Eyeballs), and is then copied
 // by exit.go.
+//
+// Names are looked up in one way for both: names.go knows literals, the hosts file,
+// the search list and what is remembered, upstream.go asks the name servers.
 //
 // Goroutines: the mux.Listener's, one per Loop (one to four of them), one
 // sweeper for all idle timers, one per name that is being resolved, and two per

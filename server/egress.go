@@ -75,6 +75,21 @@ func (e *egress) local(v4 bool) (netip.Addr, error) {
 	return addr, nil
 }
 
+// reaches says whether there is a route to an address: a UDP socket is connected to
+// it, which sends nothing.
+func (e *egress) reaches(addr netip.Addr) bool {
+	local, err := e.local(addr.Is4())
+	if err != nil {
+		return false
+	}
+	c, err := net.DialUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(local, 0)), net.UDPAddrFromAddrPort(netip.AddrPortFrom(addr, 9)))
+	if err != nil {
+		return false
+	}
+	c.Close()
+	return true
+}
+
 // refresh reads the interface's addresses.
 func (e *egress) refresh() error {
 	ifc, err := net.InterfaceByName(e.bind)

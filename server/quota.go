@@ -1,7 +1,9 @@
 package server
 
 import (
+	"context"
 	"sync/atomic"
+	"time"
 
 	"github.com/mpsocks/mpsocks/conf"
 )
@@ -25,6 +27,21 @@ func (q *quota) take() bool {
 	}
 	return true
 }
+
+// await takes one when there is room, and says whether that was before ctx ended.
+func (q *quota) await(ctx context.Context) bool {
+	for !q.take() {
+		select {
+		case <-time.After(quotaTick):
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
+}
+
+// quotaTick is how often await looks: a small part of what an answer takes.
+const quotaTick = 5 * time.Millisecond
 
 // give counts one less.
 func (q *quota) give() { q.used.Add(-1) }

@@ -3,8 +3,7 @@ package server
 import (
 	"bytes"
 	"context"
-	"errors"
-	"net"
+	"encoding/binary"
 	"net/netip"
 	"slices"
 	"strings"
@@ -29,35 +28,6 @@ const (
 	// dnsHeaderLen is that of RFC 1035, Section 4.1.1.
 	dnsHeaderLen = 12
 )
-
-// A lookup is the form of net.Resolver.LookupNetIP.
-type lookup func(ctx context.Context, network, host string) ([]netip.Addr, error)
-
-// A resolver answers DNS queries where the server is. Queries go to the system's
-// upstreams as they are, so that answers keep their TTLs and every type works;
-// names of the hosts file, and single labels that only the system's search list
-// completes, are answered by the system's resolver. It caches nothing: clients do.
-type resolver struct {
-	upstreams func() []netip.AddrPort
-	hosts     lookup // the hosts file alone
-	system    lookup
-	queries   quota
-}
-
-func newResolver() *resolver {
-	file := &resolvConf{path: resolvConfPath}
-	// A resolver that cannot reach any upstream knows the hosts file only.
-	offline := &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
-		return nil, errors.New("the hosts file alone")
-	}}
-	r := &resolver{
-		upstreams: file.servers,
-		hosts:     offline.LookupNetIP,
-		system:    net.DefaultResolver.LookupNetIP,
-	}
-	r.queries.max.Store(maxQueries)
-	return r
-}
 
 // query starts to resolve what a client asks; the answer leaves later. The
 // goroutine that it starts ends with the answer, after queryTimeout at most or
@@ -116,35 +86,91 @@ func (r *resolver) answer(ctx context.Context, query []byte) []byte {
 		return failure(query, dnsmessage.RCodeFormatError)
 	}
 	q := questions[0]
+	if q.Class != dnsmessage.ClassINET || q.Type != dnsmessage.TypeA && q.Type != dnsmessage.TypeAAAA {
+		return r.forward(ctx, query, q)
+	}
 	name := q.Name.String()
-	address := q.Class == dnsmessage.ClassINET && (q.Type == dnsmessage.TypeA || q.Type == dnsmessage.TypeAAAA)
-	if address {
-		if addrs, err := r.hosts(ctx, "ip", name); err == nil {
-			return addresses(head, q, addrs)
-		}
+	k := r.find(ctx, name, q.Type)
+	if k.failed() && k != nil {
+		return failure(query, k.msg.RCode)
 	}
-	upstreams := r.upstreams()
-	reply := exchange(ctx, upstreams, query, questionEnd(q))
-	single := strings.Count(name, ".") == 1 && name != "."
-	if address && (len(upstreams) == 0 || single && (reply == nil || rcode(reply) == dnsmessage.RCodeNameError)) {
-		if addrs, err := r.system(ctx, "ip", strings.TrimSuffix(name, ".")); err == nil {
-			return addresses(head, q, addrs)
-		}
+	if k == nil {
+		return failure(query, dnsmessage.RCodeServerFailure)
 	}
+	if len(k.addrs) > 0 && r.unreachable(ctx, name, q.Type, k.addrs) {
+		return addresses(head, q, nil, hostsTTL)
+	}
+	switch {
+	case strings.EqualFold(k.asked, name):
+		if binary.BigEndian.Uint16(query[10:]) > 0 { // EDNS: who asks for more than addresses gets the answer as it is
+			return r.forward(ctx, query, q)
+		}
+		return k.response(head, q)
+	case k.msg.RCode != dnsmessage.RCodeSuccess:
+		return failure(query, k.msg.RCode)
+	}
+	return addresses(head, q, k.addrs, k.left())
+}
+
+// forward has the upstreams answer a query as it is, so that every type works.
+func (r *resolver) forward(ctx context.Context, query []byte, q dnsmessage.Question) []byte {
+	reply := r.exchange(ctx, r.config().servers, query, questionEnd(q))
 	if reply == nil {
 		return failure(query, dnsmessage.RCodeServerFailure)
 	}
 	return reply
 }
 
+// unreachable says that the exit has a route to none of the addresses, but to some
+// of the same name in the other family: it is the exit that knows which family
+// works, and clients prefer IPv4.
+func (r *resolver) unreachable(ctx context.Context, name string, kind dnsmessage.Type, addrs []netip.Addr) bool {
+	if r.reach == nil || slices.ContainsFunc(addrs, r.reach) {
+		return false
+	}
+	other := dnsmessage.TypeA + dnsmessage.TypeAAAA - kind
+	k := r.find(ctx, name, other)
+	return k != nil && slices.ContainsFunc(k.addrs, r.reach)
+}
+
+// left is how many seconds an answer holds from now on.
+func (k *known) left() uint32 {
+	return uint32(max(k.ttl/time.Second-time.Since(k.at)/time.Second, 0))
+}
+
+// response is the answer to a question that was asked before, with its lifetime
+// as it is now.
+func (k *known) response(head dnsmessage.Header, q dnsmessage.Question) []byte {
+	msg := k.msg
+	msg.ID, msg.Response, msg.Authoritative, msg.Truncated = head.ID, true, false, false
+	msg.RecursionDesired, msg.RecursionAvailable = head.RecursionDesired, true
+	msg.Questions = []dnsmessage.Question{q}
+	age := uint32(time.Since(k.at) / time.Second)
+	grow := func(list []dnsmessage.Resource) []dnsmessage.Resource {
+		list = slices.Clone(list)
+		for i := range list {
+			if h := &list[i].Header; h.Type != dnsmessage.TypeOPT {
+				h.TTL -= min(age, h.TTL)
+			}
+		}
+		return list
+	}
+	msg.Answers, msg.Authorities, msg.Additionals = grow(msg.Answers), grow(msg.Authorities), nil
+	out, err := msg.Pack()
+	if err != nil {
+		return nil
+	}
+	return out
+}
+
 // addresses builds the response with those of the addresses that the question
 // asks for; none of them is an empty answer, for the name does exist.
-func addresses(head dnsmessage.Header, q dnsmessage.Question, addrs []netip.Addr) []byte {
+func addresses(head dnsmessage.Header, q dnsmessage.Question, addrs []netip.Addr, ttl uint32) []byte {
 	b := dnsmessage.NewBuilder(nil, dnsmessage.Header{
 		ID: head.ID, Response: true, RecursionDesired: head.RecursionDesired, RecursionAvailable: true,
 	})
 	b.EnableCompression()
-	rh := dnsmessage.ResourceHeader{Name: q.Name, Class: q.Class, TTL: hostsTTL}
+	rh := dnsmessage.ResourceHeader{Name: q.Name, Class: q.Class, TTL: ttl}
 	if b.StartQuestions() != nil || b.Question(q) != nil || b.StartAnswers() != nil {
 		return nil
 	}

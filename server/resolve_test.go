@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -20,6 +21,11 @@ import (
 )
 
 func noNames(context.Context, string, string) ([]netip.Addr, error) { return nil, errors.New("none") }
+
+// upstreams is a resolv.conf with these servers.
+func upstreams(at ...netip.AddrPort) func() nameConfig {
+	return func() nameConfig { return nameConfig{servers: at, ndots: 1} }
+}
 
 func question(name string, kind dnsmessage.Type) []byte {
 	m := dnsmessage.Message{
@@ -78,11 +84,14 @@ func dnsServer(t testing.TB, reply func(network string, m dnsmessage.Message) *d
 			if err != nil {
 				return
 			}
-			if a := answer("udp", b[:n]); a != nil {
-				guess := append([]byte{a[0] ^ 1}, a[1:]...) // somebody else's guess comes first
-				_, _ = c.WriteToUDPAddrPort(guess, from)
-				_, _ = c.WriteToUDPAddrPort(a, from)
-			}
+			query := bytes.Clone(b[:n])
+			go func() { // a reply may wait
+				if a := answer("udp", query); a != nil {
+					guess := append([]byte{a[0] ^ 1}, a[1:]...) // somebody else's guess comes first
+					_, _ = c.WriteToUDPAddrPort(guess, from)
+					_, _ = c.WriteToUDPAddrPort(a, from)
+				}
+			}()
 		}
 	}()
 	go func() {
@@ -146,27 +155,26 @@ func TestResolverForwards(t *testing.T) {
 				return &m
 			}
 			return addA(m, 5, "192.0.2.3")
-		case "single.":
-			m.RCode = dnsmessage.RCodeNameError
+		case "single.lan.example.":
+			if m.Questions[0].Type == dnsmessage.TypeA {
+				return addA(m, 77, "192.0.2.7")
+			}
 			return &m
 		}
 		m.RCode = dnsmessage.RCodeNameError
 		return &m
 	})
 	r := &resolver{
-		upstreams: func() []netip.AddrPort { return []netip.AddrPort{at} },
+		life: t.Context(),
 		hosts: func(_ context.Context, _, host string) ([]netip.Addr, error) {
 			if host == "router.lan." {
 				return []netip.Addr{netip.MustParseAddr("::ffff:192.0.2.77")}, nil
 			}
 			return nil, errors.New("none")
 		},
-		system: func(_ context.Context, _, host string) ([]netip.Addr, error) {
-			if host == "single" {
-				return []netip.Addr{netip.MustParseAddr("2001:db8::7"), netip.MustParseAddr("192.0.2.7")}, nil
-			}
-			return nil, errors.New("none")
-		},
+	}
+	r.config = func() nameConfig {
+		return nameConfig{servers: []netip.AddrPort{at}, search: []string{"none.example", "lan.example"}, ndots: 1}
 	}
 	for _, tt := range []struct {
 		name    string
@@ -176,14 +184,16 @@ func TestResolverForwards(t *testing.T) {
 		ttl     uint32
 	}{
 		{"example.com.", dnsmessage.TypeA, 0, 2, 321},
-		{"EXAMPLE.com.", dnsmessage.TypeA, dnsmessage.RCodeNameError, 0, 0}, // the test's server minds case
+		{"EXAMPLE.com.", dnsmessage.TypeA, 0, 2, 321}, // the test's server minds case
 		{"long.example.com.", dnsmessage.TypeA, 0, 200, 1},
 		{"nowhere.example.com.", dnsmessage.TypeA, dnsmessage.RCodeNameError, 0, 0},
 		{"nowhere.example.com.", dnsmessage.TypeMX, dnsmessage.RCodeNameError, 0, 0},
 		{"router.lan.", dnsmessage.TypeA, 0, 1, hostsTTL},
 		{"router.lan.", dnsmessage.TypeAAAA, 0, 0, 0}, // exists, without such an address
-		{"single.", dnsmessage.TypeA, 0, 1, hostsTTL},
-		{"single.", dnsmessage.TypeAAAA, 0, 1, hostsTTL},
+		{"single.", dnsmessage.TypeA, 0, 1, 77},       // completed by the search list
+		{"single.", dnsmessage.TypeAAAA, 0, 0, 0},
+		{"[2001:db8::5].", dnsmessage.TypeAAAA, 0, 1, hostsTTL},
+		{"192.0.2.5.", dnsmessage.TypeA, 0, 1, hostsTTL},
 		{".", dnsmessage.TypeNS, dnsmessage.RCodeNameError, 0, 0},
 	} {
 		reply := r.answer(t.Context(), question(tt.name, tt.kind))
@@ -204,7 +214,7 @@ func TestResolverForwards(t *testing.T) {
 }
 
 func TestResolverFailures(t *testing.T) {
-	r := &resolver{upstreams: func() []netip.AddrPort { return nil }, hosts: noNames, system: noNames}
+	r := &resolver{life: t.Context(), config: upstreams(), hosts: noNames, system: noNames}
 	notify := question("example.com.", dnsmessage.TypeA)
 	notify[2] |= 4 << 3
 	two := question("example.com.", dnsmessage.TypeA)
@@ -234,7 +244,7 @@ func TestResolverFailures(t *testing.T) {
 	// A silent upstream and an ended context.
 	silent, at := remoteUDP(t, "127.0.0.1")
 	_ = silent
-	r.upstreams = func() []netip.AddrPort { return []netip.AddrPort{at} }
+	r.config = upstreams(at)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	start := time.Now()
@@ -254,7 +264,7 @@ func TestResolverInTunnel(t *testing.T) {
 		return addA(m, 60, "192.0.2.1")
 	})
 	s := testServer(t, nil, func(s *Server) {
-		s.resolver.upstreams = func() []netip.AddrPort { return []netip.AddrPort{at} }
+		s.resolver.config = upstreams(at)
 		s.resolver.hosts = noNames
 	})
 	sess := newFakeSession()
@@ -290,7 +300,7 @@ func TestResolverInTunnel(t *testing.T) {
 func TestResolvConf(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "resolv.conf")
 	c := &resolvConf{path: path}
-	if got := c.servers(); got != nil {
+	if got := c.read().servers; got != nil {
 		t.Errorf("%v without a file", got)
 	}
 	text := "# comment\nnameserver 192.0.2.1\nsearch lan\n nameserver\t2001:db8::1 \nnameserver bad\nnameserver fe80::1%lo\nnameserver 192.0.2.4\n"
@@ -300,7 +310,7 @@ func TestResolvConf(t *testing.T) {
 	c.checked = time.Time{}
 	want := []string{"192.0.2.1:53", "[2001:db8::1]:53", "[fe80::1%lo]:53"}
 	var got []string
-	for _, a := range c.servers() {
+	for _, a := range c.read().servers {
 		got = append(got, a.String())
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -309,7 +319,7 @@ func TestResolvConf(t *testing.T) {
 }
 
 func FuzzAnswer(f *testing.F) {
-	r := &resolver{upstreams: func() []netip.AddrPort { return nil }, system: noNames}
+	r := &resolver{life: context.Background(), config: upstreams(), system: noNames}
 	r.hosts = func(context.Context, string, string) ([]netip.Addr, error) {
 		return []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")}, nil
 	}

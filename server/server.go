@@ -32,7 +32,7 @@ type Server struct {
 	relay    atomic.Pointer[relay]
 	egress   *egress
 	resolver *resolver
-	dialer   dialer
+	dialer   *dialer
 	spare    time.Duration // below it no mapping is evicted
 
 	rooms    []*room
@@ -101,23 +101,23 @@ func newServer(cfg *conf.Server, log zerolog.Logger) (*Server, error) {
 		return nil, fmt.Errorf("server: %w", err)
 	}
 	s := &Server{
-		log:      log,
-		start:    time.Now(),
-		egress:   out,
-		resolver: newResolver(),
-		dialer:   newDialer(out),
-		spare:    minIdle,
-		limits:   cfg.Limits,
-		uplinks:  sync.Pool{New: newUplink},
-		exits:    exits{idle: streamIdle, set: make(map[*exit]struct{})},
-		peers:    make(map[*peer]struct{}),
-		clients:  make(map[string]*client),
+		log:     log,
+		start:   time.Now(),
+		egress:  out,
+		dialer:  newDialer(out),
+		spare:   minIdle,
+		limits:  cfg.Limits,
+		uplinks: sync.Pool{New: newUplink},
+		exits:   exits{idle: streamIdle, set: make(map[*exit]struct{})},
+		peers:   make(map[*peer]struct{}),
+		clients: make(map[string]*client),
 	}
 	s.access.Store(&access{allow: cfg.Relay.Allow, deny: cfg.Relay.Deny})
 	s.relay.Store(newRelay(&cfg.Relay))
 	s.mappings.max.Store(int64(cfg.Limits.Mappings))
 	s.streams.max.Store(int64(cfg.Limits.Streams))
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.resolver = newResolver(s.ctx, out.reaches)
 	for i := range min(max(runtime.GOMAXPROCS(0)/2, 1), maxRooms) {
 		r, err := newRoom(i, log)
 		if err != nil {

@@ -177,7 +177,7 @@ func BenchmarkReceive(b *testing.B) {
 func FuzzDeliver(f *testing.F) {
 	s := testServer(f, nil, func(s *Server) {
 		s.access.Store(&access{deny: allow(f, "0.0.0.0/0", "::/0")}) // nothing leaves
-		s.resolver.upstreams = func() []netip.AddrPort { return nil }
+		s.resolver.config = upstreams()
 		s.resolver.hosts = noNames
 		s.resolver.system = noNames
 	})

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -26,102 +27,215 @@ const (
 	resolvConfPath = "/etc/resolv.conf"
 	// resolvConfAge is how old what was read may become, as in Go's resolver.
 	resolvConfAge = 5 * time.Second
-	// maxUpstreams is how many servers are asked, as in the C library.
-	maxUpstreams = 3
-	// attemptTimeout is how long one server may be silent. A datagram is lost
-	// now and then, so every server gets two attempts, in turn.
-	attemptTimeout = 1500 * time.Millisecond
-	attempts       = 2
+	// maxUpstreams is how many servers are asked, and maxSearch how many names a
+	// search list may make of one, as in the C library.
+	maxUpstreams, maxSearch = 3, 6
+	// turnTime is how long a server may be silent before the next one is asked
+	// too: most answers that an upstream knows come in less. A datagram is lost now
+	// and then, so all are asked again, as often as attempts says, roundTime apart.
+	turnTime  = 200 * time.Millisecond
+	roundTime = time.Second
+	attempts  = 2
+	// muteTime is how long a server that was silent is asked last.
+	muteTime = 30 * time.Second
+	maxNdots = 15
 )
 
-// resolvConf reads the upstreams of resolv.conf(5) again when the file changes.
+// nameConfig is what resolv.conf(5) says.
+type nameConfig struct {
+	servers []netip.AddrPort
+	search  []string // in lower case, without final dots
+	ndots   int      // a name with so many dots is asked for as it is first
+}
+
+// candidates are the names to ask for, in turn, until one exists: the host itself
+// and what the search list makes of it.
+func (c nameConfig) candidates(host string) []string {
+	plain := strings.TrimSuffix(host, ".") + "."
+	var longer []string
+	for _, suffix := range c.search {
+		if name := plain + suffix + "."; len(name) <= 254 && plain != "." {
+			longer = append(longer, name)
+		}
+	}
+	if strings.Count(plain, ".")-1 >= c.ndots {
+		return append([]string{plain}, longer...)
+	}
+	return append(longer, plain)
+}
+
+// resolvConf reads resolv.conf(5) again when the file changes.
 type resolvConf struct {
 	path string
 
 	mu      sync.Mutex // guards the rest
 	checked time.Time
 	changed time.Time // the file's modification time
-	list    []netip.AddrPort
+	config  nameConfig
 }
 
-// servers returns the upstreams; none if there is no such file.
-func (c *resolvConf) servers() []netip.AddrPort {
+// read returns what the file says; no servers if there is no such file.
+func (c *resolvConf) read() nameConfig {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if time.Since(c.checked) < resolvConfAge {
-		return c.list
+		return c.config
 	}
 	c.checked = time.Now()
 	info, err := os.Stat(c.path)
 	if err != nil {
-		c.list, c.changed = nil, time.Time{}
-		return nil
+		c.config, c.changed = nameConfig{}, time.Time{}
+		return c.config
 	}
 	if info.ModTime().Equal(c.changed) {
-		return c.list
+		return c.config
 	}
 	text, err := os.ReadFile(c.path)
 	if err != nil {
-		return c.list
+		return c.config
 	}
-	c.list, c.changed = parseResolvConf(text), info.ModTime()
-	return c.list
+	c.config, c.changed = parseResolvConf(text), info.ModTime()
+	return c.config
 }
 
-// parseResolvConf takes the nameserver lines.
-func parseResolvConf(text []byte) []netip.AddrPort {
-	var out []netip.AddrPort
+// parseResolvConf takes the lines nameserver, search, domain and options ndots.
+func parseResolvConf(text []byte) nameConfig {
+	out := nameConfig{ndots: 1}
 	lines := bufio.NewScanner(bytes.NewReader(text))
-	for lines.Scan() && len(out) < maxUpstreams {
+	for lines.Scan() {
 		fields := strings.Fields(lines.Text())
-		if len(fields) < 2 || fields[0] != "nameserver" {
+		if len(fields) < 2 {
 			continue
 		}
-		if addr, err := netip.ParseAddr(fields[1]); err == nil {
-			out = append(out, netip.AddrPortFrom(addr, 53))
+		switch fields[0] {
+		case "nameserver":
+			if addr, err := netip.ParseAddr(fields[1]); err == nil && len(out.servers) < maxUpstreams {
+				out.servers = append(out.servers, netip.AddrPortFrom(addr, 53))
+			}
+		case "search", "domain": // the last one counts
+			out.search = nil
+			for _, s := range fields[1:] {
+				if s = strings.ToLower(strings.Trim(s, ".")); s != "" && len(out.search) < maxSearch {
+					out.search = append(out.search, s)
+				}
+			}
+		case "options":
+			for _, o := range fields[1:] {
+				if n, err := strconv.Atoi(strings.TrimPrefix(o, "ndots:")); err == nil && strings.HasPrefix(o, "ndots:") {
+					out.ndots = min(max(n, 0), maxNdots)
+				}
+			}
 		}
 	}
 	return out
 }
 
-// exchange asks the upstreams in turn and returns the first response that
+// exchange asks the upstreams in quick turns and returns the first response that
 // decides the matter, with the ID of the query; or the last one that does not
 // (SERVFAIL, REFUSED); or nil. The question ends at query[:end].
-func exchange(ctx context.Context, upstreams []netip.AddrPort, query []byte, end int) []byte {
-	if end > len(query) {
+func (r *resolver) exchange(ctx context.Context, servers []netip.AddrPort, query []byte, end int) []byte {
+	if end > len(query) || len(servers) == 0 {
 		return nil
 	}
-	msg := bytes.Clone(query)
+	servers = r.lively(servers)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // ends the attempts that lost
+	type result struct {
+		from  netip.AddrPort
+		reply []byte
+	}
+	results := make(chan result, attempts*len(servers))
+	turn := time.NewTimer(0)
+	defer turn.Stop()
 	var last []byte
-	for range attempts {
-		for _, to := range upstreams {
-			// A fresh ID and a fresh port: off-path guessing has to hit both.
-			_, _ = rand.Read(msg[:2])
-			reply, err := ask(ctx, to, msg, end)
-			if ctx.Err() != nil {
-				return last
-			}
-			if err != nil {
+	for started, ended := 0, 0; ended < attempts*len(servers); {
+		select {
+		case <-turn.C:
+			if started == attempts*len(servers) {
 				continue
 			}
-			copy(reply, query[:2])
-			last = reply
-			switch rcode(reply) {
-			case dnsmessage.RCodeServerFailure, dnsmessage.RCodeRefused, dnsmessage.RCodeNotImplemented:
-			default:
-				return reply
+			to := servers[started%len(servers)]
+			go func() { // until it has an answer, or ctx
+				// A fresh ID and a fresh port: off-path guessing has to hit both.
+				msg := bytes.Clone(query)
+				_, _ = rand.Read(msg[:2])
+				reply, err := ask(ctx, to, msg, end)
+				if err != nil {
+					reply = nil
+				}
+				results <- result{to, reply}
+			}()
+			started++
+			if wait := turnTime; started%len(servers) > 0 {
+				turn.Reset(wait)
+			} else {
+				turn.Reset(max(roundTime-time.Duration(len(servers)-1)*turnTime, turnTime))
 			}
+		case got := <-results:
+			ended++
+			if started < len(servers) {
+				turn.Reset(0) // it is the next one's turn, whatever this one said
+			}
+			if got.reply == nil {
+				continue
+			}
+			copy(got.reply, query[:2])
+			last = got.reply
+			switch rcode(got.reply) {
+			case dnsmessage.RCodeServerFailure, dnsmessage.RCodeRefused, dnsmessage.RCodeNotImplemented:
+				if started < attempts*len(servers) && started == ended {
+					turn.Reset(0)
+				}
+			default:
+				r.heard(servers[:min(started, len(servers))], got.from)
+				return got.reply
+			}
+		case <-ctx.Done():
+			return last
 		}
 	}
 	return last
+}
+
+// lively puts servers that were silent behind the others.
+func (r *resolver) lively(servers []netip.AddrPort) []netip.AddrPort {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.mute) == 0 {
+		return servers
+	}
+	var first, last []netip.AddrPort
+	for _, at := range servers {
+		if time.Now().Before(r.mute[at]) {
+			last = append(last, at)
+		} else {
+			first = append(first, at)
+		}
+	}
+	return append(first, last...)
+}
+
+// heard notes which of the servers that were asked has answered: those before it
+// have been silent.
+func (r *resolver) heard(asked []netip.AddrPort, from netip.AddrPort) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.mute, from)
+	for _, at := range asked {
+		if at == from {
+			return
+		}
+		if r.mute == nil || len(r.mute) > 4*maxUpstreams { // the file has changed often
+			r.mute = make(map[netip.AddrPort]time.Time)
+		}
+		r.mute[at] = time.Now().Add(muteTime)
+	}
 }
 
 // ask puts one query to one server, over UDP and, when the answer is too long
 // for that, over TCP (RFC 7766). Inside the tunnel there is no such limit: the
 // client gets the whole answer in one datagram.
 func ask(ctx context.Context, to netip.AddrPort, msg []byte, end int) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
-	defer cancel()
 	reply, err := converse(ctx, "udp", to, func(c net.Conn) ([]byte, error) { return askUDP(c, msg, end) })
 	if err != nil || reply[2]&0x02 == 0 { // TC
 		return reply, err

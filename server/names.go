@@ -1,0 +1,328 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/net/dns/dnsmessage"
+	"golang.org/x/sync/singleflight"
+)
+
+const (
+	// maxKnown is how many answers are remembered, of at most maxKnownLen bytes
+	// each, and maxKnownTime for how long at most: a server that moves is found
+	// within the hour.
+	maxKnown     = 4096
+	maxKnownLen  = 4096
+	maxKnownTime = time.Hour
+	// maxNegativeTime is the same for what does not exist (RFC 2308 allows hours):
+	// a name that was just registered should work soon.
+	maxNegativeTime = time.Minute
+	// resolutionDelay is how long the IPv4 addresses of a name wait for the IPv6
+	// ones: RFC 8305, Section 3.
+	resolutionDelay = 50 * time.Millisecond
+)
+
+var errNoName = errors.New("no such name")
+
+// A lookup is the form of net.Resolver.LookupNetIP.
+type lookup func(ctx context.Context, network, host string) ([]netip.Addr, error)
+
+// A resolver knows the addresses of names, for datagrams and CONNECTs alike: those
+// of literals, of the hosts file, and what the upstreams of resolv.conf say, with
+// its search list. A and AAAA are questions of their own, which nothing joins, and
+// their answers are remembered for their TTL. Where there is no resolv.conf, the
+// system's resolver is asked. It is safe for concurrent use.
+type resolver struct {
+	life    context.Context // of the questions to upstreams
+	config  func() nameConfig
+	hosts   lookup // the hosts file alone
+	system  lookup
+	reach   func(netip.Addr) bool // whether the exit has a route there; or nil
+	queries quota
+
+	flights singleflight.Group // of *known, by knownKey.String
+
+	mu    sync.Mutex // guards the rest
+	known map[knownKey]*known
+	mute  map[netip.AddrPort]time.Time // upstreams that were silent, and until when they are asked last
+}
+
+// knownKey is a question: a name in lower case with its final dot, and A or AAAA.
+type knownKey struct {
+	name string
+	kind dnsmessage.Type
+}
+
+// known is what the answer to a question about addresses was. It never changes.
+type known struct {
+	msg   dnsmessage.Message
+	addrs []netip.Addr
+	at    time.Time
+	ttl   time.Duration
+	// asked is the name that the answer is about: another one than that of the
+	// question, if the search list has completed that.
+	asked string
+}
+
+// failed says that there was no answer that decides the matter.
+func (k *known) failed() bool {
+	return k == nil || k.msg.RCode != dnsmessage.RCodeSuccess && k.msg.RCode != dnsmessage.RCodeNameError
+}
+
+func newResolver(life context.Context, reach func(netip.Addr) bool) *resolver {
+	file := &resolvConf{path: resolvConfPath}
+	// A resolver that cannot reach any upstream knows the hosts file only.
+	offline := &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
+		return nil, errors.New("the hosts file alone")
+	}}
+	r := &resolver{
+		life:   life,
+		config: file.read,
+		hosts:  offline.LookupNetIP,
+		system: net.DefaultResolver.LookupNetIP,
+		reach:  reach,
+	}
+	r.queries.max.Store(maxQueries)
+	return r
+}
+
+// find returns what is known of a host's addresses of one family, nil if nobody
+// could tell. A literal has no name for its owner and needs no question.
+func (r *resolver) find(ctx context.Context, host string, kind dnsmessage.Type) *known {
+	if a, ok := literal(strings.TrimSuffix(host, ".")); ok {
+		return ofAddrs([]netip.Addr{a}, kind)
+	}
+	host = strings.ToLower(host)
+	if addrs, err := r.hosts(ctx, "ip", host); err == nil {
+		return ofAddrs(addrs, kind)
+	}
+	cfg := r.config()
+	if len(cfg.servers) == 0 {
+		addrs, err := r.system(ctx, "ip", strings.TrimSuffix(host, "."))
+		if dnsErr, ok := errors.AsType[*net.DNSError](err); ok && dnsErr.IsNotFound {
+			k := ofAddrs(nil, kind)
+			k.msg.RCode = dnsmessage.RCodeNameError
+			return k
+		}
+		if err != nil {
+			return nil
+		}
+		return ofAddrs(addrs, kind)
+	}
+	var plain, last *known
+	absolute := strings.TrimSuffix(host, ".") + "."
+	for _, name := range cfg.candidates(host) {
+		k := r.ask(ctx, cfg.servers, knownKey{name, kind})
+		if k != nil && k.msg.RCode == dnsmessage.RCodeSuccess {
+			return k
+		}
+		if last = k; name == absolute {
+			plain = k
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	if plain != nil {
+		return plain
+	}
+	return last
+}
+
+// literal reads an address that stands where a name could, with or without
+// brackets.
+func literal(host string) (netip.Addr, bool) {
+	if strings.HasPrefix(host, "[") && strings.HasSuffix(host, "]") {
+		host = host[1 : len(host)-1]
+	}
+	a, err := netip.ParseAddr(host)
+	return a.WithZone("").Unmap(), err == nil
+}
+
+// ofAddrs is an answer that no upstream gave.
+func ofAddrs(addrs []netip.Addr, kind dnsmessage.Type) *known {
+	k := &known{at: time.Now(), ttl: hostsTTL * time.Second}
+	for _, a := range addrs {
+		a = a.WithZone("").Unmap()
+		if a.Is4() == (kind == dnsmessage.TypeA) && !slices.Contains(k.addrs, a) {
+			k.addrs = append(k.addrs, a)
+		}
+	}
+	return k
+}
+
+// ask returns the answer to a question, as it is remembered or as an upstream gives
+// it. Those who ask the same at once share one question.
+func (r *resolver) ask(ctx context.Context, servers []netip.AddrPort, key knownKey) *known {
+	if k := r.recall(key); k != nil {
+		return k
+	}
+	answer := r.flights.DoChan(key.name+" "+key.kind.String(), func() (any, error) {
+		ctx, cancel := context.WithTimeout(r.life, queryTimeout)
+		defer cancel()
+		k := r.inquire(ctx, servers, key)
+		r.remember(key, k)
+		return k, nil
+	})
+	select {
+	case got := <-answer:
+		k, _ := got.Val.(*known)
+		return k
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+// inquire puts a question to the upstreams.
+func (r *resolver) inquire(ctx context.Context, servers []netip.AddrPort, key knownKey) *known {
+	name, err := dnsmessage.NewName(key.name)
+	if err != nil {
+		return nil
+	}
+	q := dnsmessage.Question{Name: name, Type: key.kind, Class: dnsmessage.ClassINET}
+	query, err := (&dnsmessage.Message{
+		Header: dnsmessage.Header{RecursionDesired: true}, Questions: []dnsmessage.Question{q},
+	}).Pack()
+	if err != nil {
+		return nil
+	}
+	reply := r.exchange(ctx, servers, query, questionEnd(q))
+	if reply == nil {
+		return nil
+	}
+	k := &known{asked: key.name, at: time.Now()}
+	if k.msg.Unpack(reply) != nil {
+		return nil
+	}
+	k.read(key.kind)
+	if len(reply) > maxKnownLen {
+		k.ttl = 0
+	}
+	return k
+}
+
+// read takes the addresses and the lifetime of an answer from its message. The
+// upstream has followed aliases, so every address of the answer section counts.
+func (k *known) read(kind dnsmessage.Type) {
+	k.ttl = maxKnownTime
+	for _, rr := range k.msg.Answers {
+		k.ttl = min(k.ttl, time.Duration(rr.Header.TTL)*time.Second)
+		switch body := rr.Body.(type) {
+		case *dnsmessage.AResource:
+			if kind == dnsmessage.TypeA {
+				k.addrs = append(k.addrs, netip.AddrFrom4(body.A))
+			}
+		case *dnsmessage.AAAAResource:
+			if kind == dnsmessage.TypeAAAA {
+				k.addrs = append(k.addrs, netip.AddrFrom16(body.AAAA).Unmap())
+			}
+		}
+	}
+	if len(k.addrs) > 0 {
+		return
+	}
+	negative := time.Duration(0) // without a SOA nobody says for how long (RFC 2308, Section 5)
+	for _, rr := range k.msg.Authorities {
+		if soa, ok := rr.Body.(*dnsmessage.SOAResource); ok {
+			negative = min(time.Duration(min(rr.Header.TTL, soa.MinTTL))*time.Second, maxNegativeTime)
+		}
+	}
+	k.ttl = min(k.ttl, negative)
+}
+
+// recall returns what is remembered, or nil.
+func (r *resolver) recall(key knownKey) *known {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	k := r.known[key]
+	if k == nil || time.Since(k.at) >= k.ttl {
+		return nil
+	}
+	return k
+}
+
+// remember keeps an answer for its TTL. When there is no room, some others go.
+func (r *resolver) remember(key knownKey, k *known) {
+	if k.failed() || k.ttl <= 0 {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.known == nil {
+		r.known = make(map[knownKey]*known)
+	}
+	if len(r.known) >= maxKnown {
+		dropped := 0
+		for old, is := range r.known { // the map's order is random
+			if time.Since(is.at) >= is.ttl || dropped < maxKnown/8 {
+				delete(r.known, old)
+				dropped++
+			}
+		}
+	}
+	r.known[key] = k
+}
+
+// found is what one family's question of a CONNECT brought.
+type found struct {
+	addrs []netip.Addr
+	err   error
+}
+
+// addrs looks up both families of a host. It returns with the first addresses that
+// there are; IPv4 waits a moment for IPv6. The other family's come by more, unless
+// that is nil.
+func (r *resolver) addrs(ctx context.Context, host string) (first found, more <-chan found) {
+	results := [2]chan found{make(chan found, 1), make(chan found, 1)}
+	for i, kind := range []dnsmessage.Type{dnsmessage.TypeAAAA, dnsmessage.TypeA} {
+		go func() { // until the answer, or ctx
+			k := r.find(ctx, host, kind)
+			switch {
+			case k.failed():
+				results[i] <- found{err: errors.New("nobody answers for the name")}
+			case len(k.addrs) == 0:
+				results[i] <- found{err: errNoName}
+			default:
+				results[i] <- found{addrs: k.addrs}
+			}
+		}()
+	}
+	var six, four found
+	select {
+	case six = <-results[0]:
+		if six.err == nil {
+			return six, results[1]
+		}
+		four = <-results[1]
+		return four.or(six), nil
+	case four = <-results[1]:
+	}
+	if four.err != nil {
+		six = <-results[0]
+		return six.or(four), nil
+	}
+	wait := time.NewTimer(resolutionDelay)
+	defer wait.Stop()
+	select {
+	case six = <-results[0]:
+		four.addrs = append(six.addrs, four.addrs...)
+		return four, nil
+	case <-wait.C:
+		return four, results[0]
+	}
+}
+
+// or is f, or other if that says more about why there are no addresses.
+func (f found) or(other found) found {
+	if f.err == errNoName && other.err != nil {
+		return other
+	}
+	return f
+}

@@ -1,0 +1,319 @@
+package server
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/net/dns/dnsmessage"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func addrsOf(texts ...string) (out []netip.Addr) {
+	for _, t := range texts {
+		out = append(out, netip.MustParseAddr(t))
+	}
+	return out
+}
+
+var sameAddrs = cmp.Comparer(func(a, b netip.Addr) bool { return a == b })
+
+// addAAAA adds IPv6 addresses to an answer.
+func addAAAA(m dnsmessage.Message, ttl uint32, addrs ...string) *dnsmessage.Message {
+	for _, a := range addrs {
+		m.Answers = append(m.Answers, dnsmessage.Resource{
+			Header: dnsmessage.ResourceHeader{Name: m.Questions[0].Name, Class: dnsmessage.ClassINET, TTL: ttl},
+			Body:   &dnsmessage.AAAAResource{AAAA: netip.MustParseAddr(a).As16()},
+		})
+	}
+	return &m
+}
+
+// TestSilentUpstream: with the first name server silent the first name is through in
+// far less than a second, and those that follow lose no time at all.
+func TestSilentUpstream(t *testing.T) {
+	_, silent := remoteUDP(t, "127.0.0.1")
+	at := dnsServer(t, func(_ string, m dnsmessage.Message) *dnsmessage.Message {
+		if m.Questions[0].Type == dnsmessage.TypeA {
+			return addA(m, 60, "192.0.2.1")
+		}
+		return &m
+	})
+	r := &resolver{life: t.Context(), config: upstreams(silent, at), hosts: noNames, system: noNames}
+	for i, most := range []time.Duration{900 * time.Millisecond, 150 * time.Millisecond} {
+		start := time.Now()
+		got, _ := r.addrs(t.Context(), []string{"first.test", "second.test"}[i])
+		if diff := cmp.Diff(addrsOf("192.0.2.1"), got.addrs, sameAddrs); diff != "" || got.err != nil {
+			t.Errorf("%v %s", got.err, diff)
+		}
+		if took := time.Since(start); took > most {
+			t.Errorf("name %d took %v", i, took)
+		}
+	}
+}
+
+// TestFamiliesApart: a question for IPv6 addresses that nobody answers, or that fails,
+// does not keep the IPv4 ones, and late ones are not lost.
+func TestFamiliesApart(t *testing.T) {
+	release := make(chan struct{})
+	at := dnsServer(t, func(_ string, m dnsmessage.Message) *dnsmessage.Message {
+		six := m.Questions[0].Type == dnsmessage.TypeAAAA
+		switch name := m.Questions[0].Name.String(); {
+		case !six && name != "six.test.":
+			return addA(m, 60, "192.0.2.1")
+		case !six:
+			m.RCode = dnsmessage.RCodeServerFailure
+			return &m
+		case name == "six.test.":
+			return addAAAA(m, 60, "2001:db8::6")
+		case name == "broken.test.":
+			m.RCode = dnsmessage.RCodeServerFailure
+			return &m
+		}
+		<-release
+		return addAAAA(m, 60, "2001:db8::1")
+	})
+	r := &resolver{life: t.Context(), config: upstreams(at), hosts: noNames, system: noNames}
+	start := time.Now()
+	got, more := r.addrs(t.Context(), "late.test")
+	if diff := cmp.Diff(addrsOf("192.0.2.1"), got.addrs, sameAddrs); diff != "" || more == nil {
+		t.Fatalf("%v %s", got.err, diff)
+	}
+	if took := time.Since(start); took > time.Second {
+		t.Errorf("took %v", took)
+	}
+	close(release)
+	if late := <-more; len(late.addrs) != 1 {
+		t.Errorf("the late family: %+v", late)
+	}
+	if got, _ := r.addrs(t.Context(), "broken.test"); got.err != nil || len(got.addrs) != 1 {
+		t.Errorf("%+v", got)
+	}
+	if got, _ := r.addrs(t.Context(), "six.test"); got.err != nil || len(got.addrs) != 1 {
+		t.Errorf("%+v", got)
+	}
+}
+
+// TestKnownNames: an answer serves for its TTL, which runs down, and no longer.
+func TestKnownNames(t *testing.T) {
+	name := dnsmessage.MustNewName("example.com.")
+	q := dnsmessage.Question{Name: name, Type: dnsmessage.TypeA, Class: dnsmessage.ClassINET}
+	header := dnsmessage.ResourceHeader{Name: name, Class: dnsmessage.ClassINET, TTL: 100}
+	key := knownKey{"example.com.", dnsmessage.TypeA}
+	synctest.Test(t, func(t *testing.T) {
+		r := &resolver{}
+		k := &known{asked: key.name, at: time.Now()}
+		k.msg.Answers = []dnsmessage.Resource{{Header: header, Body: &dnsmessage.AResource{A: [4]byte{192, 0, 2, 1}}}}
+		k.read(dnsmessage.TypeA)
+		r.remember(key, k)
+		time.Sleep(40 * time.Second)
+		got := r.recall(key)
+		if got == nil {
+			t.Fatal("forgotten")
+		}
+		if m := unpack(t, got.response(dnsmessage.Header{ID: 7}, q)); m.ID != 7 || m.Answers[0].Header.TTL != 60 {
+			t.Errorf("%v", m.GoString())
+		}
+		time.Sleep(60 * time.Second)
+		if r.recall(key) != nil {
+			t.Error("used after its time")
+		}
+		// What does not exist is believed in as long as the SOA says, and not without.
+		none := &known{at: time.Now()}
+		none.msg.RCode = dnsmessage.RCodeNameError
+		none.read(dnsmessage.TypeA)
+		r.remember(key, none)
+		if r.recall(key) != nil {
+			t.Error("remembered without a SOA")
+		}
+		none.msg.Authorities = []dnsmessage.Resource{{Header: header, Body: &dnsmessage.SOAResource{NS: name, MBox: name, MinTTL: 30}}}
+		none.read(dnsmessage.TypeA)
+		r.remember(key, none)
+		time.Sleep(29 * time.Second)
+		if r.recall(key) == nil {
+			t.Error("a name that does not exist is asked for again")
+		}
+		// There is a bound.
+		for i := range 2 * maxKnown {
+			r.remember(knownKey{string(rune(i)), dnsmessage.TypeA}, k)
+		}
+		if n := len(r.known); n > maxKnown {
+			t.Errorf("%d names are remembered", n)
+		}
+	})
+}
+
+// TestOneQuestion: those who ask the same at once share one question, and the next
+// ones the answer.
+func TestOneQuestion(t *testing.T) {
+	var asked atomic.Int32
+	release := make(chan struct{})
+	at := dnsServer(t, func(_ string, m dnsmessage.Message) *dnsmessage.Message {
+		asked.Add(1)
+		<-release
+		return addA(m, 60, "192.0.2.1")
+	})
+	r := &resolver{life: t.Context(), config: upstreams(at), hosts: noNames, system: noNames}
+	done := make(chan bool)
+	for range 20 {
+		go func() { done <- r.find(t.Context(), "Example.com", dnsmessage.TypeA).failed() }()
+	}
+	time.Sleep(50 * time.Millisecond)
+	close(release)
+	for range 20 {
+		if <-done {
+			t.Error("failed")
+		}
+	}
+	r.find(t.Context(), "EXAMPLE.com.", dnsmessage.TypeA)
+	if n := asked.Load(); n != 1 {
+		t.Errorf("asked %d times", n)
+	}
+}
+
+// TestWrongQuestion: an answer to another question is nobody's (RFC 5452, Section
+// 9.1), though ID, port and server are right.
+func TestWrongQuestion(t *testing.T) {
+	at := dnsServer(t, func(_ string, m dnsmessage.Message) *dnsmessage.Message {
+		m.Questions[0].Name = dnsmessage.MustNewName("evil.test.")
+		return addA(m, 60, "203.0.113.66")
+	})
+	r := &resolver{life: t.Context(), config: upstreams(at), hosts: noNames, system: noNames}
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if got, _ := r.addrs(ctx, "good.test"); got.err == nil {
+		t.Errorf("believed: %v", got.addrs)
+	}
+	if m := unpack(t, r.answer(ctx, question("good.test.", dnsmessage.TypeA))); len(m.Answers) > 0 {
+		t.Errorf("passed on: %v", m.GoString())
+	}
+}
+
+// TestFamilyOfExit: where the exit has no route to a name's IPv4 addresses, the client
+// gets the IPv6 ones only; where it has none at all, what there is.
+func TestFamilyOfExit(t *testing.T) {
+	at := dnsServer(t, func(_ string, m dnsmessage.Message) *dnsmessage.Message {
+		six := m.Questions[0].Type == dnsmessage.TypeAAAA
+		switch {
+		case !six:
+			return addA(m, 60, "192.0.2.1")
+		case m.Questions[0].Name.String() == "both.test.":
+			return addAAAA(m, 60, "2001:db8::1")
+		}
+		return &m
+	})
+	r := &resolver{life: t.Context(), config: upstreams(at), hosts: noNames, system: noNames, reach: netip.Addr.Is6}
+	for _, tt := range []struct {
+		name string
+		kind dnsmessage.Type
+		want int
+	}{{"both.test.", dnsmessage.TypeA, 0}, {"both.test.", dnsmessage.TypeAAAA, 1}, {"four.test.", dnsmessage.TypeA, 1}} {
+		m := unpack(t, r.answer(t.Context(), question(tt.name, tt.kind)))
+		if m.RCode != 0 || len(m.Answers) != tt.want {
+			t.Errorf("%s %v: %v", tt.name, tt.kind, m.GoString())
+		}
+	}
+}
+
+func TestCandidates(t *testing.T) {
+	c := parseResolvConf([]byte("nameserver 192.0.2.1\ndomain old\nsearch a.test. B.test\noptions timeout:1 ndots:2\n"))
+	for _, tt := range []struct {
+		host string
+		want []string
+	}{
+		{"host", []string{"host.a.test.", "host.b.test.", "host."}},
+		{"www.host", []string{"www.host.a.test.", "www.host.b.test.", "www.host."}},
+		{"a.b.c.", []string{"a.b.c.", "a.b.c.a.test.", "a.b.c.b.test."}},
+		{".", []string{"."}},
+	} {
+		if diff := cmp.Diff(tt.want, c.candidates(tt.host)); diff != "" {
+			t.Errorf("%s: %s", tt.host, diff)
+		}
+	}
+}
+
+// TestLookupsOfConnects count in the quota of names, and wait for their turn.
+func TestLookupsOfConnects(t *testing.T) {
+	release := make(chan struct{})
+	ln := listenTCP(t, "127.0.0.1:0")
+	go func() {
+		for c, err := ln.Accept(); err == nil; c, err = ln.Accept() {
+			c.Close()
+		}
+	}()
+	at := dnsServer(t, func(_ string, m dnsmessage.Message) *dnsmessage.Message {
+		<-release
+		if m.Questions[0].Type == dnsmessage.TypeA {
+			return addA(m, 0, "127.0.0.1")
+		}
+		return &m
+	})
+	s := testServer(t, nil, func(s *Server) { s.resolver.config, s.resolver.hosts = upstreams(at), noNames })
+	p := s.newPeer("laptop", newFakeSession())
+	p.client.queries.max.Store(2)
+	codes := make(chan byte, 5)
+	for i := range 5 {
+		app, _ := openStream(t, p)
+		go func() {
+			code, _ := askConnect(t, app, 1, "name"+string(rune('a'+i))+".test", portOf(ln), "")
+			codes <- code
+		}()
+	}
+	eventually(t, "two are asked for", func() bool { return p.client.queries.used.Load() >= 2 })
+	time.Sleep(30 * time.Millisecond)
+	if n := s.resolver.queries.used.Load(); n != 2 {
+		t.Errorf("%d names are being resolved", n)
+	}
+	close(release)
+	for range 5 {
+		if code := <-codes; code != 0 {
+			t.Errorf("reply %d", code)
+		}
+	}
+	if n := p.client.queries.used.Load(); n != 0 {
+		t.Errorf("%d are held", n)
+	}
+}
+
+// TestManyAddresses: a name with 1,200 addresses makes a few attempts at once and some
+// 20 in all, and an address that did not answer is tried last the next time.
+func TestManyAddresses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDialer(&egress{})
+		var running, most, all atomic.Int32
+		d.to = func(ctx context.Context, to netip.AddrPort) (*net.TCPConn, error) {
+			all.Add(1)
+			if n := running.Add(1); n > most.Load() {
+				most.Store(n)
+			}
+			defer running.Add(-1)
+			if to.Addr().As4()[3]%2 == 0 {
+				return nil, &dialError{wordRefused, nil}
+			}
+			<-ctx.Done()
+			return nil, classed(ctx.Err())
+		}
+		var addrs []netip.Addr
+		for i := range 1200 {
+			addrs = append(addrs, netip.AddrFrom4([4]byte{192, 0, byte(i >> 8), byte(i)}))
+		}
+		if _, err := d.connect(t.Context(), addrs, nil, 80); rank(err) != rankRefused {
+			t.Errorf("%v", err)
+		}
+		if most.Load() > maxRunning || all.Load() > maxAttempts {
+			t.Errorf("%d at once, %d in all", most.Load(), all.Load())
+		}
+		if order := d.order(addrs[:4]); order[0] != addrs[0] || order[1] != addrs[2] {
+			t.Errorf("silent addresses are tried early: %v", order)
+		}
+		time.Sleep(shunTime)
+		if order := d.order(addrs[:2]); order[0] != addrs[0] {
+			t.Errorf("never forgiven: %v", order)
+		}
+	})
+}

@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 	"sync"
@@ -14,7 +13,9 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"golang.org/x/time/rate"
 
+	"github.com/mpsocks/mpsocks/mux/gate"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
 )
 
@@ -50,12 +51,15 @@ type ListenerConfig struct {
 type Listener struct {
 	live  atomic.Pointer[listening]
 	tasks sync.WaitGroup
-	gate  chan struct{} // one slot per handshake under way
+	gate  *gate.Gate
+	// strangers pays for handshakes with those who show no proof first.
+	strangers *rate.Limiter
 
 	mu       sync.Mutex      // guards all below
 	ctx      context.Context // of Run; nil before
 	lns      []door
 	sessions map[mptcp.Token]*Session
+	opening  map[[32]byte]int // those that are not in sessions yet, by key
 }
 
 // listening is what a Listener goes by now; Change puts another in its place.
@@ -64,21 +68,12 @@ type listening struct {
 	tls *tls.Config
 }
 
-// A door is one bound address.
-type door struct {
-	net.Listener
-	at ListenAddr // as it was asked for
-}
-
-const (
-	// pendingHandshakes bounds what unauthenticated peers can occupy.
-	pendingHandshakes = 512
-	acceptTimeout     = 10 * time.Second
-)
-
 // Listen binds all addresses; its error names the one that failed.
 func Listen(cfg ListenerConfig) (*Listener, error) {
-	l := &Listener{sessions: make(map[mptcp.Token]*Session), gate: make(chan struct{}, pendingHandshakes)}
+	l := &Listener{
+		sessions: make(map[mptcp.Token]*Session), opening: make(map[[32]byte]int),
+		gate: gate.New(gate.Places, gate.Share, gate.Reserve), strangers: newStrangers(),
+	}
 	now, err := newListening(cfg)
 	if err != nil {
 		return nil, err
@@ -97,31 +92,6 @@ func newListening(cfg ListenerConfig) (*listening, error) {
 	cfg.MaxSubflows = min(orDefault(cfg.MaxSubflows, maxSubflows-1), maxSubflows-1)
 	t, err := serverTLS(cfg.Key, func(k [32]byte) bool { _, ok := cfg.Clients[k]; return ok })
 	return &listening{cfg, t}, err
-}
-
-// bindDoors binds all of the addresses or none.
-func bindDoors(addrs []ListenAddr) (doors []door, err error) {
-	for _, a := range addrs {
-		lc := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}}
-		lc.SetMultipathTCP(a.KernelMPTCP) // Go's default is on
-		network := "tcp"
-		if a.Addr.Addr().Is4() {
-			network = "tcp4" // "tcp" would take 0.0.0.0 for all of IPv6 too
-		}
-		ln, err := lc.Listen(context.Background(), network, a.Addr.String())
-		if err != nil {
-			closeDoors(doors)
-			return nil, fmt.Errorf("listen for clients on %s: %w", a.Addr, err)
-		}
-		doors = append(doors, door{ln, a})
-	}
-	return doors, nil
-}
-
-func closeDoors(doors []door) {
-	for _, d := range doors {
-		d.Close()
-	}
 }
 
 func orDefault(n, d int) int {
@@ -174,105 +144,6 @@ func (l *Listener) Run(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// accept is the goroutine of one address.
-func (l *Listener) accept(ctx context.Context, ln net.Listener) {
-	pause := 5 * time.Millisecond
-	for {
-		conn, err := ln.Accept()
-		if err != nil {
-			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
-				return
-			}
-			// Out of descriptors, most likely: others end, try again.
-			l.live.Load().Log.Warn().Err(err).Msg("accept")
-			time.Sleep(pause)
-			pause = min(2*pause, time.Second)
-			continue
-		}
-		pause = 5 * time.Millisecond
-		select {
-		case l.gate <- struct{}{}:
-		default:
-			conn.Close()
-			continue
-		}
-		l.tasks.Go(func() {
-			defer func() { <-l.gate }()
-			l.handshake(ctx, conn)
-		})
-	}
-}
-
-// handshake makes a subflow of an accepted connection.
-func (l *Listener) handshake(ctx context.Context, tcp net.Conn) {
-	stop := context.AfterFunc(ctx, func() { tcp.Close() })
-	defer stop()
-	tune(tcp)
-	tcp.SetDeadline(time.Now().Add(acceptTimeout))
-	k := newCarrier(tcp)
-	conn := k.secure(l.live.Load().tls, false)
-	err := conn.HandshakeContext(ctx)
-	if err == nil {
-		err = l.welcome(ctx, conn, k)
-	}
-	if err != nil {
-		tcp.Close()
-		if ctx.Err() == nil {
-			l.live.Load().Log.Debug().Stringer("from", tcp.RemoteAddr()).Err(err).Msg("subflow refused")
-		}
-	}
-}
-
-// welcome reads the first option: a new session or a join.
-func (l *Listener) welcome(ctx context.Context, conn *tls.Conn, k *carrier) error {
-	key, err := peerKey(conn.ConnectionState())
-	if err != nil {
-		return err
-	}
-	capture := l.live.Load().Capture.subflow(addrPort(k.LocalAddr()), addrPort(k.RemoteAddr()), false)
-	rw := capture.tap(conn)
-	first, err := readFirst(rw)
-	if err != nil {
-		return err
-	}
-	if first.Subtype == mptcp.MPJoin {
-		s, err := l.find(key, first.Join.Token)
-		if err != nil {
-			return errors.Join(err, refuse(rw, mptcp.ReasonMPTCP))
-		}
-		select { // a join may overtake the last message of the session's own handshake
-		case <-s.keyed:
-		case <-s.done:
-			return errors.Join(ErrClosed, refuse(rw, mptcp.ReasonMPTCP))
-		}
-		s.mu.Lock()
-		par := joinParams{Local: s.localKey, Remote: s.remoteKey, AddrID: 0, Ack: s.space.next.Load()}
-		full := len(s.subs) >= l.live.Load().MaxSubflows
-		s.mu.Unlock()
-		if full {
-			return errors.Join(errTooMany, refuseTransient(rw, mptcp.ReasonResources))
-		}
-		if err := joinServer(rw, &first, par); err != nil {
-			return err
-		}
-		return l.attach(s, conn, k, capture, first.Join.AddrID, first.Join.Backup)
-	}
-	s, err := l.open(key)
-	if err != nil {
-		return errors.Join(err, refuseTransient(rw, mptcp.ReasonResources))
-	}
-	local := l.register(s)
-	r, err := capableServer(rw, &first, local, l.live.Load().DenyJoinInitial)
-	if err != nil {
-		s.shut(err, false)
-		return err
-	}
-	s.establish(local, r.Remote, r.Checksum)
-	l.tasks.Go(func() { s.run(ctx) })
-	s.log.Info().Str("session", Number(uint32(local.Token()))).Msg("session established")
-	return l.attach(s, conn, k, capture, 0, false)
-}
-
 var (
 	errTooMany = errors.New("limit reached")
 	errRevoked = errors.New("the client's key was taken away")
@@ -296,23 +167,8 @@ func (l *Listener) open(key [32]byte) (*Session, error) {
 	if !known {
 		return nil, errRevoked // since its TLS handshake
 	}
-	l.mu.Lock()
-	n, idle := 0, (*Session)(nil)
-	for _, s := range l.sessions {
-		if s.identity == key {
-			n++
-			if s.abandoned() {
-				idle = s
-			}
-		}
-	}
-	all := len(l.sessions)
-	l.mu.Unlock()
-	if n >= cfg.MaxSessionsPerClient || all >= cfg.MaxSessions {
-		if idle == nil {
-			return nil, fmt.Errorf("client %s: sessions: %w", name, errTooMany)
-		}
-		idle.shut(ErrTimeout, false) // one that waits for a client that came anew
+	if err := l.reserve(cfg, key); err != nil {
+		return nil, fmt.Errorf("client %s: sessions: %w", name, err)
 	}
 	s := newSession(sessionConfig{
 		name: name, identity: key, mode: cfg.Mode, rules: cfg.Rules, timeout: cfg.SessionTimeout,
@@ -320,17 +176,64 @@ func (l *Listener) open(key [32]byte) (*Session, error) {
 	})
 	h, err := cfg.Accept(s)
 	if err != nil {
+		l.mu.Lock()
+		l.opened(key)
+		l.mu.Unlock()
 		return nil, err
 	}
 	s.serve(&closing{h, func() { l.forget(s) }})
 	return s, nil
 }
 
-// abandoned reports whether the session has no subflow.
+// reserve takes room for one more session of a client, also from one that waits for
+// a client that has come anew. What is counted is taken at once, however many come
+// together.
+func (l *Listener) reserve(cfg *listening, key [32]byte) error {
+	l.mu.Lock()
+	n, all := l.opening[key], len(l.sessions)
+	for _, k := range l.opening {
+		all += k
+	}
+	var idle *Session
+	var token mptcp.Token
+	for t, s := range l.sessions {
+		if s.identity == key {
+			n++
+			if s.abandoned() && (idle == nil || s.start.Before(idle.start)) {
+				idle, token = s, t
+			}
+		}
+	}
+	full := n >= cfg.MaxSessionsPerClient || all >= cfg.MaxSessions
+	if full && idle == nil {
+		l.mu.Unlock()
+		return errTooMany
+	}
+	if full {
+		delete(l.sessions, token)
+	}
+	l.opening[key]++
+	l.mu.Unlock()
+	if full {
+		idle.shut(ErrTimeout, false)
+		idle.log.Info().Str("session", Number(uint32(token))).AnErr("why", ErrTimeout).Msg("session ended")
+	}
+	return nil
+}
+
+// opened gives the reserved room back. The caller holds l.mu.
+func (l *Listener) opened(key [32]byte) {
+	if l.opening[key]--; l.opening[key] == 0 {
+		delete(l.opening, key)
+	}
+}
+
+// abandoned reports whether the session has lost all its subflows. One that is still
+// in its handshake has not.
 func (s *Session) abandoned() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.subs) == 0
+	return len(s.subs) == 0 && (s.lastUp > 0 || s.now() > int64(acceptTimeout))
 }
 
 // closing calls done after the handler's Closed.
@@ -354,6 +257,7 @@ func (l *Listener) register(s *Session) mptcp.Key {
 		k = newKey()
 	}
 	l.sessions[k.Token()] = s
+	l.opened(s.identity)
 	for i, a := range l.live.Load().Advertise {
 		s.adverts = append(s.adverts, advert{id: uint8(i + 1), addr: a})
 	}

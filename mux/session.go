@@ -50,7 +50,8 @@ type Session struct {
 	start    time.Time
 	streams  *streamTable
 	wake     chan struct{} // 1 slot: the monitor has work
-	done     chan struct{} // closed at the end
+	done     chan struct{} // closed when the end begins,
+	ended    chan struct{} // and when the handler knows of it
 	serving  sync.WaitGroup
 	keyed    chan struct{} // closed when the keys are known for the first time
 	// advertised tells the owner that the peer announced an address, refused
@@ -129,7 +130,7 @@ func newSession(c sessionConfig) *Session {
 	s := &Session{
 		client: c.client, name: c.name, identity: c.identity, handler: c.handler, mode: c.mode,
 		timeout: c.timeout, capture: c.capture, log: c.log, start: time.Now(),
-		wake: make(chan struct{}, 1), done: make(chan struct{}), up: make(chan struct{}), keyed: make(chan struct{}),
+		wake: make(chan struct{}, 1), done: make(chan struct{}), ended: make(chan struct{}), up: make(chan struct{}), keyed: make(chan struct{}),
 		flows: make(map[packet.Key]*fq.Flow), holdBound: 20e6,
 	}
 	if s.timeout == 0 {
@@ -282,9 +283,11 @@ func (s *Session) Ready(ctx context.Context) error {
 func (s *Session) Peer() string { return s.name }
 
 // Close ends the session with MP_FASTCLOSE on every subflow (RFC 8684,
-// Section 3.5) and returns when its goroutines have ended.
+// Section 3.5) and returns when its goroutines have ended, also where somebody else
+// ends it at the same time. A Handler's Closed must not call it.
 func (s *Session) Close(err error) {
 	s.shut(err, true)
+	<-s.ended
 	s.serving.Wait()
 }
 
@@ -325,6 +328,7 @@ func (s *Session) shut(err error, tell bool) {
 	}
 	s.streams.closeAll(err)
 	s.handler.Closed(err)
+	close(s.ended)
 }
 
 // closeLinger is how long a closed subflow may take to hand over its last

@@ -1,0 +1,107 @@
+package mux
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"runtime"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/mpsocks/mpsocks/mux/gate"
+)
+
+// Who connects has proved nothing, and there are many on the internet. Each gets a
+// place at the gate, if there is one for it (mux/gate); its ClientHello is read, which
+// costs next to nothing; and the handshake, which costs, is for those who have shown a
+// proof in it (proof.go), and for as many others as the budget for strangers allows.
+
+// acceptTimeout is how long a connection may take until it is a subflow.
+const acceptTimeout = 10 * time.Second
+
+// strangersPerCore is how many handshakes a second without a proof are paid for: each
+// costs some 0.6 ms, so this is a thirtieth of the processor.
+const strangersPerCore = 50
+
+// newStrangers makes the budget.
+func newStrangers() *rate.Limiter {
+	n := strangersPerCore * runtime.GOMAXPROCS(0)
+	return rate.NewLimiter(rate.Limit(n), n/2)
+}
+
+// accept is the goroutine of one address.
+func (l *Listener) accept(ctx context.Context, ln net.Listener) {
+	pause := 5 * time.Millisecond
+	for {
+		conn, err := ln.Accept()
+		if err != nil {
+			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+				return
+			}
+			// Out of descriptors, most likely: others end, try again.
+			l.live.Load().Log.Warn().Err(err).Msg("accept")
+			time.Sleep(pause)
+			pause = min(2*pause, time.Second)
+			continue
+		}
+		pause = 5 * time.Millisecond
+		l.admit(ctx, conn)
+	}
+}
+
+// admit begins the handshake of a connection that gets a place.
+func (l *Listener) admit(ctx context.Context, conn net.Conn) {
+	from := addrPort(conn.RemoteAddr())
+	ctx, leave := context.WithCancel(ctx)
+	place, first := l.gate.Enter(from.Addr(), time.Now(), leave)
+	if first {
+		l.live.Load().Log.Warn().Stringer("from", from.Addr()).
+			Msg("more connections than there is room for that prove nothing: the oldest of them are closed")
+	}
+	if place == nil {
+		leave()
+		conn.Close()
+		return
+	}
+	l.tasks.Go(func() {
+		defer leave()
+		defer place.Leave()
+		l.handshake(ctx, conn, place)
+	})
+}
+
+// handshake makes a subflow of an accepted connection. It ends with ctx, but the
+// subflow does not.
+func (l *Listener) handshake(ctx context.Context, tcp net.Conn, place *gate.Place) {
+	stop := context.AfterFunc(ctx, func() { tcp.Close() })
+	defer stop()
+	tune(tcp)
+	tcp.SetDeadline(time.Now().Add(acceptTimeout))
+	k := newCarrier(tcp)
+	cfg := l.live.Load().tls.Clone()
+	cfg.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		place.Spoke()
+		return nil, l.strangers.Wait(ctx)
+	}
+	conn := k.secure(cfg, false)
+	err := conn.HandshakeContext(ctx)
+	if err == nil {
+		place.Prove(time.Now())
+		err = l.welcome(conn, k, stop)
+	}
+	if err != nil {
+		tcp.Close()
+		if l.running().Err() == nil {
+			l.live.Load().Log.Debug().Stringer("from", tcp.RemoteAddr()).Err(err).Msg("subflow refused")
+		}
+	}
+}
+
+// running is the context of Run.
+func (l *Listener) running() context.Context {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.ctx
+}

@@ -1,0 +1,137 @@
+package mux
+
+import (
+	"crypto/ed25519"
+	"crypto/tls"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/mpsocks/mpsocks/mux/gate"
+)
+
+// strangers connects n times and says nothing, anew whenever one is closed.
+func strangers(t *testing.T, addr string, n int) {
+	t.Helper()
+	var wg sync.WaitGroup
+	var stopped atomic.Bool
+	var conns sync.Map
+	up := make(chan struct{}, n)
+	for range n {
+		wg.Go(func() {
+			for first := true; !stopped.Load(); first = false {
+				c, err := net.Dial("tcp", addr)
+				if err != nil {
+					return
+				}
+				conns.Store(c, nil)
+				if first {
+					up <- struct{}{}
+				}
+				_, _ = c.Read(make([]byte, 1))
+				c.Close()
+				conns.Delete(c)
+				time.Sleep(50 * time.Millisecond)
+			}
+		})
+	}
+	for range n {
+		<-up
+	}
+	t.Cleanup(func() {
+		stopped.Store(true)
+		for done := make(chan struct{}); ; {
+			go func() { wg.Wait(); close(done) }()
+			for {
+				conns.Range(func(c, _ any) bool { c.(net.Conn).Close(); return true })
+				select {
+				case <-done:
+					return
+				case <-time.After(10 * time.Millisecond):
+				}
+			}
+		}
+	})
+}
+
+func TestSilentStrangersKeepNobodyOut(t *testing.T) {
+	n := newLoopTunnel(t, 1, 1, nil)
+	strangers(t, n.addr.String(), gate.Places+100)
+	if w := n.listener.gate.Counts(); w.Waiting > gate.Share || w.Sent == 0 {
+		t.Errorf("one address: %+v", w)
+	}
+	begin := time.Now()
+	client, err := clientTLS(n.key, n.serverKey.Public().(ed25519.PublicKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := tls.Dial("tcp", n.addr.String(), client)
+	if err != nil {
+		t.Fatalf("an honest client beside %d silent connections: %v", gate.Places+100, err)
+	}
+	defer c.Close()
+	if _, err := capableClient(c, hsClientKey, false); err != nil {
+		t.Fatal(err)
+	}
+	if d := time.Since(begin); d > 2*time.Second {
+		t.Errorf("it took %v", d)
+	}
+}
+
+// A client's cap holds also where all come at once.
+func TestSessionsPerClientOpenedTogether(t *testing.T) {
+	const most = 4
+	n := newLoopTunnel(t, 1, 1, func(_ *ClientConfig, l *ListenerConfig) { l.MaxSessionsPerClient = most })
+	client, err := clientTLS(n.key, n.serverKey.Public().(ed25519.PublicKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ok atomic.Int64
+	var wg sync.WaitGroup
+	start := make(chan struct{})
+	for range 40 {
+		c, err := tls.Dial("tcp", n.addr.String(), client)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		wg.Go(func() {
+			<-start
+			if _, err := capableClient(c, newKey(), false); err == nil {
+				ok.Add(1)
+			}
+		})
+	}
+	close(start)
+	wg.Wait()
+	if k := len(n.listener.Sessions()); k > most {
+		t.Errorf("%d sessions of one client, whose cap is %d", k, most)
+	}
+	if ok.Load() > most {
+		t.Errorf("%d were opened beside the first, whose cap is %d", ok.Load(), most)
+	}
+}
+
+// slowEnd takes its time to end.
+type slowEnd struct {
+	*collector
+	done atomic.Bool
+}
+
+func (s *slowEnd) Closed(err error) {
+	time.Sleep(50 * time.Millisecond)
+	s.done.Store(true)
+}
+
+func TestCloseWaitsBesideAnotherClose(t *testing.T) {
+	h := &slowEnd{collector: newCollector()}
+	s := newSession(sessionConfig{handler: h})
+	go s.Close(nil)
+	<-s.done
+	s.Close(nil)
+	if !h.done.Load() {
+		t.Error("a second Close returned before the handler had ended")
+	}
+}

@@ -1,0 +1,221 @@
+// Package gate says who of those that have connected, and have proved nothing yet,
+// may stay: everybody on the internet can connect, and none of them shall keep
+// another out.
+//
+// A Gate has a bounded number of places. An address (IPv6: a /64) gets a share of
+// them, and a part is kept for addresses that have proved a key before. When it is
+// tight, the oldest connection that has said nothing goes first, then the oldest that
+// has proved nothing; who has proved a key is never sent away.
+package gate
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+)
+
+const (
+	// Places is how many connections may stand at the gate at once.
+	Places = 512
+	// Share is how many of them one address may have.
+	Share = 128
+	// Reserve is how many are kept for addresses that have proved a key.
+	Reserve = 128
+	// memory is how many of those addresses are remembered, and remember how long.
+	memory   = 4096
+	remember = 7 * 24 * time.Hour
+	// quiet is how long nobody must have been sent away before it is said anew.
+	quiet = time.Minute
+)
+
+// A Gate is safe for concurrent use.
+type Gate struct {
+	places, share, reserve int
+
+	mu      sync.Mutex
+	waiting []*Place // in order of arrival
+	held    map[netip.Prefix]int
+	proven  map[netip.Prefix]time.Time
+	said    time.Time // when somebody was last sent away
+	counts  Counts
+}
+
+// Counts is what a Gate has done.
+type Counts struct {
+	Waiting int    `json:"waiting"` // now
+	Sent    uint64 `json:"sent"`    // away, to make room
+	Refused uint64 `json:"refused"` // at once: all that stand there have proved a key
+}
+
+// New makes a Gate of the given sizes.
+func New(places, share, reserve int) *Gate {
+	return &Gate{
+		places: places, share: share, reserve: reserve,
+		held: make(map[netip.Prefix]int), proven: make(map[netip.Prefix]time.Time),
+	}
+}
+
+// A Place is one connection at a Gate.
+type Place struct {
+	g     *Gate
+	home  netip.Prefix
+	known bool   // its address had proved a key before
+	leave func() // ends the connection
+	stage stage
+}
+
+type stage uint8
+
+const (
+	silent stage = iota
+	spoken       // it has sent a whole ClientHello
+	proved       // it holds a configured key
+	gone
+)
+
+// Home is what counts as one address: an IPv4 address, or an IPv6 /64.
+func Home(a netip.Addr) netip.Prefix {
+	a = a.Unmap().WithZone("")
+	bits := 64
+	if a.Is4() {
+		bits = 32
+	}
+	p, _ := a.Prefix(bits)
+	return p
+}
+
+// Enter gives a connection from that address a place, nil when there is none. leave
+// is called, from any goroutine, if the place is taken away again. first says that
+// somebody had to go, for the first time in a while: to be logged.
+func (g *Gate) Enter(from netip.Addr, now time.Time, leave func()) (p *Place, first bool) {
+	p = &Place{g: g, home: Home(from), leave: leave}
+	g.mu.Lock()
+	t, known := g.proven[p.home]
+	p.known = known && now.Sub(t) < remember
+	out, ok := g.room(p)
+	if ok {
+		g.waiting = append(g.waiting, p)
+		g.held[p.home]++
+	}
+	if out != nil || !ok {
+		first = now.Sub(g.said) > quiet
+		g.said = now
+	}
+	switch {
+	case out != nil:
+		g.remove(out)
+		g.counts.Sent++
+	case !ok:
+		g.counts.Refused++
+		p = nil
+	}
+	g.mu.Unlock()
+	if out != nil {
+		out.leave()
+	}
+	return p, first
+}
+
+// room says whether p may stand there, and who has to go for it.
+func (g *Gate) room(p *Place) (out *Place, ok bool) {
+	if g.held[p.home] >= g.share {
+		out = g.oldest(func(w *Place) bool { return w.home == p.home })
+		return out, out != nil
+	}
+	if len(g.waiting) >= g.places {
+		out = g.oldest(func(w *Place) bool { return !w.known || p.known })
+		return out, out != nil
+	}
+	if !p.known {
+		n := 0
+		for _, w := range g.waiting {
+			if !w.known && w.stage != proved {
+				n++
+			}
+		}
+		if n >= g.places-g.reserve {
+			out = g.oldest(func(w *Place) bool { return !w.known })
+			return out, out != nil
+		}
+	}
+	return nil, true
+}
+
+// oldest returns the oldest of those that match and have proved nothing: one that is
+// silent if there is any.
+func (g *Gate) oldest(match func(*Place) bool) (out *Place) {
+	for _, w := range g.waiting {
+		if w.stage == proved || !match(w) {
+			continue
+		}
+		if w.stage == silent {
+			return w
+		}
+		if out == nil {
+			out = w
+		}
+	}
+	return out
+}
+
+// remove takes a place out. The caller holds g.mu.
+func (g *Gate) remove(p *Place) {
+	if p.stage == gone {
+		return
+	}
+	p.stage = gone
+	for i, w := range g.waiting {
+		if w == p {
+			g.waiting = append(g.waiting[:i], g.waiting[i+1:]...)
+			break
+		}
+	}
+	if g.held[p.home]--; g.held[p.home] == 0 {
+		delete(g.held, p.home)
+	}
+}
+
+// Spoke notes that the connection is not a silent one.
+func (p *Place) Spoke() { p.reach(spoken) }
+
+// Prove notes that the connection has proved a key, and its address with it.
+func (p *Place) Prove(now time.Time) {
+	p.reach(proved)
+	g := p.g
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.proven) >= memory {
+		var old netip.Prefix
+		for a, t := range g.proven {
+			if !old.IsValid() || t.Before(g.proven[old]) {
+				old = a
+			}
+		}
+		delete(g.proven, old)
+	}
+	g.proven[p.home] = now
+}
+
+func (p *Place) reach(s stage) {
+	p.g.mu.Lock()
+	defer p.g.mu.Unlock()
+	if p.stage < s {
+		p.stage = s
+	}
+}
+
+// Leave gives the place back. It may be called more than once.
+func (p *Place) Leave() {
+	p.g.mu.Lock()
+	defer p.g.mu.Unlock()
+	p.g.remove(p)
+}
+
+// Counts returns what the gate has done.
+func (g *Gate) Counts() Counts {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	c := g.counts
+	c.Waiting = len(g.waiting)
+	return c
+}

@@ -1,0 +1,139 @@
+package gate
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+)
+
+var (
+	crowd = netip.MustParseAddr("192.0.2.1")
+	home  = netip.MustParseAddr("198.51.100.7")
+	t0    = time.Unix(1e9, 0)
+)
+
+// enter lets one in and says whether it is still there later.
+func enter(t *testing.T, g *Gate, a netip.Addr) (p *Place, there func() bool) {
+	t.Helper()
+	left := false
+	p, _ = g.Enter(a, t0, func() { left = true })
+	if p == nil {
+		t.Fatalf("%s was refused", a)
+	}
+	return p, func() bool { return !left }
+}
+
+func TestOneAddressHasAShare(t *testing.T) {
+	g := New(16, 4, 4)
+	_, oldest := enter(t, g, crowd)
+	for range 40 {
+		enter(t, g, crowd)
+	}
+	if n := g.Counts().Waiting; n != 4 || oldest() {
+		t.Errorf("%d of one address stand there, the oldest of them: %v", n, oldest())
+	}
+	// An IPv6 /64 is one address.
+	for i := range 40 {
+		a := netip.MustParseAddr("2001:db8::").As16()
+		a[15] = byte(i)
+		enter(t, g, netip.AddrFrom16(a))
+	}
+	if n := g.Counts().Waiting; n != 8 {
+		t.Errorf("%d of two addresses stand there, want 4 each", n)
+	}
+}
+
+func TestTheSilentGoBeforeThoseThatSpeak(t *testing.T) {
+	g := New(16, 4, 0)
+	p, there := enter(t, g, crowd)
+	p.Spoke()
+	for range 3 {
+		enter(t, g, crowd)
+	}
+	for range 50 {
+		enter(t, g, crowd)
+	}
+	if !there() {
+		t.Error("one that has spoken went before a silent one")
+	}
+}
+
+func TestWhoHasProvedStays(t *testing.T) {
+	g := New(8, 8, 0)
+	p, there := enter(t, g, crowd)
+	p.Prove(t0)
+	for range 50 {
+		enter(t, g, crowd)
+	}
+	if !there() {
+		t.Error("one that has proved a key was sent away")
+	}
+	p.Leave()
+	p.Leave()
+	var all []*Place
+	for range 8 {
+		p, _ := enter(t, g, crowd)
+		p.Prove(t0)
+		all = append(all, p)
+	}
+	if p, _ := g.Enter(crowd, t0, func() {}); p != nil {
+		t.Error("a ninth has a place of eight that have all proved a key")
+	}
+	if g.Counts().Refused != 1 {
+		t.Error("it is not counted")
+	}
+	for _, p := range all {
+		p.Leave()
+	}
+	if c := g.Counts(); c.Waiting != 0 || len(g.held) != 0 {
+		t.Errorf("all have left: %+v, %v", c, g.held)
+	}
+}
+
+func TestAReserveIsKeptForThoseThatProvedBefore(t *testing.T) {
+	g := New(16, 16, 4)
+	p, _ := enter(t, g, home)
+	p.Prove(t0)
+	p.Leave()
+	for i := range 200 { // strangers, each from an address of its own
+		enter(t, g, netip.AddrFrom4([4]byte{203, 0, 113, byte(i)}))
+	}
+	if n := g.Counts().Waiting; n != 12 {
+		t.Fatalf("%d strangers stand there, want 12 of 16", n)
+	}
+	_, there := enter(t, g, home)
+	for i := range 200 {
+		enter(t, g, netip.AddrFrom4([4]byte{203, 0, 114, byte(i)}))
+	}
+	if !there() {
+		t.Error("a stranger took the place of an address that has proved a key")
+	}
+}
+
+func TestSaidOnceInAWhile(t *testing.T) {
+	g := New(2, 2, 0)
+	said := 0
+	for i := range 100 {
+		if _, first := g.Enter(crowd, t0.Add(time.Duration(i)*time.Second), func() {}); first {
+			said++
+		}
+	}
+	if said != 1 {
+		t.Errorf("said %d times in a flood", said)
+	}
+	if _, first := g.Enter(crowd, t0.Add(10*time.Minute), func() {}); !first {
+		t.Error("a flood after ten quiet minutes is not said")
+	}
+}
+
+func TestTheMemoryIsBounded(t *testing.T) {
+	g := New(4, 4, 0)
+	for i := range memory + 100 {
+		p, _ := g.Enter(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), t0, func() {})
+		p.Prove(t0.Add(time.Duration(i)))
+		p.Leave()
+	}
+	if len(g.proven) > memory {
+		t.Errorf("%d addresses are remembered", len(g.proven))
+	}
+}

@@ -1,0 +1,65 @@
+package mux
+
+import (
+	"crypto/tls"
+	"errors"
+
+	"github.com/mpsocks/mpsocks/mux/mptcp"
+)
+
+// welcome reads the first option: a new session or a join. keep is called before the
+// subflow lives: the end of its handshake is not its end any more.
+func (l *Listener) welcome(conn *tls.Conn, k *carrier, keep func() bool) error {
+	key, err := peerKey(conn.ConnectionState())
+	if err != nil {
+		return err
+	}
+	capture := l.live.Load().Capture.subflow(addrPort(k.LocalAddr()), addrPort(k.RemoteAddr()), false)
+	rw := capture.tap(conn)
+	first, err := readFirst(rw)
+	if err != nil {
+		return err
+	}
+	if first.Subtype == mptcp.MPJoin {
+		s, err := l.find(key, first.Join.Token)
+		if err != nil {
+			return errors.Join(err, refuse(rw, mptcp.ReasonMPTCP))
+		}
+		select { // a join may overtake the last message of the session's own handshake
+		case <-s.keyed:
+		case <-s.done:
+			return errors.Join(ErrClosed, refuse(rw, mptcp.ReasonMPTCP))
+		}
+		s.mu.Lock()
+		par := joinParams{Local: s.localKey, Remote: s.remoteKey, AddrID: 0, Ack: s.space.next.Load()}
+		full := len(s.subs) >= l.live.Load().MaxSubflows
+		s.mu.Unlock()
+		if full {
+			return errors.Join(errTooMany, refuseTransient(rw, mptcp.ReasonResources))
+		}
+		if err := joinServer(rw, &first, par); err != nil {
+			return err
+		}
+		keep()
+		return l.attach(s, conn, k, capture, first.Join.AddrID, first.Join.Backup)
+	}
+	s, err := l.open(key)
+	if err != nil {
+		return errors.Join(err, refuseTransient(rw, mptcp.ReasonResources))
+	}
+	local := l.register(s)
+	r, err := capableServer(rw, &first, local, l.live.Load().DenyJoinInitial)
+	if err != nil {
+		s.shut(err, false)
+		return err
+	}
+	s.establish(local, r.Remote, r.Checksum)
+	l.tasks.Go(func() { s.run(l.running()) })
+	s.log.Info().Str("session", Number(uint32(local.Token()))).Msg("session established")
+	keep()
+	if err := l.attach(s, conn, k, capture, 0, false); err != nil {
+		s.shut(err, false) // nothing else would end it
+		return err
+	}
+	return nil
+}

@@ -27,7 +27,8 @@
 // first byte tells the protocols apart (socks.go). A CONNECT goes through
 // connect.go, which lets the exit at the server answer the application's own
 // request, into call.go, which copies; SOCKS4 (socks4.go) and the CONNECT of HTTP
-// (web_proxy.go) do the same, and plain HTTP makes streams of its own.
+// (web_proxy.go) do the same, and plain HTTP makes streams of its own. What others
+// send of UDP in a TCP connection is an association in udpstream.go.
 //
 // Goroutines: one per listener (accept), one per SOCKS connection, two per
 // CONNECT, one per Loop of UDP sockets, one that ends idle peers of forwards,

@@ -180,7 +180,12 @@ func (c *Client) handshake(conn *net.TCPConn, p *preface, g *guest) (taken bool,
 		done()
 		err := c.associate(conn, user, wantedPeer(req.Atyp, req.DstAddr, req.DstPort))
 		return err == nil, err
+	case cmdHev:
+		return false, c.udpStream(conn, user, p, framingHev, 0, done)
 	case socks5.CmdConnect:
+		if framing, version, ok := udpOverTCP(req); ok {
+			return false, c.udpStream(conn, user, p, framing, version, done)
+		}
 		return false, c.connect(conn, user, p, req, begin, done)
 	}
 	c.failed.Add(1)

@@ -117,6 +117,8 @@ func (c *Client) partyOf(p *status.Program) party {
 		return party{app: addrOf(o.control.RemoteAddr()), proxy: addrOf(o.control.LocalAddr()), user: o.holder.user}
 	case *forwardPeer:
 		return party{app: netip.AddrPortFrom(o.addr.Addr().Unmap(), o.addr.Port()), name: "forward at " + o.forward.listen.String()}
+	case *udpStream:
+		return party{app: addrOf(o.conn.RemoteAddr()), proxy: addrOf(o.conn.LocalAddr()), user: o.source.User}
 	case *enclavePort:
 		return party{name: o.holder.user}
 	case *names:

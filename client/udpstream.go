@@ -1,0 +1,205 @@
+package client
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/txthinking/socks5"
+
+	"github.com/mpsocks/mpsocks/mux/buf"
+)
+
+const (
+	// udpStreamIn is the buffer for what an application sends, and udpStreamOut
+	// how much waits for it at most: what comes then is dropped, as a socket
+	// does whose program does not read.
+	udpStreamIn  = 16 << 10
+	udpStreamOut = 256 << 10
+	// udpStreamBatch is how many datagrams go to the session in one piece.
+	udpStreamBatch = 64
+)
+
+// udpStream is an association whose datagrams travel in its TCP connection.
+type udpStream struct {
+	inner
+
+	// Set before it is known to others.
+	conn    *net.TCPConn
+	in      frameReader
+	connect header // the one destination of framingConnect; its name is a copy
+
+	outMu sync.Mutex    // guards the following fields
+	out   []byte        // frames for the application
+	ready chan struct{} // has one when there is something in out, or done is set
+	done  bool
+}
+
+// udpOverTCP returns the framing that a CONNECT asks for, if it is none.
+func udpOverTCP(req *socks5.Request) (framing udpFraming, version int, ok bool) {
+	if req.Atyp != socks5.ATYPDomain || len(req.DstAddr) < 1 {
+		return 0, 0, false
+	}
+	switch host := strings.ToLower(string(req.DstAddr[1:])); host {
+	case uotHost:
+		return framingDatagrams, 2, true // unless its request says otherwise
+	case uotLegacyHost:
+		return framingDatagrams, 1, true
+	}
+	return 0, 0, false
+}
+
+// udpStream serves datagrams in a TCP connection until that ends. p has what came
+// behind the request; ready ends the handshake and releases p.
+func (c *Client) udpStream(conn *net.TCPConn, user string, p *preface, framing udpFraming, version int, ready func()) error {
+	who := holderOf(user, remoteAddr(conn))
+	if !c.associations.acquire(who) {
+		return replyError{repFailure, errTooManyAssociations}
+	}
+	defer c.associations.release(who)
+	early := append([]byte(nil), p.buf[p.start:p.end]...)
+	ready()
+	local := conn.LocalAddr().(*net.TCPAddr).AddrPort()
+	if err := writeReply(conn, repSuccess, netip.AddrPortFrom(local.Addr().Unmap(), local.Port())); err != nil {
+		return err
+	}
+	u := &udpStream{conn: conn, ready: make(chan struct{}, 1)}
+	u.client, u.source.User = c, user
+	r := bufio.NewReaderSize(io.MultiReader(strings.NewReader(string(early)), conn), udpStreamIn)
+	u.in = frameReader{r: r, framing: framing}
+	if version == 2 { // still within the handshake's time
+		one, to, err := u.in.request()
+		if err != nil {
+			return fmt.Errorf("udp over tcp: %w", err)
+		}
+		if one {
+			u.in.framing = framingConnect
+			u.connect = header{to: to.to, host: append([]byte(nil), to.host...)}
+			if to.host == nil {
+				u.connect.host = nil
+			}
+		}
+	}
+	if err := conn.SetDeadline(time.Time{}); err != nil {
+		return err
+	}
+	if err := c.ports.take(&u.innerPort, u); err != nil {
+		return err
+	}
+	var writer sync.WaitGroup
+	writer.Go(u.write)
+	err := u.read(r)
+	u.mu.Lock()
+	u.closed = true
+	u.mu.Unlock()
+	u.end()
+	u.finish()
+	conn.Close()
+	writer.Wait()
+	return err
+}
+
+// read takes datagrams from the application until its connection ends.
+func (u *udpStream) read(r *bufio.Reader) error {
+	for n := 1; ; n++ {
+		to, length, err := u.in.next()
+		if err != nil {
+			return err
+		}
+		if u.in.framing == framingConnect {
+			to = u.connect
+		}
+		b := buf.Get(length)
+		if _, err := io.ReadFull(r, b.Bytes()); err != nil {
+			b.Release()
+			return err
+		}
+		u.send(b, &to)
+		if n%udpStreamBatch == 0 || r.Buffered() < 2 {
+			u.client.tunnel.Flush()
+		}
+	}
+}
+
+// send sends one datagram; it takes b.
+func (u *udpStream) send(b *buf.Buffer, h *header) {
+	var now moment
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	to := h.to
+	if h.host != nil {
+		var kept bool
+		if to, kept = u.toHost(h.host, h.to.Port(), b, 0, &now); kept {
+			return
+		} else if !to.IsValid() {
+			b.Release()
+			return
+		}
+	}
+	if !u.wrap(b, to, 0) {
+		b.Release()
+		return
+	}
+	u.client.tunnel.Send(&u.source, appendPackets(nil, b))
+}
+
+// receive takes one packet from the tunnel to the application.
+func (u *udpStream) receive(d *delivery, _, payload []byte) {
+	from := d.udp.Src
+	u.answered(from)
+	if c := &u.connect; u.in.framing == framingConnect &&
+		(from.Port() != c.to.Port() || c.host == nil && from.Addr() != c.to.Addr()) {
+		u.client.drops.add(dropSource) // the application cannot tell senders apart
+		return
+	}
+	u.outMu.Lock()
+	if u.done || len(u.out)+maxFrameHeader+len(payload) > udpStreamOut {
+		u.outMu.Unlock()
+		u.client.drops.add(dropSend)
+		return
+	}
+	u.out = u.in.framing.append(u.out, from, payload)
+	u.outMu.Unlock()
+	u.client.received.Add(1)
+	u.wake()
+}
+
+func (u *udpStream) wake() {
+	select {
+	case u.ready <- struct{}{}:
+	default:
+	}
+}
+
+// finish ends write.
+func (u *udpStream) finish() {
+	u.outMu.Lock()
+	u.done = true
+	u.outMu.Unlock()
+	u.wake()
+}
+
+// write writes what waits for the application. udpStream starts it; finish and
+// the connection's end stop it.
+func (u *udpStream) write() {
+	var spare []byte
+	for range u.ready {
+		u.outMu.Lock()
+		b, done := u.out, u.done
+		u.out = spare[:0]
+		u.outMu.Unlock()
+		if done {
+			return
+		}
+		if _, err := u.conn.Write(b); err != nil {
+			u.conn.Close() // read finds out
+			return
+		}
+		spare = b
+	}
+}

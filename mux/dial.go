@@ -64,10 +64,15 @@ func (c *Client) connect(ctx context.Context, p *clientPath, timeout time.Durati
 	return nil, refused
 }
 
-// lastServer says that nobody else is likely to know the session.
+// lastServer says that nobody else is likely to know the session: the others were
+// asked or fail, or have it and are silent, while this one answers.
 func (c *Client) lastServer(p *clientPath, asked []netip.AddrPort) bool {
 	addrs, _, _ := c.targets(p)
-	addrs = slices.DeleteFunc(addrs, func(a netip.AddrPort) bool { return slices.Contains(asked, a) })
+	silent := c.session.remotes(func(f *subflow) bool { return !moves(f) })
+	moving := c.session.remotes(moves)
+	addrs = slices.DeleteFunc(addrs, func(a netip.AddrPort) bool {
+		return slices.Contains(asked, a) || slices.Contains(silent, a) && !slices.Contains(moving, a)
+	})
 	return p.book.Hopeless(addrs, time.Now())
 }
 

@@ -161,7 +161,7 @@ func (c *Client) forgotten(epoch uint64) {
 func (s *Session) alive(epoch uint64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.epoch != epoch || slices.ContainsFunc(s.subs, func(f *subflow) bool { return !f.stale && !f.closed })
+	return s.epoch != epoch || slices.ContainsFunc(s.subs, moves)
 }
 
 // renew begins a new session in the place of the one with that epoch, unless that

@@ -2,6 +2,7 @@ package mux
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/mpsocks/mpsocks/mux/fq"
@@ -222,10 +223,8 @@ func (f *subflow) watch(now int64) {
 
 // replaceWait is how long a subflow may be stale before another is dialled for it.
 func (s *Session) replaceWait() int64 {
-	for _, f := range s.subs {
-		if !f.stale && !f.closed {
-			return replaceAfter
-		}
+	if slices.ContainsFunc(s.subs, moves) {
+		return replaceAfter
 	}
 	return replaceAlone
 }
@@ -282,7 +281,10 @@ func (s *Session) inquire(p *path, now int64) {
 // a sign of life since: those with nothing outstanding would otherwise look
 // well. They are asked at once.
 func (s *Session) judge(p *path, now int64) {
-	dark := p.stalled > p.proof && now-p.proof > darkAfter
+	if p.heard >= p.doubted {
+		p.doubted = 0
+	}
+	dark := p.stalled > p.proof && now-p.proof > darkAfter || p.doubted != 0 && now-p.doubted > darkAfter+2*max(p.srtt, p.rtt)
 	if dark && !p.dark {
 		s.trouble = now
 		s.log.Debug().Str("path", p.cfg.Name).Msg("path is dark")

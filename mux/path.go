@@ -41,6 +41,7 @@ type path struct {
 	capped  bool    // over its byte cap: carries nothing
 	heard   int64   // when something came by it last
 	dark    bool    // stalled, and no sign of life since
+	doubted int64   // since when only a sign of the peer itself counts; 0 = all do
 
 	proof, stalled int64 // last sign of life and last stall of its subflows, ns
 

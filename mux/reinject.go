@@ -79,7 +79,7 @@ func (s *Session) rescue() {
 
 // dataAckTime is how long a Data ACK may take, in ns beyond two round trips, for what
 // a kernel has acknowledged.
-const dataAckTime = 1e9
+const dataAckTime = 250e6
 
 // missing finds what some kernel has acknowledged and the peer has not. Where
 // something on the way ends TCP (RFC 3135), the acknowledgement is not the
@@ -108,6 +108,11 @@ func (s *Session) missing(now int64) {
 		if on&(1<<f.slot) != 0 && !f.closed {
 			f.stall(now)
 			f.mute = true
+			f.path.doubted = now
+		}
+	}
+	for _, f := range s.subs { // what acknowledges for the peer does so for the neighbours too
+		if f.path.doubted == now && !f.closed {
 			f.ping(now)
 		}
 	}

@@ -108,7 +108,7 @@ func (c *Client) targets(p *clientPath) (addrs []netip.AddrPort, asking bool, fa
 	denied := c.denied && c.state == stateEstablished
 	c.mu.Unlock()
 	now := time.Now()
-	live := c.session.remotes()
+	live := c.session.remotes(moves)
 	denied = denied && (len(live) > 0 || !p.book.Hopeless(learned, now))
 	add := func(a netip.AddrPort) {
 		a = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
@@ -171,12 +171,15 @@ func (c *Client) isConfigured(a netip.AddrPort) bool {
 	return !slices.Contains(c.learned, a)
 }
 
-// remotes are the addresses at which the session has subflows that move.
-func (s *Session) remotes() (addrs []netip.AddrPort) {
+// moves says that a subflow is no doubtful one. The caller holds the session's lock.
+func moves(f *subflow) bool { return !f.closed && !f.stale && !f.path.dark }
+
+// remotes are the addresses at which the session has subflows of a kind.
+func (s *Session) remotes(which func(*subflow) bool) (addrs []netip.AddrPort) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, f := range s.subs {
-		if !f.closed && !f.stale && !slices.Contains(addrs, f.remote) {
+		if which(f) && !slices.Contains(addrs, f.remote) {
 			addrs = append(addrs, f.remote)
 		}
 	}

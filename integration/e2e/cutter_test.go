@@ -55,7 +55,7 @@ func beginCut(t *testing.T) (*halves.Pair, *cutter) {
 	for i := range wayCount {
 		paths = append(paths, halves.Path{Name: fmt.Sprint("way", i), Bind: way(i), Subflows: 1})
 	}
-	p := begin(t, halves.Config{Tunnel: c.target, Reach: l.Addr().String(), Paths: paths})
+	p := begin(t, halves.Config{Tunnel: c.target, Reach: []string{l.Addr().String()}, Paths: paths})
 	return p, c
 }
 

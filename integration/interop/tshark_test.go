@@ -144,7 +144,7 @@ func captureScene(t *testing.T, clientFile, serverFile string) {
 	}
 	relay := newTCPRelay(t, free[0].String())
 	p := &halves.Pair{Bin: mpsocks, Config: halves.Config{
-		Dir: t.TempDir(), Socks: free[1:], Tunnel: free[0], Reach: relay.address(), Paths: halves.TwoPaths(), Allow: loopback,
+		Dir: t.TempDir(), Socks: free[1:], Tunnel: free[0], Reach: []string{relay.address()}, Paths: halves.TwoPaths(), Allow: loopback,
 		Server: fmt.Sprintf("advertise: [%q]\n", free[0]), // for ADD_ADDR
 	}}
 	if err := p.Write(mpsocks); err != nil {

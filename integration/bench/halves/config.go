@@ -34,7 +34,7 @@ type Config struct {
 	Dir     string           // where the files are; made when missing
 	Socks   []netip.AddrPort // SOCKS listeners; the first is the pair's own
 	Tunnel  netip.AddrPort   // where the server listens for subflows
-	Reach   string           // where the client looks for it; empty: Tunnel
+	Reach   []string         // where the client looks for it; empty: Tunnel
 	Paths   []Path
 	Allow   []string // the server's relay.allow
 	Admin   bool     // whether both halves get an admin address
@@ -92,12 +92,12 @@ func (c *Config) client(k keyPair) string {
 		listen = append(listen, fmt.Sprintf("%q", a.String()))
 	}
 	reach := c.Reach
-	if reach == "" {
-		reach = c.Tunnel.String()
+	if len(reach) == 0 {
+		reach = []string{c.Tunnel.String()}
 	}
 	fmt.Fprintf(&b, "listen: [%s]\n", strings.Join(listen, ", "))
 	fmt.Fprintf(&b, "private_key: %s\n", k.private)
-	fmt.Fprintf(&b, "server:\n  addresses: [%q]\n  public_key: %s\n", reach, k.public)
+	fmt.Fprintf(&b, "server:\n  addresses: [\"%s\"]\n  public_key: %s\n", strings.Join(reach, "\", \""), k.public)
 	if len(c.Paths) > 0 {
 		fmt.Fprintf(&b, "paths:\n")
 	}

@@ -145,8 +145,8 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 // Session returns the one session of the client.
 func (c *Client) Session() *Session { return c.session }
 
-// Run dials and keeps subflows until ctx ends; then it closes the session with
-// MP_FASTCLOSE and returns, in well under a second.
+// Run dials and keeps subflows until ctx ends; then it ends the session, in order where
+// the server answers, and returns, in well under a second.
 func (c *Client) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -162,7 +162,7 @@ func (c *Client) Run(ctx context.Context) error {
 		// The server closed the session; a new client has to be made.
 	}
 	err := context.Cause(ctx)
-	c.session.Close(ErrClosed)
+	c.session.Finish(ErrClosed)
 	cancel()
 	c.slots.Wait()
 	c.usage.keep(c, true)

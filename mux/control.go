@@ -187,12 +187,6 @@ func (s *Session) checksumFailed(f *subflow, dsn uint64) error {
 	return protocolErrorf("DSS checksum at DSN %d", dsn)
 }
 
-// dataFIN: the peer ends the data level (RFC 8684, Section 3.3.3).
-func (s *Session) dataFIN(f *subflow) error {
-	go s.peerClosed(f.epoch, true)
-	return ErrPeerClosed
-}
-
 // closeWrite sends FIN behind the last bytes.
 func closeWrite(f *subflow) {
 	if c, ok := f.carrier.Conn.(interface{ CloseWrite() error }); ok {

@@ -72,7 +72,7 @@
 //	3.2     MP_JOIN                            handshake.go, join.go, listener.go
 //	3.3.1   data sequence mapping              transmit.go, receive.go, dsn
 //	3.3.2   Data ACK                           receive.go, dsn, monitor.go
-//	3.3.3   DATA_FIN (heard, never sent)       control.go
+//	3.3.3   DATA_FIN                           finish.go
 //	3.3.6   retransmission on other subflows   reinject.go
 //	3.3.8   subflow policy, MP_PRIO            sched, control.go
 //	3.4     ADD_ADDR, REMOVE_ADDR              control.go, setpaths.go

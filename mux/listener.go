@@ -123,7 +123,7 @@ func (l *Listener) Sessions() []*Session {
 	return ss
 }
 
-// Run accepts until ctx ends; then it closes all sessions with MP_FASTCLOSE.
+// Run accepts until ctx ends; then it ends all sessions, in order where clients answer.
 func (l *Listener) Run(ctx context.Context) error {
 	l.mu.Lock()
 	l.ctx = ctx
@@ -137,7 +137,7 @@ func (l *Listener) Run(ctx context.Context) error {
 	l.mu.Unlock()
 	var closing sync.WaitGroup
 	for _, s := range l.Sessions() {
-		closing.Go(func() { s.Close(ErrClosed) })
+		closing.Go(func() { s.Finish(ErrClosed) })
 	}
 	closing.Wait()
 	l.tasks.Wait()

@@ -128,7 +128,7 @@ func (f *subflow) mapping(d *mptcp.DSS, pkt []byte) error {
 		return protocolErrorf("infinite mapping")
 	}
 	if d.DataFIN && len(pkt) == 0 {
-		return f.s.dataFIN(f)
+		return f.s.dataFIN(f, d)
 	}
 	if d.SSN != f.rxSSN {
 		return protocolErrorf("subflow sequence number %d where %d belongs", d.SSN, f.rxSSN)

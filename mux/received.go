@@ -50,3 +50,12 @@ func (w *receiveSpace) enter(pkts []received) (fresh []received, err error) {
 	}
 	return fresh, err
 }
+
+// finish enters the peer's DATA_FIN: false if bytes before it have not come.
+func (w *receiveSpace) finish(at uint64) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	ok := w.in.Fin(at)
+	w.next.Store(w.in.Due)
+	return ok
+}

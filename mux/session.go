@@ -64,6 +64,8 @@ type Session struct {
 	mode       Mode
 	timeout    time.Duration // without a subflow
 	closed     bool
+	finishing  bool   // in order: nothing gets a DSN any more
+	fin        uint64 // the DSN of our DATA_FIN; 0 = it is not out
 	closeErr   error
 	epoch      uint64 // grows with every set of keys, and when they are forgotten
 	renewals   uint64 // how often they were
@@ -161,6 +163,7 @@ func (s *Session) establish(local, remote mptcp.Key, checksum bool) (epoch uint6
 		close(s.keyed)
 	}
 	s.epoch++
+	s.finishing, s.fin = false, 0
 	s.localKey, s.remoteKey, s.checksum = local, remote, checksum
 	s.inflight.Reset(local.IDSN() + 1)
 	s.lastAck.Store(local.IDSN() + 1)
@@ -354,6 +357,7 @@ func (s *Session) renew(epoch uint64) bool {
 		return false
 	}
 	s.epoch++
+	s.finishing, s.fin = false, 0
 	s.renewals++
 	subs := slices.Clone(s.subs)
 	s.redo = s.redo[:0]
@@ -377,7 +381,7 @@ func (s *Session) OpenStream(ctx context.Context, from, to netip.AddrPort) (*Str
 // wakeStream puts a stream that has something to send on the queue.
 func (s *Session) wakeStream(st *Stream) {
 	s.mu.Lock()
-	if s.closed {
+	if s.closed || s.finishing {
 		s.mu.Unlock()
 		return
 	}

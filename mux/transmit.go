@@ -54,7 +54,7 @@ func (s *Session) Send(src *Source, pkts []*buf.Buffer) {
 	for _, p := range pkts {
 		b := p.Bytes()
 		f := s.flowFor(src, b, now)
-		if f == nil || s.closed || len(b) > maxPacket {
+		if f == nil || s.closed || s.finishing || len(b) > maxPacket {
 			s.queue.Drops[fq.DropInvalid]++
 			p.Release()
 			continue

@@ -108,6 +108,13 @@ func (q *InFlight) Live(sn uint64) *Segment {
 	return s
 }
 
+// Fin takes one DSN for DATA_FIN (RFC 8684, Section 3.3.3), behind all that was sent.
+func (q *InFlight) Fin() (at uint64) {
+	at = q.next
+	q.next++
+	return at
+}
+
 // Reset forgets everything; the session was renewed.
 func (q *InFlight) Reset(first uint64) {
 	for sn := q.Head; sn < q.Tail; sn++ {

@@ -82,6 +82,14 @@ func (w *Space) Accept(dsn uint64, n uint32) (fresh bool, err error) {
 	return true, nil
 }
 
+// Fin enters DATA_FIN, which takes one DSN: false if bytes before it have not come.
+func (w *Space) Fin(at uint64) bool {
+	if at == w.Due && len(w.held) == 0 {
+		w.Due++
+	}
+	return at == w.Due-1
+}
+
 // hold enters what came behind a gap.
 func (w *Space) hold(dsn, end uint64) (fresh bool, err error) {
 	i := len(w.held) // the first stretch that begins behind dsn; most come in order

@@ -1,0 +1,83 @@
+package mux
+
+import (
+	"errors"
+	"testing"
+	"time"
+)
+
+// An end in order: what has a DSN arrives, DATA_FIN is acknowledged on both sides, and
+// nobody sends MP_FASTCLOSE.
+func TestFinishIsAcknowledged(t *testing.T) {
+	for _, who := range []string{"client", "server"} {
+		t.Run(who, func(t *testing.T) {
+			n := newLoopTunnel(t, 2, 2, nil)
+			far := <-n.serverSession
+			n.send(500, 20000, 400, nil)
+			begin := time.Now()
+			s, other := n.client.Session(), far
+			if who == "server" {
+				s, other = far, n.client.Session()
+			}
+			epoch := func(s *Session) uint64 { s.mu.Lock(); defer s.mu.Unlock(); return s.epoch }
+			before := epoch(other)
+			s.Finish(ErrClosed)
+			if took := time.Since(begin); took > finishLimit/2 {
+				t.Errorf("it took %v", took)
+			}
+			s.mu.Lock()
+			fin := s.fin
+			s.mu.Unlock()
+			if fin == 0 || s.lastAck.Load() != fin+1 {
+				t.Errorf("DATA_FIN at %d, acknowledged up to %d", fin, s.lastAck.Load())
+			}
+			if who == "client" {
+				select {
+				case err := <-n.far.ended:
+					if !errors.Is(err, ErrPeerClosed) {
+						t.Errorf("the server's session ended with %v", err)
+					}
+				case <-time.After(2 * time.Second):
+					t.Error("the server's session lives on")
+				}
+				if lost, _ := n.far.missing(500); lost > 0 {
+					t.Errorf("%d packets are lost", lost)
+				}
+				return
+			}
+			// A client whose server ends begins a new session.
+			until(t, "the client begins anew", func() bool { return epoch(other) > before+1 && other.Snapshot().Up })
+		})
+	}
+}
+
+// A DATA_FIN before the bytes in front of it is no end; it comes again.
+func TestFinBehindAGap(t *testing.T) {
+	var w receiveSpace
+	w.reset(100)
+	if w.finish(101) {
+		t.Error("bytes are missing, and it counts")
+	}
+	if !w.finish(100) || w.next.Load() != 101 {
+		t.Errorf("the Data ACK is %d", w.next.Load())
+	}
+	if !w.finish(100) || w.next.Load() != 101 {
+		t.Error("its repetition does not count, or twice")
+	}
+}
+
+// A peer that does not answer does not hold the end.
+func TestFinishOfADeadPeer(t *testing.T) {
+	n := newLoopTunnel(t, 1, 1, nil)
+	s := n.client.Session()
+	s.mu.Lock()
+	for _, f := range s.subs {
+		f.carrier.Conn.SetReadDeadline(time.Now().Add(-time.Second)) // nothing is heard any more
+	}
+	s.mu.Unlock()
+	begin := time.Now()
+	s.Finish(ErrClosed)
+	if took := time.Since(begin); took > finishLimit+2*closeLinger {
+		t.Errorf("it took %v", took)
+	}
+}

@@ -117,6 +117,10 @@ type Relay struct {
 	// Allow opens destinations that are refused by default: private,
 	// loopback, link-local, multicast, carrier-NAT.
 	Allow []Access `mapstructure:"allow" reload:"live"`
+	// OwnAddresses are further addresses of this server, behind a cloud's NAT for
+	// one; those of its interfaces and of Advertise are known. Clients do not reach
+	// them unless Allow opens them.
+	OwnAddresses []netip.Addr `mapstructure:"own_addresses" reload:"live"`
 	// Deny closes destinations, also those that Allow opens.
 	Deny []Access `mapstructure:"deny" reload:"live"`
 	// Offload says whether UDP segmentation offload is used.

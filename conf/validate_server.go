@@ -112,6 +112,11 @@ func (s *Server) validateRelay(p *Errors) {
 	}
 	noteOneOf(p, "relay.filtering", r.Filtering, FilteringEndpoint, FilteringAddress, FilteringAddressPort)
 	noteOneOf(p, "relay.offload", r.Offload, OffloadAuto, OffloadOff)
+	for i, a := range r.OwnAddresses {
+		if !a.IsValid() || a.IsUnspecified() || a.IsMulticast() {
+			p.addf(fmt.Sprintf("relay.own_addresses[%d]", i), "is not an address that a server can have")
+		}
+	}
 	allowed := map[string]int{}
 	for i, a := range r.Allow {
 		if !a.Prefix.IsValid() {

@@ -11,14 +11,17 @@ import (
 // is asked with addresses, after names were resolved, and never changes.
 //
 // What is not an ordinary unicast address of the internet is refused unless
-// allowed: a client must not reach the server's own services, its local network
+// allowed, and so are the server's own: a client must not reach the server's own services, its local network
 // or the tunnel's addresses. deny wins over allow.
 type access struct {
 	allow, deny []conf.Access
+	own         own
+	from        *conf.Server // where they are from
 }
 
 // verdict returns dropNone for a destination that may be reached, or else why
-// it may not: dropPort, dropDenied or dropRefused.
+// it may not: dropPort, dropDenied, dropRefused, or dropOwn for an address of this
+// server itself.
 func (a *access) verdict(dst netip.AddrPort) dropReason {
 	if dst.Port() == 0 {
 		return dropPort
@@ -32,10 +35,15 @@ func (a *access) verdict(dst netip.AddrPort) dropReason {
 	// A translator or a tunnel on the way would bring the datagram to the
 	// embedded address, so that one counts too. An entry of allow has to name
 	// the address that is written in the packet.
-	if (special(addr) || embedded && special(inner)) && !matches(a.allow, dst) {
+	refused := special(addr) || embedded && special(inner)
+	mine := a.own.has(addr) || embedded && a.own.has(inner)
+	switch {
+	case !refused && !mine || matches(a.allow, dst):
+		return dropNone
+	case refused:
 		return dropRefused
 	}
-	return dropNone
+	return dropOwn
 }
 
 // matches says whether an entry of the list covers dst.

@@ -80,6 +80,9 @@ func (m *mapping) bring(h *packet.UDP, msg *udpio.Message, now int64) dropReason
 	if from.Addr().Is4() != m.inner.Addr().Is4() {
 		return dropFamily
 	}
+	if packet.InTunnel(from.Addr()) { // no such sender is on the internet
+		return dropForged
+	}
 	if m.permits != nil && !m.permits.admits(from, now) {
 		return dropFiltered
 	}

@@ -11,6 +11,7 @@ const (
 	dropSource              // from the tunnel: the inner source is not a client's address
 	dropPort                // destination port 0
 	dropRefused             // destination refused by default: private, loopback, multicast and so on
+	dropOwn                 // destination is an address of this server, and no mapping's
 	dropDenied              // destination refused by relay.deny
 	dropService             // the server has no such port inside the tunnel
 	dropCap                 // no room for another mapping, and none is idle for long enough
@@ -18,6 +19,7 @@ const (
 	dropSend                // the mapping's socket would not take it
 	dropClosed              // the session has ended
 	dropFiltered            // from the internet: the mapping's filter does not know the sender
+	dropForged              // from the internet: the sender claims an address of the tunnel
 	dropFamily              // from the internet: the sender is of the other address family
 	dropSize                // from the internet: longer than an IP packet can be
 	dropQueries             // too many names are being resolved
@@ -27,8 +29,8 @@ const (
 
 // dropNames are the words for metrics, by reason.
 var dropNames = [dropReasons]string{
-	"", "packet", "source", "port", "refused", "denied", "service", "cap", "socket", "send", "closed",
-	"filtered", "family", "size", "queries", "query",
+	"", "packet", "source", "port", "refused", "own", "denied", "service", "cap", "socket", "send", "closed",
+	"filtered", "forged", "family", "size", "queries", "query",
 }
 
 // String returns the word for metrics.

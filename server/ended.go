@@ -12,6 +12,9 @@ import (
 // What came for a port before the news, or in the same batch, still goes out;
 // what comes later makes a new mapping.
 func (u *uplink) discard(payload []byte) dropReason {
+	if !u.control() {
+		return dropSource
+	}
 	addrLen := u.header.Src.Addr().BitLen() / 8
 	if len(payload) == 0 || len(payload)%(addrLen+2) != 0 {
 		return dropService

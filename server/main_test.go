@@ -225,3 +225,9 @@ func eventually(t testing.TB, what string, ok func() bool) {
 		}
 	}
 }
+
+// oneMessage is a datagram as a socket brings it.
+func oneMessage(from netip.AddrPort) udpio.Message {
+	b := buf.Get(1)
+	return udpio.Message{Addr: from, Buf: b}
+}

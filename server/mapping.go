@@ -127,12 +127,17 @@ func (s *Server) listen(p *peer, inner netip.AddrPort) (*mapping, error) {
 		}
 	}
 	m.conn, err = m.room.loop.Listen(netip.AddrPortFrom(local, 0), relay.socket, m.receive)
-	return m, err
+	if err != nil {
+		return nil, err
+	}
+	s.external.add(m.conn.LocalAddr())
+	return m, nil
 }
 
 // drop forgets a mapping and frees its port; with p.mu held.
 func (p *peer) drop(key uint64, m *mapping) {
 	delete(p.mappings, key)
+	p.server.external.remove(m.conn.LocalAddr()) // before its port is free for another
 	_ = m.conn.Close()
 	p.client.mappings.give()
 	p.server.mappings.give()

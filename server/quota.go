@@ -21,11 +21,15 @@ type quota struct {
 
 // take counts one more, unless the cap is reached.
 func (q *quota) take() bool {
-	if n, most := q.used.Add(1), q.max.Load(); most > 0 && n > most {
-		q.used.Add(-1)
-		return false
+	for {
+		n, most := q.used.Load(), q.max.Load()
+		if most > 0 && n >= most {
+			return false
+		}
+		if q.used.CompareAndSwap(n, n+1) {
+			return true
+		}
 	}
-	return true
 }
 
 // await takes one when there is room, and says whether that was before ctx ended.

@@ -21,7 +21,7 @@ func (s *Server) Apply(cfg *conf.Server) error {
 			return fmt.Errorf("server: %w", err)
 		}
 	}
-	s.access.Store(&access{allow: cfg.Relay.Allow, deny: cfg.Relay.Deny})
+	s.govern(cfg)
 	s.relay.Store(newRelay(&cfg.Relay))
 	s.mappings.max.Store(int64(cfg.Limits.Mappings))
 	s.streams.max.Store(int64(cfg.Limits.Streams))

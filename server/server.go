@@ -40,6 +40,7 @@ type Server struct {
 	uplinks  sync.Pool // of *uplink
 
 	mappings, streams quota // in all
+	external          external
 	exits             exits
 	drops             drops
 	connects          connects
@@ -55,6 +56,7 @@ type Server struct {
 	peers   map[*peer]struct{}
 	clients map[string]*client
 	limits  conf.ServerLimits
+	rules   *conf.Server // whose access rules hold; only read
 }
 
 // relay is what the configuration says of mappings that are made from now on.
@@ -112,7 +114,7 @@ func newServer(cfg *conf.Server, log zerolog.Logger) (*Server, error) {
 		peers:   make(map[*peer]struct{}),
 		clients: make(map[string]*client),
 	}
-	s.access.Store(&access{allow: cfg.Relay.Allow, deny: cfg.Relay.Deny})
+	s.govern(cfg)
 	s.relay.Store(newRelay(&cfg.Relay))
 	s.mappings.max.Store(int64(cfg.Limits.Mappings))
 	s.streams.max.Store(int64(cfg.Limits.Streams))
@@ -146,6 +148,7 @@ func (s *Server) run(ctx context.Context, tunnel func(context.Context) error) er
 		sockets.Go(func() error { return r.loop.Run(outer) })
 	}
 	sockets.Go(func() error { s.sweep(outer); return nil })
+	sockets.Go(func() error { s.watchOwn(outer); return nil })
 	err := tunnel(ctx)
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		err = nil

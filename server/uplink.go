@@ -95,7 +95,9 @@ func (u *uplink) packet(p *peer, pkt []byte) dropReason {
 		return u.service(p, payload)
 	}
 	if reason := u.verdict(p.server.access.Load(), h.Dst); reason != dropNone {
-		return reason
+		if reason != dropOwn || !p.server.hairpin(h.Dst) {
+			return reason
+		}
 	}
 	m := u.mapping
 	if m == nil || key != u.key {
@@ -155,4 +157,12 @@ func (u *uplink) service(p *peer, payload []byte) dropReason {
 		return u.alive(p, payload)
 	}
 	return dropService
+}
+
+// control says whether a datagram to the server's own ports is the client's word, and
+// not that of a program that uses it: it comes from the client's own address and a port
+// that no association gets.
+func (u *uplink) control() bool {
+	src := u.header.Src
+	return src.Port() == packet.DiscardPort && (src.Addr() == packet.ClientHost4 || src.Addr() == packet.ClientHost6)
 }

@@ -19,6 +19,16 @@ var (
 	ServerHost6 = netip.MustParseAddr("fd6d:7073::1")
 )
 
+// InTunnel says whether addr is one of the tunnel's own.
+func InTunnel(addr netip.Addr) bool {
+	if addr.Is4() {
+		a := addr.As4()
+		return a[0] == 198 && a[1]&0xFE == 18
+	}
+	a := addr.As16()
+	return a[0] == 0xFD && a[1] == 0x6D && a[2] == 0x70 && a[3] == 0x73
+}
+
 // The server's ports inside the tunnel.
 const (
 	EchoPort     = 7    // UDP: answers with what it gets

@@ -1,0 +1,188 @@
+package server
+
+import (
+	"net"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/mux/packet"
+)
+
+// TestOwnAddresses: what listens on the server's own addresses is out of reach, unless
+// allowed, but for the mappings of other programs.
+func TestOwnAddresses(t *testing.T) {
+	public := netip.MustParseAddr("203.0.113.80")
+	s := testServer(t, func(c *conf.Server) {
+		c.Relay.Allow = nil
+		c.Advertise = []netip.AddrPort{netip.MustParseAddrPort("203.0.113.81:443")}
+		c.Relay.OwnAddresses = []netip.Addr{public}
+	}, nil)
+	rules := s.access.Load()
+	for _, a := range []string{"203.0.113.80", "203.0.113.81", "::ffff:203.0.113.80", "64:ff9b::203.0.113.80"} {
+		if got := rules.verdict(netip.AddrPortFrom(netip.MustParseAddr(a), 22)); got != dropOwn {
+			t.Errorf("%s: %v", a, got)
+		}
+	}
+	// Those of the interfaces, which are special where tests run, or public.
+	ifaces, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range ifaces {
+		p := netip.MustParsePrefix(a.String())
+		if !rules.own.has(p.Addr()) {
+			t.Errorf("%s is not known as an own address", p)
+		}
+	}
+	opened := *rules
+	opened.allow = allow(t, "203.0.113.80:22")
+	if got := opened.verdict(netip.AddrPortFrom(public, 22)); got != dropNone {
+		t.Errorf("allowed: %v", got)
+	}
+	// A mapping's port is reached, no other one, and no longer than it lives.
+	p := s.newPeer("laptop", newFakeSession())
+	key, _ := innerKey(inner4(7))
+	m, reason := p.open(key, inner4(7), s.now())
+	if m == nil {
+		t.Fatal(reason)
+	}
+	at := netip.AddrPortFrom(public, m.conn.LocalAddr().Port())
+	if !s.hairpin(at) || s.hairpin(netip.AddrPortFrom(public, at.Port()^1)) {
+		t.Error("not the mapping's port alone is reached")
+	}
+	if s.hairpin(netip.AddrPortFrom(netip.MustParseAddr("2001:db8::1"), at.Port())) {
+		t.Error("the other family's port is reached")
+	}
+	p.end([]uint64{key})
+	if s.hairpin(at) {
+		t.Error("an ended mapping's port is reached")
+	}
+}
+
+// TestOwnAddressesByDatagram sends to an own address through a session.
+func TestOwnAddressesByDatagram(t *testing.T) {
+	s := testServer(t, func(c *conf.Server) {
+		c.Relay.OwnAddresses = []netip.Addr{netip.MustParseAddr("203.0.113.80")}
+	}, nil)
+	p := s.newPeer("laptop", newFakeSession())
+	p.Deliver([][]byte{makePacket(inner4(1), netip.MustParseAddrPort("203.0.113.80:53"), 0, 0, []byte("x"))})
+	if diff := cmp.Diff(map[string]uint64{"own": 1}, s.drops.snapshot()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestInterfacesAreWatched: an address that comes while the server runs is known.
+func TestInterfacesAreWatched(t *testing.T) {
+	s := testServer(t, nil, nil)
+	cfg := conf.DefaultServer()
+	gone := netip.MustParseAddr("203.0.113.99")
+	s.mu.Lock()
+	s.access.Store(&access{own: own{gone: {}}, from: s.rules}) // as if it had been there
+	s.mu.Unlock()
+	eventually(t, "the interfaces are read again", func() bool {
+		rules := s.access.Load()
+		return !rules.own.has(gone) && rules.own.has(netip.MustParseAddr("127.0.0.1"))
+	})
+	cfg.Relay.Deny = allow(t, "192.0.2.0/24")
+	s.govern(cfg)
+	if s.access.Load().verdict(netip.MustParseAddrPort("192.0.2.1:80")) != dropDenied {
+		t.Error("other rules do not hold at once")
+	}
+}
+
+// TestControlIsTheClients: a program that uses the client cannot speak for it. Its
+// datagrams to the tunnel's own ports come from an inner port of an association.
+func TestControlIsTheClients(t *testing.T) {
+	s := testServer(t, nil, nil)
+	p := s.newPeer("laptop", newFakeSession())
+	remote, at := remoteUDP(t, "127.0.0.1")
+	p.Deliver([][]byte{makePacket(inner4(7), at, 0, 0, []byte("x"))})
+	read(t, remote)
+	list := []byte{198, 18, 0, 2, 0, 7} // inner4(7)
+	second := netip.MustParseAddr("198.18.0.3")
+	for _, src := range []netip.AddrPort{inner4(8), inner4(1080), netip.AddrPortFrom(second, packet.DiscardPort)} {
+		for _, port := range []uint16{packet.DiscardPort, packet.AlivePort} {
+			p.Deliver([][]byte{makePacket(src, netip.AddrPortFrom(packet.ServerHost4, port), 0, 0, list)})
+		}
+	}
+	if n := p.count(); n != 1 {
+		t.Errorf("%d mappings are left", n)
+	}
+	if diff := cmp.Diff(map[string]uint64{"source": 6}, s.drops.snapshot()); diff != "" {
+		t.Error(diff)
+	}
+	p.Deliver([][]byte{news(inner4(0), inner4(7))})
+	if n := p.count(); n != 0 {
+		t.Errorf("%d mappings after the client's own word", n)
+	}
+}
+
+// TestForgedSender: a datagram from outside that claims to come from inside the tunnel
+// goes nowhere.
+func TestForgedSender(t *testing.T) {
+	for _, a := range []string{"198.18.0.1", "198.19.255.255", "fd6d:7073::1", "198.17.255.255", "198.20.0.0", "fd6d:7074::1", "192.0.2.1"} {
+		addr := netip.MustParseAddr(a)
+		inside := packet.TunnelPrefix4.Contains(addr) || packet.TunnelPrefix6.Contains(addr)
+		if packet.InTunnel(addr) != inside {
+			t.Errorf("InTunnel(%s) = %v", a, !inside)
+		}
+		m := &mapping{inner: inner4(7)}
+		if addr.Is6() {
+			m.inner = inner6(7)
+		}
+		h := packet.UDP{Dst: m.inner}
+		msg := oneMessage(netip.AddrPortFrom(addr, 53))
+		defer msg.Buf.Release()
+		if got := m.bring(&h, &msg, 0); (got == dropForged) != inside {
+			t.Errorf("from %s: %v", a, got)
+		}
+	}
+}
+
+// TestPermitsExpire: who was sent to may answer for the idle time, and not for ever.
+func TestPermitsExpire(t *testing.T) {
+	const idle = 5 * time.Minute
+	for _, ports := range []bool{false, true} {
+		f := permits{table: remotes{limit: maxPermits}, ports: ports, idle: int64(idle)}
+		remote := netip.MustParseAddrPort("192.0.2.1:53")
+		now := int64(time.Hour)
+		if f.admits(remote, now) {
+			t.Error("a stranger is let in")
+		}
+		f.note(remote, now)
+		if !f.admits(remote, now+int64(idle)-int64(time.Second)) {
+			t.Error("an answer in time is not let in")
+		}
+		if f.admits(remote, now+int64(idle)+int64(time.Second)) {
+			t.Error("a remote once allowed answers for ever")
+		}
+		f.note(remote, now+int64(2*idle))
+		if !f.admits(remote, now+int64(2*idle)) {
+			t.Error("sending again does not let it in again")
+		}
+	}
+}
+
+// TestQuotaBursts: simultaneous takers get what there is, no more and no less.
+func TestQuotaBursts(t *testing.T) {
+	var q quota
+	q.max.Store(16)
+	var got counter
+	var wg sync.WaitGroup
+	for range 69 {
+		wg.Go(func() {
+			if q.take() {
+				got.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	if got.Load() != 16 || q.used.Load() != 16 {
+		t.Errorf("%d taken, %d used", got.Load(), q.used.Load())
+	}
+}

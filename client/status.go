@@ -91,6 +91,9 @@ func (c *Client) identify(programs []status.Program) {
 	}
 	names := c.owners.names(ask)
 	for i := range programs {
+		if parties[i] == (party{}) {
+			programs[i].App = "" // its address inside the tunnel tells nobody anything
+		}
 		programs[i].Name = parties[i].name
 		if n := names[parties[i].app]; n != "" {
 			programs[i].Name = n

@@ -17,6 +17,8 @@ const (
 	// watchTick is how often the paths' states are looked at, for the log and for
 	// status.
 	watchTick = 200 * time.Millisecond
+	// backTime is how long a path has to work again before that is said.
+	backTime = time.Second
 	// joinTime is how long the first subflow of a path may take before the path
 	// counts as dead.
 	joinTime = 5 * time.Second
@@ -41,6 +43,7 @@ type watched struct {
 	since   time.Time
 	died    time.Time // when it was last up, zero while it is
 	said    bool      // its death
+	worked  time.Time // since when it works, zero while it does not
 	carried uint64
 	moved   time.Time // when it last carried something
 }
@@ -80,11 +83,17 @@ func (w *pathWatch) look(c *Client, reports []mux.PathReport, now time.Time) {
 		}
 	}
 	states := make(map[string]status.State, len(configured))
-	var working []string // paths that carry, those that rest last
+	var working, spare []string // paths that carry, and those that would
 	for _, r := range reports {
-		if r.Moving > 0 && !r.Dark && r.Until.IsZero() {
+		switch works := r.Moving > 0 && !r.Dark && r.Until.IsZero(); {
+		case works && (r.Path.Metered || r.Path.Backup):
+			spare = append(spare, r.Path.Name)
+		case works:
 			working = append(working, r.Path.Name)
 		}
+	}
+	if len(working) == 0 {
+		working = spare
 	}
 	for _, cfg := range configured {
 		k := w.known[cfg.Name]
@@ -162,13 +171,22 @@ func (k *watched) turn(c *Client, name string, state status.State, cause string,
 	}
 	k.state = state
 	works := state == status.Up || state == status.Resting
+	if !works {
+		k.worked = time.Time{}
+	} else if k.worked.IsZero() {
+		k.worked = now
+	}
 	switch {
 	case works && k.said:
+		// A path that only twitches is not back: its death was said, and holds.
+		if now.Sub(k.worked) < backTime {
+			return
+		}
 		k.said = false
-		c.log.Info().Str("path", name).Msgf("path %s is back after %s", name, status.Duration(now.Sub(k.died)))
+		c.log.Info().Str("path", name).Msgf("path %s is back after %s", name, status.Duration(k.worked.Sub(k.died)))
 	case works && was == "" || works && was == status.Joining:
 		c.log.Info().Str("path", name).Msgf("path %s is up", name)
-	case state == status.Dead && (was == status.Up || was == status.Resting || was == status.Stalled):
+	case state == status.Dead && !k.said && (was == status.Up || was == status.Resting || was == status.Stalled):
 		if k.died.IsZero() {
 			k.died = now
 		}

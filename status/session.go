@@ -31,8 +31,14 @@ func OfSession(s mux.Snapshot) (Session, []Program) {
 			Outstanding: f.Outstanding, Retransmits: f.Retransmits, Sent: f.Sent, Received: f.Received, Age: f.Age,
 		})
 	}
+	names := make(map[string]int)
 	for _, p := range s.Paths {
-		out.Paths = append(out.Paths, ofPath(p, s.Subflows))
+		one := ofPath(p, s.Subflows)
+		// At the server a path's name is its address, and a NAT may give two the same.
+		if names[p.Name]++; names[p.Name] > 1 {
+			one.Name = fmt.Sprintf("%s (%d)", p.Name, names[p.Name])
+		}
+		out.Paths = append(out.Paths, one)
 	}
 	programs := make([]Program, 0, len(s.Flows))
 	for _, f := range s.Flows {

@@ -238,5 +238,8 @@ func (p *Program) Who() string {
 	case p.User != "":
 		return p.User
 	}
+	if p.App == "" {
+		return "(has ended)"
+	}
 	return p.App
 }

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/mpsocks/mpsocks/integration/bench/load"
+
+	"github.com/mpsocks/mpsocks/integration/bench/halves"
 )
 
 const (
@@ -28,11 +30,11 @@ const (
 func (b *bench) allocations(r *Result) error {
 	return b.interleave(r, []string{ours}, func(s *system) error {
 		admins := []string{s.pair.ClientAdmin, s.pair.ServerAdmin}
-		first, err := mallocs(admins)
+		first, err := mallocs(s.pair, admins)
 		if err != nil {
 			return err
 		}
-		second, err := mallocs(admins)
+		second, err := mallocs(s.pair, admins)
 		if err != nil {
 			return err
 		}
@@ -42,13 +44,13 @@ func (b *bench) allocations(r *Result) error {
 			Proxy: s.proxy, Target: b.echo, Associations: 16, Window: 32, Size: 1200,
 			Warmup: b.warmup, Duration: b.window + b.warmup,
 		}}, func() (err error) {
-			if before, err = mallocs(admins); err != nil {
+			if before, err = mallocs(s.pair, admins); err != nil {
 				return err
 			}
 			start := time.Now()
 			time.Sleep(b.window - b.warmup)
 			seconds = time.Since(start).Seconds()
-			after, err = mallocs(admins)
+			after, err = mallocs(s.pair, admins)
 			return err
 		})
 		if err != nil {
@@ -79,10 +81,10 @@ func (b *bench) during(s *system, q request, do func() error) (response, error) 
 
 // mallocs returns how many objects each half has allocated since its start,
 // from the statistics at the end of its heap profile.
-func mallocs(admins []string) ([]float64, error) {
+func mallocs(pair *halves.Pair, admins []string) ([]float64, error) {
 	var all []float64
 	for _, admin := range admins {
-		resp, err := http.Get("http://" + admin + "/debug/pprof/heap?debug=1")
+		resp, err := pair.Get(admin, "/debug/pprof/heap?debug=1")
 		if err != nil {
 			return nil, err
 		}
@@ -172,7 +174,7 @@ func (b *bench) profile(dir string, p profiled) error {
 	_, err = b.during(s, p.request(b, s), func() error {
 		errs := make(chan error, 2)
 		for half, admin := range map[string]string{"client": s.pair.ClientAdmin, "server": s.pair.ServerAdmin} {
-			go func() { errs <- fetchProfiles(filepath.Join(dir, p.name+"-"+half), admin) }()
+			go func() { errs <- fetchProfiles(s.pair, filepath.Join(dir, p.name+"-"+half), admin) }()
 		}
 		return errors.Join(<-errs, <-errs)
 	})
@@ -182,9 +184,9 @@ func (b *bench) profile(dir string, p profiled) error {
 // fetchProfiles writes one half's profiles to files that begin with name. Each
 // kind is taken while no other is, but for the locks, which do not disturb
 // each other.
-func fetchProfiles(name, admin string) error {
+func fetchProfiles(pair *halves.Pair, name, admin string) error {
 	get := func(kind, as string) error {
-		resp, err := http.Get("http://" + admin + "/debug/pprof/" + kind)
+		resp, err := pair.Get(admin, "/debug/pprof/"+kind)
 		if err != nil {
 			return err
 		}

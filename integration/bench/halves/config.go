@@ -9,12 +9,15 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
+
+	"github.com/mpsocks/mpsocks/admin"
 )
 
 // A Path is one way of the client to the server.
@@ -69,11 +72,11 @@ func (c *Config) Write(bin string) error {
 		return err
 	}
 	if c.Admin {
-		admin, err := FreePorts(2)
+		free, err := FreePorts(2)
 		if err != nil {
 			return err
 		}
-		c.ClientAdmin, c.ServerAdmin = admin[0].String(), admin[1].String()
+		c.ClientAdmin, c.ServerAdmin = free[0].String(), free[1].String()
 	}
 	if err := os.WriteFile(c.ClientFile, []byte(c.client(client)), 0o600); err != nil {
 		return err
@@ -104,7 +107,7 @@ func (c *Config) client(k keyPair) string {
 	for _, p := range c.Paths {
 		fmt.Fprintf(&b, "  - {name: %s, bind: %s, subflows: %d}\n", p.Name, p.Bind, p.Subflows)
 	}
-	fmt.Fprintf(&b, "admin: %q\n", c.ClientAdmin)
+	fmt.Fprintf(&b, "admin: %q\nstate_dir: %q\npprof: true\n", c.ClientAdmin, c.stateDir())
 	fmt.Fprintf(&b, "log: {level: %s, format: console}\n%s", c.level(), c.Client)
 	return b.String()
 }
@@ -119,9 +122,35 @@ func (c *Config) server(k keyPair) string {
 	fmt.Fprintf(&b, "private_key: %s\n", k.private)
 	fmt.Fprintf(&b, "clients:\n  - {name: here, public_key: %s}\n", k.public)
 	fmt.Fprintf(&b, "relay:\n  allow: [%s]\n", strings.Join(allow, ", "))
-	fmt.Fprintf(&b, "admin: %q\n", c.ServerAdmin)
+	fmt.Fprintf(&b, "admin: %q\nstate_dir: %q\npprof: true\n", c.ServerAdmin, c.stateDir())
 	fmt.Fprintf(&b, "log: {level: %s, format: console}\n%s", c.level(), c.Server)
 	return b.String()
+}
+
+// stateDir is of the pair alone, so that no test meets what another one kept.
+func (c *Config) stateDir() string {
+	dir, err := filepath.Abs(filepath.Join(c.Dir, "state"))
+	if err != nil {
+		return filepath.Join(c.Dir, "state")
+	}
+	return dir
+}
+
+// Token is what the admin addresses ask for.
+func (c *Config) Token() (string, error) { return admin.ReadToken(c.stateDir()) }
+
+// Get asks one of the admin addresses, with the token.
+func (c *Config) Get(address, path string) (*http.Response, error) {
+	token, err := c.Token()
+	if err != nil {
+		return nil, err
+	}
+	req, err := http.NewRequest(http.MethodGet, "http://"+address+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	return http.DefaultClient.Do(req)
 }
 
 func (c *Config) level() string {

@@ -25,7 +25,7 @@ func (c *counter) Closed(error)          {}
 // fit a record or two, and the few allocations of records, Data ACKs and the
 // monitor are told from one of each datagram, or of every fourth.
 func TestDatagramsDoNotAllocate(t *testing.T) {
-	if streamRace {
+	if raceOn {
 		t.Skip("the race detector makes pools drop Buffers")
 	}
 	const batch, size = 64, 200

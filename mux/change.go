@@ -69,7 +69,7 @@ func (l *Listener) Change(cfg ListenerConfig) error {
 			continue
 		}
 		s.setPolicy(cfg.Mode, cfg.Rules, cfg.SessionTimeout)
-		s.streams.setMost(cfg.MaxStreams)
+		s.streams.SetMost(cfg.MaxStreams)
 	}
 	return nil
 }

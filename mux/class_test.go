@@ -6,6 +6,7 @@ import (
 
 	"github.com/mpsocks/mpsocks/mux/fq"
 	"github.com/mpsocks/mpsocks/mux/packet"
+	"github.com/mpsocks/mpsocks/mux/stream"
 )
 
 func TestRules(t *testing.T) {
@@ -63,7 +64,10 @@ func TestRulesOfFlows(t *testing.T) {
 			t.Errorf("client %v: class %s in band %d, %s", client, f.Class, f.Band, f.Why)
 		}
 		p.Release()
-		st := &Stream{key: packet.Key{Proto: packet.ProtoTCP, DstPort: 1080, SrcPort: 1080}}
+		st, err := stream.NewTable(true, nil, nil, 1).Open(t.Context(), far, netip.AddrPortFrom(packet.ServerHost4, 1080))
+		if err != nil {
+			t.Fatal(err)
+		}
 		if f := s.streamFlow(st); f.Forced || f.Class != fq.ClassLatency {
 			t.Errorf("client %v: a stream has class %s, %s", client, f.Class, f.Why)
 		}

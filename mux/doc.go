@@ -27,10 +27,10 @@
 //  5. received.go and dsn: the first copy of a DSN counts; the Data ACK moves on.
 //  6. UDP goes through deliver.go, which for a bounded time restores the order of
 //     flows that came by several subflows (reseq), to Handler.Deliver. TCP goes
-//     to stream_table.go. Then Flush, for what was answered.
+//     to the streams. Then Flush, for what was answered.
 //
-// A stream (stream.go) is TCP inside the tunnel. It has no queue of packets: the
-// scheduler pulls segments from it when they can leave (stream_send.go).
+// A stream (package stream) is TCP inside the tunnel. It has no queue of packets: the
+// scheduler pulls segments from it when they can leave (stream/send.go).
 //
 // Paths come and go (setpaths.go), and with them their slots (slot.go, backoff.go),
 // places for a subflow each. dial.go and targets.go with package dialer (client)
@@ -61,7 +61,7 @@
 //
 // Outermost first: Client.mu or Listener.mu; delivery.mu, which is held while
 // ordered flows are delivered, so that a Handler may Send; Session.mu; Stream.mu;
-// streamTable.mu. The mutexes of receiveSpace, carrier and Capture are taken last
+// Table.mu. The mutexes of receiveSpace, carrier and Capture are taken last
 // and held for no call to anything else here. The write token is no lock: its holder
 // writes to the subflow without Session.mu.
 //

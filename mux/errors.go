@@ -3,6 +3,8 @@ package mux
 import (
 	"errors"
 	"fmt"
+
+	"github.com/mpsocks/mpsocks/mux/stream"
 )
 
 // Errors that end a session or a subflow.
@@ -14,7 +16,7 @@ var (
 	// ErrTimeout is the end of a session that had no subflow for too long.
 	ErrTimeout = errors.New("no subflow came back in time")
 	// ErrRenewed is what streams see when the server had forgotten the session.
-	ErrRenewed = errors.New("server lost the session")
+	ErrRenewed = stream.ErrRenewed
 )
 
 // A protocolError is a violation by the peer. It ends the subflow it came on.

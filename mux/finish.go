@@ -31,7 +31,7 @@ func (s *Session) Finish(err error) {
 		s.queue.Clear(f, fq.DropRenewed)
 	}
 	s.mu.Unlock()
-	s.streams.closeAll(err)
+	s.streams.CloseAll(err)
 	all := func() bool { return s.inflight.Head == s.inflight.Tail }
 	if s.until(deadline, all) {
 		fin, sent := uint64(0), time.Time{}

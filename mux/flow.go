@@ -110,12 +110,12 @@ func (s *Session) setPolicy(mode Mode, rules []Rule, timeout time.Duration) {
 // streamFlow returns the flow of a stream. Rules are for UDP: the addresses here are
 // those of the two hosts in the tunnel, whatever a CONNECT is for.
 func (s *Session) streamFlow(st *Stream) *fq.Flow {
-	f := s.flows[st.key]
+	f := s.flows[st.Key()]
 	if f == nil || f.Stream != st {
 		if f != nil {
 			s.queue.Clear(f, fq.DropRenewed)
 		}
-		f = s.addFlow(st.key)
+		f = s.addFlow(st.Key())
 		f.Stream = st
 	}
 	return f

@@ -164,7 +164,7 @@ func (s *Session) tick(now, passed int64) bool {
 		s.advertise(ackTo, now)
 	}
 	more = s.reseq.tick(now, bound) || more
-	more = s.streams.tick(now) || more
+	more = s.streams.Tick(now) || more
 	if !more {
 		s.ticking.Store(false)
 		// What came meanwhile found the monitor awake and did not wake it.

@@ -158,7 +158,7 @@ func (s *Session) arrive(f *subflow, now int64) error {
 		}
 		octets += len(r.pkt)
 		if packet.Proto(r.pkt) == packet.ProtoTCP {
-			s.streams.input(r.pkt)
+			s.streams.Input(r.pkt)
 			continue
 		}
 		udp = append(udp, r)

@@ -16,7 +16,11 @@ import (
 	"github.com/mpsocks/mpsocks/mux/packet"
 	"github.com/mpsocks/mpsocks/mux/reseq"
 	"github.com/mpsocks/mpsocks/mux/sched"
+	"github.com/mpsocks/mpsocks/mux/stream"
 )
+
+// A Stream is one CONNECT inside the tunnel: see package stream.
+type Stream = stream.Stream
 
 // Handler is what an end (client or server) puts behind a Session.
 type Handler interface {
@@ -48,7 +52,7 @@ type Session struct {
 	capture  *Capture
 	log      zerolog.Logger
 	start    time.Time
-	streams  *streamTable
+	streams  *stream.Table
 	wake     chan struct{} // 1 slot: the monitor has work
 	done     chan struct{} // closed when the end begins,
 	ended    chan struct{} // and when the handler knows of it
@@ -144,7 +148,7 @@ func newSession(c sessionConfig) *Session {
 	}
 	s.queue.Target = fq.CoDelTarget
 	s.reseq.to, s.reseq.order = c.handler, reseq.New(s.ordersByRule)
-	s.streams = newStreamTable(c.client, s.wakeStream, s.acceptStream, c.streams)
+	s.streams = stream.NewTable(c.client, s.wakeStream, s.acceptStream, c.streams)
 	return s
 }
 
@@ -329,7 +333,7 @@ func (s *Session) shut(err error, tell bool) {
 			f.close()
 		}
 	}
-	s.streams.closeAll(err)
+	s.streams.CloseAll(err)
 	s.handler.Closed(err)
 	close(s.ended)
 }
@@ -368,14 +372,14 @@ func (s *Session) renew(epoch uint64) bool {
 	for _, f := range subs {
 		f.close()
 	}
-	s.streams.closeAll(ErrRenewed)
+	s.streams.CloseAll(ErrRenewed)
 	return true
 }
 
 // OpenStream opens a stream to an address inside the tunnel (client only).
 // from is the application's address.
 func (s *Session) OpenStream(ctx context.Context, from, to netip.AddrPort) (*Stream, error) {
-	return s.streams.open(ctx, from, to)
+	return s.streams.Open(ctx, from, to)
 }
 
 // wakeStream puts a stream that has something to send on the queue.

@@ -79,7 +79,7 @@ func (s *Session) Snapshot() Snapshot {
 	r := Snapshot{
 		ID: Number(s.number()), Peer: s.name, Up: len(s.subs) > 0, Mode: s.mode.String(), Renewals: s.renewals,
 		Paths: []PathSnapshot{}, Subflows: []SubflowSnapshot{}, Flows: []FlowSnapshot{},
-		FlowCount: len(s.flows), Streams: s.streams.count(), Queued: s.queue.Bytes, InFlight: s.inflight.Bytes,
+		FlowCount: len(s.flows), Streams: s.streams.Count(), Queued: s.queue.Bytes, InFlight: s.inflight.Bytes,
 		Sent: s.octets, Copied: s.copied, Reinjected: s.reinjected, Drops: make(map[string]uint64),
 	}
 	for i, n := range fq.DropNames {

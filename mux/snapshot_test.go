@@ -7,6 +7,7 @@ import (
 
 	"github.com/mpsocks/mpsocks/mux/fq"
 	"github.com/mpsocks/mpsocks/mux/packet"
+	"github.com/mpsocks/mpsocks/mux/stream"
 )
 
 // The largest flows are listed, each with the subflows it lately used, however
@@ -15,7 +16,7 @@ func TestSnapshotFlows(t *testing.T) {
 	s := heldBy(3)
 	s.start = time.Now()
 	s.flows = map[packet.Key]*fq.Flow{}
-	s.streams = newStreamTable(true, nil, nil, 1)
+	s.streams = stream.NewTable(true, nil, nil, 1)
 	const n = 1000
 	for i := range n {
 		k := packet.Key{SrcPort: uint16(i)}
@@ -44,7 +45,7 @@ func TestSnapshotFlows(t *testing.T) {
 func TestSnapshotWhilePathsChange(t *testing.T) {
 	s := heldBy(2)
 	s.start = time.Now()
-	s.streams = newStreamTable(true, nil, nil, 1)
+	s.streams = stream.NewTable(true, nil, nil, 1)
 	s.paths = nil
 	if r := s.Snapshot(); len(r.Paths) != 0 || len(r.Subflows) != 2 {
 		t.Errorf("%d paths, %d subflows", len(r.Paths), len(r.Subflows))

@@ -1,4 +1,4 @@
-package mux
+package stream
 
 import (
 	"io"
@@ -103,7 +103,7 @@ func (st *Stream) waitReady() error {
 	for {
 		switch {
 		case st.closed:
-			return errStreamClosed
+			return errClosed
 		case st.readDeadline.expired:
 			return os.ErrDeadlineExceeded
 		case st.ready.front() != nil:

@@ -1,4 +1,4 @@
-package mux
+package stream
 
 import (
 	"bytes"
@@ -19,9 +19,9 @@ import (
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
 
-// streamNoise writes n pseudo-random bytes in writes of random size and returns
+// noise writes n pseudo-random bytes in writes of random size and returns
 // their sum.
-func streamNoise(w io.Writer, seed uint64, n int) ([32]byte, error) {
+func noise(w io.Writer, seed uint64, n int) ([32]byte, error) {
 	r := rand.New(rand.NewPCG(seed, 1))
 	h := sha256.New()
 	p := make([]byte, 200<<10)
@@ -50,7 +50,7 @@ func streamNoise(w io.Writer, seed uint64, n int) ([32]byte, error) {
 }
 
 func TestStreamBulkBothWays(t *testing.T) {
-	p := newStreamPipe(t, true, 10)
+	p := newPipe(t, true, 10)
 	p.inspect = func(_ bool, pkt []byte) {
 		var h packet.TCP
 		if _, err := packet.ParseTCP(pkt, &h); err != nil || len(pkt) > 16<<10-28 {
@@ -64,7 +64,7 @@ func TestStreamBulkBothWays(t *testing.T) {
 		other := [...]*Stream{s, c}[i]
 		sums := make(chan [32]byte, 1)
 		wg.Go(func() {
-			sum, err := streamNoise(end, uint64(i), size)
+			sum, err := noise(end, uint64(i), size)
 			if err != nil {
 				t.Errorf("write: %v", err)
 			}
@@ -97,15 +97,15 @@ func TestStreamBulkBothWays(t *testing.T) {
 }
 
 func TestStreamSockets(t *testing.T) {
-	p := newStreamPipe(t, true, 10)
+	p := newPipe(t, true, 10)
 	c, s := p.pair()
-	appIn, appOut := streamSockets(t)
-	farIn, farOut := streamSockets(t)
+	appIn, appOut := sockets(t)
+	farIn, farOut := sockets(t)
 	const size = 32 << 20
 	var wg sync.WaitGroup
 	var want [32]byte
 	wg.Go(func() {
-		want, _ = streamNoise(appIn, 7, size)
+		want, _ = noise(appIn, 7, size)
 		appIn.CloseWrite()
 	})
 	wg.Go(func() { // as io.Copy does it: through an unexported type of net
@@ -134,7 +134,7 @@ func TestStreamSockets(t *testing.T) {
 }
 
 func TestStreamSourceReadsSocketsItself(t *testing.T) {
-	a, b := streamSockets(t)
+	a, b := sockets(t)
 	if vectored && newStreamSource(a).raw == nil {
 		t.Error("a *net.TCPConn is read through Read")
 	}
@@ -144,7 +144,7 @@ func TestStreamSourceReadsSocketsItself(t *testing.T) {
 	}
 }
 
-func streamSockets(t testing.TB) (a, b *net.TCPConn) {
+func sockets(t testing.TB) (a, b *net.TCPConn) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -166,7 +166,7 @@ func streamSockets(t testing.TB) (a, b *net.TCPConn) {
 // TestStreamFirstFlight checks that the SYN carries the first bytes, and that
 // more than a window of round trips is not needed to open and answer.
 func TestStreamFirstFlight(t *testing.T) {
-	p := newStreamPipe(t, false, 10)
+	p := newPipe(t, false, 10)
 	var mu sync.Mutex
 	var seen []string
 	p.inspect = func(client bool, pkt []byte) {
@@ -202,7 +202,7 @@ func TestStreamFirstFlight(t *testing.T) {
 // closes first, and two from the other at most.
 func TestStreamLastFlight(t *testing.T) {
 	for _, first := range []string{"client", "server"} {
-		p := newStreamPipe(t, false, 10)
+		p := newPipe(t, false, 10)
 		c, s := p.pair()
 		s.Write([]byte("!"))
 		c.Read(make([]byte, 1))
@@ -229,7 +229,7 @@ func TestStreamLastFlight(t *testing.T) {
 
 // TestStreamServerSpeaksFirst opens with Read, with tick, and with CloseWrite.
 func TestStreamServerSpeaksFirst(t *testing.T) {
-	p := newStreamPipe(t, true, 10)
+	p := newPipe(t, true, 10)
 	for _, open := range []func(c *Stream){
 		func(c *Stream) { c.SetReadDeadline(time.Now().Add(time.Millisecond)); c.Read(make([]byte, 1)) },
 		func(c *Stream) {},
@@ -250,7 +250,7 @@ func TestStreamServerSpeaksFirst(t *testing.T) {
 }
 
 func TestStreamHalfClose(t *testing.T) {
-	p := newStreamPipe(t, true, 10)
+	p := newPipe(t, true, 10)
 	c, s := p.pair()
 	c.Write([]byte("question"))
 	c.CloseWrite()
@@ -273,7 +273,7 @@ func TestStreamHalfClose(t *testing.T) {
 }
 
 func TestStreamReset(t *testing.T) {
-	p := newStreamPipe(t, true, 10)
+	p := newPipe(t, true, 10)
 	for range 50 {
 		c, s := p.pair()
 		go func() {
@@ -297,7 +297,7 @@ func TestStreamReset(t *testing.T) {
 
 // TestStreamResetBeforeHeard resets while SYN, data and RST overtake each other.
 func TestStreamResetBeforeHeard(t *testing.T) {
-	p := newStreamPipe(t, true, 2000)
+	p := newPipe(t, true, 2000)
 	for range 500 {
 		c := p.dial()
 		c.Write(make([]byte, 100<<10))
@@ -316,7 +316,7 @@ func TestStreamResetBeforeHeard(t *testing.T) {
 }
 
 func TestStreamCloseWithUnread(t *testing.T) {
-	p := newStreamPipe(t, true, 10)
+	p := newPipe(t, true, 10)
 	c, s := p.pair()
 	// The client's bytes are never read, yet the server's answer arrives.
 	c.Write(make([]byte, 50000))
@@ -345,12 +345,12 @@ func TestStreamCloseWithUnread(t *testing.T) {
 }
 
 func TestStreamWindowStallsAndResumes(t *testing.T) {
-	p := newStreamPipe(t, true, 10)
+	p := newPipe(t, true, 10)
 	c, s := p.pair()
 	const size = 3 << 20
 	done := make(chan error, 1)
 	go func() {
-		_, err := streamNoise(c, 3, size)
+		_, err := noise(c, 3, size)
 		c.CloseWrite()
 		done <- err
 	}()
@@ -362,7 +362,7 @@ func TestStreamWindowStallsAndResumes(t *testing.T) {
 	s.mu.Lock()
 	got := s.unread
 	s.mu.Unlock()
-	if got < streamInitialWindow-streamPayload || got > streamInitialWindow {
+	if got < initialWindow-payloadOf || got > initialWindow {
 		t.Errorf("%d bytes came before anybody read", got)
 	}
 	if n, err := io.Copy(io.Discard, s); err != nil || n != size {
@@ -377,7 +377,7 @@ func TestStreamWindowStallsAndResumes(t *testing.T) {
 }
 
 func TestStreamDeadlines(t *testing.T) {
-	p := newStreamPipe(t, true, 10)
+	p := newPipe(t, true, 10)
 	c, s := p.pair()
 	b := make([]byte, 10)
 	start := time.Now()
@@ -408,9 +408,9 @@ func TestStreamUnblocks(t *testing.T) {
 	for name, end := range map[string]func(c *Stream){
 		"close":   func(c *Stream) { c.Close() },
 		"reset":   func(c *Stream) { c.Reset() },
-		"session": func(c *Stream) { c.table.closeAll(ErrTimeout) },
+		"session": func(c *Stream) { c.table.CloseAll(errGone) },
 	} {
-		p := newStreamPipe(t, true, 10)
+		p := newPipe(t, true, 10)
 		c, s := p.pair()
 		errs := make(chan error, 2)
 		go func() { _, err := c.Read(make([]byte, 1)); errs <- err }()
@@ -419,7 +419,7 @@ func TestStreamUnblocks(t *testing.T) {
 		end(c)
 		want := net.ErrClosed
 		if name == "session" {
-			want = ErrTimeout
+			want = errGone
 		}
 		for range 2 {
 			if err := <-errs; !errors.Is(err, want) {
@@ -427,7 +427,7 @@ func TestStreamUnblocks(t *testing.T) {
 			}
 		}
 		s.Reset()
-		if _, err := p.client.open(t.Context(), streamExit, streamExit); name == "session" && !errors.Is(err, ErrTimeout) {
+		if _, err := p.client.Open(t.Context(), exitAddr, exitAddr); name == "session" && !errors.Is(err, errGone) {
 			t.Errorf("open on an ended session: %v", err)
 		}
 	}
@@ -435,7 +435,7 @@ func TestStreamUnblocks(t *testing.T) {
 
 func TestStreamThousand(t *testing.T) {
 	const streams = 1000
-	p := newStreamPipe(t, true, streams)
+	p := newPipe(t, true, streams)
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for range streams {
@@ -452,7 +452,7 @@ func TestStreamThousand(t *testing.T) {
 			defer c.Close()
 			sums := make(chan [32]byte, 1)
 			go func() {
-				sum, err := streamNoise(c, uint64(i), 40000)
+				sum, err := noise(c, uint64(i), 40000)
 				if err != nil {
 					t.Errorf("write: %v", err)
 				}
@@ -475,7 +475,7 @@ func TestStreamThousand(t *testing.T) {
 // TestStreamNoHeadOfLineBlocking lets one stream stand still, with a full
 // window and its reader asleep, while another one works.
 func TestStreamNoHeadOfLineBlocking(t *testing.T) {
-	p := newStreamPipe(t, true, 10)
+	p := newPipe(t, true, 10)
 	stuck, _ := p.pair()
 	go stuck.Write(make([]byte, 10<<20))
 	time.Sleep(50 * time.Millisecond)
@@ -485,7 +485,7 @@ func TestStreamNoHeadOfLineBlocking(t *testing.T) {
 		s.CloseWrite()
 	}()
 	go func() {
-		streamNoise(c, 1, 4<<20)
+		noise(c, 1, 4<<20)
 		c.CloseWrite()
 	}()
 	c.SetReadDeadline(time.Now().Add(10 * time.Second))
@@ -496,12 +496,12 @@ func TestStreamNoHeadOfLineBlocking(t *testing.T) {
 }
 
 func TestStreamSequenceWraps(t *testing.T) {
-	p := newStreamPipe(t, true, 10)
+	p := newPipe(t, true, 10)
 	c := p.dial()
 	c.iss = ^uint32(0) - 100<<10 // wraps after 100 KiB
 	var sum [32]byte
 	go func() {
-		sum, _ = streamNoise(c, 5, 5<<20)
+		sum, _ = noise(c, 5, 5<<20)
 		c.CloseWrite()
 	}()
 	s := p.take()
@@ -521,7 +521,7 @@ func TestStreamSequenceWraps(t *testing.T) {
 // time: how busy the machine is does not matter.
 func TestStreamWindowGrows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newStreamPipe(t, false, 10)
+		p := newPipe(t, false, 10)
 		for _, e := range p.ends {
 			e.mu.Lock()
 			e.delay = 10 * time.Millisecond
@@ -539,7 +539,7 @@ func TestStreamWindowGrows(t *testing.T) {
 		limit := s.limit
 		s.mu.Unlock()
 		t.Logf("%d bytes in %v, %v; the limit is %d", n, took, err, limit)
-		if limit < 8*streamInitialWindow || took > 2*time.Second {
+		if limit < 8*initialWindow || took > 2*time.Second {
 			t.Error("the window did not grow to what the way takes") // 5 s without growth
 		}
 		for _, e := range p.ends {
@@ -554,27 +554,27 @@ func TestStreamWindowGrows(t *testing.T) {
 }
 
 func TestStreamLimitsGrowAndShrink(t *testing.T) {
-	p := newStreamPipe(t, false, 10)
+	p := newPipe(t, false, 10)
 	c, s := p.pair()
 	s.mu.Lock()
 	s.received, s.highest = s.promised, s.promised // as if the peer had come to the edge
-	s.meter.product = streamInitialWindow
-	s.growWindow(s.promised - streamPayload)
-	if s.limit != streamInitialWindow {
+	s.meter.product = initialWindow
+	s.growWindow(s.promised - payloadOf)
+	if s.limit != initialWindow {
 		t.Error("the window grew although the peer stopped before the edge")
 	}
 	s.growWindow(s.promised - 1)
 	limit := s.limit
 	s.mu.Unlock()
-	if limit != 2*streamInitialWindow || p.server.grown.Load() != streamInitialWindow {
+	if limit != 2*initialWindow || p.server.grown.Load() != initialWindow {
 		t.Errorf("limit %d, grown %d", limit, p.server.grown.Load())
 	}
-	p.server.tick(1e12)
-	p.server.tick(1e12 + 6e9)
+	p.server.Tick(1e12)
+	p.server.Tick(1e12 + 6e9)
 	s.mu.Lock()
 	limit = s.limit
 	s.mu.Unlock()
-	if limit != streamInitialWindow || p.server.grown.Load() != 0 {
+	if limit != initialWindow || p.server.grown.Load() != 0 {
 		t.Errorf("after a rest: limit %d, grown %d", limit, p.server.grown.Load())
 	}
 	c.Reset()

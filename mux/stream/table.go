@@ -1,4 +1,4 @@
-package mux
+package stream
 
 import (
 	"context"
@@ -16,25 +16,27 @@ const (
 	// manyStreams is how many streams a session may have unless it is told: a
 	// household's browsers have hundreds.
 	manyStreams = 16384
-	// streamRefusals is how many segments of unknown streams are answered with
+	// refusalsEach is how many segments of unknown streams are answered with
 	// a RST a tick; the others are ignored.
-	streamRefusals = 64
-	// streamTick is how often the streams are looked at, whatever the session
+	refusalsEach = 64
+	// tickEvery is how often the streams are looked at, whatever the session
 	// calls tick.
-	streamTick = 200 * time.Millisecond
+	tickEvery = 200 * time.Millisecond
 )
 
 var (
+	// ErrRenewed is what streams see when the server had forgotten the session.
+	ErrRenewed = errors.New("server lost the session")
 	// ErrStreams says that a session has as many streams as it may.
 	ErrStreams = errors.New("too many streams")
 	// ErrPorts says that all ports of the client inside the tunnel are in use.
 	ErrPorts = errors.New("no free port inside the tunnel")
 )
 
-// A streamTable holds the streams of a session. It has no goroutine: the
-// session brings packets with input, pulls them from the streams that wake
-// names, and calls tick.
-type streamTable struct {
+// A Table holds the streams of a session. It has no goroutine: the
+// session brings packets with Input, pulls them from the streams that wake
+// names, and calls Tick.
+type Table struct {
 	client bool
 	wake   func(*Stream) // next may return something again
 	accept func(*Stream) // the peer opened a stream; must not block
@@ -48,32 +50,32 @@ type streamTable struct {
 
 	mu      sync.RWMutex           // guards all below
 	streams map[packet.Key]*Stream // by the key of what the peer sends
-	ports   streamPorts
-	guard   streamGuard
+	ports   ports
+	guard   guard
 	err     error // set: closed
 
 	ticking sync.Mutex // guards scratch, held by one tick at a time
 	scratch []*Stream
 }
 
-// newStreamTable makes an empty table for at most maxStreams, 0 means
+// NewTable makes an empty table for at most maxStreams, 0 means
 // manyStreams. wake and accept are called without any lock of the table or of a
 // stream.
-func newStreamTable(client bool, wake, accept func(*Stream), maxStreams int) *streamTable {
+func NewTable(client bool, wake, accept func(*Stream), maxStreams int) *Table {
 	if maxStreams <= 0 {
 		maxStreams = manyStreams
 	}
-	t := &streamTable{
+	t := &Table{
 		client: client, wake: wake, accept: accept, most: maxStreams, start: time.Now(),
 		streams: map[packet.Key]*Stream{},
 	}
-	t.refusals.Store(streamRefusals)
+	t.refusals.Store(refusalsEach)
 	t.guard.init(client)
 	return t
 }
 
-// setMost changes how many streams there may be; those that are beyond stay.
-func (t *streamTable) setMost(n int) {
+// SetMost changes how many streams there may be; those that are beyond stay.
+func (t *Table) SetMost(n int) {
 	if n <= 0 {
 		n = manyStreams
 	}
@@ -83,11 +85,11 @@ func (t *streamTable) setMost(n int) {
 }
 
 // clock is a time for measurements, never 0.
-func (t *streamTable) clock() int64 { return int64(time.Since(t.start)) + 1 }
+func (t *Table) clock() int64 { return int64(time.Since(t.start)) + 1 }
 
-// open makes a stream to an address inside the tunnel. Nothing is sent before
+// Open makes a stream to an address inside the tunnel. Nothing is sent before
 // the first Write, Read or tick, so that the SYN carries the first bytes.
-func (t *streamTable) open(ctx context.Context, from, to netip.AddrPort) (*Stream, error) {
+func (t *Table) Open(ctx context.Context, from, to netip.AddrPort) (*Stream, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -109,9 +111,9 @@ func (t *streamTable) open(ctx context.Context, from, to netip.AddrPort) (*Strea
 	return st, nil
 }
 
-// input takes one packet from the peer, which it borrows. Several goroutines
+// Input takes one packet from the peer, which it borrows. Several goroutines
 // may call it at once.
-func (t *streamTable) input(pkt []byte) {
+func (t *Table) Input(pkt []byte) {
 	var h packet.TCP
 	var k packet.Key
 	payload, err := packet.ParseTCP(pkt, &h)
@@ -133,7 +135,7 @@ func (t *streamTable) input(pkt []byte) {
 
 // admit decides what becomes of a packet of no known stream: on the server it
 // may open one, even with data that overtook the SYN.
-func (t *streamTable) admit(h *packet.TCP, k *packet.Key, payload []byte) *Stream {
+func (t *Table) admit(h *packet.TCP, k *packet.Key, payload []byte) *Stream {
 	syn := h.Flags&packet.FlagSYN != 0
 	says := len(payload) > 0 || h.Flags&(packet.FlagSYN|packet.FlagFIN) != 0
 	t.mu.Lock()
@@ -167,7 +169,7 @@ func (t *streamTable) admit(h *packet.TCP, k *packet.Key, payload []byte) *Strea
 
 // refuse answers a segment with a RST (RFC 9293, Section 3.10.7.1). The RST is
 // pulled from a Stream that is dead from the start and in no table.
-func (t *streamTable) refuse(h *packet.TCP, payload []byte) {
+func (t *Table) refuse(h *packet.TCP, payload []byte) {
 	if t.refusals.Add(-1) < 0 {
 		return
 	}
@@ -185,13 +187,13 @@ func (t *streamTable) refuse(h *packet.TCP, payload []byte) {
 		st.iss = ^uint32(0) // sequence number 0
 		st.peerSYN, st.irs = true, h.Seq+n-1
 	}
-	st.closed, st.removed, st.rstDue, st.awake, st.err = true, true, true, true, errStreamAborted
+	st.closed, st.removed, st.rstDue, st.awake, st.err = true, true, true, true, errAborted
 	t.wake(st)
 }
 
 // remove forgets a stream. After a reset, segments of it may still come; and
 // the client uses no port again before the peer has forgotten it too.
-func (t *streamTable) remove(st *Stream, reset bool, grown int) {
+func (t *Table) remove(st *Stream, reset bool, grown int) {
 	t.grown.Add(-int64(grown))
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -204,23 +206,23 @@ func (t *streamTable) remove(st *Stream, reset bool, grown int) {
 }
 
 // grow reserves n bytes for larger limits.
-func (t *streamTable) grow(n int) bool {
-	if t.grown.Add(int64(n)) > streamGrowth {
+func (t *Table) grow(n int) bool {
+	if t.grown.Add(int64(n)) > growthMost {
 		t.grown.Add(-int64(n))
 		return false
 	}
 	return true
 }
 
-// tick runs what waits for time; the session calls it about every 100 ms to 1 s
+// Tick runs what waits for time; the session calls it about every 100 ms to 1 s
 // with its clock in nanoseconds. It never needs to be called sooner again.
-func (t *streamTable) tick(now int64) (more bool) {
-	if now-t.now.Load() < int64(streamTick) || !t.ticking.TryLock() {
+func (t *Table) Tick(now int64) (more bool) {
+	if now-t.now.Load() < int64(tickEvery) || !t.ticking.TryLock() {
 		return false
 	}
 	defer t.ticking.Unlock()
 	t.now.Store(now)
-	t.refusals.Store(streamRefusals)
+	t.refusals.Store(refusalsEach)
 	t.mu.Lock()
 	t.guard.turn(now)
 	t.mu.Unlock()
@@ -233,7 +235,7 @@ func (t *streamTable) tick(now int64) (more bool) {
 }
 
 // list appends the streams to s, so that they can be locked one by one.
-func (t *streamTable) list(s []*Stream) []*Stream {
+func (t *Table) list(s []*Stream) []*Stream {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	for _, st := range t.streams {
@@ -242,16 +244,16 @@ func (t *streamTable) list(s []*Stream) []*Stream {
 	return s
 }
 
-// count is the number of streams.
-func (t *streamTable) count() int {
+// Count is the number of streams.
+func (t *Table) Count() int {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	return len(t.streams)
 }
 
-// closeAll ends all streams with err, and open with them, unless the session is
+// CloseAll ends all streams with err, and open with them, unless the session is
 // only renewed. It calls neither wake nor accept.
-func (t *streamTable) closeAll(err error) {
+func (t *Table) CloseAll(err error) {
 	t.mu.Lock()
 	if t.err == nil && !errors.Is(err, ErrRenewed) {
 		t.err = err

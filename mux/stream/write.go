@@ -1,4 +1,4 @@
-package mux
+package stream
 
 import (
 	"io"
@@ -36,7 +36,7 @@ func (st *Stream) Write(p []byte) (n int, err error) {
 		st.mu.Unlock()
 		var run [writeRun]*buf.Buffer
 		for i := 0; i < writeRun && len(p) > 0 && room > 0; i++ {
-			k := min(len(p), room, streamPayload)
+			k := min(len(p), room, payloadOf)
 			b := buf.Get(k)
 			copy(b.Bytes(), p)
 			n, p, room, run[i] = n+k, p[k:], room-k, b
@@ -125,14 +125,14 @@ func (st *Stream) space() (int, error) {
 func (st *Stream) writeError() error {
 	switch {
 	case st.closed:
-		if st.err != nil && st.err != errStreamClosed {
+		if st.err != nil && st.err != errClosed {
 			return st.err
 		}
-		return errStreamClosed
+		return errClosed
 	case st.err != nil:
 		return st.err
 	case st.finDue:
-		return errStreamShut
+		return errShut
 	case st.writeDeadline.expired:
 		return os.ErrDeadlineExceeded
 	}
@@ -145,7 +145,7 @@ func (st *Stream) pack(p []byte) int {
 	b := st.queue.back()
 	var k int
 	if b != nil {
-		k = min(len(p), streamPayload-b.Len(), b.Cap()-b.Len())
+		k = min(len(p), payloadOf-b.Len(), b.Cap()-b.Len())
 	}
 	if k <= 0 {
 		if len(p) > buf.SmallSize {
@@ -154,7 +154,7 @@ func (st *Stream) pack(p []byte) int {
 		k = len(p)
 		class := k
 		if b != nil { // a backlog: more is coming
-			class = streamPayload
+			class = payloadOf
 		}
 		b = buf.Get(class)
 		b.Resize(0)

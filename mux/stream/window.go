@@ -1,58 +1,58 @@
-package mux
+package stream
 
 import "time"
 
 // The sizes and times of streams, and how their limits grow and shrink.
 
 const (
-	// streamInitialWindow is what an end may send before it has heard of the
+	// initialWindow is what an end may send before it has heard of the
 	// other's window, right behind its SYN: a constant of the protocol. 256
 	// KiB is a round trip of 100 ms at 20 Mbit/s.
-	streamInitialWindow = 256 << 10
-	// streamMaxWindow is 300 ms at 200 Mbit/s; 16 bits with streamShift reach
+	initialWindow = 256 << 10
+	// maxWindow is 300 ms at 200 Mbit/s; 16 bits with windowShift reach
 	// twice as far.
-	streamMaxWindow = 8 << 20
-	// streamShift is the window scale we announce (RFC 7323, Section 2): steps
+	maxWindow = 8 << 20
+	// windowShift is the window scale we announce (RFC 7323, Section 2): steps
 	// of 256 bytes.
-	streamShift = 8
+	windowShift = 8
 	// maxShift is the largest that RFC 7323 allows.
 	maxShift = 14
 
 	// The send buffer holds only what the session has not pulled yet, so it
 	// needs to cover the time a writer takes to wake up, not a round trip.
-	streamSendMin = 128 << 10
-	streamSendMax = 4 << 20
+	sendMin = 128 << 10
+	sendMax = 4 << 20
 
-	// streamPayload keeps a segment, with its longest headers (IPv6 40, TCP 20,
+	// payloadOf keeps a segment, with its longest headers (IPv6 40, TCP 20,
 	// SYN options 8) and a DSS head (28), within one TLS record of 16 KiB.
-	streamPayload = 16<<10 - 28 - 40 - 20 - 8
-	// streamMinCut is the least that next is asked for.
-	streamMinCut = 576
+	payloadOf = 16<<10 - 28 - 40 - 20 - 8
+	// minCut is the least that next is asked for.
+	minCut = 576
 
 	// A segment up to this long is packed behind the one before it, so that
 	// unread data holds at most about twice its size in buffers.
-	streamPack = 8 << 10
-	// streamMaxEarly bounds what is kept of a stream whose SYN is still on its
+	packBelow = 8 << 10
+	// maxEarly bounds what is kept of a stream whose SYN is still on its
 	// way on a slower subflow.
-	streamMaxEarly = 1024
+	maxEarly = 1024
 
-	// streamMemory bounds what all streams of a session hold unread, and
-	// streamGrowth what windows and send buffers may grow by together.
-	streamMemory = 128 << 20
-	streamGrowth = 64 << 20
+	// memoryMost bounds what all streams of a session hold unread, and
+	// growthMost what windows and send buffers may grow by together.
+	memoryMost = 128 << 20
+	growthMost = 64 << 20
 
 	// A peer that answers nothing for this long is not coming: it is longer
 	// than a session waits without subflows.
-	streamHandshakeTime = 150 * time.Second
-	// streamResetTime is how long a RST waits for the SYN that it overtook: many
+	handshakeTime = 150 * time.Second
+	// resetTime is how long a RST waits for the SYN that it overtook: many
 	// times what paths differ by.
-	streamResetTime = 2 * time.Second
+	resetTime = 2 * time.Second
 	// A closed stream without progress is reset after this (as tcp_fin_timeout).
-	streamLinger = 60 * time.Second
+	lingerTime = 60 * time.Second
 	// On a way shorter than this the initial window is a gigabit a second.
-	streamShortWay = 2e6 // ns
+	shortWay = 2e6 // ns
 	// A stream that rests this long gives its windows back.
-	streamIdle = 5 * time.Second
+	idleTime = 5 * time.Second
 )
 
 // target is how far the peer may send by what has been read. Once nobody reads
@@ -72,8 +72,8 @@ func (st *Stream) moved() bool {
 // announce promises the peer all that can be promised and returns the window
 // field that says so.
 func (st *Stream) announce() uint16 {
-	w := min((st.target()-st.received)>>streamShift, 65535)
-	edge := st.received + w<<streamShift
+	w := min((st.target()-st.received)>>windowShift, 65535)
+	edge := st.received + w<<windowShift
 	if edge <= st.promised {
 		return uint16(w)
 	}
@@ -146,12 +146,12 @@ func (st *Stream) measure(end uint64) {
 // next promise was still on its way. The peer sets PSH where it stops.
 func (st *Stream) growWindow(end uint64) {
 	half := st.limit / 2
-	if st.limit >= streamMaxWindow || st.closed || st.meter.product < uint64(half) || st.read() < st.grewAt+uint64(half) {
+	if st.limit >= maxWindow || st.closed || st.meter.product < uint64(half) || st.read() < st.grewAt+uint64(half) {
 		return
 	}
-	stopped := st.meter.rtt > streamShortWay
+	stopped := st.meter.rtt > shortWay
 	for _, e := range st.edges {
-		stopped = stopped || end <= e && e < end+streamPayload
+		stopped = stopped || end <= e && e < end+payloadOf
 	}
 	if stopped && st.table.grow(st.limit) {
 		st.limit *= 2
@@ -161,7 +161,7 @@ func (st *Stream) growWindow(end uint64) {
 
 // growSend doubles the send buffer when it ran dry while a writer waited.
 func (st *Stream) growSend() {
-	if st.sendLimit < streamSendMax && st.table.grow(st.sendLimit) {
+	if st.sendLimit < sendMax && st.table.grow(st.sendLimit) {
 		st.sendLimit *= 2
 	}
 }
@@ -169,7 +169,7 @@ func (st *Stream) growSend() {
 // ungrow takes both limits back to the start and returns how much that gives
 // back to the table. What was promised stays promised.
 func (st *Stream) ungrow() int {
-	n := st.limit - streamInitialWindow + st.sendLimit - streamSendMin
-	st.limit, st.sendLimit = streamInitialWindow, streamSendMin
+	n := st.limit - initialWindow + st.sendLimit - sendMin
+	st.limit, st.sendLimit = initialWindow, sendMin
 	return n
 }

@@ -1,4 +1,4 @@
-package mux
+package stream
 
 import (
 	"fmt"
@@ -13,13 +13,13 @@ func BenchmarkStreams(b *testing.B) {
 	for _, streams := range []int{1, 4} {
 		for _, reorder := range []bool{false, true} {
 			b.Run(fmt.Sprintf("streams=%d/reorder=%v", streams, reorder), func(b *testing.B) {
-				p := newStreamPipe(b, reorder, 100)
+				p := newPipe(b, reorder, 100)
 				const chunk = 256 << 10
 				b.SetBytes(chunk * int64(streams))
 				var wg sync.WaitGroup
 				for range streams {
 					c, s := p.pair()
-					in, out := streamSockets(b)
+					in, out := sockets(b)
 					wg.Go(func() {
 						io.Copy(c, out)
 						c.CloseWrite()

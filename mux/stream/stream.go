@@ -1,6 +1,7 @@
-package mux
+package stream
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -17,15 +18,15 @@ import (
 // tunnel below delivers every packet exactly once, but in any order, so a
 // stream has TCP's offsets, window, half-close and reset, and no loss recovery.
 //
-//	app -> Write, ReadFrom -> send buffers -> next -> the session's fair queue    stream_write.go, stream_send.go
-//	peer's packet -> streamTable.input -> order restored -> Read, WriteTo -> app  stream_receive.go, stream_read.go
+//	app -> Write, ReadFrom -> send buffers -> next -> the session's fair queue    write.go, send.go
+//	peer's packet -> Table.input -> order restored -> Read, WriteTo -> app  receive.go, read.go
 //
 // A stream starts no goroutine. It is run by those who call Read and Write, by
 // the session, which pulls segments with next and brings them with input, and
 // by the table's tick. Lock order: session, stream, table; wake and accept are
 // called with neither the stream's nor the table's lock held.
 type Stream struct {
-	table *streamTable
+	table *Table
 	key   packet.Key // of what is sent
 	peer  packet.Key // of what is received
 
@@ -41,7 +42,7 @@ type Stream struct {
 	iss       uint32
 	synDue    bool // SYN may leave even without data
 	synSent   bool
-	queue     streamQueue
+	queue     queue
 	queued    int    // bytes in queue
 	sent      uint64 // offset of the next byte that next takes
 	acked     uint64
@@ -61,7 +62,7 @@ type Stream struct {
 	early    []earlySegment // came before the peer's SYN
 	received uint64         // everything before this offset came
 	highest  uint64         // end of the furthest byte that came
-	ready    streamQueue    // in order, not read yet
+	ready    queue          // in order, not read yet
 	unread   int            // bytes in ready and in the hands of WriteTo
 	pieces   []piece        // out of order, sorted
 	promised uint64         // the peer may send bytes before this offset
@@ -88,8 +89,8 @@ type Stream struct {
 	removed  bool   // no longer in the table
 	awake    bool   // the session knows that next may return something
 
-	readDeadline  streamDeadline
-	writeDeadline streamDeadline
+	readDeadline  deadline
+	writeDeadline deadline
 
 	// For tick.
 	mark  uint64 // changes with every progress
@@ -97,34 +98,37 @@ type Stream struct {
 }
 
 var (
-	errStreamReset    = fmt.Errorf("stream reset by the peer: %w", syscall.ECONNRESET)
-	errStreamAborted  = fmt.Errorf("stream was reset: %w", net.ErrClosed)
-	errStreamClosed   = fmt.Errorf("stream is closed: %w", net.ErrClosed)
-	errStreamShut     = fmt.Errorf("stream is closed for writing: %w", io.ErrClosedPipe)
-	errStreamViolated = protocolError("stream segment outside the window")
-	errStreamTimeout  = fmt.Errorf("stream: no answer: %w", syscall.ETIMEDOUT)
-	errStreamMemory   = fmt.Errorf("streams hold too much unread data: %w", syscall.ENOBUFS)
+	errReset    = fmt.Errorf("stream reset by the peer: %w", syscall.ECONNRESET)
+	errAborted  = fmt.Errorf("stream was reset: %w", net.ErrClosed)
+	errClosed   = fmt.Errorf("stream is closed: %w", net.ErrClosed)
+	errShut     = fmt.Errorf("stream is closed for writing: %w", io.ErrClosedPipe)
+	errViolated = errors.New("protocol error: stream segment outside the window")
+	errTimeout  = fmt.Errorf("stream: no answer: %w", syscall.ETIMEDOUT)
+	errMemory   = fmt.Errorf("streams hold too much unread data: %w", syscall.ENOBUFS)
 )
 
 // newStream makes a stream with the 5-tuple of its outgoing packets.
-func (t *streamTable) newStream(local, remote netip.AddrPort, iss uint32) *Stream {
+func (t *Table) newStream(local, remote netip.AddrPort, iss uint32) *Stream {
 	st := &Stream{
 		table: t, local: local, remote: remote,
-		key: streamKey(local, remote), peer: streamKey(remote, local),
-		iss: iss, edge: streamInitialWindow, promised: streamInitialWindow,
-		limit: streamInitialWindow, sendLimit: streamSendMin, edges: [4]uint64{streamInitialWindow},
+		key: keyOf(local, remote), peer: keyOf(remote, local),
+		iss: iss, edge: initialWindow, promised: initialWindow,
+		limit: initialWindow, sendLimit: sendMin, edges: [4]uint64{initialWindow},
 		since: t.now.Load(),
 	}
 	st.readable.L, st.writable.L = &st.mu, &st.mu
 	return st
 }
 
-func streamKey(src, dst netip.AddrPort) packet.Key {
+func keyOf(src, dst netip.AddrPort) packet.Key {
 	return packet.Key{
 		Src: src.Addr().As16(), Dst: dst.Addr().As16(), SrcPort: src.Port(), DstPort: dst.Port(),
 		Proto: packet.ProtoTCP,
 	}
 }
+
+// Key names the flow of what the stream sends.
+func (st *Stream) Key() packet.Key { return st.key }
 
 // LocalAddr is the stream's own address inside the tunnel, a *net.TCPAddr.
 func (st *Stream) LocalAddr() net.Addr { return net.TCPAddrFromAddrPort(st.local) }
@@ -161,7 +165,7 @@ func (st *Stream) Close() error {
 	st.closed, st.finDue = true, true
 	st.dropReady()
 	if st.err == nil && !st.synSent && st.queued == 0 && !st.peerSYN {
-		st.die(errStreamClosed) // the peer never heard of it
+		st.die(errClosed) // the peer never heard of it
 	}
 	st.readDeadline.stop()
 	st.writeDeadline.stop()
@@ -177,7 +181,7 @@ func (st *Stream) Reset() {
 	st.mu.Lock()
 	st.closed = true
 	st.dropReady()
-	st.abort(errStreamAborted)
+	st.abort(errAborted)
 	st.readDeadline.stop()
 	st.writeDeadline.stop()
 	st.unlock()
@@ -321,11 +325,11 @@ func (st *Stream) tick(now int64) {
 	st.ackDue = st.ackOwed
 	switch {
 	case st.err != nil:
-	case st.rstEarly && !st.peerSYN && still > streamResetTime:
-		st.die(errStreamReset)
-	case !st.peerSYN && still > streamHandshakeTime, st.closed && still > streamLinger:
-		st.abort(errStreamTimeout)
-	case still > streamIdle:
+	case st.rstEarly && !st.peerSYN && still > resetTime:
+		st.die(errReset)
+	case !st.peerSYN && still > handshakeTime, st.closed && still > lingerTime:
+		st.abort(errTimeout)
+	case still > idleTime:
 		st.table.grown.Add(-int64(st.ungrow()))
 	}
 	st.unlock()

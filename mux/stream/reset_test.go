@@ -1,4 +1,4 @@
-package mux
+package stream
 
 import (
 	"bytes"
@@ -13,7 +13,7 @@ import (
 // TestStreamResetBehindData: what was written before CloseReset is read before the
 // reset, though packets overtake each other.
 func TestStreamResetBehindData(t *testing.T) {
-	p := newStreamPipe(t, true, 10)
+	p := newPipe(t, true, 10)
 	for _, size := range []int{0, 1, 150_000, 3 << 20} {
 		for range 10 {
 			c, s := p.pair()
@@ -39,7 +39,7 @@ func TestStreamResetBehindData(t *testing.T) {
 // TestStreamAfterFailure: a reset of the other end is told, also when nobody reads,
 // and an end in order is not.
 func TestStreamAfterFailure(t *testing.T) {
-	p := newStreamPipe(t, true, 10)
+	p := newPipe(t, true, 10)
 	c, s := p.pair()
 	failed := make(chan struct{}, 2)
 	tell := func() { failed <- struct{}{} }

@@ -1,4 +1,4 @@
-package mux
+package stream
 
 import (
 	"net/netip"
@@ -10,9 +10,9 @@ import (
 const (
 	firstPort = 1024
 	lastPort  = 65535
-	// streamHosts is how many addresses the client has for streams: with the
+	// innerHosts is how many addresses the client has for streams: with the
 	// ports of 16, a million, no rate of CONNECTs meets a guarded port.
-	streamHosts = 16
+	innerHosts = 16
 
 	// A port pair is guarded for one to two of these turns after a reset at the
 	// server, and after any end at the client, which chooses the ports: its
@@ -23,25 +23,25 @@ const (
 	guardMost = 32768
 )
 
-// streamPorts hands out the client's addresses and ports inside the tunnel one
+// ports hands out the client's addresses and ports inside the tunnel one
 // after the other, so that each is used again as late as possible. The first
 // address is kept as long as its ports suffice.
-type streamPorts struct {
-	host int                // 0: packet.ClientHost4
-	port int                // 0: none was taken yet
-	full [streamHosts]int64 // when the last port of a host was taken; 0: never
+type ports struct {
+	host int               // 0: packet.ClientHost4
+	port int               // 0: none was taken yet
+	full [innerHosts]int64 // when the last port of a host was taken; 0: never
 }
 
 // take returns a free local address for a stream to remote; the table's lock
 // is held.
-func (p *streamPorts) take(t *streamTable, remote netip.AddrPort) (netip.AddrPort, bool) {
+func (p *ports) take(t *Table, remote netip.AddrPort) (netip.AddrPort, bool) {
 	if p.port == 0 {
 		p.port = firstPort
 	}
-	for range streamHosts {
+	for range innerHosts {
 		for ; p.port <= lastPort; p.port++ {
-			local := netip.AddrPortFrom(streamHost(remote.Addr(), p.host), uint16(p.port))
-			k := streamKey(remote, local)
+			local := netip.AddrPortFrom(innerHost(remote.Addr(), p.host), uint16(p.port))
+			k := keyOf(remote, local)
 			if t.streams[k] == nil && !t.guard.has(k) {
 				p.port++
 				return local, true
@@ -50,7 +50,7 @@ func (p *streamPorts) take(t *streamTable, remote netip.AddrPort) (netip.AddrPor
 		// The next round begins at the first host whose ports have rested.
 		now := t.now.Load()
 		p.full[p.host] = max(now, 1)
-		next := (p.host + 1) % streamHosts
+		next := (p.host + 1) % innerHosts
 		for i, at := range p.full {
 			if at == 0 || now-at > int64(4*guardTurn) {
 				next = i
@@ -62,7 +62,7 @@ func (p *streamPorts) take(t *streamTable, remote netip.AddrPort) (netip.AddrPor
 	return netip.AddrPort{}, false
 }
 
-func streamHost(like netip.Addr, n int) netip.Addr {
+func innerHost(like netip.Addr, n int) netip.Addr {
 	a := packet.ClientHost4
 	if like.Is6() {
 		a = packet.ClientHost6
@@ -73,16 +73,16 @@ func streamHost(like netip.Addr, n int) netip.Addr {
 	return a
 }
 
-// A streamGuard remembers port pairs whose late packets must not meet a new
+// A guard remembers port pairs whose late packets must not meet a new
 // stream (the purpose of TIME-WAIT, RFC 9293, Section 3.6.1). It is two
 // generations of a set: no entry has a timer.
-type streamGuard struct {
+type guard struct {
 	young, old map[packet.Key]struct{}
 	every      int64
 	turned     int64
 }
 
-func (g *streamGuard) init(client bool) {
+func (g *guard) init(client bool) {
 	g.young = map[packet.Key]struct{}{}
 	g.every = int64(guardTurn)
 	if client {
@@ -90,13 +90,13 @@ func (g *streamGuard) init(client bool) {
 	}
 }
 
-func (g *streamGuard) add(k packet.Key) {
+func (g *guard) add(k packet.Key) {
 	if len(g.young) < guardMost {
 		g.young[k] = struct{}{}
 	}
 }
 
-func (g *streamGuard) has(k packet.Key) bool {
+func (g *guard) has(k packet.Key) bool {
 	if _, ok := g.young[k]; ok {
 		return true
 	}
@@ -105,7 +105,7 @@ func (g *streamGuard) has(k packet.Key) bool {
 }
 
 // turn forgets the old generation when it is time.
-func (g *streamGuard) turn(now int64) {
+func (g *guard) turn(now int64) {
 	if now-g.turned < g.every {
 		return
 	}

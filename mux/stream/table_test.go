@@ -1,7 +1,8 @@
-package mux
+package stream
 
 import (
 	"errors"
+	"net"
 	"net/netip"
 	"slices"
 	"testing"
@@ -13,12 +14,12 @@ import (
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
 
-var streamHome = netip.AddrPortFrom(packet.ClientHost4, 2000)
+var home = netip.AddrPortFrom(packet.ClientHost4, 2000)
 
-// streamSegment builds a packet from the client.
-func streamSegment(h packet.TCP, payload string) []byte {
+// maxSegment builds a packet from the client.
+func maxSegment(h packet.TCP, payload string) []byte {
 	if !h.Src.IsValid() {
-		h.Src, h.Dst = streamHome, streamExit
+		h.Src, h.Dst = home, exitAddr
 	}
 	p := make([]byte, packet.TCPOverhead(h.Dst.Addr(), len(h.Options))+len(payload))
 	copy(p[len(p)-len(payload):], payload)
@@ -28,13 +29,13 @@ func streamSegment(h packet.TCP, payload string) []byte {
 
 // A quietTable is a server's table whose wakes are only noted.
 type quietTable struct {
-	*streamTable
+	*Table
 	woken, opened []*Stream
 }
 
 func newQuietTable(most int) *quietTable {
 	q := &quietTable{}
-	q.streamTable = newStreamTable(false,
+	q.Table = NewTable(false,
 		func(st *Stream) { q.woken = append(q.woken, st) },
 		func(st *Stream) { q.opened = append(q.opened, st) }, most)
 	return q
@@ -50,7 +51,7 @@ func (q *quietTable) sent(t *testing.T) (said []string) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			said = append(said, streamFlags(h.Flags)+" "+string(payload))
+			said = append(said, flagsOf(h.Flags)+" "+string(payload))
 			b.Release()
 		}
 	}
@@ -58,7 +59,7 @@ func (q *quietTable) sent(t *testing.T) (said []string) {
 	return said
 }
 
-func streamFlags(f uint8) (s string) {
+func flagsOf(f uint8) (s string) {
 	for i, c := range "FSRPA" {
 		if f&(1<<i) != 0 {
 			s += string(c)
@@ -124,23 +125,23 @@ func TestStreamTableStrangers(t *testing.T) {
 		"too many": {
 			steps: []step{
 				{packet.TCP{Seq: 1, Flags: syn}, ""},
-				{packet.TCP{Src: netip.AddrPortFrom(packet.ClientHost4, 2001), Dst: streamExit, Seq: 1, Flags: syn}, ""},
-				{packet.TCP{Src: netip.AddrPortFrom(packet.ClientHost4, 2002), Dst: streamExit, Seq: 1, Flags: syn}, "x"},
-				{packet.TCP{Src: netip.AddrPortFrom(packet.ClientHost4, 2002), Dst: streamExit, Seq: 9}, "late"},
+				{packet.TCP{Src: netip.AddrPortFrom(packet.ClientHost4, 2001), Dst: exitAddr, Seq: 1, Flags: syn}, ""},
+				{packet.TCP{Src: netip.AddrPortFrom(packet.ClientHost4, 2002), Dst: exitAddr, Seq: 1, Flags: syn}, "x"},
+				{packet.TCP{Src: netip.AddrPortFrom(packet.ClientHost4, 2002), Dst: exitAddr, Seq: 9}, "late"},
 			},
 			said: []string{"RA "}, opened: 2, left: 2,
 		},
 		"over the window": {
 			steps: []step{
 				{packet.TCP{Seq: 0, Flags: syn}, ""},
-				{packet.TCP{Seq: 1 + streamInitialWindow - 4}, "12345"},
+				{packet.TCP{Seq: 1 + initialWindow - 4}, "12345"},
 			},
 			said: []string{"RA "}, opened: 1,
 		},
 		"up to the edge of the window": {
 			steps: []step{
 				{packet.TCP{Seq: 0, Flags: syn}, ""},
-				{packet.TCP{Seq: 1 + streamInitialWindow - 5}, "12345"},
+				{packet.TCP{Seq: 1 + initialWindow - 5}, "12345"},
 			},
 			opened: 1, left: 1,
 		},
@@ -176,20 +177,20 @@ func TestStreamTableStrangers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			q := newQuietTable(2)
 			for _, s := range c.steps {
-				q.input(streamSegment(s.h, s.payload))
+				q.Input(maxSegment(s.h, s.payload))
 			}
 			if diff := cmp.Diff(c.said, q.sent(t)); diff != "" {
 				t.Errorf("answers (-want +got):\n%s", diff)
 			}
-			if len(q.opened) != c.opened || q.count() != c.left {
-				t.Errorf("%d opened, %d left, want %d and %d", len(q.opened), q.count(), c.opened, c.left)
+			if len(q.opened) != c.opened || q.Count() != c.left {
+				t.Errorf("%d opened, %d left, want %d and %d", len(q.opened), q.Count(), c.opened, c.left)
 			}
-			q.closeAll(ErrClosed)
+			q.CloseAll(net.ErrClosed)
 			for _, st := range q.opened {
 				st.Close()
 			}
-			if q.count() != 0 || q.held.Load() != 0 {
-				t.Errorf("%d streams and %d bytes are left at the end", q.count(), q.held.Load())
+			if q.Count() != 0 || q.held.Load() != 0 {
+				t.Errorf("%d streams and %d bytes are left at the end", q.Count(), q.held.Load())
 			}
 		})
 	}
@@ -199,9 +200,9 @@ func TestStreamTableStrangers(t *testing.T) {
 func TestStreamTableRefusesAFew(t *testing.T) {
 	q := newQuietTable(1)
 	for i := range 1000 {
-		q.input(streamSegment(packet.TCP{Src: netip.AddrPortFrom(packet.ClientHost4, uint16(1024+i)), Dst: streamExit, Flags: syn}, ""))
+		q.Input(maxSegment(packet.TCP{Src: netip.AddrPortFrom(packet.ClientHost4, uint16(1024+i)), Dst: exitAddr, Flags: syn}, ""))
 	}
-	if n := len(q.sent(t)); n != streamRefusals {
+	if n := len(q.sent(t)); n != refusalsEach {
 		t.Errorf("%d refusals", n)
 	}
 }
@@ -210,53 +211,53 @@ func TestStreamTableRefusesAFew(t *testing.T) {
 // SYN is never answered, and closed ones whose peer says nothing.
 func TestStreamTableForgetsHalfOpen(t *testing.T) {
 	q := newQuietTable(10)
-	q.tick(1e9)
-	q.input(streamSegment(packet.TCP{Seq: 5}, "early"))
-	q.tick(2e9)
-	if q.count() != 1 || q.held.Load() == 0 {
+	q.Tick(1e9)
+	q.Input(maxSegment(packet.TCP{Seq: 5}, "early"))
+	q.Tick(2e9)
+	if q.Count() != 1 || q.held.Load() == 0 {
 		t.Fatal("the early data was not kept")
 	}
-	q.tick(3e9 + int64(streamHandshakeTime))
-	if diff := cmp.Diff([]string{"RA "}, q.sent(t)); diff != "" || q.count() != 0 || q.held.Load() != 0 {
-		t.Errorf("%d streams, %d bytes; answers %s", q.count(), q.held.Load(), diff)
+	q.Tick(3e9 + int64(handshakeTime))
+	if diff := cmp.Diff([]string{"RA "}, q.sent(t)); diff != "" || q.Count() != 0 || q.held.Load() != 0 {
+		t.Errorf("%d streams, %d bytes; answers %s", q.Count(), q.held.Load(), diff)
 	}
 
-	p := newStreamTable(true, func(st *Stream) {
+	p := NewTable(true, func(st *Stream) {
 		for b := st.Next(16384); b != nil; b = st.Next(16384) {
 			b.Release()
 		}
 	}, nil, 10)
-	p.tick(1e9)
-	st, err := p.open(t.Context(), streamExit, streamExit)
+	p.Tick(1e9)
+	st, err := p.Open(t.Context(), exitAddr, exitAddr)
 	if err != nil {
 		t.Fatal(err)
 	}
 	st.Write([]byte("hello"))
-	p.tick(2e9)
-	p.tick(3e9 + int64(streamHandshakeTime))
-	if _, err := st.Read(make([]byte, 1)); !errors.Is(err, errStreamTimeout) || p.count() != 0 {
-		t.Errorf("unanswered stream: %v, %d left", err, p.count())
+	p.Tick(2e9)
+	p.Tick(3e9 + int64(handshakeTime))
+	if _, err := st.Read(make([]byte, 1)); !errors.Is(err, errTimeout) || p.Count() != 0 {
+		t.Errorf("unanswered stream: %v, %d left", err, p.Count())
 	}
 
 	q = newQuietTable(10)
-	q.tick(1e9)
-	q.input(streamSegment(packet.TCP{Flags: syn}, "x"))
+	q.Tick(1e9)
+	q.Input(maxSegment(packet.TCP{Flags: syn}, "x"))
 	q.opened[0].Close()
 	q.sent(t)
-	q.tick(2e9)
-	q.tick(3e9 + int64(streamLinger))
-	if q.count() != 0 {
+	q.Tick(2e9)
+	q.Tick(3e9 + int64(lingerTime))
+	if q.Count() != 0 {
 		t.Error("a closed stream waits for ever")
 	}
 }
 
 func TestStreamPortsAreReusedLast(t *testing.T) {
-	p := newStreamTable(true, func(*Stream) {}, nil, 1<<20)
-	p.tick(1e9)
+	p := NewTable(true, func(*Stream) {}, nil, 1<<20)
+	p.Tick(1e9)
 	seen := map[netip.AddrPort]int{}
 	const round = lastPort - firstPort + 1
 	for i := range 2*round + 10 {
-		st, err := p.open(t.Context(), streamExit, streamExit)
+		st, err := p.Open(t.Context(), exitAddr, exitAddr)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -266,10 +267,10 @@ func TestStreamPortsAreReusedLast(t *testing.T) {
 		seen[st.local] = i
 		st.Close()
 	}
-	p.tick(1e9 + int64(5*guardTurn))
-	p.tick(1e9 + int64(10*guardTurn))
+	p.Tick(1e9 + int64(5*guardTurn))
+	p.Tick(1e9 + int64(10*guardTurn))
 	p.ports.port = lastPort + 1
-	if st, err := p.open(t.Context(), streamExit, streamExit); err != nil || st.local != netip.AddrPortFrom(packet.ClientHost4, firstPort) {
+	if st, err := p.Open(t.Context(), exitAddr, exitAddr); err != nil || st.local != netip.AddrPortFrom(packet.ClientHost4, firstPort) {
 		t.Errorf("after a rest: %v, %v", st.local, err)
 	}
 }
@@ -277,14 +278,14 @@ func TestStreamPortsAreReusedLast(t *testing.T) {
 // TestStreamSegmentAllocs sends and receives segments in steady state.
 func TestStreamSegmentAllocs(t *testing.T) {
 	var c, s *Stream
-	var there, back *streamTable
+	var there, back *Table
 	var awake [2]bool
-	there = newStreamTable(true, func(*Stream) { awake[0] = true }, nil, 1)
-	back = newStreamTable(false, func(*Stream) { awake[1] = true }, func(st *Stream) { s = st }, 1)
-	c, _ = there.open(t.Context(), streamExit, streamExit)
-	pass := func(st *Stream, to *streamTable) {
+	there = NewTable(true, func(*Stream) { awake[0] = true }, nil, 1)
+	back = NewTable(false, func(*Stream) { awake[1] = true }, func(st *Stream) { s = st }, 1)
+	c, _ = there.Open(t.Context(), exitAddr, exitAddr)
+	pass := func(st *Stream, to *Table) {
 		for b := st.Next(16384); b != nil; b = st.Next(16384) {
-			to.input(b.Bytes())
+			to.Input(b.Bytes())
 			b.Release()
 		}
 	}
@@ -304,15 +305,15 @@ func TestStreamSegmentAllocs(t *testing.T) {
 	for range 100 {
 		round()
 	}
-	if n := testing.AllocsPerRun(200, round); n > 0.2 && !streamRace {
+	if n := testing.AllocsPerRun(200, round); n > 0.2 && !raceOn {
 		t.Errorf("%v allocations for three segments", n)
 	}
 }
 
 func TestStreamIdleHoldsNoBuffers(t *testing.T) {
-	p := newStreamPipe(t, true, 10)
+	p := newPipe(t, true, 10)
 	c, s := p.pair()
-	streamNoise(c, 1, 200000)
+	noise(c, 1, 200000)
 	c.CloseWrite()
 	b := make([]byte, 1<<20)
 	for {
@@ -332,23 +333,23 @@ func TestStreamIdleHoldsNoBuffers(t *testing.T) {
 
 func FuzzStreamInput(f *testing.F) {
 	for _, p := range [][]byte{
-		streamSegment(packet.TCP{Seq: 1, Flags: syn, Options: streamOptions}, "hello"),
-		streamSegment(packet.TCP{Seq: 7, Ack: 1, Flags: ack, Window: 7}, "world"),
-		streamSegment(packet.TCP{Seq: 12, Flags: fin | ack}, ""),
-		streamSegment(packet.TCP{Seq: 12, Flags: rst}, ""),
+		maxSegment(packet.TCP{Seq: 1, Flags: syn, Options: synOptions}, "hello"),
+		maxSegment(packet.TCP{Seq: 7, Ack: 1, Flags: ack, Window: 7}, "world"),
+		maxSegment(packet.TCP{Seq: 12, Flags: fin | ack}, ""),
+		maxSegment(packet.TCP{Seq: 12, Flags: rst}, ""),
 	} {
 		f.Add(p, p)
 	}
 	f.Fuzz(func(t *testing.T, a, b []byte) {
 		for _, client := range []bool{true, false} {
 			var streams []*Stream
-			table := newStreamTable(client, func(st *Stream) {
+			table := NewTable(client, func(st *Stream) {
 				for b := st.Next(16384); b != nil; b = st.Next(16384) {
 					b.Release()
 				}
 			}, func(st *Stream) { streams = append(streams, st) }, 4)
 			if client {
-				st, _ := table.open(t.Context(), streamExit, streamExit)
+				st, _ := table.Open(t.Context(), exitAddr, exitAddr)
 				streams = append(streams, st)
 				st.iss = 0
 				st.Write([]byte("hi"))
@@ -357,26 +358,26 @@ func FuzzStreamInput(f *testing.F) {
 			// The bytes are a script: packets as they are, and pieces of them as
 			// the variable fields of packets to the stream itself.
 			for _, p := range [][]byte{a, b} {
-				table.input(p)
+				table.Input(p)
 				for ; len(p) >= 12; p = p[12:] {
 					h := packet.TCP{
-						Src: streamHome, Dst: streamExit, Flags: p[0], Window: uint16(p[1]),
+						Src: home, Dst: exitAddr, Flags: p[0], Window: uint16(p[1]),
 						Seq: uint32(int32(int8(p[2])) * int32(p[3])), Ack: uint32(p[4]), Options: p[5:9],
 					}
 					if client {
-						h.Src, h.Dst = streamExit, streams[0].local
+						h.Src, h.Dst = exitAddr, streams[0].local
 					}
-					table.input(streamSegment(h, string(p[9:9+p[9]%4])))
+					table.Input(maxSegment(h, string(p[9:9+p[9]%4])))
 					now += int64(p[10]) * int64(time.Second) / 4
-					table.tick(now)
+					table.Tick(now)
 				}
 			}
-			table.closeAll(ErrClosed)
+			table.CloseAll(net.ErrClosed)
 			for _, st := range streams {
 				st.Close()
 			}
-			if n := table.held.Load(); n != 0 || table.count() != 0 || table.grown.Load() != 0 {
-				t.Fatalf("%d bytes, %d streams, %d grown are left", n, table.count(), table.grown.Load())
+			if n := table.held.Load(); n != 0 || table.Count() != 0 || table.grown.Load() != 0 {
+				t.Fatalf("%d bytes, %d streams, %d grown are left", n, table.Count(), table.grown.Load())
 			}
 		}
 	})

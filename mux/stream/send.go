@@ -1,4 +1,4 @@
-package mux
+package stream
 
 import (
 	"github.com/mpsocks/mpsocks/mux/buf"
@@ -7,12 +7,12 @@ import (
 
 // From the send buffer into packets: what the session pulls.
 
-// streamOptions is what a SYN says: the largest segment (RFC 9293, Section 3.7.1)
+// synOptions is what a SYN says: the largest segment (RFC 9293, Section 3.7.1)
 // and the window scale (RFC 7323, Section 2), padded.
-var streamOptions = []byte{2, 4, streamPayload >> 8, streamPayload & 0xFF, 1, 3, 3, streamShift}
+var synOptions = []byte{2, 4, payloadOf >> 8, payloadOf & 0xFF, 1, 3, 3, windowShift}
 
 // Next returns the next whole packet to send, at most "most" bytes long (but at
-// least streamMinCut are allowed), or nil when there is nothing now; wake says
+// least minCut are allowed), or nil when there is nothing now; wake says
 // when there is again. The session calls it with its own lock held.
 func (st *Stream) Next(most int) *buf.Buffer {
 	st.mu.Lock()
@@ -57,7 +57,7 @@ func (st *Stream) fits() bool {
 
 func (st *Stream) cut(most int) *buf.Buffer {
 	if st.rstLast && st.queued == 0 {
-		st.abort(errStreamAborted)
+		st.abort(errAborted)
 	}
 	if st.rstDue {
 		st.rstDue = false
@@ -92,7 +92,7 @@ func (st *Stream) cut(most int) *buf.Buffer {
 
 // take removes the first buffer, or its first part when most is less.
 func (st *Stream) take(most int) *buf.Buffer {
-	room := min(max(most, streamMinCut)-packet.TCPOverhead(st.remote.Addr(), len(streamOptions)), streamPayload)
+	room := min(max(most, minCut)-packet.TCPOverhead(st.remote.Addr(), len(synOptions)), payloadOf)
 	b := st.queue.front()
 	if b.Len() <= room {
 		st.queue.pop()
@@ -132,8 +132,8 @@ func (st *Stream) segment(b *buf.Buffer, flags uint8) *buf.Buffer {
 	overhead += packet.TCPHeaderLen
 	if flags&packet.FlagSYN != 0 {
 		h.Seq--
-		h.Options = streamOptions
-		overhead += len(streamOptions)
+		h.Options = synOptions
+		overhead += len(synOptions)
 	}
 	if st.peerSYN {
 		h.Flags |= packet.FlagACK
@@ -145,7 +145,7 @@ func (st *Stream) segment(b *buf.Buffer, flags uint8) *buf.Buffer {
 	}
 	switch {
 	case flags&packet.FlagSYN != 0:
-		h.Window = 65535 // not scaled (RFC 7323, Section 2.2); streamInitialWindow holds
+		h.Window = 65535 // not scaled (RFC 7323, Section 2.2); initialWindow holds
 	case st.peerSYN:
 		h.Window = st.announce()
 	}

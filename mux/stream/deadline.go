@@ -1,20 +1,20 @@
-package mux
+package stream
 
 import (
 	"sync"
 	"time"
 )
 
-// A streamDeadline ends the waiting of Read or Write at a time. It is guarded
+// A deadline ends the waiting of Read or Write at a time. It is guarded
 // by the stream's lock. Its timer is the only one a stream has, and only when
 // a deadline was asked for.
-type streamDeadline struct {
+type deadline struct {
 	timer   *time.Timer
 	turn    uint64 // a timer that was replaced while it fired does nothing
 	expired bool
 }
 
-func (d *streamDeadline) stop() {
+func (d *deadline) stop() {
 	d.turn++
 	d.expired = false
 	if d.timer != nil {
@@ -23,7 +23,7 @@ func (d *streamDeadline) stop() {
 	}
 }
 
-func (st *Stream) setDeadline(d *streamDeadline, c *sync.Cond, t time.Time) {
+func (st *Stream) setDeadline(d *deadline, c *sync.Cond, t time.Time) {
 	d.stop()
 	if t.IsZero() || st.closed {
 		return

@@ -1,10 +1,10 @@
-package mux
+package stream
 
 import "github.com/mpsocks/mpsocks/mux/buf"
 
-// A streamQueue is a first-in first-out list of Buffers. Its memory is reused,
+// A queue is a first-in first-out list of Buffers. Its memory is reused,
 // and given back when it ran empty after having been long.
-type streamQueue struct {
+type queue struct {
 	items []*buf.Buffer
 	head  int
 }
@@ -12,7 +12,7 @@ type streamQueue struct {
 // keepItems is up to how many pointers an empty queue keeps: 512 bytes.
 const keepItems = 64
 
-func (q *streamQueue) push(b *buf.Buffer) {
+func (q *queue) push(b *buf.Buffer) {
 	if q.head > 0 && len(q.items) == cap(q.items) {
 		n := copy(q.items, q.items[q.head:])
 		clear(q.items[n:])
@@ -22,7 +22,7 @@ func (q *streamQueue) push(b *buf.Buffer) {
 }
 
 // pop returns the first Buffer, or nil.
-func (q *streamQueue) pop() *buf.Buffer {
+func (q *queue) pop() *buf.Buffer {
 	b := q.front()
 	if b == nil {
 		return nil
@@ -38,14 +38,14 @@ func (q *streamQueue) pop() *buf.Buffer {
 	return b
 }
 
-func (q *streamQueue) front() *buf.Buffer {
+func (q *queue) front() *buf.Buffer {
 	if q.head == len(q.items) {
 		return nil
 	}
 	return q.items[q.head]
 }
 
-func (q *streamQueue) back() *buf.Buffer {
+func (q *queue) back() *buf.Buffer {
 	if q.head == len(q.items) {
 		return nil
 	}

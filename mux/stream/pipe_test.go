@@ -1,8 +1,10 @@
-package mux
+package stream
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
+	"net"
 	"net/netip"
 	"sync"
 	"testing"
@@ -12,22 +14,22 @@ import (
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
 
-// streamExit is where test streams go.
-var streamExit = netip.AddrPortFrom(packet.ServerHost4, packet.ExitPort)
+// exitAddr is where test streams go.
+var exitAddr = netip.AddrPortFrom(packet.ServerHost4, packet.ExitPort)
 
-// A streamPipe joins two tables as a session does, in memory: every packet arrives
+// A pipe joins two tables as a session does, in memory: every packet arrives
 // once, in random order, on several goroutines.
-type streamPipe struct {
+type pipe struct {
 	t              testing.TB
-	client, server *streamTable
+	client, server *Table
 	accepted       chan *Stream
-	ends           [2]*streamPipeEnd
+	ends           [2]*pipeEnd
 	wg             sync.WaitGroup
 	inspect        func(fromClient bool, pkt []byte) // or nil; called by one goroutine an end
 }
 
-// A streamPipeEnd pulls from the streams of one table and delivers to the other.
-type streamPipeEnd struct {
+// A pipeEnd pulls from the streams of one table and delivers to the other.
+type pipeEnd struct {
 	mu      sync.Mutex
 	cond    sync.Cond
 	active  []*Stream
@@ -43,14 +45,14 @@ type flying struct {
 	due time.Time
 }
 
-func newStreamPipe(t testing.TB, reorder bool, most int) *streamPipe {
-	p := &streamPipe{t: t, accepted: make(chan *Stream, most)}
+func newPipe(t testing.TB, reorder bool, most int) *pipe {
+	p := &pipe{t: t, accepted: make(chan *Stream, most)}
 	for i := range p.ends {
-		p.ends[i] = &streamPipeEnd{reorder: reorder}
+		p.ends[i] = &pipeEnd{reorder: reorder}
 		p.ends[i].cond.L = &p.ends[i].mu
 	}
-	p.client = newStreamTable(true, p.ends[0].wake, func(*Stream) { panic("the client accepts nothing") }, most)
-	p.server = newStreamTable(false, p.ends[1].wake, func(st *Stream) { p.accepted <- st }, most)
+	p.client = NewTable(true, p.ends[0].wake, func(*Stream) { panic("the client accepts nothing") }, most)
+	p.server = NewTable(false, p.ends[1].wake, func(st *Stream) { p.accepted <- st }, most)
 	for i, e := range p.ends {
 		p.wg.Go(func() { p.pull(e, i == 0) })
 		to := p.server
@@ -72,15 +74,15 @@ func newStreamPipe(t testing.TB, reorder bool, most int) *streamPipe {
 			case <-stop:
 				return
 			case now := <-time.After(100 * time.Millisecond):
-				p.client.tick(int64(now.Sub(start)))
-				p.server.tick(int64(now.Sub(start)))
+				p.client.Tick(int64(now.Sub(start)))
+				p.server.Tick(int64(now.Sub(start)))
 			}
 		}
 	})
 	t.Cleanup(func() {
 		close(stop)
-		p.client.closeAll(ErrClosed)
-		p.server.closeAll(ErrClosed)
+		p.client.CloseAll(net.ErrClosed)
+		p.server.CloseAll(net.ErrClosed)
 		for _, e := range p.ends {
 			e.mu.Lock()
 			e.closed = true
@@ -92,7 +94,7 @@ func newStreamPipe(t testing.TB, reorder bool, most int) *streamPipe {
 	return p
 }
 
-func (e *streamPipeEnd) wake(st *Stream) {
+func (e *pipeEnd) wake(st *Stream) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.active = append(e.active, st)
@@ -100,7 +102,7 @@ func (e *streamPipeEnd) wake(st *Stream) {
 }
 
 // pull takes one segment of each active stream in turn.
-func (p *streamPipe) pull(e *streamPipeEnd, client bool) {
+func (p *pipe) pull(e *pipeEnd, client bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for {
@@ -125,7 +127,7 @@ func (p *streamPipe) pull(e *streamPipeEnd, client bool) {
 	}
 }
 
-func (e *streamPipeEnd) deliver(to *streamTable) {
+func (e *pipeEnd) deliver(to *Table) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for {
@@ -153,16 +155,16 @@ func (e *streamPipeEnd) deliver(to *streamTable) {
 		e.flight = e.flight[:last]
 		e.cond.Broadcast()
 		e.mu.Unlock()
-		to.input(b.Bytes())
+		to.Input(b.Bytes())
 		b.Release()
 		e.mu.Lock()
 	}
 }
 
 // dial opens a stream; the SYN is not sent yet.
-func (p *streamPipe) dial() *Stream {
+func (p *pipe) dial() *Stream {
 	p.t.Helper()
-	st, err := p.client.open(context.Background(), netip.MustParseAddrPort("127.0.0.1:5000"), streamExit)
+	st, err := p.client.Open(context.Background(), netip.MustParseAddrPort("127.0.0.1:5000"), exitAddr)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -170,7 +172,7 @@ func (p *streamPipe) dial() *Stream {
 }
 
 // take returns the next stream that the server accepted.
-func (p *streamPipe) take() *Stream {
+func (p *pipe) take() *Stream {
 	p.t.Helper()
 	select {
 	case st := <-p.accepted:
@@ -182,7 +184,7 @@ func (p *streamPipe) take() *Stream {
 }
 
 // pair opens a stream and returns both ends; both SYNs are on their way.
-func (p *streamPipe) pair() (client, server *Stream) {
+func (p *pipe) pair() (client, server *Stream) {
 	p.t.Helper()
 	client = p.dial()
 	if _, err := client.Write([]byte("!")); err != nil {
@@ -197,10 +199,10 @@ func (p *streamPipe) pair() (client, server *Stream) {
 }
 
 // empty waits until both tables have forgotten all streams and all memory.
-func (p *streamPipe) empty() {
+func (p *pipe) empty() {
 	p.t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		n, m := p.client.count(), p.server.count()
+		n, m := p.client.Count(), p.server.Count()
 		held := p.client.held.Load() + p.server.held.Load()
 		grown := p.client.grown.Load() + p.server.grown.Load()
 		if n+m == 0 && held == 0 && grown == 0 {
@@ -211,3 +213,6 @@ func (p *streamPipe) empty() {
 		}
 	}
 }
+
+// errGone is the end of a session that had no subflow for too long.
+var errGone = errors.New("no subflow came back in time")

@@ -1,4 +1,4 @@
-package mux
+package stream
 
 import (
 	"io"
@@ -9,10 +9,10 @@ import (
 	"github.com/mpsocks/mpsocks/mux/buf"
 )
 
-// A streamSource reads an application's connection into Buffers, for one
+// A source reads an application's connection into Buffers, for one
 // ReadFrom. want follows how much a read brings: 1 buffer for a trickle, up to
 // writeRun for bulk.
-type streamSource struct {
+type source struct {
 	r     io.Reader
 	raw   syscall.RawConn // set: read the socket itself
 	read1 func(fd uintptr) bool
@@ -28,8 +28,8 @@ type streamSource struct {
 // itself. Types that wrap one may count or limit in their Read, so they are
 // read through it. io.Copy hands over an unexported type of net, hence the
 // look at the package's name.
-func newStreamSource(r io.Reader) *streamSource {
-	s := &streamSource{r: r, want: 1}
+func newStreamSource(r io.Reader) *source {
+	s := &source{r: r, want: 1}
 	s.read1 = s.readable
 	sc, ok := r.(interface {
 		syscall.Conn
@@ -56,7 +56,7 @@ func newStreamSource(r io.Reader) *streamSource {
 
 // read returns buffers with up to about room bytes of data, which the caller
 // owns until the next call, and what ended r, if anything.
-func (s *streamSource) read(room int) ([]*buf.Buffer, error) {
+func (s *source) read(room int) ([]*buf.Buffer, error) {
 	s.room, s.n, s.err = room, 0, nil
 	if s.raw == nil {
 		s.plain()
@@ -69,10 +69,10 @@ func (s *streamSource) read(room int) ([]*buf.Buffer, error) {
 }
 
 // plain reads through r. A reader that trickles holds a small buffer only.
-func (s *streamSource) plain() {
+func (s *source) plain() {
 	size := buf.SmallSize
 	if s.last >= buf.SmallSize {
-		size = streamPayload
+		size = payloadOf
 	}
 	b := buf.Get(size)
 	n, err := s.r.Read(b.Bytes())
@@ -86,17 +86,17 @@ func (s *streamSource) plain() {
 }
 
 // readable is called with a socket that may have data; false waits for more.
-func (s *streamSource) readable(fd uintptr) bool {
-	k := min(s.want, max(1, s.room/streamPayload))
+func (s *source) readable(fd uintptr) bool {
+	k := min(s.want, max(1, s.room/payloadOf))
 	var vec [writeRun][]byte
 	for i := range k {
-		s.run[i] = buf.Get(streamPayload)
+		s.run[i] = buf.Get(payloadOf)
 		vec[i] = s.run[i].Bytes()
 	}
 	n, err := readVector(fd, vec[:k])
 	s.n = 0
 	for i := range k {
-		m := min(max(n, 0), streamPayload)
+		m := min(max(n, 0), payloadOf)
 		n -= m
 		if m == 0 {
 			s.run[i].Release()
@@ -114,7 +114,7 @@ func (s *streamSource) readable(fd uintptr) bool {
 		s.err = err
 	case s.n == 0:
 		s.err = io.EOF
-	case s.n == k && s.run[k-1].Len() == streamPayload:
+	case s.n == k && s.run[k-1].Len() == payloadOf:
 		s.want = min(s.want*2, writeRun)
 	case s.n < k:
 		s.want = max(1, s.n)

@@ -1,4 +1,4 @@
-package mux
+package stream
 
 import (
 	"slices"
@@ -18,14 +18,14 @@ type earlySegment struct {
 }
 
 // maxDistance is how far a sequence number can be from where we stand: the
-// largest window that a scale of streamShift can say.
-const maxDistance = 65535 << streamShift
+// largest window that a scale of windowShift can say.
+const maxDistance = 65535 << windowShift
 
 // input takes one segment; h and payload are borrowed. It says whether the
 // stream was opened by it, so that accept is called once.
 func (st *Stream) input(h *packet.TCP, payload []byte) (opened bool) {
 	var b *buf.Buffer
-	if len(payload) > streamPack {
+	if len(payload) > packBelow {
 		b = buf.Get(len(payload)) // filled before the lock is taken
 		copy(b.Bytes(), payload)
 	}
@@ -82,7 +82,7 @@ func (st *Stream) resetArrived(seq uint32) {
 		st.rstAt = st.received + uint64(max(0, int64(int32(seq-(st.irs+1+uint32(st.received))))))
 	}
 	if !st.peerSYN || st.resetReached() {
-		st.die(errStreamReset)
+		st.die(errReset)
 	}
 }
 
@@ -161,18 +161,18 @@ func (st *Stream) hold(h *packet.TCP, payload []byte, b *buf.Buffer) {
 	}
 	st.early = append(st.early, e)
 	if e.b == nil {
-		if len(st.early) > streamMaxEarly {
-			st.abort(errStreamMemory)
+		if len(st.early) > maxEarly {
+			st.abort(errMemory)
 		}
 		return
 	}
 	st.highest += uint64(e.b.Len())
 	held := st.table.held.Add(bufferCharge(e.b.Len()))
 	switch {
-	case st.highest > streamInitialWindow:
-		st.abort(errStreamViolated)
-	case held > streamMemory || len(st.early) > streamMaxEarly:
-		st.abort(errStreamMemory)
+	case st.highest > initialWindow:
+		st.abort(errViolated)
+	case held > memoryMost || len(st.early) > maxEarly:
+		st.abort(errMemory)
 	}
 }
 
@@ -199,13 +199,13 @@ func (st *Stream) segmentArrived(seq, ack uint32, window uint16, flags uint8, pa
 	case end < int64(st.received) || end == int64(st.received) && len(payload) > 0 && flags&packet.FlagFIN == 0:
 		// Seen before: nothing is delivered twice, so it is an old stream's.
 	case off < int64(st.received), end > int64(st.promised), st.finKnown && end > int64(st.finAt):
-		st.abort(errStreamViolated)
+		st.abort(errViolated)
 	case len(payload) > 0 && st.closed && st.finAcked:
-		st.abort(errStreamAborted) // the peer goes on although nobody reads: tell it
+		st.abort(errAborted) // the peer goes on although nobody reads: tell it
 	default:
 		if flags&packet.FlagFIN != 0 {
 			if st.finKnown && st.finAt != uint64(end) || uint64(end) < st.highest {
-				st.abort(errStreamViolated)
+				st.abort(errViolated)
 				break
 			}
 			st.finKnown, st.finAt = true, uint64(end)
@@ -221,7 +221,7 @@ func (st *Stream) segmentArrived(seq, ack uint32, window uint16, flags uint8, pa
 			st.readable.Broadcast()
 		}
 		if st.resetReached() {
-			st.die(errStreamReset)
+			st.die(errReset)
 		}
 	}
 	if b != nil {
@@ -245,7 +245,7 @@ func (st *Stream) acknowledged(ack uint32, window uint16, syn bool) {
 	if !ok {
 		return
 	}
-	if !syn { // the window of a SYN is not scaled; streamInitialWindow holds
+	if !syn { // the window of a SYN is not scaled; initialWindow holds
 		st.edge = max(st.edge, off+uint64(window)<<st.shift)
 	}
 	if off > st.sent {
@@ -271,7 +271,7 @@ func (st *Stream) place(off uint64, payload []byte, b *buf.Buffer) (kept bool) {
 		kept = true
 	} else {
 		if len(st.pieces) > 0 && end > st.pieces[0].off {
-			st.abort(errStreamViolated)
+			st.abort(errViolated)
 			return false
 		}
 		kept = st.deliver(payload, b)
@@ -280,8 +280,8 @@ func (st *Stream) place(off uint64, payload []byte, b *buf.Buffer) (kept bool) {
 	}
 	st.highest = max(st.highest, end)
 	st.measure(end)
-	if st.table.held.Load() > streamMemory {
-		st.abort(errStreamMemory)
+	if st.table.held.Load() > memoryMost {
+		st.abort(errMemory)
 	}
 	return kept
 }
@@ -306,7 +306,7 @@ func (st *Stream) insert(p piece) bool {
 		return false
 	}
 	if i > 0 && st.pieces[i-1].end() > p.off || i < len(st.pieces) && p.end() > st.pieces[i].off {
-		st.abort(errStreamViolated)
+		st.abort(errViolated)
 		return false
 	}
 	st.pieces = slices.Insert(st.pieces, i, p)
@@ -343,7 +343,7 @@ func (st *Stream) deliver(payload []byte, b *buf.Buffer) bool {
 	}
 	st.unread += n
 	st.table.held.Add(int64(n))
-	if last := st.ready.back(); last != nil && last.Cap()-last.Len() >= n && n <= streamPack {
+	if last := st.ready.back(); last != nil && last.Cap()-last.Len() >= n && n <= packBelow {
 		at := last.Len()
 		last.Resize(at + n)
 		copy(last.Bytes()[at:], payload)

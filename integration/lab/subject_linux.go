@@ -101,7 +101,9 @@ func (l *laboratory) startMpsocks(ctx context.Context, lab *netlab.Lab, p *profi
 	if err := l.edit(client, common, map[string]any{"listen": []string{socks.String()}, "paths": paths, "admin": adminAddrs[0]}); err != nil {
 		return err
 	}
-	if err := l.edit(server, common, map[string]any{"admin": adminAddrs[1]}); err != nil {
+	// The world is in the server's namespace, so that its addresses are the server's own.
+	world := map[string]any{"allow": []string{netlab.World.String(), netlab.World6.String()}}
+	if err := l.edit(server, common, map[string]any{"admin": adminAddrs[1], "relay": world}); err != nil {
 		return err
 	}
 	s.admin = true

@@ -172,7 +172,7 @@ func (h *handover) give(out io.Writer, r *roll, name string, key conf.PrivateKey
 	if err != nil {
 		return err
 	}
-	l := &conf.Link{Name: name, Key: key, Addresses: addresses, Servers: []conf.PublicKey{r.server.PrivateKey.Public()}}
+	l := &conf.Link{Name: name, Key: key, Addresses: addresses, Servers: []conf.PublicKey{r.server.PrivateKey.Public()}, Cover: r.server.Cover.Told()}
 	if _, err := conf.ParseLink(l.Text()); err != nil {
 		return err // an address that cannot be one
 	}

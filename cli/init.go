@@ -43,6 +43,7 @@ type pair struct {
 	ClientKey, ServerKey conf.PrivateKey
 	ServerKeys           []conf.PublicKey // for the client; none is that of ServerKey
 	Addresses            []string         // of the server, for the client; none is Server
+	Cover                conf.RemoteCover // the server's
 }
 
 // defaultPair has what init and clients write without being told.
@@ -131,6 +132,7 @@ func initFromLink(cmd *cobra.Command, text, dir string, force bool) error {
 // link takes a client's part from a link.
 func (p *pair) link(l *conf.Link) {
 	p.Name, p.ClientKey, p.Addresses, p.ServerKeys = l.Name, l.Key, l.Addresses, l.Servers
+	p.Cover = l.Cover
 }
 
 // writeClient writes the client's file alone, mode 0600.

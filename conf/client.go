@@ -83,6 +83,8 @@ type Remote struct {
 	// PublicKeys are identities accepted there, so that a server's key can be
 	// changed without all clients having to change at that moment.
 	PublicKeys []PublicKey `mapstructure:"public_keys" reload:"live"`
+	// Cover is what those who watch see of the subflows, as the server has it.
+	Cover RemoteCover `mapstructure:"cover"`
 }
 
 // Keys are all identities of the server that are accepted.

@@ -16,7 +16,7 @@ const maxLink = 4096
 
 // Link is all that a client needs, in one line that can be sent or shown as a QR code:
 //
-//	mpsocks://PRIVATE@HOST:PORT,HOST:PORT?key=PUBLIC&key=PUBLIC#NAME
+//	mpsocks://PRIVATE@HOST:PORT,HOST:PORT?key=PUBLIC&key=PUBLIC&sni=SERVER_NAME&alpn=PROTOCOL#NAME
 //
 // with keys in the URL's alphabet of base64, without padding. It has the client's private
 // key and is as secret as that.
@@ -25,6 +25,7 @@ type Link struct {
 	Key       PrivateKey  // the client's
 	Addresses []string    // of the server, host:port
 	Servers   []PublicKey // the server's keys
+	Cover     RemoteCover // as the server has it
 }
 
 // Text is the link.
@@ -37,6 +38,12 @@ func (l *Link) Text() string {
 	out := linkScheme + "://" + short(seed) + "@" + strings.Join(l.Addresses, ",")
 	for i, k := range l.Servers {
 		out += map[bool]string{true: "?", false: "&"}[i == 0] + "key=" + short(k)
+	}
+	if l.Cover.ServerName != "" {
+		out += "&sni=" + url.QueryEscape(l.Cover.ServerName)
+	}
+	for _, a := range l.Cover.ALPN {
+		out += "&alpn=" + url.QueryEscape(a)
 	}
 	if l.Name != "" {
 		out += "#" + url.PathEscape(l.Name)
@@ -80,8 +87,17 @@ func ParseLink(text string) (*Link, error) {
 		noteName(&problems, "the link's name", l.Name, map[string]bool{})
 	}
 	for part := range strings.SplitSeq(query, "&") {
-		value, ok := strings.CutPrefix(part, "key=")
-		if !ok {
+		what, value, _ := strings.Cut(part, "=")
+		switch shown, err := url.QueryUnescape(value); {
+		case err != nil:
+			return nil, errors.New("the link cannot be read: was it cut off?")
+		case what == "sni":
+			l.Cover.ServerName = shown
+			continue
+		case what == "alpn":
+			l.Cover.ALPN = append(l.Cover.ALPN, shown)
+			continue
+		case what != "key":
 			continue // of a later version
 		}
 		k, err := longKey(value)
@@ -90,6 +106,7 @@ func ParseLink(text string) (*Link, error) {
 		}
 		l.Servers = append(l.Servers, k)
 	}
+	noteShown(&problems, "the link's cover", l.Cover.ALPN, l.Cover.ServerName)
 	if len(l.Servers) == 0 {
 		problems.addf("the link", "has no key of the server: was it cut off?")
 	}

@@ -136,7 +136,7 @@ func kindOf(raw map[string]any) Kind {
 		switch strings.ToLower(key) {
 		case "server", "paths", "users", "allow_anonymous", "forwards", "udp":
 			score++
-		case "clients", "clients_dir", "drain", "relay", "advertise", "reach", "behind_load_balancer":
+		case "clients", "clients_dir", "drain", "relay", "advertise", "reach", "cover", "behind_load_balancer":
 			score--
 		}
 	}

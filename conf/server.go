@@ -36,6 +36,8 @@ type Server struct {
 	// configuration file, and a directory that is not there is an empty one.
 	ClientsDir string `mapstructure:"clients_dir" reload:"live"`
 
+	// Cover is what strangers get.
+	Cover Cover `mapstructure:"cover"`
 	// Relay is how datagrams and CONNECTs leave.
 	Relay Relay `mapstructure:"relay"`
 	// Mode is the traffic policy for everything that no rule catches.

@@ -90,6 +90,7 @@ func (c *Client) validateServer(p *Errors) {
 	if len(c.Server.Keys()) == 0 {
 		p.addf("server.public_key", "is missing; the server prints it at start, and `mpsocks check` of the server's file too")
 	}
+	noteShown(p, "server.cover", c.Server.Cover.ALPN, c.Server.Cover.ServerName)
 	own := c.PrivateKey.Public()
 	if len(own) > 0 && bytes.Equal(c.Server.PublicKey, own) {
 		p.addf("server.public_key", "is this client's own key, not the server's")

@@ -25,6 +25,7 @@ func (s *Server) validate() Errors {
 	}
 	notePrivateKey(&p, s.PrivateKey)
 	s.validateClients(&p)
+	s.Cover.note(&p)
 	s.validateRelay(&p)
 
 	users := map[string]bool{}

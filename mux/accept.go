@@ -16,7 +16,7 @@ import (
 // Who connects has proved nothing, and there are many on the internet. Each gets a
 // place at the gate, if there is one for it (mux/gate); its ClientHello is read, which
 // costs next to nothing; and the handshake, which costs, is for those who have shown a
-// proof in it (proof.go), and for as many others as the budget for strangers allows.
+// proof in it (mux/proof), and for as many others as the budget for strangers allows.
 
 // acceptTimeout is how long a connection may take until it is a subflow.
 const acceptTimeout = 10 * time.Second
@@ -80,13 +80,26 @@ func (l *Listener) handshake(ctx context.Context, tcp net.Conn, place *gate.Plac
 	tune(tcp)
 	tcp.SetDeadline(time.Now().Add(acceptTimeout))
 	k := newCarrier(tcp)
-	cfg := l.live.Load().tls.Clone()
-	cfg.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+	live := l.live.Load()
+	h := &hearing{carrier: k, known: !live.Cover.hides()}
+	cfg := live.tls.Clone()
+	cfg.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		place.Spoke()
+		if l.book.Check(hello.ServerName, time.Now()) {
+			place.Prove(time.Now())
+			h.known, h.heard = true, nil
+			return nil, nil
+		}
+		if !h.known {
+			return nil, errStranger
+		}
 		return nil, l.strangers.Wait(ctx)
 	}
-	conn := k.secure(cfg, false)
+	conn := tls.Server(h, cfg)
 	err := conn.HandshakeContext(ctx)
+	if err != nil && !h.known && ctx.Err() == nil {
+		err = l.stranger(ctx, h, place)
+	}
 	if err == nil {
 		place.Prove(time.Now())
 		err = l.welcome(conn, k, stop)

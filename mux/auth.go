@@ -51,7 +51,7 @@ func clientTLS(key ed25519.PrivateKey, servers ...ed25519.PublicKey) (*tls.Confi
 		if !slices.Contains(want, got) {
 			return fmt.Errorf("server's key is %s, expected %s", printKey(got), printKeys(want))
 		}
-		return checkALPN(cs)
+		return checkALPN(cs, c.NextProtos)
 	}
 	return c, nil
 }
@@ -72,7 +72,7 @@ func serverTLS(key ed25519.PrivateKey, known func(pub [32]byte) bool) (*tls.Conf
 		if !known(got) {
 			return fmt.Errorf("client's key %s is not among the configured clients", printKey(got))
 		}
-		return checkALPN(cs)
+		return checkALPN(cs, c.NextProtos)
 	}
 	return c, nil
 }
@@ -125,8 +125,8 @@ func peerKey(cs tls.ConnectionState) (pub [32]byte, err error) {
 	return [32]byte(key), nil
 }
 
-func checkALPN(cs tls.ConnectionState) error {
-	if cs.NegotiatedProtocol != alpn {
+func checkALPN(cs tls.ConnectionState, protos []string) error {
+	if !slices.Contains(protos, cs.NegotiatedProtocol) {
 		return fmt.Errorf("peer does not speak %s", alpn)
 	}
 	return nil

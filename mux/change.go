@@ -15,14 +15,14 @@ import (
 // the client began with. Subflows stay, but for those with a key that is trusted no
 // more: these are ended, and dialled again.
 func (c *Client) SetServer(addresses []string, keys []ed25519.PublicKey) error {
-	t, err := clientTLS(c.cfg.Key, keys...)
+	g, err := newGreeter(c.cfg.Key, c.cfg.Cover, keys...)
 	if err != nil {
 		return err
 	}
 	c.mu.Lock()
 	c.servers = slices.Clone(addresses)
 	c.mu.Unlock()
-	c.tls.Store(t)
+	c.greet.Store(g)
 	trusted := func(k [32]byte) bool {
 		return slices.ContainsFunc(keys, func(t ed25519.PublicKey) bool { return [32]byte(t) == k })
 	}
@@ -62,7 +62,7 @@ func (l *Listener) Change(cfg ListenerConfig) error {
 	if err := l.rebind(cfg.Listen); err != nil {
 		return err
 	}
-	l.live.Store(next)
+	l.goBy(next)
 	for _, s := range l.Sessions() {
 		if name, known := cfg.Clients[s.identity]; !known || name != s.name {
 			s.shut(errRevoked, true)

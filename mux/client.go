@@ -3,7 +3,6 @@ package mux
 import (
 	"context"
 	"crypto/ed25519"
-	"crypto/tls"
 	"errors"
 	"net/netip"
 	"sync"
@@ -60,6 +59,7 @@ type ClientConfig struct {
 	SessionTimeout time.Duration // 0 = 2 minutes
 	MaxStreams     int           // 0 = 16,384
 	UsageFile      string        // keeps what paths have carried, for their caps; "" = nothing does
+	Cover          Cover         // what others see of the subflows
 	Log            zerolog.Logger
 
 	// For tests; zero values are the real ones.
@@ -74,7 +74,7 @@ type ClientConfig struct {
 // with its context.
 type Client struct {
 	cfg     ClientConfig // what may change while it runs is below
-	tls     atomic.Pointer[tls.Config]
+	greet   atomic.Pointer[greeter]
 	session *Session
 	names   *dialer.Names
 
@@ -118,7 +118,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	if len(cfg.ServerKey) > 0 || len(keys) == 0 {
 		keys = append([]ed25519.PublicKey{cfg.ServerKey}, keys...)
 	}
-	t, err := clientTLS(cfg.Key, keys...)
+	g, err := newGreeter(cfg.Key, cfg.Cover, keys...)
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +129,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 		cfg.retireBytes, cfg.retireCheck = retireBytes, retireCheck
 	}
 	c := &Client{cfg: cfg, servers: cfg.Addresses, auto: autoSubflows, changed: make(chan struct{}), counts: make(map[string]*capCount), names: dialer.NewNames(cfg.lookup)}
-	c.tls.Store(t)
+	c.greet.Store(g)
 	c.usage = usageFile{path: cfg.UsageFile}
 	if err := c.usage.load(c.counts); err != nil {
 		cfg.Log.Warn().Err(err).Msg("what paths have carried before is not known: byte caps count from now")

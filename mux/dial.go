@@ -147,8 +147,17 @@ func (c *Client) race(ctx context.Context, p *clientPath, timeout time.Duration,
 	return won.Value, nil
 }
 
-// prove connects to one address and has the server prove its key.
+// prove connects to one address and has the server prove its key. One that has another
+// of its keys is asked again with that one.
 func (c *Client) prove(ctx context.Context, p *clientPath, a netip.AddrPort, mss int, timeout time.Duration, connected func()) (*proven, error) {
+	v, err := c.proveOnce(ctx, p, a, mss, timeout, connected)
+	if errors.Is(err, errOtherKey) {
+		v, err = c.proveOnce(ctx, p, a, mss, timeout, connected)
+	}
+	return v, err
+}
+
+func (c *Client) proveOnce(ctx context.Context, p *clientPath, a netip.AddrPort, mss int, timeout time.Duration, connected func()) (*proven, error) {
 	dial, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	tcp, err := p.way.dialWay().Dialer(mss).DialContext(dial, "tcp", a.String())
@@ -160,11 +169,13 @@ func (c *Client) prove(ctx context.Context, p *clientPath, a netip.AddrPort, mss
 	stop := context.AfterFunc(ctx, func() { tcp.Close() })
 	defer stop()
 	k := newCarrier(tcp)
-	conn := k.secure(c.tls.Load(), true)
+	greet := c.greet.Load()
+	cfg, turn := greet.config(time.Now())
+	conn := k.secure(cfg, true)
 	tcp.SetDeadline(time.Now().Add(handshakeTimeout))
 	if err := conn.HandshakeContext(ctx); err != nil {
 		tcp.Close()
-		return nil, fmt.Errorf("TLS with %s: %w", a, plainNet(explainTLS(err)))
+		return nil, fmt.Errorf("TLS with %s: %w", a, plainNet(greet.explain(conn, turn, err)))
 	}
 	return &proven{tcp, conn, k, a}, nil
 }

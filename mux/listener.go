@@ -17,6 +17,7 @@ import (
 
 	"github.com/mpsocks/mpsocks/mux/gate"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
+	"github.com/mpsocks/mpsocks/mux/proof"
 )
 
 // ListenAddr is one address to accept subflows on.
@@ -43,15 +44,18 @@ type ListenerConfig struct {
 	MaxStreams           int // per session; 0 = 16,384
 	Capture              *Capture
 	SessionTimeout       time.Duration
+	Cover                Cover // what strangers get
 	Log                  zerolog.Logger
 }
 
 // A Listener accepts subflows and keeps the sessions. Run starts one goroutine
 // per address, one per handshake under way and one monitor per session.
 type Listener struct {
-	live  atomic.Pointer[listening]
-	tasks sync.WaitGroup
-	gate  *gate.Gate
+	live   atomic.Pointer[listening]
+	tasks  sync.WaitGroup
+	gate   *gate.Gate
+	guests *gate.Gate // at the cover's upstream
+	book   proof.Book
 	// strangers pays for handshakes with those who show no proof first.
 	strangers *rate.Limiter
 
@@ -73,12 +77,13 @@ func Listen(cfg ListenerConfig) (*Listener, error) {
 	l := &Listener{
 		sessions: make(map[mptcp.Token]*Session), opening: make(map[[32]byte]int),
 		gate: gate.New(gate.Places, gate.Share, gate.Reserve), strangers: newStrangers(),
+		guests: gate.New(guests, gate.Share, 0),
 	}
 	now, err := newListening(cfg)
 	if err != nil {
 		return nil, err
 	}
-	l.live.Store(now)
+	l.goBy(now)
 	if l.lns, err = bindDoors(cfg.Listen); err != nil {
 		return nil, err
 	}
@@ -91,7 +96,20 @@ func newListening(cfg ListenerConfig) (*listening, error) {
 	cfg.MaxSessionsPerClient = orDefault(cfg.MaxSessionsPerClient, 16)
 	cfg.MaxSubflows = min(orDefault(cfg.MaxSubflows, maxSubflows-1), maxSubflows-1)
 	t, err := serverTLS(cfg.Key, func(k [32]byte) bool { _, ok := cfg.Clients[k]; return ok })
+	if err == nil {
+		err = coverTLS(t, cfg.Key, cfg.Cover)
+	}
 	return &listening{cfg, t}, err
+}
+
+// goBy puts a configuration in the place of the last.
+func (l *Listener) goBy(now *listening) {
+	var keys [][32]byte
+	for k := range now.Clients {
+		keys = append(keys, k)
+	}
+	l.book.Set(now.Key, keys)
+	l.live.Store(now)
 }
 
 func orDefault(n, d int) int {

@@ -26,7 +26,14 @@ func tunnelConfig(cfg *conf.Server, log zerolog.Logger, capture *mux.Capture) (m
 		MaxStreams:           cmp.Or(cfg.Limits.StreamsPerClient, cfg.Limits.Streams),
 		Capture:              capture,
 		SessionTimeout:       cfg.SessionTimeout,
-		Log:                  log,
+		Cover: mux.Cover{
+			ALPN: cfg.Cover.ALPN, ServerName: cfg.Cover.ServerName,
+			Silent: cfg.Cover.Upstream == conf.CoverNone,
+		},
+		Log: log,
+	}
+	if !out.Cover.Silent {
+		out.Cover.Upstream = cfg.Cover.Upstream
 	}
 	for _, c := range cfg.Clients {
 		keys := c.Keys()

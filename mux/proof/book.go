@@ -1,0 +1,117 @@
+package proof
+
+import (
+	"crypto/ed25519"
+	"crypto/hmac"
+	"encoding/binary"
+	"sync"
+	"time"
+)
+
+const (
+	// leeway is how far a client's clock may be from the server's: a day, for
+	// machines whose clock was set wrongly, and a little.
+	leeway = 26 * time.Hour
+	// seenMost is how many proofs of a client are remembered; beyond it the older
+	// half is forgotten, and nothing that old is taken any more.
+	seenMost = 8192
+)
+
+// A Book checks the proofs of the configured clients, and takes each only once. It is
+// safe for concurrent use.
+type Book struct {
+	mu      sync.Mutex
+	server  ed25519.PrivateKey
+	clients map[[idLen]byte]*entry
+}
+
+type entry struct {
+	pub   ed25519.PublicKey
+	key   []byte           // made when it is first needed
+	seen  map[uint64]int64 // nonce -> its time, ms
+	floor int64            // what is not younger has been forgotten
+}
+
+// Set has the book go by these keys. What it has seen of clients that stay is kept.
+func (b *Book) Set(server ed25519.PrivateKey, clients [][32]byte) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	fresh := !b.server.Equal(server)
+	next := make(map[[idLen]byte]*entry, len(clients))
+	for _, c := range clients {
+		i := id(c[:])
+		e := b.clients[i]
+		if e == nil || !e.pub.Equal(ed25519.PublicKey(c[:])) {
+			e = &entry{pub: append(ed25519.PublicKey(nil), c[:]...), seen: make(map[uint64]int64)}
+		}
+		if fresh {
+			e.key = nil
+		}
+		next[i] = e
+	}
+	b.server, b.clients = server, next
+}
+
+// Check says whether a name is a proof that has not been used. It costs a hash; the
+// first of each client an X25519 as well.
+func (b *Book) Check(name string, now time.Time) bool {
+	if len(name) != encoding.EncodedLen(nameLen) {
+		return false
+	}
+	raw, err := encoding.DecodeString(name)
+	if err != nil {
+		return false
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e := b.clients[[idLen]byte(raw)]
+	if e == nil {
+		return false
+	}
+	if e.key == nil {
+		if e.key, err = macKey(b.server, e.pub); err != nil {
+			return false
+		}
+	}
+	if !hmac.Equal(mac(e.key, raw[:macAt]), raw[macAt:]) {
+		return false
+	}
+	at := int64(binary.BigEndian.Uint64(append([]byte{0, 0}, raw[idLen:idLen+6]...)))
+	nonce := binary.BigEndian.Uint64(raw[idLen+6:])
+	if d := now.UnixMilli() - at; d > leeway.Milliseconds() || -d > leeway.Milliseconds() || at <= e.floor {
+		return false
+	}
+	if _, used := e.seen[nonce]; used {
+		return false
+	}
+	if len(e.seen) >= seenMost {
+		e.forget(now)
+	}
+	e.seen[nonce] = at
+	return true
+}
+
+// forget drops what is too old to be taken anyway, or else the older half.
+func (e *entry) forget(now time.Time) {
+	old := now.Add(-leeway).UnixMilli()
+	for n, at := range e.seen {
+		if at < old {
+			delete(e.seen, n)
+		}
+	}
+	if len(e.seen) < seenMost {
+		return
+	}
+	lo, hi := int64(1)<<62, int64(0)
+	for _, at := range e.seen {
+		lo, hi = min(lo, at), max(hi, at)
+	}
+	for mid := lo + (hi-lo)/2; len(e.seen) > seenMost/2; mid += (hi-mid)/2 + 1 {
+		e.floor = max(e.floor, mid)
+		for n, at := range e.seen {
+			if at <= mid {
+				delete(e.seen, n)
+			}
+		}
+	}
+}

@@ -1,0 +1,163 @@
+package proof
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/tls"
+	"net"
+	"testing"
+	"time"
+)
+
+var t0 = time.Unix(1_800_000_000, 0)
+
+func pair(t *testing.T) (client, server ed25519.PrivateKey, p *Prover, b *Book) {
+	t.Helper()
+	_, client, _ = ed25519.GenerateKey(nil)
+	_, server, _ = ed25519.GenerateKey(nil)
+	p, err := NewProver(client, server.Public().(ed25519.PublicKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b = new(Book)
+	b.Set(server, [][32]byte{[32]byte(client.Public().(ed25519.PublicKey))})
+	return client, server, p, b
+}
+
+// The X25519 forms of both halves of a key belong together.
+func TestForms(t *testing.T) {
+	for range 50 {
+		pub, key, _ := ed25519.GenerateKey(nil)
+		a, err := secretKey(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := publicKey(pub)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(a.PublicKey().Bytes(), b.Bytes()) {
+			t.Fatalf("%x and %x", a.PublicKey().Bytes(), b.Bytes())
+		}
+	}
+	one := make([]byte, 32)
+	one[0] = 1
+	if _, err := publicKey(one); err == nil {
+		t.Error("the neutral point is taken")
+	}
+}
+
+func TestAProofIsGoodOnce(t *testing.T) {
+	_, server, p, b := pair(t)
+	name := p.Name(t0)
+	if len(name) > 63 {
+		t.Errorf("%d bytes do not fit a label", len(name))
+	}
+	if !b.Check(name, t0) {
+		t.Fatal("refused")
+	}
+	if b.Check(name, t0) {
+		t.Error("taken twice")
+	}
+	b.Set(server, [][32]byte{[32]byte(b.clients[p.id].pub)})
+	if b.Check(name, t0) {
+		t.Error("taken again after a change of the configuration")
+	}
+	for off, want := range map[time.Duration]bool{-48 * time.Hour: false, -25 * time.Hour: true, 25 * time.Hour: true, 48 * time.Hour: false} {
+		if got := b.Check(p.Name(t0.Add(off)), t0); got != want {
+			t.Errorf("a clock that is off by %v: %v", off, got)
+		}
+	}
+}
+
+func TestOnlyTheHolderOfAKeyCanProve(t *testing.T) {
+	client, server, p, b := pair(t)
+	name := []byte(p.Name(t0))
+	for i := range name {
+		bad := bytes.Clone(name)
+		bad[i] = "ab"[bad[i]&1] // another letter, always
+		if string(bad) != string(name) && b.Check(string(bad), t0) {
+			t.Fatalf("changed at %d, and taken", i)
+		}
+	}
+	_, other, _ := ed25519.GenerateKey(nil)
+	q, _ := NewProver(other, server.Public().(ed25519.PublicKey))
+	q.id = p.id // claims to be the client
+	if b.Check(q.Name(t0), t0) {
+		t.Error("another key's proof is taken")
+	}
+	q, _ = NewProver(client, other.Public().(ed25519.PublicKey))
+	if b.Check(q.Name(t0), t0) {
+		t.Error("a proof for another server is taken")
+	}
+	b.Set(server, nil)
+	if b.Check(p.Name(t0), t0) {
+		t.Error("a revoked client's proof is taken")
+	}
+}
+
+func TestWhatIsSeenIsBounded(t *testing.T) {
+	_, _, p, b := pair(t)
+	first := p.Name(t0)
+	b.Check(first, t0)
+	for i := range seenMost + 10 {
+		if !b.Check(p.Name(t0.Add(time.Duration(i+1)*time.Millisecond)), t0) {
+			t.Fatalf("number %d is refused", i)
+		}
+	}
+	if n := len(b.clients[p.id].seen); n > seenMost {
+		t.Errorf("%d are remembered", n)
+	}
+	if b.Check(first, t0) {
+		t.Error("one that was forgotten is taken again")
+	}
+}
+
+// Both ends' configurations belong together, and the name arrives.
+func TestEncryptedClientHello(t *testing.T) {
+	_, server, p, b := pair(t)
+	list, err := ConfigList(server.Public().(ed25519.PublicKey), "www.example.org")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, secret, err := ServerConfig(server, "www.example.org")
+	if err != nil {
+		t.Fatal(err)
+	}
+	near, far := net.Pipe()
+	defer near.Close()
+	defer far.Close()
+	got := make(chan string, 1)
+	go func() {
+		_ = tls.Server(far, &tls.Config{
+			EncryptedClientHelloKeys: []tls.EncryptedClientHelloKey{{Config: cfg, PrivateKey: secret}},
+			GetConfigForClient: func(h *tls.ClientHelloInfo) (*tls.Config, error) {
+				got <- h.ServerName
+				return nil, nil
+			},
+		}).Handshake()
+	}()
+	go func() {
+		_ = tls.Client(near, &tls.Config{
+			ServerName: p.Name(t0), EncryptedClientHelloConfigList: list, MinVersion: tls.VersionTLS13,
+		}).Handshake()
+	}()
+	if name := <-got; !b.Check(name, t0) {
+		t.Errorf("the server sees %q", name)
+	}
+}
+
+func FuzzCheck(f *testing.F) {
+	_, client, _ := ed25519.GenerateKey(nil)
+	_, server, _ := ed25519.GenerateKey(nil)
+	p, _ := NewProver(client, server.Public().(ed25519.PublicKey))
+	var b Book
+	b.Set(server, [][32]byte{[32]byte(client.Public().(ed25519.PublicKey))})
+	f.Add(p.Name(t0))
+	f.Add("www.example.org")
+	f.Fuzz(func(t *testing.T, name string) {
+		if len(name) > 0 && b.Check(name, t0) && b.Check(name, t0) {
+			t.Fatalf("%q is taken twice", name)
+		}
+	})
+}

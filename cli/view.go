@@ -96,6 +96,7 @@ func pathLines(s *status.Status, width int, now time.Time) []string {
 
 func roleText(p *status.Path) string {
 	switch {
+	case p.State == status.Resting: // that is its cause
 	case p.Backup && p.Metered:
 		return " (backup, metered)"
 	case p.Backup:
@@ -106,27 +107,24 @@ func roleText(p *status.Path) string {
 	return ""
 }
 
+// usageText is what a path has carried this month, and its cap.
 func usageText(u *status.Usage) string {
-	if u == nil {
+	switch {
+	case u == nil:
 		return ""
+	case u.MonthlyCap > 0:
+		return status.Bytes(u.Month) + "/" + status.Bytes(u.MonthlyCap)
 	}
 	return status.Bytes(u.Month)
 }
 
-// leftText says what a cap has left.
+// leftText says what the caps have left.
 func leftText(u *status.Usage) string {
 	left, capped := u.Left()
 	if !capped {
 		return ""
 	}
-	var caps []string
-	if u.DailyCap > 0 {
-		caps = append(caps, fmt.Sprintf("%s of %s today", status.Bytes(u.Today), status.Bytes(u.DailyCap)))
-	}
-	if u.MonthlyCap > 0 {
-		caps = append(caps, fmt.Sprintf("%s of %s this month", status.Bytes(u.Month), status.Bytes(u.MonthlyCap)))
-	}
-	return fmt.Sprintf("; %s, %s left", strings.Join(caps, ", "), status.Bytes(left))
+	return fmt.Sprintf("; %s left", status.Bytes(left))
 }
 
 // programLines is two lines for each: what it is and where it goes, and why.

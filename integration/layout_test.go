@@ -48,6 +48,7 @@ var rooms = []struct {
 	{module: "github.com/spf13/viper", rooms: []string{"conf/*.go"}},
 	{module: "github.com/go-viper/mapstructure", rooms: []string{"conf/*.go"}},
 	{module: "github.com/spf13/cobra", rooms: []string{"cli/*.go"}},
+	{module: "charm.land", rooms: []string{"cli/*.go"}},
 	{module: "github.com/prometheus/client_golang", rooms: []string{"admin/*.go"}},
 	{module: "github.com/txthinking/socks5", rooms: []string{"client/*.go"}, tests: true},
 	{module: "github.com/armon/go-socks5", rooms: []string{"server/*.go"}, tests: true},

@@ -70,6 +70,9 @@ func (e *Events) Write(line []byte) (int, error) {
 			more = append(more, fmt.Sprintf("%s %v", k, v))
 		}
 	}
+	if event.Path != "" && !strings.Contains(event.Text, event.Path) {
+		event.Text = event.Path + ": " + event.Text
+	}
 	if len(more) > 0 {
 		event.Text += " (" + strings.Join(more, ", ") + ")"
 	}

@@ -137,15 +137,15 @@ func (p *Program) BelongsToTunnel() bool {
 
 // reasons are the words of the engine as people understand them.
 var reasons = map[string]string{
-	"small":                  "little traffic: the fastest path, with copies while there is room",
-	"new":                    "new: the fastest path until it is known better",
-	"large":                  "much traffic: all paths that help",
-	"large stream":           "much traffic: all paths that help",
-	"large, looks like QUIC": "much traffic that looks like QUIC: kept in order over the paths that help",
+	"small":                  "little traffic: fastest path, copies",
+	"new":                    "new: fastest path",
+	"large":                  "much traffic: paths that help",
+	"large stream":           "much traffic: paths that help",
+	"large, looks like QUIC": "much traffic, as QUIC: in order, paths that help",
 	"rule":                   "a rule says so",
-	"mode latency":           "the mode is latency: the fastest path",
-	"mode aggregate":         "the mode is aggregate: all paths",
-	"mode redundant":         "the mode is redundant: copies on several paths",
+	"mode latency":           "mode latency: fastest path",
+	"mode aggregate":         "mode aggregate: all paths",
+	"mode redundant":         "mode redundant: copies",
 }
 
 // Explain adds to Why in words what the paths say: why those that the program does
@@ -180,7 +180,7 @@ func (p *Program) Explain(paths []Path) {
 		case q.Backup:
 			why = "a backup"
 		case p.Class != "bulk" && q.RTT > used.RTT && used.RTT > 0:
-			why = fmt.Sprintf("slower, %s against %s", Millis(q.RTT), Millis(used.RTT))
+			why = fmt.Sprintf("slower, %s", Millis(q.RTT))
 		case q.Lossy:
 			why = "it loses packets"
 		}

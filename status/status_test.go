@@ -1,0 +1,117 @@
+package status
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestWords(t *testing.T) {
+	now := time.Date(2026, 11, 26, 0, 0, 0, 0, time.UTC)
+	for want, p := range map[string]Path{
+		"up":                           {State: Up},
+		"dead for 12 s: no answer":     {State: Dead, Since: now.Add(-12 * time.Second), Cause: "no answer"},
+		"resting: dsl is enough":       {State: Resting, Since: now.Add(-time.Hour), Cause: "dsl is enough"},
+		"capped: until 1 Dec":          {State: Capped, Cause: "until 1 Dec"},
+		"absent for 3 min: no wwan0":   {State: Absent, Since: now.Add(-3 * time.Minute), Cause: "no wwan0"},
+		"paused: by hand":              {State: Paused, Cause: "by hand"},
+		"joining for 0 s":              {State: Joining, Since: now},
+		"dead for 3 days: no route":    {State: Dead, Since: now.Add(-80 * time.Hour), Cause: "no route"},
+		"stalled for 0 s: no answer":   {State: Stalled, Since: now.Add(time.Minute), Cause: "no answer"}, // a clock that was set back
+		"dead for 119 min: no address": {State: Dead, Since: now.Add(-119 * time.Minute), Cause: "no address"},
+	} {
+		if got := p.Words(now); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+func TestUnits(t *testing.T) {
+	for want, got := range map[string]string{
+		"0 bit/s": Rate(-3), "999 bit/s": Rate(999), "1.0 kbit/s": Rate(1000), "40 Mbit/s": Rate(40_000_000), "1.2 Gbit/s": Rate(1_200_000_000),
+		"-": Millis(0), "0.3 ms": Millis(.0003), "120 ms": Millis(.12),
+		"0 %": Percent(0), "<0.1 %": Percent(.0001), "1.5 %": Percent(.015), "42 %": Percent(.42),
+	} {
+		if got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+func TestLeft(t *testing.T) {
+	for _, tt := range []struct {
+		u      *Usage
+		left   uint64
+		capped bool
+	}{
+		{nil, 0, false},
+		{&Usage{Today: 5}, 0, false},
+		{&Usage{Today: 5, DailyCap: 7, Month: 100, MonthlyCap: 1000}, 2, true},
+		{&Usage{Today: 5, DailyCap: 700, Month: 999, MonthlyCap: 1000}, 1, true},
+		{&Usage{Month: 2000, MonthlyCap: 1000}, 0, true},
+	} {
+		if left, capped := tt.u.Left(); left != tt.left || capped != tt.capped {
+			t.Errorf("%+v: %d, %v", tt.u, left, capped)
+		}
+	}
+}
+
+// A program's reason says of every path that it does not use why it does not.
+func TestExplain(t *testing.T) {
+	p := Program{Class: "latency", Why: "small", Paths: []string{"dsl"}}
+	p.Explain([]Path{
+		{Name: "dsl", State: Up, RTT: .01},
+		{Name: "wifi", State: Up, RTT: .04},
+		{Name: "lte", State: Resting, Metered: true},
+		{Name: "sat", State: Dead, Cause: "no answer"},
+		{Name: "old", State: Up, Backup: true},
+	})
+	want := "little traffic: fastest path, copies; not wifi: slower, 40 ms; not lte: metered; not sat: dead, no answer; not old: a backup"
+	if p.Why != want {
+		t.Errorf("%q, want %q", p.Why, want)
+	}
+}
+
+// Events are the log's lines of the last hour, bounded, with causes in words.
+func TestEvents(t *testing.T) {
+	now := time.Now()
+	e := Events{Now: func() time.Time { return now }}
+	e.Write([]byte(`{"level":"debug","message":"noise"}`))
+	e.Write([]byte(`not json`))
+	e.Write([]byte(`{"level":"warn","path":"lte","error":"dial tcp: connect: network is unreachable","message":"cannot reach the server"}`))
+	e.Write([]byte(`{"level":"info","client":"ann","subflows":2,"message":"session established"}`))
+	l := e.List()
+	if len(l) != 2 || l[0].Text != "session established (subflows 2)" || l[0].Who != "ann" || l[1].Text != "lte: cannot reach the server (no route to the server)" {
+		t.Errorf("%+v", l)
+	}
+	now = now.Add(eventTime + time.Second)
+	if l := e.List(); len(l) != 0 {
+		t.Errorf("an hour later: %+v", l)
+	}
+	for i := range 2 * eventMost {
+		fmt.Fprintf(&e, `{"level":"info","message":"%d %s"}`, i, strings.Repeat("x", 1000))
+	}
+	if l := e.List(); len(l) != eventMost || !strings.HasPrefix(l[0].Text, fmt.Sprint(2*eventMost-1)) || len(l[0].Text) > 310 {
+		t.Errorf("%d events, the newest %.20s", len(l), l[0].Text)
+	}
+	if (*Events)(nil).List() == nil {
+		t.Error("no list of no events")
+	}
+}
+
+// What everybody may see has no addresses, users or destinations.
+func TestOpen(t *testing.T) {
+	s := &Status{
+		Half: Server, Listen: []string{"192.0.2.1:7443"}, Events: []Event{{Text: "192.0.2.2"}}, Programs: []Program{{To: "192.0.2.3:1"}},
+		Sessions: []Session{{Server: "192.0.2.4:1", Paths: []Path{{Name: "192.0.2.5", Sent: 7}}, Subflows: []Subflow{{Remote: "192.0.2.6:1"}}, Copied: 9}},
+		Clients:  []Peer{{Name: "ann", Error: "from 192.0.2.7"}},
+	}
+	o := s.Open()
+	if text := fmt.Sprintf("%+v", *o); strings.Contains(text, "192.0.2.") {
+		t.Error(text)
+	}
+	if o.Sessions[0].Copied != 9 || o.Sessions[0].Paths[0].Sent != 7 || s.Sessions[0].Paths[0].Name != "192.0.2.5" {
+		t.Error("numbers are gone, or the status itself was changed")
+	}
+}

@@ -146,4 +146,12 @@ type ServerLimits struct {
 	Streams int `mapstructure:"streams" reload:"live"`
 	// StreamsPerClient is the same for one client's key.
 	StreamsPerClient int `mapstructure:"streams_per_client" reload:"live"`
+	// DestinationsPerSecond is how many new destinations, addresses with ports, a
+	// client may reach a second in the long run, over UDP and CONNECT together, with
+	// ten times as many at once; 0 is no bound.
+	DestinationsPerSecond int `mapstructure:"destinations_per_second" reload:"live"`
+	// RefusalsPerSecond is how many of a client's CONNECTs may be refused by their
+	// destinations a second, with ten times as many at once; beyond, it gets no new
+	// destinations. 0 is no bound.
+	RefusalsPerSecond int `mapstructure:"refusals_per_second" reload:"live"`
 }

@@ -38,6 +38,8 @@ func (s *Server) validate() Errors {
 	noteRange(&p, "limits.subflows_per_session", l.SubflowsPerSession, 1, 256)
 	noteLimit(&p, "limits.mappings", l.Mappings, "limits.mappings_per_client", l.MappingsPerClient)
 	noteLimit(&p, "limits.streams", l.Streams, "limits.streams_per_client", l.StreamsPerClient)
+	noteRange(&p, "limits.destinations_per_second", l.DestinationsPerSecond, 0, 1_000_000)
+	noteRange(&p, "limits.refusals_per_second", l.RefusalsPerSecond, 0, 1_000_000)
 	if s.Drain < 0 || s.Drain > maxDrain {
 		p.addf("drain", "%v is not between 0s and %v", s.Drain, maxDrain)
 	}
@@ -120,13 +122,13 @@ func (s *Server) validateRelay(p *Errors) {
 	}
 	allowed := map[string]int{}
 	for i, a := range r.Allow {
-		if !a.Prefix.IsValid() {
+		if !a.Prefix.IsValid() && a.List == "" {
 			p.addf(fmt.Sprintf("relay.allow[%d]", i), "is empty")
 		}
 		allowed[a.String()] = i
 	}
 	for i, d := range r.Deny {
-		if !d.Prefix.IsValid() {
+		if !d.Prefix.IsValid() && d.List == "" {
 			p.addf(fmt.Sprintf("relay.deny[%d]", i), "is empty")
 		}
 		if j, both := allowed[d.String()]; both {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -180,8 +181,35 @@ func (d *DSCP) UnmarshalText(text []byte) error {
 // Value is the code point, or -1 for any.
 func (d DSCP) Value() int { return int(d.next) - 1 }
 
-// Access is one entry of an access list: destinations by address and port.
+// accessLists are the destinations that a name stands for.
+var accessLists = map[string][]Access{
+	// Networks that are somebody's own: RFC 1918, carrier-NAT (RFC 6598), link-local
+	// (RFC 3927, RFC 4291), unique local (RFC 4193).
+	"private": accesses("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16", "fc00::/7", "fe80::/10"),
+	// Where clouds tell a machine its secrets: AWS, Azure, GCP, Alibaba, Oracle and
+	// those who do as they do.
+	"metadata": accesses("169.254.169.254", "169.254.170.2", "169.254.170.23", "fd00:ec2::254", "fd00:ec2::23", "fd20:ce::254",
+		"168.63.129.16", "100.100.100.200", "192.0.0.192"),
+	// Mail from server to server, which is what spam is; programs that hand in mail
+	// use other ports.
+	"smtp": accesses("0.0.0.0/0:25", "[::]/0:25"),
+}
+
+func accesses(texts ...string) []Access {
+	out := make([]Access, len(texts))
+	for i, t := range texts {
+		if err := out[i].UnmarshalText([]byte(t)); err != nil {
+			panic(err)
+		}
+	}
+	return out
+}
+
+// Access is one entry of an access list: destinations by address and port, or by the
+// name of a list.
 type Access struct {
+	// List is private, metadata or smtp, and then there is nothing else; or "".
+	List string
 	// Prefix is the set of addresses.
 	Prefix netip.Prefix
 	// Ports are the ports at those addresses; none means all.
@@ -189,8 +217,13 @@ type Access struct {
 }
 
 // UnmarshalText reads 10.0.0.0/8, 192.168.1.5:53, 10.0.0.0/8:53,80-90,
-// fd00::/8, [fd00::1]:53 or [fd00::]/8:53.
+// fd00::/8, [fd00::1]:53 or [fd00::]/8:53, or the name of a list.
 func (a *Access) UnmarshalText(text []byte) error {
+	switch name := string(text); name {
+	case "private", "metadata", "smtp":
+		*a = Access{List: name}
+		return nil
+	}
 	address, ports, err := splitAccess(string(text))
 	if err != nil {
 		return err
@@ -265,6 +298,9 @@ func parsePrefix(in string) (netip.Prefix, error) {
 // Match says whether the entry covers dst. IPv4-mapped addresses count as the
 // IPv4 addresses they are.
 func (a Access) Match(dst netip.AddrPort) bool {
+	if a.List != "" {
+		return slices.ContainsFunc(accessLists[a.List], func(x Access) bool { return x.Match(dst) })
+	}
 	if !a.Prefix.Contains(dst.Addr().Unmap()) {
 		return false
 	}
@@ -278,6 +314,9 @@ func (a Access) Match(dst netip.AddrPort) bool {
 
 // String is a form that UnmarshalText reads.
 func (a Access) String() string {
+	if a.List != "" {
+		return a.List
+	}
 	out := a.Prefix.String()
 	if len(a.Ports) == 0 {
 		return out

@@ -132,7 +132,8 @@ func (r *request) Allow(ctx context.Context, req *socks5.Request) (context.Conte
 	if r.addrs = r.permitted(got.addrs); len(r.addrs) == 0 && r.more != nil {
 		r.addrs, r.more = r.permitted((<-r.more).addrs), nil
 	}
-	if len(r.addrs) == 0 {
+	c := r.peer.client
+	if len(r.addrs) == 0 || c.braked.Load() && !c.brake.admits(netip.AddrPortFrom(r.addrs[0], r.port)) {
 		r.peer.server.connects.denied.Add(1)
 		return ctx, false
 	}
@@ -194,6 +195,7 @@ func (r *request) dial(context.Context, string, string) (net.Conn, error) {
 	if err != nil {
 		if rank(err) == rankRefused {
 			s.connects.refused.Add(1)
+			r.peer.client.brake.refused()
 		} else {
 			s.connects.failed.Add(1)
 		}

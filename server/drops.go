@@ -13,6 +13,7 @@ const (
 	dropRefused             // destination refused by default: private, loopback, multicast and so on
 	dropOwn                 // destination is an address of this server, and no mapping's
 	dropDenied              // destination refused by relay.deny
+	dropBrake               // the client reaches too many new destinations a second
 	dropService             // the server has no such port inside the tunnel
 	dropCap                 // no room for another mapping, and none is idle for long enough
 	dropSocket              // the system gave no socket for a mapping
@@ -29,7 +30,7 @@ const (
 
 // dropNames are the words for metrics, by reason.
 var dropNames = [dropReasons]string{
-	"", "packet", "source", "port", "refused", "own", "denied", "service", "cap", "socket", "send", "closed",
+	"", "packet", "source", "port", "refused", "own", "denied", "brake", "service", "cap", "socket", "send", "closed",
 	"filtered", "forged", "family", "size", "queries", "query",
 }
 

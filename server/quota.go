@@ -60,6 +60,8 @@ func (q *quota) full() bool {
 type client struct {
 	name                       string
 	mappings, streams, queries quota
+	brake                      brake
+	braked                     atomic.Bool // brake is on
 
 	// What its ended sessions carried, bytes; guarded by Server.mu.
 	sent, received uint64
@@ -70,4 +72,6 @@ func (c *client) limit(l *conf.ServerLimits) {
 	c.mappings.max.Store(int64(l.MappingsPerClient))
 	c.streams.max.Store(int64(l.StreamsPerClient))
 	c.queries.max.Store(maxQueriesPerClient)
+	c.brake.set(l)
+	c.braked.Store(l.DestinationsPerSecond > 0 || l.RefusalsPerSecond > 0)
 }

@@ -99,6 +99,9 @@ func (u *uplink) packet(p *peer, pkt []byte) dropReason {
 			return reason
 		}
 	}
+	if p.client.braked.Load() && !p.client.brake.admits(h.Dst) {
+		return dropBrake
+	}
 	m := u.mapping
 	if m == nil || key != u.key {
 		if m = p.mappings[key]; m == nil {

@@ -16,12 +16,15 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/mpsocks/mpsocks/mux"
 )
 
 // Main runs one command line until it ends or a signal comes, and returns the
 // exit code. release is the version, or "" for what the go command stamped.
 func Main(release string, args []string, stdout, stderr io.Writer) int {
 	released = release
+	mux.Version = version()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// The first signal asks; with the handler gone, the second one kills.
 	context.AfterFunc(ctx, stop)

@@ -54,7 +54,7 @@ func serverHalf(s *server.Server, cfg *conf.Server, file string, log zerolog.Log
 	of := func(cfg *conf.Server) rest {
 		return rest{admin: cfg.Admin, level: cfg.Log.Level, drain: cfg.Drain}
 	}
-	return &half{end: s, file: file, log: log, admin: serve, rest: of(cfg), renew: func() (renewal, error) {
+	return &half{end: s, file: file, log: log, admin: serve, rest: of(cfg), drain: s.Drain, renew: func() (renewal, error) {
 		next, err := conf.LoadServer(file)
 		if err != nil {
 			return renewal{}, err

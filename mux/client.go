@@ -88,6 +88,7 @@ type Client struct {
 	counts  map[string]*capCount
 	usage   usageFile
 	learned []netip.AddrPort // by ADD_ADDR
+	moving  uint64           // the epoch that ends because its server does
 	denied  bool             // C flag: no joins to the configured addresses
 	state   int
 	changed chan struct{} // closed and renewed when state changes
@@ -138,7 +139,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 		client: true, handler: cfg.Handler, mode: cfg.Mode, rules: cfg.Rules, timeout: cfg.SessionTimeout,
 		streams: cfg.MaxStreams, capture: cfg.Capture, log: cfg.Log,
 	})
-	c.session.advertised, c.session.refused = c.learn, c.renew
+	c.session.advertised, c.session.refused, c.session.left = c.learn, c.renew, c.leaves
 	return c, nil
 }
 

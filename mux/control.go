@@ -43,8 +43,12 @@ func (f *subflow) command(o *mptcp.Option) error {
 
 // probe answers a ping and measures by a pong.
 func (f *subflow) probe(x *mptcp.Experimental) error {
-	if x.Type == probeDelay || x.Type == probeDelayR {
+	switch x.Type {
+	case probeDelay, probeDelayR:
 		f.delayProbe(x.Type, x.Payload())
+		return nil
+	case probeVersion:
+		f.s.peerVersion(x.Payload())
 		return nil
 	}
 	if len(x.Payload()) != 8 {
@@ -55,6 +59,8 @@ func (f *subflow) probe(x *mptcp.Experimental) error {
 	case probePing:
 		f.s.queueControl(f, appendProbe(nil, probePong, stamp))
 		f.s.pump()
+	case probeLeave:
+		f.leaving(x.Payload())
 	case probePong:
 		f.s.mu.Lock()
 		defer f.s.mu.Unlock()
@@ -116,6 +122,9 @@ func (s *Session) announce(f *subflow) {
 	s.mu.Lock()
 	if s.client && (f.path.cfg.Backup || f.path.cfg.Metered) {
 		f.control = (&mptcp.Prio{Backup: true}).Append(f.control)
+	}
+	if len(s.subs) == 1 { // once a session, or when it resumes
+		f.control = appendVersion(f.control)
 	}
 	s.mu.Unlock()
 	s.advertise(f, s.now())

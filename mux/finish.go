@@ -1,6 +1,7 @@
 package mux
 
 import (
+	"slices"
 	"time"
 
 	"github.com/mpsocks/mpsocks/mux/fq"
@@ -44,6 +45,7 @@ func (s *Session) Finish(err error) {
 		}
 		if s.until(deadline, acked) {
 			s.shut(err, false)
+			<-s.ended
 			s.serving.Wait()
 			return
 		}
@@ -126,4 +128,66 @@ func (s *Session) peerFinished(f *subflow) {
 		return s.epoch != f.epoch || f.closed || int64(s.lastAck.Load()-s.fin) > 0
 	})
 	s.peerClosed(f.epoch, false)
+}
+
+// Close ends the session with MP_FASTCLOSE on every subflow (RFC 8684,
+// Section 3.5) and returns when its goroutines have ended, also where somebody else
+// ends it at the same time. A Handler's Closed must not call it.
+func (s *Session) Close(err error) {
+	s.shut(err, true)
+	<-s.ended
+	s.serving.Wait()
+}
+
+// shut ends the session; tell says whether the peer is to hear of it.
+func (s *Session) shut(err error, tell bool) {
+	if err == nil {
+		err = ErrClosed
+	}
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return
+	}
+	s.closed, s.closeErr = true, err
+	subs := slices.Clone(s.subs)
+	for _, f := range s.flows {
+		s.queue.Clear(f, fq.DropRenewed)
+	}
+	for _, f := range subs {
+		if tell {
+			f.control = (&mptcp.FastClose{Receiver: s.remoteKey}).Append(f.control)
+		}
+	}
+	s.mu.Unlock()
+	if tell {
+		s.pump()
+	}
+	close(s.done)
+	for _, f := range subs {
+		if tell {
+			// What is in the kernel still goes out; a dead path must not hold
+			// the exit.
+			time.AfterFunc(closeLinger, f.close)
+			closeWrite(f)
+		} else {
+			f.close()
+		}
+	}
+	s.streams.CloseAll(err)
+	s.handler.Closed(err)
+	close(s.ended)
+}
+
+// closeLinger is how long a closed subflow may take to hand over its last
+// bytes.
+const closeLinger = 300 * time.Millisecond
+
+// peerClosed: the peer ended the session. A client begins a new one.
+func (s *Session) peerClosed(epoch uint64, tell bool) {
+	if s.refused != nil {
+		s.refused(epoch)
+		return
+	}
+	s.shut(ErrPeerClosed, tell)
 }

@@ -168,6 +168,11 @@ func (s *Session) alive(epoch uint64) bool {
 // was done: the slots that were refused with the same keys all ask for it. It
 // holds the lock throughout, so that nobody joins with keys that are gone.
 func (c *Client) renew(epoch uint64) {
+	c.renewAfter(epoch, "the server does not know the session any more: starting a new one")
+}
+
+// renewAfter is renew with what is said of it.
+func (c *Client) renewAfter(epoch uint64, why string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.state == stateEstablished && c.session.renew(epoch) {
@@ -175,6 +180,6 @@ func (c *Client) renew(epoch uint64) {
 		for _, p := range c.paths {
 			p.book.Renew()
 		}
-		c.cfg.Log.Info().Msg("the server does not know the session any more: starting a new one")
+		c.cfg.Log.Info().Msg(why)
 	}
 }

@@ -62,12 +62,15 @@ type Session struct {
 	// that it ended the session; nil = the session ends.
 	advertised func(a netip.AddrPort)
 	refused    func(epoch uint64)
-	rules      atomic.Pointer[[]Rule] // nil = none; never changed in place
+	left       func(epoch uint64, in time.Duration) // the peer is about to end; nil = no matter
+	leave      atomic.Pointer[leave]                // while the client moves to another server
+	rules      atomic.Pointer[[]Rule]               // nil = none; never changed in place
 
 	mu         sync.Mutex // guards all of the next block
 	mode       Mode
 	timeout    time.Duration // without a subflow
 	closed     bool
+	version    string // the peer's release, "" = not told
 	finishing  bool   // in order: nothing gets a DSN any more
 	fin        uint64 // the DSN of our DATA_FIN; 0 = it is not out
 	closeErr   error
@@ -289,68 +292,6 @@ func (s *Session) Ready(ctx context.Context) error {
 // Peer returns the client's configured name; on the client it is empty.
 func (s *Session) Peer() string { return s.name }
 
-// Close ends the session with MP_FASTCLOSE on every subflow (RFC 8684,
-// Section 3.5) and returns when its goroutines have ended, also where somebody else
-// ends it at the same time. A Handler's Closed must not call it.
-func (s *Session) Close(err error) {
-	s.shut(err, true)
-	<-s.ended
-	s.serving.Wait()
-}
-
-// shut ends the session; tell says whether the peer is to hear of it.
-func (s *Session) shut(err error, tell bool) {
-	if err == nil {
-		err = ErrClosed
-	}
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
-		return
-	}
-	s.closed, s.closeErr = true, err
-	subs := slices.Clone(s.subs)
-	for _, f := range s.flows {
-		s.queue.Clear(f, fq.DropRenewed)
-	}
-	for _, f := range subs {
-		if tell {
-			f.control = (&mptcp.FastClose{Receiver: s.remoteKey}).Append(f.control)
-		}
-	}
-	s.mu.Unlock()
-	if tell {
-		s.pump()
-	}
-	close(s.done)
-	for _, f := range subs {
-		if tell {
-			// What is in the kernel still goes out; a dead path must not hold
-			// the exit.
-			time.AfterFunc(closeLinger, f.close)
-			closeWrite(f)
-		} else {
-			f.close()
-		}
-	}
-	s.streams.CloseAll(err)
-	s.handler.Closed(err)
-	close(s.ended)
-}
-
-// closeLinger is how long a closed subflow may take to hand over its last
-// bytes.
-const closeLinger = 300 * time.Millisecond
-
-// peerClosed: the peer ended the session. A client begins a new one.
-func (s *Session) peerClosed(epoch uint64, tell bool) {
-	if s.refused != nil {
-		s.refused(epoch)
-		return
-	}
-	s.shut(ErrPeerClosed, tell)
-}
-
 // renew forgets the keys and all that depends on them, after the server said
 // that it does not know the session: false if that was done before. Queued packets
 // stay; streams are reset.
@@ -379,6 +320,9 @@ func (s *Session) renew(epoch uint64) bool {
 // OpenStream opens a stream to an address inside the tunnel (client only).
 // from is the application's address.
 func (s *Session) OpenStream(ctx context.Context, from, to netip.AddrPort) (*Stream, error) {
+	if err := s.waitMoved(ctx); err != nil {
+		return nil, err
+	}
 	return s.streams.Open(ctx, from, to)
 }
 

@@ -11,6 +11,7 @@ import (
 type Snapshot struct {
 	ID         string            `json:"id"` // see Session.ID
 	Peer       string            `json:"peer,omitempty"`
+	Version    string            `json:"peer_version,omitempty"` // the peer's release
 	Up         bool              `json:"up"`
 	Mode       string            `json:"mode"`
 	Renewals   uint64            `json:"renewals"`
@@ -77,7 +78,7 @@ func (s *Session) Snapshot() Snapshot {
 	defer s.mu.Unlock()
 	now := s.now()
 	r := Snapshot{
-		ID: Number(s.number()), Peer: s.name, Up: len(s.subs) > 0, Mode: s.mode.String(), Renewals: s.renewals,
+		ID: Number(s.number()), Peer: s.name, Version: s.version, Up: len(s.subs) > 0, Mode: s.mode.String(), Renewals: s.renewals,
 		Paths: []PathSnapshot{}, Subflows: []SubflowSnapshot{}, Flows: []FlowSnapshot{},
 		FlowCount: len(s.flows), Streams: s.streams.Count(), Queued: s.queue.Bytes, InFlight: s.inflight.Bytes,
 		Sent: s.octets, Copied: s.copied, Reinjected: s.reinjected, Drops: make(map[string]uint64),

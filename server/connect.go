@@ -50,6 +50,11 @@ func (p *peer) connect(st stream) {
 		st.Reset()
 		return
 	}
+	if s.draining.Load() {
+		s.connects.capped.Add(1)
+		st.Reset()
+		return
+	}
 	if !p.client.streams.take() {
 		s.connects.capped.Add(1)
 		st.Reset()

@@ -34,6 +34,7 @@ type Server struct {
 	resolver *resolver
 	dialer   *dialer
 	spare    time.Duration // below it no mapping is evicted
+	draining atomic.Bool   // no new streams
 
 	rooms    []*room
 	nextRoom atomic.Uint32

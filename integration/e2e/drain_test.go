@@ -1,0 +1,121 @@
+package e2e
+
+import (
+	"io"
+	"net"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mpsocks/mpsocks/integration/bench/halves"
+)
+
+// echoes says whether a line comes back.
+func echoes(c *net.TCPConn) bool {
+	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+	if _, err := c.Write([]byte("still there?")); err != nil {
+		return false
+	}
+	_, err := io.ReadFull(c, make([]byte, 12))
+	return err == nil
+}
+
+// TestDrain ends a server by SIGTERM with drain set: what is under way goes on until it
+// has ended, nothing new is taken, and then the server is gone, long before the deadline.
+func TestDrain(t *testing.T) {
+	p := begin(t, halves.Config{Server: "drain: 20s\n"})
+	server := tcpServer(t, "127.0.0.1:0", func(c *net.TCPConn) { _ = c.SetDeadline(time.Time{}); _, _ = io.Copy(c, c) })
+	c := connect(t, p.Socks[0], server.String())
+	if !echoes(c) {
+		t.Fatal("nothing comes back")
+	}
+	ended := make(chan error, 1)
+	start := time.Now()
+	go func() { _, err := p.Server.Stop(); ended <- err }()
+	eventually(t, 5*time.Second, "the server drains", func() bool { return strings.Contains(p.Server.Output(), "draining") })
+	time.Sleep(500 * time.Millisecond)
+	if !echoes(c) {
+		t.Error("a connection that was under way is cut")
+	}
+	if c, err := try(p.Socks[0], server.String()); err == nil {
+		c.Close()
+		t.Error("a draining server takes new connections")
+	}
+	c.Close()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Errorf("it ends with %v", err)
+		}
+		if took := time.Since(start); took > 8*time.Second {
+			t.Errorf("it took %v", took)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("it does not end when it is empty")
+	}
+	if !strings.Contains(p.Client.Output(), "the server is about to end") {
+		t.Error("the client was not told")
+	}
+}
+
+// TestDrainMoves has a client move to a second server before its first one ends, and no
+// new connection fails meanwhile.
+func TestDrainMoves(t *testing.T) {
+	tunnels := ports(t, 2)
+	p := begin(t, halves.Config{Admin: true, Tunnel: tunnels[0]})
+	second := halves.Config{Dir: t.TempDir(), Tunnel: tunnels[1], Socks: ports(t, 1), Allow: []string{"127.0.0.0/8"}}
+	if err := second.Write(mpsocks); err != nil {
+		t.Fatal(err)
+	}
+	w := &workshop{Config: second, t: t}
+	// The second server knows the same client and has the same key.
+	for _, name := range []string{"private_key:", "clients:", "  - {name: here"} {
+		w.edit(second.ServerFile, func(s string) string { return replaceLine(s, name, lineOf(t, p.ServerFile, name)) })
+	}
+	other := w.server()
+	w.edit(p.ClientFile, func(s string) string {
+		return replaceLine(s, "  addresses:", "  addresses: [\""+tunnels[0].String()+"\", \""+tunnels[1].String()+"\"]")
+	})
+	if out, err := exec.Command(mpsocks, "reload", "--admin", p.ClientAdmin).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	server := tcpServer(t, "127.0.0.1:0", func(c *net.TCPConn) { _ = c.SetDeadline(time.Time{}); _, _ = io.Copy(c, c) })
+	idle := connect(t, p.Socks[0], server.String())
+	if !echoes(idle) {
+		t.Fatal("nothing comes back")
+	}
+	if out, err := exec.Command(mpsocks, "drain", "--admin", p.ServerAdmin).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	eventually(t, 5*time.Second, "the server drains", func() bool { return strings.Contains(p.Server.Output(), "draining") })
+	time.Sleep(300 * time.Millisecond)
+	for range 5 {
+		c, err := try(p.Socks[0], server.String())
+		if err != nil {
+			t.Fatalf("a new connection fails: %v", err)
+		}
+		if !echoes(c) {
+			t.Error("nothing comes back by the second server")
+		}
+		c.Close()
+	}
+	if !strings.Contains(other(), "session established") {
+		t.Errorf("the second server says\n%s", other())
+	}
+	if err := p.Server.Wait(10 * time.Second); err != nil {
+		t.Errorf("the first server ends with %v", err)
+	}
+}
+
+// lineOf is the line of a file that begins so.
+func lineOf(t *testing.T, file, begin string) string {
+	t.Helper()
+	for l := range strings.Lines(read(t, file)) {
+		if strings.HasPrefix(l, begin) {
+			return strings.TrimSuffix(l, "\n")
+		}
+	}
+	t.Fatalf("%s has no line %q", file, begin)
+	return ""
+}

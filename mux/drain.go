@@ -1,0 +1,196 @@
+package mux
+
+import (
+	"context"
+	"encoding/binary"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/mpsocks/mpsocks/mux/mptcp"
+)
+
+// How a server goes away: it takes no new connections, tells its clients when it will be
+// gone, and they move to another server if one answers. What is under way may end.
+
+// probeLeave tells a client that its server ends in so many milliseconds.
+const probeLeave = 5
+
+const (
+	// moveWait is how long a new stream waits for those that are under way to end before
+	// the move cuts them.
+	moveWait = 2 * time.Second
+	// movePoll is how often a client that is to move looks whether it may.
+	movePoll = 50 * time.Millisecond
+)
+
+// Drain has the listener take no new subflows and sessions, and tells the clients that it
+// ends after left. Run goes on.
+func (l *Listener) Drain(left time.Duration) {
+	l.mu.Lock()
+	closeDoors(l.lns)
+	l.lns = nil
+	l.mu.Unlock()
+	for _, s := range l.Sessions() {
+		s.mu.Lock()
+		for _, f := range s.subs {
+			if !f.closed && len(f.control) < 4096 {
+				f.control = appendProbe(f.control, probeLeave, uint64(left.Milliseconds()))
+			}
+		}
+		s.mu.Unlock()
+		s.pump()
+	}
+}
+
+// A leave is the time from when a client knows that it moves until it has.
+type leave struct {
+	once   sync.Once
+	wanted chan struct{} // closed when a new stream waits
+	over   chan struct{} // closed when the session is another one
+}
+
+// leaving obeys probeLeave.
+func (f *subflow) leaving(payload []byte) {
+	if f.s.left == nil {
+		return // a server does not move
+	}
+	f.s.left(f.epoch, time.Duration(binary.BigEndian.Uint64(payload))*time.Millisecond)
+}
+
+// waitMoved waits for the end of a move, which a new stream hastens.
+func (s *Session) waitMoved(ctx context.Context) error {
+	l := s.leave.Load()
+	if l == nil {
+		return nil
+	}
+	l.once.Do(func() { close(l.wanted) })
+	select {
+	case <-l.over:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.done:
+		return ErrClosed
+	}
+}
+
+// leaves has the session moved, beside the reader that has heard of it.
+func (c *Client) leaves(epoch uint64, in time.Duration) {
+	c.slots.Go(func() { c.moveAway(epoch, in) })
+}
+
+// moveAway moves the session to another server, if there is one, before the present one
+// ends: when no stream is under way, soon after a new one is wanted, at the latest when a
+// quarter of the time is left. Packets that are queued stay; associations live on.
+func (c *Client) moveAway(epoch uint64, left time.Duration) {
+	c.mu.Lock()
+	ctx, again := c.ctx, c.moving == epoch
+	c.moving = epoch
+	c.mu.Unlock()
+	if ctx == nil || again || left <= 0 || left > 24*time.Hour {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, left*3/4)
+	defer cancel()
+	s := c.session
+	here := s.remotes(func(f *subflow) bool { return !f.closed })
+	there, ok := c.elsewhere(ctx, here)
+	if !ok {
+		c.cfg.Log.Warn().Stringer("in", left).Msg("the server is about to end, and no other one answers: staying until then")
+		return
+	}
+	l := &leave{wanted: make(chan struct{}), over: make(chan struct{})}
+	s.leave.Store(l)
+	defer func() { s.leave.Store(nil); close(l.over) }()
+	tick := time.NewTicker(movePoll)
+	defer tick.Stop()
+	wanted, hurry := l.wanted, (<-chan time.Time)(nil)
+	for waiting := true; waiting && s.streams.Count() > 0; {
+		select {
+		case <-tick.C:
+		case <-wanted:
+			wanted, hurry = nil, time.After(moveWait)
+		case <-hurry:
+			waiting = false
+		case <-ctx.Done():
+			waiting = false
+		case <-s.done:
+			return
+		}
+	}
+	s.farewell(epoch)
+	c.renewAfter(epoch, "the server is about to end: moving to "+there.String())
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, p := range c.paths {
+		for _, a := range here {
+			p.book.Failed(a, time.Now())
+		}
+	}
+}
+
+// farewell tells the peer by MP_FASTCLOSE that the session ends (RFC 8684, Section 3.5):
+// it is about to get other keys.
+func (s *Session) farewell(epoch uint64) {
+	s.mu.Lock()
+	if s.epoch == epoch {
+		for _, f := range s.subs {
+			f.control = (&mptcp.FastClose{Receiver: s.remoteKey}).Append(f.control)
+		}
+	}
+	s.mu.Unlock()
+	s.pump()
+}
+
+// elsewhere looks for another server that proves its key now, by any path.
+func (c *Client) elsewhere(ctx context.Context, here []netip.AddrPort) (netip.AddrPort, bool) {
+	c.mu.Lock()
+	paths := slices.Clone(c.paths)
+	c.mu.Unlock()
+	for _, p := range paths {
+		if addrs, _, _ := c.targets(p); len(slices.DeleteFunc(addrs, func(a netip.AddrPort) bool { return slices.Contains(here, a) })) == 0 {
+			continue
+		}
+		v, err := c.race(ctx, p, dialTimeout, here)
+		if err == nil {
+			v.tcp.Close()
+			return v.addr, true
+		}
+	}
+	return netip.AddrPort{}, false
+}
+
+// Version is the release of this program, which the halves tell each other. It is set
+// before anything is made.
+var Version string
+
+// probeVersion tells the peer which release this is, in ASCII.
+const probeVersion = 6
+
+// appendVersion says which release this is.
+func appendVersion(b []byte) []byte {
+	if Version == "" {
+		return b
+	}
+	x := mptcp.Experimental{Type: probeVersion}
+	x.SetPayload([]byte(Version[:min(len(Version), mptcp.MaxExperimental)]))
+	return x.Append(b)
+}
+
+// peerVersion notes the peer's release and says so when it is another.
+func (s *Session) peerVersion(text []byte) {
+	for _, c := range text {
+		if c < ' ' || c > '~' {
+			return
+		}
+	}
+	s.mu.Lock()
+	known := s.version == string(text)
+	s.version = string(text)
+	s.mu.Unlock()
+	if !known && string(text) != Version {
+		s.log.Info().Str("ours", Version).Str("theirs", string(text)).Msg("the other half is another release")
+	}
+}

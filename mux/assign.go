@@ -17,6 +17,9 @@ func (s *Session) assign(now int64) {
 	if len(s.redo) == 0 && s.queue.Idle() {
 		return
 	}
+	if s.fin != 0 {
+		return
+	}
 	s.fillCandidates(now)
 	if len(s.cands) == 0 {
 		return

@@ -106,11 +106,10 @@ func (s *Session) dataFIN(f *subflow, d *mptcp.DSS) error {
 		return nil
 	}
 	s.mu.Lock()
-	first := !s.finishing
-	s.finishing = true
+	first := s.fin == 0
 	ack := mptcp.DSS{HasAck: true, Ack8: true, Ack: s.space.next.Load()}
 	f.control = ack.Append(f.control)
-	if first {
+	if first { // what a client has queued goes by the next session
 		s.ownFIN()
 	}
 	s.mu.Unlock()

@@ -71,8 +71,8 @@ type Session struct {
 	timeout    time.Duration // without a subflow
 	closed     bool
 	version    string // the peer's release, "" = not told
-	finishing  bool   // in order: nothing gets a DSN any more
-	fin        uint64 // the DSN of our DATA_FIN; 0 = it is not out
+	finishing  bool   // by this side: nothing is taken any more
+	fin        uint64 // the DSN of our DATA_FIN; else 0. Behind it nothing gets one
 	closeErr   error
 	epoch      uint64 // grows with every set of keys, and when they are forgotten
 	renewals   uint64 // how often they were

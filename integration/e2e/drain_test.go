@@ -77,7 +77,7 @@ func TestDrainMoves(t *testing.T) {
 	w.edit(p.ClientFile, func(s string) string {
 		return replaceLine(s, "  addresses:", "  addresses: [\""+tunnels[0].String()+"\", \""+tunnels[1].String()+"\"]")
 	})
-	if out, err := exec.Command(mpsocks, "reload", "--admin", p.ClientAdmin).CombinedOutput(); err != nil {
+	if out, err := exec.Command(mpsocks, "reload", "-c", p.ClientFile).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	server := tcpServer(t, "127.0.0.1:0", func(c *net.TCPConn) { _ = c.SetDeadline(time.Time{}); _, _ = io.Copy(c, c) })
@@ -85,7 +85,7 @@ func TestDrainMoves(t *testing.T) {
 	if !echoes(idle) {
 		t.Fatal("nothing comes back")
 	}
-	if out, err := exec.Command(mpsocks, "drain", "--admin", p.ServerAdmin).CombinedOutput(); err != nil {
+	if out, err := exec.Command(mpsocks, "drain", "-c", p.ServerFile).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	eventually(t, 5*time.Second, "the server drains", func() bool { return strings.Contains(p.Server.Output(), "draining") })

@@ -135,9 +135,13 @@ func TestReload(t *testing.T) {
 	revoked, invalid := 0, 0
 	var guestConn *net.TCPConn
 	for i := range reloads {
-		file, good, admin := p.ServerFile, goodServer, p.ServerAdmin
+		file, good := p.ServerFile, goodServer
 		if i%2 == 1 {
-			file, good, admin = p.ClientFile, goodClient, p.ClientAdmin
+			file, good = p.ClientFile, goodClient
+		}
+		asked := filepath.Join(p.Dir, "asked.yaml") // says where the half is, also where its file has a mistake
+		if err := os.WriteFile(asked, []byte(good), 0o600); err != nil {
+			t.Fatal(err)
 		}
 		text, bad := good, rnd.IntN(3) == 0
 		if bad {
@@ -163,7 +167,7 @@ func TestReload(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		out, err := exec.Command(mpsocks, "reload", "--admin", admin).CombinedOutput()
+		out, err := exec.Command(mpsocks, "reload", "-c", asked).CombinedOutput()
 		if bad != (err != nil) {
 			t.Fatalf("reload %d, a mistake: %v: %v\n%s\n%s", i, bad, err, out, text)
 		}

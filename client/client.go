@@ -64,6 +64,7 @@ type Client struct {
 
 	associations, streams *quota
 	lobby                 *lobby
+	publications          []*publication
 	web                   *web
 	descriptors           *descriptors
 	relays                relays
@@ -90,6 +91,7 @@ type Client struct {
 
 	mu        sync.Mutex              // guards all following fields up to the blank line
 	conns     map[*net.TCPConn]string // with the SOCKS user, once that is known
+	visitors  []*visitors
 	listeners []*net.TCPListener
 	forwards  []*forward
 	paths     []conf.Path
@@ -154,6 +156,7 @@ func newClient(cfg *conf.Client, log zerolog.Logger, t tunnel) (*Client, error) 
 	c.relays.set(cfg.UDP)
 	c.ends.client = c
 	c.web = newWeb(c)
+	c.newPublications(cfg.Publish)
 	c.life, c.stop = context.WithCancel(context.Background())
 	if err := c.bind(cfg); err != nil {
 		c.discard()
@@ -245,6 +248,9 @@ func (c *Client) Run(ctx context.Context) error {
 	}
 	g.Go(func() error { return c.tellAlive(ctx) })
 	g.Go(func() error { return c.web.run(ctx) })
+	for _, p := range c.publications {
+		g.Go(func() error { return p.run(ctx) })
+	}
 	g.Go(func() error { return c.sweepForwards(ctx) })
 	g.Go(func() error {
 		<-ctx.Done()
@@ -294,6 +300,16 @@ func (c *Client) shut() {
 		conn.SetDeadline(time.Unix(1, 0))
 		conn.Close()
 	}
+}
+
+// begin counts a goroutine that serves something; false if there is an end of that.
+func (c *Client) begin() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.closed {
+		c.wg.Add(1)
+	}
+	return !c.closed
 }
 
 // track counts a connection, so that shutdown finds it.

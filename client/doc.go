@@ -28,7 +28,9 @@
 // connect.go, which lets the exit at the server answer the application's own
 // request, into call.go, which copies; SOCKS4 (socks4.go) and the CONNECT of HTTP
 // (web_proxy.go) do the same, and plain HTTP makes streams of its own. What others
-// send of UDP in a TCP connection is an association in udpstream.go.
+// send of UDP in a TCP connection is an association in udpstream.go. Forwards
+// (forward.go, forward_tcp.go) need no protocol at all, and publish.go and
+// visitors.go lead ports of the server to programs here.
 //
 // Goroutines: one per listener (accept), one per SOCKS connection, two per
 // CONNECT, one per Loop of UDP sockets, one that ends idle peers of forwards,

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -199,6 +200,12 @@ func (c *Client) sweepForwards(ctx context.Context) error {
 		case <-tick.C:
 			for _, f := range c.forwardList() {
 				f.sweep()
+			}
+			c.mu.Lock()
+			published := slices.Clone(c.visitors)
+			c.mu.Unlock()
+			for _, v := range published {
+				v.sweep()
 			}
 		}
 	}

@@ -122,6 +122,8 @@ func (c *Client) partyOf(p *status.Program) party {
 		return party{app: netip.AddrPortFrom(o.addr.Addr().Unmap(), o.addr.Port()), name: "forward at " + o.forward.listen.String()}
 	case *udpStream:
 		return party{app: addrOf(o.conn.RemoteAddr()), proxy: addrOf(o.conn.LocalAddr()), user: o.source.User}
+	case *visitors:
+		return party{name: "published port " + o.publication.route.Listen.String()}
 	case *enclavePort:
 		return party{name: o.holder.user}
 	case *names:

@@ -85,6 +85,9 @@ type Peer struct {
 	PublicKey PublicKey `mapstructure:"public_key"`
 	// PublicKeys are further identities of the client, while its key is changed.
 	PublicKeys []PublicKey `mapstructure:"public_keys"`
+	// Publish are the ports of this server that the client may lead to programs
+	// of its own: numbers and ranges.
+	Publish []PortRange `mapstructure:"publish"`
 
 	file string // of ClientsDir; "" for an entry of the configuration file
 }

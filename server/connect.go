@@ -47,7 +47,11 @@ func (p *peer) Stream(st *mux.Stream) { p.connect(st) }
 func (p *peer) connect(st stream) {
 	s := p.server
 	if at, ok := st.LocalAddr().(*net.TCPAddr); ok && at.Port != packet.ExitPort {
-		st.Reset()
+		if at.Port == packet.PublishPort {
+			p.publish(st)
+		} else {
+			st.Reset()
+		}
 		return
 	}
 	if s.draining.Load() {

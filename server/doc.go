@@ -28,6 +28,8 @@
 // Names are looked up in one way for both: names.go knows literals, the hosts file,
 // the search list and what is remembered, upstream.go asks the name servers.
 //
+// Streams to port 1081 publish ports of the server's: publish.go.
+//
 // Goroutines: the mux.Listener's, one per Loop (one to four of them), one
 // sweeper for all idle timers, one per name that is being resolved, and two per
 // CONNECT. All of them end when the context of Server.Run does.

@@ -42,6 +42,9 @@ type mapping struct {
 	// sent is when the client last sent something (Server.now): only that
 	// keeps the mapping (REQ-6).
 	sent atomic.Int64
+	// published says that its port is one that the client has published: no idle
+	// time ends it. Set before the mapping is in the table.
+	published bool
 	// permits is nil with endpoint-independent filtering.
 	permits *permits
 }
@@ -112,7 +115,12 @@ func (s *Server) listen(p *peer, inner netip.AddrPort) (*mapping, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &mapping{
+	return s.listenAt(p, inner, netip.AddrPortFrom(local, 0))
+}
+
+// listenAt is listen with the socket's address.
+func (s *Server) listenAt(p *peer, inner, at netip.AddrPort) (m *mapping, err error) {
+	m = &mapping{
 		peer:   p,
 		room:   s.rooms[s.nextRoom.Add(1)%uint32(len(s.rooms))],
 		inner:  inner,
@@ -126,7 +134,7 @@ func (s *Server) listen(p *peer, inner netip.AddrPort) (*mapping, error) {
 			idle:  int64(relay.idle),
 		}
 	}
-	m.conn, err = m.room.loop.Listen(netip.AddrPortFrom(local, 0), relay.socket, m.receive)
+	m.conn, err = m.room.loop.Listen(at, relay.socket, m.receive)
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +156,7 @@ func (p *peer) expire(before int64) {
 	var old []uint64
 	p.mu.RLock()
 	for key, m := range p.mappings {
-		if m.sent.Load() < before {
+		if m.sent.Load() < before && !m.published {
 			old = append(old, key)
 		}
 	}
@@ -181,6 +189,9 @@ func (s *Server) evict(q *quota, now int64) {
 		}
 		p.mu.RLock()
 		for key, m := range p.mappings {
+			if m.published {
+				continue
+			}
 			sent := m.sent.Load()
 			oldest = min(oldest, sent)
 			if now-sent > int64(s.spare) {

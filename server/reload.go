@@ -21,6 +21,7 @@ func (s *Server) Apply(cfg *conf.Server) error {
 			return fmt.Errorf("server: %w", err)
 		}
 	}
+	s.publishing.allow(cfg.Clients)
 	s.govern(cfg)
 	s.relay.Store(newRelay(&cfg.Relay))
 	s.mappings.max.Store(int64(cfg.Limits.Mappings))

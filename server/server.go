@@ -43,6 +43,7 @@ type Server struct {
 	mappings, streams quota // in all
 	external          external
 	exits             exits
+	publishing        publishing
 	drops             drops
 	connects          connects
 	sent, received    counter // datagrams
@@ -119,6 +120,7 @@ func newServer(cfg *conf.Server, log zerolog.Logger) (*Server, error) {
 	s.relay.Store(newRelay(&cfg.Relay))
 	s.mappings.max.Store(int64(cfg.Limits.Mappings))
 	s.streams.max.Store(int64(cfg.Limits.Streams))
+	s.publishing.allow(cfg.Clients)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.resolver = newResolver(s.ctx, out.reaches)
 	for i := range min(max(runtime.GOMAXPROCS(0)/2, 1), maxRooms) {
@@ -155,6 +157,7 @@ func (s *Server) run(ctx context.Context, tunnel func(context.Context) error) er
 		err = nil
 	}
 	s.cancel()
+	s.publishing.close()
 	for _, p := range s.peerList() {
 		p.Closed(mux.ErrClosed)
 	}

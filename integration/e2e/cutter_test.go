@@ -41,7 +41,10 @@ const wayCount = 4
 func way(i int) string { return fmt.Sprintf("127.0.0.%d", i+1) }
 
 // beginCut starts a pair over four paths through a cutter.
-func beginCut(t *testing.T) (*halves.Pair, *cutter) {
+func beginCut(t *testing.T) (*halves.Pair, *cutter) { return beginCutWith(t, halves.Config{}) }
+
+// beginCutWith is beginCut with more in the configuration.
+func beginCutWith(t *testing.T, more halves.Config) (*halves.Pair, *cutter) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -55,7 +58,8 @@ func beginCut(t *testing.T) (*halves.Pair, *cutter) {
 	for i := range wayCount {
 		paths = append(paths, halves.Path{Name: fmt.Sprint("way", i), Bind: way(i), Subflows: 1})
 	}
-	p := begin(t, halves.Config{Tunnel: c.target, Reach: []string{l.Addr().String()}, Paths: paths})
+	more.Tunnel, more.Reach, more.Paths = c.target, []string{l.Addr().String()}, paths
+	p := begin(t, more)
 	return p, c
 }
 

@@ -40,6 +40,7 @@ type Config struct {
 	Reach   []string         // where the client looks for it; empty: Tunnel
 	Paths   []Path
 	Allow   []string // the server's relay.allow
+	Publish []string // what the server lets the client publish
 	Admin   bool     // whether both halves get an admin address
 	Client  string   // further YAML for the client, whole top-level keys
 	Server  string   // the same for the server
@@ -120,7 +121,7 @@ func (c *Config) server(k keyPair) string {
 	}
 	fmt.Fprintf(&b, "listen: [%q]\n", c.Tunnel.String())
 	fmt.Fprintf(&b, "private_key: %s\n", k.private)
-	fmt.Fprintf(&b, "clients:\n  - {name: here, public_key: %s}\n", k.public)
+	fmt.Fprintf(&b, "clients:\n  - {name: here, public_key: %s, publish: [%s]}\n", k.public, strings.Join(c.Publish, ", "))
 	fmt.Fprintf(&b, "relay:\n  allow: [%s]\n", strings.Join(allow, ", "))
 	fmt.Fprintf(&b, "admin: %q\nstate_dir: %q\npprof: true\n", c.ServerAdmin, c.stateDir())
 	fmt.Fprintf(&b, "log: {level: %s, format: console}\n%s", c.level(), c.Server)

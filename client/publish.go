@@ -1,0 +1,235 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/mux/packet"
+)
+
+const (
+	// publishSpare is how many streams wait at a published TCP port: so many
+	// visitors are let in within one round trip.
+	publishSpare = 8
+	// publishPause and publishRest are the pauses before the server is asked
+	// again: when a stream has ended, and when it has said no.
+	publishPause, publishRest = time.Second, 30 * time.Second
+	// publishDial is how long the program may take to accept a connection.
+	publishDial = 10 * time.Second
+)
+
+// door is where the server takes streams that publish a port.
+var door = netip.AddrPortFrom(packet.ServerHost4, packet.PublishPort)
+
+// publication is one port at the server that leads to a program here.
+type publication struct {
+	client *Client
+	route  conf.Route
+	said   byte // the server's last answer, for the log; of the goroutine that asks
+}
+
+// newPublications prepares the ports that are to be published.
+func (c *Client) newPublications(list []conf.Publish) {
+	for _, p := range list {
+		for _, r := range p.Routes() {
+			c.publications = append(c.publications, &publication{client: c, route: r, said: 255})
+		}
+	}
+}
+
+// run publishes the port until ctx ends.
+func (p *publication) run(ctx context.Context) error {
+	if p.route.Proto == conf.ProtoUDP {
+		return p.runUDP(ctx)
+	}
+	return p.runTCP(ctx)
+}
+
+// ask opens a stream and asks for the port. It returns the stream when the server
+// has agreed, and else nil when the pause is over.
+func (p *publication) ask(ctx context.Context, q *packet.Publish) stream {
+	st, code, err := p.open(ctx, q)
+	if err == nil {
+		if code == packet.PublishOK {
+			p.say(code)
+			return st
+		}
+		st.Close()
+		p.say(code)
+	}
+	pause := publishPause
+	if err == nil {
+		pause = publishRest
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(pause):
+	}
+	return nil
+}
+
+// open opens a stream and reads the server's answer.
+func (p *publication) open(ctx context.Context, q *packet.Publish) (stream, byte, error) {
+	if err := p.client.tunnel.Ready(ctx); err != nil {
+		return nil, 0, err
+	}
+	st, err := p.client.tunnel.OpenStream(ctx, netip.AddrPort{}, door)
+	if err != nil {
+		return nil, 0, err
+	}
+	var code [1]byte
+	_, err = st.Write(q.Append(nil))
+	if err == nil {
+		err = st.SetReadDeadline(time.Now().Add(exitTime))
+	}
+	if err == nil {
+		_, err = io.ReadFull(st, code[:])
+	}
+	if err == nil {
+		err = st.SetReadDeadline(time.Time{})
+	}
+	if err != nil {
+		st.Reset()
+		return nil, 0, err
+	}
+	return st, code[0], nil
+}
+
+// say writes the server's answer into the log when it is another one than before.
+func (p *publication) say(code byte) {
+	if code == p.said {
+		return
+	}
+	p.said = code
+	event := p.client.log.Warn()
+	why := "the server could not open it"
+	switch code {
+	case packet.PublishOK:
+		event, why = p.client.log.Info(), ""
+	case packet.PublishNotAllowed:
+		why = "the server does not allow it to this client: its clients[].publish says which ports it does"
+	case packet.PublishTaken:
+		why = "another client, or another program on the server, has it"
+	}
+	event = event.Stringer("port", p.route.Listen).Str("proto", string(p.route.Proto)).Str("to", p.route.To())
+	if why != "" {
+		event.Str("reason", why).Msg("a port is not published")
+		return
+	}
+	event.Msg("a port of the server leads here now")
+}
+
+// runTCP keeps streams waiting at the server, each for one connection.
+func (p *publication) runTCP(ctx context.Context) error {
+	q := packet.Publish{Protocol: packet.ProtocolTCP, At: p.route.Listen}
+	waiting := make(chan struct{}, publishSpare)
+	for {
+		select {
+		case waiting <- struct{}{}:
+		case <-ctx.Done():
+			return nil
+		}
+		st := p.ask(ctx, &q)
+		if st == nil {
+			<-waiting
+			if ctx.Err() != nil {
+				return nil
+			}
+			continue
+		}
+		if !p.client.begin() {
+			st.Reset()
+			return nil
+		}
+		go p.visit(ctx, st, func() { <-waiting })
+	}
+}
+
+// visit waits with a stream for a connection and leads it to the program; taken
+// is called when the stream waits no more. It was started by runTCP; the end of
+// the stream stops it.
+func (p *publication) visit(ctx context.Context, st stream, taken func()) {
+	c := p.client
+	defer c.wg.Done() // counted by begin
+	stop := context.AfterFunc(ctx, st.Reset)
+	var b [packet.PublishVisitorLen]byte
+	_, err := io.ReadFull(st, b[:])
+	stop()
+	taken()
+	if err != nil {
+		st.Reset()
+		return
+	}
+	from, to := packet.ParseVisitor(b[:])
+	if err := p.lead(st, from, to); err != nil {
+		st.Reset()
+		c.log.Debug().Err(err).Stringer("visitor", from).Stringer("port", p.route.Listen).Msg("a visitor did not reach the program")
+	}
+}
+
+// lead connects to the program and copies.
+func (p *publication) lead(st stream, from, to netip.AddrPort) error {
+	c := p.client
+	who := holder{user: "publish " + p.route.Listen.String()}
+	if !c.streams.acquire(who) {
+		return errTooManyStreams
+	}
+	k := &call{client: c, stream: st, holder: who, up: make(chan struct{})}
+	defer k.end()
+	ctx, cancel := context.WithTimeout(c.life, publishDial)
+	defer cancel()
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", p.route.To())
+	if err != nil {
+		return err
+	}
+	k.conn = conn.(*net.TCPConn)
+	if !c.enter(k.conn) {
+		return errTooManyDescriptors
+	}
+	defer c.wg.Done() // counted by enter
+	defer c.forget(k.conn)
+	defer k.conn.Close()
+	if p.route.ProxyProtocol {
+		if _, err := k.conn.Write(appendProxyHeader(nil, from, to)); err != nil {
+			return fmt.Errorf("tell the program who it is: %w", err)
+		}
+	}
+	k.answered.Store(true)
+	go k.upload(true)
+	k.splice()
+	return nil
+}
+
+// runUDP holds a UDP port at the server.
+func (p *publication) runUDP(ctx context.Context) error {
+	v := &visitors{publication: p, lane: p.client.lanes[0], by: make(map[netip.AddrPort]*visitor)}
+	v.client, v.source.User = p.client, ""
+	if err := p.client.ports.take(&v.innerPort, v); err != nil {
+		return fmt.Errorf("publish %s: %w", p.route.Listen, err)
+	}
+	p.client.visited(v, true)
+	defer p.client.visited(v, false)
+	defer v.close()
+	q := packet.Publish{Protocol: packet.ProtocolUDP, At: p.route.Listen, Host: v.host, Port: v.port}
+	for ctx.Err() == nil {
+		v.resolve(ctx)
+		st := p.ask(ctx, &q)
+		if st == nil {
+			continue
+		}
+		stop := context.AfterFunc(ctx, st.Reset)
+		io.Copy(io.Discard, st) // until the session or the server ends it
+		stop()
+		st.Close()
+		select {
+		case <-ctx.Done():
+		case <-time.After(publishPause):
+		}
+	}
+	return nil
+}

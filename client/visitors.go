@@ -1,0 +1,168 @@
+package client
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/mpsocks/mpsocks/mux/udpio"
+)
+
+// maxVisitors bounds the senders at one published UDP port: each has a socket
+// here, and addresses are easily invented.
+const maxVisitors = 1024
+
+// visitors are those who send to a published UDP port. The program sees each of
+// them at a port of this machine.
+type visitors struct {
+	inner
+	publication *publication
+	lane        *lane
+	target      atomic.Pointer[netip.AddrPort] // of the program; nil if its name is not resolved
+
+	table sync.Mutex // guards by and ended; taken before mu
+	by    map[netip.AddrPort]*visitor
+	ended bool
+}
+
+// visitor is one of them.
+type visitor struct {
+	visitors *visitors
+	from     netip.AddrPort
+	conn     *udpio.Conn
+	active   atomic.Bool // since the last sweep
+	idle     int         // sweeps without a datagram; guarded by visitors.table
+}
+
+// resolve finds the program's address; a name may be of this machine's network.
+func (v *visitors) resolve(ctx context.Context) {
+	r := v.publication.route
+	list, err := net.DefaultResolver.LookupNetIP(ctx, "ip", r.Host)
+	if err != nil || len(list) == 0 {
+		if ctx.Err() == nil {
+			v.client.log.Warn().Err(err).Str("to", r.To()).Msg("the program of a published port is not found")
+		}
+		return
+	}
+	to := netip.AddrPortFrom(list[0].Unmap(), r.Port)
+	v.target.Store(&to)
+}
+
+// receive takes one packet from the tunnel to the program.
+func (v *visitors) receive(d *delivery, _, payload []byte) {
+	to := v.target.Load()
+	if to == nil {
+		v.client.drops.add(dropNoPeer)
+		return
+	}
+	one := v.visitor(d.udp.Src, *to)
+	if one == nil {
+		v.client.drops.add(dropForwardPeer)
+		return
+	}
+	one.active.Store(true)
+	d.w.Add(one.conn, *to, d.udp.TOS, payload)
+}
+
+// visitor finds a sender, or makes it known; nil if there is no room.
+func (v *visitors) visitor(from, to netip.AddrPort) *visitor {
+	v.table.Lock()
+	defer v.table.Unlock()
+	if one := v.by[from]; one != nil || v.ended {
+		return one
+	}
+	if len(v.by) >= maxVisitors || !v.client.descriptors.take(1) {
+		return nil
+	}
+	one := &visitor{visitors: v, from: from}
+	local := netip.IPv4Unspecified()
+	switch a := to.Addr(); {
+	case a.IsLoopback():
+		local = a // nobody else is to reach the socket
+	case a.Is6():
+		local = netip.IPv6Unspecified()
+	}
+	var err error
+	one.conn, err = v.lane.loop.Listen(netip.AddrPortFrom(local, 0), v.client.relays.now.Load().sockets, one.uplink)
+	if err != nil {
+		v.client.descriptors.give(1)
+		return nil
+	}
+	v.by[from] = one
+	return one
+}
+
+// uplink takes what the program answers, on the Loop's goroutine.
+func (o *visitor) uplink(_ *udpio.Conn, msgs []udpio.Message) {
+	v := o.visitors
+	target := v.target.Load()
+	o.active.Store(true)
+	l := v.lane
+	pkts, taken := l.pkts[:0], 0
+	v.mu.Lock()
+	for i := range msgs {
+		m := &msgs[i]
+		if v.closed || m.Addr != *target {
+			v.client.drops.add(dropSource)
+			continue
+		}
+		if v.wrap(m.Buf, o.from, m.TOS) {
+			pkts = appendPackets(pkts, m.Buf)
+			m.Buf = nil
+			taken++
+		}
+	}
+	if len(pkts) > 0 {
+		v.client.tunnel.Send(&v.source, pkts)
+	}
+	v.mu.Unlock()
+	l.keep(pkts, taken)
+}
+
+// sweep ends the visitors that were idle for forwardIdle sweeps.
+func (v *visitors) sweep() {
+	v.table.Lock()
+	defer v.table.Unlock()
+	for from, one := range v.by {
+		if one.active.Swap(false) {
+			one.idle = 0
+		} else if one.idle++; one.idle >= forwardIdle {
+			v.drop(from, one)
+		}
+	}
+}
+
+// drop ends one. v.table is held.
+func (v *visitors) drop(from netip.AddrPort, one *visitor) {
+	delete(v.by, from)
+	one.conn.Close()
+	v.client.descriptors.give(1)
+}
+
+// close ends all of them and the inner port.
+func (v *visitors) close() {
+	v.table.Lock()
+	v.ended = true
+	for from, one := range v.by {
+		v.drop(from, one)
+	}
+	v.table.Unlock()
+	v.mu.Lock()
+	v.closed = true
+	v.mu.Unlock()
+	v.end()
+}
+
+// visited notes the visitors of a published port, or forgets them, for the sweeps.
+func (c *Client) visited(v *visitors, there bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if there {
+		c.visitors = append(c.visitors, v)
+		return
+	}
+	c.visitors = slices.DeleteFunc(c.visitors, func(o *visitors) bool { return o == v })
+}

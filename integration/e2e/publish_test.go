@@ -1,0 +1,158 @@
+package e2e
+
+import (
+	"bytes"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mpsocks/mpsocks/integration/bench/halves"
+)
+
+// TestPublish reaches programs at the client from outside, by ports of the server:
+// UDP and TCP, while paths die and come back.
+func TestPublish(t *testing.T) {
+	free := ports(t, 3)
+	door, headed, refused := free[0], free[1], free[2]
+	tcp := tcpServer(t, "127.0.0.1:0", func(c *net.TCPConn) { _, _ = io.Copy(c, c) })
+	udp := udpEcho(t, fmt.Sprintf("127.0.0.1:%d", tcp.Port()))
+	p, c := beginCutWith(t, halves.Config{
+		Publish: []string{fmt.Sprint(door.Port()), fmt.Sprintf("%d-%d", headed.Port(), headed.Port())},
+		Client: fmt.Sprintf(`publish:
+  - {listen: ":%d", to: "localhost:%d"}
+  - {listen: "127.0.0.1:%d", to: "127.0.0.1:%d", proto: tcp, proxy_protocol: true}
+  - {listen: ":%d", to: "127.0.0.1:%d"}
+`, door.Port(), udp.Port(), headed.Port(), udp.Port(), refused.Port(), udp.Port()),
+	})
+	eventually(t, 5*time.Second, "all four paths are up", c.allCarry)
+
+	// UDP: two visitors, each of whom gets his own answers.
+	visitors := []*net.UDPConn{dialUDP(t, door), dialUDP(t, door)}
+	ask := func(v *net.UDPConn, text string) bool {
+		_, _ = v.Write([]byte(text))
+		_ = v.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+		b := make([]byte, 100)
+		n, err := v.Read(b)
+		return err == nil && string(b[:n]) == text
+	}
+	eventually(t, 5*time.Second, "the UDP port is published", func() bool { return ask(visitors[0], "hello") })
+	for i := range 50 {
+		for j, v := range visitors {
+			if text := fmt.Sprint("visitor ", j, " datagram ", i); !ask(v, text) {
+				t.Fatalf("%q did not come back", text)
+			}
+		}
+	}
+
+	// TCP: more connections at once than wait at the server, and a megabyte.
+	dial := func(at netip.AddrPort) *net.TCPConn {
+		conn, err := net.DialTimeout("tcp", at.String(), 5*time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+		return conn.(*net.TCPConn)
+	}
+	eventually(t, 5*time.Second, "the TCP port is published", func() bool {
+		conn, err := net.Dial("tcp", door.String())
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	})
+	var conns []*net.TCPConn
+	for range 30 {
+		conns = append(conns, dial(door))
+	}
+	for i, conn := range conns {
+		text := fmt.Sprint("connection ", i)
+		_, _ = io.WriteString(conn, text)
+		got := make([]byte, len(text))
+		if _, err := io.ReadFull(conn, got); err != nil || string(got) != text {
+			t.Fatalf("%q, %v", got, err)
+		}
+	}
+
+	// Through path death.
+	data := make([]byte, 16<<20)
+	_, _ = rand.Read(data)
+	long := dial(door)
+	go func() {
+		_, _ = long.Write(data)
+		_ = long.CloseWrite()
+	}()
+	go func() {
+		for i := range wayCount {
+			time.Sleep(100 * time.Millisecond)
+			c.set(way(i), cut)
+			time.Sleep(200 * time.Millisecond)
+			c.set(way(i), healthy)
+		}
+	}()
+	got, err := io.ReadAll(long)
+	if err != nil || !bytes.Equal(got, data) {
+		t.Errorf("%d of %d bytes came back through path death, %v", len(got), len(data), err)
+	}
+	eventually(t, 3*time.Second, "UDP works after it", func() bool { return ask(visitors[0], "after") })
+
+	// The program can be told who it is.
+	conn := dial(headed)
+	head := make([]byte, 28)
+	if _, err := io.ReadFull(conn, head); err != nil {
+		t.Fatal(err)
+	}
+	me := conn.LocalAddr().(*net.TCPAddr).AddrPort()
+	if want := "\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c"; string(head[:16]) != want {
+		t.Errorf("% x", head)
+	}
+	if from := netip.AddrPortFrom(netip.AddrFrom4([4]byte(head[16:20])), uint16(head[24])<<8|uint16(head[25])); from != me {
+		t.Errorf("from %s, want %s", from, me)
+	}
+
+	// What the server does not allow is not there, and both sides say so.
+	if conn, err := net.Dial("tcp", refused.String()); err == nil {
+		conn.Close()
+		t.Error("a port is published that is not allowed")
+	}
+	eventually(t, time.Second, "the client says why", func() bool { return strings.Contains(p.Client.Output(), "does not allow it") })
+}
+
+// TestPublishEnds takes the client away: its ports at the server close.
+func TestPublishEnds(t *testing.T) {
+	door := ports(t, 1)[0]
+	tcp := tcpServer(t, "127.0.0.1:0", func(c *net.TCPConn) { _, _ = io.WriteString(c, "hello") })
+	p := begin(t, halves.Config{
+		Publish: []string{fmt.Sprint(door.Port())},
+		Client:  fmt.Sprintf("publish: [{listen: \":%d\", to: \"127.0.0.1:%d\"}]\n", door.Port(), tcp.Port()),
+	})
+	open := func() bool {
+		conn, err := net.Dial("tcp", door.String())
+		if err != nil {
+			return false
+		}
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(time.Second))
+		all, _ := io.ReadAll(conn)
+		return string(all) == "hello"
+	}
+	eventually(t, 5*time.Second, "the port is published", open)
+	_, _ = p.Client.Stop()
+	eventually(t, 20*time.Second, "the port is closed", func() bool {
+		conn, err := net.Dial("tcp", door.String())
+		if err == nil {
+			conn.Close()
+		}
+		return err != nil
+	})
+	if u, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(door)); err != nil {
+		t.Errorf("the UDP port is not free: %v", err)
+	} else {
+		u.Close()
+	}
+}

@@ -1,0 +1,328 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/mux/packet"
+)
+
+const (
+	// doorRest is how long a published TCP port stays open when no stream of its
+	// client waits there: a path may have died, and connections wait so long.
+	doorRest = 10 * time.Second
+	// acceptPause is the pause after an error of accepting, usually EMFILE.
+	acceptPause = 100 * time.Millisecond
+)
+
+// publishing is what the server knows of published ports.
+type publishing struct {
+	mu      sync.Mutex // guards all following fields
+	allowed map[string][]conf.PortRange
+	doors   map[netip.AddrPort]*door
+}
+
+// allow takes the ports that clients may publish.
+func (t *publishing) allow(clients []conf.Peer) {
+	allowed := make(map[string][]conf.PortRange, len(clients))
+	for _, c := range clients {
+		allowed[c.Name] = c.Publish
+	}
+	t.mu.Lock()
+	t.allowed = allowed
+	t.mu.Unlock()
+}
+
+// may says whether a client may publish a port.
+func (t *publishing) may(client string, port uint16) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.ContainsFunc(t.allowed[client], func(r conf.PortRange) bool { return !r.IsZero() && r.Contains(port) })
+}
+
+// publish serves one stream to the publish port: a TCP connection from outside, or
+// as long as it lives a UDP port.
+func (p *peer) publish(st stream) {
+	s := p.server
+	defer st.Close()
+	for _, q := range []*quota{&p.client.streams, &s.streams} {
+		if !q.take() {
+			s.connects.capped.Add(1)
+			st.Reset()
+			return
+		}
+		defer q.give()
+	}
+	stop := context.AfterFunc(p.ctx, st.Reset)
+	defer stop()
+	_ = st.SetDeadline(time.Now().Add(requestTimeout))
+	b := make([]byte, packet.PublishRequestLen)
+	if _, err := io.ReadFull(st, b); err != nil {
+		st.Reset()
+		return
+	}
+	q, err := packet.ParsePublish(b)
+	if err != nil {
+		st.Reset()
+		return
+	}
+	answer := func(code byte) bool {
+		_, err := st.Write([]byte{code})
+		return err == nil && st.SetDeadline(time.Time{}) == nil && code == packet.PublishOK
+	}
+	if !s.publishing.may(p.client.name, q.At.Port()) {
+		p.log.Info().Stringer("at", q.At).Msg("a client wants to publish a port that it may not")
+		answer(packet.PublishNotAllowed)
+		return
+	}
+	if q.Protocol == packet.ProtocolUDP {
+		p.publishUDP(st, &q, answer)
+		return
+	}
+	d, code := s.publishing.open(p.client.name, q.At)
+	if d != nil {
+		defer s.publishing.leave(d)
+	}
+	if answer(code) {
+		p.await(st, d)
+	}
+}
+
+// codeOf is the answer for an error of binding.
+func codeOf(err error) byte {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return packet.PublishTaken
+	}
+	return packet.PublishFailed
+}
+
+// publishUDP binds the mappings of an inner port to a port of the server's, as
+// long as the stream lives. No idle time ends them, and nobody is filtered.
+func (p *peer) publishUDP(st stream, q *packet.Publish, answer func(byte) bool) {
+	four, six := packet.ClientHost4, packet.ClientHost6
+	for range q.Host {
+		four, six = four.Next(), six.Next()
+	}
+	var keys []uint64
+	var failed error
+	for _, inner := range []netip.Addr{four, six} {
+		at := q.At
+		if a := at.Addr(); a == netip.IPv6Unspecified() && inner.Is4() {
+			at = netip.AddrPortFrom(netip.IPv4Unspecified(), at.Port())
+		} else if a.Is4() != inner.Is4() {
+			continue
+		}
+		key, err := p.bind(netip.AddrPortFrom(inner, q.Port), at)
+		if err != nil {
+			failed = err
+			continue
+		}
+		keys = append(keys, key)
+	}
+	defer func() { p.end(keys) }()
+	if len(keys) == 0 || errors.Is(failed, syscall.EADDRINUSE) {
+		p.log.Info().Err(failed).Stringer("at", q.At).Msg("a port is not published")
+		answer(codeOf(failed))
+		return
+	}
+	if answer(packet.PublishOK) {
+		p.log.Info().Stringer("at", q.At).Str("proto", "udp").Msg("a client's port is published")
+		_, _ = io.Copy(io.Discard, st)
+	}
+}
+
+// bind makes the mapping of an inner port with an address of its own choice.
+func (p *peer) bind(inner, at netip.AddrPort) (uint64, error) {
+	key, ok := innerKey(inner)
+	if !ok {
+		return 0, packet.ErrPublish
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return 0, net.ErrClosed
+	}
+	if m := p.mappings[key]; m != nil {
+		p.drop(key, m)
+	}
+	if !p.client.mappings.take() {
+		return 0, errCapped
+	}
+	if !p.server.mappings.take() {
+		p.client.mappings.give()
+		return 0, errCapped
+	}
+	m, err := p.server.listenAt(p, inner, at)
+	if err != nil {
+		p.client.mappings.give()
+		p.server.mappings.give()
+		return 0, err
+	}
+	m.published, m.permits = true, nil
+	m.sent.Store(p.server.now())
+	p.mappings[key] = m
+	return key, nil
+}
+
+var errCapped = errors.New("too many mappings")
+
+// A door is one published TCP port. The streams of its client wait for the
+// connections that come; more wait in the system's own queue.
+type door struct {
+	at     netip.AddrPort
+	client string
+	ln     *net.TCPListener
+	conns  chan *net.TCPConn // from accept to the streams that wait
+	closed chan struct{}
+	refs   int         // streams that wait or carry; guarded by publishing.mu
+	rest   *time.Timer // closes it, or nil; guarded by publishing.mu
+}
+
+// open finds the door at an address, or opens it.
+func (t *publishing) open(client string, at netip.AddrPort) (*door, byte) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	d := t.doors[at]
+	switch {
+	case d != nil && d.client != client:
+		return nil, packet.PublishTaken
+	case d == nil:
+		network := "tcp"
+		if at.Addr().Is4() {
+			network = "tcp4"
+		}
+		var lc net.ListenConfig
+		lc.SetMultipathTCP(false)
+		ln, err := lc.Listen(context.Background(), network, at.String())
+		if err != nil {
+			return nil, codeOf(err)
+		}
+		d = &door{at: at, client: client, ln: ln.(*net.TCPListener), conns: make(chan *net.TCPConn), closed: make(chan struct{})}
+		if t.doors == nil {
+			t.doors = make(map[netip.AddrPort]*door)
+		}
+		t.doors[at] = d
+		go d.accept()
+	case d.rest != nil:
+		d.rest.Stop()
+		d.rest = nil
+	}
+	d.refs++
+	return d, packet.PublishOK
+}
+
+// leave gives up a stream's place; a door that nobody waits at is closed after a
+// while.
+func (t *publishing) leave(d *door) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if d.refs--; d.refs == 0 {
+		d.rest = time.AfterFunc(doorRest, func() {
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			if d.refs == 0 {
+				t.shut(d)
+			}
+		})
+	}
+}
+
+// shut closes a door. t.mu is held.
+func (t *publishing) shut(d *door) {
+	if t.doors[d.at] == d {
+		delete(t.doors, d.at)
+		close(d.closed)
+		d.ln.Close()
+	}
+}
+
+// close closes all doors.
+func (t *publishing) close() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, d := range t.doors {
+		if d.rest != nil {
+			d.rest.Stop()
+		}
+		t.shut(d)
+	}
+}
+
+// accept hands connections to the streams that wait, until the door is closed.
+func (d *door) accept() {
+	for {
+		conn, err := d.ln.AcceptTCP()
+		select {
+		case <-d.closed:
+			if err == nil {
+				conn.Close()
+			}
+			return
+		default:
+		}
+		if err != nil {
+			time.Sleep(acceptPause)
+			continue
+		}
+		select {
+		case d.conns <- conn:
+		case <-time.After(doorRest):
+			conn.Close()
+		case <-d.closed:
+			conn.Close()
+			return
+		}
+	}
+}
+
+// await waits with a stream for a connection, and carries it.
+func (p *peer) await(st stream, d *door) {
+	// The client says nothing before it has heard of a connection: what can be
+	// read is the end.
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		_, _ = st.Read(make([]byte, 1))
+	}()
+	var conn *net.TCPConn
+	select {
+	case conn = <-d.conns:
+	case <-gone:
+		return
+	case <-d.closed:
+		st.Reset()
+		<-gone
+		return
+	}
+	_ = st.SetReadDeadline(time.Unix(1, 0))
+	<-gone
+	_ = st.SetReadDeadline(time.Time{})
+	from, to := conn.RemoteAddr().(*net.TCPAddr).AddrPort(), conn.LocalAddr().(*net.TCPAddr).AddrPort()
+	if _, err := st.Write(packet.AppendVisitor(nil, from, to)); err != nil {
+		_ = conn.SetLinger(0)
+		conn.Close()
+		return
+	}
+	s := p.server
+	e := newExit(st)
+	s.exits.add(e, s.now())
+	defer s.exits.remove(e)
+	stop := context.AfterFunc(p.ctx, e.kill)
+	defer stop()
+	stopFailure := st.AfterFailure(func() { time.AfterFunc(sentTime, e.kill) })
+	defer stopFailure()
+	defer e.finish()
+	if e.connected(conn) {
+		go e.up()
+		e.down()
+		<-e.upDone
+	}
+}

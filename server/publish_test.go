@@ -1,0 +1,169 @@
+package server
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/mux/packet"
+)
+
+// publishAs has a peer serve a stream that begins with a request, and returns the
+// client's end and the server's answer; 255 is none.
+func publishAs(t *testing.T, p *peer, request []byte) (*net.TCPConn, byte) {
+	t.Helper()
+	here, there := tcpPair(t)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		p.publish(fakeStream{there, &failures{}})
+	}()
+	t.Cleanup(func() {
+		here.Close()
+		select {
+		case <-done:
+		case <-time.After(5 * time.Second):
+			t.Error("the server does not let go of a stream")
+		}
+	})
+	here.SetDeadline(time.Now().Add(5 * time.Second))
+	here.Write(request)
+	var code [1]byte
+	if _, err := io.ReadFull(here, code[:]); err != nil {
+		return here, 255
+	}
+	return here, code[0]
+}
+
+// freePort is a port that nobody listens at, of TCP and UDP.
+func freePort(t *testing.T) uint16 {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return uint16(ln.Addr().(*net.TCPAddr).Port)
+}
+
+func TestPublishRules(t *testing.T) {
+	port := freePort(t)
+	at := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port)
+	s := testServer(t, func(c *conf.Server) {
+		c.Clients = []conf.Peer{
+			{Name: "laptop", Publish: []conf.PortRange{{From: port, To: port}}},
+			{Name: "phone", Publish: []conf.PortRange{{From: 1, To: 65535}}},
+			{Name: "tv"},
+		}
+	}, nil)
+	laptop, phone, tv := s.newPeer("laptop", newFakeSession()), s.newPeer("phone", newFakeSession()), s.newPeer("tv", newFakeSession())
+	ask := func(p *peer, protocol uint8, at netip.AddrPort) byte {
+		_, code := publishAs(t, p, (&packet.Publish{Protocol: protocol, At: at, Port: 4000}).Append(nil))
+		return code
+	}
+	other := netip.AddrPortFrom(at.Addr(), freePort(t))
+	for _, protocol := range []uint8{packet.ProtocolTCP, packet.ProtocolUDP} {
+		if code := ask(tv, protocol, at); code != packet.PublishNotAllowed {
+			t.Errorf("a client without ports: %d", code)
+		}
+		if code := ask(laptop, protocol, other); code != packet.PublishNotAllowed {
+			t.Errorf("another port: %d", code)
+		}
+		if code := ask(laptop, protocol, at); code != packet.PublishOK {
+			t.Errorf("an allowed port: %d", code)
+		}
+		if code := ask(phone, protocol, at); code != packet.PublishTaken {
+			t.Errorf("another client's port: %d", code)
+		}
+	}
+	for _, request := range [][]byte{make([]byte, packet.PublishRequestLen), []byte("\x05\x01\x00\x05\x01\x00\x01\x7f\x00\x00\x01\x00\x50 and more of it")} {
+		if _, code := publishAs(t, phone, request); code != 255 {
+			t.Errorf("%q is answered with %d", request, code)
+		}
+	}
+	if code := ask(phone, packet.ProtocolTCP, netip.MustParseAddrPort("203.0.113.77:4321")); code != packet.PublishFailed {
+		t.Errorf("an address of another machine: %d", code)
+	}
+}
+
+// TestPublishedTCP leads a connection to a stream that waits, and tells who it is.
+func TestPublishedTCP(t *testing.T) {
+	port := freePort(t)
+	s := testServer(t, func(c *conf.Server) {
+		c.Clients = []conf.Peer{{Name: "laptop", Publish: []conf.PortRange{{From: port, To: port}}}}
+	}, nil)
+	p := s.newPeer("laptop", newFakeSession())
+	at := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port)
+	request := (&packet.Publish{Protocol: packet.ProtocolTCP, At: at}).Append(nil)
+	gone, _ := publishAs(t, p, request)
+	gone.Close() // a stream that has ended gets no connection
+	st, code := publishAs(t, p, request)
+	if code != packet.PublishOK {
+		t.Fatal(code)
+	}
+	time.Sleep(50 * time.Millisecond)
+	visitor, err := net.Dial("tcp", at.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer visitor.Close()
+	visitor.SetDeadline(time.Now().Add(5 * time.Second))
+	fmt.Fprint(visitor, "a question")
+	visitor.(*net.TCPConn).CloseWrite()
+	all, err := io.ReadAll(st)
+	if err != nil || len(all) != packet.PublishVisitorLen+len("a question") {
+		t.Fatalf("%q, %v", all, err)
+	}
+	from, to := packet.ParseVisitor(all)
+	if from.String() != visitor.LocalAddr().String() || to != at || string(all[packet.PublishVisitorLen:]) != "a question" {
+		t.Errorf("from %s to %s: %q", from, to, all[packet.PublishVisitorLen:])
+	}
+	fmt.Fprint(st, "an answer")
+	st.CloseWrite()
+	if all, err := io.ReadAll(visitor); err != nil || string(all) != "an answer" {
+		t.Errorf("%q, %v", all, err)
+	}
+}
+
+// TestPublishedUDP wants the mapping to have the port, whatever the filter and the
+// idle time, and to end with its stream.
+func TestPublishedUDP(t *testing.T) {
+	port := freePort(t)
+	s := testServer(t, func(c *conf.Server) {
+		c.Relay.Filtering = conf.FilteringAddressPort
+		c.Clients = []conf.Peer{{Name: "laptop", Publish: []conf.PortRange{{From: port, To: port}}}}
+	}, nil)
+	sess := newFakeSession()
+	p := s.newPeer("laptop", sess)
+	at := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port)
+	st, code := publishAs(t, p, (&packet.Publish{Protocol: packet.ProtocolUDP, At: at, Port: 4000}).Append(nil))
+	if code != packet.PublishOK {
+		t.Fatal(code)
+	}
+	p.expire(s.now() + int64(time.Hour))
+	if n := p.count(); n != 1 {
+		t.Fatalf("%d mappings", n)
+	}
+	visitor, err := net.Dial("udp", at.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer visitor.Close()
+	fmt.Fprint(visitor, "hello")
+	p.Deliver([][]byte{makePacket(inner4(4000), visitor.LocalAddr().(*net.UDPAddr).AddrPort(), 0, 0, []byte("answer"))})
+	visitor.SetDeadline(time.Now().Add(5 * time.Second))
+	b := make([]byte, 100)
+	if n, err := visitor.Read(b); err != nil || string(b[:n]) != "answer" {
+		t.Errorf("%q, %v", b[:n], err)
+	}
+	st.Close()
+	for end := time.Now().Add(5 * time.Second); p.count() > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the mapping is left")
+		}
+	}
+}

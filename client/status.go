@@ -18,7 +18,7 @@ func (c *Client) Status() *status.Status {
 		DatagramsDown: c.received.Load(),
 		StreamUp:      c.streamUp.Load(),
 		StreamDown:    c.streamDown.Load(),
-		Drops:         c.drops.snapshot(),
+		Drops:         c.drops.all(),
 	}
 	for _, a := range c.Addrs() {
 		s.Listen = append(s.Listen, a.String())

@@ -52,3 +52,14 @@ func (d *drops) snapshot() map[string]uint64 {
 	}
 	return out
 }
+
+// all lists every reason, so that a metric of it is there from the start.
+func (d *drops) all() map[string]uint64 {
+	out := make(map[string]uint64)
+	for r := range d {
+		if name := dropNames[r]; name != "" {
+			out[name] = d[r].Load()
+		}
+	}
+	return out
+}

@@ -52,7 +52,7 @@ func (s *Server) status() *status.Status {
 		Queries:       int(s.resolver.queries.used.Load()),
 		DatagramsUp:   s.sent.Load(),
 		DatagramsDown: s.received.Load(),
-		Drops:         s.drops.snapshot(),
+		Drops:         s.drops.all(),
 		Refused:       map[string]uint64{},
 		Connects: map[string]uint64{
 			"connected": s.connects.connected.Load(),
@@ -67,9 +67,7 @@ func (s *Server) status() *status.Status {
 		sockets.Add(r.loop.Stats())
 	}
 	st.SocketErrors = sockets.Errors
-	if n := sockets.Dropped(); n > 0 {
-		st.Drops["kernel"] = n
-	}
+	st.Drops["kernel"] = sockets.Dropped()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	sessions := make(map[*client]int)

@@ -1,0 +1,123 @@
+package interop
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mpsocks/mpsocks/integration/bench/halves"
+)
+
+const monitoring = "../../packaging"
+
+// TestAlertRules has Prometheus' own tool check the rules and run their tests.
+func TestAlertRules(t *testing.T) {
+	promtool := need(t, "promtool")
+	for _, args := range [][]string{{"check", "rules", "alerts.yaml"}, {"test", "rules", "alerts_test.yaml"}} {
+		cmd := exec.Command(promtool, args...)
+		cmd.Dir = filepath.Join(monitoring, "prometheus")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("promtool %v: %v\n%s", args, err, out)
+		}
+	}
+}
+
+// TestDashboard runs every query of the dashboard against a Prometheus that scrapes
+// both halves, and loads the alert rules. A query may be empty only where nothing of
+// the kind is there.
+func TestDashboard(t *testing.T) {
+	prometheus := need(t, "prometheus")
+	p, _ := pagePair(t)
+	download(t, p)
+	rules, err := filepath.Abs(filepath.Join(monitoring, "prometheus", "alerts.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	config := fmt.Sprintf("global: {scrape_interval: 1s, evaluation_interval: 1s}\nrule_files: [%q]\nscrape_configs:\n"+
+		"  - {job_name: mpsocks-client, static_configs: [{targets: [%q]}]}\n  - {job_name: mpsocks-server, static_configs: [{targets: [%q]}]}\n",
+		rules, p.ClientAdmin, p.ServerAdmin)
+	if err := os.WriteFile(filepath.Join(dir, "prometheus.yml"), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	free, err := halves.FreePorts(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(prometheus, "--config.file="+filepath.Join(dir, "prometheus.yml"), "--storage.tsdb.path="+dir, "--web.listen-address="+free[0].String())
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
+	query := func(q string) (results int, err error) {
+		resp, err := client.Get("http://" + free[0].String() + "/api/v1/query?query=" + url.QueryEscape(q))
+		if err != nil {
+			return 0, err
+		}
+		defer resp.Body.Close()
+		var answer struct {
+			Status, Error string
+			Data          struct{ Result []json.RawMessage }
+		}
+		if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+			return 0, err
+		}
+		if answer.Status != "success" {
+			return 0, fmt.Errorf("%s: %s", q, answer.Error)
+		}
+		return len(answer.Data.Result), nil
+	}
+	for end := time.Now().Add(40 * time.Second); ; time.Sleep(500 * time.Millisecond) {
+		if n, _ := query("count_over_time(mpsocks_ready[1m]) > 5"); n == 2 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("prometheus does not scrape both halves")
+		}
+	}
+	raw, err := os.ReadFile(filepath.Join(monitoring, "grafana", "mpsocks.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var board struct {
+		Panels []struct {
+			Title   string
+			Targets []struct{ Expr string }
+		}
+	}
+	if err := json.Unmarshal(raw, &board); err != nil {
+		t.Fatal(err)
+	}
+	queries := 0
+	for _, panel := range board.Panels {
+		for _, target := range panel.Targets {
+			queries++
+			n, err := query(strings.ReplaceAll(target.Expr, "$__rate_interval", "30s"))
+			if err != nil || n == 0 {
+				t.Errorf("%s: %s: %d series (%v)", panel.Title, target.Expr, n, err)
+			}
+		}
+	}
+	if queries < 15 {
+		t.Errorf("%d queries only", queries)
+	}
+	before, err := query(`{__name__=~"mpsocks_.*"}`)
+	if err != nil || before == 0 {
+		t.Error(before, err)
+	}
+	t.Logf("%d queries, %d series of both halves", queries, before)
+	if n, err := query(`ALERTS{alertname="MpsocksDown"}`); n != 0 || err != nil {
+		t.Errorf("an alert without a reason: %d (%v)", n, err)
+	}
+}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -45,8 +47,42 @@ func newDemo() *cobra.Command {
 type demo struct {
 	dir      string
 	out, log io.Writer
+	speaking sync.Mutex
 
 	socks, tunnel, clientAdmin, serverAdmin netip.AddrPort
+}
+
+// A speaker puts who speaks in front of every line, and writes whole lines only.
+type speaker struct {
+	w    io.Writer
+	mu   *sync.Mutex // of all speakers
+	who  string
+	rest []byte // the beginning of a line
+}
+
+func (s *speaker) Write(b []byte) (int, error) {
+	s.rest = append(s.rest, b...)
+	for {
+		i := bytes.IndexByte(s.rest, '\n')
+		if i < 0 {
+			return len(b), nil
+		}
+		s.line(s.rest[:i+1])
+		s.rest = s.rest[i+1:]
+	}
+}
+
+func (s *speaker) line(l []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fmt.Fprintf(s.w, "%s%s", s.who, l)
+}
+
+// end writes what is left of a last line.
+func (s *speaker) end() {
+	if len(s.rest) > 0 {
+		s.line(append(s.rest, '\n'))
+	}
 }
 
 // run prepares, starts, checks and waits.
@@ -164,8 +200,11 @@ func (d *demo) child(ctx context.Context, half string, env ...string) error {
 		return err
 	}
 	cmd := exec.CommandContext(ctx, self, half, "-c", filepath.Join(d.dir, half+".yaml"))
-	cmd.Env = append(os.Environ(), env...)
-	cmd.Stdout, cmd.Stderr = d.log, d.log
+	// Lines for a person, each with who speaks.
+	cmd.Env = append(append(os.Environ(), "MPSOCKS_LOG_FORMAT=console", "NO_COLOR=1"), env...)
+	said := &speaker{w: d.log, mu: &d.speaking, who: half + " | "}
+	defer said.end()
+	cmd.Stdout, cmd.Stderr = said, said
 	cmd.Cancel = func() error {
 		if runtime.GOOS == "windows" { // which has no gentle signal for a child
 			return cmd.Process.Kill()

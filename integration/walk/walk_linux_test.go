@@ -70,7 +70,7 @@ func (w *walker) service(name string) *bytes.Buffer {
 		}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	cmd := w.command(ctx, "exec setpriv --reuid mpsocks --regid mpsocks --init-groups --no-new-privs "+line)
+	cmd := w.command(ctx, "mkdir -p -m 0700 /var/lib/mpsocks && chown mpsocks: /var/lib/mpsocks && export STATE_DIRECTORY=/var/lib/mpsocks && exec setpriv --reuid mpsocks --regid mpsocks --init-groups --no-new-privs "+line)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	said := &bytes.Buffer{}
 	cmd.Stdout, cmd.Stderr = said, said
@@ -140,7 +140,7 @@ func TestNewcomer(t *testing.T) {
 	}
 
 	// The internet of this walk is an address of the server's own.
-	w.sh("echo 'relay: {allow: [198.51.100.9]}' >> server.yaml")
+	w.sh("sed -i 's/^  allow: .*/  allow: [198.51.100.9]/' server.yaml")
 
 	// 3. The server. systemd cannot run here: what it would do is done below.
 	said := w.run("mpsocks service install server -c server.yaml", "mpsocks service install server -c server.yaml")

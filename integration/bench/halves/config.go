@@ -46,6 +46,9 @@ type Config struct {
 	Server  string   // the same for the server
 	Verbose bool     // log level debug
 
+	// User and Password are of a user that Client names, if it names any.
+	User, Password string
+
 	// Set by Write.
 	ClientFile, ServerFile   string
 	ClientAdmin, ServerAdmin string // host:port, empty without Admin

@@ -139,4 +139,6 @@ func (p *Pair) probe(echo string) error {
 	return err
 }
 
-func (p *Pair) dialer() socks.Dialer { return socks.Dialer{Proxy: p.Proxy()} }
+func (p *Pair) dialer() socks.Dialer {
+	return socks.Dialer{Proxy: p.Proxy(), User: p.User, Password: p.Password}
+}

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"time"
+
+	"github.com/mpsocks/mpsocks/mux/engine"
 )
 
 // How soon a slot tries again, and which of a path's slots do.
@@ -117,13 +120,11 @@ func followWait(works bool, trying, now time.Time) time.Duration {
 
 // works reports whether a path has a subflow that is not to be replaced for its
 // silence.
-func (s *Session) works(p *path) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, f := range s.subs {
-		if f.path == p && !f.closed && !f.lost {
-			return true
-		}
-	}
-	return false
+func (s *Session) works(p *engine.Path) (works bool) {
+	s.enter(func(*engine.Engine, int64) {
+		works = slices.ContainsFunc(p.Subflows(), func(f *engine.Subflow) bool {
+			return f.State() != engine.Ended && !f.State().Replaced()
+		})
+	})
+	return works
 }

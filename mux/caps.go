@@ -4,6 +4,8 @@ import (
 	"context"
 	"slices"
 	"time"
+
+	"github.com/mpsocks/mpsocks/mux/engine"
 )
 
 // Byte caps of paths. They count the bytes that TCP carries in both directions, by the
@@ -107,9 +109,6 @@ func (c *Client) checkCaps(now time.Time) {
 // countBytes adds what the paths have carried since the last call to the counts
 // of their names. The caller holds Client.mu.
 func (c *Client) countBytes(now time.Time) {
-	s := c.session
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	for _, p := range c.paths {
 		c.countPath(p, now)
 	}
@@ -117,15 +116,16 @@ func (c *Client) countBytes(now time.Time) {
 }
 
 // countPath does so for one path, and reports whether it has subflows. The caller
-// holds both locks.
+// holds Client.mu.
 func (c *Client) countPath(p *clientPath, now time.Time) (live bool) {
-	bytes := p.path.octets
-	for _, f := range c.session.subs {
-		if f.path == p.path {
-			bytes += f.octets()
+	var bytes uint64
+	c.session.enter(func(*engine.Engine, int64) {
+		bytes = p.path.Octets()
+		for _, f := range p.path.Subflows() {
+			bytes += connOf(f).octets()
 			live = true
 		}
-	}
+	})
 	c.capCount(p).add(now, bytes-p.counted)
 	p.counted = bytes
 	return live
@@ -141,7 +141,7 @@ func (c *Client) capCount(p *clientPath) *capCount {
 		k = new(capCount)
 		c.counts[p.way.Name] = k
 	}
-	k.billing = p.path.cfg.BillingDay
+	k.billing = p.cfg.BillingDay
 	return k
 }
 
@@ -151,19 +151,16 @@ func (c *Client) capCount(p *clientPath) *capCount {
 func (c *Client) overCap(p *clientPath, now time.Time) bool {
 	k := c.capCount(p)
 	k.add(now, 0)
-	s := c.session
-	s.mu.Lock()
-	which := k.reached(&p.path.cfg)
+	which := k.reached(&p.cfg)
 	over := which != ""
-	p.path.capped = over
-	s.mu.Unlock()
+	c.session.enter(func(*engine.Engine, int64) { p.path.SetCapped(over) })
 	if over != k.over {
 		k.over = over
 		switch log := c.cfg.Log.Warn().Str("path", p.way.Name); which {
 		case "daily":
 			log.Msg("the path has reached its daily cap: it is not used until tomorrow")
 		case "monthly":
-			log.Msgf("the path has reached its monthly cap: it is not used until %s", k.until(&p.path.cfg, now).Format("2 January"))
+			log.Msgf("the path has reached its monthly cap: it is not used until %s", k.until(&p.cfg, now).Format("2 January"))
 		default:
 			log.Msg("the path is under its byte cap again: it is used")
 		}

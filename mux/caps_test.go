@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"github.com/mpsocks/mpsocks/mux/engine"
 )
 
 // What is counted is forgotten when the day or the month turns.
@@ -183,10 +185,8 @@ func TestOnlyPathCapped(t *testing.T) {
 func TestRemovedPathIsCounted(t *testing.T) {
 	s := newSession(sessionConfig{client: true, handler: newCollector()})
 	c := &Client{session: s, counts: make(map[string]*capCount), cfg: ClientConfig{Log: zerolog.Nop(), clock: time.Now}}
-	p := &clientPath{way: Path{Name: "lte"}, path: &path{octets: 100}}
-	f := &subflow{s: s, path: p.path, carrier: &carrier{}}
+	p, f := countedPath(s)
 	f.carrier.written.Store(10)
-	s.subs = []*subflow{f}
 	c.paths = []*clientPath{p}
 	now := time.Now()
 	c.countBytes(now)
@@ -194,8 +194,8 @@ func TestRemovedPathIsCounted(t *testing.T) {
 	c.paths = nil
 	f.carrier.received.Store(25)
 	c.countBytes(now)
-	f.carrier.received.Store(30)
-	s.subs, p.path.octets = nil, 140 // as detach does
+	f.carrier.received.Store(130)
+	s.enter(func(e *engine.Engine, now int64) { e.Detach(f.core, now, 0, f.octets()) }) // as detach does
 	c.countBytes(now)
 	if k := c.counts["lte"]; k.monthBytes != 140 || len(c.leaving) != 0 {
 		t.Errorf("%d bytes counted, %d paths waited for", k.monthBytes, len(c.leaving))
@@ -224,12 +224,23 @@ func (w *words) count(what string) int {
 func TestCapCountsRepeats(t *testing.T) {
 	s := newSession(sessionConfig{client: true, handler: newCollector()})
 	c := &Client{session: s, counts: make(map[string]*capCount)}
-	p := &clientPath{way: Path{Name: "lte"}, path: &path{}}
-	f := &subflow{s: s, path: p.path, carrier: &carrier{}}
-	s.subs, c.paths = []*subflow{f}, []*clientPath{p}
+	p, f := countedPath(s)
+	c.paths = []*clientPath{p}
 	f.carrier.received.Store(1000) // of which rxOctets has nothing
 	c.countBytes(time.Now())
 	if k := c.counts["lte"]; k.dayBytes != 1000 {
 		t.Errorf("%d bytes counted", k.dayBytes)
 	}
+}
+
+// countedPath is a path with one subflow.
+func countedPath(s *Session) (*clientPath, *subflow) {
+	p := &clientPath{way: Path{Name: "lte"}}
+	f := &subflow{s: s, carrier: &carrier{}}
+	s.enter(func(e *engine.Engine, now int64) {
+		p.path = e.AddPath(p.way.config(), -1)
+		f.path, f.core = p.path, engine.NewSubflow(f, p.path, 0, now)
+		e.Attach(f.core, 0)
+	})
+	return p, f
 }

@@ -145,10 +145,7 @@ func (l *Listener) serveDoors(doors []door) {
 // endSubflows ends the subflows that which names; what they hold is sent again on
 // others.
 func (s *Session) endSubflows(which func(*subflow) bool) {
-	s.mu.Lock()
-	subs := slices.Clone(s.subs)
-	s.mu.Unlock()
-	for _, f := range subs {
+	for _, f := range s.connections() {
 		if which(f) {
 			s.retire(f, mptcp.ReasonProhibited)
 		}

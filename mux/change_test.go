@@ -6,7 +6,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mpsocks/mpsocks/mux/engine"
 	"github.com/mpsocks/mpsocks/mux/fq"
+	"github.com/mpsocks/mpsocks/mux/packet"
 )
 
 // pub is a key as a Listener's clients list has it.
@@ -69,7 +71,7 @@ func TestChangeRevokesOne(t *testing.T) {
 	if s := mine.Snapshot(); !s.Up || len(s.Subflows) != 2 || s.Subflows[0].Age == 0 {
 		t.Errorf("the other client's session: %+v", s)
 	}
-	if c, ok := mine.ruled("test", [16]byte{}, 1, 0); !ok || c != fq.ClassBackup {
+	if c, ok := engine.Ruled(*mine.rules.Load(), "test", [16]byte{}, 1, 0); !ok || c != fq.ClassBackup {
 		t.Error("the new rules do not hold in the old session")
 	}
 	if a := n.listener.Addrs(); len(a) != 2 {
@@ -133,14 +135,13 @@ func TestServerKeyRotates(t *testing.T) {
 	}
 	until(t, "subflows with the new key", func() bool {
 		s := n.client.Session()
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		for _, f := range s.subs {
-			if k, err := peerKey(f.conn.ConnectionState()); err != nil || f.closed || k != pub(next) {
+		subs := s.connections()
+		for _, f := range subs {
+			if k, err := peerKey(f.conn.ConnectionState()); err != nil || isDead(f) || k != pub(next) {
 				return false
 			}
 		}
-		return len(s.subs) == 2
+		return len(subs) == 2
 	})
 	if n.client.Session().ID() != before {
 		t.Error("another session was begun")
@@ -153,11 +154,13 @@ func TestPolicyOfFlowsUnderWay(t *testing.T) {
 	s := n.client.Session()
 	n.send(1, 1000, 200, nil)
 	class := func() (fq.Class, string) {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		for _, f := range s.flows {
-			if f.Stream == nil && f.Key.DstPort == 9 {
-				return f.Class, f.Why
+		for _, f := range s.Snapshot().Flows {
+			if f.Proto == packet.ProtoUDP && f.To.Port() == 9 {
+				c, err := ParseClass(f.Class)
+				if err != nil {
+					t.Error(err)
+				}
+				return c, f.Why
 			}
 		}
 		return 0, "none"

@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/mpsocks/mpsocks/mux/dialer"
+	"github.com/mpsocks/mpsocks/mux/engine"
 )
 
 // Path is a way from the client to the server, as configured.
@@ -35,7 +36,7 @@ const autoSubflows = 6
 
 // autoShare is how many it gives to each of these, which share a session's 63.
 func autoShare(paths []Path) int {
-	left, auto := maxSubflows-1, 0
+	left, auto := engine.MaxSubflows, 0
 	for i := range paths {
 		if paths[i].Subflows == 0 {
 			auto++
@@ -97,8 +98,9 @@ type Client struct {
 // A clientPath is a configured path with its slots. What may change is guarded by
 // Client.mu.
 type clientPath struct {
-	path    *path
-	way     Path               // as it was when it was added; path.cfg may change
+	path    *engine.Path
+	way     Path               // as it was when it was added,
+	cfg     Path               // and as it is now
 	cancel  context.CancelFunc // ends the slots; nil = there are none
 	book    dialer.Book        // how the addresses did
 	mss     int                // segments that get through; 0 = any

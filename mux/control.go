@@ -1,11 +1,10 @@
 package mux
 
 import (
-	"encoding/binary"
 	"net/netip"
 
+	"github.com/mpsocks/mpsocks/mux/engine"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
-	"github.com/mpsocks/mpsocks/mux/sched"
 )
 
 // Everything but data: the options that a reader obeys and that a side sends
@@ -16,20 +15,18 @@ func (f *subflow) command(o *mptcp.Option) error {
 	s := f.s
 	switch o.Subtype {
 	case mptcp.MPExperimental:
-		return f.probe(&o.Experimental)
+		f.probe(&o.Experimental)
 	case mptcp.MPPrio:
-		s.mu.Lock()
-		f.backup = o.Prio.Backup
-		s.mu.Unlock()
+		s.enter(func(*engine.Engine, int64) { f.core.SetBackup(o.Prio.Backup) })
 	case mptcp.MPAddAddr:
-		return s.addAddr(f, &o.AddAddr)
+		s.addAddr(f, &o.AddAddr)
 	case mptcp.MPRemoveAddr:
 		s.removeAddr(&o.RemoveAddr)
 	case mptcp.MPFastClose:
-		if o.FastClose.Receiver != s.localKey {
+		if o.FastClose.Receiver != f.keys.local {
 			return protocolErrorf("MP_FASTCLOSE with a wrong key")
 		}
-		go s.peerClosed(f.epoch, false) // never waits for this reader
+		go s.peerClosed(f.keys.epoch, false) // never waits for this reader
 		return ErrPeerClosed
 	case mptcp.MPFail:
 		return protocolErrorf("peer reports a bad checksum at DSN %d", o.Fail.DSN)
@@ -41,67 +38,21 @@ func (f *subflow) command(o *mptcp.Option) error {
 	return nil
 }
 
-// probe answers a ping and measures by a pong.
-func (f *subflow) probe(x *mptcp.Experimental) error {
+// probe obeys an option of ours: what measures is the engine's.
+func (f *subflow) probe(x *mptcp.Experimental) {
 	switch x.Type {
-	case probeDelay, probeDelayR:
-		f.delayProbe(x.Type, x.Payload())
-		return nil
 	case probeVersion:
 		f.s.peerVersion(x.Payload())
-		return nil
-	}
-	if len(x.Payload()) != 8 {
-		return nil // not ours to understand
-	}
-	stamp := binary.BigEndian.Uint64(x.Payload())
-	switch x.Type {
-	case probePing:
-		f.s.queueControl(f, appendProbe(nil, probePong, stamp))
-		f.s.pump()
+		return
 	case probeLeave:
 		f.leaving(x.Payload())
-	case probePong:
-		f.s.mu.Lock()
-		defer f.s.mu.Unlock()
-		now := f.s.now()
-		f.proof = now
-		if f.probeSent != 0 && uint64(f.probeSent) == stamp {
-			f.probeSent, f.mute = 0, false
-			f.sample(now - int64(stamp))
-			if !f.tx.kernel { // what was written before the question has arrived
-				f.acknowledge(now, f.probeEnd)
-			}
-		}
-	}
-	return nil
-}
-
-// sample feeds a round trip that the probe measured into the estimates, where
-// the kernel does not tell (RFC 6298, Section 2).
-func (f *subflow) sample(rtt int64) {
-	t := &f.tx
-	if t.kernel || rtt <= 0 {
 		return
 	}
-	t.cwnd = max(t.cwnd, sched.StartBytes, 2*t.outstanding)
-	if !t.valid {
-		t.srtt, t.rttvar, t.minRTT, t.valid = rtt, rtt/2, rtt, true
-		return
+	answer := false
+	f.s.enter(func(e *engine.Engine, now int64) { answer = e.Probe(f.core, x, now) })
+	if answer {
+		f.s.pump()
 	}
-	d := t.srtt - rtt
-	if d < 0 {
-		d = -d
-	}
-	t.rttvar += (d - t.rttvar) / 4
-	t.srtt += (rtt - t.srtt) / 8
-	t.minRTT = min(t.minRTT, rtt)
-}
-
-// setBackup tells the peer to use the subflow, or not (RFC 8684, Section
-// 3.3.8). The caller holds the session's lock.
-func (f *subflow) setBackup(backup bool) {
-	f.control = (&mptcp.Prio{Backup: backup}).Append(f.control)
 }
 
 // An advert is an address that this side announces until the peer echoes it.
@@ -119,72 +70,65 @@ const maxAdverts = 10
 // announce sends what a fresh subflow has to tell: the backup state of its
 // path, and addresses that were not echoed yet.
 func (s *Session) announce(f *subflow) {
-	s.mu.Lock()
-	if s.client && (f.path.cfg.Backup || f.path.cfg.Metered) {
-		f.control = (&mptcp.Prio{Backup: true}).Append(f.control)
-	}
-	if len(s.subs) == 1 { // once a session, or when it resumes
-		f.control = appendVersion(f.control)
-	}
-	s.mu.Unlock()
-	s.advertise(f, s.now())
+	s.enter(func(e *engine.Engine, _ int64) {
+		if s.client && f.path.Rests() {
+			f.core.Control((&mptcp.Prio{Backup: true}).Append(nil))
+		}
+		if len(e.Subflows()) == 1 { // once a session, or when it resumes
+			f.core.Control(appendVersion(nil))
+		}
+	})
+	s.advertise(f)
 }
 
 // advertise sends the ADD_ADDRs that are due on f (RFC 8684, Section 3.4.1).
-func (s *Session) advertise(f *subflow, now int64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for i := range s.adverts {
-		a := &s.adverts[i]
-		if a.echoed || a.tries >= maxAdverts || (a.tries > 0 && now-a.at < 1e9) {
-			continue
+func (s *Session) advertise(f *subflow) {
+	s.enter(func(_ *engine.Engine, now int64) {
+		for i := range s.adverts {
+			a := &s.adverts[i]
+			if a.echoed || a.tries >= maxAdverts || (a.tries > 0 && now-a.at < 1e9) {
+				continue
+			}
+			a.tries++
+			a.at = now
+			o := mptcp.AddAddr{ID: a.id, Addr: a.addr.Addr(), Port: a.addr.Port()}
+			o.HMAC = mptcp.AddAddrHMAC(f.keys.local, f.keys.remote, o.ID, o.Addr, o.Port)
+			f.core.Control(o.Append(nil))
 		}
-		a.tries++
-		a.at = now
-		o := mptcp.AddAddr{ID: a.id, Addr: a.addr.Addr(), Port: a.addr.Port()}
-		o.HMAC = mptcp.AddAddrHMAC(s.localKey, s.remoteKey, o.ID, o.Addr, o.Port)
-		f.control = o.Append(f.control)
-	}
+	})
 }
 
 // addAddr checks and echoes an announcement, or notes the echo of ours.
-func (s *Session) addAddr(f *subflow, o *mptcp.AddAddr) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (s *Session) addAddr(f *subflow, o *mptcp.AddAddr) {
 	if o.Echo {
-		for i := range s.adverts {
-			if s.adverts[i].id == o.ID {
-				s.adverts[i].echoed = true
+		s.enter(func(*engine.Engine, int64) {
+			for i := range s.adverts {
+				if s.adverts[i].id == o.ID {
+					s.adverts[i].echoed = true
+				}
 			}
-		}
-		return nil
+		})
+		return
 	}
-	if o.HMAC != mptcp.AddAddrHMAC(s.remoteKey, s.localKey, o.ID, o.Addr, o.Port) {
-		return nil // RFC 8684, Section 3.4.1: ignore it
+	if o.HMAC != mptcp.AddAddrHMAC(f.keys.remote, f.keys.local, o.ID, o.Addr, o.Port) {
+		return // RFC 8684, Section 3.4.1: ignore it
 	}
 	e := *o
 	e.Echo = true
-	if len(f.control) < 4096 {
-		f.control = e.Append(f.control)
-	}
+	s.queueControl(f, e.Append(nil))
 	if s.advertised != nil && o.Port != 0 {
 		go s.advertised(netip.AddrPortFrom(o.Addr, o.Port))
 	}
-	return nil
 }
 
 // removeAddr: the peer lost an address. Its subflows are asked whether they
 // still live (RFC 8684, Section 3.4.2), not killed blindly.
 func (s *Session) removeAddr(o *mptcp.RemoveAddr) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, id := range o.IDs[:o.N] {
-		for _, f := range s.subs {
-			if f.path.addrID == id {
-				f.ping(s.now())
-			}
+	s.enter(func(e *engine.Engine, now int64) {
+		for _, id := range o.IDs[:o.N] {
+			e.Ask(id, now)
 		}
-	}
+	})
 }
 
 // checksumFailed resets the subflow with MP_FAIL (RFC 8684, Section 3.7). Inside

@@ -3,6 +3,7 @@ package mux
 import (
 	"sync"
 
+	"github.com/mpsocks/mpsocks/mux/engine"
 	"github.com/mpsocks/mpsocks/mux/fq"
 	"github.com/mpsocks/mpsocks/mux/packet"
 	"github.com/mpsocks/mpsocks/mux/reseq"
@@ -79,6 +80,6 @@ func (s *Session) ordersByRule(k packet.Key, tos uint8) bool {
 	if !s.client {
 		remote, port = k.Dst, k.DstPort
 	}
-	c, ok := s.ruled(s.name, remote, port, tos)
+	c, ok := engine.Ruled(*s.rules.Load(), s.name, remote, port, tos)
 	return ok && c == fq.ClassOrdered
 }

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mpsocks/mpsocks/mux/engine"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
 )
 
@@ -33,13 +34,11 @@ func (l *Listener) Drain(left time.Duration) {
 	l.lns = nil
 	l.mu.Unlock()
 	for _, s := range l.Sessions() {
-		s.mu.Lock()
-		for _, f := range s.subs {
-			if !f.closed && len(f.control) < 4096 {
-				f.control = appendProbe(f.control, probeLeave, uint64(left.Milliseconds()))
+		s.enter(func(e *engine.Engine, _ int64) {
+			for _, f := range e.Subflows() {
+				f.Control(engine.AppendProbe(nil, probeLeave, uint64(left.Milliseconds())))
 			}
-		}
-		s.mu.Unlock()
+		})
 		s.pump()
 	}
 }
@@ -53,10 +52,10 @@ type leave struct {
 
 // leaving obeys probeLeave.
 func (f *subflow) leaving(payload []byte) {
-	if f.s.left == nil {
+	if f.s.left == nil || len(payload) != 8 {
 		return // a server does not move
 	}
-	f.s.left(f.epoch, time.Duration(binary.BigEndian.Uint64(payload))*time.Millisecond)
+	f.s.left(f.keys.epoch, time.Duration(binary.BigEndian.Uint64(payload))*time.Millisecond)
 }
 
 // waitMoved waits for the end of a move, which a new stream hastens.
@@ -95,7 +94,7 @@ func (c *Client) moveAway(epoch uint64, left time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, left*3/4)
 	defer cancel()
 	s := c.session
-	here := s.remotes(func(f *subflow) bool { return !f.closed })
+	here := s.remotes(func(f *engine.Subflow) bool { return f.State() != engine.Ended })
 	there, ok := c.elsewhere(ctx, here)
 	if !ok {
 		c.cfg.Log.Warn().Stringer("in", left).Msg("the server is about to end, and no other one answers: staying until then")
@@ -134,13 +133,14 @@ func (c *Client) moveAway(epoch uint64, left time.Duration) {
 // farewell tells the peer by MP_FASTCLOSE that the session ends (RFC 8684, Section 3.5):
 // it is about to get other keys.
 func (s *Session) farewell(epoch uint64) {
-	s.mu.Lock()
-	if s.epoch == epoch {
-		for _, f := range s.subs {
-			f.control = (&mptcp.FastClose{Receiver: s.remoteKey}).Append(f.control)
+	s.enter(func(e *engine.Engine, _ int64) {
+		if e.Epoch() != epoch {
+			return
 		}
-	}
-	s.mu.Unlock()
+		for _, f := range e.Subflows() {
+			f.Control((&mptcp.FastClose{Receiver: s.key.remote}).Append(nil))
+		}
+	})
 	s.pump()
 }
 
@@ -186,10 +186,11 @@ func (s *Session) peerVersion(text []byte) {
 			return
 		}
 	}
-	s.mu.Lock()
-	known := s.version == string(text)
-	s.version = string(text)
-	s.mu.Unlock()
+	known := false
+	s.enter(func(*engine.Engine, int64) {
+		known = s.version == string(text)
+		s.version = string(text)
+	})
 	if !known && string(text) != Version {
 		s.log.Info().Str("ours", Version).Str("theirs", string(text)).Msg("the other half is another release")
 	}

@@ -1,10 +1,9 @@
 package mux
 
 import (
-	"slices"
 	"time"
 
-	"github.com/mpsocks/mpsocks/mux/fq"
+	"github.com/mpsocks/mpsocks/mux/engine"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
 )
 
@@ -26,19 +25,13 @@ const (
 // told by MP_FASTCLOSE, as Close does.
 func (s *Session) Finish(err error) {
 	deadline := time.Now().Add(finishLimit)
-	s.mu.Lock()
-	s.finishing = true
-	for _, f := range s.flows {
-		s.queue.Clear(f, fq.DropRenewed)
-	}
-	s.mu.Unlock()
+	s.enter(func(e *engine.Engine, _ int64) { e.Finish() })
 	s.streams.CloseAll(err)
-	all := func() bool { return s.inflight.Head == s.inflight.Tail }
-	if s.until(deadline, all) {
+	if s.until(deadline, (*engine.Engine).Clear) {
 		fin, sent := uint64(0), time.Time{}
-		acked := func() bool {
+		acked := func(e *engine.Engine) bool {
 			if now := time.Now(); now.Sub(sent) >= finAgain {
-				fin, sent = s.ownFIN(), now
+				fin, sent = s.ownFIN(e), now
 				return false
 			}
 			return int64(s.lastAck.Load()-fin) > 0
@@ -55,13 +48,14 @@ func (s *Session) Finish(err error) {
 
 // until waits for what is so under the session's lock; false at the deadline, or when the
 // session has ended or has no subflow that could bring it about.
-func (s *Session) until(deadline time.Time, ok func() bool) bool {
+func (s *Session) until(deadline time.Time, ok func(*engine.Engine) bool) bool {
 	tick := time.NewTicker(finPoll)
 	defer tick.Stop()
 	for {
-		s.mu.Lock()
-		over, done := s.closed || len(s.subs) == 0 || time.Now().After(deadline), ok()
-		s.mu.Unlock()
+		var over, done bool
+		s.enter(func(e *engine.Engine, _ int64) {
+			over, done = s.closed || len(e.Subflows()) == 0 || time.Now().After(deadline), ok(e)
+		})
 		if done || over {
 			return done
 		}
@@ -74,25 +68,20 @@ func (s *Session) until(deadline time.Time, ok func() bool) bool {
 	}
 }
 
-// ownFIN puts our DATA_FIN on every subflow and returns its DSN. The caller holds the
-// session's lock and pumps.
-func (s *Session) ownFIN() uint64 {
-	if s.fin == 0 {
-		s.fin = s.inflight.Fin()
-	}
+// ownFIN puts our DATA_FIN on every subflow and returns its DSN. It is called within
+// enter, and the caller pumps.
+func (s *Session) ownFIN(e *engine.Engine) uint64 {
 	d := mptcp.DSS{
 		HasAck: true, Ack8: true, Ack: s.space.next.Load(),
-		HasMap: true, DSN8: true, DSN: s.fin, DataFIN: true, Length: 1, // SSN 0: no bytes of the subflow
+		HasMap: true, DSN8: true, DSN: e.FIN(), DataFIN: true, Length: 1, // SSN 0: no bytes of the subflow
 	}
-	if s.checksum {
+	if s.key.checksum {
 		d.HasChecksum, d.Checksum = true, mptcp.Checksum(d.DSN, 0, 1, nil)
 	}
-	for _, f := range s.subs {
-		if !f.closed && len(f.control) < 4096 {
-			f.control = d.Append(f.control)
-		}
+	for _, f := range e.Subflows() {
+		f.Control(d.Append(nil))
 	}
-	return s.fin
+	return d.DSN
 }
 
 // dataFIN obeys a DATA_FIN of the peer that comes without data: it is acknowledged and
@@ -102,17 +91,21 @@ func (s *Session) dataFIN(f *subflow, d *mptcp.DSS) error {
 	if !d.DSN8 {
 		at = mptcp.Expand(s.space.next.Load(), uint32(at))
 	}
-	if !s.space.finish(at) {
+	if !s.space.finish(f.keys.epoch, at) {
 		return nil
 	}
-	s.mu.Lock()
-	first := s.fin == 0
-	ack := mptcp.DSS{HasAck: true, Ack8: true, Ack: s.space.next.Load()}
-	f.control = ack.Append(f.control)
-	if first { // what a client has queued goes by the next session
-		s.ownFIN()
-	}
-	s.mu.Unlock()
+	first := false
+	s.enter(func(e *engine.Engine, _ int64) {
+		if f.keys.epoch != e.Epoch() {
+			return
+		}
+		first = !e.Finishing()
+		ack := mptcp.DSS{HasAck: true, Ack8: true, Ack: s.space.next.Load()}
+		f.core.Control(ack.Append(nil))
+		if first { // what a client has queued goes by the next session
+			s.ownFIN(e)
+		}
+	})
 	s.pump()
 	if first {
 		go s.peerFinished(f) // never waits for this reader
@@ -123,10 +116,10 @@ func (s *Session) dataFIN(f *subflow, d *mptcp.DSS) error {
 // peerFinished ends the session after the peer has: when our DATA_FIN is acknowledged, or
 // the peer has closed, or after finAgain. A client begins a new one.
 func (s *Session) peerFinished(f *subflow) {
-	s.until(time.Now().Add(finAgain), func() bool {
-		return s.epoch != f.epoch || f.closed || int64(s.lastAck.Load()-s.fin) > 0
+	s.until(time.Now().Add(finAgain), func(e *engine.Engine) bool {
+		return e.Epoch() != f.keys.epoch || f.core.State() == engine.Ended || int64(s.lastAck.Load()-e.FIN()) > 0
 	})
-	s.peerClosed(f.epoch, false)
+	s.peerClosed(f.keys.epoch, false)
 }
 
 // Close ends the session with MP_FASTCLOSE on every subflow (RFC 8684,
@@ -143,22 +136,24 @@ func (s *Session) shut(err error, tell bool) {
 	if err == nil {
 		err = ErrClosed
 	}
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
+	var subs []*subflow
+	over := false
+	s.enter(func(e *engine.Engine, _ int64) {
+		if over = s.closed; over {
+			return
+		}
+		s.closed, s.closeErr = true, err
+		e.Close()
+		for _, f := range e.Subflows() {
+			subs = append(subs, connOf(f))
+			if tell {
+				f.Control((&mptcp.FastClose{Receiver: s.key.remote}).Append(nil))
+			}
+		}
+	})
+	if over {
 		return
 	}
-	s.closed, s.closeErr = true, err
-	subs := slices.Clone(s.subs)
-	for _, f := range s.flows {
-		s.queue.Clear(f, fq.DropRenewed)
-	}
-	for _, f := range subs {
-		if tell {
-			f.control = (&mptcp.FastClose{Receiver: s.remoteKey}).Append(f.control)
-		}
-	}
-	s.mu.Unlock()
 	if tell {
 		s.pump()
 	}

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"testing"
 	"time"
+
+	"github.com/mpsocks/mpsocks/mux/engine"
 )
 
 // An end in order: what has a DSN arrives, DATA_FIN is acknowledged on both sides, and
@@ -19,16 +21,15 @@ func TestFinishIsAcknowledged(t *testing.T) {
 			if who == "server" {
 				s, other = far, n.client.Session()
 			}
-			epoch := func(s *Session) uint64 { s.mu.Lock(); defer s.mu.Unlock(); return s.epoch }
+			epoch := func(s *Session) uint64 { return s.keys().epoch }
 			before := epoch(other)
 			s.Finish(ErrClosed)
 			if took := time.Since(begin); took > finishLimit/2 {
 				t.Errorf("it took %v", took)
 			}
-			s.mu.Lock()
-			fin := s.fin
-			s.mu.Unlock()
-			if fin == 0 || s.lastAck.Load() != fin+1 {
+			var fin uint64
+			s.enter(func(e *engine.Engine, _ int64) { fin = e.FIN() })
+			if s.lastAck.Load() != fin+1 {
 				t.Errorf("DATA_FIN at %d, acknowledged up to %d", fin, s.lastAck.Load())
 			}
 			if who == "client" {
@@ -54,14 +55,14 @@ func TestFinishIsAcknowledged(t *testing.T) {
 // A DATA_FIN before the bytes in front of it is no end; it comes again.
 func TestFinBehindAGap(t *testing.T) {
 	var w receiveSpace
-	w.reset(100)
-	if w.finish(101) {
+	w.reset(100, 1)
+	if w.finish(1, 101) {
 		t.Error("bytes are missing, and it counts")
 	}
-	if !w.finish(100) || w.next.Load() != 101 {
+	if !w.finish(1, 100) || w.next.Load() != 101 {
 		t.Errorf("the Data ACK is %d", w.next.Load())
 	}
-	if !w.finish(100) || w.next.Load() != 101 {
+	if !w.finish(1, 100) || w.next.Load() != 101 {
 		t.Error("its repetition does not count, or twice")
 	}
 }
@@ -70,11 +71,9 @@ func TestFinBehindAGap(t *testing.T) {
 func TestFinishOfADeadPeer(t *testing.T) {
 	n := newLoopTunnel(t, 1, 1, nil)
 	s := n.client.Session()
-	s.mu.Lock()
-	for _, f := range s.subs {
+	for _, f := range s.connections() {
 		f.carrier.Conn.SetReadDeadline(time.Now().Add(-time.Second)) // nothing is heard any more
 	}
-	s.mu.Unlock()
 	begin := time.Now()
 	s.Finish(ErrClosed)
 	if took := time.Since(begin); took > finishLimit+2*closeLinger {

@@ -3,12 +3,10 @@ package mux
 import (
 	"bytes"
 	"net/netip"
-	"slices"
 	"testing"
 	"time"
 
 	"github.com/mpsocks/mpsocks/mux/buf"
-	"github.com/mpsocks/mpsocks/mux/fq"
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
 
@@ -22,37 +20,6 @@ func longDatagram(id uint32, payload []byte) (first, second *buf.Buffer) {
 	first.Resize(n)
 	second.Resize(m)
 	return first, second
-}
-
-// TestFragmentsKeepTheirIdentification: they stay together in the queue of
-// their flow, are not renumbered, and do not count among the flow's packets.
-func TestFragmentsKeepTheirIdentification(t *testing.T) {
-	s := newSession(sessionConfig{handler: newCollector(), mode: ModeAuto})
-	s.establish(1, 2, false)
-	src := &Source{}
-	from, to := netip.AddrPortFrom(packet.ClientHost6, 5000), netip.MustParseAddrPort("[2001:db8::1]:9")
-	other := netip.MustParseAddrPort("[2001:db8::2]:9")
-	for i := range 2 {
-		first, second := longDatagram(uint32(1000+i), make([]byte, 65500))
-		s.Send(src, []*buf.Buffer{testPacket(from, to, 0, 100), testPacket(from, other, 0, 100), first, second})
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.flows) != 2 {
-		t.Errorf("%d flows, want 2", len(s.flows))
-	}
-	var got []uint32
-	for band := range fq.Classes {
-		for f, p := s.queue.Pop(band, s.now(), segmentSize); p != nil; f, p = s.queue.Pop(band, s.now(), segmentSize) {
-			sn := s.commit(f, p, s.now())
-			if f.Key.Dst == to.Addr().As16() {
-				got = append(got, packet.ID(s.inflight.At(sn).P.Bytes()))
-			}
-		}
-	}
-	if want := []uint32{0, 1000, 1000, 1, 1001, 1001}; !slices.Equal(got, want) {
-		t.Errorf("Identifications %v, want %v", got, want)
-	}
 }
 
 // A joiner puts datagrams together, as both ends do.

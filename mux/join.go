@@ -6,9 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 
-	"github.com/mpsocks/mpsocks/mux/mptcp"
+	"github.com/mpsocks/mpsocks/mux/engine"
 )
 
 // How a client's subflow gets into the session: the first one opens it, the others
@@ -22,18 +21,6 @@ const (
 	stateEstablished  // slots join
 )
 
-// sessionKeys are the keys of one epoch (RFC 8684, Section 2.1).
-type sessionKeys struct {
-	epoch         uint64
-	local, remote mptcp.Key
-}
-
-func (s *Session) keys() sessionKeys {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return sessionKeys{s.epoch, s.localKey, s.remoteKey}
-}
-
 // join does MP_CAPABLE when there is no session and MP_JOIN when there is.
 func (c *Client) join(ctx context.Context, p *clientPath, v *proven) (*subflow, error) {
 	conn, k := v.tls, v.carrier
@@ -46,11 +33,10 @@ func (c *Client) join(ctx context.Context, p *clientPath, v *proven) (*subflow, 
 		}
 		keys := c.session.keys() // under both locks: renew changes them with the state
 		c.mu.Unlock()
-		epoch := keys.epoch
 		switch state {
 		case stateNone:
 			var err error
-			epoch, err = c.establish(p, conn, capture)
+			keys, err = c.establish(p, conn, capture)
 			c.mu.Lock()
 			if err != nil {
 				c.setState(stateNone)
@@ -70,17 +56,17 @@ func (c *Client) join(ctx context.Context, p *clientPath, v *proven) (*subflow, 
 			continue
 		default:
 			if c.deniedAt(v.addr) { // dialled before the server had said so
-				if c.session.alive(epoch) {
+				if c.session.alive(keys.epoch) {
 					return nil, errNotHere
 				}
-				c.renew(epoch)
+				c.renew(keys.epoch)
 				continue
 			}
 			if err := c.joinExisting(p, conn, capture, keys); err != nil {
 				return nil, err
 			}
 		}
-		f := newSubflow(c.session, p.path, conn, k, epoch)
+		f := newSubflow(c.session, p.path, conn, k, keys)
 		f.capture = capture
 		return f, nil
 	}
@@ -92,26 +78,21 @@ func (c *Client) setState(state int) {
 	c.changed = make(chan struct{})
 }
 
-// establish does MP_CAPABLE and returns the epoch of the new keys.
-func (c *Client) establish(p *clientPath, conn *tls.Conn, capture *subflowCapture) (epoch uint64, err error) {
+// establish does MP_CAPABLE and returns the new keys.
+func (c *Client) establish(p *clientPath, conn *tls.Conn, capture *subflowCapture) (keys sessionKeys, err error) {
 	local := newKey()
 	r, err := capableClient(capture.tap(conn), local, false)
 	if err != nil {
-		return 0, err
+		return keys, err
 	}
 	s := c.session
-	epoch = s.establish(local, r.Remote, r.Checksum)
-	s.mu.Lock()
-	for _, q := range s.paths { // the initial address has ID 0
-		q.addrID = uint8(q.index + 1)
-	}
-	p.path.addrID = 0
-	s.mu.Unlock()
+	keys = s.establish(local, r.Remote, r.Checksum)
+	s.enter(func(e *engine.Engine, _ int64) { e.Initial(p.path) })
 	c.mu.Lock()
 	c.denied = r.DenyJoin
 	c.mu.Unlock()
 	c.cfg.Log.Info().Str("path", p.way.Name).Str("session", Number(s.ID())).Msg("session established")
-	return epoch, nil
+	return keys, nil
 }
 
 // deniedAt says that the server takes no joins at an address (RFC 8684, Section
@@ -136,10 +117,8 @@ func (e *forgottenError) Unwrap() []error { return []error{errForgotten, e.error
 
 // joinExisting does MP_JOIN with those keys.
 func (c *Client) joinExisting(p *clientPath, conn *tls.Conn, capture *subflowCapture, keys sessionKeys) error {
-	s := c.session
-	s.mu.Lock()
-	par := joinParams{Local: keys.local, Remote: keys.remote, AddrID: p.path.addrID, Backup: p.path.cfg.Backup || p.path.cfg.Metered}
-	s.mu.Unlock()
+	par := joinParams{Local: keys.local, Remote: keys.remote}
+	c.session.enter(func(*engine.Engine, int64) { par.AddrID, par.Backup = p.path.AddrID(), p.path.Rests() })
 	err := joinClient(capture.tap(conn), par)
 	var reset *ResetError
 	if errors.As(err, &reset) && !reset.Transient {
@@ -158,10 +137,9 @@ func (c *Client) forgotten(epoch uint64) {
 
 // alive reports whether the session has a subflow that moves, or other keys than
 // those of that epoch.
-func (s *Session) alive(epoch uint64) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.epoch != epoch || slices.ContainsFunc(s.subs, moves)
+func (s *Session) alive(epoch uint64) (alive bool) {
+	s.enter(func(e *engine.Engine, _ int64) { alive = e.Epoch() != epoch || e.Alive() })
+	return alive
 }
 
 // renew begins a new session in the place of the one with that epoch, unless that

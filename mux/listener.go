@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/time/rate"
 
+	"github.com/mpsocks/mpsocks/mux/engine"
 	"github.com/mpsocks/mpsocks/mux/gate"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
 	"github.com/mpsocks/mpsocks/mux/proof"
@@ -94,7 +94,7 @@ func Listen(cfg ListenerConfig) (*Listener, error) {
 func newListening(cfg ListenerConfig) (*listening, error) {
 	cfg.MaxSessions = orDefault(cfg.MaxSessions, 1024)
 	cfg.MaxSessionsPerClient = orDefault(cfg.MaxSessionsPerClient, 16)
-	cfg.MaxSubflows = min(orDefault(cfg.MaxSubflows, maxSubflows-1), maxSubflows-1)
+	cfg.MaxSubflows = min(orDefault(cfg.MaxSubflows, engine.MaxSubflows), engine.MaxSubflows)
 	t, err := serverTLS(cfg.Key, func(k [32]byte) bool { _, ok := cfg.Clients[k]; return ok })
 	if err == nil {
 		err = coverTLS(t, cfg.Key, cfg.Cover)
@@ -248,10 +248,9 @@ func (l *Listener) opened(key [32]byte) {
 
 // abandoned reports whether the session has lost all its subflows. One that is still
 // in its handshake has not.
-func (s *Session) abandoned() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.subs) == 0 && (s.lastUp > 0 || s.now() > int64(acceptTimeout))
+func (s *Session) abandoned() (abandoned bool) {
+	s.enter(func(e *engine.Engine, now int64) { abandoned = e.Idle(now, int64(acceptTimeout)) })
+	return abandoned
 }
 
 // closing calls done after the handler's Closed.
@@ -296,24 +295,16 @@ func (l *Listener) forget(s *Session) {
 // attach adds a subflow to the path that its address ID names.
 func (l *Listener) attach(s *Session, conn *tls.Conn, k *carrier, capture *subflowCapture, id uint8, backup bool) error {
 	k.Conn.SetDeadline(time.Time{})
-	f := newSubflow(s, s.pathOf(id, addrPort(k.RemoteAddr())), conn, k, s.keys().epoch)
-	f.backup = backup
+	f := newSubflow(s, s.pathOf(id, addrPort(k.RemoteAddr())), conn, k, s.keys())
+	s.enter(func(*engine.Engine, int64) { f.core.SetBackup(backup) })
 	f.capture = capture
 	return s.attach(f)
 }
 
-// pathOf returns the path of an address ID, new if need be. Beyond maxPaths the
-// last one is shared: the scheduler only sees fewer paths.
-func (s *Session) pathOf(id uint8, remote netip.AddrPort) *path {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if i := slices.IndexFunc(s.paths, func(p *path) bool { return p.addrID == id }); i >= 0 {
-		return s.paths[i]
-	}
-	if len(s.paths) >= maxPaths {
-		return s.paths[maxPaths-1]
-	}
-	p := &path{cfg: Path{Name: remote.Addr().String()}, index: len(s.paths), addrID: id}
-	s.paths = append(s.paths, p)
+// pathOf returns the path of an address ID, new if need be.
+func (s *Session) pathOf(id uint8, remote netip.AddrPort) (p *engine.Path) {
+	s.enter(func(e *engine.Engine, _ int64) {
+		p = e.PathOf(id, engine.PathConfig{Name: remote.Addr().String()})
+	})
 	return p
 }

@@ -1,9 +1,9 @@
 package mux
 
 import (
-	"encoding/binary"
 	"sync"
 
+	"github.com/mpsocks/mpsocks/mux/engine"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
@@ -70,7 +70,7 @@ func (f *subflow) parse(b []byte) (used int, err error) {
 	ack, hasAck := uint64(0), false
 	o := &f.option
 	for used < len(b) {
-		n, err := o.Parse(b[used:], s.checksum)
+		n, err := o.Parse(b[used:], f.keys.checksum)
 		if err == mptcp.ErrShort {
 			break
 		}
@@ -114,7 +114,7 @@ func (f *subflow) parse(b []byte) (used int, err error) {
 	now := s.now()
 	f.lastRecv.Store(now)
 	if hasAck {
-		s.acked(f, ack, now)
+		s.acked(f, ack)
 	}
 	if len(f.rxPkts) > 0 {
 		return used, s.arrive(f, now)
@@ -150,7 +150,7 @@ func (f *subflow) mapping(d *mptcp.DSS, pkt []byte) error {
 
 // arrive enters a chunk's mappings and delivers what is new.
 func (s *Session) arrive(f *subflow, now int64) error {
-	fresh, err := s.space.enter(f.rxPkts)
+	fresh, err := s.space.enter(f.keys.epoch, f.rxPkts)
 	udp, octets := f.rxPkts[:0], 0
 	for _, r := range fresh {
 		if s.capture != nil {
@@ -175,15 +175,15 @@ func (s *Session) arrive(f *subflow, now int64) error {
 }
 
 // acked applies a Data ACK that came on f.
-func (s *Session) acked(f *subflow, ack uint64, now int64) {
+func (s *Session) acked(f *subflow, ack uint64) {
 	if ack == s.lastAck.Load() {
 		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if f.epoch == s.epoch && s.inflight.Ack(ack) {
-		s.lastAck.Store(ack)
-	}
+	s.enter(func(e *engine.Engine, _ int64) {
+		if e.Acked(f.core, ack) {
+			s.lastAck.Store(ack)
+		}
+	})
 }
 
 // sendAck queues a Data ACK of its own on f.
@@ -195,31 +195,7 @@ func (s *Session) sendAck(f *subflow) {
 	s.queueControl(f, d.Append(make([]byte, 0, mptcp.MaxDSSLen)))
 }
 
-// queueControl puts options in front of a subflow's next batch. The peer
-// cannot make them pile up: beyond a bound they are dropped, as all of them are
-// repeated or replaced later.
+// queueControl puts options in front of a subflow's next batch.
 func (s *Session) queueControl(f *subflow, options []byte) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !f.closed && len(f.control) < 4096 {
-		f.control = append(f.control, options...)
-	}
-}
-
-// The probes: MP_EXPERIMENTAL with the sender's clock, answered with the same
-// (there is no standard option for a keep-alive).
-const (
-	probePing = 1
-	probePong = 2
-)
-
-func appendProbe(b []byte, typ uint8, stamps ...uint64) []byte {
-	var x mptcp.Experimental
-	var a [16]byte
-	for i, stamp := range stamps {
-		binary.BigEndian.PutUint64(a[8*i:], stamp)
-	}
-	x.Type = typ
-	x.SetPayload(a[:8*len(stamps)])
-	return x.Append(b)
+	s.enter(func(*engine.Engine, int64) { f.core.Control(options) })
 }

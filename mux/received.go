@@ -10,8 +10,9 @@ import (
 // A receiveSpace is the receiving data sequence space under its own lock, so that
 // readers of several subflows do not wait for the engine.
 type receiveSpace struct {
-	mu sync.Mutex
-	in dsn.Space
+	mu    sync.Mutex
+	in    dsn.Space
+	epoch uint64 // of the keys that it is for
 
 	// For those without mu, as of the last publish.
 	next    atomic.Uint64 // Data ACK to send
@@ -19,18 +20,24 @@ type receiveSpace struct {
 	pending atomic.Int64  // owed a Data ACK
 }
 
-func (w *receiveSpace) reset(first uint64) {
+// reset begins anew, for the keys of that epoch.
+func (w *receiveSpace) reset(first, epoch uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.in.Reset(first)
+	w.epoch = epoch
 	w.next.Store(first)
 	w.pending.Store(0)
 }
 
-// enter takes the mappings of a chunk and keeps those that are new.
-func (w *receiveSpace) enter(pkts []received) (fresh []received, err error) {
+// enter takes the mappings of a chunk, under the keys of that epoch, and keeps those
+// that are new.
+func (w *receiveSpace) enter(epoch uint64, pkts []received) (fresh []received, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if epoch != w.epoch { // a subflow from before a renewal, that has not ended yet
+		return nil, ErrRenewed
+	}
 	fresh = pkts[:0]
 	for _, r := range pkts {
 		var ok bool
@@ -51,11 +58,12 @@ func (w *receiveSpace) enter(pkts []received) (fresh []received, err error) {
 	return fresh, err
 }
 
-// finish enters the peer's DATA_FIN: false if bytes before it have not come.
-func (w *receiveSpace) finish(at uint64) bool {
+// finish enters the peer's DATA_FIN, under the keys of that epoch: false if bytes before
+// it have not come.
+func (w *receiveSpace) finish(epoch, at uint64) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	ok := w.in.Fin(at)
+	ok := epoch == w.epoch && w.in.Fin(at)
 	w.next.Store(w.in.Due)
 	return ok
 }

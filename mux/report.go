@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"time"
+
+	"github.com/mpsocks/mpsocks/mux/engine"
 )
 
 // A PathReport is how a configured path of a Client does.
@@ -29,29 +31,29 @@ func (c *Client) Reports() []PathReport {
 	if c.ctx != nil {
 		c.countBytes(now)
 	}
-	s := c.session
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	out := make([]PathReport, 0, len(c.paths))
 	for _, p := range c.paths {
 		k := c.capCount(p)
 		k.add(now, 0)
 		r := PathReport{
-			Path: p.path.cfg, Dark: p.path.dark, Error: p.bad, Silent: time.Duration(s.now() - p.path.heard),
-			Today: k.dayBytes, Month: k.monthBytes, Until: k.until(&p.path.cfg, now),
+			Path: p.cfg, Error: p.bad,
+			Today: k.dayBytes, Month: k.monthBytes, Until: k.until(&p.cfg, now),
 		}
-		for _, f := range s.subs {
-			if f.path != p.path || f.closed {
-				continue
+		c.session.enter(func(_ *engine.Engine, now int64) {
+			r.Dark, r.Silent = p.path.State() == engine.PathDark, time.Duration(now-p.path.HeardAt())
+			for _, f := range p.path.Subflows() {
+				if f.State() == engine.Ended {
+					continue
+				}
+				r.Subflows++
+				if f.State() == engine.Moving {
+					r.Moving++
+					r.Remote = connOf(f).remote
+				} else if !r.Remote.IsValid() {
+					r.Remote = connOf(f).remote
+				}
 			}
-			r.Subflows++
-			if !f.stale {
-				r.Moving++
-				r.Remote = f.remote
-			} else if !r.Remote.IsValid() {
-				r.Remote = f.remote
-			}
-		}
+		})
 		out = append(out, r)
 	}
 	return out
@@ -61,19 +63,18 @@ func (c *Client) Reports() []PathReport {
 // and metrics: the token of the server's key (RFC 8684, Section 3.2), which the
 // client has in its joins. On the client it is another one after a renewal, and 0
 // before there are keys.
-func (s *Session) ID() uint32 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.number()
+func (s *Session) ID() (id uint32) {
+	s.enter(func(e *engine.Engine, _ int64) { id = s.number(e) })
+	return id
 }
 
-// number is ID. The caller holds mu.
-func (s *Session) number() uint32 {
-	key := s.localKey
+// number is ID. It is called within enter.
+func (s *Session) number(e *engine.Engine) uint32 {
+	key := s.key.local
 	if s.client {
-		key = s.remoteKey
+		key = s.key.remote
 	}
-	if s.epoch == 0 {
+	if e.Epoch() == 0 {
 		return 0
 	}
 	return uint32(key.Token())

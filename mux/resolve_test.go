@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/mpsocks/mpsocks/mux/dialer"
+	"github.com/mpsocks/mpsocks/mux/engine"
 )
 
 var loopback = []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1})}
@@ -47,7 +48,7 @@ func (c *Client) try(t *testing.T, way Path, timeout time.Duration) (took time.D
 	t.Helper()
 	begin := time.Now()
 	// The listener proves nothing; what counts is whether it was reached.
-	p := &clientPath{way: way, path: &path{}}
+	p := &clientPath{way: way, path: &engine.Path{}}
 	c.askNames(p)
 	var why error
 	race := dialer.Race[net.Conn]{

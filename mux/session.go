@@ -3,19 +3,15 @@ package mux
 import (
 	"context"
 	"net/netip"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
 
-	"github.com/mpsocks/mpsocks/mux/dsn"
-	"github.com/mpsocks/mpsocks/mux/fq"
+	"github.com/mpsocks/mpsocks/mux/engine"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
-	"github.com/mpsocks/mpsocks/mux/packet"
 	"github.com/mpsocks/mpsocks/mux/reseq"
-	"github.com/mpsocks/mpsocks/mux/sched"
 	"github.com/mpsocks/mpsocks/mux/stream"
 )
 
@@ -42,7 +38,7 @@ type Handler interface {
 // new keys; associations go on, streams are reset.
 //
 // Goroutines: monitor (started by run) and two per subflow. Lock order:
-// Session.mu, then a stream's.
+// the session's, then a stream's.
 type Session struct {
 	// Set once.
 	client   bool
@@ -66,48 +62,14 @@ type Session struct {
 	leave      atomic.Pointer[leave]                // while the client moves to another server
 	rules      atomic.Pointer[[]Rule]               // nil = none; never changed in place
 
-	mu         sync.Mutex // guards all of the next block
-	mode       Mode
-	timeout    time.Duration // without a subflow
-	closed     bool
-	version    string // the peer's release, "" = not told
-	finishing  bool   // by this side: nothing is taken any more
-	fin        uint64 // the DSN of our DATA_FIN; else 0. Behind it nothing gets one
-	closeErr   error
-	epoch      uint64 // grows with every set of keys, and when they are forgotten
-	renewals   uint64 // how often they were
-	localKey   mptcp.Key
-	remoteKey  mptcp.Key
-	checksum   bool // written only while there is no subflow
-	paths      []*path
-	subs       []*subflow
-	slots      uint64
-	up         chan struct{} // closed while a subflow is up
-	lastUp     int64         // when the last subflow went, ns
-	heard      int64         // when something last came, by any path, ns
-	queue      fq.Queue
-	flows      map[packet.Key]*fq.Flow
-	inflight   dsn.InFlight
-	redo       []uint64 // segment numbers to send again
-	cands      []sched.Candidate
-	candSub    []*subflow
-	views      uint64 // how often they were listed
-	turn       uint32
-	lossy      bool
-	lossAt     int64
-	swept      int64
-	trouble    int64  // when a subflow last stalled or ended, ns
-	octets     uint64 // committed
-	octetsSeen uint64 // of these, when the monitor last looked
-	activeAt   int64  // when it last saw some more
-	copied     uint64
-	reinjected uint64
-	copyBudget sched.Budget
-	lack       uint64 // the first segment without Data ACK, if a kernel has it,
-	lackSince  int64  // and since when
-	adverts    []advert
-	holdBound  int64 // resequencing deadline, ns
-	farEnough  bool  // some path is long enough for copies to pay
+	core guarded // its lock guards all of the next block, too: see enter
+
+	closed   bool
+	closeErr error
+	version  string // the peer's release, "" = not told
+	key      sessionKeys
+	up       chan struct{} // closed while a subflow is up
+	adverts  []advert
 
 	space   receiveSpace
 	reseq   delivery
@@ -115,6 +77,14 @@ type Session struct {
 	ticking atomic.Bool
 	ticks   atomic.Uint64
 	ackAt   atomic.Int64 // when a Data ACK last went out on its own
+}
+
+// sessionKeys are the keys of one epoch (RFC 8684, Section 2.1), and what was agreed
+// with them.
+type sessionKeys struct {
+	epoch         uint64
+	local, remote mptcp.Key
+	checksum      bool // of each mapping (Section 3.3)
 }
 
 type sessionConfig struct {
@@ -137,19 +107,15 @@ const (
 
 func newSession(c sessionConfig) *Session {
 	s := &Session{
-		client: c.client, name: c.name, identity: c.identity, handler: c.handler, mode: c.mode,
-		timeout: c.timeout, capture: c.capture, log: c.log, start: time.Now(),
+		client: c.client, name: c.name, identity: c.identity, handler: c.handler,
+		capture: c.capture, log: c.log, start: time.Now(),
 		wake: make(chan struct{}, 1), done: make(chan struct{}), ended: make(chan struct{}), up: make(chan struct{}), keyed: make(chan struct{}),
-		flows: make(map[packet.Key]*fq.Flow), holdBound: 20e6,
 	}
-	if s.timeout == 0 {
-		s.timeout = defaultSessionTimeout
-	}
+	s.core.e = engine.New(c.client, c.mode, c.rules, patience(c.timeout))
 	s.rules.Store(&c.rules)
 	if c.streams == 0 {
 		c.streams = defaultStreams
 	}
-	s.queue.Target = fq.CoDelTarget
 	s.reseq.to, s.reseq.order = c.handler, reseq.New(s.ordersByRule)
 	s.streams = stream.NewTable(c.client, s.wakeStream, s.acceptStream, c.streams)
 	return s
@@ -161,119 +127,117 @@ func (s *Session) serve(h Handler) { s.handler, s.reseq.to = h, h }
 // now is the session's clock: nanoseconds since it was made.
 func (s *Session) now() int64 { return int64(time.Since(s.start)) }
 
+// patience is how long, in ns, a session waits without a subflow.
+func patience(timeout time.Duration) int64 {
+	if timeout == 0 {
+		timeout = defaultSessionTimeout
+	}
+	return int64(timeout)
+}
+
+// setPolicy puts another mode, other rules and another timeout in the place of those
+// that the session began with, for flows that are there as well.
+func (s *Session) setPolicy(mode Mode, rules []Rule, timeout time.Duration) {
+	s.rules.Store(&rules)
+	s.enter(func(e *engine.Engine, _ int64) { e.SetPolicy(mode, rules, patience(timeout)) })
+}
+
 // establish sets the keys and with them both data sequence spaces (RFC 8684,
 // Section 3.3). There is no subflow yet.
-func (s *Session) establish(local, remote mptcp.Key, checksum bool) (epoch uint64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.epoch == 0 {
-		close(s.keyed)
-	}
-	s.epoch++
-	s.finishing, s.fin = false, 0
-	s.localKey, s.remoteKey, s.checksum = local, remote, checksum
-	s.inflight.Reset(local.IDSN() + 1)
-	s.lastAck.Store(local.IDSN() + 1)
-	s.space.reset(remote.IDSN() + 1)
-	s.redo = s.redo[:0]
-	for i := range s.adverts {
-		s.adverts[i].echoed, s.adverts[i].tries = false, 0
-	}
-	return s.epoch
+func (s *Session) establish(local, remote mptcp.Key, checksum bool) (keys sessionKeys) {
+	s.enter(func(e *engine.Engine, _ int64) {
+		if e.Epoch() == 0 {
+			close(s.keyed)
+		}
+		s.key = sessionKeys{e.Establish(local.IDSN() + 1), local, remote, checksum}
+		s.lastAck.Store(local.IDSN() + 1)
+		s.space.reset(remote.IDSN()+1, s.key.epoch)
+		for i := range s.adverts {
+			s.adverts[i].echoed, s.adverts[i].tries = false, 0
+		}
+		keys = s.key
+	})
+	return keys
+}
+
+// keys returns those of the session now. Their epoch is another one when they were
+// forgotten.
+func (s *Session) keys() (keys sessionKeys) {
+	s.enter(func(e *engine.Engine, _ int64) {
+		keys = s.key
+		keys.epoch = e.Epoch()
+	})
+	return keys
 }
 
 // attach adds a subflow after its handshake and starts its goroutines. It
 // fails when the session has ended or has no room.
 func (s *Session) attach(f *subflow) error {
-	s.mu.Lock()
-	if s.closed || f.epoch != s.epoch {
-		err := s.closeErr
-		s.mu.Unlock()
-		f.close()
-		if err == nil {
+	var err error
+	s.enter(func(e *engine.Engine, _ int64) {
+		switch {
+		case s.closed:
+			err = s.closeErr
+		case f.keys.epoch != e.Epoch():
 			err = ErrClosed
+		case !e.Attach(f.core, f.carrier.written.Load()):
+			err = protocolErrorf("more than %d subflows", engine.MaxSubflows)
+		default:
+			f.slot = f.core.Slot()
+			if len(e.Subflows()) == 1 {
+				close(s.up)
+			}
+			f.carrier.gathering = true
+			s.serving.Go(f.run)
 		}
+	})
+	if err != nil {
+		f.close()
 		return err
 	}
-	slot := 0
-	for s.slots&(1<<slot) != 0 {
-		slot++
-	}
-	if slot >= maxSubflows-1 {
-		s.mu.Unlock()
-		f.close()
-		return protocolErrorf("more than %d subflows", maxSubflows-1)
-	}
-	f.slot = slot
-	s.slots |= 1 << slot
-	s.subs = append(s.subs, f)
-	if len(s.subs) == 1 {
-		close(s.up)
-	}
-	s.arrange()
-	f.carrier.gathering = true
-	f.produced = f.carrier.written.Load()
-	f.measure(s.now())
-	s.rescue()
-	s.serving.Go(f.run)
-	s.mu.Unlock()
+	f.report(true)
 	s.announce(f)
 	s.pump()
 	return nil
 }
 
 // detach removes a subflow that ended: whatever it still held is sent again on
-// the others (RFC 8684, Section 3.3.6).
+// the others.
 func (s *Session) detach(f *subflow, err error) {
 	f.close()
-	s.mu.Lock()
-	f.closed = true
-	s.trouble, s.queue.Grace = s.now(), true
-	i := slices.Index(s.subs, f)
-	s.subs = slices.Delete(s.subs, i, i+1)
-	s.slots &^= 1 << f.slot
-	f.path.received += f.rxOctets.Load()
-	f.path.octets += f.octets()
-	if f.epoch == s.epoch {
-		s.reclaim(f)
-	}
-	if len(s.subs) == 0 {
-		s.up = make(chan struct{})
-		s.lastUp = s.now()
-	}
-	s.arrange()
-	closed, name := s.closed, f.path.cfg.Name
-	s.mu.Unlock()
+	var name string
+	var closed bool
+	s.enter(func(e *engine.Engine, now int64) {
+		e.Detach(f.core, now, f.rxOctets.Load(), f.octets())
+		if len(e.Subflows()) == 0 {
+			s.up = make(chan struct{})
+		}
+		closed, name = s.closed, f.path.Name()
+	})
 	s.log.Debug().Str("path", name).Int("subflow", f.slot).AnErr("why", err).Msg("subflow ended")
 	if !closed {
 		s.pump()
 	}
 }
 
-// arrange recomputes what depends on the set of subflows: which of a path's
-// subflows carry bulk.
-func (s *Session) arrange() {
-	var seen [64]int
-	for _, f := range s.subs {
-		n := &seen[f.path.index]
-		if f.bulk = !f.lost && *n < bulkSubflows; f.bulk {
-			*n++
+// connections returns the connections of the subflows that there are.
+func (s *Session) connections() (fs []*subflow) {
+	s.enter(func(e *engine.Engine, _ int64) {
+		for _, f := range e.Subflows() {
+			fs = append(fs, connOf(f))
 		}
-	}
-	s.cands = s.cands[:0]
+	})
+	return fs
 }
-
-// bulkSubflows is how many subflows of a path carry bulk; the others stay thin
-// for small flows.
-const bulkSubflows = 2
 
 // Ready waits until a subflow is up.
 func (s *Session) Ready(ctx context.Context) error {
 	for {
-		s.mu.Lock()
-		up, n, err := s.up, len(s.subs), s.closeErr
-		closed := s.closed
-		s.mu.Unlock()
+		var up chan struct{}
+		var n int
+		var closed bool
+		var err error
+		s.enter(func(e *engine.Engine, _ int64) { up, n, closed, err = s.up, len(e.Subflows()), s.closed, s.closeErr })
 		switch {
 		case closed:
 			return err
@@ -296,22 +260,15 @@ func (s *Session) Peer() string { return s.name }
 // that it does not know the session: false if that was done before. Queued packets
 // stay; streams are reset.
 func (s *Session) renew(epoch uint64) bool {
-	s.mu.Lock()
-	if s.closed || s.epoch != epoch {
-		s.mu.Unlock()
+	news := false
+	s.enter(func(e *engine.Engine, _ int64) { news = e.Renew(epoch) })
+	if !news {
 		return false
 	}
-	s.epoch++
-	s.finishing, s.fin = false, 0
-	s.renewals++
-	subs := slices.Clone(s.subs)
-	s.redo = s.redo[:0]
-	for _, f := range subs {
-		f.closed = true
-	}
-	s.mu.Unlock()
-	for _, f := range subs {
-		f.close()
+	for _, f := range s.connections() {
+		if f.keys.epoch == epoch {
+			f.close()
+		}
 	}
 	s.streams.CloseAll(ErrRenewed)
 	return true
@@ -328,15 +285,7 @@ func (s *Session) OpenStream(ctx context.Context, from, to netip.AddrPort) (*Str
 
 // wakeStream puts a stream that has something to send on the queue.
 func (s *Session) wakeStream(st *Stream) {
-	s.mu.Lock()
-	if s.closed || s.finishing {
-		s.mu.Unlock()
-		return
-	}
-	f := s.streamFlow(st)
-	f.Active = s.now()
-	s.queue.Activate(f)
-	s.mu.Unlock()
+	s.enter(func(e *engine.Engine, now int64) { e.Wake(st.Key(), st, now) })
 	s.pump()
 }
 

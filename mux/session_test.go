@@ -7,7 +7,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -146,16 +145,6 @@ func newLoopTunnel(t *testing.T, paths, subflows int, tweak func(*ClientConfig, 
 	}()
 	t.Cleanup(func() {
 		if t.Failed() {
-			c := n.client.Session()
-			c.mu.Lock()
-			if c.inflight.Head < c.inflight.Tail {
-				sg := c.inflight.At(c.inflight.Head)
-				t.Logf("oldest in flight %d: %+v, redo %v", c.inflight.Head, *sg, c.redo)
-				for _, f := range c.subs {
-					t.Logf("slot %d ring %d %d %d stale %v writing %v blocked %v pending %v", f.slot, f.sentRing.head, f.sentRing.una, f.sentRing.tail, f.stale, f.writing, f.blocked, f.pending)
-				}
-			}
-			c.mu.Unlock()
 			t.Logf("client %+v", n.client.Session().Snapshot())
 			for _, s := range n.listener.Sessions() {
 				t.Logf("server %+v", s.Snapshot())
@@ -247,9 +236,7 @@ func TestKilledSubflow(t *testing.T) {
 			s := n.client.Session()
 			n.send(4000, 2000, 200, func(i int) {
 				if i == 1000 {
-					s.mu.Lock()
-					f := s.subs[kill]
-					s.mu.Unlock()
+					f := s.connections()[kill]
 					f.carrier.Conn.Close()
 				}
 			})
@@ -273,18 +260,15 @@ func TestAllSubflowsKilled(t *testing.T) {
 	var epoch uint64
 	n.send(2000, 2000, 200, func(i int) {
 		if i == 1000 {
-			s.mu.Lock()
-			epoch = s.epoch
-			subs := slices.Clone(s.subs)
-			s.mu.Unlock()
-			for _, f := range subs {
+			epoch = s.keys().epoch
+			for _, f := range s.connections() {
 				f.carrier.Conn.Close()
 			}
 		}
 	})
 	n.far.wait(t, 2000, 3*time.Second)
 	n.near.wait(t, 2000, 3*time.Second)
-	if s.epoch != epoch {
+	if s.keys().epoch != epoch {
 		t.Error("the session was renewed, not resumed")
 	}
 }

@@ -6,14 +6,12 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/mpsocks/mpsocks/mux/engine"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
 )
 
 // How paths come and go while a client runs. A path is added and removed by its
 // owner; one over its byte cap (caps.go) only loses its slots and subflows.
-
-// maxPaths leaves every path some subflows of the 63.
-const maxPaths = 16
 
 // SetPaths replaces the paths live: subflows of missing ones are closed and
 // withdrawn with REMOVE_ADDR, new ones are dialled, others keep running. None is
@@ -53,11 +51,8 @@ const DefaultPath = "default"
 // end. It is for paths that lead another way than before.
 func (c *Client) Redial(names []string) {
 	c.hurry(func(p *clientPath) bool { return slices.Contains(names, p.way.Name) })
-	s := c.session
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, f := range s.subs {
-		if slices.Contains(names, f.path.cfg.Name) {
+	for _, f := range c.session.connections() {
+		if slices.Contains(names, f.path.Name()) {
 			f.wantReplacement()
 		}
 	}
@@ -116,44 +111,26 @@ func (p *Path) sameWay(o *Path) bool {
 
 // update changes what can change live and tells the peer by MP_PRIO.
 func (c *Client) update(p *clientPath, n Path) {
-	s := c.session
-	s.mu.Lock()
-	was := p.path.cfg.Backup || p.path.cfg.Metered
-	p.path.cfg = n
-	is := n.Backup || n.Metered
-	for _, f := range s.subs {
-		if f.path != p.path {
-			continue
+	p.cfg = n
+	c.session.enter(func(*engine.Engine, int64) {
+		if !p.path.Configure(n.config()) {
+			return
 		}
-		f.backup = n.Backup
-		if is != was {
-			f.setBackup(is)
+		for _, f := range p.path.Subflows() {
+			f.Control((&mptcp.Prio{Backup: p.path.Rests()}).Append(nil))
 		}
-	}
-	s.mu.Unlock()
-	s.pump()
+	})
+	c.session.pump()
 }
 
 // add makes a new path and starts its slots, unless it is over its cap.
 func (c *Client) add(n Path) *clientPath {
-	s := c.session
-	s.mu.Lock()
-	used := uint64(0)
-	for _, p := range s.paths {
-		used |= 1 << p.index
-	}
-	index := 0
-	for used&(1<<index) != 0 {
-		index++
-	}
-	if index >= maxPaths {
-		s.mu.Unlock()
-		c.cfg.Log.Error().Str("path", n.Name).Msgf("more than %d paths: this one is not used", maxPaths)
+	p := &clientPath{way: n, cfg: n, up: make(chan struct{}), again: make(chan struct{})}
+	c.session.enter(func(e *engine.Engine, _ int64) { p.path = e.AddPath(n.config(), -1) })
+	if p.path == nil {
+		c.cfg.Log.Error().Str("path", n.Name).Msgf("more than %d paths: this one is not used", engine.MaxPaths)
 		return nil
 	}
-	p := &clientPath{way: n, up: make(chan struct{}), again: make(chan struct{}), path: &path{cfg: n, index: index, addrID: uint8(index + 1)}}
-	s.paths = append(s.paths, p.path)
-	s.mu.Unlock()
 	if !c.overCap(p, c.cfg.clock()) {
 		c.start(p)
 	}
@@ -163,11 +140,7 @@ func (c *Client) add(n Path) *clientPath {
 // remove ends a path. What its subflows still bring is counted until they are
 // gone: a path of that name may come back.
 func (c *Client) remove(p *clientPath) {
-	s := c.session
-	s.mu.Lock()
-	p.path.gone = true
-	s.paths = slices.DeleteFunc(s.paths, func(q *path) bool { return q == p.path })
-	s.mu.Unlock()
+	c.session.enter(func(e *engine.Engine, _ int64) { e.RemovePath(p.path) })
 	c.leaving = append(c.leaving, p)
 	c.stop(p)
 	c.countBytes(c.cfg.clock())
@@ -191,21 +164,20 @@ func (c *Client) stop(p *clientPath) {
 	p.cancel()
 	p.cancel = nil
 	s := c.session
-	s.mu.Lock()
-	var tell *subflow
-	for _, f := range s.subs {
-		if f.path != p.path && !f.closed && (tell == nil || tell.stale) {
-			tell = f
+	s.enter(func(e *engine.Engine, _ int64) {
+		var tell *engine.Subflow
+		for _, f := range e.Subflows() {
+			if f.Path() != p.path && f.State() != engine.Ended && (tell == nil || tell.State().Stale()) {
+				tell = f
+			}
 		}
-	}
-	if tell != nil {
-		o := mptcp.RemoveAddr{N: 1}
-		o.IDs[0] = p.path.addrID
-		tell.control = o.Append(tell.control)
-	}
-	subs := slices.Clone(s.subs)
-	s.mu.Unlock()
-	for _, f := range subs {
+		if tell != nil {
+			o := mptcp.RemoveAddr{N: 1}
+			o.IDs[0] = p.path.AddrID()
+			tell.Control(o.Append(nil))
+		}
+	})
+	for _, f := range s.connections() {
 		if f.path == p.path {
 			s.retire(f, mptcp.ReasonProhibited)
 		}

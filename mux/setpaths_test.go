@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mpsocks/mpsocks/mux/engine"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
 )
 
@@ -124,9 +125,10 @@ func TestSetPaths(t *testing.T) {
 	}
 
 	s := n.client.Session()
-	s.mu.Lock()
-	withdrawn := mptcp.RemoveAddr{N: 1, IDs: [mptcp.MaxRemove]uint8{s.paths[2].addrID}}
-	s.mu.Unlock()
+	var withdrawn mptcp.RemoveAddr
+	s.enter(func(e *engine.Engine, _ int64) {
+		withdrawn = mptcp.RemoveAddr{N: 1, IDs: [mptcp.MaxRemove]uint8{e.Paths()[2].AddrID()}}
+	})
 	set(paths[:2]...)
 	n.waitSubflows(4)
 	eventually(t, "the server lost the path", func() bool { c, _ := n.subflowsFrom(at(3)); return c == 0 })

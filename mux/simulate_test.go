@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/mpsocks/mpsocks/mux/buf"
+	"github.com/mpsocks/mpsocks/mux/engine"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
@@ -253,12 +254,11 @@ func simulate(t *testing.T, paths []simPath, subflows int, play func(s *Session,
 			tasks.Go(func() { s.run(ctx) })
 		}
 		for i, p := range paths {
-			var at [2]*path
+			var at [2]*engine.Path
 			for e, s := range ends {
-				at[e] = &path{cfg: Path{Name: string(rune('a' + i))}, index: i}
-				s.mu.Lock()
-				s.paths = append(s.paths, at[e])
-				s.mu.Unlock()
+				s.enter(func(core *engine.Engine, _ int64) {
+					at[e] = core.AddPath(engine.PathConfig{Name: string(rune('a' + i))}, -1)
+				})
 			}
 			for range subflows {
 				a, b := simPair(p.there, p.back)
@@ -275,7 +275,7 @@ func simulate(t *testing.T, paths []simPath, subflows int, play func(s *Session,
 							return
 						}
 						s := ends[e]
-						if err := s.attach(newSubflow(s, at[e], conn, k, s.keys().epoch)); err != nil {
+						if err := s.attach(newSubflow(s, at[e], conn, k, s.keys())); err != nil {
 							t.Error(err)
 						}
 					})
@@ -393,9 +393,7 @@ func TestSimulateBothDie(t *testing.T) {
 		time.AfterFunc(1500*time.Millisecond, far.revive)
 		sent := sendEvery(s, 1000, 200, 2*time.Millisecond)
 		time.Sleep(3 * time.Second)
-		s.mu.Lock()
-		drops := s.queue.Drops
-		s.mu.Unlock()
+		drops := s.Snapshot().Drops
 		lost, longest := got.gaps(sent)
 		t.Logf("%d lost, %v dropped, the longest under way for %v", lost, drops, longest)
 		dropped := uint64(0)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/mpsocks/mpsocks/mux/engine"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
 )
 
@@ -125,9 +126,8 @@ func noRoom(err error) bool {
 // abandon ends a subflow that has been replaced. One that is stalled is reset:
 // its FIN would wait behind what TCP sends again every few seconds.
 func (f *subflow) abandon() {
-	f.s.mu.Lock()
-	stale := f.stale
-	f.s.mu.Unlock()
+	stale := false
+	f.s.enter(func(*engine.Engine, int64) { stale = f.core.State().Stale() })
 	if tcp, ok := f.carrier.Conn.(*net.TCPConn); ok && stale {
 		tcp.SetLinger(0)
 	}

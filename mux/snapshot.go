@@ -3,7 +3,7 @@ package mux
 import (
 	"net/netip"
 
-	"github.com/mpsocks/mpsocks/mux/fq"
+	"github.com/mpsocks/mpsocks/mux/engine"
 )
 
 // Snapshot is the state of a session for status, metrics and tests. Times are
@@ -74,40 +74,40 @@ func (s *Session) Snapshot() Snapshot {
 	// Before the session's lock, never under it: the resequencer holds its own
 	// while it delivers, and what is delivered may be answered by Send.
 	restored, expired := s.reseq.counts()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := s.now()
-	r := Snapshot{
-		ID: Number(s.number()), Peer: s.name, Version: s.version, Up: len(s.subs) > 0, Mode: s.mode.String(), Renewals: s.renewals,
-		Paths: []PathSnapshot{}, Subflows: []SubflowSnapshot{}, Flows: []FlowSnapshot{},
-		FlowCount: len(s.flows), Streams: s.streams.Count(), Queued: s.queue.Bytes, InFlight: s.inflight.Bytes,
-		Sent: s.octets, Copied: s.copied, Reinjected: s.reinjected, Drops: make(map[string]uint64),
-	}
-	for i, n := range fq.DropNames {
-		r.Drops[n] = s.queue.Drops[i]
-	}
-	for _, p := range s.paths {
-		r.Paths = append(r.Paths, PathSnapshot{Name: p.cfg.Name, Backup: p.cfg.Backup, Metered: p.cfg.Metered, Rate: p.rate * 8e9, Pace: p.paced * 8e9, Lossy: p.judge.Lossy, Dark: p.dark, Capped: p.capped, Sent: p.sent, Received: p.received})
-	}
-	byPath := make(map[*path]int)
-	for i, p := range s.paths {
-		byPath[p] = i
-	}
-	for _, f := range s.subs {
-		if i, ok := byPath[f.path]; ok { // else the path was just taken away
-			p := &r.Paths[i]
-			p.Subflows++
-			p.Received += f.rxOctets.Load()
-		}
-		r.Subflows = append(r.Subflows, SubflowSnapshot{
-			Path: f.path.cfg.Name, Slot: f.slot, Local: f.local, Remote: f.remote, State: f.state(now), Bulk: f.bulk, Congestion: f.cc, Backup: f.backup,
-			RTT: ms(f.tx.srtt), RTTVar: ms(f.tx.rttvar), Rate: f.tx.rate * 8e9, Window: f.tx.cwnd,
-			Outstanding: f.tx.outstanding, Retransmits: f.tx.retrans, Sent: f.sent, Received: f.rxOctets.Load(),
-			Age: ms(now-f.born) / 1e3,
+	var st engine.Status
+	r := Snapshot{Peer: s.name, Paths: []PathSnapshot{}, Subflows: []SubflowSnapshot{}, Flows: []FlowSnapshot{}}
+	s.enter(func(e *engine.Engine, now int64) {
+		st = engine.Describe(e, now, snapshotFlows)
+		r.ID, r.Version = Number(s.number(e)), s.version
+	})
+	r.Up, r.Mode, r.Renewals, r.FlowCount, r.Streams = st.Up, st.Mode.String(), st.Renewals, st.FlowCount, s.streams.Count()
+	r.Queued, r.InFlight, r.Sent, r.Copied, r.Reinjected, r.Drops = st.Queued, st.InFlight, st.Sent, st.Copied, st.Reinjected, st.Drops
+	byPath := make(map[*engine.Path]int)
+	for i := range st.Paths {
+		p := &st.Paths[i]
+		byPath[p.Path] = i
+		r.Paths = append(r.Paths, PathSnapshot{
+			Name: p.Name, Backup: p.Backup, Metered: p.Metered, Rate: p.Rate * 8e9, Pace: p.Pace * 8e9, Lossy: p.Lossy,
+			Dark: p.State == engine.PathDark, Capped: p.State == engine.PathFull, Sent: p.Sent, Received: p.Received,
 		})
 	}
-	for _, f := range s.largest(snapshotFlows) {
-		r.Flows = append(r.Flows, s.flowSnapshot(f, now))
+	for i := range st.Subflows {
+		f := &st.Subflows[i]
+		conn := connOf(f.Sub)
+		if i, ok := byPath[conn.path]; ok { // else the path was just taken away
+			p := &r.Paths[i]
+			p.Subflows++
+			p.Received += conn.rxOctets.Load()
+		}
+		r.Subflows = append(r.Subflows, SubflowSnapshot{
+			Path: f.Path, Slot: f.Slot, Local: conn.local, Remote: conn.remote, State: f.State, Bulk: f.Bulk,
+			Congestion: f.Congestion, Backup: f.Backup, RTT: ms(f.SRTT), RTTVar: ms(f.RTTVar), Rate: f.Rate * 8e9,
+			Window: f.CWND, Outstanding: f.Outstanding, Retransmits: f.Retrans, Sent: f.Sent,
+			Received: conn.rxOctets.Load(), Age: ms(f.Age) / 1e3,
+		})
+	}
+	for i := range st.Flows {
+		r.Flows = append(r.Flows, flowSnapshot(&st.Flows[i]))
 	}
 	s.space.mu.Lock()
 	r.Received, r.Packets, r.Repeats = s.space.in.Octets, s.space.in.Packets, s.space.in.Repeats
@@ -118,23 +118,9 @@ func (s *Session) Snapshot() Snapshot {
 
 func ms(ns int64) float64 { return float64(ns) / 1e6 }
 
-func (f *subflow) state(now int64) string {
-	switch {
-	case f.stale:
-		return "stale"
-	case f.overdue(f.age(now)):
-		return "suspect"
-	case f.blocked:
-		return "blocked"
-	}
-	return "up"
-}
-
 // Carried returns what the session has sent and received, in bytes of packets.
 func (s *Session) Carried() (sent, received uint64) {
-	s.mu.Lock()
-	sent = s.octets
-	s.mu.Unlock()
+	s.enter(func(e *engine.Engine, _ int64) { sent = e.Committed() })
 	s.space.mu.Lock()
 	defer s.space.mu.Unlock()
 	return sent, s.space.in.Octets

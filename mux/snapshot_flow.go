@@ -1,11 +1,10 @@
 package mux
 
 import (
-	"cmp"
 	"net/netip"
 	"slices"
 
-	"github.com/mpsocks/mpsocks/mux/fq"
+	"github.com/mpsocks/mpsocks/mux/engine"
 )
 
 // FlowSnapshot is one flow in the sending direction, with the reason for where
@@ -26,53 +25,20 @@ type FlowSnapshot struct {
 	Queued   int            `json:"queued_bytes"`
 }
 
-const (
-	// snapshotFlows is how many flows a snapshot lists: the largest.
-	snapshotFlows = 64
-)
+// snapshotFlows is how many flows a snapshot lists: the largest.
+const snapshotFlows = 64
 
-// largest returns the n flows that sent most, the largest first. It looks at all
-// of them with the session's lock held: no more than a comparison each.
-func (s *Session) largest(n int) []*fq.Flow {
-	top := make([]*fq.Flow, 0, n)
-	least := 0 // its place in top
-	for _, f := range s.flows {
-		if len(top) < n {
-			top = append(top, f)
-			if len(top) < n {
-				continue
-			}
-		} else {
-			if f.Octets <= top[least].Octets {
-				continue
-			}
-			top[least] = f
-		}
-		for i := range top {
-			if top[i].Octets < top[least].Octets {
-				least = i
-			}
-		}
-	}
-	slices.SortFunc(top, func(a, b *fq.Flow) int { return cmp.Compare(b.Octets, a.Octets) })
-	return top
-}
-
-func (s *Session) flowSnapshot(f *fq.Flow, now int64) FlowSnapshot {
+func flowSnapshot(f *engine.FlowStatus) FlowSnapshot {
 	r := FlowSnapshot{
 		From:  netip.AddrPortFrom(netip.AddrFrom16(f.Key.Src).Unmap(), f.Key.SrcPort),
 		To:    netip.AddrPortFrom(netip.AddrFrom16(f.Key.Dst).Unmap(), f.Key.DstPort),
 		Proto: f.Key.Proto, User: f.User, Class: f.Class.String(), Why: f.Why, On: []string{}, Subflows: []int{},
-		Packets: f.Packets, Bytes: f.Octets, Copies: f.Copies, Dropped: f.Dropped, Queued: f.Bytes,
+		Packets: f.Packets, Bytes: f.Octets, Copies: f.Copies, Dropped: f.Dropped, Queued: f.Queued,
 	}
-	f.Used.Turn(now)
-	for _, sf := range s.subs {
-		if (f.Used.Now|f.Used.Before)&(1<<sf.slot) == 0 {
-			continue
-		}
-		r.Subflows = append(r.Subflows, sf.slot)
-		if !slices.Contains(r.On, sf.path.cfg.Name) {
-			r.On = append(r.On, sf.path.cfg.Name)
+	for _, on := range f.On {
+		r.Subflows = append(r.Subflows, on.Slot)
+		if !slices.Contains(r.On, on.Path) {
+			r.On = append(r.On, on.Path)
 		}
 	}
 	return r

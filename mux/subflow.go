@@ -7,67 +7,36 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/mpsocks/mpsocks/mux/engine"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
 )
 
-// maxSubflows is how many subflows a session can have: they are named by the
-// bits of a word.
-const maxSubflows = 64
-
 // A subflow is one TCP connection of a session, inside TLS, after its MPTCP
-// handshake. Its reader goroutine is started by Session.attach and ends with
-// the connection; so does its writer goroutine, which only waits for room in
-// the kernel when somebody could not write all.
+// handshake. What is known of it and what it is to carry is the engine's. Its reader
+// goroutine is started by Session.attach and ends with the connection; so does its
+// writer goroutine, which only waits for room in the kernel when somebody could not
+// write all.
 type subflow struct {
 	// Set once.
 	s             *Session
-	slot          int // bit in the session's words
-	path          *path
+	core          *engine.Subflow // for Session.enter
+	slot          int             // since attach
+	path          *engine.Path
 	conn          *tls.Conn
 	carrier       *carrier
 	local, remote netip.AddrPort
 	capture       *subflowCapture
-	born          int64
-	epoch         uint64        // of the session's keys
+	keys          sessionKeys
 	kick          chan struct{} // 1 slot: wake the writer goroutine
 	dead          chan struct{} // closed at the end
 	replace       chan struct{} // closed when another is wanted in its place
 	replaceOnce   sync.Once
 	closeOnce     sync.Once
 
-	// Guarded by the session's lock.
-	writing     bool // somebody holds the write token
-	blocked     bool // the kernel is full: the writer goroutine holds the token
-	closed      bool
-	backup      bool // as the peer or the configuration last said
-	bulk        bool
-	stale       bool
-	lost        bool     // stale for so long that another is to take its place
-	pending     []uint64 // segment numbers to write next
-	pendingSize int
-	control     []byte // whole options to write next
-	sentRing    ring   // what the kernel has and the peer's kernel may not
-	tx          stats  // TCP_INFO and what follows from it
-	sent        uint64 // mapped bytes
-	progress    int64  // when the peer's kernel last acknowledged something new
-	cc          string // congestion control that was asked for,
-	ccAt        int64  // and when
-	proof       int64  // when there was a sign of life last
-	acked       uint64 // TCP bytes it acknowledged
-	produced    uint64 // TCP bytes made
-	blockedAt   int64  // since when blocked, or counted so
-	counted     uint64 // of these, what the path's rate has counted
-	bulkAt      int64  // when it last got bulk
-	probeSent   int64  // time of the probe that waits for its answer, 0 = none
-	probeEnd    uint64 // TCP bytes before it
-	mute        bool   // the peer itself has to answer, before it counts as alive
-	lastSend    int64
-	staleSince  int64
-	measured    int64 // when TCP_INFO was read
-	refreshed   int64 // when outstanding was read
+	asking sync.Mutex // held while the carrier is asked and the engine told, before the session's lock
 
 	// Owned by the write token.
-	batch []outgoing
+	batch []engine.Outgoing
 	ssn   uint32
 
 	// Owned by the reader.
@@ -80,59 +49,18 @@ type subflow struct {
 	rxOctets atomic.Uint64
 }
 
-// stats is what is known of a subflow's TCP connection.
-type stats struct {
-	srtt, rttvar, minRTT int64 // ns
-	cwnd                 int   // bytes
-	rate                 float64
-	outstanding          int // bytes the peer's kernel has not acknowledged
-	retrans, segs        uint64
-	lowat                int  // bytes of unsent data that the kernel may hold
-	valid                bool // srtt is known
-	kernel               bool // the kernel tells
-}
-
-// A sentMark says up to which TCP byte a segment is in the connection.
-type sentMark struct {
-	sn, end uint64
-	at      int64
-}
-
-// A ring holds the sentMarks of what has no Data ACK yet; those before una are
-// acknowledged by the peer's kernel, those behind it may be stalled.
-type ring struct {
-	marks           []sentMark // power of two long
-	head, una, tail uint64
-}
-
-func (r *ring) at(i uint64) *sentMark { return &r.marks[i&uint64(len(r.marks)-1)] }
-
-func (r *ring) push(m sentMark) {
-	if r.tail-r.head == uint64(len(r.marks)) {
-		old := *r
-		r.marks = make([]sentMark, max(64, 2*len(old.marks)))
-		for i := old.head; i < old.tail; i++ {
-			*r.at(i) = *old.at(i)
-		}
-	}
-	*r.at(r.tail) = m
-	r.tail++
-}
-
-// newSubflow prepares one that has joined with the keys of that epoch.
-func newSubflow(s *Session, p *path, conn *tls.Conn, k *carrier, epoch uint64) *subflow {
+// newSubflow prepares one that has joined with those keys.
+func newSubflow(s *Session, p *engine.Path, conn *tls.Conn, k *carrier, keys sessionKeys) *subflow {
 	f := &subflow{
-		s: s, path: p, conn: conn, carrier: k,
+		s: s, path: p, conn: conn, carrier: k, keys: keys,
 		local: addrPort(k.LocalAddr()), remote: addrPort(k.RemoteAddr()),
-		born: s.now(), kick: make(chan struct{}, 1), dead: make(chan struct{}), replace: make(chan struct{}),
-		ssn: 1, rxSSN: 1, epoch: epoch,
+		kick: make(chan struct{}, 1), dead: make(chan struct{}), replace: make(chan struct{}),
+		ssn: 1, rxSSN: 1,
 	}
-	f.progress, f.proof, f.lastSend = f.born, f.born, f.born
-	f.lastRecv.Store(f.born)
-	s.mu.Lock()
-	f.backup = p.cfg.Backup
-	s.mu.Unlock()
-	f.tx.lowat = minLowat
+	s.enter(func(_ *engine.Engine, now int64) {
+		f.core = engine.NewSubflow(f, p, keys.epoch, now)
+		f.lastRecv.Store(now)
+	})
 	return f
 }
 
@@ -179,38 +107,41 @@ func (f *subflow) drainLoop() {
 	}
 }
 
-// age returns how long the oldest bytes that the peer's kernel has not
-// acknowledged have been out.
-func (f *subflow) age(now int64) int64 {
-	if f.sentRing.una == f.sentRing.tail {
-		return 0
-	}
-	return now - f.sentRing.at(f.sentRing.una).at
+// wantReplacement tells the dialler, once.
+func (f *subflow) wantReplacement() {
+	f.replaceOnce.Do(func() { close(f.replace) })
 }
 
-// arrived marks a segment that some subflow has delivered to the peer's
-// kernel. Slot 63 is never given to a subflow.
-const arrived = 1 << (maxSubflows - 1)
-
-// acknowledge notes that the peer's kernel has the first acked TCP bytes, and
-// drops the marks of what has a Data ACK.
-func (f *subflow) acknowledge(now int64, acked uint64) {
-	if acked > f.acked {
-		f.acked = acked
-		f.progress, f.proof = now, now
+// report asks the carrier what it knows, all of it or only what is outstanding, and
+// tells the engine, each report in its turn.
+func (f *subflow) report(full bool) {
+	f.asking.Lock()
+	defer f.asking.Unlock()
+	r := engine.Report{Full: full, Outstanding: -1}
+	r.Written = f.carrier.written.Load() // first: what is written meanwhile is not acknowledged
+	if out, ok := f.carrier.outstanding(); ok {
+		r.Outstanding = out
 	}
-	r, q := &f.sentRing, &f.s.inflight
-	for r.una < r.tail && r.at(r.una).end <= f.acked {
-		if sg := q.Live(r.at(r.una).sn); sg != nil {
-			sg.On |= arrived
+	if full {
+		var i tcpInfo
+		if r.Known = f.carrier.info(&i); r.Known {
+			r.Info = engine.Info{
+				SRTT: i.srtt, RTTVar: i.rttvar, MinRTT: i.minRTT, CWND: i.cwnd, Rate: i.rate,
+				Retrans: i.retrans, Segs: i.segs, Sacked: i.sacked,
+			}
 		}
-		r.una++
 	}
-	for r.head < r.tail && q.Live(r.at(r.head).sn) == nil {
-		r.head++
-	}
-	r.una = max(r.una, r.head) // no sign of life: another subflow may have brought it
-	if !f.tx.kernel {
-		f.tx.outstanding = int(f.produced - min(f.acked, f.produced))
+	f.s.enter(func(e *engine.Engine, now int64) { e.Learn(f.core, now, &r) })
+}
+
+// tune sets a connection as the engine wants it, as best effort.
+func (f *subflow) tune(t *engine.Tuning) {
+	switch t.What {
+	case engine.TuneLowat:
+		f.carrier.setLowat(t.Bytes)
+	case engine.TunePace:
+		f.carrier.setPace(t.Rate)
+	case engine.TuneCongestion:
+		f.carrier.setCongestion(t.Name)
 	}
 }

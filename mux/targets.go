@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/mpsocks/mpsocks/mux/engine"
 )
 
 // askNames has the names among the server's addresses looked up.
@@ -108,7 +110,7 @@ func (c *Client) targets(p *clientPath) (addrs []netip.AddrPort, asking bool, fa
 	denied := c.denied && c.state == stateEstablished
 	c.mu.Unlock()
 	now := time.Now()
-	live := c.session.remotes(moves)
+	live := c.session.remotes((*engine.Subflow).Moves)
 	denied = denied && (len(live) > 0 || !p.book.Hopeless(learned, now))
 	add := func(a netip.AddrPort) {
 		a = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
@@ -171,17 +173,14 @@ func (c *Client) isConfigured(a netip.AddrPort) bool {
 	return !slices.Contains(c.learned, a)
 }
 
-// moves says that a subflow is no doubtful one. The caller holds the session's lock.
-func moves(f *subflow) bool { return !f.closed && !f.stale && !f.path.dark }
-
 // remotes are the addresses at which the session has subflows of a kind.
-func (s *Session) remotes(which func(*subflow) bool) (addrs []netip.AddrPort) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, f := range s.subs {
-		if which(f) && !slices.Contains(addrs, f.remote) {
-			addrs = append(addrs, f.remote)
+func (s *Session) remotes(which func(*engine.Subflow) bool) (addrs []netip.AddrPort) {
+	s.enter(func(e *engine.Engine, _ int64) {
+		for _, f := range e.Subflows() {
+			if a := connOf(f).remote; which(f) && !slices.Contains(addrs, a) {
+				addrs = append(addrs, a)
+			}
 		}
-	}
+	})
 	return addrs
 }

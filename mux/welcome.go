@@ -30,10 +30,9 @@ func (l *Listener) welcome(conn *tls.Conn, k *carrier, keep func() bool) error {
 		case <-s.done:
 			return errors.Join(ErrClosed, refuse(rw, mptcp.ReasonMPTCP))
 		}
-		s.mu.Lock()
-		par := joinParams{Local: s.localKey, Remote: s.remoteKey, AddrID: 0, Ack: s.space.next.Load()}
-		full := len(s.subs) >= l.live.Load().MaxSubflows
-		s.mu.Unlock()
+		keys := s.keys()
+		par := joinParams{Local: keys.local, Remote: keys.remote, AddrID: 0, Ack: s.space.next.Load()}
+		full := len(s.connections()) >= l.live.Load().MaxSubflows
 		if full {
 			return errors.Join(errTooMany, refuseTransient(rw, mptcp.ReasonResources))
 		}

@@ -19,6 +19,7 @@ type Segment struct {
 	P    *buf.Buffer
 	DSN  uint64
 	N    int32
+	Seen bool   // some batch has carried it
 	Pins int8   // subflows that hold p in a batch they are writing or will write
 	On   uint64 // bit set of the subflow slots that carry it
 }

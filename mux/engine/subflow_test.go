@@ -1,4 +1,4 @@
-package mux
+package engine
 
 import (
 	"testing"
@@ -10,21 +10,21 @@ import (
 // stalled one, but does not make it look alive.
 func TestDataACKIsNoProgress(t *testing.T) {
 	for _, kernel := range []bool{false, true} {
-		s := &Session{}
-		f := &subflow{s: s}
+		s := &Engine{}
+		f := &Subflow{}
 		f.tx.kernel = kernel
 		b := buf.Get(100)
-		f.sentRing.push(sentMark{sn: s.inflight.Push(b), end: 100, at: 1e9})
-		f.acknowledge(2e9, 0)
+		f.marks.push(sentMark{sn: s.held.out.Push(b), end: 100, at: 1e9})
+		f.acknowledge(&s.held.out, 2e9, 0)
 		if f.age(2e9) != 1e9 || f.progress != 0 {
 			t.Errorf("kernel %v: age %d, progress at %d before anything came", kernel, f.age(2e9), f.progress)
 		}
-		s.inflight.Ack(100)
-		f.acknowledge(3e9, 0)
+		s.held.out.Ack(100)
+		f.acknowledge(&s.held.out, 3e9, 0)
 		if f.age(3e9) != 0 || f.progress != 0 {
 			t.Errorf("kernel %v: age %d, progress at %d after the Data ACK", kernel, f.age(3e9), f.progress)
 		}
-		f.acknowledge(4e9, 100)
+		f.acknowledge(&s.held.out, 4e9, 100)
 		if f.progress != 4e9 || f.proof != 4e9 {
 			t.Errorf("kernel %v: progress at %d after the kernel's acknowledgement", kernel, f.progress)
 		}
@@ -62,10 +62,13 @@ func TestQuietPathIsAsked(t *testing.T) {
 		{"metered", now - 600e6, now - 10e6, true, false, false},
 		{"already stale", now - 600e6, now - 10e6, false, true, false},
 	} {
-		s := &Session{heard: c.beside}
-		p := &path{cfg: Path{Metered: c.metered}, heard: c.heard}
-		f := &subflow{s: s, path: p, stale: c.stale}
-		s.subs = []*subflow{f}
+		s := &Engine{heard: c.beside}
+		p := &Path{cfg: PathConfig{Metered: c.metered}, heard: c.heard}
+		f := &Subflow{path: p}
+		if c.stale {
+			f.state = Stalled
+		}
+		s.subs, p.subs = []*Subflow{f}, []*Subflow{f}
 		s.inquire(p, now)
 		if asked := f.probeSent != 0 && len(f.control) > 0; asked != c.asked {
 			t.Errorf("%s: asked is %v", c.name, asked)
@@ -76,14 +79,13 @@ func TestQuietPathIsAsked(t *testing.T) {
 // Another subflow of the path takes the place of one that is lost, without
 // waiting for its end.
 func TestLostSubflowCarriesNoBulk(t *testing.T) {
-	s := &Session{}
-	p := &path{}
+	p := &Path{}
 	for range 3 {
-		s.subs = append(s.subs, &subflow{s: s, path: p})
+		p.subs = append(p.subs, &Subflow{path: p})
 	}
 	bulk := func() (got [3]bool) {
-		s.arrange()
-		for i, f := range s.subs {
+		p.arrange()
+		for i, f := range p.subs {
 			got[i] = f.bulk
 		}
 		return got
@@ -91,7 +93,7 @@ func TestLostSubflowCarriesNoBulk(t *testing.T) {
 	if got := bulk(); got != [3]bool{true, true, false} {
 		t.Errorf("bulk on %v", got)
 	}
-	s.subs[0].lost = true
+	p.subs[0].state = Lost
 	if got := bulk(); got != [3]bool{false, true, true} {
 		t.Errorf("the first is lost: bulk on %v", got)
 	}

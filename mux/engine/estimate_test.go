@@ -1,4 +1,4 @@
-package mux
+package engine
 
 import (
 	"testing"
@@ -10,7 +10,7 @@ import (
 // What fills the way back delays acknowledgements for a while; the rate of
 // this direction does not follow them.
 func TestRateIsThePeers(t *testing.T) {
-	var p path
+	var p Path
 	p.delay.Add(0, 10e6, 10e6)
 	p.delay.Add(0, 10e6, 10e6)
 	if got := p.there(100e6); got != 100e6 {
@@ -30,8 +30,8 @@ func TestRateIsThePeers(t *testing.T) {
 // met it.
 func TestSwell(t *testing.T) {
 	const now = 10e9
-	at := func(f func(*path)) *path {
-		p := &path{rtt: 20e6, least: 45e6, busy: 2}
+	at := func(f func(*Path)) *Path {
+		p := &Path{rtt: 20e6, least: 45e6, busy: 2}
 		for i := range int64(gauge.DelayLeast) {
 			p.delay.Add(now-100e6+i*15e6, 10e6, 10e6)
 		}
@@ -42,15 +42,15 @@ func TestSwell(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name string
-		p    *path
+		p    *Path
 		want int64
 	}{
-		{"a queue of 25 ms", at(func(*path) {}), 25e6},
-		{"that may be jitter", at(func(p *path) { p.delay.Jitter = 6e6 }), 0},
-		{"on the way back", at(func(p *path) { p.delay.Add(now, 20e6, 30e6); p.delay.Add(now, 20e6, 30e6); p.delay.Jitter = 0 }), 0},
-		{"that is gone", at(func(p *path) { p.delay.Add(now, 10e6, 10e6); p.delay.Jitter = 0 }), 0},
-		{"of a path that is known", at(func(p *path) { p.pacer.Capacity, p.pacer.Full = 1, now }), 0},
-		{"on a path at rest", at(func(p *path) { p.busy = 0 }), 0},
+		{"a queue of 25 ms", at(func(*Path) {}), 25e6},
+		{"that may be jitter", at(func(p *Path) { p.delay.Jitter = 6e6 }), 0},
+		{"on the way back", at(func(p *Path) { p.delay.Add(now, 20e6, 30e6); p.delay.Add(now, 20e6, 30e6); p.delay.Jitter = 0 }), 0},
+		{"that is gone", at(func(p *Path) { p.delay.Add(now, 10e6, 10e6); p.delay.Jitter = 0 }), 0},
+		{"of a path that is known", at(func(p *Path) { p.pacer.Capacity, p.pacer.Full = 1, now }), 0},
+		{"on a path at rest", at(func(p *Path) { p.busy = 0 }), 0},
 	} {
 		if got := c.p.swell(now); got != c.want {
 			t.Errorf("%s: %d, want %d", c.name, got, c.want)
@@ -61,24 +61,24 @@ func TestSwell(t *testing.T) {
 // BBR stops for 200 ms when it has not seen a shorter round trip for 10 s, on
 // thin subflows as well. It is begun anew before, where something is sent.
 func TestRestRenewsBBR(t *testing.T) {
-	p := &path{}
-	s := &Session{}
+	p := &Path{}
+	s := &Engine{}
 	for _, bulk := range []bool{true, false} {
-		s.subs = append(s.subs, &subflow{s: s, path: p, bulk: bulk, carrier: &carrier{}})
+		p.subs = append(p.subs, &Subflow{path: p, bulk: bulk})
 	}
-	thin := s.subs[1]
-	s.rest(p, 1e9)
-	if thin.cc != ccRest || thin.ccAt != 1e9 {
-		t.Fatalf("a thin subflow has %q since %d", thin.cc, thin.ccAt)
+	thin := p.subs[1]
+	p.rest(s, 1e9)
+	if thin.ccAsked != ccRest || thin.ccAt != 1e9 {
+		t.Fatalf("a thin subflow has %q since %d", thin.ccAsked, thin.ccAt)
 	}
 	thin.lastSend = 2e9
-	if s.rest(p, 5e9); thin.ccAt != 1e9 {
+	if p.rest(s, 5e9); thin.ccAt != 1e9 {
 		t.Error("begun anew after 4 s")
 	}
-	if s.rest(p, 9.5e9); thin.ccAt != 9.5e9 {
+	if p.rest(s, 9.5e9); thin.ccAt != 9.5e9 {
 		t.Error("not begun anew after 8.5 s")
 	}
-	if s.rest(p, 19e9); thin.ccAt != 9.5e9 {
+	if p.rest(s, 19e9); thin.ccAt != 9.5e9 {
 		t.Error("begun anew although nothing was sent")
 	}
 }
@@ -86,7 +86,7 @@ func TestRestRenewsBBR(t *testing.T) {
 // While nothing is known of a path, one loss that no queue explains counts; once its
 // rate was seen it is judged by many.
 func TestStrayLoss(t *testing.T) {
-	p := &path{rtt: 20e6}
+	p := &Path{rtt: 20e6}
 	now := int64(1e9)
 	for range gauge.DelayLeast {
 		now += gauge.DelayEvery
@@ -118,18 +118,19 @@ func TestStrayLoss(t *testing.T) {
 // How often a path is asked: seldom at rest, six times at once when the session
 // wakes, then by what it sends; a metered one stays at rest.
 func TestAskDelay(t *testing.T) {
-	p, m := &path{}, &path{cfg: Path{Metered: true}}
+	p, m := &Path{}, &Path{cfg: PathConfig{Metered: true}}
 	p.delay.Count, m.delay.Count = gauge.DelayLeast, gauge.DelayLeast
-	f, g := &subflow{path: p}, &subflow{path: m}
-	s := &Session{paths: []*path{p, m}, subs: []*subflow{f, g}, octets: 1}
+	f, g := &Subflow{path: p}, &Subflow{path: m}
+	s := &Engine{paths: []*Path{p, m}, subs: []*Subflow{f, g}, octets: 1}
+	p.subs, m.subs = []*Subflow{f}, []*Subflow{g}
 	now := int64(100e9)
 	var other int
 	run := func(for_ int64, octets uint64) (asked int) {
 		for end := now + for_; now < end; now += 5e6 {
 			s.octets += octets
 			s.wakeDelay(now)
-			s.askDelay(p, now)
-			s.askDelay(m, now)
+			p.askDelay(s, now)
+			m.askDelay(s, now)
 			if len(f.control) > 0 {
 				asked++
 				p.delay.Answered(now)
@@ -163,7 +164,7 @@ func TestAskDelay(t *testing.T) {
 // A path that others lead, and that was never full, is tried with a little more
 // than it has shown.
 func TestWindow(t *testing.T) {
-	f := &subflow{path: &path{rtt: 20e6}}
+	f := &Subflow{path: &Path{rtt: 20e6}}
 	f.tx.cwnd = 200_000
 	for _, c := range []struct {
 		lead bool
@@ -181,7 +182,7 @@ func TestWindow(t *testing.T) {
 // until it has caught up with what the other carried before.
 func TestWeightOfALatePath(t *testing.T) {
 	const rate = 5000 // bytes a millisecond
-	a, b := &path{cfg: Path{Weight: 1}}, &path{cfg: Path{Weight: 1}}
+	a, b := &Path{cfg: PathConfig{Weight: 1}}, &Path{cfg: PathConfig{Weight: 1}}
 	run := func(ms int64, both bool) (toA, toB float64) {
 		for i := range ms {
 			set := uint64(1)

@@ -1,4 +1,4 @@
-package mux
+package engine
 
 import (
 	"testing"
@@ -8,7 +8,7 @@ import (
 )
 
 func TestBehaviour(t *testing.T) {
-	s := &Session{flows: map[packet.Key]*fq.Flow{}}
+	s := &table{flows: map[packet.Key]*fq.Flow{}}
 	f := fq.NewFlow(packet.Key{Proto: packet.ProtoUDP}, 0)
 	feed := func(from, to int64, perWindow int) {
 		for now := from; now < to; now += 1e6 {

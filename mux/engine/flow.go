@@ -1,7 +1,8 @@
-package mux
+package engine
 
 import (
-	"time"
+	"cmp"
+	"slices"
 
 	"github.com/mpsocks/mpsocks/mux/fq"
 	"github.com/mpsocks/mpsocks/mux/packet"
@@ -15,8 +16,19 @@ const (
 	flowIdle = 60e9
 )
 
+// A table has the flows of a session in the sending direction, and the queue in which
+// their packets wait.
+type table struct {
+	client bool // rules are about the destination, not the source
+	mode   Mode
+	rules  []Rule
+	flows  map[packet.Key]*fq.Flow
+	queue  fq.Queue
+	turn   uint32 // counts what small flows were given; flows differ in it, too
+}
+
 // flowFor returns the flow of packet p, new if need be.
-func (s *Session) flowFor(src *Source, p []byte, now int64) *fq.Flow {
+func (t *table) flowFor(src *Source, p []byte, now int64) *fq.Flow {
 	var k packet.Key
 	if !packet.KeyOf(p, &k) {
 		return nil
@@ -32,15 +44,15 @@ func (s *Session) flowFor(src *Source, p []byte, now int64) *fq.Flow {
 			return src.last
 		}
 	}
-	f := s.flows[k]
+	f := t.flows[k]
 	if f == nil {
-		if len(s.flows) >= maxFlows {
+		if len(t.flows) >= maxFlows {
 			k = packet.Key{}
-			if f = s.flows[k]; f != nil {
+			if f = t.flows[k]; f != nil {
 				return f
 			}
 		}
-		f = s.openFlow(src, k, packet.TOS(p))
+		f = t.openFlow(src, k, packet.TOS(p))
 	}
 	if src != nil {
 		src.last = f
@@ -48,13 +60,13 @@ func (s *Session) flowFor(src *Source, p []byte, now int64) *fq.Flow {
 	return f
 }
 
-func (s *Session) openFlow(src *Source, k packet.Key, tos uint8) *fq.Flow {
-	f := s.addFlow(k)
+func (t *table) openFlow(src *Source, k packet.Key, tos uint8) *fq.Flow {
+	f := t.addFlow(k)
 	if src != nil {
 		f.User = src.User
 	}
 	f.TOS = tos
-	if c, ok := s.rule(f); ok {
+	if c, ok := t.rule(f); ok {
 		f.Class, f.Forced, f.Why = c, true, "rule"
 		f.Band = f.Place()
 	}
@@ -62,67 +74,61 @@ func (s *Session) openFlow(src *Source, k packet.Key, tos uint8) *fq.Flow {
 }
 
 // rule returns the class that a rule gives to a flow of datagrams.
-func (s *Session) rule(f *fq.Flow) (fq.Class, bool) {
+func (t *table) rule(f *fq.Flow) (fq.Class, bool) {
 	if f.Stream != nil {
 		return 0, false
 	}
 	remote, port := f.Key.Dst, f.Key.DstPort
-	if !s.client {
+	if !t.client {
 		remote, port = f.Key.Src, f.Key.SrcPort
 	}
-	return s.ruled(f.User, remote, port, f.TOS)
+	return Ruled(t.rules, f.User, remote, port, f.TOS)
 }
 
 // addFlow makes a flow that no rule is asked about.
-func (s *Session) addFlow(k packet.Key) *fq.Flow {
-	f := fq.NewFlow(k, s.turn)
-	if s.mode.policy().pinned {
+func (t *table) addFlow(k packet.Key) *fq.Flow {
+	f := fq.NewFlow(k, t.turn)
+	if t.mode.policy().pinned {
 		f.Forced, f.Why = true, "mode latency"
 	}
-	s.flows[k] = f
+	t.flows[k] = f
 	return f
 }
 
-// setPolicy puts another mode, other rules and another timeout in the place of
-// those that the session began with. Flows that are there are judged anew.
-func (s *Session) setPolicy(mode Mode, rules []Rule, timeout time.Duration) {
-	if timeout == 0 {
-		timeout = defaultSessionTimeout
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.rules.Store(&rules)
-	s.mode, s.timeout = mode, timeout
-	for _, f := range s.flows {
+// setPolicy puts another mode and other rules in the place of those that the session
+// began with. Flows that are there are judged anew.
+func (t *table) setPolicy(mode Mode, rules []Rule) {
+	t.mode, t.rules = mode, rules
+	for _, f := range t.flows {
 		f.Forced, f.Class, f.Why = mode.policy().pinned, fq.ClassLatency, "new"
 		if f.Forced {
 			f.Why = "mode latency"
 		}
-		if c, ok := s.rule(f); ok {
+		if c, ok := t.rule(f); ok {
 			f.Class, f.Forced, f.Why = c, true, "rule"
 		} else if !f.Forced && f.Packets > 0 {
-			reclassify(f, s.mode.policy())
+			reclassify(f, mode.policy())
 		}
-		s.queue.SetBand(f, f.Place())
+		t.queue.SetBand(f, f.Place())
 	}
 }
 
 // streamFlow returns the flow of a stream. Rules are for UDP: the addresses here are
 // those of the two hosts in the tunnel, whatever a CONNECT is for.
-func (s *Session) streamFlow(st *Stream) *fq.Flow {
-	f := s.flows[st.Key()]
+func (t *table) streamFlow(k packet.Key, st fq.Puller) *fq.Flow {
+	f := t.flows[k]
 	if f == nil || f.Stream != st {
 		if f != nil {
-			s.queue.Clear(f, fq.DropRenewed)
+			t.queue.Clear(f, fq.DropRenewed)
 		}
-		f = s.addFlow(st.Key())
+		f = t.addFlow(k)
 		f.Stream = st
 	}
 	return f
 }
 
 // classify counts one packet and moves the flow to the class it behaves like.
-func (s *Session) classify(f *fq.Flow, n int, payload []byte, now int64) {
+func (t *table) classify(f *fq.Flow, n int, payload []byte, now int64) {
 	f.Active = now
 	large := f.Behaviour.Note(now, n, f.Large)
 	if payload != nil && f.Packets < 16 {
@@ -132,8 +138,8 @@ func (s *Session) classify(f *fq.Flow, n int, payload []byte, now int64) {
 		return
 	}
 	f.Large = large
-	reclassify(f, s.mode.policy())
-	s.queue.SetBand(f, f.Place())
+	reclassify(f, t.mode.policy())
+	t.queue.SetBand(f, f.Place())
 }
 
 // reclassify gives the flow the class of what it does.
@@ -152,11 +158,11 @@ func reclassify(f *fq.Flow, p *policy) {
 	}
 }
 
-// sweepFlows forgets idle flows and those of ended streams. It looks at a few,
-// beginning anywhere, so that it never holds the lock for long.
-func (s *Session) sweepFlows(now int64) {
+// sweep forgets idle flows and those of ended streams. It looks at a few,
+// beginning anywhere, so that it never takes long.
+func (t *table) sweep(now int64) {
 	n := 0
-	for k, f := range s.flows {
+	for k, f := range t.flows {
 		if n++; n > 1024 {
 			return
 		}
@@ -165,7 +171,34 @@ func (s *Session) sweepFlows(now int64) {
 		}
 		if now-f.Active > flowIdle || (f.Stream != nil && f.Stream.Ended()) {
 			f.Key = packet.Key{Proto: 255} // a Source that still points here must not match
-			delete(s.flows, k)
+			delete(t.flows, k)
 		}
 	}
+}
+
+// largest returns the n flows that sent most, the largest first. It looks at all
+// of them: no more than a comparison each.
+func (t *table) largest(n int) []*fq.Flow {
+	top := make([]*fq.Flow, 0, n)
+	least := 0 // its place in top
+	for _, f := range t.flows {
+		if len(top) < n {
+			top = append(top, f)
+			if len(top) < n {
+				continue
+			}
+		} else {
+			if f.Octets <= top[least].Octets {
+				continue
+			}
+			top[least] = f
+		}
+		for i := range top {
+			if top[i].Octets < top[least].Octets {
+				least = i
+			}
+		}
+	}
+	slices.SortFunc(top, func(a, b *fq.Flow) int { return cmp.Compare(b.Octets, a.Octets) })
+	return top
 }

@@ -1,22 +1,23 @@
-package mux
+package engine
 
 import (
+	"encoding/binary"
 	"slices"
 	"testing"
 
 	"github.com/mpsocks/mpsocks/mux/buf"
-	"github.com/mpsocks/mpsocks/mux/reseq"
+	"github.com/mpsocks/mpsocks/mux/mptcp"
 )
 
 // heldBy makes a session of n subflows, each on a path of its own.
-func heldBy(n int) *Session {
-	s := &Session{}
-	s.reseq.order = reseq.New(s.ordersByRule)
+func heldBy(n int) *Engine {
+	s := &Engine{}
 	for i := range n {
-		p := &path{index: i}
+		p := &Path{index: i}
 		s.paths = append(s.paths, p)
-		f := &subflow{s: s, path: p, slot: i, replace: make(chan struct{})}
-		f.tx.lowat = minLowat
+		f := &Subflow{path: p, slot: i}
+		f.lowat = MinLowat
+		p.subs = []*Subflow{f}
 		s.subs = append(s.subs, f)
 	}
 	return s
@@ -24,12 +25,12 @@ func heldBy(n int) *Session {
 
 // holdBy puts a new segment into the subflow's next batch, or, when written, into
 // its connection.
-func holdBy(s *Session, f *subflow, written bool) uint64 {
-	sn := s.inflight.Push(buf.Get(100))
-	sg := s.inflight.At(sn)
+func holdBy(s *Engine, f *Subflow, written bool) uint64 {
+	sn := s.held.out.Push(buf.Get(100))
+	sg := s.held.out.At(sn)
 	sg.On |= 1 << f.slot
 	if written {
-		f.sentRing.push(sentMark{sn: sn, end: f.produced + 100, at: 1e9})
+		f.marks.push(sentMark{sn: sn, end: f.produced + 100, at: 1e9})
 		f.produced += 100
 	} else {
 		sg.Pins++
@@ -45,14 +46,14 @@ func TestStallGivesUpWhatIsNotWritten(t *testing.T) {
 	s := heldBy(2)
 	f := s.subs[0]
 	sent, waits := holdBy(s, f, true), holdBy(s, f, false)
-	f.stall(2e9)
-	if want := []uint64{sent, waits}; !slices.Equal(s.redo, want) {
-		t.Fatalf("segments %v go again, want %v", s.redo, want)
+	s.stall(f, 2e9, overdue)
+	if want := []uint64{sent, waits}; !slices.Equal(s.held.redo, want) {
+		t.Fatalf("segments %v go again, want %v", s.held.redo, want)
 	}
-	if sg := s.inflight.At(waits); sg.Pins != 0 || sg.On != 0 || len(f.pending) != 0 || f.pendingSize != 0 {
+	if sg := s.held.out.At(waits); sg.Pins != 0 || sg.On != 0 || len(f.pending) != 0 || f.pendingSize != 0 {
 		t.Errorf("%+v; %d bytes of %v wait", sg, f.pendingSize, f.pending)
 	}
-	if s.inflight.At(sent).On != 1 {
+	if s.held.out.At(sent).On != 1 {
 		t.Error("what was written is not carried any more")
 	}
 }
@@ -62,13 +63,13 @@ func TestStallGivesUpWhatIsNotWritten(t *testing.T) {
 func TestFirstToMoveRescuesTheOthers(t *testing.T) {
 	s := heldBy(2)
 	for _, f := range s.subs {
-		f.stall(2e9)
+		s.stall(f, 2e9, overdue)
 	}
 	dead := s.subs[0]
 	sent, waits := holdBy(s, dead, true), holdBy(s, dead, false)
-	s.subs[1].recover(3e9)
-	if want := []uint64{sent, waits}; !slices.Equal(s.redo, want) {
-		t.Errorf("segments %v go again, want %v", s.redo, want)
+	s.recover(s.subs[1], 3e9)
+	if want := []uint64{sent, waits}; !slices.Equal(s.held.redo, want) {
+		t.Errorf("segments %v go again, want %v", s.held.redo, want)
 	}
 }
 
@@ -78,9 +79,9 @@ func TestStallOfAnEarlierSession(t *testing.T) {
 	f := s.subs[0]
 	holdBy(s, f, false)
 	s.epoch++
-	f.stall(2e9)
-	if len(s.redo) != 0 || s.inflight.At(0).Pins != 1 {
-		t.Errorf("segments %v go again, %d hold the first", s.redo, s.inflight.At(0).Pins)
+	s.stall(f, 2e9, overdue)
+	if len(s.held.redo) != 0 || s.held.out.At(0).Pins != 1 {
+		t.Errorf("segments %v go again, %d hold the first", s.held.redo, s.held.out.At(0).Pins)
 	}
 }
 
@@ -88,13 +89,12 @@ func TestStallOfAnEarlierSession(t *testing.T) {
 func TestWriteIsNoProgress(t *testing.T) {
 	s := heldBy(1)
 	f := s.subs[0]
-	f.carrier = &carrier{}
-	f.stall(2e9)
+	s.stall(f, 2e9, overdue)
 	sn := holdBy(s, f, false)
-	f.take()
-	s.wrote(f, 3e9, false, nil)
-	if f.watch(3e9); !f.stale || f.progress != 0 {
-		t.Errorf("stale %v, progress at %d after segment %d was written", f.stale, f.progress, sn)
+	batch, _ := s.Take(f, nil)
+	s.Wrote(f, 3e9, batch, 100, false, false)
+	if s.watch(f, 3e9); !f.state.Stale() || f.progress != 0 {
+		t.Errorf("%v, progress at %d after segment %d was written", f.state, f.progress, sn)
 	}
 }
 
@@ -106,27 +106,36 @@ func TestAcknowledgedButMissing(t *testing.T) {
 	f, other := s.subs[0], s.subs[1]
 	first, second := holdBy(s, f, true), holdBy(s, f, true)
 	third := holdBy(s, other, true)
-	f.acknowledge(2e9, 200)
-	other.acknowledge(2e9, 100)
-	s.missing(2e9)
-	s.missing(2e9 + dataAckTime - 1)
-	if len(s.redo) != 0 || f.stale {
-		t.Fatalf("segments %v go again too early", s.redo)
+	f.acknowledge(&s.held.out, 2e9, 200)
+	other.acknowledge(&s.held.out, 2e9, 100)
+	tick := func(now int64) {
+		for _, f := range s.subs {
+			f.heard, f.progress = now, now
+		}
+		s.Tick(now, 0, 0)
 	}
-	s.missing(2e9 + dataAckTime)
-	if want := []uint64{first, second}; !slices.Equal(s.redo, want) || !f.stale || other.stale {
-		t.Fatalf("segments %v go again, want %v; stale %v and %v", s.redo, want, f.stale, other.stale)
+	tick(2e9)
+	tick(2e9 + dataAckTime - 1)
+	if len(s.held.redo) != 0 || f.state != Moving {
+		t.Fatalf("segments %v go again too early", s.held.redo)
 	}
-	if s.inflight.At(first).On&arrived != 0 || s.inflight.At(third).On&arrived == 0 {
+	tick(2e9 + dataAckTime)
+	if want := []uint64{first, second}; !slices.Equal(s.held.redo, want) || f.state != Unproven || other.state != Moving {
+		t.Fatalf("segments %v go again, want %v; %v and %v", s.held.redo, want, f.state, other.state)
+	}
+	if s.held.out.At(first).On&arrived != 0 || s.held.out.At(third).On&arrived == 0 {
 		t.Error("the wrong segments count as there")
 	}
 	f.tx.kernel = true
 	f.progress = 4e9 // the kernel beside us has the question
-	if f.watch(4e9); !f.stale {
+	if s.watch(f, 4e9); !f.state.Stale() {
 		t.Error("in use again before the peer answered")
 	}
-	f.probeSent, f.mute = 0, false
-	if f.watch(4e9); f.stale {
+	var x mptcp.Experimental
+	x.Type = probePong
+	x.SetPayload(binary.BigEndian.AppendUint64(nil, uint64(f.probeSent)))
+	s.Probe(f, &x, 4e9)
+	if s.watch(f, 4e9); f.state != Moving {
 		t.Error("the peer has answered")
 	}
 }
@@ -138,12 +147,12 @@ func TestDataAckInTime(t *testing.T) {
 	for i := range uint64(5) {
 		holdBy(s, f, true)
 		now := int64(2e9 + i*dataAckTime)
-		f.acknowledge(now, 100*(i+1))
-		s.missing(now)
-		s.inflight.Ack(100 * (i + 1))
+		f.acknowledge(&s.held.out, now, 100*(i+1))
+		s.held.missing(s.subs, now)
+		s.held.out.Ack(100 * (i + 1))
 	}
-	if len(s.redo) != 0 || f.stale {
-		t.Errorf("segments %v go again", s.redo)
+	if len(s.held.redo) != 0 || f.state != Moving {
+		t.Errorf("segments %v go again", s.held.redo)
 	}
 }
 
@@ -152,15 +161,15 @@ func TestDataAckSparesMeteredPaths(t *testing.T) {
 	s := heldBy(2)
 	near, far := s.subs[0], s.subs[1]
 	near.tx.srtt, far.tx.srtt = 10e6, 50e6
-	if s.ackSubflow() != near {
+	if s.AckBy() != near {
 		t.Error("not by the nearest path")
 	}
 	near.path.cfg.Metered = true
-	if s.ackSubflow() != far {
+	if s.AckBy() != far {
 		t.Error("by a metered path although another is up")
 	}
-	far.stale = true
-	if s.ackSubflow() != near {
+	far.state = Stalled
+	if s.AckBy() != near {
 		t.Error("not by the only path")
 	}
 }

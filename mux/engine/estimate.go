@@ -1,7 +1,6 @@
-package mux
+package engine
 
 import (
-	"github.com/mpsocks/mpsocks/mux/fq"
 	"github.com/mpsocks/mpsocks/mux/gauge"
 	"github.com/mpsocks/mpsocks/mux/sched"
 )
@@ -25,41 +24,9 @@ const shareMemory = 2e9
 // blocked at least.
 const fullShare = 0.3
 
-// estimate keeps the paths' rates and paces, the CoDel target and the
-// resequencing deadline.
-func (s *Session) estimate(now int64) {
-	fast, slow, jitter := int64(1<<62), int64(0), int64(0)
-	s.farEnough = false
-	for _, f := range s.subs {
-		if !f.tx.valid || f.stale {
-			continue
-		}
-		s.farEnough = s.farEnough || f.tx.minRTT > sched.CopyMinRTT
-		fast, slow = min(fast, f.tx.srtt/2), max(slow, f.tx.srtt/2)
-		jitter = max(jitter, f.tx.rttvar)
-	}
-	s.wakeDelay(now)
-	for _, p := range s.paths {
-		if s.farEnough {
-			s.askDelay(p, now)
-		}
-		if passed, window := now-p.ackedT, p.window(now); passed >= window {
-			s.estimatePath(p, now, passed, passed < window+overslept)
-		} else if p.paced > 0 && p.steered != p.delay.Count {
-			s.steer(p, now)
-		}
-	}
-	if slow == 0 {
-		return
-	}
-	spread := slow - fast
-	s.queue.Target = fq.CoDelTarget + spread*3/2
-	s.holdBound = min(spread+2*jitter+5e6, 200e6)
-}
-
 // window is how long the path is measured for one answer: while TCP finds its
 // window, which doubles in a round trip, no longer than that.
-func (p *path) window(now int64) int64 {
+func (p *Path) window(now int64) int64 {
 	least := int64(rateWindow)
 	if (p.stuck > 0 || p.carriesBulk(now)) && p.pacer.Known(now) == 0 {
 		least = startWindow
@@ -67,18 +34,14 @@ func (p *path) window(now int64) int64 {
 	return min(max(least, p.rtt), rateWindowMost)
 }
 
-// estimatePath measures what a path delivered and paces it. What is not timely
+// estimate measures what a path delivered and paces it. What is not timely
 // says little: the path was at rest, or this program.
-func (s *Session) estimatePath(p *path, now, passed int64, timely bool) {
+func (p *Path) estimate(e *Engine, now, passed int64, timely bool) {
 	acked, small := uint64(0), uint64(0)
-	for _, f := range s.subs {
-		if f.path != p {
-			continue
-		}
+	for _, f := range p.subs {
 		if f.blocked {
 			f.unstick(now)
 		}
-		f.refresh(now)
 		got := f.acked + f.beyond()
 		if got <= f.counted {
 			continue
@@ -102,7 +65,7 @@ func (s *Session) estimatePath(p *path, now, passed int64, timely bool) {
 		p.bulkAt = now
 	}
 	p.ackedT, p.stuck, p.segs, p.resent = now, 0, 0, 0
-	window, flight := s.survey(p, now)
+	window, flight := p.survey(now)
 
 	queue, known := p.delay.Queue(p.rtt, p.starting(now))
 	swell := p.swell(now)
@@ -130,8 +93,8 @@ func (s *Session) estimatePath(p *path, now, passed int64, timely bool) {
 		p.extra = 0
 	}
 	if p.busy == 0 {
-		s.pace(p, 0)
-		s.rest(p, now)
+		p.pace(e, 0)
+		p.rest(e, now)
 	}
 	if p.busy == 0 || p.rtt < sched.CopyMinRTT || !known {
 		return // nothing to pace, or no queue to speak of
@@ -144,25 +107,20 @@ func (s *Session) estimatePath(p *path, now, passed int64, timely bool) {
 	if lossy || yields || !p.seen {
 		cc = ccLossy
 	}
-	for _, f := range s.subs {
-		if f.path == p && !f.closed {
-			f.congest(cc, now)
-		}
+	for _, f := range p.subs {
+		f.congest(e, cc, now)
 	}
-	s.steer(p, now)
+	p.steer(e, now)
 }
-
-// fade forgets what the path was given.
-func (p *path) fade(passed int64) { p.share *= 1 - min(float64(passed)/shareMemory, 1) }
 
 // survey notes the path's round trips and how many subflows carry bulk. It
 // returns the rate that their windows allow, and what they have in flight.
-func (s *Session) survey(p *path, now int64) (window float64, flight int) {
+func (p *Path) survey(now int64) (window float64, flight int) {
 	least := gauge.NoDelay
 	p.busy, p.srtt, p.least = 0, 0, gauge.NoDelay
 	active := false
-	for _, f := range s.subs {
-		if f.path != p || !f.tx.valid || f.stale {
+	for _, f := range p.subs {
+		if !f.tx.valid || f.state.Stale() {
 			continue
 		}
 		least = min(least, f.tx.minRTT)
@@ -189,14 +147,14 @@ func (s *Session) survey(p *path, now int64) (window float64, flight int) {
 }
 
 // starting says that TCP still finds its window there, or just has.
-func (p *path) starting(now int64) bool {
+func (p *Path) starting(now int64) bool {
 	return p.pacer.Known(now) == 0 || p.pacer.Young(now)
 }
 
 // swell returns the queue, in ns, that TCP's own round trips show while nothing is
 // known of the path, if that leaves no doubt: what was acknowledged has met it.
 // A probe meets one a round trip before.
-func (p *path) swell(now int64) int64 {
+func (p *Path) swell(now int64) int64 {
 	if p.busy == 0 || p.pacer.Known(now) != 0 || !p.delay.Fresh(now) || p.delay.Last() <= gauge.PaceBusy {
 		return 0
 	}
@@ -209,49 +167,26 @@ func (p *path) swell(now int64) int64 {
 // bulkMemory is how long a subflow counts as carrying bulk after it got some.
 const bulkMemory = 1e9
 
-func (f *subflow) carriesBulk(now int64) bool { return f.bulkAt != 0 && now-f.bulkAt < bulkMemory }
-
-// rest prepares the subflows of a path without bulk for what comes next.
-func (s *Session) rest(p *path, now int64) {
-	for _, f := range s.subs {
-		if f.path == p && !f.closed && (f.cc != ccRest || f.lastSend > f.ccAt) {
-			f.congest(ccRest, now)
-		}
-	}
-}
+func (f *Subflow) carriesBulk(now int64) bool { return f.bulkAt != 0 && now-f.bulkAt < bulkMemory }
 
 // steer sets the pace, after every measurement and every answer about delay.
-func (s *Session) steer(p *path, now int64) {
+func (p *Path) steer(e *Engine, now int64) {
 	p.steered = p.delay.Count
 	stands, known := p.delay.Stands(p.rtt, p.starting(now))
 	if !known || p.busy == 0 {
 		return
 	}
 	pace := p.pacer.Update(now, p.delay.Beyond(stands), stands, p.srtt, p.full)
-	s.pace(p, pace)
+	p.pace(e, pace)
 	if p.seen {
 		p.rate = p.pacer.Offers(now)
-	}
-}
-
-// pace tells the bulk subflows of a path how fast they may send together; 0
-// lifts the bound.
-func (s *Session) pace(p *path, rate float64) {
-	if rate <= p.paced*1.005 && rate >= p.paced*0.995 {
-		return
-	}
-	p.paced = rate
-	for _, f := range s.subs {
-		if f.path == p && f.bulk && !f.closed {
-			f.carrier.setPace(rate / float64(max(p.busy, 1)))
-		}
 	}
 }
 
 // there returns in what time the peer got what was acknowledged in the time
 // that passed: what fills the way back delays the acknowledgements, and makes
 // this direction no slower.
-func (p *path) there(passed int64) int64 {
+func (p *Path) there(passed int64) int64 {
 	before := p.late
 	p.late = p.delay.Late()
 	if before == 0 || p.late == 0 {
@@ -260,21 +195,11 @@ func (p *path) there(passed int64) int64 {
 	return min(max(passed-(p.late-before), passed/2), passed*2)
 }
 
-// beyond returns the bytes that arrived behind a gap: a lost packet holds back
-// the acknowledgement of a whole window. The kernel is asked anew, as what
-// measure read may be older than the acknowledgements beside it.
-func (f *subflow) beyond() uint64 {
-	var i tcpInfo
-	if f.closed || f.tx.outstanding == 0 || !f.carrier.info(&i) {
+// beyond returns the bytes that arrived behind a gap, as of the last report: a lost
+// packet holds back the acknowledgement of a whole window.
+func (f *Subflow) beyond() uint64 {
+	if f.state == Ended || f.tx.outstanding == 0 {
 		return 0
 	}
-	return i.sacked
-}
-
-// unstick counts the time that f was blocked.
-func (f *subflow) unstick(now int64) {
-	if f.bulk && f.blockedAt != 0 {
-		f.path.stuck += now - f.blockedAt
-	}
-	f.blockedAt = now
+	return f.tx.sacked
 }

@@ -1,0 +1,280 @@
+package engine
+
+import (
+	"slices"
+
+	"github.com/mpsocks/mpsocks/mux/buf"
+	"github.com/mpsocks/mpsocks/mux/fq"
+	"github.com/mpsocks/mpsocks/mux/packet"
+	"github.com/mpsocks/mpsocks/mux/sched"
+)
+
+const (
+	// FrameHead is the length of the DSS in front of every packet.
+	FrameHead = 26
+	// RecordSize is the largest TLS plaintext record (RFC 8446, Section 5.1).
+	RecordSize = 16384
+	// SegmentSize makes a stream segment fill one record.
+	SegmentSize = RecordSize - FrameHead
+	// BurstSize is what a subflow is given at once at most: four records, one
+	// kernel write.
+	BurstSize = 4 * RecordSize
+	// MaxPaths leaves every path some of the subflows.
+	MaxPaths = 16
+	// maxPacket is what a mapping can hold (RFC 8684, Section 3.3.1).
+	maxPacket = 65535
+)
+
+// An Engine is the data level of one session. See the package.
+type Engine struct {
+	table  table
+	held   held
+	paths  []*Path
+	subs   []*Subflow
+	slots  uint64 // those in use, a bit set
+	closed bool
+	ending bool   // by this side: nothing is taken any more
+	fin    uint64 // the DSN of our DATA_FIN; else 0. Behind it nothing gets one
+
+	epoch    uint64 // grows with every set of keys, and when they are forgotten
+	renewals uint64 // how often they were
+	timeout  int64  // without a subflow, ns
+	lastUp   int64  // when the last subflow went
+	heard    int64  // when something last came, by any path
+	swept    int64
+	trouble  int64 // when a subflow last stalled or ended
+
+	cands     []sched.Candidate
+	candSub   []*Subflow
+	views     uint64 // how often they were listed
+	lossy     bool   // something was lately lost,
+	lossAt    int64  // and when
+	farEnough bool   // some path is long enough for copies to pay
+	holdBound int64  // resequencing deadline, ns
+
+	octets     uint64 // committed
+	octetsSeen uint64 // of these, when Tick last looked
+	activeAt   int64  // when it last saw some more
+	copied     uint64
+	budget     sched.Budget
+
+	orders Orders
+}
+
+// New makes one. client says that rules are about the destination, not the source;
+// timeout is how long, in ns, the session waits without a subflow.
+func New(client bool, mode Mode, rules []Rule, timeout int64) *Engine {
+	e := &Engine{timeout: timeout, holdBound: 20e6}
+	e.table = table{client: client, mode: mode, rules: rules, flows: make(map[packet.Key]*fq.Flow)}
+	e.table.queue.Target = fq.CoDelTarget
+	return e
+}
+
+// SetPolicy changes what New was told, for flows that are under way as well.
+func (e *Engine) SetPolicy(mode Mode, rules []Rule, timeout int64) {
+	e.timeout = timeout
+	e.table.setPolicy(mode, rules)
+}
+
+// Establish begins a data sequence space with its first DSN (RFC 8684, Section 3.3).
+// There is no subflow yet.
+func (e *Engine) Establish(first uint64) (epoch uint64) {
+	e.epoch++
+	e.ending, e.fin = false, 0
+	e.held.out.Reset(first)
+	e.held.redo = e.held.redo[:0]
+	return e.epoch
+}
+
+// Epoch counts the sets of keys, and how often they were forgotten.
+func (e *Engine) Epoch() uint64 { return e.epoch }
+
+// Renew ends all subflows: the peer has forgotten the session of that epoch. It reports
+// whether that was news.
+func (e *Engine) Renew(epoch uint64) bool {
+	if e.closed || e.epoch != epoch {
+		return false
+	}
+	e.epoch++
+	e.ending, e.fin = false, 0
+	e.renewals++
+	e.held.redo = e.held.redo[:0]
+	for _, f := range e.subs {
+		f.state.on(ended)
+	}
+	return true
+}
+
+// Close drops what waits; nothing is taken any more.
+func (e *Engine) Close() {
+	e.closed = true
+	e.drop()
+}
+
+// Finish begins the end in order (RFC 8684, Section 3.3.3): what waits is dropped,
+// nothing is taken any more.
+func (e *Engine) Finish() {
+	e.ending = true
+	e.drop()
+}
+
+// Finishing reports whether our DATA_FIN has its DSN.
+func (e *Engine) Finishing() bool { return e.fin != 0 }
+
+func (e *Engine) drop() {
+	for _, f := range e.table.flows {
+		e.table.queue.Clear(f, fq.DropRenewed)
+	}
+}
+
+// FIN returns the DSN of our DATA_FIN, behind all that was sent.
+func (e *Engine) FIN() uint64 {
+	if e.fin == 0 {
+		e.fin = e.held.out.Fin()
+	}
+	return e.fin
+}
+
+// Clear reports whether all that was sent has its Data ACK.
+func (e *Engine) Clear() bool { return e.held.out.Head == e.held.out.Tail }
+
+// Idle reports whether the session has lost all its subflows, or never had one in so
+// long a time, in ns.
+func (e *Engine) Idle(now, long int64) bool {
+	return len(e.subs) == 0 && (e.lastUp > 0 || now > long)
+}
+
+// Send puts a packet of a source into the queue and owns it. What the queue cannot
+// hold is dropped there.
+func (e *Engine) Send(src *Source, p *buf.Buffer, now int64) {
+	b := p.Bytes()
+	f := e.table.flowFor(src, b, now)
+	if f == nil || e.closed || e.ending || len(b) > maxPacket {
+		e.table.queue.Drops[fq.DropInvalid]++
+		p.Release()
+		return
+	}
+	var payload []byte
+	if f.Packets < 16 {
+		payload = packet.UDPPayload(b)
+	}
+	e.table.classify(f, len(b), payload, now)
+	f.Packets++
+	e.table.queue.Push(f, p, now)
+}
+
+// Wake puts a stream that has something to send on the queue, as the flow of that key.
+func (e *Engine) Wake(k packet.Key, st fq.Puller, now int64) {
+	if e.closed || e.ending {
+		return
+	}
+	f := e.table.streamFlow(k, st)
+	f.Active = now
+	e.table.queue.Activate(f)
+}
+
+// Paths are the paths that are configured. The slice is the engine's.
+func (e *Engine) Paths() []*Path { return e.paths }
+
+// Subflows are all that are attached. The slice is the engine's.
+func (e *Engine) Subflows() []*Subflow { return e.subs }
+
+// AddPath adds a path, or returns nil when there are too many. A negative addrID gives
+// it one of its own.
+func (e *Engine) AddPath(c PathConfig, addrID int) *Path {
+	used := uint64(0)
+	for _, p := range e.paths {
+		used |= 1 << p.index
+	}
+	index := 0
+	for used&(1<<index) != 0 {
+		index++
+	}
+	if index >= MaxPaths {
+		return nil
+	}
+	if addrID < 0 {
+		addrID = index + 1
+	}
+	p := &Path{cfg: c, index: index, addrID: uint8(addrID)}
+	e.paths = append(e.paths, p)
+	return p
+}
+
+// PathOf returns the path of an address ID, new if need be. Beyond MaxPaths the last
+// one is shared: the scheduler only sees fewer paths.
+func (e *Engine) PathOf(id uint8, c PathConfig) *Path {
+	if i := slices.IndexFunc(e.paths, func(p *Path) bool { return p.addrID == id }); i >= 0 {
+		return e.paths[i]
+	}
+	if p := e.AddPath(c, int(id)); p != nil {
+		return p
+	}
+	return e.paths[len(e.paths)-1]
+}
+
+// Initial makes a path the one with address ID 0 (RFC 8684, Section 3.2), by which the
+// session began.
+func (e *Engine) Initial(p *Path) {
+	for _, q := range e.paths {
+		q.addrID = uint8(q.index + 1)
+	}
+	p.addrID = 0
+}
+
+// RemovePath forgets a path; its subflows carry nothing more.
+func (e *Engine) RemovePath(p *Path) {
+	p.state = PathGone
+	e.paths = slices.DeleteFunc(e.paths, func(q *Path) bool { return q == p })
+}
+
+// Attach adds a subflow; produced is how many TCP bytes the handshakes took. It reports
+// whether there is room.
+func (e *Engine) Attach(f *Subflow, produced uint64) bool {
+	slot := 0
+	for e.slots&(1<<slot) != 0 {
+		slot++
+	}
+	if slot >= MaxSubflows {
+		return false
+	}
+	f.slot, f.produced = slot, produced
+	e.slots |= 1 << slot
+	e.subs = append(e.subs, f)
+	f.path.subs = append(f.path.subs, f)
+	f.path.arrange()
+	e.rescue()
+	return true
+}
+
+// Detach removes a subflow that ended: whatever it still held is sent again on the
+// others (RFC 8684, Section 3.3.6). received and octets are what it has carried, of
+// packets that came and of TCP in both directions.
+func (e *Engine) Detach(f *Subflow, now int64, received, octets uint64) {
+	f.state.on(ended)
+	e.trouble, e.table.queue.Grace = now, true
+	gone := func(g *Subflow) bool { return g == f }
+	e.subs = slices.DeleteFunc(e.subs, gone)
+	f.path.subs = slices.DeleteFunc(f.path.subs, gone)
+	e.slots &^= 1 << f.slot
+	f.path.received += received
+	f.path.octets += octets
+	if f.epoch == e.epoch {
+		e.held.reclaim(f)
+	}
+	if len(e.subs) == 0 {
+		e.lastUp = now
+	}
+	f.path.arrange()
+}
+
+// Alive reports whether some subflow moves.
+func (e *Engine) Alive() bool {
+	return slices.ContainsFunc(e.subs, (*Subflow).Moves)
+}
+
+// Backlog is how many bytes wait in the queue.
+func (e *Engine) Backlog() int { return e.table.queue.Bytes }
+
+// Committed is how many bytes of packets have got a DSN.
+func (e *Engine) Committed() uint64 { return e.octets }

@@ -1,0 +1,233 @@
+package engine
+
+import (
+	"encoding/binary"
+
+	"github.com/mpsocks/mpsocks/mux/mptcp"
+	"github.com/mpsocks/mpsocks/mux/sched"
+)
+
+// What has been learnt: Data ACKs, what carriers report, answers to probes, and how a
+// write went.
+
+const (
+	// askAfter is when bytes without a Data ACK make the session ask the kernel for
+	// its own; measureEvery is how often all that is known of the connection is read,
+	// and measureStart while what is under way fills the window and TCP may enlarge
+	// it. Both calls lock the socket.
+	askAfter     = 8e6
+	measureEvery = 20e6
+	measureStart = 4e6
+	// flightFresh is how old the count of bytes in a path may be for a decision.
+	flightFresh = 1e6
+)
+
+// A Report is what the carrier of a subflow knows of its connection.
+type Report struct {
+	Written     uint64 // TCP bytes that were given to the kernel, read first
+	Outstanding int    // of these, what the peer's kernel has not acknowledged; -1 = not known
+	Full        bool   // Info was asked for,
+	Known       bool   // and is known
+	Info        Info
+}
+
+// Info is what the engine uses of TCP_INFO.
+type Info struct {
+	SRTT, RTTVar, MinRTT int64  // ns
+	CWND                 int    // bytes
+	Rate                 uint64 // of delivery, bytes a second
+	Retrans, Segs        uint64 // data segments that went again, and all
+	Sacked               uint64 // bytes beyond a gap
+}
+
+// An Ask is a subflow whose carrier is to report, with all that it knows or only how
+// much is outstanding.
+type Ask struct {
+	Sub  *Subflow
+	Full bool
+}
+
+// Glance appends the subflows whose count of outstanding bytes is too old for the next
+// decision: each is asked at most once a millisecond.
+func (e *Engine) Glance(now int64, asks []Ask) []Ask {
+	if !e.farEnough || len(e.held.redo) == 0 && e.table.queue.Idle() {
+		return asks
+	}
+	for _, f := range e.subs {
+		if f.state == Moving && f.marks.una != f.marks.tail && now-f.asked > flightFresh && f.tx.minRTT > sched.CopyMinRTT {
+			f.asked = now
+			asks = append(asks, Ask{Sub: f})
+		}
+	}
+	return asks
+}
+
+// Due appends the subflows whose carriers are to report before the next Tick.
+func (e *Engine) Due(now int64, asks []Ask) []Ask {
+	for _, f := range e.subs {
+		if f.state == Ended {
+			continue
+		}
+		// Data ACKs come with every packet of a busy session: the kernel is asked
+		// only when they are late.
+		f.acknowledge(&e.held.out, now, f.acked)
+		every := int64(measureEvery)
+		if !f.path.seen && f.tx.outstanding > f.tx.cwnd/2 {
+			every = measureStart
+		}
+		full := now-f.measured >= every || !f.tx.valid || now-f.path.ackedT >= f.path.window(now)
+		if full || f.age(now) > askAfter {
+			f.asked = now
+			asks = append(asks, Ask{f, full})
+		}
+	}
+	return asks
+}
+
+// Learn takes what the carrier of a subflow reports.
+func (e *Engine) Learn(f *Subflow, now int64, r *Report) {
+	if f.state == Ended {
+		return
+	}
+	t, acked := &f.tx, f.acked
+	if r.Outstanding >= 0 {
+		t.outstanding = r.Outstanding
+		acked = left(r.Written, r.Outstanding)
+	}
+	f.acknowledge(&e.held.out, now, acked)
+	if !r.Full {
+		return
+	}
+	f.measured = now
+	if !r.Known { // the peer has to tell
+		if f.probeSent == 0 && (!t.valid || f.marks.una < f.marks.tail) {
+			f.ping(now)
+		}
+		return
+	}
+	i := &r.Info
+	f.path.segs += i.Segs - t.segs
+	f.path.resent += i.Retrans - t.retrans
+	if i.Retrans > t.retrans {
+		f.path.lossAt, e.lossAt = now, now
+	}
+	t.kernel, t.valid, t.segs = true, i.SRTT > 0, i.Segs
+	t.srtt, t.rttvar, t.minRTT = i.SRTT, i.RTTVar, i.MinRTT
+	t.cwnd, t.retrans, t.sacked = i.CWND, i.Retrans, i.Sacked
+	t.rate = float64(i.Rate) / 1e9
+}
+
+// left returns how much of what was written is no longer outstanding. A write
+// that is under way is outstanding before it is counted.
+func left(written uint64, outstanding int) uint64 {
+	return written - min(uint64(outstanding), written)
+}
+
+// Acked applies a Data ACK (RFC 8684, Section 3.3.2) that came on a subflow, and
+// reports whether it was news.
+func (e *Engine) Acked(f *Subflow, ack uint64) bool {
+	return f.epoch == e.epoch && e.held.out.Ack(ack)
+}
+
+// Probe answers or takes a probe that came by a subflow. It reports whether there is
+// something to send now.
+func (e *Engine) Probe(f *Subflow, x *mptcp.Experimental, now int64) (send bool) {
+	b := x.Payload()
+	stamp := func(i int) int64 { return int64(binary.BigEndian.Uint64(b[8*i:])) }
+	switch {
+	case x.Type == probePing && len(b) == 8:
+		f.Control(AppendProbe(nil, probePong, uint64(stamp(0))))
+		return true
+	case x.Type == probeDelay && len(b) == 8:
+		f.Control(AppendProbe(nil, probeDelayR, uint64(stamp(0)), uint64(now)))
+		return true
+	case x.Type == probePong && len(b) == 8:
+		f.proof = now
+		if f.probeSent != 0 && f.probeSent == stamp(0) {
+			f.probeSent = 0
+			f.state.on(answered)
+			f.sample(now - stamp(0))
+			if !f.tx.kernel { // what was written before the question has arrived
+				f.acknowledge(&e.held.out, now, f.probeEnd)
+			}
+		}
+	case x.Type == probeDelayR && len(b) == 16:
+		p := f.path
+		p.delay.Answered(stamp(0))
+		p.delay.Add(now, stamp(1)-stamp(0), now-stamp(1))
+		if !p.carriesBulk(now) {
+			p.extra = p.delay.Beside(now)
+		}
+	}
+	return false // or not ours to understand
+}
+
+// Next returns a subflow that has something to write and no writer, or nil. Its write
+// token is the caller's then, who takes the batch and the options in front of it.
+func (e *Engine) Next() *Subflow {
+	for _, f := range e.subs {
+		if !f.writing && f.state != Ended && (len(f.pending) > 0 || len(f.control) > 0) {
+			f.writing = true
+			return f
+		}
+	}
+	return nil
+}
+
+// Take appends the next batch of a subflow, and returns the options to write before it.
+func (e *Engine) Take(f *Subflow, batch []Outgoing) (_ []Outgoing, control []byte) {
+	for _, sn := range f.pending {
+		sg := e.held.out.At(sn)
+		batch = append(batch, Outgoing{P: sg.P, DSN: sg.DSN, First: !sg.Seen, sn: sn})
+		sg.Seen = true
+	}
+	f.pending, f.pendingSize = f.pending[:0], 0
+	control, f.control = f.control, nil
+	return batch, control
+}
+
+// Wrote does the books of a batch and takes the write token back, or leaves it with who
+// waits for room. end is how many TCP bytes of the subflow have been made, blocked that
+// the kernel did not take all, failed that the connection is at its end.
+func (e *Engine) Wrote(f *Subflow, now int64, batch []Outgoing, end uint64, blocked, failed bool) {
+	if f.probeSent > f.lastSend { // options go first
+		f.probeEnd = f.produced
+	}
+	f.tx.outstanding += int(end - f.produced)
+	f.produced = end
+	if f.marks.una == f.marks.tail && len(batch) > 0 && f.state == Moving {
+		f.progress = now // the clock of a stall starts with the first byte out
+	}
+	for i := range batch {
+		o := &batch[i]
+		o.P = nil
+		if f.epoch != e.epoch {
+			continue // the session was renewed: the numbers mean nothing now
+		}
+		if f.state == Ended {
+			e.held.out.At(o.sn).On &^= 1 << f.slot
+			e.held.redo = append(e.held.redo, o.sn)
+		} else {
+			f.marks.push(sentMark{sn: o.sn, end: end, at: now})
+		}
+		e.held.out.Unpin(o.sn)
+	}
+	f.lastSend = now
+	if failed {
+		f.state.on(ended)
+	}
+	if f.blocked = blocked; blocked {
+		f.blockedAt = now
+		return
+	}
+	f.writing = false
+}
+
+// Drained takes the write token back from who waited for room.
+func (e *Engine) Drained(f *Subflow, now int64, failed bool) {
+	f.blocked, f.writing = false, false
+	f.unstick(now)
+	if failed {
+		f.state.on(ended)
+	}
+}

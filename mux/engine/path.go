@@ -1,0 +1,120 @@
+package engine
+
+import (
+	"github.com/mpsocks/mpsocks/mux/gauge"
+	"github.com/mpsocks/mpsocks/mux/sched"
+)
+
+// A PathConfig is what the engine has to know of a path.
+type PathConfig struct {
+	Name    string
+	Backup  bool // only when no other path is up
+	Metered bool // nothing but keep-alives unless needed or allowed
+	Weight  int  // share of bulk; 0 = by rate
+}
+
+// A Path is a way between client and server as this side knows it.
+type Path struct {
+	cfg    PathConfig
+	index  int   // its bit in the scheduler's words
+	addrID uint8 // the client's address ID of RFC 8684
+	state  PathState
+	subs   []*Subflow
+
+	rate   float64 // bytes a nanosecond that it carries
+	seen   bool    // rate was seen while it was full; else a guess
+	proven float64 // delivered lately
+	rtt    int64   // least round trip of its subflows, ns
+	extra  int64   // one-way queue beyond what our own bytes explain, ns
+	flight int     // bytes of ours in it, see countFlight
+	view   sched.Candidate
+	viewed uint64 // the last listing that view was made for
+
+	pacer  gauge.Pacer
+	delay  gauge.Delay
+	judge  gauge.LossJudge
+	lossAt int64 // when it last lost something
+	bulkAt int64 // when it last carried bulk
+
+	segs    uint64  // sent on its subflows since ackedT
+	resent  uint64  // of these, retransmitted
+	paced   float64 // what the subflows were told
+	ackedT  int64   // when it was last measured
+	late    int64   // how long the acknowledgements were under way then
+	full    bool    // blocked for much of the last measurement
+	busy    int     // bulk subflows that carry something,
+	srtt    int64   // and the longest of their round trips, ns,
+	least   int64   // and the shortest
+	steered int     // answers about delay that the pace has seen
+	stuck   int64   // how long bulk subflows were blocked since ackedT, ns
+
+	sent    uint64  // mapped bytes
+	share   float64 // of these, the late ones: fades over shareMemory
+	heard   int64   // when something came by it last,
+	doubted int64   // and since when only a sign of the peer itself counts; 0 = all do
+
+	proof, stalled int64 // last sign of life and last stall of its subflows, ns
+
+	received uint64 // mapped bytes of subflows that have ended
+	octets   uint64 // and their TCP bytes, both ways
+}
+
+// Name is the path's name.
+func (p *Path) Name() string { return p.cfg.Name }
+
+// AddrID is the client's address ID of the path (RFC 8684, Section 3.2).
+func (p *Path) AddrID() uint8 { return p.addrID }
+
+// State is how much the path may be used.
+func (p *Path) State() PathState { return p.state }
+
+// HeardAt is when something last came by the path.
+func (p *Path) HeardAt() int64 { return p.heard }
+
+// Octets is how many TCP bytes its subflows had carried that have ended, both ways.
+func (p *Path) Octets() uint64 { return p.octets }
+
+// Subflows are the path's subflows. The slice is the engine's.
+func (p *Path) Subflows() []*Subflow { return p.subs }
+
+// Rests says that the peer shall send by the path only when it has no other.
+func (p *Path) Rests() bool { return p.cfg.Backup || p.cfg.Metered }
+
+// SetCapped says whether the path is over its byte cap, so that it carries nothing.
+func (p *Path) SetCapped(over bool) { p.state.capped(over) }
+
+// Configure changes what may change, and reports whether the peer is to be told of
+// another priority.
+func (p *Path) Configure(c PathConfig) (tell bool) {
+	was := p.Rests()
+	p.cfg = c
+	for _, f := range p.subs {
+		f.backup = c.Backup
+	}
+	return p.Rests() != was
+}
+
+// quiet says that nothing comes by the path any more, though it lately did.
+func (p *Path) quiet(now int64) bool {
+	return p.heard != 0 && now-p.heard > quietAfter && now-p.heard < quietAfter+quietWatch
+}
+
+// carriesBulk says that the path lately carried bulk.
+func (p *Path) carriesBulk(now int64) bool { return p.bulkAt != 0 && now-p.bulkAt < bulkRecent }
+
+// fade forgets what the path was given.
+func (p *Path) fade(passed int64) { p.share *= 1 - min(float64(passed)/shareMemory, 1) }
+
+// arrange chooses which of the path's subflows carry bulk: the first that are not to be
+// replaced; the others stay thin, for small flows.
+func (p *Path) arrange() {
+	n := 0
+	for _, f := range p.subs {
+		if f.bulk = !f.state.Replaced() && n < bulkSubflows; f.bulk {
+			n++
+		}
+	}
+}
+
+// bulkSubflows is how many subflows of a path carry bulk.
+const bulkSubflows = 2

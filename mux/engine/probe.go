@@ -1,0 +1,87 @@
+package engine
+
+import (
+	"encoding/binary"
+
+	"github.com/mpsocks/mpsocks/mux/gauge"
+	"github.com/mpsocks/mpsocks/mux/mptcp"
+	"github.com/mpsocks/mpsocks/mux/sched"
+)
+
+// bulkRecent is how long, in ns, a path counts as carrying bulk after it last did.
+const bulkRecent = 2e9
+
+// The probes: MP_EXPERIMENTAL with the sender's clock (there is no standard option for
+// a keep-alive).
+const (
+	probePing   = 1 // stamp of the sender; answered with
+	probePong   = 2 // the same
+	probeDelay  = 3 // stamp of the sender; answered with
+	probeDelayR = 4 // that stamp and the receiver's clock
+)
+
+// askDelay sends a probe on the path's thinnest subflow, when one is due.
+func (p *Path) askDelay(e *Engine, now int64) {
+	every := int64(gauge.DelayRest)
+	m := &p.delay
+	switch {
+	case m.Count < gauge.DelayLeast || p.carriesBulk(now):
+		every = gauge.DelayEvery
+	case p.cfg.Metered || now-e.activeAt > gauge.DelayOld:
+	case m.Quick > 0:
+		every = gauge.DelayEvery
+	case e.octets-m.Octets > gauge.DelayOctets: // which might choose this one
+		every = gauge.DelayBeside
+	default:
+		every = gauge.DelayActive
+	}
+	if now-m.Asked < every {
+		return
+	}
+	var best *Subflow
+	for _, f := range p.subs {
+		if f.state != Moving || f.blocked || len(f.control) > 0 {
+			continue
+		}
+		if best == nil || (best.bulk && !f.bulk) {
+			best = f
+		}
+	}
+	if best != nil {
+		m.Ask(now, e.octets)
+		best.control = AppendProbe(best.control, probeDelay, uint64(now))
+	}
+}
+
+// sample feeds a round trip that the probe measured into the estimates, where
+// the kernel does not tell (RFC 6298, Section 2).
+func (f *Subflow) sample(rtt int64) {
+	t := &f.tx
+	if t.kernel || rtt <= 0 {
+		return
+	}
+	t.cwnd = max(t.cwnd, sched.StartBytes, 2*t.outstanding)
+	if !t.valid {
+		t.srtt, t.rttvar, t.minRTT, t.valid = rtt, rtt/2, rtt, true
+		return
+	}
+	d := t.srtt - rtt
+	if d < 0 {
+		d = -d
+	}
+	t.rttvar += (d - t.rttvar) / 4
+	t.srtt += (rtt - t.srtt) / 8
+	t.minRTT = min(t.minRTT, rtt)
+}
+
+// AppendProbe appends an MP_EXPERIMENTAL of that type with some stamps.
+func AppendProbe(b []byte, typ uint8, stamps ...uint64) []byte {
+	var x mptcp.Experimental
+	var a [16]byte
+	for i, stamp := range stamps {
+		binary.BigEndian.PutUint64(a[8*i:], stamp)
+	}
+	x.Type = typ
+	x.SetPayload(a[:8*len(stamps)])
+	return x.Append(b)
+}

@@ -1,0 +1,141 @@
+package engine
+
+import (
+	"slices"
+
+	"github.com/mpsocks/mpsocks/mux/dsn"
+	"github.com/mpsocks/mpsocks/mux/sched"
+)
+
+// Reinjection (RFC 8684, Section 3.3.6): what a subflow that ended or stalled
+// still holds goes out on others, with the same mapping; the receiver keeps
+// what comes first.
+
+// A held is what has a DSN: what has no Data ACK yet, and of that, what is to go again.
+type held struct {
+	out   dsn.InFlight
+	redo  []uint64 // segment numbers to send again, the oldest first
+	again uint64   // how many went again
+
+	lack   uint64 // the first segment without Data ACK, if a kernel has it,
+	lackAt int64  // and since when
+}
+
+// reclaim queues everything of a subflow that ended and has no Data ACK.
+func (h *held) reclaim(f *Subflow) {
+	bit := uint64(1) << f.slot
+	for i := f.marks.head; i < f.marks.tail; i++ {
+		if sn := f.marks.at(i).sn; h.out.Live(sn) != nil {
+			h.out.At(sn).On &^= bit | arrived
+			h.redo = append(h.redo, sn)
+		}
+	}
+	h.unassign(f)
+	h.order()
+}
+
+// unassign takes back what a subflow has been given and nobody has begun to write.
+func (h *held) unassign(f *Subflow) {
+	for _, sn := range f.pending {
+		h.out.Unpin(sn)
+		if sg := h.out.Live(sn); sg != nil {
+			sg.On &^= 1 << f.slot
+			h.redo = append(h.redo, sn)
+		}
+	}
+	f.pending, f.pendingSize = f.pending[:0], 0
+}
+
+// order puts the oldest first: the cumulative Data ACK waits for it.
+func (h *held) order() {
+	slices.Sort(h.redo)
+	h.redo = slices.Compact(h.redo)
+}
+
+// surrender queues what the peer's kernel has not acknowledged of a stale subflow, and
+// what it was given.
+func (h *held) surrender(f *Subflow) {
+	for i := f.marks.una; i < f.marks.tail; i++ {
+		if sn := f.marks.at(i).sn; h.out.Live(sn) != nil {
+			h.redo = append(h.redo, sn)
+		}
+	}
+	h.unassign(f)
+	h.order()
+}
+
+// dataAckTime is how long a Data ACK may take, in ns beyond two round trips, for what
+// a kernel has acknowledged.
+const dataAckTime = 250e6
+
+// missing finds what some kernel has acknowledged and the peer has not. Where
+// something on the way ends TCP (RFC 3135), the acknowledgement is not the
+// peer's, and what is behind it may be dead. It returns the subflows that carried the
+// first such segment, a bit set: they are not to be used until the peer answers. All
+// that only they brought goes again.
+func (h *held) missing(subs []*Subflow, now int64) (on uint64) {
+	q := &h.out
+	sg := q.Live(q.Head)
+	if sg == nil || sg.On&arrived == 0 {
+		h.lackAt = 0
+		return 0
+	}
+	if h.lackAt == 0 || h.lack != q.Head {
+		h.lack, h.lackAt = q.Head, now
+	}
+	slowest := int64(0)
+	for _, f := range subs {
+		slowest = max(slowest, f.tx.srtt)
+	}
+	if now-h.lackAt < dataAckTime+2*slowest {
+		return 0
+	}
+	h.lackAt = 0
+	on = sg.On &^ arrived
+	for sn := q.Head; sn < q.Tail; sn++ {
+		if sg := q.Live(sn); sg != nil && sg.On&arrived != 0 && sg.On&^arrived&^on == 0 {
+			sg.On &^= arrived
+			h.redo = append(h.redo, sn)
+		}
+	}
+	h.order()
+	return on
+}
+
+// reinject gives segments again whose subflow ended or stalled.
+func (h *held) reinject(e *Engine) {
+	set := sched.Usable(e.cands, false)
+	done := 0
+	for _, sn := range h.redo {
+		sg := h.out.Live(sn)
+		if sg == nil || sg.On&arrived != 0 || moving(e.subs, sg.On) {
+			done++
+			continue
+		}
+		n := int(sg.N)
+		fit := set
+		for i := range e.cands {
+			if sg.On&(1<<e.candSub[i].slot) != 0 {
+				fit &^= 1 << i
+			}
+		}
+		i := sched.PickSmall(e.cands, fit, n, e.table.turn)
+		if i == sched.NoSubflow {
+			break
+		}
+		e.give(i, sn, n, nil)
+		h.again++
+		done++
+	}
+	h.redo = h.redo[:copy(h.redo, h.redo[done:])]
+}
+
+// moving reports whether some subflow of the set is alive.
+func moving(subs []*Subflow, on uint64) bool {
+	for _, f := range subs {
+		if on&(1<<f.slot) != 0 && f.Moves() {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,191 @@
+package engine
+
+import (
+	"github.com/mpsocks/mpsocks/mux/buf"
+	"github.com/mpsocks/mpsocks/mux/dsn"
+)
+
+// MaxSubflows is how many subflows a session can have: they are named by the bits of
+// a word, of which arrived is the last.
+const MaxSubflows = 63
+
+// arrived marks a segment that some subflow has delivered to the peer's kernel.
+const arrived = 1 << MaxSubflows
+
+// A Subflow is what is known of one TCP connection of the session, and what it is to
+// carry.
+type Subflow struct {
+	// Owner is its connection, for the session; the engine does not look at it.
+	Owner any
+
+	slot  int // bit in the session's words
+	path  *Path
+	born  int64
+	epoch uint64 // of the session's keys
+
+	state    State
+	staleAt  int64 // since when it is stale
+	writing  bool  // somebody holds the write token
+	blocked  bool  // the kernel is full: the token is with who waits for room
+	backup   bool  // as the peer or the configuration last said
+	bulk     bool  // carries bulk
+	ccAsked  string
+	ccAt     int64 // when that congestion control was asked for
+	lowat    int   // bytes of unsent data that the kernel may hold
+	measured int64 // when it was last reported in full,
+	asked    int64 // and when at all
+
+	pending     []uint64 // segment numbers to write next
+	pendingSize int
+	control     []byte // whole options to write next
+	marks       ring   // what the kernel has and the peer's kernel may not
+
+	tx        stats
+	sent      uint64 // mapped bytes
+	heard     int64  // when something last came
+	progress  int64  // when the peer's kernel last acknowledged something new
+	proof     int64  // when there was a sign of life last
+	acked     uint64 // TCP bytes that the peer's kernel acknowledged
+	produced  uint64 // TCP bytes made
+	counted   uint64 // of acked, what the path's rate has counted
+	blockedAt int64  // since when blocked, or counted so
+	bulkAt    int64  // when it last got bulk
+	lastSend  int64
+	probeSent int64  // time of the probe that waits for its answer, 0 = none
+	probeEnd  uint64 // TCP bytes before it
+}
+
+// stats is what is known of a subflow's TCP connection.
+type stats struct {
+	srtt, rttvar, minRTT int64 // ns
+	cwnd                 int   // bytes
+	rate                 float64
+	outstanding          int    // bytes the peer's kernel has not acknowledged
+	sacked               uint64 // bytes that arrived behind a gap
+	retrans, segs        uint64
+	valid                bool // srtt is known
+	kernel               bool // the kernel tells
+}
+
+// An Outgoing is one packet of a batch: pinned, so it may be read without the
+// session's lock until Wrote.
+type Outgoing struct {
+	P     *buf.Buffer
+	DSN   uint64
+	First bool // no batch has carried it before
+	sn    uint64
+}
+
+// NewSubflow prepares one of the path, that has joined with the keys of that epoch.
+func NewSubflow(owner any, p *Path, epoch uint64, now int64) *Subflow {
+	return &Subflow{
+		Owner: owner, path: p, born: now, epoch: epoch, heard: now, progress: now, proof: now, lastSend: now,
+		backup: p.cfg.Backup, lowat: MinLowat,
+	}
+}
+
+// Slot is the subflow's number in its session.
+func (f *Subflow) Slot() int { return f.slot }
+
+// Path is the path that it is on.
+func (f *Subflow) Path() *Path { return f.path }
+
+// State is how much it is alive.
+func (f *Subflow) State() State { return f.state }
+
+// Moves says that it is no doubtful one.
+func (f *Subflow) Moves() bool { return f.state == Moving && f.path.state != PathDark }
+
+// Heard notes when something last came by it.
+func (f *Subflow) Heard(at int64) { f.heard = at }
+
+// SetBackup notes that the subflow is to be used only when nothing else is up, as the
+// peer says (RFC 8684, Section 3.3.8).
+func (f *Subflow) SetBackup(backup bool) { f.backup = backup }
+
+// Control puts options in front of the next batch. The peer cannot make them pile up:
+// beyond a bound they are dropped, as all of them are repeated or replaced later.
+func (f *Subflow) Control(options []byte) {
+	if f.state != Ended && len(f.control) < controlMost {
+		f.control = append(f.control, options...)
+	}
+}
+
+// controlMost is how many bytes of options may wait.
+const controlMost = 4096
+
+// A sentMark says up to which TCP byte a segment is in the connection.
+type sentMark struct {
+	sn, end uint64
+	at      int64
+}
+
+// A ring holds the sentMarks of what has no Data ACK yet; those before una are
+// acknowledged by the peer's kernel, those behind it may be stalled.
+type ring struct {
+	marks           []sentMark // power of two long
+	head, una, tail uint64
+}
+
+func (r *ring) at(i uint64) *sentMark { return &r.marks[i&uint64(len(r.marks)-1)] }
+
+func (r *ring) push(m sentMark) {
+	if r.tail-r.head == uint64(len(r.marks)) {
+		old := *r
+		r.marks = make([]sentMark, max(64, 2*len(old.marks)))
+		for i := old.head; i < old.tail; i++ {
+			*r.at(i) = *old.at(i)
+		}
+	}
+	*r.at(r.tail) = m
+	r.tail++
+}
+
+// age returns how long the oldest bytes that the peer's kernel has not acknowledged
+// have been out.
+func (f *Subflow) age(now int64) int64 {
+	if f.marks.una == f.marks.tail {
+		return 0
+	}
+	return now - f.marks.at(f.marks.una).at
+}
+
+// acknowledge notes that the peer's kernel has the first acked TCP bytes, and drops
+// the marks of what has a Data ACK.
+func (f *Subflow) acknowledge(q *dsn.InFlight, now int64, acked uint64) {
+	if acked > f.acked {
+		f.acked = acked
+		f.progress, f.proof = now, now
+	}
+	r := &f.marks
+	for r.una < r.tail && r.at(r.una).end <= f.acked {
+		if sg := q.Live(r.at(r.una).sn); sg != nil {
+			sg.On |= arrived
+		}
+		r.una++
+	}
+	for r.head < r.tail && q.Live(r.at(r.head).sn) == nil {
+		r.head++
+	}
+	r.una = max(r.una, r.head) // no sign of life: another subflow may have brought it
+	if !f.tx.kernel {
+		f.tx.outstanding = int(f.produced - min(f.acked, f.produced))
+	}
+}
+
+// unstick counts the time that it was blocked.
+func (f *Subflow) unstick(now int64) {
+	if f.bulk && f.blockedAt != 0 {
+		f.path.stuck += now - f.blockedAt
+	}
+	f.blockedAt = now
+}
+
+// ping asks the peer for a sign of life.
+func (f *Subflow) ping(now int64) {
+	if f.state == Ended || f.probeSent != 0 {
+		return
+	}
+	f.probeSent = now
+	f.control = AppendProbe(f.control, probePing, uint64(now))
+}

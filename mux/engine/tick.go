@@ -1,0 +1,350 @@
+package engine
+
+import (
+	"github.com/mpsocks/mpsocks/mux/fq"
+	"github.com/mpsocks/mpsocks/mux/gauge"
+	"github.com/mpsocks/mpsocks/mux/sched"
+)
+
+const (
+	// TickBusy is how often Tick is to be called while Orders says that something is
+	// under way, in ns.
+	TickBusy = 5e6
+
+	// KeepAlive keeps NAT bindings of idle subflows open; 15 s is below every
+	// timeout in use.
+	keepAlive = 15e9
+	// probeTimeout is when an unanswered probe on an idle subflow makes it stale.
+	probeTimeout = 3e9
+	// quietAfter is how long a path may bring nothing while others do, before it is
+	// asked; then an answer has to come within quietTimeout.
+	quietAfter   = 500e6
+	quietTimeout = 700e6
+	quietWatch   = 10e9
+
+	// A subflow is stale when nothing was acknowledged for two round trips, but never
+	// sooner than this: the machine may have been busy.
+	minStall = 30e6
+	maxStall = 3e9
+	// stallUnknown stands for the two round trips before one was measured.
+	stallUnknown = 500e6
+
+	sweepEvery = 100e6
+
+	// darkAfter is how long a path must have been silent: a loss stalls one subflow
+	// while its neighbours go on.
+	darkAfter = 20e6
+
+	// replaceAfter is how long a subflow may be stale before another is dialled for
+	// it; replaceAlone is the same while no subflow of the session moves: nothing is
+	// carried until another one is up, and perhaps only by another server.
+	replaceAfter = 700e6
+	replaceAlone = 300e6
+)
+
+// Orders are what a Tick wants done. They are valid until the next one.
+type Orders struct {
+	Tune    []Tuning
+	Replace []*Subflow // another is to be dialled in the place of these
+	Said    []Saying   // for the log
+	Ack     *Subflow   // where a Data ACK of its own goes, or nil
+	Hold    int64      // how long packets may wait for order, ns
+	Busy    bool       // something is under way or waits to be
+	Expired bool       // the session was without a subflow for too long
+}
+
+// A Saying is something that a log may tell.
+type Saying struct {
+	Path  string
+	Sub   *Subflow // or nil: it is about the path
+	What  string
+	After int64 // ns since the last acknowledgement, or since it went stale
+}
+
+func (e *Engine) say(p *Path, f *Subflow, after int64, what string) {
+	e.orders.Said = append(e.orders.Said, Saying{p.cfg.Name, f, what, after})
+}
+
+// Tick does what is due: it finds stalls, measures, and chooses how connections are
+// set. passed is the time since the last one, and received what has come since the
+// session began, in bytes.
+func (e *Engine) Tick(now, passed int64, received uint64) *Orders {
+	o := &e.orders
+	clear(o.Tune)
+	clear(o.Replace)
+	clear(o.Said)
+	*o = Orders{Tune: o.Tune[:0], Replace: o.Replace[:0], Said: o.Said[:0]}
+	if e.closed {
+		return o
+	}
+	if len(e.subs) == 0 && e.lastUp != 0 && now-e.lastUp > e.timeout {
+		e.lastUp = 0
+		o.Expired = true
+		return o
+	}
+	for _, p := range e.paths {
+		p.proof, p.stalled = 0, 0
+	}
+	for _, f := range e.subs {
+		p := f.path
+		p.heard = max(p.heard, f.heard)
+		e.heard = max(e.heard, p.heard)
+		if f.state == Ended {
+			continue
+		}
+		e.watch(f, now)
+		p.proof = max(p.proof, f.proof)
+		if f.state.Stale() {
+			p.stalled = max(p.stalled, f.staleAt)
+		}
+	}
+	for _, p := range e.paths {
+		e.inquire(p, now)
+		e.judge(p, now)
+	}
+	if on := e.held.missing(e.subs, now); on != 0 {
+		for _, f := range e.subs {
+			if on&(1<<f.slot) != 0 && f.state != Ended {
+				e.stall(f, now, missing)
+				f.path.doubted = now
+			}
+		}
+		for _, f := range e.subs { // what acknowledges for the peer does so for the neighbours too
+			if f.path.doubted == now {
+				f.ping(now)
+			}
+		}
+	}
+	e.lossy = gauge.LostLately(e.lossAt, now)
+	e.table.queue.Grace = len(e.subs) == 0 || now-e.trouble < fq.GraceTime
+	e.estimate(now)
+	e.budget.Refill(passed, e.octets+received, e.table.queue.Backlog() > 0)
+	if now-e.swept > sweepEvery {
+		e.swept = now
+		e.table.sweep(now)
+	}
+	o.Ack, o.Busy, o.Hold = e.AckBy(), e.Busy(), e.holdBound
+	return o
+}
+
+// Busy says that something is under way or waits to be.
+func (e *Engine) Busy() bool {
+	return e.held.out.Head != e.held.out.Tail || !e.table.queue.Idle() || len(e.held.redo) > 0
+}
+
+// watch finds out whether a subflow stalls, and keeps an idle one alive.
+func (e *Engine) watch(f *Subflow, now int64) {
+	wait := f.age(now)
+	if p := now - f.progress; p < wait {
+		wait = p
+	}
+	switch limit := f.stallTime(); {
+	case wait > limit:
+		e.stall(f, now, overdue)
+	case f.probeSent != 0 && now-f.probeSent > max(f.probeTimeout(now), limit) && f.heard < f.probeSent:
+		e.stall(f, now, overdue)
+	case f.state.Stale() && f.marks.una == f.marks.tail && f.probeSent == 0 && (!f.tx.kernel || f.tx.outstanding == 0):
+		e.recover(f, now)
+	case f.state.Stale() && f.progress > f.staleAt:
+		e.recover(f, now)
+	}
+	if now-f.heard > keepAlive && f.probeSent == 0 {
+		f.ping(now)
+	}
+	if f.state.Stale() && now-f.staleAt > e.replaceWait() && f.state.on(forsaken) {
+		f.path.arrange() // a subflow that is moving carries bulk instead
+		e.orders.Replace = append(e.orders.Replace, f)
+	}
+	f.hold(e)
+}
+
+// replaceWait is how long a subflow may be stale before another is dialled for it.
+func (e *Engine) replaceWait() int64 {
+	if e.Alive() {
+		return replaceAfter
+	}
+	return replaceAlone
+}
+
+// stall takes the subflow out of use and sends what it holds on others.
+func (e *Engine) stall(f *Subflow, now int64, why event) {
+	was := f.state.Stale()
+	f.state.on(why)
+	if was {
+		return
+	}
+	f.staleAt = now
+	e.say(f.path, f, now-f.progress, "subflow stale")
+	e.surrender(f)
+}
+
+// surrender has what a subflow holds go again.
+func (e *Engine) surrender(f *Subflow) {
+	if f.epoch == e.epoch { // else the numbers mean nothing now
+		e.held.surrender(f)
+	}
+}
+
+// recover takes a subflow back into use that shows progress.
+func (e *Engine) recover(f *Subflow, now int64) {
+	replaced := f.state.Replaced()
+	if !f.state.on(progress) {
+		return // the peer itself has to answer
+	}
+	if replaced {
+		f.path.arrange()
+	}
+	e.rescue()
+	e.say(f.path, f, now-f.staleAt, "subflow moves again")
+}
+
+// rescue is for a subflow that is there again, or new: while all were stale, stale
+// ones were given something as well, and it may be the first that moves.
+func (e *Engine) rescue() {
+	for _, f := range e.subs {
+		if f.state.Stale() {
+			e.surrender(f)
+		}
+	}
+}
+
+// probeTimeout is how long an answer may take: a path that was just in use is awake.
+func (f *Subflow) probeTimeout(now int64) int64 {
+	if f.path.quiet(now) {
+		return quietTimeout
+	}
+	return probeTimeout
+}
+
+// stallTime is how long without progress makes the subflow stale.
+func (f *Subflow) stallTime() int64 {
+	t := &f.tx
+	if !t.valid {
+		return stallUnknown
+	}
+	return min(max(t.srtt+max(t.srtt, 4*t.rttvar), minStall)+f.hearsay(), maxStall)
+}
+
+// overdue says that an acknowledgement should be here after that time.
+func (f *Subflow) overdue(age int64) bool {
+	return age > f.tx.srtt+2*f.tx.rttvar+5e6+f.hearsay()
+}
+
+// hearsay is how much later than the kernel this side knows of an acknowledgement: one
+// question after the other tells, where the kernel does not.
+func (f *Subflow) hearsay() int64 {
+	if f.tx.kernel {
+		return 0
+	}
+	return f.tx.srtt + measureEvery + TickBusy
+}
+
+// inquire asks a path that is quiet while others bring something for a sign of life,
+// unless it should sleep. A half that only receives learns of a dead path by this
+// alone.
+func (e *Engine) inquire(p *Path, now int64) {
+	if !p.quiet(now) || now-e.heard > quietAfter || p.state == PathDark || p.cfg.Metered {
+		return
+	}
+	for _, f := range p.subs {
+		if f.state == Moving && !f.backup {
+			f.ping(now)
+			return
+		}
+	}
+}
+
+// judge finds a path dark when one of its subflows stalled and none has shown a sign
+// of life since: those with nothing outstanding would otherwise look well. They are
+// asked at once.
+func (e *Engine) judge(p *Path, now int64) {
+	if p.heard >= p.doubted {
+		p.doubted = 0
+	}
+	dark := p.stalled > p.proof && now-p.proof > darkAfter || p.doubted != 0 && now-p.doubted > darkAfter+2*max(p.srtt, p.rtt)
+	if dark && p.state == PathUp {
+		e.trouble = now
+		e.say(p, nil, 0, "path is dark")
+		for _, f := range p.subs {
+			if f.marks.una < f.marks.tail && f.state != Ended {
+				e.stall(f, now, overdue)
+			}
+			f.ping(now)
+		}
+	}
+	p.state.dark(dark)
+}
+
+// AckBy chooses where a Data ACK of its own goes, or nil: a subflow that is to rest is
+// left alone.
+func (e *Engine) AckBy() (best *Subflow) {
+	resting := func(f *Subflow) bool { return f.backup || f.path.cfg.Metered || f.path.state == PathFull }
+	for _, f := range e.subs {
+		if f.state != Moving {
+			continue
+		}
+		switch {
+		case best == nil || resting(best) && !resting(f):
+			best = f
+		case resting(best) == resting(f) && f.tx.srtt < best.tx.srtt:
+			best = f
+		}
+	}
+	return best
+}
+
+// Ask has the subflows of an address ID asked for a sign of life: the peer has lost
+// that address (RFC 8684, Section 3.4.2).
+func (e *Engine) Ask(id uint8, now int64) {
+	for _, f := range e.subs {
+		if f.path.addrID == id {
+			f.ping(now)
+		}
+	}
+}
+
+// wakeDelay has every path asked when a session begins to send after a rest.
+func (e *Engine) wakeDelay(now int64) {
+	if e.octets == e.octetsSeen {
+		return
+	}
+	rested := now-e.activeAt > gauge.DelayOld
+	e.octetsSeen, e.activeAt = e.octets, now
+	for _, p := range e.paths {
+		if rested && now-p.delay.Heard > gauge.DelayOld {
+			p.delay.Quick = gauge.DelayLeast
+		}
+	}
+}
+
+// estimate keeps the paths' rates and paces, the CoDel target and the resequencing
+// deadline.
+func (e *Engine) estimate(now int64) {
+	fast, slow, jitter := int64(1<<62), int64(0), int64(0)
+	e.farEnough = false
+	for _, f := range e.subs {
+		if !f.tx.valid || f.state.Stale() {
+			continue
+		}
+		e.farEnough = e.farEnough || f.tx.minRTT > sched.CopyMinRTT
+		fast, slow = min(fast, f.tx.srtt/2), max(slow, f.tx.srtt/2)
+		jitter = max(jitter, f.tx.rttvar)
+	}
+	e.wakeDelay(now)
+	for _, p := range e.paths {
+		if e.farEnough {
+			p.askDelay(e, now)
+		}
+		if passed, window := now-p.ackedT, p.window(now); passed >= window {
+			p.estimate(e, now, passed, passed < window+overslept)
+		} else if p.paced > 0 && p.steered != p.delay.Count {
+			p.steer(e, now)
+		}
+	}
+	if slow == 0 {
+		return
+	}
+	spread := slow - fast
+	e.table.queue.Target = fq.CoDelTarget + spread*3/2
+	e.holdBound = min(spread+2*jitter+5e6, 200e6)
+}

@@ -1,0 +1,30 @@
+package mux
+
+import (
+	"sync"
+
+	"github.com/mpsocks/mpsocks/mux/engine"
+)
+
+// A guarded is an engine behind its lock. Nothing but enter touches it.
+type guarded struct {
+	mu sync.Mutex
+	e  *engine.Engine
+}
+
+// enter calls f with the engine and the session's clock, under the session's lock. What
+// the lock guards of the session itself is written and read in there, too. f makes no
+// system call and waits for nothing; what it learns there it does afterwards.
+func (s *Session) enter(f func(e *engine.Engine, now int64)) {
+	s.core.mu.Lock()
+	defer s.core.mu.Unlock()
+	f(s.core.e, s.now())
+}
+
+// connOf returns the connection of an engine's subflow.
+func connOf(f *engine.Subflow) *subflow { return f.Owner.(*subflow) }
+
+// config is what the engine has to know of a path.
+func (p *Path) config() engine.PathConfig {
+	return engine.PathConfig{Name: p.Name, Backup: p.Backup, Metered: p.Metered, Weight: p.Weight}
+}

@@ -1,0 +1,128 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mpsocks/mpsocks/mux/packet"
+)
+
+// armon/go-socks5 is of 2016. What it may see, and for how long, is bounded here.
+
+// pipeStream is a stream in memory.
+type pipeStream struct{ net.Conn }
+
+func (s pipeStream) LocalAddr() net.Addr {
+	return net.TCPAddrFromAddrPort(netip.AddrPortFrom(packet.ServerHost4, packet.ExitPort))
+}
+
+func (s pipeStream) RemoteAddr() net.Addr {
+	return net.TCPAddrFromAddrPort(netip.AddrPortFrom(packet.ClientHost4, 1))
+}
+
+func (s pipeStream) WriteTo(w io.Writer) (int64, error) {
+	return io.Copy(struct{ io.Writer }{w}, struct{ io.Reader }{s.Conn})
+}
+
+func (s pipeStream) ReadFrom(r io.Reader) (int64, error) {
+	return io.Copy(struct{ io.Writer }{s.Conn}, struct{ io.Reader }{r})
+}
+func (s pipeStream) CloseWrite() error               { return nil }
+func (s pipeStream) CloseReset()                     { s.Close() }
+func (s pipeStream) Reset()                          { s.Close() }
+func (s pipeStream) AfterFailure(func()) func() bool { return func() bool { return true } }
+
+// TestRequestTakesItsTime: who opens a stream and does not say what it wants loses it,
+// however slowly it speaks.
+func TestRequestTakesItsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &Server{clients: map[string]*client{}, peers: map[*peer]struct{}{}, exits: exits{idle: streamIdle, set: map[*exit]struct{}{}}, start: time.Now()}
+		s.ctx, s.cancel = context.WithCancel(context.Background())
+		defer s.cancel()
+		p := s.newPeer("laptop", newFakeSession())
+		defer p.cancel(nil)
+		app, far := net.Pipe()
+		defer app.Close()
+		done := make(chan time.Duration)
+		start := time.Now()
+		go func() { p.connect(pipeStream{far}); done <- time.Since(start) }()
+		go func() {
+			greeting := append([]byte{5, 255}, make([]byte, 255)...)
+			for _, c := range greeting { // a byte a second
+				if _, err := app.Write([]byte{c}); err != nil {
+					return
+				}
+				time.Sleep(time.Second)
+			}
+		}()
+		if took := <-done; took > requestTimeout+time.Second {
+			t.Errorf("took %v", took)
+		}
+		if n := s.streams.used.Load(); n != 0 {
+			t.Errorf("%d streams are held", n)
+		}
+	})
+}
+
+// FuzzExit speaks to the CONNECT exit as a client with bad intentions may: nothing is
+// dialled that the rules forbid, and what comes back is SOCKS5.
+func FuzzExit(f *testing.F) {
+	var dialled netip.AddrPort
+	s := testServer(f, nil, func(s *Server) {
+		s.access.Store(&access{from: s.rules})
+		s.resolver.config, s.resolver.hosts = upstreams(), noNames
+		s.resolver.system = func(_ context.Context, _, host string) ([]netip.Addr, error) {
+			if len(host)%2 == 0 {
+				return addrsOf("127.0.0.1", "2606:4700::1", "10.0.0.1"), nil
+			}
+			return nil, &net.DNSError{Err: "connection refused", Name: host}
+		}
+		s.dialer.to = func(_ context.Context, to netip.AddrPort) (*net.TCPConn, error) {
+			dialled = to
+			return nil, classed(errors.New("connection refused"))
+		}
+	})
+	p := s.newPeer("laptop", newFakeSession())
+	f.Add([]byte{5, 1, 0, 5, 1, 0, 1, 1, 1, 1, 1, 0, 80})
+	f.Add([]byte{5, 1, 0, 5, 1, 0, 4, 0x26, 6, 0x47, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 80, 'G', 'E', 'T'})
+	f.Add(append([]byte{5, 2, 0, 2, 5, 1, 0, 3, 8}, "even.tst\x00\x50"...))
+	f.Add(append([]byte{5, 1, 0, 5, 1, 0, 3, 7}, "odd.tst\x00\x50"...))
+	f.Add([]byte{5, 1, 0, 5, 1, 0, 3, 0, 0, 80})
+	f.Add(append([]byte{5, 1, 0, 5, 1, 0, 3, 255}, bytes.Repeat([]byte("a"), 257)...))
+	f.Add([]byte{5, 1, 0, 5, 2, 0, 1, 127, 0, 0, 1, 0, 80})
+	f.Add([]byte{5, 1, 0, 5, 3, 0, 1, 0, 0, 0, 0, 0, 0})
+	f.Add([]byte{5, 1, 2, 1, 1, 'a', 1, 'b'})
+	f.Add([]byte{4, 1, 0, 80, 127, 0, 0, 1, 0})
+	f.Fuzz(func(t *testing.T, said []byte) {
+		dialled = netip.AddrPort{}
+		app, far := net.Pipe()
+		answer := make(chan []byte)
+		go func() {
+			b, _ := io.ReadAll(app)
+			answer <- b
+		}()
+		go func() {
+			_, _ = app.Write(said)
+			app.Close() // what it has not taken by now it never will
+		}()
+		p.connect(pipeStream{far})
+		far.Close()
+		got := <-answer
+		if len(got) > 0 && got[0] != 5 || len(got) > 2 && (got[2] != 5 || len(got) < 12) {
+			t.Errorf("answer % x", got)
+		}
+		if dialled.IsValid() && s.access.Load().verdict(dialled) != dropNone {
+			t.Errorf("dialled %s", dialled)
+		}
+		if n := s.streams.used.Load(); n != 0 {
+			t.Errorf("%d streams are held", n)
+		}
+	})
+}

@@ -254,7 +254,7 @@ func (r *recorder) complete(s *status.Status) {
 	if r.cfg.Controls.CaptureFile != nil {
 		s.Capture = r.cfg.Controls.CaptureFile()
 	}
-	s.SortPrograms()
+	s.TidyPrograms()
 }
 
 // status is the newest look; with fresh it is not older than a sample's time, so that

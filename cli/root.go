@@ -93,7 +93,7 @@ To begin:  mpsocks init --server HOST:PORT`,
 	root.SuggestionsMinimumDistance = 2 // letters that a misspelt command may differ in
 	root.AddCommand(
 		newInit(), newClient(), newServer(), newCheck(), newKeygen(),
-		newProbe(), newStatus(), newReload(), newDrain(), newClients(), newService(), newHealthy(), newMan(), newVersion(), newDemo(),
+		newProbe(), newStatus(), newDoctor(), newReload(), newDrain(), newClients(), newService(), newHealthy(), newMan(), newVersion(), newDemo(),
 	)
 	root.AddCommand(systemCommands()...)
 	return root

@@ -188,8 +188,10 @@ func (p *Program) Explain(paths []Path) {
 	}
 }
 
-// SortPrograms puts the fastest first, and of those that rest the largest.
-func (s *Status) SortPrograms() {
+// TidyPrograms puts the fastest first, and of those that rest the largest, and leaves
+// out what has ended.
+func (s *Status) TidyPrograms() {
+	s.Programs = slices.DeleteFunc(s.Programs, func(p Program) bool { return p.BPS == 0 && p.Who() == hasEnded })
 	slices.SortStableFunc(s.Programs, func(a, b Program) int {
 		return cmp.Or(cmp.Compare(b.BPS, a.BPS), cmp.Compare(b.Bytes, a.Bytes), cmp.Compare(a.Key, b.Key))
 	})
@@ -226,6 +228,9 @@ func (s *Status) Open() *Status {
 	return &o
 }
 
+// hasEnded stands for an application that is gone; what it sent may still be under way.
+const hasEnded = "(has ended)"
+
 // Who is the best name of an application that is known.
 func (p *Program) Who() string {
 	switch {
@@ -239,7 +244,7 @@ func (p *Program) Who() string {
 		return p.User
 	}
 	if p.App == "" {
-		return "(has ended)"
+		return hasEnded
 	}
 	return p.App
 }

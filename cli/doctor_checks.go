@@ -1,0 +1,175 @@
+package cli
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/status"
+)
+
+const (
+	// oldest is a year that no clock of today shows.
+	oldest = 2026
+	// lookupTime is how long a name server may take.
+	lookupTime = 5 * time.Second
+)
+
+// machine checks what both halves need of the system.
+func (d *doctor) machine() {
+	now := time.Now()
+	switch synced, known := clockSynced(); {
+	case now.Year() < oldest:
+		d.say(broken, "clock", "set the clock: caps and log lines go by it", "it shows %s", now.Format("2 January 2006"))
+	case known && !synced:
+		d.say(doubt, "clock", "let the system keep the time (systemd-timesyncd, chrony): caps go by the date", "nothing keeps it in time")
+	default:
+		d.say(fine, "clock", "", "%s", now.Format("2 January 2006, 15:04:05 MST"))
+	}
+	if n, known := descriptorLimit(); known {
+		if n < 4096 {
+			d.say(doubt, "descriptors", "raise the limit: LimitNOFILE= in the unit, or ulimit -n", "the system gives a program %d, and every association and CONNECT takes one or two", n)
+		} else {
+			d.say(fine, "descriptors", "", "%d for a program", n)
+		}
+	}
+	if dir, err := conf.DefaultStateDir(); err != nil {
+		d.say(doubt, "state", "set state_dir", "there is no place for what must survive a restart: %v", err)
+	} else {
+		d.say(fine, "state", "", "what must survive a restart is in %s, unless state_dir says another place", dir)
+	}
+}
+
+// server checks a server's configuration against this machine.
+func (d *doctor) server(c *conf.Server) {
+	d.say(fine, "key", "", "the clients' server.public_key has to be %s", c.PrivateKey.Public())
+	if len(c.Clients) == 0 {
+		d.say(doubt, "clients", "`mpsocks clients add NAME` adds one", "nobody may connect")
+	} else {
+		d.say(fine, "clients", "", "%d may connect", len(c.Clients))
+	}
+	for _, l := range c.Listen {
+		ln, err := net.Listen("tcp", l.Address.String())
+		switch {
+		case err == nil:
+			ln.Close()
+			d.say(fine, "listen", "", "%s is free", l.Address)
+		case errors.Is(err, addrInUse):
+			d.say(fine, "listen", "", "%s is in use, by the running server, as it seems", l.Address)
+		default:
+			d.say(broken, "listen", "choose an address of this machine; a port below 1024 takes a privilege", "%v", err)
+		}
+	}
+	if note := bindNote(c.Relay.Bind); c.Relay.Bind != "" && note != "" {
+		d.say(broken, "relay", "set relay.bind to an interface or address of this machine", "it shall leave by %s%s", c.Relay.Bind, note)
+	}
+	start := time.Now()
+	if _, err := lookup(d.ctx, "example.com"); err != nil {
+		d.say(broken, "names", "look at /etc/resolv.conf: clients' names are asked for here", "names cannot be asked for: %v", err)
+	} else {
+		d.say(fine, "names", "", "a name is answered in %d ms", time.Since(start).Milliseconds())
+	}
+	for _, family := range []string{"udp4", "udp6"} {
+		host := map[string]string{"udp4": "192.0.2.1:9", "udp6": "[2001:db8::1]:9"}[family]
+		// No packet is sent: the system only chooses a route.
+		conn, err := net.Dial(family, host)
+		switch {
+		case err == nil:
+			d.say(fine, "exit", "", "%s leaves from %s", family[:3]+"/IPv"+family[3:], conn.LocalAddr().(*net.UDPAddr).IP)
+			conn.Close()
+		case family == "udp4":
+			d.say(broken, "exit", "the machine needs a default route", "no way to the internet by IPv4: %v", err)
+		default:
+			d.say(doubt, "exit", "destinations with IPv6 addresses only cannot be reached", "no way to the internet by IPv6")
+		}
+	}
+}
+
+// running asks the halves of this machine.
+func (d *doctor) running() {
+	at := locator{file: d.file}
+	all, err := at.find(status.Client, status.Server)
+	if err != nil {
+		d.say(doubt, "running", "set admin: 127.0.0.1:9081 to see what it does", "%v", err)
+		return
+	}
+	_, states, err := answering(d.ctx, all)
+	if err != nil {
+		d.say(doubt, "running", "start it: mpsocks client -c client.yaml, or `mpsocks service install client`", "%v", err)
+		return
+	}
+	for _, s := range states {
+		if !s.Ready {
+			remedy := "see the paths above"
+			if s.Half == status.Server {
+				remedy = "see its log"
+			}
+			d.say(broken, "running "+s.Half, remedy, "it cannot do its work: %s", join(s.Reasons))
+		} else {
+			d.say(fine, "running "+s.Half, "", "version %s, for %s, ready", s.Version, status.Duration(time.Since(s.Started)))
+		}
+		if s.Version != version() {
+			d.say(doubt, "running "+s.Half, "restart it to run the newer one", "it is version %s, and this program %s", s.Version, version())
+		}
+		if s.Session == nil {
+			continue
+		}
+		for i := range s.Session.Paths {
+			p := &s.Session.Paths[i]
+			level, remedy := fine, ""
+			switch p.State {
+			case status.Dead, status.Absent, status.Stalled:
+				level, remedy = doubt, "its own check above says more"
+			case status.Capped:
+				level, remedy = doubt, "it is used again then; a larger cap is in the configuration"
+			}
+			d.say(level, "running path "+p.Name, remedy, "%s", p.Words(time.Now()))
+			if left, capped := p.Usage.Left(); capped && left < max(p.Usage.MonthlyCap, p.Usage.DailyCap)/10 {
+				d.say(doubt, "running path "+p.Name, "it stops at the cap", "%s of its cap left", status.Bytes(left))
+			}
+		}
+	}
+}
+
+func join(list []string) string {
+	out := ""
+	for i, s := range list {
+		if i > 0 {
+			out += "; "
+		}
+		out += s
+	}
+	return out
+}
+
+// localOf is the address that a path is bound to in the family of remote: its own, or
+// the interface's.
+func localOf(bind string, remote netip.Addr) (netip.Addr, error) {
+	if bind == "" {
+		return netip.Addr{}, nil
+	}
+	if a, err := netip.ParseAddr(bind); err == nil {
+		return a, nil
+	}
+	i, err := net.InterfaceByName(bind)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	if i.Flags&net.FlagUp == 0 {
+		return netip.Addr{}, errors.New(bind + " is down")
+	}
+	addrs, err := i.Addrs()
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok {
+			if ip, ok := netip.AddrFromSlice(n.IP); ok && ip.Unmap().Is4() == remote.Is4() && !ip.IsLinkLocalUnicast() {
+				return ip.Unmap(), nil
+			}
+		}
+	}
+	return netip.Addr{}, errors.New(bind + " has no address of the server's family")
+}

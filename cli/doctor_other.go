@@ -1,0 +1,18 @@
+//go:build !linux
+
+package cli
+
+import (
+	"net"
+	"syscall"
+)
+
+// What only Linux tells is not checked elsewhere.
+
+func clockSynced() (synced, known bool) { return false, false }
+
+func descriptorLimit() (n uint64, known bool) { return 0, false }
+
+func maxSegment(net.Conn) int { return 0 }
+
+func bindControl(string) func(network, address string, c syscall.RawConn) error { return nil }

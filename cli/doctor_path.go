@@ -1,0 +1,223 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/mpsocks/mpsocks/client"
+	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/status"
+)
+
+const (
+	// connectTime is how long a TCP connection may take: a lost SYN is sent again.
+	connectTime = 5 * time.Second
+	// sessionTime is how long the handshakes may take after that.
+	sessionTime = 8 * time.Second
+	// echoes is how many datagrams go there and back.
+	echoes = 10
+)
+
+// lookup asks this machine's name servers.
+func lookup(ctx context.Context, host string) ([]netip.Addr, error) {
+	ctx, cancel := context.WithTimeout(ctx, lookupTime)
+	defer cancel()
+	return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+}
+
+// client checks a client's configuration: each path by itself.
+func (d *doctor) client(c *conf.Client) {
+	d.say(fine, "key", "", "the server's clients list needs %s", c.PrivateKey.Public())
+	for _, a := range c.Listen {
+		l, err := net.Listen("tcp", a.String())
+		switch {
+		case err == nil:
+			l.Close()
+			d.say(fine, "listen", "", "%s is free", a)
+		case errors.Is(err, addrInUse):
+			d.say(fine, "listen", "", "%s is in use, by the running client, as it seems", a)
+		default:
+			d.say(broken, "listen", "choose an address of this machine; a port below 1024 takes a privilege", "%v", err)
+		}
+	}
+	var targets []netip.AddrPort
+	for _, a := range c.Server.Addresses {
+		host, port, _ := net.SplitHostPort(a) // conf has validated it
+		if at, err := netip.ParseAddrPort(a); err == nil {
+			targets = append(targets, at)
+			continue
+		}
+		start := time.Now()
+		found, err := lookup(d.ctx, host)
+		if err != nil {
+			d.say(broken, "server name", "look at /etc/resolv.conf, or give the server's address as a number", "%s: %s", host, status.Explain(err.Error()))
+			continue
+		}
+		d.say(fine, "server name", "", "%s is %v, answered in %d ms", host, found, time.Since(start).Milliseconds())
+		for _, f := range found {
+			if at, err := netip.ParseAddrPort(net.JoinHostPort(f.Unmap().String(), port)); err == nil {
+				targets = append(targets, at)
+			}
+		}
+	}
+	paths := c.Paths
+	if len(paths) == 0 {
+		paths = []conf.Path{{Name: "default"}}
+	}
+	for _, p := range paths {
+		if d.ctx.Err() != nil {
+			return
+		}
+		if d.reach(p, targets) {
+			d.tunnel(c, p, len(c.Paths) == 0)
+		}
+	}
+}
+
+// reach tries TCP to the server's addresses by one path, and says whether one answers.
+func (d *doctor) reach(p conf.Path, targets []netip.AddrPort) bool {
+	check := "path " + p.Name
+	reached := false
+	for _, to := range targets {
+		local, err := localOf(p.Bind, to.Addr().Unmap())
+		if err != nil {
+			d.say(broken, check, "plug it in, or bring it up: the path is used when it is there", "%v", err)
+			continue
+		}
+		dialer := net.Dialer{Timeout: connectTime, Control: bindControl(p.Bind)}
+		if local.IsValid() {
+			dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(local, 0))
+		}
+		start := time.Now()
+		conn, err := dialer.DialContext(d.ctx, "tcp", to.String())
+		if err != nil {
+			words := status.Explain(err.Error())
+			remedy := "is the server running, and does its firewall let the port through?"
+			if strings.Contains(words, "no route") {
+				remedy = "the path needs a route to the server: `ip route get " + to.Addr().String() + by(local) + "` shows what the system thinks"
+			}
+			d.say(broken, check, remedy, "%s%s: %s", to, by(local), words)
+			continue
+		}
+		segment := ""
+		if n := maxSegment(conn); n > 0 {
+			segment = fmt.Sprintf(", segments of %d bytes", n)
+		}
+		conn.Close()
+		reached = true
+		d.say(fine, check, "", "TCP to %s%s in %s%s", to, by(local), status.Millis(time.Since(start).Seconds()), segment)
+	}
+	return reached
+}
+
+func by(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return " from " + a.String()
+}
+
+// tunnel makes a session by one path alone, and sends datagrams and a CONNECT through it.
+func (d *doctor) tunnel(c *conf.Client, p conf.Path, byDefault bool) {
+	check := "path " + p.Name
+	one := *c
+	one.Listen = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}
+	one.Users, one.Forwards, one.Admin, one.RunSocket, one.StateDir = nil, nil, nil, "off", ""
+	p.Subflows, p.Backup, p.Metered, p.DailyCap, p.MonthlyCap = 1, false, false, 0, 0
+	one.Paths = []conf.Path{p}
+	if byDefault {
+		one.Paths = nil
+	}
+	half, err := client.New(&one, zerolog.Nop(), nil)
+	if err != nil {
+		d.say(broken, check, "", "%v", err)
+		return
+	}
+	ctx, stop := context.WithCancel(d.ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- half.Run(ctx) }()
+	defer func() { stop(); <-ended }()
+
+	start := time.Now()
+	var s *status.Status
+	for s = half.Status(); !s.Ready; s = half.Status() {
+		if time.Since(start) > sessionTime {
+			cause := "no answer to the handshake"
+			if s.Session != nil && len(s.Session.Paths) > 0 && s.Session.Paths[0].Cause != "" {
+				cause = s.Session.Paths[0].Cause
+			}
+			d.say(broken, check, handshakeRemedy(cause, c), "the server is reached, but there is no session: %s", cause)
+			return
+		}
+		select {
+		case <-d.ctx.Done():
+			return
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	d.say(fine, check, "", "the server proves its key and knows ours: session %s in %s", s.Session.ID, status.Millis(time.Since(start).Seconds()))
+	proxy := socksProxy{address: half.Addrs()[0].String()}
+	d.echo(check, proxy)
+	d.exitName(check, proxy)
+}
+
+// handshakeRemedy is what helps against a cause.
+func handshakeRemedy(cause string, c *conf.Client) string {
+	switch {
+	case strings.Contains(cause, "captive portal"):
+		return "open a browser by this network, and log in"
+	case strings.Contains(cause, "server's key"):
+		return "server.public_key has to be what `mpsocks check -c server.yaml` shows on the server"
+	case strings.Contains(cause, "client's key"):
+		return fmt.Sprintf("the server's clients list needs %s", c.PrivateKey.Public())
+	}
+	return "is it an mpsocks server, does its clients list have this client's key, and is its clock right?"
+}
+
+// echo sends datagrams to the server's echo port inside the tunnel and back.
+func (d *doctor) echo(check string, proxy socksProxy) {
+	ctx, cancel := context.WithTimeout(d.ctx, connectTime)
+	defer cancel()
+	a, err := proxy.associate(ctx, tunnelEcho)
+	if err != nil {
+		d.say(broken, check, "", "no UDP association: %v", err)
+		return
+	}
+	defer a.Close()
+	var times []time.Duration
+	for i := range echoes {
+		payload, match := question(tunnelEcho, i)
+		if rtt, err := a.exchange(payload, time.Second, match); err == nil {
+			times = append(times, rtt)
+		}
+	}
+	switch {
+	case len(times) == 0:
+		d.say(broken, check, "", "no datagram comes back through the tunnel")
+	case len(times) < echoes:
+		d.say(doubt, check, "the path loses packets, or is very slow", "UDP: %d of %d datagrams came back; round trip %s", len(times), echoes, spread(times))
+	default:
+		d.say(fine, check, "", "UDP: %d of %d datagrams came back; round trip %s", len(times), echoes, spread(times))
+	}
+}
+
+// exitName asks the exit for a connection to a name, which it has to resolve.
+func (d *doctor) exitName(check string, proxy socksProxy) {
+	ctx, cancel := context.WithTimeout(d.ctx, 2*connectTime)
+	defer cancel()
+	start := time.Now()
+	conn, err := proxy.connect(ctx, "example.com:443")
+	if err != nil {
+		d.say(doubt, check, "on the server, `mpsocks doctor` says whether names and the internet work there", "the exit does not reach example.com: %v", err)
+		return
+	}
+	conn.Close()
+	d.say(fine, check, "", "the exit resolves names and reaches the internet: example.com in %s", status.Millis(time.Since(start).Seconds()))
+}

@@ -1,0 +1,105 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mpsocks/mpsocks/conf"
+)
+
+// diagnose runs doctor and returns what it finds, by check.
+func diagnose(t *testing.T, file string) (texts map[string]string, code int) {
+	t.Helper()
+	stdout, stderr, code := command(t, "doctor", "--json", "-c", file)
+	var out struct {
+		Severity string
+		Findings []struct{ Check, Severity, Text, Remedy string }
+	}
+	if err := json.Unmarshal([]byte(stdout), &out); err != nil {
+		t.Fatalf("%v: %s%s", err, stdout, stderr)
+	}
+	texts = make(map[string]string)
+	for _, f := range out.Findings {
+		if f.Severity != "ok" && f.Remedy == "" && !strings.HasPrefix(f.Check, "path") {
+			t.Errorf("%s: %s: no word of what to do", f.Check, f.Text)
+		}
+		texts[f.Check] += f.Severity + ": " + f.Text + " | " + f.Remedy + "\n"
+	}
+	return texts, code
+}
+
+// TestDoctor sees a server that works, then one with another key, one that does not know
+// the client, one that is not there, a path whose interface is missing, and a bad file.
+func TestDoctor(t *testing.T) {
+	free, err := freePort(netip.MustParseAddrPort("127.0.0.1:0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if _, stderr, code := command(t, "init", "--server", free.String(), "--dir", dir); code != 0 {
+		t.Fatal(stderr)
+	}
+	edit := func(name, as string, pairs ...string) string {
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := strings.NewReplacer(append([]string{"127.0.0.1:9081", "127.0.0.1:1", "127.0.0.1:9082", "127.0.0.1:2", "127.0.0.1:1080", "127.0.0.1:0"}, pairs...)...).Replace(string(text))
+		if err := os.WriteFile(filepath.Join(dir, as), []byte(out), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return filepath.Join(dir, as)
+	}
+	serverFile := edit("server.yaml", "s.yaml", "admin: 127.0.0.1:9082", `admin: ""`)
+	server, err := conf.LoadServer(serverFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := edit("client.yaml", "c.yaml")
+	texts, code := diagnose(t, client)
+	if path := texts["path default"]; code != 2 || !strings.Contains(path, "refuses connections") || !strings.Contains(path, "firewall") {
+		t.Errorf("without a server: %d %v", code, texts)
+	}
+
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan int, 1)
+	var log lockedBuffer
+	go func() { done <- execute(ctx, []string{"server", "-c", serverFile}, &log, &log) }()
+	defer func() { stop(); <-done }()
+	for end := time.Now().Add(10 * time.Second); !strings.Contains(log.String(), "server started"); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal(log.String())
+		}
+	}
+	texts, code = diagnose(t, client)
+	for _, want := range []string{"ok: TCP to " + free.String(), "the server proves its key and knows ours", "10 of 10 datagrams"} {
+		if !strings.Contains(texts["path default"], want) {
+			t.Errorf("%q is not in %s (exit code %d)", want, texts["path default"], code)
+		}
+	}
+
+	other, err := conf.Generate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad := edit("client.yaml", "k.yaml", server.PrivateKey.Public().String(), other.Public().String())
+	if texts, code = diagnose(t, bad); code != 2 || !strings.Contains(texts["path default"], "server's key") || !strings.Contains(texts["path default"], "mpsocks check") {
+		t.Errorf("another key of the server: %d %s", code, texts["path default"])
+	}
+	bad = edit("client.yaml", "p.yaml", "# paths:", "paths: [{name: lte, bind: wwan77}]\n#")
+	if _, err := conf.LoadClient(bad); err == nil {
+		if texts, code = diagnose(t, bad); texts["path lte"] != "" && (code != 2 || !strings.Contains(texts["path lte"], "no such network interface")) {
+			t.Errorf("a missing interface: %d %v", code, texts)
+		}
+	}
+	texts, code = diagnose(t, filepath.Join(dir, "none.yaml"))
+	if code != 2 || !strings.Contains(texts["configuration"], "none.yaml") {
+		t.Errorf("no file: %d %v", code, texts)
+	}
+}

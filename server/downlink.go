@@ -41,7 +41,7 @@ func newRoom(index int, log zerolog.Logger) (*room, error) {
 func (m *mapping) receive(_ *udpio.Conn, msgs []udpio.Message) {
 	r, s := m.room, m.peer.server
 	var now int64
-	if m.permits != nil {
+	if m.permits != nil || m.visitors != nil {
 		now = s.now()
 	}
 	h := &r.header
@@ -85,6 +85,9 @@ func (m *mapping) bring(h *packet.UDP, msg *udpio.Message, now int64) dropReason
 	}
 	if m.permits != nil && !m.permits.admits(from, now) {
 		return dropFiltered
+	}
+	if m.visitors != nil {
+		m.visitors.note(from, now)
 	}
 	h.Src, h.TOS = from, msg.TOS
 	n := msg.Buf.Len()

@@ -42,9 +42,10 @@ type mapping struct {
 	// sent is when the client last sent something (Server.now): only that
 	// keeps the mapping (REQ-6).
 	sent atomic.Int64
-	// published says that its port is one that the client has published: no idle
-	// time ends it. Set before the mapping is in the table.
-	published bool
+	// visitors is set for a port that the client has published: no idle time ends
+	// that one, and whoever has sent to it may be answered, also where the access
+	// rules would not let the client send to him.
+	visitors *permits
 	// permits is nil with endpoint-independent filtering.
 	permits *permits
 }
@@ -115,11 +116,12 @@ func (s *Server) listen(p *peer, inner netip.AddrPort) (*mapping, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.listenAt(p, inner, netip.AddrPortFrom(local, 0))
+	return s.listenAt(p, inner, netip.AddrPortFrom(local, 0), false)
 }
 
-// listenAt is listen with the socket's address.
-func (s *Server) listenAt(p *peer, inner, at netip.AddrPort) (m *mapping, err error) {
+// listenAt is listen with the socket's address, perhaps for a published port, which
+// is not filtered.
+func (s *Server) listenAt(p *peer, inner, at netip.AddrPort, published bool) (m *mapping, err error) {
 	m = &mapping{
 		peer:   p,
 		room:   s.rooms[s.nextRoom.Add(1)%uint32(len(s.rooms))],
@@ -127,7 +129,10 @@ func (s *Server) listenAt(p *peer, inner, at netip.AddrPort) (m *mapping, err er
 		source: mux.Source{User: p.client.name},
 	}
 	relay := s.relay.Load()
-	if relay.filtering == conf.FilteringAddress || relay.filtering == conf.FilteringAddressPort {
+	switch {
+	case published:
+		m.visitors = &permits{table: remotes{limit: maxPermits}, ports: true, idle: int64(relay.idle)}
+	case relay.filtering == conf.FilteringAddress || relay.filtering == conf.FilteringAddressPort:
 		m.permits = &permits{
 			table: remotes{limit: maxPermits},
 			ports: relay.filtering == conf.FilteringAddressPort,
@@ -156,7 +161,7 @@ func (p *peer) expire(before int64) {
 	var old []uint64
 	p.mu.RLock()
 	for key, m := range p.mappings {
-		if m.sent.Load() < before && !m.published {
+		if m.sent.Load() < before && m.visitors == nil {
 			old = append(old, key)
 		}
 	}
@@ -189,7 +194,7 @@ func (s *Server) evict(q *quota, now int64) {
 		}
 		p.mu.RLock()
 		for key, m := range p.mappings {
-			if m.published {
+			if m.visitors != nil {
 				continue
 			}
 			sent := m.sent.Load()

@@ -160,13 +160,12 @@ func (p *peer) bind(inner, at netip.AddrPort) (uint64, error) {
 		p.client.mappings.give()
 		return 0, errCapped
 	}
-	m, err := p.server.listenAt(p, inner, at)
+	m, err := p.server.listenAt(p, inner, at, true)
 	if err != nil {
 		p.client.mappings.give()
 		p.server.mappings.give()
 		return 0, err
 	}
-	m.published, m.permits = true, nil
 	m.sent.Store(p.server.now())
 	p.mappings[key] = m
 	return key, nil

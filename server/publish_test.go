@@ -160,6 +160,18 @@ func TestPublishedUDP(t *testing.T) {
 	if n, err := visitor.Read(b); err != nil || string(b[:n]) != "answer" {
 		t.Errorf("%q, %v", b[:n], err)
 	}
+	sess.next(t) // the visitor's datagram has come
+	// The rules let the client send to nobody there, but the visitor is answered.
+	s.access.Store(&access{})
+	for _, to := range []string{visitor.LocalAddr().String(), "127.0.0.1:9"} {
+		p.Deliver([][]byte{makePacket(inner4(4000), netip.MustParseAddrPort(to), 0, 0, []byte("again"))})
+	}
+	if n, err := visitor.Read(b); err != nil || string(b[:n]) != "again" {
+		t.Errorf("%q, %v", b[:n], err)
+	}
+	if got := s.drops.snapshot(); got["refused"]+got["own"] != 1 {
+		t.Errorf("drops: %v", got)
+	}
 	st.Close()
 	for end := time.Now().Add(5 * time.Second); p.count() > 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {

@@ -95,7 +95,10 @@ func (u *uplink) packet(p *peer, pkt []byte) dropReason {
 		return u.service(p, payload)
 	}
 	if reason := u.verdict(p.server.access.Load(), h.Dst); reason != dropNone {
-		if reason != dropOwn || !p.server.hairpin(h.Dst) {
+		// Who has sent to a published port may be answered wherever he is.
+		visited := p.mappings[key]
+		if (reason != dropOwn || !p.server.hairpin(h.Dst)) &&
+			(visited == nil || visited.visitors == nil || !visited.visitors.admits(h.Dst, u.now)) {
 			return reason
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/server"
 )
 
 // newCheck is `mpsocks check`: a configuration in words, or its problems.
@@ -135,6 +136,10 @@ func (w *words) server(s *conf.Server) {
 	w.itemf("limits", "%d sessions%s, of %d subflows; %d mappings%s; %d streams%s",
 		l.Sessions, share(l.SessionsPerClient, "client"), l.SubflowsPerSession,
 		l.Mappings, share(l.MappingsPerClient, "client"), l.Streams, share(l.StreamsPerClient, "client"))
+	w.itemf("memory", "%s", server.Memory(s))
+	for _, warn := range server.Fits(s) {
+		w.itemf("descriptors", "%s", warn)
+	}
 	w.itemf("session", "held for %v without a subflow", s.SessionTimeout)
 	w.rest(s.Admin, s.Log)
 }

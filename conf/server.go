@@ -157,4 +157,7 @@ type ServerLimits struct {
 	// destinations a second, with ten times as many at once; beyond, it gets no new
 	// destinations. 0 is no bound.
 	RefusalsPerSecond int `mapstructure:"refusals_per_second" reload:"live"`
+	// Memory is how many bytes of buffers all sessions may hold, one client a quarter
+	// of it: auto, a quarter of the machine's, or a size.
+	Memory Memory `mapstructure:"memory" reload:"live"`
 }

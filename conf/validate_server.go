@@ -40,6 +40,9 @@ func (s *Server) validate() Errors {
 	noteLimit(&p, "limits.streams", l.Streams, "limits.streams_per_client", l.StreamsPerClient)
 	noteRange(&p, "limits.destinations_per_second", l.DestinationsPerSecond, 0, 1_000_000)
 	noteRange(&p, "limits.refusals_per_second", l.RefusalsPerSecond, 0, 1_000_000)
+	if l.Memory != 0 && l.Memory < leastMemory {
+		p.addf("limits.memory", "%s is too little for anything: 32MiB or more", l.Memory)
+	}
 	if s.Drain < 0 || s.Drain > maxDrain {
 		p.addf("drain", "%v is not between 0s and %v", s.Drain, maxDrain)
 	}

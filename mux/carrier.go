@@ -2,6 +2,7 @@ package mux
 
 import (
 	"crypto/tls"
+	"errors"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -23,6 +24,7 @@ type carrier struct {
 
 	gathering bool
 	mu        sync.Mutex // guards out and taken
+	updates   int        // answers to KeyUpdates, about
 	out       *[]byte    // records not yet taken by the kernel; nil = none
 	taken     int        // bytes at the front of out that were
 	written   atomic.Uint64
@@ -72,12 +74,31 @@ func (k *carrier) Write(p []byte) (int, error) {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if len(p) == keyUpdateSize {
+		if k.updates++; k.updates > maxKeyUpdates {
+			return 0, errKeyUpdates
+		}
+	}
 	if k.out == nil {
 		k.out = outPool.Get().(*[]byte)
 	}
 	*k.out = append(*k.out, p...)
 	return len(p), nil
 }
+
+// crypto/tls answers every KeyUpdate that asks for one (RFC 8446, Section 4.6.3), also
+// to a peer that reads nothing, and never begins one. The answer is a record of the
+// handshake of one byte's body in TLS's ciphers of 16-byte tags; that a record of ours
+// has this size by chance is rare. An honest peer changes its keys every few GiB.
+const (
+	keyUpdateSize = 5 + 4 + 1 + 1 + 16
+	maxKeyUpdates = 1024
+)
+
+var errKeyUpdates = errors.New("the peer changes its keys all the time")
+
+// idle says that nothing has come that has not been read.
+func (k *carrier) idle() bool { return k.inR == k.inW }
 
 // pending returns the bytes that wait for the kernel.
 func (k *carrier) pending() []byte {

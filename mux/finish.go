@@ -169,6 +169,9 @@ func (s *Session) shut(err error, tell bool) {
 		}
 	}
 	s.streams.CloseAll(err)
+	if s.memory != nil {
+		s.memory.drop(s)
+	}
 	s.handler.Closed(err)
 	close(s.ended)
 }

@@ -38,10 +38,11 @@ type ListenerConfig struct {
 	Mode   Mode
 	Rules  []Rule
 
-	MaxSessions          int // 0 = 1,024
-	MaxSessionsPerClient int // 0 = 16
-	MaxSubflows          int // per session; 0 = 63
-	MaxStreams           int // per session; 0 = 16,384
+	MaxSessions          int   // 0 = 1,024
+	MaxSessionsPerClient int   // 0 = 16
+	MaxSubflows          int   // per session; 0 = 63
+	MaxStreams           int   // per session; 0 = 16,384
+	MaxMemory            int64 // bytes that all sessions may hold, a client a quarter of it; 0 = no limit
 	Capture              *Capture
 	SessionTimeout       time.Duration
 	Cover                Cover // what strangers get
@@ -54,6 +55,7 @@ type Listener struct {
 	live   atomic.Pointer[listening]
 	tasks  sync.WaitGroup
 	gate   *gate.Gate
+	memory *Memory
 	guests *gate.Gate // at the cover's upstream
 	book   proof.Book
 	// strangers pays for handshakes with those who show no proof first.
@@ -77,7 +79,7 @@ func Listen(cfg ListenerConfig) (*Listener, error) {
 	l := &Listener{
 		sessions: make(map[mptcp.Token]*Session), opening: make(map[[32]byte]int),
 		gate: gate.New(gate.Places, gate.Share, gate.Reserve), strangers: newStrangers(),
-		guests: gate.New(guests, gate.Share, 0),
+		memory: newMemory(), guests: gate.New(guests, gate.Share, 0),
 	}
 	now, err := newListening(cfg)
 	if err != nil {
@@ -109,6 +111,7 @@ func (l *Listener) goBy(now *listening) {
 		keys = append(keys, k)
 	}
 	l.book.Set(now.Key, keys)
+	l.memory.setLimit(now.MaxMemory)
 	l.live.Store(now)
 }
 
@@ -192,6 +195,7 @@ func (l *Listener) open(key [32]byte) (*Session, error) {
 		name: name, identity: key, mode: cfg.Mode, rules: cfg.Rules, timeout: cfg.SessionTimeout,
 		streams: cfg.MaxStreams, capture: cfg.Capture, log: cfg.Log.With().Str("client", name).Logger(),
 	})
+	s.memory = l.memory
 	h, err := cfg.Accept(s)
 	if err != nil {
 		l.mu.Lock()

@@ -72,9 +72,14 @@ func (s *Session) tick(now, passed int64) bool {
 			f.Heard(connOf(f).lastRecv.Load())
 		}
 		o, epoch = e.Tick(now, passed, s.space.total.Load()), e.Epoch()
+		s.held = e.Charge(s.window)
 	})
 	switch {
 	case over:
+		return false
+	case s.overdrawn():
+		s.log.Warn().AnErr("why", errMemory).Msg("session ended for what it holds")
+		go s.shut(errMemory, true)
 		return false
 	case o.Expired && s.refused != nil: // a client goes on with a new session; its streams end
 		go s.refused(epoch)

@@ -3,6 +3,7 @@ package mux
 import (
 	"sync"
 
+	"github.com/mpsocks/mpsocks/mux/buf"
 	"github.com/mpsocks/mpsocks/mux/engine"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
 	"github.com/mpsocks/mpsocks/mux/packet"
@@ -31,13 +32,24 @@ const ackEvery = 256 << 10
 
 func (f *subflow) readLoop() error {
 	var rb *[readSize]byte
-	n := 0 // bytes in rb: the start of a frame that is not whole
+	n := 0               // bytes in rb: the start of a frame that is not whole
+	var kept *buf.Buffer // it, while more is waited for
+	defer func() {
+		if kept != nil {
+			kept.Release()
+		}
+	}()
 	for {
 		if err := f.carrier.wait(); err != nil {
 			return err
 		}
 		if rb == nil {
 			rb = readPool.Get().(*[readSize]byte)
+		}
+		if kept != nil {
+			copy(rb[:], kept.Bytes())
+			kept.Release()
+			kept = nil
 		}
 		for {
 			m, err := f.conn.Read(rb[n:])
@@ -56,7 +68,13 @@ func (f *subflow) readLoop() error {
 			return err
 		}
 		n = copy(rb[:], rb[used:n])
-		if n == 0 {
+		switch {
+		case n == 0:
+			readPool.Put(rb)
+			rb = nil
+		case f.carrier.idle(): // a frame that does not come whole holds no more than itself
+			kept = buf.Get(n)
+			copy(kept.Bytes(), rb[:n])
 			readPool.Put(rb)
 			rb = nil
 		}

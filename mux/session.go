@@ -56,11 +56,13 @@ type Session struct {
 	keyed    chan struct{} // closed when the keys are known for the first time
 	// advertised tells the owner that the peer announced an address, refused
 	// that it ended the session; nil = the session ends.
-	advertised func(a netip.AddrPort)
-	refused    func(epoch uint64)
-	left       func(epoch uint64, in time.Duration) // the peer is about to end; nil = no matter
-	leave      atomic.Pointer[leave]                // while the client moves to another server
-	rules      atomic.Pointer[[]Rule]               // nil = none; never changed in place
+	advertised   func(a netip.AddrPort)
+	refused      func(epoch uint64)
+	left         func(epoch uint64, in time.Duration) // the peer is about to end; nil = no matter
+	leave        atomic.Pointer[leave]                // while the client moves to another server
+	memory       *Memory                              // nil = nothing is counted
+	held, window int                                  // the monitor's own: bytes held, and of these without a Data ACK at most (0 = no matter)
+	rules        atomic.Pointer[[]Rule]               // nil = none; never changed in place
 
 	core guarded // its lock guards all of the next block, too: see enter
 

@@ -71,6 +71,12 @@ func (p *peer) connect(st stream) {
 		return
 	}
 	defer s.streams.give()
+	if !p.takeSocket() {
+		s.connects.capped.Add(1)
+		st.Reset()
+		return
+	}
+	defer p.giveSocket()
 
 	e := newExit(st)
 	s.exits.add(e, s.now())

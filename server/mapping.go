@@ -78,7 +78,7 @@ func innerKey(src netip.AddrPort) (key uint64, ok bool) {
 // open makes the mapping of an inner source, or finds the one that another
 // goroutine has just made. It is called without p.mu.
 func (p *peer) open(key uint64, inner netip.AddrPort, now int64) (*mapping, dropReason) {
-	for _, q := range []*quota{&p.client.mappings, &p.server.mappings} {
+	for _, q := range []*quota{&p.client.mappings, &p.client.sockets, &p.server.mappings, &p.server.sockets} {
 		if q.full() {
 			p.server.evict(q, now)
 		}
@@ -98,8 +98,14 @@ func (p *peer) open(key uint64, inner netip.AddrPort, now int64) (*mapping, drop
 		p.client.mappings.give()
 		return nil, dropCap
 	}
+	if !p.takeSocket() {
+		p.client.mappings.give()
+		p.server.mappings.give()
+		return nil, dropCap
+	}
 	m, err := p.server.listen(p, inner)
 	if err != nil {
+		p.giveSocket()
 		p.client.mappings.give()
 		p.server.mappings.give()
 		p.log.Debug().Err(err).Msg("no socket for a mapping")
@@ -152,6 +158,7 @@ func (p *peer) drop(key uint64, m *mapping) {
 	delete(p.mappings, key)
 	p.server.external.remove(m.conn.LocalAddr()) // before its port is free for another
 	_ = m.conn.Close()
+	p.giveSocket()
 	p.client.mappings.give()
 	p.server.mappings.give()
 }
@@ -189,7 +196,7 @@ func (s *Server) evict(q *quota, now int64) {
 	var victims []victim
 	oldest := now
 	for _, p := range s.peerList() {
-		if q != &s.mappings && q != &p.client.mappings {
+		if q != &s.mappings && q != &p.client.mappings && q != &s.sockets && q != &p.client.sockets {
 			continue
 		}
 		p.mu.RLock()

@@ -62,6 +62,7 @@ type client struct {
 	mappings, streams, queries quota
 	brake                      brake
 	braked                     atomic.Bool // brake is on
+	sockets                    quota       // of mappings and streams, for the process can open so many files
 
 	// What its ended sessions carried, bytes; guarded by Server.mu.
 	sent, received uint64
@@ -74,4 +75,22 @@ func (c *client) limit(l *conf.ServerLimits) {
 	c.queries.max.Store(maxQueriesPerClient)
 	c.brake.set(l)
 	c.braked.Store(l.DestinationsPerSecond > 0 || l.RefusalsPerSecond > 0)
+}
+
+// takeSocket counts one socket more of the client, unless the process has to keep
+// what is left for others.
+func (p *peer) takeSocket() bool {
+	if !p.client.sockets.take() {
+		return false
+	}
+	if !p.server.sockets.take() {
+		p.client.sockets.give()
+		return false
+	}
+	return true
+}
+
+func (p *peer) giveSocket() {
+	p.client.sockets.give()
+	p.server.sockets.give()
 }

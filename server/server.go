@@ -41,6 +41,7 @@ type Server struct {
 	uplinks  sync.Pool // of *uplink
 
 	mappings, streams quota // in all
+	sockets           quota // of both, as the process can open so many files
 	external          external
 	exits             exits
 	publishing        publishing
@@ -121,6 +122,11 @@ func newServer(cfg *conf.Server, log zerolog.Logger) (*Server, error) {
 	s.mappings.max.Store(int64(cfg.Limits.Mappings))
 	s.streams.max.Store(int64(cfg.Limits.Streams))
 	s.publishing.allow(cfg.Clients)
+	all, _ := descriptors(openFiles())
+	s.sockets.max.Store(int64(all))
+	for _, w := range Fits(cfg) {
+		log.Warn().Msg(w)
+	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.resolver = newResolver(s.ctx, out.reaches)
 	for i := range min(max(runtime.GOMAXPROCS(0)/2, 1), maxRooms) {
@@ -142,6 +148,10 @@ func (s *Server) Run(ctx context.Context) error {
 // run serves with the tunnel's Run. The Loops outlast the tunnel, so that
 // sessions end with their mappings in place.
 func (s *Server) run(ctx context.Context, tunnel func(context.Context) error) error {
+	s.mu.Lock()
+	memory := memoryLimit(int64(s.limits.Memory))
+	s.mu.Unlock()
+	mindMemory(memory)
 	stop := context.AfterFunc(ctx, s.cancel) // streams and queries end at once
 	defer stop()
 	outer, end := context.WithCancel(context.WithoutCancel(ctx))
@@ -212,6 +222,8 @@ func (s *Server) client(name string) *client {
 	if c == nil {
 		c = &client{name: name}
 		c.limit(&s.limits)
+		_, each := descriptors(openFiles())
+		c.sockets.max.Store(int64(each))
 		s.clients[name] = c
 	}
 	return c

@@ -12,6 +12,8 @@ const (
 	Headroom = 96
 	// SmallSize fits every datagram of a 1,500-byte link.
 	SmallSize = 2048 - Headroom
+	// PageSize fits what is a little larger, such as two datagrams' worth.
+	PageSize = 4096 - Headroom
 	// MediumSize fits one stream segment (16 KiB with its headers).
 	MediumSize = 16384 + 256 - Headroom
 	// MaxSize fits the longest IP packet and the longest SOCKS datagram.
@@ -31,10 +33,11 @@ type Buffer struct {
 	class    uint8
 }
 
-var pools = [3]sync.Pool{
+var pools = [4]sync.Pool{
 	{New: func() any { return &Buffer{store: make([]byte, Headroom+SmallSize), class: 0} }},
-	{New: func() any { return &Buffer{store: make([]byte, Headroom+MediumSize), class: 1} }},
-	{New: func() any { return &Buffer{store: make([]byte, Headroom+MaxSize), class: 2} }},
+	{New: func() any { return &Buffer{store: make([]byte, Headroom+PageSize), class: 1} }},
+	{New: func() any { return &Buffer{store: make([]byte, Headroom+MediumSize), class: 2} }},
+	{New: func() any { return &Buffer{store: make([]byte, Headroom+MaxSize), class: 3} }},
 }
 
 // Get returns a Buffer of n bytes of undefined content with Headroom free
@@ -43,10 +46,12 @@ func Get(n int) *Buffer {
 	class := 0
 	switch {
 	case n <= SmallSize:
-	case n <= MediumSize:
+	case n <= PageSize:
 		class = 1
-	case n <= MaxSize:
+	case n <= MediumSize:
 		class = 2
+	case n <= MaxSize:
+		class = 3
 	default:
 		panic("buf: larger than any packet")
 	}
@@ -63,6 +68,9 @@ func (b *Buffer) Bytes() []byte { return b.store[b.off:b.end] }
 
 // Len returns the number of bytes of data.
 func (b *Buffer) Len() int { return b.end - b.off }
+
+// Held returns how many bytes of memory the Buffer is, whatever it carries.
+func (b *Buffer) Held() int { return len(b.store) }
 
 // Cap returns how long the data can become by Resize.
 func (b *Buffer) Cap() int { return len(b.store) - b.off }

@@ -183,3 +183,28 @@ func TestHeldIsGivenBack(t *testing.T) {
 		t.Errorf("%d stretches remembered, next %d", w.most, w.Due)
 	}
 }
+
+// What is not acknowledged is bounded in memory, not only in the bytes it carries.
+func TestInFlightIsBoundedInMemory(t *testing.T) {
+	for _, n := range []int{100, 2100, 5000, 60000} {
+		for _, most := range []int{0, 8 << 20} {
+			var q InFlight
+			q.Reset(1)
+			q.Most = most
+			for !q.Full() {
+				q.Push(buf.Get(n))
+			}
+			bound := most
+			if bound == 0 {
+				bound = HoldWindow
+			}
+			if q.Held > bound+buf.MaxSize {
+				t.Errorf("packets of %d: %d bytes hold %d, bound %d", n, q.Bytes, q.Held, bound)
+			}
+			q.Ack(q.next)
+			if q.Held != 0 {
+				t.Errorf("packets of %d: %d bytes are held by nothing", n, q.Held)
+			}
+		}
+	}
+}

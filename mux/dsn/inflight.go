@@ -10,6 +10,8 @@ const (
 	// SendSegments bounds their number as well: small packets cost their buffers,
 	// and the receiver an entry each.
 	SendSegments = 65536
+	// HoldWindow bounds the memory of their buffers: as many small ones.
+	HoldWindow = SendSegments * 2048
 )
 
 // A Segment is one packet with its mapping. The mapping never changes; the
@@ -33,11 +35,20 @@ type InFlight struct {
 	next       uint64    // DSN of the next segment
 	acked      uint64    // all below is acknowledged
 	Bytes      int
+	Held       int // bytes of memory that the segments' buffers are
+	Most       int // what Held may be before no more is taken; 0 = HoldWindow
 }
 
 func (q *InFlight) At(sn uint64) *Segment { return &q.ring[sn&uint64(len(q.ring)-1)] }
 
-func (q *InFlight) Full() bool { return q.Bytes >= SendWindow || q.Tail-q.Head >= SendSegments }
+// Full says that no more may be pushed for now.
+func (q *InFlight) Full() bool {
+	most := q.Most
+	if most <= 0 || most > HoldWindow {
+		most = HoldWindow
+	}
+	return q.Bytes >= SendWindow || q.Held >= most || q.Tail-q.Head >= SendSegments
+}
 
 // Push gives p the next DSN and returns its segment number.
 func (q *InFlight) Push(p *buf.Buffer) uint64 {
@@ -50,6 +61,7 @@ func (q *InFlight) Push(p *buf.Buffer) uint64 {
 	q.Tail++
 	q.next += uint64(n)
 	q.Bytes += n
+	q.Held += p.Held()
 	return sn
 }
 
@@ -79,6 +91,7 @@ func (q *InFlight) free() {
 		if s.Pins > 0 || int64(s.DSN+uint64(s.N)-q.acked) > 0 {
 			return
 		}
+		q.Held -= s.P.Held()
 		s.P.Release()
 		s.P = nil
 		q.Bytes -= int(s.N)

@@ -278,3 +278,15 @@ func (e *Engine) Backlog() int { return e.table.queue.Bytes }
 
 // Committed is how many bytes of packets have got a DSN.
 func (e *Engine) Committed() uint64 { return e.octets }
+
+// subflowMemory is what a subflow holds beside what it carries: TLS, its buffers of
+// records and of frames that have not come whole.
+const subflowMemory = 64 << 10
+
+// Charge returns how many bytes of memory the session holds, and sets how much of it
+// may be packets without a Data ACK before no more leave the queue: 0 = no other bound
+// than dsn's.
+func (e *Engine) Charge(window int) (held int) {
+	e.held.out.Most = window
+	return e.held.out.Held + e.table.queue.Bytes + subflowMemory*len(e.subs)
+}

@@ -1,0 +1,134 @@
+package mux
+
+import (
+	"errors"
+	"sync"
+)
+
+// What sessions hold is counted in bytes of the buffers that they really hold, and a
+// Memory shares it out: a client that comes near its share is slowed, by a smaller
+// window for each of its sessions; one that is over it loses its largest session, and
+// when all together are over, the largest client does. Nobody else notices.
+
+// errMemory ends the largest session of a client that holds too much.
+var errMemory = errors.New("the client holds more memory than its share")
+
+const (
+	// shareOf is which part of all the memory one client may hold.
+	shareOf = 4
+	// leastWindow is the smallest window that a slowed session gets.
+	leastWindow = 1 << 20
+)
+
+// A Memory is the budget of all sessions of a Listener. It is safe for concurrent use.
+type Memory struct {
+	mu      sync.Mutex
+	limit   int64 // 0 = none
+	total   int64
+	clients map[[32]byte]*holder
+	cuts    uint64
+}
+
+// A holder is one client.
+type holder struct {
+	total    int64
+	sessions map[*Session]int64
+}
+
+func newMemory() *Memory { return &Memory{clients: make(map[[32]byte]*holder)} }
+
+// setLimit sets how many bytes all sessions may hold; 0 is no limit.
+func (m *Memory) setLimit(n int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.limit = n
+}
+
+// hold notes what a session holds now and returns how much it may hold of what is not
+// acknowledged (0 = as much as there can be), and whether it has to end.
+func (m *Memory) hold(s *Session, bytes int64) (window int, cut bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	select {
+	case <-s.done: // it ended meanwhile, and has been dropped
+		return 0, false
+	default:
+	}
+	c := m.clients[s.identity]
+	if c == nil {
+		c = &holder{sessions: make(map[*Session]int64)}
+		m.clients[s.identity] = c
+	}
+	d := bytes - c.sessions[s]
+	c.sessions[s] = bytes
+	c.total += d
+	m.total += d
+	if m.limit == 0 {
+		return 0, false
+	}
+	share := m.limit / shareOf
+	if c.total > share && c.largest(s) || m.total > m.limit && m.biggest(c) && c.largest(s) {
+		m.cuts++
+		return leastWindow, true
+	}
+	return int(max(leastWindow, share/2/int64(len(c.sessions)))), false
+}
+
+// drop forgets a session that has ended.
+func (m *Memory) drop(s *Session) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c := m.clients[s.identity]
+	if c == nil {
+		return
+	}
+	n := c.sessions[s]
+	delete(c.sessions, s)
+	c.total -= n
+	m.total -= n
+	if len(c.sessions) == 0 {
+		delete(m.clients, s.identity)
+	}
+}
+
+func (c *holder) largest(s *Session) bool {
+	for o, n := range c.sessions {
+		if o != s && n > c.sessions[s] {
+			return false
+		}
+	}
+	return true
+}
+
+func (m *Memory) biggest(c *holder) bool {
+	for _, o := range m.clients {
+		if o.total > c.total {
+			return false
+		}
+	}
+	return true
+}
+
+// MemoryUse is what all sessions hold.
+type MemoryUse struct {
+	Held  int64  `json:"held"`  // bytes
+	Limit int64  `json:"limit"` // 0 = none
+	Cut   uint64 `json:"cut"`   // sessions that were ended for it
+}
+
+// Use returns what all sessions hold.
+func (m *Memory) Use() MemoryUse {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return MemoryUse{m.total, m.limit, m.cuts}
+}
+
+// overdrawn counts what the session holds, and says whether it has to end for it. Only
+// the monitor calls it.
+func (s *Session) overdrawn() (over bool) {
+	if s.memory == nil {
+		return false
+	}
+	s.window, over = s.memory.hold(s, int64(s.held))
+	return over
+}

@@ -1,0 +1,57 @@
+package server
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/mpsocks/mpsocks/conf"
+)
+
+func TestDescriptorsLeaveAReserve(t *testing.T) {
+	for _, files := range []int{64, 128, 1024, 65536, 1 << 20} {
+		all, each := descriptors(files)
+		if rest := files - all; rest < reserveLeast || rest > reserveMost {
+			t.Errorf("of %d files %d are for sockets: %d are left", files, all, rest)
+		}
+		if each > all/2 {
+			t.Errorf("of %d sockets one client may have %d", all, each)
+		}
+	}
+	if all, each := descriptors(0); all != 0 || each != 0 {
+		t.Errorf("without a limit: %d, %d", all, each)
+	}
+}
+
+// One client cannot take what another needs.
+func TestSocketsOfAClientAreItsShare(t *testing.T) {
+	s := &Server{}
+	s.sockets.max.Store(10)
+	greedy, honest := &peer{server: s, client: &client{}}, &peer{server: s, client: &client{}}
+	greedy.client.sockets.max.Store(5)
+	honest.client.sockets.max.Store(5)
+	n := 0
+	for greedy.takeSocket() {
+		n++
+	}
+	if n != 5 || !honest.takeSocket() {
+		t.Errorf("the greedy one has %d of 10, and the honest one gets none", n)
+	}
+	greedy.giveSocket()
+	if !greedy.takeSocket() || greedy.takeSocket() {
+		t.Error("what was given back cannot be had, or more than that")
+	}
+}
+
+func TestMemoryIsSaid(t *testing.T) {
+	cfg := conf.DefaultServer()
+	if got := Memory(cfg); !strings.Contains(got, "a quarter of this machine's") {
+		t.Error(got)
+	}
+	cfg.Limits.Memory = 256 << 20
+	if got := Memory(cfg); !strings.Contains(got, "256 MiB") {
+		t.Error(got)
+	}
+	if n := machineMemory(); n < 0 || n > 0 && n < 16<<20 {
+		t.Errorf("the machine has %d bytes", n)
+	}
+}

@@ -11,7 +11,8 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev
 
 # The packages of Debian that tests call, or look at results with.
 TEST_TOOLS    := iproute2 tshark
-INTEROP_TOOLS := $(TEST_TOOLS) iperf3 tcpdump curl dnsmasq dnsutils python3-socks chromium tmux prometheus
+INTEROP_TOOLS := $(TEST_TOOLS) iperf3 tcpdump curl dnsmasq dnsutils python3-socks chromium tmux prometheus \
+	git openssh-client openssh-server netcat-openbsd unbound haproxy
 
 # The program, for this machine.
 build:

@@ -24,12 +24,3 @@ func (p *Path) candidate(now int64) sched.Candidate {
 	}
 	return c
 }
-
-// window returns how many bytes may be under way on a subflow before it is seen
-// what its path carries.
-func (f *Subflow) window(lead bool) int {
-	if lead {
-		return f.tx.cwnd
-	}
-	return min(f.tx.cwnd, max(sched.StartBytes, int(sched.StartGrowth*f.tx.rate*float64(f.path.rtt))))
-}

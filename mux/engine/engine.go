@@ -27,11 +27,10 @@ const (
 
 // An Engine is the data level of one session. See the package.
 type Engine struct {
-	table  table
-	held   held
-	paths  []*Path
-	subs   []*Subflow
-	slots  uint64 // those in use, a bit set
+	table table
+	held  held
+	roster
+	choose chooser
 	closed bool
 	ending bool   // by this side: nothing is taken any more
 	fin    uint64 // the DSN of our DATA_FIN; else 0. Behind it nothing gets one
@@ -44,13 +43,10 @@ type Engine struct {
 	swept    int64
 	trouble  int64 // when a subflow last stalled or ended
 
-	cands     []sched.Candidate
-	candSub   []*Subflow
-	views     uint64 // how often they were listed
-	lossy     bool   // something was lately lost,
-	lossAt    int64  // and when
-	farEnough bool   // some path is long enough for copies to pay
-	holdBound int64  // resequencing deadline, ns
+	lossy     bool  // something was lately lost,
+	lossAt    int64 // and when
+	farEnough bool  // some path is long enough for copies to pay
+	holdBound int64 // resequencing deadline, ns
 
 	octets     uint64 // committed
 	octetsSeen uint64 // of these, when Tick last looked
@@ -65,6 +61,7 @@ type Engine struct {
 // timeout is how long, in ns, the session waits without a subflow.
 func New(client bool, mode Mode, rules []Rule, timeout int64) *Engine {
 	e := &Engine{timeout: timeout, holdBound: 20e6}
+	e.choose.e = e
 	e.table = table{client: client, mode: mode, rules: rules, flows: make(map[packet.Key]*fq.Flow)}
 	e.table.queue.Target = fq.CoDelTarget
 	return e
@@ -173,61 +170,6 @@ func (e *Engine) Wake(k packet.Key, st fq.Puller, now int64) {
 	e.table.queue.Activate(f)
 }
 
-// Paths are the paths that are configured. The slice is the engine's.
-func (e *Engine) Paths() []*Path { return e.paths }
-
-// Subflows are all that are attached. The slice is the engine's.
-func (e *Engine) Subflows() []*Subflow { return e.subs }
-
-// AddPath adds a path, or returns nil when there are too many. A negative addrID gives
-// it one of its own.
-func (e *Engine) AddPath(c PathConfig, addrID int) *Path {
-	used := uint64(0)
-	for _, p := range e.paths {
-		used |= 1 << p.index
-	}
-	index := 0
-	for used&(1<<index) != 0 {
-		index++
-	}
-	if index >= MaxPaths {
-		return nil
-	}
-	if addrID < 0 {
-		addrID = index + 1
-	}
-	p := &Path{cfg: c, index: index, addrID: uint8(addrID)}
-	e.paths = append(e.paths, p)
-	return p
-}
-
-// PathOf returns the path of an address ID, new if need be. Beyond MaxPaths the last
-// one is shared: the scheduler only sees fewer paths.
-func (e *Engine) PathOf(id uint8, c PathConfig) *Path {
-	if i := slices.IndexFunc(e.paths, func(p *Path) bool { return p.addrID == id }); i >= 0 {
-		return e.paths[i]
-	}
-	if p := e.AddPath(c, int(id)); p != nil {
-		return p
-	}
-	return e.paths[len(e.paths)-1]
-}
-
-// Initial makes a path the one with address ID 0 (RFC 8684, Section 3.2), by which the
-// session began.
-func (e *Engine) Initial(p *Path) {
-	for _, q := range e.paths {
-		q.addrID = uint8(q.index + 1)
-	}
-	p.addrID = 0
-}
-
-// RemovePath forgets a path; its subflows carry nothing more.
-func (e *Engine) RemovePath(p *Path) {
-	p.state = PathGone
-	e.paths = slices.DeleteFunc(e.paths, func(q *Path) bool { return q == p })
-}
-
 // Attach adds a subflow; produced is how many TCP bytes the handshakes took. It reports
 // whether there is room.
 func (e *Engine) Attach(f *Subflow, produced uint64) bool {
@@ -266,11 +208,6 @@ func (e *Engine) Detach(f *Subflow, now int64, received, octets uint64) {
 		e.lastUp = now
 	}
 	f.path.arrange()
-}
-
-// Alive reports whether some subflow moves.
-func (e *Engine) Alive() bool {
-	return slices.ContainsFunc(e.subs, (*Subflow).Moves)
 }
 
 // Backlog is how many bytes wait in the queue.

@@ -164,11 +164,6 @@ func (p *Path) swell(now int64) int64 {
 	return 0
 }
 
-// bulkMemory is how long a subflow counts as carrying bulk after it got some.
-const bulkMemory = 1e9
-
-func (f *Subflow) carriesBulk(now int64) bool { return f.bulkAt != 0 && now-f.bulkAt < bulkMemory }
-
 // steer sets the pace, after every measurement and every answer about delay.
 func (p *Path) steer(e *Engine, now int64) {
 	p.steered = p.delay.Count
@@ -195,11 +190,25 @@ func (p *Path) there(passed int64) int64 {
 	return min(max(passed-(p.late-before), passed/2), passed*2)
 }
 
-// beyond returns the bytes that arrived behind a gap, as of the last report: a lost
-// packet holds back the acknowledgement of a whole window.
-func (f *Subflow) beyond() uint64 {
-	if f.state == Ended || f.tx.outstanding == 0 {
-		return 0
+// rest prepares the subflows of a path without bulk for what comes next.
+func (p *Path) rest(e *Engine, now int64) {
+	for _, f := range p.subs {
+		if f.ccAsked != ccRest || f.lastSend > f.ccAt {
+			f.congest(e, ccRest, now)
+		}
 	}
-	return f.tx.sacked
+}
+
+// pace tells the bulk subflows of a path how fast they may send together; 0
+// lifts the bound.
+func (p *Path) pace(e *Engine, rate float64) {
+	if rate <= p.paced*1.005 && rate >= p.paced*0.995 {
+		return
+	}
+	p.paced = rate
+	for _, f := range p.subs {
+		if f.bulk && f.state != Ended {
+			e.orders.Tune = append(e.orders.Tune, Tuning{Sub: f, What: TunePace, Rate: rate / float64(max(p.busy, 1))})
+		}
+	}
 }

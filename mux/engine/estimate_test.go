@@ -121,7 +121,7 @@ func TestAskDelay(t *testing.T) {
 	p, m := &Path{}, &Path{cfg: PathConfig{Metered: true}}
 	p.delay.Count, m.delay.Count = gauge.DelayLeast, gauge.DelayLeast
 	f, g := &Subflow{path: p}, &Subflow{path: m}
-	s := &Engine{paths: []*Path{p, m}, subs: []*Subflow{f, g}, octets: 1}
+	s := &Engine{roster: roster{paths: []*Path{p, m}, subs: []*Subflow{f, g}}, octets: 1}
 	p.subs, m.subs = []*Subflow{f}, []*Subflow{g}
 	now := int64(100e9)
 	var other int

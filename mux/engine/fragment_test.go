@@ -42,7 +42,7 @@ func TestFragmentsKeepTheirIdentification(t *testing.T) {
 	var got []uint32
 	for band := range fq.Classes {
 		for f, p := s.table.queue.Pop(band, 0, SegmentSize); p != nil; f, p = s.table.queue.Pop(band, 0, SegmentSize) {
-			sn := s.commit(f, p, 0)
+			sn := s.choose.commit(f, p, 0)
 			if f.Key.Dst == to.Addr().As16() {
 				got = append(got, packet.ID(s.held.out.At(sn).P.Bytes()))
 			}

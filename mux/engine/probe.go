@@ -5,7 +5,6 @@ import (
 
 	"github.com/mpsocks/mpsocks/mux/gauge"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
-	"github.com/mpsocks/mpsocks/mux/sched"
 )
 
 // bulkRecent is how long, in ns, a path counts as carrying bulk after it last did.
@@ -51,27 +50,6 @@ func (p *Path) askDelay(e *Engine, now int64) {
 		m.Ask(now, e.octets)
 		best.control = AppendProbe(best.control, probeDelay, uint64(now))
 	}
-}
-
-// sample feeds a round trip that the probe measured into the estimates, where
-// the kernel does not tell (RFC 6298, Section 2).
-func (f *Subflow) sample(rtt int64) {
-	t := &f.tx
-	if t.kernel || rtt <= 0 {
-		return
-	}
-	t.cwnd = max(t.cwnd, sched.StartBytes, 2*t.outstanding)
-	if !t.valid {
-		t.srtt, t.rttvar, t.minRTT, t.valid = rtt, rtt/2, rtt, true
-		return
-	}
-	d := t.srtt - rtt
-	if d < 0 {
-		d = -d
-	}
-	t.rttvar += (d - t.rttvar) / 4
-	t.srtt += (rtt - t.srtt) / 8
-	t.minRTT = min(t.minRTT, rtt)
 }
 
 // AppendProbe appends an MP_EXPERIMENTAL of that type with some stamps.

@@ -103,27 +103,27 @@ func (h *held) missing(subs []*Subflow, now int64) (on uint64) {
 }
 
 // reinject gives segments again whose subflow ended or stalled.
-func (h *held) reinject(e *Engine) {
-	set := sched.Usable(e.cands, false)
+func (h *held) reinject(r *chooser) {
+	set := sched.Usable(r.cands, false)
 	done := 0
 	for _, sn := range h.redo {
 		sg := h.out.Live(sn)
-		if sg == nil || sg.On&arrived != 0 || moving(e.subs, sg.On) {
+		if sg == nil || sg.On&arrived != 0 || moving(r.e.subs, sg.On) {
 			done++
 			continue
 		}
 		n := int(sg.N)
 		fit := set
-		for i := range e.cands {
-			if sg.On&(1<<e.candSub[i].slot) != 0 {
+		for i := range r.cands {
+			if sg.On&(1<<r.candSub[i].slot) != 0 {
 				fit &^= 1 << i
 			}
 		}
-		i := sched.PickSmall(e.cands, fit, n, e.table.turn)
+		i := sched.PickSmall(r.cands, fit, n, r.e.table.turn)
 		if i == sched.NoSubflow {
 			break
 		}
-		e.give(i, sn, n, nil)
+		r.give(i, sn, n, nil)
 		h.again++
 		done++
 	}

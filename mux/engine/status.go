@@ -88,7 +88,7 @@ func Describe(e *Engine, now int64, flows int) Status {
 	}
 	for _, f := range e.subs {
 		s.Subflows = append(s.Subflows, SubflowStatus{
-			Sub: f, Path: f.path.cfg.Name, Slot: f.slot, State: f.describe(now), Bulk: f.bulk, Backup: f.backup, Congestion: f.ccAsked,
+			Sub: f, Path: f.path.cfg.Name, Slot: f.slot, State: describe(f, now), Bulk: f.bulk, Backup: f.backup, Congestion: f.ccAsked,
 			SRTT: f.tx.srtt, RTTVar: f.tx.rttvar, Rate: f.tx.rate, CWND: f.tx.cwnd, Outstanding: f.tx.outstanding,
 			Retrans: f.tx.retrans, Sent: f.sent, Age: now - f.born,
 		})
@@ -110,7 +110,7 @@ func Describe(e *Engine, now int64, flows int) Status {
 }
 
 // describe is the state in a word: up, suspect, stale or blocked.
-func (f *Subflow) describe(now int64) string {
+func describe(f *Subflow, now int64) string {
 	switch {
 	case f.state.Stale():
 		return "stale"

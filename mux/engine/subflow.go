@@ -3,6 +3,7 @@ package engine
 import (
 	"github.com/mpsocks/mpsocks/mux/buf"
 	"github.com/mpsocks/mpsocks/mux/dsn"
+	"github.com/mpsocks/mpsocks/mux/sched"
 )
 
 // MaxSubflows is how many subflows a session can have: they are named by the bits of
@@ -188,4 +189,79 @@ func (f *Subflow) ping(now int64) {
 	}
 	f.probeSent = now
 	f.control = AppendProbe(f.control, probePing, uint64(now))
+}
+
+// probeTimeout is how long an answer may take: a path that was just in use is awake.
+func (f *Subflow) probeTimeout(now int64) int64 {
+	if f.path.quiet(now) {
+		return quietTimeout
+	}
+	return probeTimeout
+}
+
+// stallTime is how long without progress makes the subflow stale.
+func (f *Subflow) stallTime() int64 {
+	t := &f.tx
+	if !t.valid {
+		return stallUnknown
+	}
+	return min(max(t.srtt+max(t.srtt, 4*t.rttvar), minStall)+f.hearsay(), maxStall)
+}
+
+// overdue says that an acknowledgement should be here after that time.
+func (f *Subflow) overdue(age int64) bool {
+	return age > f.tx.srtt+2*f.tx.rttvar+5e6+f.hearsay()
+}
+
+// hearsay is how much later than the kernel this side knows of an acknowledgement: one
+// question after the other tells, where the kernel does not.
+func (f *Subflow) hearsay() int64 {
+	if f.tx.kernel {
+		return 0
+	}
+	return f.tx.srtt + measureEvery + TickBusy
+}
+
+// window returns how many bytes may be under way on a subflow before it is seen
+// what its path carries.
+func (f *Subflow) window(lead bool) int {
+	if lead {
+		return f.tx.cwnd
+	}
+	return min(f.tx.cwnd, max(sched.StartBytes, int(sched.StartGrowth*f.tx.rate*float64(f.path.rtt))))
+}
+
+// bulkMemory is how long a subflow counts as carrying bulk after it got some.
+const bulkMemory = 1e9
+
+func (f *Subflow) carriesBulk(now int64) bool { return f.bulkAt != 0 && now-f.bulkAt < bulkMemory }
+
+// beyond returns the bytes that arrived behind a gap, as of the last report: a lost
+// packet holds back the acknowledgement of a whole window.
+func (f *Subflow) beyond() uint64 {
+	if f.state == Ended || f.tx.outstanding == 0 {
+		return 0
+	}
+	return f.tx.sacked
+}
+
+// sample feeds a round trip that the probe measured into the estimates, where
+// the kernel does not tell (RFC 6298, Section 2).
+func (f *Subflow) sample(rtt int64) {
+	t := &f.tx
+	if t.kernel || rtt <= 0 {
+		return
+	}
+	t.cwnd = max(t.cwnd, sched.StartBytes, 2*t.outstanding)
+	if !t.valid {
+		t.srtt, t.rttvar, t.minRTT, t.valid = rtt, rtt/2, rtt, true
+		return
+	}
+	d := t.srtt - rtt
+	if d < 0 {
+		d = -d
+	}
+	t.rttvar += (d - t.rttvar) / 4
+	t.srtt += (rtt - t.srtt) / 8
+	t.minRTT = min(t.minRTT, rtt)
 }

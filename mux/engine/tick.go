@@ -158,14 +158,6 @@ func (e *Engine) watch(f *Subflow, now int64) {
 	f.hold(e)
 }
 
-// replaceWait is how long a subflow may be stale before another is dialled for it.
-func (e *Engine) replaceWait() int64 {
-	if e.Alive() {
-		return replaceAfter
-	}
-	return replaceAlone
-}
-
 // stall takes the subflow out of use and sends what it holds on others.
 func (e *Engine) stall(f *Subflow, now int64, why event) {
 	was := f.state.Stale()
@@ -208,37 +200,6 @@ func (e *Engine) rescue() {
 	}
 }
 
-// probeTimeout is how long an answer may take: a path that was just in use is awake.
-func (f *Subflow) probeTimeout(now int64) int64 {
-	if f.path.quiet(now) {
-		return quietTimeout
-	}
-	return probeTimeout
-}
-
-// stallTime is how long without progress makes the subflow stale.
-func (f *Subflow) stallTime() int64 {
-	t := &f.tx
-	if !t.valid {
-		return stallUnknown
-	}
-	return min(max(t.srtt+max(t.srtt, 4*t.rttvar), minStall)+f.hearsay(), maxStall)
-}
-
-// overdue says that an acknowledgement should be here after that time.
-func (f *Subflow) overdue(age int64) bool {
-	return age > f.tx.srtt+2*f.tx.rttvar+5e6+f.hearsay()
-}
-
-// hearsay is how much later than the kernel this side knows of an acknowledgement: one
-// question after the other tells, where the kernel does not.
-func (f *Subflow) hearsay() int64 {
-	if f.tx.kernel {
-		return 0
-	}
-	return f.tx.srtt + measureEvery + TickBusy
-}
-
 // inquire asks a path that is quiet while others bring something for a sign of life,
 // unless it should sleep. A half that only receives learns of a dead path by this
 // alone.
@@ -273,34 +234,6 @@ func (e *Engine) judge(p *Path, now int64) {
 		}
 	}
 	p.state.dark(dark)
-}
-
-// AckBy chooses where a Data ACK of its own goes, or nil: a subflow that is to rest is
-// left alone.
-func (e *Engine) AckBy() (best *Subflow) {
-	resting := func(f *Subflow) bool { return f.backup || f.path.cfg.Metered || f.path.state == PathFull }
-	for _, f := range e.subs {
-		if f.state != Moving {
-			continue
-		}
-		switch {
-		case best == nil || resting(best) && !resting(f):
-			best = f
-		case resting(best) == resting(f) && f.tx.srtt < best.tx.srtt:
-			best = f
-		}
-	}
-	return best
-}
-
-// Ask has the subflows of an address ID asked for a sign of life: the peer has lost
-// that address (RFC 8684, Section 3.4.2).
-func (e *Engine) Ask(id uint8, now int64) {
-	for _, f := range e.subs {
-		if f.path.addrID == id {
-			f.ping(now)
-		}
-	}
 }
 
 // wakeDelay has every path asked when a session begins to send after a rest.

@@ -65,26 +65,3 @@ func (f *Subflow) congest(e *Engine, cc string, now int64) {
 	f.ccAsked, f.ccAt = cc, now
 	e.orders.Tune = append(e.orders.Tune, Tuning{Sub: f, What: TuneCongestion, Name: cc})
 }
-
-// rest prepares the subflows of a path without bulk for what comes next.
-func (p *Path) rest(e *Engine, now int64) {
-	for _, f := range p.subs {
-		if f.ccAsked != ccRest || f.lastSend > f.ccAt {
-			f.congest(e, ccRest, now)
-		}
-	}
-}
-
-// pace tells the bulk subflows of a path how fast they may send together; 0
-// lifts the bound.
-func (p *Path) pace(e *Engine, rate float64) {
-	if rate <= p.paced*1.005 && rate >= p.paced*0.995 {
-		return
-	}
-	p.paced = rate
-	for _, f := range p.subs {
-		if f.bulk && f.state != Ended {
-			e.orders.Tune = append(e.orders.Tune, Tuning{Sub: f, What: TunePace, Rate: rate / float64(max(p.busy, 1))})
-		}
-	}
-}

@@ -1,0 +1,128 @@
+package engine
+
+import "slices"
+
+// A roster has the paths and subflows of a session.
+type roster struct {
+	paths []*Path
+	subs  []*Subflow
+	slots uint64 // those in use, a bit set
+}
+
+// Paths are the paths that are configured. The slice is the engine's.
+func (r *roster) Paths() []*Path { return r.paths }
+
+// Subflows are all that are attached. The slice is the engine's.
+func (r *roster) Subflows() []*Subflow { return r.subs }
+
+// AddPath adds a path, or returns nil when there are too many. A negative addrID gives
+// it one of its own.
+func (r *roster) AddPath(c PathConfig, addrID int) *Path {
+	used := uint64(0)
+	for _, p := range r.paths {
+		used |= 1 << p.index
+	}
+	index := 0
+	for used&(1<<index) != 0 {
+		index++
+	}
+	if index >= MaxPaths {
+		return nil
+	}
+	if addrID < 0 {
+		addrID = index + 1
+	}
+	p := &Path{cfg: c, index: index, addrID: uint8(addrID)}
+	r.paths = append(r.paths, p)
+	return p
+}
+
+// PathOf returns the path of an address ID, new if need be. Beyond MaxPaths the last
+// one is shared: the scheduler only sees fewer paths.
+func (r *roster) PathOf(id uint8, c PathConfig) *Path {
+	if i := slices.IndexFunc(r.paths, func(p *Path) bool { return p.addrID == id }); i >= 0 {
+		return r.paths[i]
+	}
+	if p := r.AddPath(c, int(id)); p != nil {
+		return p
+	}
+	return r.paths[len(r.paths)-1]
+}
+
+// Initial makes a path the one with address ID 0 (RFC 8684, Section 3.2), by which the
+// session began.
+func (r *roster) Initial(p *Path) {
+	for _, q := range r.paths {
+		q.addrID = uint8(q.index + 1)
+	}
+	p.addrID = 0
+}
+
+// RemovePath forgets a path; its subflows carry nothing more.
+func (r *roster) RemovePath(p *Path) {
+	p.state = PathGone
+	r.paths = slices.DeleteFunc(r.paths, func(q *Path) bool { return q == p })
+}
+
+// Alive reports whether some subflow moves.
+func (r *roster) Alive() bool {
+	return slices.ContainsFunc(r.subs, (*Subflow).Moves)
+}
+
+// replaceWait is how long a subflow may be stale before another is dialled for it.
+func (r *roster) replaceWait() int64 {
+	if r.Alive() {
+		return replaceAfter
+	}
+	return replaceAlone
+}
+
+// AckBy chooses where a Data ACK of its own goes, or nil: a subflow that is to rest is
+// left alone.
+func (r *roster) AckBy() (best *Subflow) {
+	resting := func(f *Subflow) bool { return f.backup || f.path.cfg.Metered || f.path.state == PathFull }
+	for _, f := range r.subs {
+		if f.state != Moving {
+			continue
+		}
+		switch {
+		case best == nil || resting(best) && !resting(f):
+			best = f
+		case resting(best) == resting(f) && f.tx.srtt < best.tx.srtt:
+			best = f
+		}
+	}
+	return best
+}
+
+// Ask has the subflows of an address ID asked for a sign of life: the peer has lost
+// that address (RFC 8684, Section 3.4.2).
+func (r *roster) Ask(id uint8, now int64) {
+	for _, f := range r.subs {
+		if f.path.addrID == id {
+			f.ping(now)
+		}
+	}
+}
+
+// countFlight adds up what the paths hold.
+func (r *roster) countFlight() {
+	for _, p := range r.paths {
+		p.flight = 0
+	}
+	for _, f := range r.subs {
+		if f.state == Moving {
+			f.path.flight += f.tx.outstanding
+		}
+	}
+}
+
+// lead returns the path that has lately brought most.
+func (r *roster) lead() (lead *Path) {
+	for _, p := range r.paths {
+		if lead == nil || p.proven > lead.proven {
+			lead = p
+		}
+	}
+	return lead
+}

@@ -1,0 +1,331 @@
+package engine
+
+import (
+	"encoding/binary"
+	"hash"
+	"hash/fnv"
+	"math"
+	"net/netip"
+	"slices"
+
+	"github.com/mpsocks/mpsocks/mux/buf"
+	"github.com/mpsocks/mpsocks/mux/dsn"
+	"github.com/mpsocks/mpsocks/mux/mptcp"
+	"github.com/mpsocks/mpsocks/mux/packet"
+	"github.com/mpsocks/mpsocks/mux/reseq"
+)
+
+// A host is what a session does around its engine, in virtual time: it writes, reads,
+// ticks and obeys, and notes what arrives.
+type host struct {
+	w       *world
+	e       *Engine
+	space   dsn.Space
+	order   *reseq.Resequencer
+	views   [][]byte
+	owed    int64
+	ackAt   int64
+	ticking bool
+	lastT   int64
+	paths   []*Path
+	redial  func(path int, old *simSub)
+
+	bytes uint64           // of the large flow
+	small map[uint64]int64 // when each packet of the small one came
+	sum   hash.Hash64
+}
+
+// A simSub is one end of a subflow.
+type simSub struct {
+	h        *host
+	path     int
+	sub      *Subflow
+	tx       *tcp
+	peer     *simSub
+	frames   []simFrame // what the peer is to read
+	produced uint64
+	out      int // bytes that the kernel did not take yet
+	batch    []Outgoing
+	gone     bool
+}
+
+// A simFrame is one option with its mapping, ending at that byte.
+type simFrame struct {
+	end    uint64
+	ack    uint64
+	pkt    []byte
+	dsn    uint64
+	option []byte
+}
+
+func newHost(w *world, client bool, paths int) *host {
+	h := &host{w: w, e: New(client, ModeAuto, nil, 120e9), small: map[uint64]int64{}, sum: fnv.New64a()}
+	h.order = reseq.New(func(packet.Key, uint8) bool { return false })
+	h.e.Establish(1)
+	h.space.Reset(1)
+	for range paths {
+		h.paths = append(h.paths, nil)
+	}
+	return h
+}
+
+// dial joins two hosts by one more subflow of a path.
+func dial(w *world, a, b *host, path int, there, back *line) (x, y *simSub) {
+	x, y = &simSub{h: a, path: path}, &simSub{h: b, path: path}
+	x.peer, y.peer = y, x
+	x.tx, y.tx = newTCP(w, there, back), newTCP(w, back, there)
+	for _, s := range []*simSub{x, y} {
+		s.tx.ready = s.peer.read
+		s.tx.writable = s.flush
+		s.sub = NewSubflow(s, s.h.paths[path], s.h.e.Epoch(), w.now)
+		// The handshakes have measured the way.
+		s.tx.srtt = 2 * (there.delay + back.delay) / 2
+		s.tx.minRTT, s.tx.vari = s.tx.srtt, s.tx.srtt/2
+		if !s.h.e.Attach(s.sub, 0) {
+			panic("no room")
+		}
+		r := s.tx.report(true)
+		s.h.e.Learn(s.sub, w.now, &r)
+	}
+	a.pump()
+	b.pump()
+	return x, y
+}
+
+// end ends both ends.
+func (s *simSub) end() {
+	for _, x := range []*simSub{s, s.peer} {
+		if x.gone {
+			continue
+		}
+		x.gone, x.tx.dead = true, true
+		x.h.e.Detach(x.sub, x.h.w.now, 0, 0)
+	}
+	s.h.pump()
+	s.peer.h.pump()
+}
+
+// pump assigns and writes.
+func (h *host) pump() {
+	for {
+		var room [MaxSubflows]Ask
+		for _, a := range h.e.Glance(h.w.now, room[:0]) {
+			r := a.Sub.Owner.(*simSub).tx.report(false)
+			h.e.Learn(a.Sub, h.w.now, &r)
+		}
+		h.e.Assign(h.w.now)
+		f := h.e.Next()
+		if f == nil {
+			break
+		}
+		s := f.Owner.(*simSub)
+		var control []byte
+		s.batch, control = h.e.Take(f, s.batch[:0])
+		for len(control) > 0 {
+			n := int(control[1])
+			s.produced += uint64(n)
+			s.frames = append(s.frames, simFrame{end: s.produced, option: control[:n]})
+			s.out += n
+			control = control[n:]
+		}
+		if len(s.batch) > 0 {
+			h.owed = 0
+		}
+		for _, o := range s.batch {
+			n := FrameHead + o.P.Len()
+			s.produced += uint64(n)
+			s.frames = append(s.frames, simFrame{end: s.produced, ack: h.space.Due, pkt: o.P.Bytes(), dsn: o.DSN})
+			s.out += n
+		}
+		s.out -= s.tx.write(s.out)
+		h.e.Wrote(f, h.w.now, s.batch, s.produced, s.out > 0, false)
+	}
+	if !h.ticking {
+		h.ticking = true
+		h.w.at(h.w.now, h.tick)
+	}
+}
+
+// flush gives the kernel what it did not take before.
+func (s *simSub) flush() {
+	if s.gone || s.out == 0 {
+		return
+	}
+	if s.out -= s.tx.write(s.out); s.out == 0 {
+		s.h.e.Drained(s.sub, s.h.w.now, false)
+		s.h.pump()
+	}
+}
+
+// read takes the frames that have come whole.
+func (s *simSub) read(upTo uint64) {
+	if s.gone {
+		return
+	}
+	h, from := s.h, s.peer
+	s.sub.Heard(h.w.now)
+	ack, n := uint64(0), 0
+	for n < len(from.frames) && from.frames[n].end <= upTo {
+		f := &from.frames[n]
+		n++
+		ack = max(ack, f.ack)
+		if f.option != nil {
+			var o mptcp.Option
+			if _, err := o.Parse(f.option, false); err != nil {
+				panic(err)
+			}
+			switch o.Subtype {
+			case mptcp.MPExperimental:
+				h.e.Probe(s.sub, &o.Experimental, h.w.now)
+			case mptcp.MPDSS:
+				ack = max(ack, o.DSS.Ack)
+			}
+			continue
+		}
+		fresh, err := h.space.Accept(f.dsn, uint32(len(f.pkt)))
+		if err != nil {
+			panic(err)
+		}
+		if fresh {
+			h.take(s.sub.Slot(), f.pkt)
+		}
+	}
+	from.frames = from.frames[:copy(from.frames, from.frames[n:])]
+	h.owed += h.space.Take()
+	if ack != 0 {
+		h.e.Acked(s.sub, ack)
+	}
+	if h.owed >= 256<<10 {
+		h.ack(s.sub)
+	}
+	h.pump()
+}
+
+func (h *host) ack(f *Subflow) {
+	h.owed, h.ackAt = 0, h.w.now
+	d := mptcp.DSS{HasAck: true, Ack8: true, Ack: h.space.Due}
+	f.Control(d.Append(nil))
+}
+
+// take notes a packet.
+func (h *host) take(slot int, pkt []byte) {
+	if packet.Proto(pkt) == packet.ProtoTCP {
+		h.bytes += uint64(len(pkt))
+		return
+	}
+	h.views, _ = h.order.Add(slot, pkt, h.views[:0], h.w.now)
+	h.hand()
+}
+
+func (h *host) hand() {
+	for _, p := range h.views {
+		n := binary.BigEndian.Uint64(packet.UDPPayload(p))
+		if _, twice := h.small[n]; twice {
+			panic("delivered twice")
+		}
+		h.small[n] = h.w.now
+		var b [16]byte
+		binary.BigEndian.PutUint64(b[:], n)
+		binary.BigEndian.PutUint64(b[8:], uint64(h.w.now))
+		h.sum.Write(b[:])
+	}
+	h.order.Done()
+}
+
+// tick is the session's monitor.
+func (h *host) tick() {
+	now := h.w.now
+	var room [MaxSubflows]Ask
+	for _, a := range h.e.Due(now, room[:0]) {
+		r := a.Sub.Owner.(*simSub).tx.report(a.Full)
+		h.e.Learn(a.Sub, now, &r)
+	}
+	o := h.e.Tick(now, now-h.lastT, h.space.Octets)
+	h.lastT = now
+	for _, t := range o.Tune {
+		c := t.Sub.Owner.(*simSub).tx
+		switch t.What {
+		case TuneLowat:
+			c.lowat = t.Bytes
+		case TunePace:
+			c.pace = t.Rate
+		case TuneCongestion:
+			c.cc = t.Name
+		}
+	}
+	for _, f := range o.Replace {
+		if s := f.Owner.(*simSub); h.redial != nil {
+			h.redial(s.path, s)
+		}
+	}
+	more := o.Busy
+	if o.Ack != nil && h.owed > 0 {
+		more = true
+		if now-h.ackAt >= 25e6 {
+			h.ack(o.Ack)
+		}
+	}
+	h.views = h.order.Tick(now, o.Hold, h.views[:0])
+	h.hand()
+	next := int64(250e6)
+	if more || h.order.Holds() {
+		next = TickBusy
+	}
+	h.w.at(now+next, h.tick)
+	h.pump()
+}
+
+// endless is a stream that always has something to send.
+type endless struct{ size int }
+
+func (s endless) Next(most int) *buf.Buffer {
+	b := buf.Get(min(most, s.size))
+	p := b.Bytes()
+	clear(p[:40])
+	p[0], p[9] = 0x45, packet.ProtoTCP
+	return b
+}
+func (endless) Ended() bool { return false }
+
+// A game is what becomes of the small flow.
+type game struct {
+	lost     int
+	longest  int64 // under way
+	p99, p50 int64
+}
+
+func (h *host) game(sent []int64) (g game) {
+	var took []int64
+	for i, at := range sent {
+		came, ok := h.small[uint64(i)]
+		if !ok {
+			g.lost++
+			continue
+		}
+		took = append(took, came-at)
+	}
+	slices.Sort(took)
+	if len(took) == 0 {
+		return game{lost: g.lost, longest: math.MaxInt64, p99: math.MaxInt64, p50: math.MaxInt64}
+	}
+	g.longest, g.p50, g.p99 = took[len(took)-1], took[len(took)/2], took[len(took)*99/100]
+	return g
+}
+
+// smallFlow sends a packet of 200 bytes every 16 ms until then, and returns when each
+// was sent.
+func (h *host) smallFlow(from, until int64, sent *[]int64) {
+	src := &Source{}
+	a, b := netip.AddrPortFrom(packet.ClientHost4, 4000), netip.MustParseAddrPort("192.0.2.1:9")
+	var next func()
+	next = func() {
+		if h.w.now >= until {
+			return
+		}
+		h.e.Send(src, testPacket(a, b, uint64(len(*sent)), 200), h.w.now)
+		*sent = append(*sent, h.w.now)
+		h.pump()
+		h.w.at(h.w.now+16e6, next)
+	}
+	h.w.at(from, next)
+}

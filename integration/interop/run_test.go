@@ -19,10 +19,9 @@ import (
 // A land is two namespaces: programs and the client in one, the server, a web site,
 // a name server and an echo in the other, with nothing but a cable between them.
 type land struct {
-	t            *testing.T
-	near, far    string
-	dir          string
-	client, file string
+	t         *testing.T
+	near, far string
+	dir, file string
 }
 
 const (

@@ -27,7 +27,7 @@ type fakeAddr struct {
 
 const never = time.Hour
 
-func run(t *testing.T, addrs map[netip.AddrPort]fakeAddr, order ...netip.AddrPort) (res *Result[netip.AddrPort], failed []netip.AddrPort, err error, took time.Duration) {
+func run(t *testing.T, addrs map[netip.AddrPort]fakeAddr, order ...netip.AddrPort) (res *Result[netip.AddrPort], failed []netip.AddrPort, took time.Duration, err error) {
 	t.Helper()
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
@@ -71,7 +71,7 @@ func run(t *testing.T, addrs map[netip.AddrPort]fakeAddr, order ...netip.AddrPor
 	}
 	began := time.Now()
 	res, failed, err = r.Run(t.Context())
-	return res, failed, err, time.Since(began)
+	return res, failed, time.Since(began), err
 }
 
 // Whoever proves to be the server wins, and not who takes a connection; what is on
@@ -96,7 +96,7 @@ func TestRace(t *testing.T) {
 		{"it was away", fakeAddr{tcp: 20 * ms, proof: 20 * ms, away: 3 * time.Second}, fakeAddr{tcp: never}, first, 3250 * ms, 0, false},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			res, _, err, took := run(t, map[netip.AddrPort]fakeAddr{first: c.first, second: c.second}, first, second)
+			res, _, took, err := run(t, map[netip.AddrPort]fakeAddr{first: c.first, second: c.second}, first, second)
 			if err != nil {
 				t.Fatalf("%s: %v", c.name, err)
 			}
@@ -114,7 +114,7 @@ func TestRace(t *testing.T) {
 // first, and no address begins after the time for that.
 func TestRaceLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		res, failed, err, took := run(t, map[netip.AddrPort]fakeAddr{first: {tcp: never}, second: {refuses: true}}, first, second)
+		res, failed, took, err := run(t, map[netip.AddrPort]fakeAddr{first: {tcp: never}, second: {refuses: true}}, first, second)
 		if res != nil || err == nil || len(failed) != 2 || took > 2*time.Second {
 			t.Errorf("%v, %v, %v after %v", res, failed, err, took)
 		}

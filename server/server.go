@@ -96,6 +96,9 @@ func New(cfg *conf.Server, log zerolog.Logger, capture *mux.Capture) (*Server, e
 		s.close()
 		return nil, fmt.Errorf("server: %w", err)
 	}
+	for _, w := range Fits(cfg) {
+		log.Warn().Msg(w)
+	}
 	return s, nil
 }
 
@@ -124,9 +127,6 @@ func newServer(cfg *conf.Server, log zerolog.Logger) (*Server, error) {
 	s.publishing.allow(cfg.Clients)
 	all, _ := descriptors(openFiles())
 	s.sockets.max.Store(int64(all))
-	for _, w := range Fits(cfg) {
-		log.Warn().Msg(w)
-	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.resolver = newResolver(s.ctx, out.reaches)
 	for i := range min(max(runtime.GOMAXPROCS(0)/2, 1), maxRooms) {

@@ -107,7 +107,9 @@ func (l *Listener) handshake(ctx context.Context, tcp net.Conn, place *gate.Plac
 	if err != nil {
 		tcp.Close()
 		if l.running().Err() == nil {
-			l.live.Load().Log.Debug().Stringer("from", tcp.RemoteAddr()).Err(err).Msg("subflow refused")
+			log := &l.live.Load().Log
+			log.Debug().Stringer("from", tcp.RemoteAddr()).Err(err).Msg("subflow refused")
+			l.refusals.note(log, tcp.RemoteAddr(), err)
 		}
 	}
 }

@@ -52,12 +52,13 @@ type ListenerConfig struct {
 // A Listener accepts subflows and keeps the sessions. Run starts one goroutine
 // per address, one per handshake under way and one monitor per session.
 type Listener struct {
-	live   atomic.Pointer[listening]
-	tasks  sync.WaitGroup
-	gate   *gate.Gate
-	memory *Memory
-	guests *gate.Gate // at the cover's upstream
-	book   proof.Book
+	live     atomic.Pointer[listening]
+	tasks    sync.WaitGroup
+	gate     *gate.Gate
+	memory   *Memory
+	refusals refusals
+	guests   *gate.Gate // at the cover's upstream
+	book     proof.Book
 	// strangers pays for handshakes with those who show no proof first.
 	strangers *rate.Limiter
 

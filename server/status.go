@@ -20,6 +20,7 @@ func (s *Server) Status() *status.Status {
 	for _, a := range s.Addrs() {
 		st.Listen = append(st.Listen, a.String())
 	}
+	st.Refused = s.listener.Refusals()
 	asked := s.exits.asked()
 	for _, sess := range s.listener.Sessions() {
 		session, programs := status.OfSession(sess.Snapshot())

@@ -1,0 +1,117 @@
+package mux
+
+import (
+	"errors"
+	"maps"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+)
+
+const (
+	// refusalEvery is how long the same reason of the same address is not said again,
+	// and refusalsMost how many lines there are in that time: the rest is counted.
+	refusalEvery = time.Minute
+	refusalsMost = 6
+)
+
+// Reasons of refusals, for people and for metrics.
+const (
+	refusedKey     = "unknown_key"
+	refusedRevoked = "revoked"
+	refusedCaps    = "limit"
+	refusedSession = "unknown_session"
+	refusedTLS     = "no_tls"
+	refusedSilent  = "silent"
+	refusedOther   = "other"
+)
+
+// refusalWords say what each means to the one who runs the server.
+var refusalWords = map[string]string{
+	refusedKey:     "its key is not among the configured clients: `mpsocks clients add`, or clients in the configuration",
+	refusedRevoked: "its key was taken away",
+	refusedCaps:    "it has as many sessions or subflows as the limits allow",
+	refusedSession: "its session is not known here; it begins a new one",
+	refusedTLS:     "it does not speak TLS as mpsocks does: a scanner, or another program",
+	refusedSilent:  "it said nothing in time",
+	refusedOther:   "its handshake failed",
+}
+
+// refusals counts those who were turned away, and says of each kind who and why, a few
+// lines a minute.
+type refusals struct {
+	mu     sync.Mutex // guards the rest
+	counts map[string]uint64
+	said   map[string]struct{} // reason and address, in the present minute
+	since  time.Time
+	unsaid uint64
+}
+
+// note counts one, and says it if it is the first of its kind in a while.
+func (r *refusals) note(log *zerolog.Logger, from net.Addr, err error) {
+	why := refusalReason(err)
+	who := ""
+	if a, parsed := netip.ParseAddrPort(from.String()); parsed == nil {
+		who = a.Addr().Unmap().String()
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := time.Now()
+	if r.counts == nil {
+		r.counts = make(map[string]uint64)
+	}
+	if r.said == nil || now.Sub(r.since) > refusalEvery {
+		if r.unsaid > 0 {
+			log.Info().Uint64("more", r.unsaid).Msg("further connections were refused")
+		}
+		r.said, r.since, r.unsaid = make(map[string]struct{}), now, 0
+	}
+	r.counts[why]++
+	key := why + " " + who
+	if _, known := r.said[key]; known || len(r.said) >= refusalsMost {
+		r.unsaid++
+		return
+	}
+	r.said[key] = struct{}{}
+	log.Info().Str("from", who).Str("reason", why).Msg("a connection was refused: " + refusalWords[why])
+}
+
+// list returns the counts, with every reason.
+func (r *refusals) list() map[string]uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := map[string]uint64{}
+	for why := range refusalWords {
+		out[why] = 0
+	}
+	maps.Copy(out, r.counts)
+	return out
+}
+
+// refusalReason finds the kind of an error.
+func refusalReason(err error) string {
+	text := err.Error()
+	var timeout net.Error
+	switch {
+	case errors.Is(err, errRevoked):
+		return refusedRevoked
+	case errors.Is(err, errTooMany):
+		return refusedCaps
+	case strings.Contains(text, "not among the configured clients"):
+		return refusedKey
+	case strings.Contains(text, "no session with token"):
+		return refusedSession
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return refusedSilent
+	case strings.Contains(text, "tls:"), errors.Is(err, errStranger):
+		return refusedTLS
+	}
+	return refusedOther
+}
+
+// Refusals counts the connections that were turned away, by reason.
+func (l *Listener) Refusals() map[string]uint64 { return l.refusals.list() }

@@ -90,7 +90,7 @@ func (s *Server) do(what string, a *action) error {
 func (s *Server) download(w http.ResponseWriter, r *http.Request) {
 	file := ""
 	if s.cfg.Controls.CaptureFile != nil {
-		file = s.cfg.Controls.CaptureFile()
+		file, _ = s.cfg.Controls.CaptureFile()
 	}
 	if file == "" {
 		http.Error(w, "there is no capture", http.StatusNotFound)

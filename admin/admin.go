@@ -50,9 +50,9 @@ type Controls struct {
 	ClassFlow  func(to netip.AddrPort, class string) error
 	LogLevel   func(level string) error
 	// Capture begins a capture, or ends it; CaptureFile is where the one is that
-	// runs or ended last, "" for none.
+	// runs or ended last, "" for none, and whether it runs.
 	Capture     func(on bool) error
-	CaptureFile func() string
+	CaptureFile func() (file string, on bool)
 }
 
 // Server is the HTTP server of either half, at all its addresses.

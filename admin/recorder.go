@@ -252,7 +252,8 @@ func (r *recorder) complete(s *status.Status) {
 	s.Half, s.Version, s.Started = r.cfg.Half, r.cfg.Version, r.started
 	s.Events = r.cfg.Events.List()
 	if r.cfg.Controls.CaptureFile != nil {
-		s.Capture = r.cfg.Controls.CaptureFile()
+		s.Capture, s.Capturing = r.cfg.Controls.CaptureFile()
+		s.CanCapture = true
 	}
 	s.TidyPrograms()
 }

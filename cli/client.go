@@ -29,11 +29,11 @@ func newClient() *cobra.Command {
 			if err := keepState(&kept.StateDir); err != nil {
 				log.Warn().Err(err).Msg("there is no state_dir: what has to survive a restart does not")
 			}
-			capture, err := openCapture(captureFile)
+			capture, err := openCapture(captureFile, status.Client)
 			if err != nil {
 				return err
 			}
-			c, err := client.New(&kept, log, capture)
+			c, err := client.New(&kept, log, capture.Capture)
 			if err != nil {
 				return err
 			}

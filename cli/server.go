@@ -27,11 +27,11 @@ func newServer() *cobra.Command {
 			if err := keepState(&kept.StateDir); err != nil {
 				log.Warn().Err(err).Msg("there is no state_dir: what has to survive a restart does not")
 			}
-			capture, err := openCapture(captureFile)
+			capture, err := openCapture(captureFile, status.Server)
 			if err != nil {
 				return err
 			}
-			s, err := server.New(&kept, log, capture)
+			s, err := server.New(&kept, log, capture.Capture)
 			if err != nil {
 				return err
 			}

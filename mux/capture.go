@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -20,7 +21,8 @@ import (
 // several goroutines. A capture is for finding faults: it holds what TLS hides,
 // and it costs a lock and a copy per packet.
 type Capture struct {
-	mu      sync.Mutex // guards all that follows, and every subflowCapture
+	on      atomic.Bool // there is a file
+	mu      sync.Mutex  // guards all that follows, and every subflowCapture
 	file    *os.File
 	w       *bufio.Writer
 	err     error // the first one; nothing is written after it
@@ -50,20 +52,36 @@ const (
 // captureFlush bounds how much of a capture is missing after a crash.
 const captureFlush = time.Second
 
-// NewCapture creates the file, readable by its owner only. Nothing that is there is
-// written to, not through a link either: what a capture holds is nobody else's.
+// NewCapture returns a Capture that begins at once; new(Capture) is one that waits for
+// Begin.
 func NewCapture(path string) (*Capture, error) {
+	c := new(Capture)
+	if err := c.Begin(path); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// Begin creates the file, readable by its owner only, and captures to it from now on.
+// Nothing that is there is written to, not through a link either: what a capture holds
+// is nobody else's.
+func (c *Capture) Begin(path string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.on.Load() {
+		return errors.New("capture: one is under way")
+	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if info, there := os.Lstat(path); errors.Is(err, fs.ErrExist) && there == nil && info.Mode()&fs.ModeCharDevice != 0 {
 		f, err = os.OpenFile(path, os.O_WRONLY, 0) // /dev/null and the like
 	}
 	if errors.Is(err, fs.ErrExist) {
-		return nil, fmt.Errorf("capture: %s is there already and was left alone: remove it, or name another file", path)
+		return fmt.Errorf("capture: %s is there already and was left alone: remove it, or name another file", path)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("capture: %w", err)
+		return fmt.Errorf("capture: %w", err)
 	}
-	c := &Capture{file: f, w: bufio.NewWriterSize(f, 1<<16), flushed: time.Now()}
+	c.file, c.w, c.err, c.flushed = f, bufio.NewWriterSize(f, 1<<16), nil, time.Now()
 	// Byte order magic, version 1.0, section of unknown length.
 	c.begin(blockSection)
 	c.put32(0x1A2B3C4D)
@@ -82,9 +100,10 @@ func NewCapture(path string) (*Capture, error) {
 	}
 	if err := c.w.Flush(); err != nil {
 		f.Close()
-		return nil, fmt.Errorf("capture: %w", err)
+		return fmt.Errorf("capture: %w", err)
 	}
-	return c, nil
+	c.on.Store(true)
+	return nil
 }
 
 // Close ends the capture and returns the first error that it met, if any. What
@@ -95,10 +114,10 @@ func (c *Capture) Close() error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	err := c.err
-	if errors.Is(err, os.ErrClosed) {
+	if !c.on.Swap(false) {
 		return nil // closed before
 	}
+	err := c.err
 	c.err = os.ErrClosed
 	if err == nil {
 		err = c.w.Flush()
@@ -114,7 +133,7 @@ func (c *Capture) Close() error {
 
 // inner captures a packet of the tunnel; out says that this side sends it.
 func (c *Capture) inner(out bool, pkt []byte) {
-	if c == nil {
+	if c == nil || !c.on.Load() {
 		return
 	}
 	c.mu.Lock()

@@ -58,7 +58,7 @@ func (c *Capture) subflow(local, remote netip.AddrPort, client bool) *subflowCap
 // frame captures one option and what its DSS maps, if anything. opts holds
 // exactly that option.
 func (f *subflowCapture) frame(out bool, opts, payload []byte) {
-	if f == nil {
+	if f == nil || !f.c.on.Load() {
 		return
 	}
 	f.c.mu.Lock()
@@ -75,7 +75,7 @@ func (f *subflowCapture) frame(out bool, opts, payload []byte) {
 
 // options captures several options in a row, none of which maps anything.
 func (f *subflowCapture) options(out bool, opts []byte) {
-	if f == nil {
+	if f == nil || !f.c.on.Load() {
 		return
 	}
 	for len(opts) > 2 {

@@ -26,7 +26,10 @@ type Status struct {
 	Ready    bool      `json:"ready"`
 	Reasons  []string  `json:"reasons"` // why it is not ready
 	LogLevel string    `json:"log_level,omitempty"`
-	Capture  string    `json:"capture,omitempty"` // file that is being written
+	// Capture is the file of the capture that runs, or ran last.
+	Capture    string `json:"capture,omitempty"`
+	Capturing  bool   `json:"capturing"`
+	CanCapture bool   `json:"can_capture"`
 
 	// The client's one session, or the server's.
 	Session  *Session  `json:"session,omitempty"`

@@ -226,6 +226,31 @@ func TestPage(t *testing.T) {
 	b.eval(`document.querySelector("#ask .do").click()`)
 	b.until(20*time.Second, "and back", card("wifi", "up"))
 
+	yes := func() { b.eval(`document.querySelector("#ask .do").click()`) }
+	b.eval(`document.getElementById("capture").click()`)
+	yes()
+	b.until(10*time.Second, "a capture runs", `document.getElementById("capture").innerText === "Stop the capture"`)
+	time.Sleep(time.Second)
+	b.eval(`document.getElementById("capture").click()`)
+	yes()
+	b.until(10*time.Second, "and ends", `document.getElementById("capture").innerText === "Start a capture" && !document.getElementById("download").hidden`)
+	resp, err := p.Get(p.ClientAdmin, "/capture")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, _ := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	if len(file) < 10_000 || string(file[:4]) != "\n\r\r\n" || !strings.Contains(resp.Header.Get("Content-Disposition"), ".pcapng") {
+		t.Errorf("the capture has %d bytes, %v", len(file), resp.Header)
+	}
+	b.eval(`(() => { const l = document.getElementById("level"); l.value = "debug"; l.dispatchEvent(new Event("change")); })()`)
+	yes()
+	for end := time.Now().Add(5 * time.Second); !strings.Contains(p.Client.Output(), "the log level was changed by hand"); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the log level stays as it was")
+		}
+	}
+
 	b.resize(1280, 1000)
 	b.call("Emulation.setEmulatedMedia", map[string]any{"features": []map[string]string{{"name": "prefers-color-scheme", "value": "dark"}}})
 	b.call("Page.navigate", map[string]any{"url": "http://" + p.ServerAdmin + "/?token=" + token})

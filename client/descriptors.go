@@ -10,22 +10,22 @@ const minReserve, reserveShare = 64, 8
 // descriptors bounds how many descriptors applications make the client hold, so
 // that the tunnel and the operator always find some.
 type descriptors struct {
-	most    int64 // set once; 0: the system has no limit
+	most    atomic.Int64 // 0: the system has no limit
 	used    atomic.Int64
 	refused atomic.Uint64
 }
 
 func newDescriptors() *descriptors {
-	limit := descriptorLimit()
-	if limit == 0 {
-		return new(descriptors)
+	d := new(descriptors)
+	if limit := descriptorLimit(); limit > 0 {
+		d.most.Store(max(limit-max(limit/reserveShare, minReserve), 1))
 	}
-	return &descriptors{most: max(limit-max(limit/reserveShare, minReserve), 1)}
+	return d
 }
 
 // take counts n more, or returns false.
 func (d *descriptors) take(n int64) bool {
-	if used := d.used.Add(n); d.most > 0 && used > d.most {
+	if used, most := d.used.Add(n), d.most.Load(); most > 0 && used > most {
 		d.used.Add(-n)
 		d.refused.Add(1)
 		return false

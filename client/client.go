@@ -61,6 +61,7 @@ type Client struct {
 	owners    owners
 	ports     *ports
 	ends      ends
+	words     words
 
 	associations, streams *quota
 	lobby                 *lobby

@@ -35,7 +35,9 @@ func (c *Client) Deliver(pkts [][]byte) {
 		}
 		p := c.ports.lookup(d.udp.Dst)
 		if p == nil {
-			c.drops.add(dropNoPort)
+			if !c.word(&d.udp, payload) {
+				c.drops.add(dropNoPort)
+			}
 			continue
 		}
 		p.owner.receive(d, pkt, payload)

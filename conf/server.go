@@ -85,6 +85,12 @@ type Peer struct {
 	PublicKey PublicKey `mapstructure:"public_key"`
 	// PublicKeys are further identities of the client, while its key is changed.
 	PublicKeys []PublicKey `mapstructure:"public_keys"`
+	// Quota is how many bytes a month the client's sessions may carry, both ways and
+	// with copies; then nothing of it goes out until the next month. 0 is no bound.
+	Quota Size `mapstructure:"quota"`
+	// Streams is how many CONNECTs of the client may live at once; 0 is
+	// limits.streams_per_client.
+	Streams int `mapstructure:"streams"`
 	// Publish are the ports of this server that the client may lead to programs
 	// of its own: numbers and ranges.
 	Publish []PortRange `mapstructure:"publish"`

@@ -76,6 +76,12 @@ func (s *Server) validateClients(p *Errors) {
 			field = ""
 		}
 		noteName(&found, field+"name", c.Name, seen)
+		if c.Quota < 0 {
+			found.addf(field+"quota", "%v is negative", c.Quota)
+		}
+		if c.Streams < 0 {
+			found.addf(field+"streams", "%d is negative", c.Streams)
+		}
 		if len(c.Keys()) == 0 {
 			found.addf(field+"public_key", "is missing; `mpsocks check` of the client's file prints it")
 		}

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
 
@@ -43,7 +44,7 @@ func (s pipeStream) AfterFailure(func()) func() bool { return func() bool { retu
 // however slowly it speaks.
 func TestRequestTakesItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &Server{clients: map[string]*client{}, peers: map[*peer]struct{}{}, exits: exits{idle: streamIdle, set: map[*exit]struct{}{}}, start: time.Now()}
+		s := &Server{rules: &conf.Server{}, clients: map[string]*client{}, peers: map[*peer]struct{}{}, exits: exits{idle: streamIdle, set: map[*exit]struct{}{}}, start: time.Now()}
 		s.ctx, s.cancel = context.WithCancel(context.Background())
 		defer s.cancel()
 		p := s.newPeer("laptop", newFakeSession())

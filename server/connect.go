@@ -78,7 +78,7 @@ func (p *peer) connect(st stream) {
 	}
 	defer p.giveSocket()
 
-	e := newExit(st)
+	e := newExit(p.client, st)
 	s.exits.add(e, s.now())
 	defer s.exits.remove(e)
 	stop := context.AfterFunc(p.ctx, e.kill)
@@ -148,7 +148,7 @@ func (r *request) Allow(ctx context.Context, req *socks5.Request) (context.Conte
 		r.addrs, r.more = r.permitted((<-r.more).addrs), nil
 	}
 	c := r.peer.client
-	if len(r.addrs) == 0 || c.braked.Load() && !c.brake.admits(netip.AddrPortFrom(r.addrs[0], r.port)) {
+	if len(r.addrs) == 0 || c.over.Load() || c.braked.Load() && !c.brake.admits(netip.AddrPortFrom(r.addrs[0], r.port)) {
 		r.peer.server.connects.denied.Add(1)
 		return ctx, false
 	}

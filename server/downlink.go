@@ -46,6 +46,10 @@ func (m *mapping) receive(_ *udpio.Conn, msgs []udpio.Message) {
 	}
 	h := &r.header
 	h.Dst, h.TTL = m.inner, hopLimit
+	if m.peer.client.over.Load() {
+		s.drops.add(dropQuota, uint64(len(msgs)))
+		return
+	}
 	taken := uint64(0)
 	for i := range msgs {
 		msg := &msgs[i]

@@ -14,6 +14,7 @@ const (
 	dropOwn                 // destination is an address of this server, and no mapping's
 	dropDenied              // destination refused by relay.deny
 	dropBrake               // the client reaches too many new destinations a second
+	dropQuota               // the client has used its quota
 	dropService             // the server has no such port inside the tunnel
 	dropCap                 // no room for another mapping, and none is idle for long enough
 	dropSocket              // the system gave no socket for a mapping
@@ -30,7 +31,7 @@ const (
 
 // dropNames are the words for metrics, by reason.
 var dropNames = [dropReasons]string{
-	"", "packet", "source", "port", "refused", "own", "denied", "brake", "service", "cap", "socket", "send", "closed",
+	"", "packet", "source", "port", "refused", "own", "denied", "brake", "quota", "service", "cap", "socket", "send", "closed",
 	"filtered", "forged", "family", "size", "queries", "query",
 }
 

@@ -24,6 +24,7 @@ const sentTime = 10 * time.Second
 // The failure of one direction never discards what the other has read: data first,
 // then its end, or the reset. A failure is never passed on as an end.
 type exit struct {
+	client *client
 	stream stream
 	target atomic.Pointer[net.TCPConn]
 	asked  atomic.Pointer[string] // host:port that the client asked for
@@ -39,7 +40,9 @@ type exit struct {
 	moved  int64
 }
 
-func newExit(st stream) *exit { return &exit{stream: st, upDone: make(chan struct{})} }
+func newExit(c *client, st stream) *exit {
+	return &exit{client: c, stream: st, upDone: make(chan struct{})}
+}
 
 // connected notes the connection; false if the session has ended meanwhile, and
 // then the connection is closed.

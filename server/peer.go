@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -33,6 +34,8 @@ type peer struct {
 	// ctx ends with the session; streams and name queries end with it.
 	ctx    context.Context
 	cancel context.CancelCauseFunc
+
+	counted uint64 // bytes of the session that its client's quota knows; guarded by Server.mu
 
 	// touched says, per room, whether the session is on the room's list for
 	// this round. Each element belongs to the goroutine of its room's Loop.
@@ -73,6 +76,7 @@ func (p *peer) Closed(err error) {
 	sent, received := p.carried()
 	s.mu.Lock()
 	if _, there := s.peers[p]; there {
+		p.tally(time.Now())
 		p.client.sent += sent
 		p.client.received += received
 	}

@@ -64,14 +64,26 @@ type client struct {
 	braked                     atomic.Bool // brake is on
 	sockets                    quota       // of mappings and streams, for the process can open so many files
 
-	// What its ended sessions carried, bytes; guarded by Server.mu.
-	sent, received uint64
+	over atomic.Bool // its quota of the month is used
+
+	// Guarded by Server.mu.
+	sent, received uint64    // what its ended sessions carried, bytes
+	quota          uint64    // bytes a month, 0 for no bound
+	said           time.Time // when it was last told that its quota is used
 }
 
-// limit sets the caps; what is held beyond them stays.
-func (c *client) limit(l *conf.ServerLimits) {
+// limit sets the caps; what is held beyond them stays. own is the client's entry, or
+// nil. It is called with Server.mu held.
+func (c *client) limit(l *conf.ServerLimits, own *conf.Peer) {
 	c.mappings.max.Store(int64(l.MappingsPerClient))
 	c.streams.max.Store(int64(l.StreamsPerClient))
+	c.quota = 0
+	if own != nil {
+		c.quota = uint64(max(own.Quota, 0))
+		if own.Streams > 0 {
+			c.streams.max.Store(int64(own.Streams))
+		}
+	}
 	c.queries.max.Store(maxQueriesPerClient)
 	c.brake.set(l)
 	c.braked.Store(l.DestinationsPerSecond > 0 || l.RefusalsPerSecond > 0)

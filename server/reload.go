@@ -34,7 +34,7 @@ func (s *Server) Apply(cfg *conf.Server) error {
 	defer s.mu.Unlock()
 	s.limits = cfg.Limits
 	for name, c := range s.clients {
-		c.limit(&cfg.Limits)
+		c.limit(&cfg.Limits, s.entry(name))
 		if !known[name] && c.mappings.used.Load() == 0 && c.streams.used.Load() == 0 {
 			delete(s.clients, name)
 		}

@@ -59,6 +59,7 @@ type Server struct {
 	peers   map[*peer]struct{}
 	clients map[string]*client
 	limits  conf.ServerLimits
+	usage   usageFile
 	rules   *conf.Server // whose access rules hold; only read
 }
 
@@ -121,6 +122,9 @@ func newServer(cfg *conf.Server, log zerolog.Logger) (*Server, error) {
 		clients: make(map[string]*client),
 	}
 	s.govern(cfg)
+	if err := s.usage.load(cfg.StateDir); err != nil {
+		log.Warn().Err(err).Msg("what clients have used is not known: they begin anew")
+	}
 	s.relay.Store(newRelay(&cfg.Relay))
 	s.mappings.max.Store(int64(cfg.Limits.Mappings))
 	s.streams.max.Store(int64(cfg.Limits.Streams))
@@ -162,6 +166,7 @@ func (s *Server) run(ctx context.Context, tunnel func(context.Context) error) er
 	}
 	sockets.Go(func() error { s.sweep(outer); return nil })
 	sockets.Go(func() error { s.watchOwn(outer); return nil })
+	sockets.Go(func() error { s.countUsage(outer); return nil })
 	err := tunnel(ctx)
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		err = nil
@@ -221,12 +226,22 @@ func (s *Server) client(name string) *client {
 	c := s.clients[name]
 	if c == nil {
 		c = &client{name: name}
-		c.limit(&s.limits)
+		c.limit(&s.limits, s.entry(name))
 		_, each := descriptors(openFiles())
 		c.sockets.max.Store(int64(each))
 		s.clients[name] = c
 	}
 	return c
+}
+
+// entry is a client's in the configuration, or nil; with s.mu held.
+func (s *Server) entry(name string) *conf.Peer {
+	for i := range s.rules.Clients {
+		if s.rules.Clients[i].Name == name {
+			return &s.rules.Clients[i]
+		}
+	}
+	return nil
 }
 
 // peerList returns the present peers.

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/mpsocks/mpsocks/mux"
 	"github.com/mpsocks/mpsocks/mux/udpio"
 	"github.com/mpsocks/mpsocks/status"
 )
@@ -80,7 +79,12 @@ func (s *Server) status() *status.Status {
 		received[p.client] += down
 	}
 	for _, c := range s.clients {
+		problem := ""
+		if c.over.Load() {
+			problem = c.used(st.Time)
+		}
 		st.Clients = append(st.Clients, status.Peer{
+			Quota: c.quota, Used: s.usage.known[c.name].Bytes, Error: problem,
 			Name: c.name, Sessions: sessions[c], Mappings: int(c.mappings.used.Load()), Streams: int(c.streams.used.Load()),
 			Sent: c.sent + sent[c], Received: c.received + received[c],
 		})
@@ -91,7 +95,9 @@ func (s *Server) status() *status.Status {
 
 // carried is what the session has sent to its client and received from it, bytes.
 func (p *peer) carried() (sent, received uint64) {
-	if m, ok := p.session.(*mux.Session); ok {
+	if m, ok := p.session.(interface {
+		Carried() (sent, received uint64)
+	}); ok {
 		return m.Carried()
 	}
 	return 0, 0

@@ -94,6 +94,9 @@ func (u *uplink) packet(p *peer, pkt []byte) dropReason {
 	if dst := h.Dst.Addr(); dst == packet.ServerHost4 || dst == packet.ServerHost6 {
 		return u.service(p, payload)
 	}
+	if p.client.over.Load() {
+		return dropQuota
+	}
 	if reason := u.verdict(p.server.access.Load(), h.Dst); reason != dropNone {
 		// Who has sent to a published port may be answered wherever he is.
 		visited := p.mappings[key]

@@ -34,6 +34,7 @@ const (
 	EchoPort     = 7    // UDP: answers with what it gets
 	DiscardPort  = 9    // UDP: hears which inner ports have ended
 	AlivePort    = 11   // UDP: hears which inner ports go on, though they send nothing
+	WordPort     = 13   // UDP: where words of the server to a person at the client come from
 	ResolverPort = 53   // UDP: resolves names where the server is
 	ExitPort     = 1080 // TCP: the SOCKS5 CONNECT exit
 )

@@ -1,0 +1,112 @@
+package server
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/mux/packet"
+)
+
+// countingSession says what it has carried.
+type countingSession struct {
+	*fakeSession
+	sent, received atomic.Uint64
+}
+
+func (c *countingSession) Carried() (sent, received uint64) { return c.sent.Load(), c.received.Load() }
+
+// TestQuota: a client that has used its month is told so, nothing of it goes out, and
+// what is open ends; another client, and the next month, are free.
+func TestQuota(t *testing.T) {
+	s := testServer(t, func(c *conf.Server) {
+		c.Clients = []conf.Peer{{Name: "laptop", Quota: 1000, Streams: 1}, {Name: "phone"}}
+	}, nil)
+	sess := &countingSession{fakeSession: newFakeSession()}
+	p, q := s.newPeer("laptop", sess), s.newPeer("phone", newFakeSession())
+	remote, at := remoteUDP(t, "127.0.0.1")
+	send := func(p *peer) { p.Deliver([][]byte{makePacket(inner4(7), at, 0, 0, []byte("x"))}) }
+	ln := listenTCP(t, "127.0.0.1:0")
+	app, _ := openStream(t, p)
+	if code, _ := askConnect(t, app, 1, "127.0.0.1", portOf(ln), ""); code != 0 {
+		t.Fatalf("reply %d", code)
+	}
+	second, _ := openStream(t, p)
+	if _, err := second.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("beyond the client's streams: %v", err)
+	}
+
+	now := time.Date(2026, 11, 30, 12, 0, 0, 0, time.Local)
+	sess.sent.Store(600)
+	sess.received.Store(399)
+	s.account(now)
+	send(p)
+	_, mapped := read(t, remote)
+	sess.received.Store(400)
+	s.account(now)
+	if g := sess.next(t); g.src.Port() != packet.WordPort || !strings.Contains(string(g.payload), "quota of 1kB a month is used up until 1 December") {
+		t.Errorf("the client was told %+v %q", g, g.payload)
+	}
+	if _, err := app.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("an open CONNECT: %v", err)
+	}
+	send(p)
+	silent(t, remote)
+	if _, err := remote.WriteToUDPAddrPort([]byte("answer"), mapped); err != nil {
+		t.Fatal(err)
+	}
+	sess.quiet(t)
+	eventually(t, "the stream has ended", func() bool { return p.client.streams.used.Load() == 0 })
+	third, _ := openStream(t, p)
+	if code, _ := askConnect(t, third, 1, "127.0.0.1", portOf(ln), ""); code != 2 {
+		t.Errorf("reply %d", code)
+	}
+	send(q)
+	read(t, remote)
+	for _, c := range s.status().Clients {
+		if c.Name == "laptop" && (c.Quota != 1000 || c.Used != 1000 || c.Error == "") {
+			t.Errorf("%+v", c)
+		}
+	}
+	// The session's end counts nothing twice, and the next month begins with nothing.
+	p.Closed(nil)
+	if got := s.usage.known["laptop"].Bytes; got != 1000 && s.usage.known["laptop"].Month == "2026-11" {
+		t.Errorf("%d bytes after the session's end", got)
+	}
+	s.account(now.Add(24 * time.Hour))
+	if p.client.over.Load() {
+		t.Error("the next month is not free")
+	}
+}
+
+// TestUsageIsKept: what was used is known after a restart, and a broken file is no end.
+func TestUsageIsKept(t *testing.T) {
+	dir := t.TempDir()
+	var u usageFile
+	if err := u.load(dir); err != nil || len(u.known) != 0 {
+		t.Fatalf("%v, %v", u.known, err)
+	}
+	if err := u.keep([]byte(`{"laptop":{"month":"2026-11","bytes":77}}`)); err != nil {
+		t.Fatal(err)
+	}
+	var again usageFile
+	if err := again.load(dir); err != nil || again.known["laptop"] != (spending{"2026-11", 77}) {
+		t.Errorf("%v, %v", again.known, err)
+	}
+	path := filepath.Join(dir, usageName)
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+	if err := os.WriteFile(path, []byte(`{"laptop":`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := again.load(dir); err == nil || again.known == nil {
+		t.Errorf("a broken file: %v, %v", again.known, err)
+	}
+}

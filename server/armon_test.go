@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -54,7 +55,8 @@ func TestRequestTakesItsTime(t *testing.T) {
 		done := make(chan time.Duration)
 		start := time.Now()
 		go func() { p.connect(pipeStream{far}); done <- time.Since(start) }()
-		go func() {
+		var slow sync.WaitGroup
+		slow.Go(func() {
 			greeting := append([]byte{5, 255}, make([]byte, 255)...)
 			for _, c := range greeting { // a byte a second
 				if _, err := app.Write([]byte{c}); err != nil {
@@ -62,10 +64,11 @@ func TestRequestTakesItsTime(t *testing.T) {
 				}
 				time.Sleep(time.Second)
 			}
-		}()
+		})
 		if took := <-done; took > requestTimeout+time.Second {
 			t.Errorf("took %v", took)
 		}
+		slow.Wait()
 		if n := s.streams.used.Load(); n != 0 {
 			t.Errorf("%d streams are held", n)
 		}

@@ -1,0 +1,142 @@
+package mux
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/mpsocks/mpsocks/mux/engine"
+	"github.com/mpsocks/mpsocks/mux/mptcp"
+	"github.com/mpsocks/mpsocks/mux/packet"
+)
+
+// controlled is a client's session with one subflow on each of two paths, and no
+// connection.
+func controlled() (s *Session, fs []*subflow) {
+	s = newSession(sessionConfig{client: true, handler: newCollector()})
+	keys := s.establish(hsClientKey, hsServerKey, false)
+	for range 2 {
+		f := &subflow{s: s, carrier: &carrier{}, keys: keys}
+		s.enter(func(e *engine.Engine, now int64) {
+			f.path = e.AddPath(engine.PathConfig{}, -1)
+			f.core = engine.NewSubflow(f, f.path, keys.epoch, now)
+			e.Attach(f.core, 0)
+		})
+		fs = append(fs, f)
+	}
+	return s, fs
+}
+
+// options returns what a subflow would write before its next batch.
+func (f *subflow) options() (control []byte) {
+	f.s.enter(func(e *engine.Engine, _ int64) { _, control = e.Take(f.core, nil) })
+	return control
+}
+
+// An address counts only with the HMAC of the session's keys (RFC 8684, Section 3.4.1);
+// then it is echoed.
+func TestAddAddrNeedsTheHMAC(t *testing.T) {
+	addr := netip.MustParseAddrPort("192.0.2.7:443")
+	good := mptcp.AddAddr{ID: 3, Addr: addr.Addr(), Port: addr.Port(), HMAC: mptcp.AddAddrHMAC(hsServerKey, hsClientKey, 3, addr.Addr(), addr.Port())}
+	other := good
+	other.Port++
+	mine := good
+	mine.HMAC = mptcp.AddAddrHMAC(hsClientKey, hsServerKey, 3, addr.Addr(), addr.Port())
+	for name, c := range map[string]struct {
+		o  mptcp.AddAddr
+		ok bool
+	}{"good": {good, true}, "of another port": {other, false}, "of the wrong direction": {mine, false}} {
+		s, fs := controlled()
+		learned := make(chan netip.AddrPort, 1)
+		s.advertised = func(a netip.AddrPort) { learned <- a }
+		if err := fs[0].command(&mptcp.Option{Subtype: mptcp.MPAddAddr, AddAddr: c.o}); err != nil {
+			t.Fatal(err)
+		}
+		if echoed := len(fs[0].options()) > 0; echoed != c.ok {
+			t.Errorf("%s: echoed is %v", name, echoed)
+		}
+		if c.ok {
+			if a := <-learned; a != addr {
+				t.Errorf("%s: learned %v", name, a)
+			}
+		} else if len(learned) > 0 {
+			t.Errorf("%s: it is believed", name)
+		}
+	}
+}
+
+// REMOVE_ADDR has the subflows of that address asked whether they live.
+func TestRemoveAddrAsks(t *testing.T) {
+	_, fs := controlled()
+	o := &mptcp.Option{Subtype: mptcp.MPRemoveAddr, RemoveAddr: mptcp.RemoveAddr{N: 1}}
+	o.RemoveAddr.IDs[0] = fs[1].path.AddrID()
+	if err := fs[0].command(o); err != nil {
+		t.Fatal(err)
+	}
+	if len(fs[0].options()) > 0 || len(fs[1].options()) == 0 {
+		t.Error("the wrong subflow was asked, or none")
+	}
+}
+
+// A lockWatcher sees whether the delivery's lock is held while it gets packets.
+type lockWatcher struct {
+	d    *delivery
+	held []bool
+}
+
+func (l *lockWatcher) Deliver([][]byte) {
+	free := l.d.mu.TryLock()
+	if free {
+		l.d.mu.Unlock()
+	}
+	l.held = append(l.held, !free)
+}
+func (l *lockWatcher) Stream(*Stream) {}
+func (l *lockWatcher) Closed(error)   {}
+
+// What is put in order is delivered with the lock held, or another reader could swap it
+// again; a flow that comes by one subflow waits for nobody.
+func TestOrderedIsDeliveredUnderItsLock(t *testing.T) {
+	for _, spread := range []bool{false, true} {
+		s := newSession(sessionConfig{client: true, handler: newCollector()})
+		w := &lockWatcher{d: &s.reseq}
+		s.serve(w)
+		from, to := netip.MustParseAddrPort("192.0.2.1:9"), netip.AddrPortFrom(packet.ClientHost4, 4000)
+		for i := range 4 {
+			p := testPacket(from, to, uint64(i), 1200)
+			packet.SetID(p.Bytes(), uint32(i))
+			slot := 0
+			if spread {
+				slot = i % 2
+			}
+			s.reseq.deliver(slot, []received{{pkt: p.Bytes()}}, nil, int64(i+1)*1e6)
+		}
+		if len(w.held) != 4 || w.held[3] != spread {
+			t.Errorf("spread %v: the lock is held: %v", spread, w.held)
+		}
+	}
+}
+
+// Mappings and an end from before a renewal do not touch the space of the new keys.
+func TestReceiveSpaceOfOtherKeys(t *testing.T) {
+	var w receiveSpace
+	w.reset(100, 2)
+	p := testPacket(netip.MustParseAddrPort("192.0.2.1:9"), netip.AddrPortFrom(packet.ClientHost4, 1), 0, 10)
+	if fresh, err := w.enter(1, []received{{dsn: 100, pkt: p.Bytes()}}); err == nil || len(fresh) > 0 {
+		t.Error("a mapping of other keys was taken")
+	}
+	if w.finish(1, 100) || w.next.Load() != 100 {
+		t.Error("an end of other keys was taken")
+	}
+}
+
+// A join counts only from the key that opened the session.
+func TestJoinNeedsTheSessionsKey(t *testing.T) {
+	s := newSession(sessionConfig{identity: [32]byte{1}})
+	l := &Listener{sessions: map[mptcp.Token]*Session{7: s}}
+	if got, err := l.find([32]byte{1}, 7); got != s || err != nil {
+		t.Errorf("its own key: %v", err)
+	}
+	if got, err := l.find([32]byte{2}, 7); got != nil || err == nil {
+		t.Error("another client's key is let in")
+	}
+}

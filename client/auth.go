@@ -76,14 +76,14 @@ func (c *Client) login(conn net.Conn, name, password []byte) bool {
 	}
 	wait, ok := c.guesses.turn(from, string(name), time.Now())
 	if !ok {
+		if c.guesses.unread.Add(1) <= maxUnread {
+			c.pause(guessMost)
+		}
+		c.guesses.unread.Add(-1)
 		return false
 	}
-	if wait > 0 {
-		select {
-		case <-time.After(wait):
-		case <-c.life.Done():
-			return false
-		}
+	if wait > 0 && !c.pause(wait) {
+		return false
 	}
 	right := c.users.Load().check(name, password)
 	if n, say := c.guesses.result(from, string(name), right, time.Now()); say {
@@ -91,4 +91,14 @@ func (c *Client) login(conn net.Conn, name, password []byte) bool {
 			Msg("wrong user name or password; further attempts from there and for that user are slowed down")
 	}
 	return right
+}
+
+// pause waits, and says whether the client goes on.
+func (c *Client) pause(d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-c.life.Done():
+		return false
+	}
 }

@@ -19,6 +19,10 @@ const (
 	// guessWait is the longest that an attempt waits for its turn: less than
 	// handshakeTime. With more before it, it is refused without a look.
 	guessWait = 6 * time.Second
+	// maxUnread is how many of those that are refused are held for guessMost
+	// before they hear of it, so that a guesser's connections are no use to him
+	// meanwhile.
+	maxUnread = 256
 	// maxGuesses bounds the addresses and users that are remembered.
 	maxGuesses = 4096
 	// guessLog is how often wrong passwords are written of in the log.
@@ -32,6 +36,7 @@ const (
 // before does not stand in that user's line: strangers keep nobody out.
 type guesses struct {
 	delayed, refused, wrong atomic.Uint64
+	unread                  atomic.Int32 // that are held
 
 	mu      sync.Mutex // guards all following fields
 	lines   map[guessLine]*guessState

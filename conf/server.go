@@ -88,6 +88,9 @@ type Peer struct {
 	// Quota is how many bytes a month the client's sessions may carry, both ways and
 	// with copies; then nothing of it goes out until the next month. 0 is no bound.
 	Quota Size `mapstructure:"quota"`
+	// Rate is how much the client's traffic may be, in each direction; open CONNECTs
+	// keep theirs. 0 is no bound.
+	Rate Rate `mapstructure:"rate"`
 	// Streams is how many CONNECTs of the client may live at once; 0 is
 	// limits.streams_per_client.
 	Streams int `mapstructure:"streams"`

@@ -78,7 +78,7 @@ func (p *peer) connect(st stream) {
 	}
 	defer p.giveSocket()
 
-	e := newExit(p.client, st)
+	e := newExit(p.ctx, p.client, st)
 	s.exits.add(e, s.now())
 	defer s.exits.remove(e)
 	stop := context.AfterFunc(p.ctx, e.kill)

@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -95,6 +96,9 @@ func (m *mapping) bring(h *packet.UDP, msg *udpio.Message, now int64) dropReason
 	}
 	h.Src, h.TOS = from, msg.TOS
 	n := msg.Buf.Len()
+	if l := m.peer.client.in.limiter.Load(); l != nil && !l.AllowN(time.Now(), n+packet.UDPOverhead(h.Dst.Addr())) {
+		return dropRate
+	}
 	switch {
 	case !fits(h, n):
 		return dropSize

@@ -15,6 +15,7 @@ const (
 	dropDenied              // destination refused by relay.deny
 	dropBrake               // the client reaches too many new destinations a second
 	dropQuota               // the client has used its quota
+	dropRate                // beyond the client's rate, either way
 	dropService             // the server has no such port inside the tunnel
 	dropCap                 // no room for another mapping, and none is idle for long enough
 	dropSocket              // the system gave no socket for a mapping
@@ -31,7 +32,7 @@ const (
 
 // dropNames are the words for metrics, by reason.
 var dropNames = [dropReasons]string{
-	"", "packet", "source", "port", "refused", "own", "denied", "brake", "quota", "service", "cap", "socket", "send", "closed",
+	"", "packet", "source", "port", "refused", "own", "denied", "brake", "quota", "rate", "service", "cap", "socket", "send", "closed",
 	"filtered", "forged", "family", "size", "queries", "query",
 }
 

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -24,6 +25,7 @@ const sentTime = 10 * time.Second
 // The failure of one direction never discards what the other has read: data first,
 // then its end, or the reset. A failure is never passed on as an end.
 type exit struct {
+	ctx    context.Context // of the session
 	client *client
 	stream stream
 	target atomic.Pointer[net.TCPConn]
@@ -40,8 +42,8 @@ type exit struct {
 	moved  int64
 }
 
-func newExit(c *client, st stream) *exit {
-	return &exit{client: c, stream: st, upDone: make(chan struct{})}
+func newExit(ctx context.Context, c *client, st stream) *exit {
+	return &exit{ctx: ctx, client: c, stream: st, upDone: make(chan struct{})}
 }
 
 // connected notes the connection; false if the session has ended meanwhile, and
@@ -75,7 +77,7 @@ func (e *exit) up() {
 	if e.upErr.Load() != nil {
 		return // what armon had read of the stream was not taken
 	}
-	_, err := e.stream.WriteTo(e.socket())
+	_, err := e.stream.WriteTo(e.client.out.writer(e.ctx, e.socket()))
 	c := e.target.Load()
 	switch {
 	case err == nil:
@@ -93,7 +95,7 @@ func (e *exit) up() {
 
 // down copies from the target to the stream.
 func (e *exit) down() {
-	_, err := e.stream.ReadFrom(e.socket())
+	_, err := e.stream.ReadFrom(e.client.in.reader(e.ctx, e.socket()))
 	switch {
 	case err == nil && !e.cut():
 		_ = e.stream.CloseWrite()

@@ -131,7 +131,7 @@ func TestForgedSender(t *testing.T) {
 		if packet.InTunnel(addr) != inside {
 			t.Errorf("InTunnel(%s) = %v", a, !inside)
 		}
-		m := &mapping{inner: inner4(7)}
+		m := &mapping{peer: &peer{client: &client{}}, inner: inner4(7)}
 		if addr.Is6() {
 			m.inner = inner6(7)
 		}

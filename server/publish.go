@@ -311,7 +311,7 @@ func (p *peer) await(st stream, d *door) {
 		return
 	}
 	s := p.server
-	e := newExit(p.client, st)
+	e := newExit(p.ctx, p.client, st)
 	s.exits.add(e, s.now())
 	defer s.exits.remove(e)
 	stop := context.AfterFunc(p.ctx, e.kill)

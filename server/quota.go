@@ -64,7 +64,8 @@ type client struct {
 	braked                     atomic.Bool // brake is on
 	sockets                    quota       // of mappings and streams, for the process can open so many files
 
-	over atomic.Bool // its quota of the month is used
+	out, in pace        // how fast its traffic to the internet and from there may be
+	over    atomic.Bool // its quota of the month is used
 
 	// Guarded by Server.mu.
 	sent, received uint64    // what its ended sessions carried, bytes
@@ -78,12 +79,15 @@ func (c *client) limit(l *conf.ServerLimits, own *conf.Peer) {
 	c.mappings.max.Store(int64(l.MappingsPerClient))
 	c.streams.max.Store(int64(l.StreamsPerClient))
 	c.quota = 0
+	var most conf.Rate
 	if own != nil {
-		c.quota = uint64(max(own.Quota, 0))
+		c.quota, most = uint64(max(own.Quota, 0)), own.Rate
 		if own.Streams > 0 {
 			c.streams.max.Store(int64(own.Streams))
 		}
 	}
+	c.out.set(most)
+	c.in.set(most)
 	c.queries.max.Store(maxQueriesPerClient)
 	c.brake.set(l)
 	c.braked.Store(l.DestinationsPerSecond > 0 || l.RefusalsPerSecond > 0)

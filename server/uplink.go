@@ -3,6 +3,7 @@ package server
 import (
 	"encoding/binary"
 	"net/netip"
+	"time"
 
 	"github.com/mpsocks/mpsocks/mux/buf"
 	"github.com/mpsocks/mpsocks/mux/packet"
@@ -107,6 +108,9 @@ func (u *uplink) packet(p *peer, pkt []byte) dropReason {
 	}
 	if p.client.braked.Load() && !p.client.brake.admits(h.Dst) {
 		return dropBrake
+	}
+	if l := p.client.out.limiter.Load(); l != nil && !l.AllowN(time.Now(), len(pkt)) {
+		return dropRate
 	}
 	m := u.mapping
 	if m == nil || key != u.key {

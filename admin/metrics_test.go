@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"fmt"
 	"os/exec"
 	"strings"
 	"testing"
@@ -72,5 +73,32 @@ func promtool(t *testing.T, metrics string) {
 	cmd.Stdin = strings.NewReader(metrics)
 	if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
 		t.Errorf("promtool check metrics: %v\n%s", err, out)
+	}
+}
+
+// A half that reconnects a thousand times, with other sessions, ports and programs each
+// time, has as many series as before.
+func TestMetricsDoNotGrow(t *testing.T) {
+	turn := 0
+	s := start(t, func(c *Config) {
+		c.Status = func() *status.Status {
+			st := aStatus()
+			turn++
+			st.Session.ID = fmt.Sprintf("%08x", turn)
+			st.Session.Subflows[0].Local = fmt.Sprintf("192.0.2.7:%d", 1024+turn)
+			st.Programs[0].Key, st.Programs[0].To = fmt.Sprint(turn), fmt.Sprintf("host%d.example:443", turn)
+			return st
+		}
+	})
+	series := func() int {
+		_, body := s.get("/metrics", nil)
+		return strings.Count(body, "\nmpsocks_")
+	}
+	before := series()
+	for range 1000 {
+		s.recorder.sample()
+	}
+	if after := series(); after != before || before < 50 {
+		t.Errorf("%d series, and %d after a thousand sessions", before, after)
 	}
 }

@@ -9,11 +9,14 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/mpsocks/mpsocks/status"
 )
 
 // tunnelEcho is the echo port of the server's host inside the tunnel. No other
@@ -51,7 +54,8 @@ a DNS server (port 53), which is asked a question instead.`,
 	f.StringVar(&p.tcp, "tcp", "example.com:443", `where to CONNECT to, HOST:PORT; "" leaves it out`)
 	f.StringVar(&p.udp, "udp", tunnelEcho, `UDP echo server, or DNS server on port 53, HOST:PORT; "" leaves it out`)
 	f.IntVar(&p.count, "count", 20, "how many datagrams and how many connections")
-	f.DurationVar(&p.timeout, "timeout", 3*time.Second, "how long to wait for each answer")
+	// A client waits five seconds for a path, and then says what is wrong.
+	f.DurationVar(&p.timeout, "timeout", 8*time.Second, "how long to wait for each answer")
 	return cmd
 }
 
@@ -74,6 +78,7 @@ func (p *probe) run(ctx context.Context) error {
 		failed = !p.report("UDP "+p.udp, p.echoes(ctx)) || failed
 	}
 	if failed {
+		p.ask(ctx)
 		return errSilent
 	}
 	return nil
@@ -147,16 +152,55 @@ func (p *probe) echoes(ctx context.Context) error {
 	return nil
 }
 
+// ask says what the client of this machine knows, if the proxy that failed is it.
+func (p *probe) ask(ctx context.Context) {
+	at := locator{}
+	all, err := at.find(status.Client)
+	if err != nil {
+		return
+	}
+	_, states, err := answering(ctx, all)
+	if err != nil {
+		return
+	}
+	for _, s := range states {
+		if !slices.Contains(s.Listen, p.proxy.address) || s.Session == nil {
+			continue
+		}
+		fmt.Fprintf(p.out, "the mpsocks client there says:\n")
+		if !s.Session.Up {
+			fmt.Fprintf(p.out, "  no session with the server\n")
+		}
+		for i := range s.Session.Paths {
+			path := &s.Session.Paths[i]
+			fmt.Fprintf(p.out, "  path %s: %s\n", path.Name, path.Words(time.Now()))
+		}
+	}
+}
+
+// elsewhere is a hint that the relay is not where the proxy is.
+func elsewhere(a *association) string {
+	peer, ok := a.control.RemoteAddr().(*net.TCPAddr)
+	if !ok {
+		return ""
+	}
+	at, _ := netip.AddrFromSlice(peer.IP)
+	if at = at.Unmap(); at == a.relay.Addr() {
+		return ""
+	}
+	return fmt.Sprintf("; the proxy was reached at %s and names a relay at %s: can that be reached from here? (udp.public_address of an mpsocks client says what to name)", at, a.relay.Addr())
+}
+
 // silence explains that nothing came back.
 func (p *probe) silence(a *association, err error) error {
 	if !errors.Is(err, os.ErrDeadlineExceeded) {
-		return fmt.Errorf("UDP ASSOCIATE works, but the relay %s: %w", a.relay, err)
+		return fmt.Errorf("UDP ASSOCIATE works, but the relay %s cannot be reached: %w%s", a.relay, err, elsewhere(a))
 	}
 	hint := ""
 	if p.udp == tunnelEcho {
 		hint = " (only an mpsocks server echoes there: for another proxy give --udp HOST:PORT, an echo or a DNS server)"
 	}
-	return fmt.Errorf("UDP ASSOCIATE works, but nothing came back by the relay %s within %v%s", a.relay, p.timeout, hint)
+	return fmt.Errorf("UDP ASSOCIATE works, but nothing came back by the relay %s within %v%s%s", a.relay, p.timeout, hint, elsewhere(a))
 }
 
 // question is what the target answers, and how to know the answer.

@@ -105,7 +105,7 @@ func Explain(err string) string {
 	for _, e := range []struct{ has, says string }{
 		{"network is unreachable", "no route to the server"},
 		{"no route to host", "no route to the server"},
-		{"connection refused", "the server's address refuses connections: is mpsocks running there, and the port right?"},
+		{"connection refused", "the server refuses connections: does it run, at this port?"},
 		{"i/o timeout", "no answer"},
 		{"deadline exceeded", "no answer"},
 		{"no such host", "the server's name is not known"},
@@ -119,7 +119,7 @@ func Explain(err string) string {
 		{"public key", "TLS: the server's key differs"},
 		{"certificate required", "the server does not know this client's key"},
 		{"bad certificate", "the server does not know this client's key"},
-		{"EOF", "the server's address closes the connection: a captive portal, or no mpsocks server?"},
+		{"EOF", "who answers closes the connection: a captive portal?"},
 		{"connection reset", "the connection is reset on the way"},
 	} {
 		if strings.Contains(err, e.has) {

@@ -129,6 +129,11 @@ func (r *chooser) assignBulk(now int64, bands fq.BandSet) {
 	}
 }
 
+// laneBacklog is the backlog, in bytes, up to which large flows keep to one subflow
+// of a path. What waits longer than that fills the path, which takes all of its
+// bulk subflows; the receiver puts such a flow in order.
+const laneBacklog = 64 << 10
+
 // burst makes one choice for a band, then gives as much as fits. It reports
 // whether that was anything.
 func (r *chooser) burst(band fq.Class, now int64) bool {
@@ -144,7 +149,9 @@ func (r *chooser) burst(band fq.Class, now int64) bool {
 	case fq.SpreadTogether:
 		set = sched.Together(r.cands, set)
 	case fq.SpreadInPath:
-		set = sched.Lanes(r.cands, set)
+		if r.e.table.queue.Backlog() < laneBacklog {
+			set = sched.Lanes(r.cands, set)
+		}
 	}
 	i := sched.PickBulk(r.cands, set, r.e.table.queue.Backlog(), f.Waited(now), ordered)
 	if policy.nearest {

@@ -77,6 +77,7 @@ func (f *figures) set(l *line) {
 // An outcome is what a run of a profile has shown.
 type outcome struct {
 	share float64 // of the paths' rates, added up
+	order float64 // of the large flows' datagrams, those behind a later one
 	game  game    // of a small flow beside it
 	sum   uint64  // of all that arrived, and when
 }
@@ -86,9 +87,9 @@ const (
 	profileSubs = 6
 )
 
-// play runs a profile from the client to the server: an endless stream, and a small flow
-// beside it.
-func (p *profile) play(seed uint64) (o outcome) {
+// play runs a profile from the client to the server: an endless stream, or so many large
+// flows of datagrams, a quarter more than the paths carry, and a small flow beside it.
+func (p *profile) play(seed uint64, flows int) (o outcome) {
 	w := &world{rnd: rand.New(rand.NewPCG(seed, 1))}
 	a, b := newHost(w, true, len(p.Paths)), newHost(w, false, len(p.Paths))
 	there, back := make([]*line, len(p.Paths)), make([]*line, len(p.Paths))
@@ -184,7 +185,13 @@ func (p *profile) play(seed uint64) (o outcome) {
 	w.run(start)
 	var sent []int64
 	a.smallFlow(start, start+profileTime, &sent)
+	if flows > 0 {
+		a.largeFlows(flows, 1.25*sum, start, start+profileTime)
+	}
 	w.at(start, func() {
+		if flows > 0 {
+			return
+		}
 		a.e.Wake(packet.Key{Proto: packet.ProtoTCP, SrcPort: 1}, endless{16000}, w.now)
 		a.pump()
 	})
@@ -192,6 +199,7 @@ func (p *profile) play(seed uint64) (o outcome) {
 	o.share = float64(b.bytes) / (sum * profileTime)
 	w.run(start + profileTime + 3e9) // what is under way
 	o.game = b.game(sent)
+	o.order = float64(b.swapped) / float64(max(b.datagrams, 1))
 	o.sum = b.sum.Sum64() + b.bytes
 	return o
 }
@@ -236,7 +244,7 @@ func TestProfiles(t *testing.T) {
 			}
 			worst := outcome{share: 9}
 			for seed := range *profileSeeds {
-				o := all[name].play(uint64(seed))
+				o := all[name].play(uint64(seed), 0)
 				worst.share = min(worst.share, o.share)
 				worst.game.lost = max(worst.game.lost, o.game.lost)
 				worst.game.p99 = max(worst.game.p99, o.game.p99)
@@ -250,13 +258,33 @@ func TestProfiles(t *testing.T) {
 	}
 }
 
+// TestDatagramProfiles is the same for large flows of datagrams: one, and four.
+func TestDatagramProfiles(t *testing.T) {
+	all := profiles(t)
+	for _, flows := range []int{1, 4} {
+		for _, name := range slices.Sorted(maps.Keys(all)) {
+			t.Run(fmt.Sprint(name, " ", flows), func(t *testing.T) {
+				least, order := 9.0, 0.0
+				for seed := range *profileSeeds {
+					o := all[name].play(uint64(seed), flows)
+					least, order = min(least, o.share), max(order, o.order)
+				}
+				t.Logf("%.2f of the sum, %.4f of the datagrams behind a later one", least, order)
+				if want, ok := datagramBounds[name]; !ok || least < want.share || order > want.order {
+					t.Errorf("the bound is %+v", want)
+				}
+			})
+		}
+	}
+}
+
 // TestProfilesAreRepeatable: the same seed brings the same to the byte, another one does
 // not.
 func TestProfilesAreRepeatable(t *testing.T) {
 	p := profiles(t)["loss_1"]
 	sums := []string{}
 	for _, seed := range []uint64{7, 7, 8} {
-		sums = append(sums, fmt.Sprint(p.play(seed).sum))
+		sums = append(sums, fmt.Sprint(p.play(seed, 0).sum))
 	}
 	if sums[0] != sums[1] || sums[0] == sums[2] {
 		t.Errorf("%v", sums)
@@ -290,4 +318,32 @@ var bounds = map[string]bound{
 	"rtt_70":       {0.83, 58, 165},
 	"silent_death": {0.61, 343, 415},
 	"uneven":       {0.84, 257, 358},
+}
+
+// datagramBounds are the same for large flows of datagrams, from four seeds: a tenth below
+// the least share, and half more than most of what came behind a later one.
+var datagramBounds = map[string]struct{ share, order float64 }{
+	"baseline":     {0.81, 0.05},
+	"bloated":      {0.83, 0.05},
+	"bw_10to1":     {0.83, 0.05},
+	"bw_4to1":      {0.83, 0.05},
+	"congested":    {0.85, 0.05},
+	"dual_lte":     {0.72, 0.06},
+	"fiber_lte":    {0.84, 0.05},
+	"flap":         {0.59, 0.10},
+	"jit_20":       {0.71, 0.05},
+	"jit_5":        {0.82, 0.05},
+	"loss_05":      {0.82, 0.05},
+	"loss_1":       {0.75, 0.14},
+	"loss_2":       {0.76, 0.06},
+	"lte_geo":      {0.60, 0.44},
+	"lte_starlink": {0.79, 0.05},
+	"metered":      {0.71, 0.05},
+	"renumber":     {0.81, 0.05},
+	"rtt_120":      {0.81, 0.06},
+	"rtt_320":      {0.63, 0.09},
+	"rtt_40":       {0.83, 0.05},
+	"rtt_70":       {0.82, 0.05},
+	"silent_death": {0.60, 0.06},
+	"uneven":       {0.83, 0.05},
 }

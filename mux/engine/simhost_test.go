@@ -30,9 +30,12 @@ type host struct {
 	paths   []*Path
 	redial  func(path int, old *simSub)
 
-	bytes uint64           // of the large flow
-	small map[uint64]int64 // when each packet of the small one came
-	sum   hash.Hash64
+	bytes     uint64 // of the large flows
+	datagrams int    // of these, and how many came behind a later one
+	swapped   int
+	latest    map[uint64]uint64
+	small     map[uint64]int64 // when each packet of the small one came
+	sum       hash.Hash64
 }
 
 // A simSub is one end of a subflow.
@@ -59,7 +62,7 @@ type simFrame struct {
 }
 
 func newHost(w *world, client bool, paths int) *host {
-	h := &host{w: w, e: New(client, ModeAuto, nil, 120e9), small: map[uint64]int64{}, sum: fnv.New64a()}
+	h := &host{w: w, e: New(client, ModeAuto, nil, 120e9), small: map[uint64]int64{}, latest: map[uint64]uint64{}, sum: fnv.New64a()}
 	h.order = reseq.New(func(packet.Key, uint8) bool { return false })
 	h.e.Establish(1)
 	h.space.Reset(1)
@@ -217,9 +220,23 @@ func (h *host) take(slot int, pkt []byte) {
 	h.hand()
 }
 
+// large counts a packet of a large flow and whether it is behind a later one.
+func (h *host) large(flow, n uint64, size int) {
+	h.bytes += uint64(size)
+	h.datagrams++
+	if n < h.latest[flow] {
+		h.swapped++
+	}
+	h.latest[flow] = max(h.latest[flow], n)
+}
+
 func (h *host) hand() {
 	for _, p := range h.views {
 		n := binary.BigEndian.Uint64(packet.UDPPayload(p))
+		if flow := n >> 48; flow != 0 {
+			h.large(flow, n, len(p))
+			continue
+		}
 		if _, twice := h.small[n]; twice {
 			panic("delivered twice")
 		}
@@ -310,6 +327,29 @@ func (h *host) game(sent []int64) (g game) {
 	}
 	g.longest, g.p50, g.p99 = took[len(took)-1], took[len(took)/2], took[len(took)*99/100]
 	return g
+}
+
+// largeFlows sends so many flows of datagrams of 1,200 bytes at that rate in all, bytes a
+// nanosecond, whatever becomes of them.
+func (h *host) largeFlows(flows int, rate float64, from, until int64) {
+	const size = 1200
+	var src [8]Source
+	to := netip.MustParseAddrPort("192.0.2.1:9")
+	sent := 0
+	var next func()
+	next = func() {
+		if h.w.now >= until {
+			return
+		}
+		for due := int(rate * float64(h.w.now-from) / size); sent < due; sent++ {
+			flow := sent % flows
+			n := uint64(flow+1)<<48 | uint64(sent/flows)
+			h.e.Send(&src[flow], testPacket(netip.AddrPortFrom(packet.ClientHost4, uint16(5000+flow)), to, n, size), h.w.now)
+		}
+		h.pump()
+		h.w.at(h.w.now+1e6, next)
+	}
+	h.w.at(from, next)
 }
 
 // smallFlow sends a packet of 200 bytes every 16 ms until then, and returns when each

@@ -21,6 +21,7 @@ func (s *Server) handler() http.Handler {
 	mux.Handle("GET /metrics", s.open(s.metrics().ServeHTTP))
 	mux.HandleFunc("GET /healthz", s.open(s.healthz))
 	mux.HandleFunc("GET /readyz", s.open(s.readyz))
+	mux.HandleFunc("GET /proxy.pac", s.open(s.pac))
 
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
 		if s.enter(w, r) {

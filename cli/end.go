@@ -13,7 +13,7 @@ const shutdownLimit = 1900 * time.Millisecond
 func runHalf(ctx context.Context, h *half, capture *capturing) error {
 	capture.dir = h.admin.StateDir
 	h.admin.Controls.Capture, h.admin.Controls.CaptureFile = capture.turn, capture.state
-	err := h.run(ctx)
+	err := underManager(ctx, h.run)
 	if closed := capture.Close(); err == nil {
 		err = closed
 	}

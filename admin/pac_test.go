@@ -1,0 +1,36 @@
+package admin
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/mpsocks/mpsocks/status"
+)
+
+// A client serves a PAC file with its own SOCKS5 port; a server has none.
+func TestPAC(t *testing.T) {
+	s := start(t, nil)
+	resp, err := s.ask("GET", "/proxy.pac", "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if got := resp.Header.Get("Content-Type"); got != "application/x-ns-proxy-autoconfig" {
+		t.Errorf("it is %s", got)
+	}
+	if _, body := s.get("/proxy.pac", nil); !strings.Contains(body, `"SOCKS5 127.0.0.1:1080; SOCKS 127.0.0.1:1080"`) || !strings.Contains(body, "function FindProxyForURL(url, host)") {
+		t.Error(body)
+	}
+	everywhere := start(t, func(c *Config) {
+		c.Status = func() *status.Status { st := aStatus(); st.Listen = []string{"[::]:1081"}; return st }
+	})
+	if _, body := everywhere.get("/proxy.pac", nil); !strings.Contains(body, "SOCKS5 127.0.0.1:1081") {
+		t.Error(body)
+	}
+	server := start(t, func(c *Config) {
+		c.Status = func() *status.Status { st := aStatus(); st.Half = status.Server; return st }
+	})
+	if code, _ := server.get("/proxy.pac", nil); code != 404 {
+		t.Errorf("a server answers %d", code)
+	}
+}

@@ -1,0 +1,8 @@
+//go:build !windows
+
+package cli
+
+import "context"
+
+// underManager runs a half: service managers start it like anybody.
+func underManager(ctx context.Context, run func(ctx context.Context) error) error { return run(ctx) }

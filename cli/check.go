@@ -69,7 +69,7 @@ func (w *words) client(c *conf.Client) {
 	}
 	w.itemf("listen", "SOCKS5 at %s, %s", joinAddrs(c.Listen), who)
 	w.itemf("identity", "public key %s, which the server's clients list needs", c.PrivateKey.Public())
-	w.itemf("server", "%s, with the key %s and no other", strings.Join(c.Server.Addresses, ", "), c.Server.PublicKey)
+	w.itemf("server", "%s, with the key %s and no other", strings.Join(c.Server.Addresses, ", "), joinKeys(c.Server.Keys()))
 	if len(c.Paths) == 0 {
 		w.itemf("paths", "one, by the default route")
 	}
@@ -117,7 +117,7 @@ func (w *words) server(s *conf.Server) {
 	}
 	w.itemf("identity", "public key %s, which the clients' server.public_key needs", s.PrivateKey.Public())
 	for _, c := range s.Clients {
-		w.itemf("client", "%s, with the key %s", c.Name, c.PublicKey)
+		w.itemf("client", "%s, with the key %s", c.Name, joinKeys(c.Keys()))
 	}
 	from := "the address that the routing table gives"
 	if s.Relay.Bind != "" {
@@ -139,6 +139,9 @@ func (w *words) server(s *conf.Server) {
 	w.itemf("memory", "%s", server.Memory(s))
 	for _, warn := range server.Fits(s) {
 		w.itemf("descriptors", "%s", warn)
+	}
+	if s.Drain > 0 {
+		w.itemf("drain", "at its end it goes on with what is under way for %v at most", s.Drain)
 	}
 	w.itemf("session", "held for %v without a subflow", s.SessionTimeout)
 	w.rest(s.Admin, s.Log)
@@ -261,3 +264,12 @@ func share(n int, of string) string {
 }
 
 func joinAddrs(addrs []netip.AddrPort) string { return strings.Join(texts(addrs), ", ") }
+
+// joinKeys writes keys, any of which will do.
+func joinKeys(keys []conf.PublicKey) string {
+	out := make([]string, len(keys))
+	for i, k := range keys {
+		out[i] = k.String()
+	}
+	return strings.Join(out, " or ")
+}

@@ -189,7 +189,7 @@ func (c *Client) watchPaths(ctx context.Context) error {
 			}
 		}
 	}()
-	s := &pathState{all: muxPaths(c.wanted()), set: c.mux.SetPaths, redial: c.mux.Redial, find: findInterface, log: c.log}
+	s := &pathState{all: muxPaths(c.wanted()), told: muxPaths(c.configured()), set: c.mux.SetPaths, redial: c.mux.Redial, find: findInterface, log: c.log}
 	for {
 		if l, err := readLinks(); err != nil {
 			c.log.Warn().Err(err).Msg("interfaces not read")

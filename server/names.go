@@ -100,7 +100,8 @@ func (r *resolver) find(ctx context.Context, host string, kind dnsmessage.Type) 
 		return ofAddrs([]netip.Addr{a}, kind)
 	}
 	host = strings.ToLower(host)
-	if addrs, err := r.hosts(ctx, "ip", host); err == nil {
+	// The hosts file has names without the final dot.
+	if addrs, err := r.hosts(ctx, "ip", strings.TrimSuffix(host, ".")); err == nil {
 		return ofAddrs(addrs, kind)
 	}
 	cfg := r.config()

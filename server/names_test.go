@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"sync/atomic"
@@ -316,4 +317,21 @@ func TestManyAddresses(t *testing.T) {
 			t.Errorf("never forgiven: %v", order)
 		}
 	})
+}
+
+// TestHostsFileInAnySpelling asks for a name of the hosts file as CONNECT does and as
+// DNS does, which ends every name with a dot.
+func TestHostsFileInAnySpelling(t *testing.T) {
+	r := &resolver{life: t.Context(), config: upstreams(), system: noNames, hosts: func(_ context.Context, _, host string) ([]netip.Addr, error) {
+		if host != "box.test" {
+			return nil, errors.New("not there")
+		}
+		return []netip.Addr{netip.MustParseAddr("192.0.2.7")}, nil
+	}}
+	for _, host := range []string{"box.test", "box.test.", "Box.TEST."} {
+		k := r.find(t.Context(), host, dnsmessage.TypeA)
+		if k == nil || len(k.addrs) != 1 || k.addrs[0] != netip.MustParseAddr("192.0.2.7") {
+			t.Errorf("%s: %+v", host, k)
+		}
+	}
 }

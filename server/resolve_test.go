@@ -167,7 +167,7 @@ func TestResolverForwards(t *testing.T) {
 	r := &resolver{
 		life: t.Context(),
 		hosts: func(_ context.Context, _, host string) ([]netip.Addr, error) {
-			if host == "router.lan." {
+			if host == "router.lan" {
 				return []netip.Addr{netip.MustParseAddr("::ffff:192.0.2.77")}, nil
 			}
 			return nil, errors.New("none")

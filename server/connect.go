@@ -217,6 +217,7 @@ func (r *request) dial(context.Context, string, string) (net.Conn, error) {
 		return nil, err
 	}
 	s.connects.connected.Add(1)
+	r.peer.clamp(conn)
 	if !r.exit.connected(conn) {
 		return nil, fmt.Errorf("session: %w", net.ErrClosed)
 	}

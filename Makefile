@@ -4,7 +4,7 @@
 
 SHELL       := bash
 .SHELLFLAGS := -eu -o pipefail -c
-.PHONY: build run test race lint fuzz interop lab bench cover dist man deb walk clean
+.PHONY: build run test race lint fuzz hostile interop lab bench cover dist man deb walk clean
 
 FUZZTIME ?= 2m
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
@@ -53,6 +53,11 @@ fuzz:
 			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x $$package; \
 		done; \
 	done
+
+# What hostile clients and strangers can do to a pair on loopback, beside an honest load
+# (docs/security.md); HOSTILE="-only silent -for 10s" for less or longer.
+hostile: build
+	go run ./integration/hostile -mpsocks ./mpsocks $(HOSTILE)
 
 # Other people's programs, through the tunnel.
 interop:

@@ -3,6 +3,7 @@ package mux
 import (
 	"crypto/ed25519"
 	"crypto/tls"
+	"encoding/binary"
 	"io"
 	"net"
 	"net/netip"
@@ -105,7 +106,9 @@ func (p *scripted) say(op, x, y, z byte) {
 		}
 		out = a.Append(nil)
 	case 11:
-		out = appendProbe(nil, x&3, uint64(y)<<z)
+		e := mptcp.Experimental{Type: x & 3}
+		e.SetPayload(binary.BigEndian.AppendUint64(nil, uint64(y)<<(z&63)))
+		out = e.Append(nil)
 	case 12:
 		out = (&mptcp.FastClose{Receiver: mptcp.Key(x & 1)}).Append(nil)
 	case 13:

@@ -1,0 +1,332 @@
+package main
+
+import (
+	"crypto/ed25519"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mpsocks/mpsocks/mux/mptcp"
+	"github.com/mpsocks/mpsocks/mux/packet"
+)
+
+var attacks = []attack{
+	{"silent", "600 connections that say nothing, anew whenever one is closed", silent},
+	{"strangers", "5,000 TLS handshakes a second with a key that nobody knows", strangers},
+	{"garbage", "connections that send what is not TLS, and halves of a ClientHello", garbage},
+	{"replay", "a client's first bytes, recorded and sent again", replay},
+	{"sessions", "60 sessions of one key opened at once, of which 16 are allowed", sessions},
+	{"joins", "joins with a wrong proof, with a token that nobody has, and without end", joins},
+	{"partial", "one byte of a frame on each of 120 subflows", partial},
+	{"deaf", "datagrams of 2,100 bytes that are echoed, and nothing of it acknowledged", deaf},
+	{"mappings", "a mapping for each of 20,000 sources inside the tunnel", mappings},
+	{"segments", "segments of streams that were never opened", segments},
+	{"violations", "frames that break the protocol, a session for each", violations},
+}
+
+// each runs f on n goroutines until the time is over, and returns how often it was so
+// and how often it was not.
+func each(n int, until time.Time, f func() bool) (yes, no int64) {
+	var y, k atomic.Int64
+	var wg sync.WaitGroup
+	for range n {
+		wg.Go(func() {
+			for time.Now().Before(until) {
+				if f() {
+					y.Add(1)
+				} else {
+					k.Add(1)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return y.Load(), k.Load()
+}
+
+func silent(p *pair, until time.Time) (string, string) {
+	n, _ := each(600, until, func() bool {
+		c, err := dial(p.at)
+		if err != nil {
+			time.Sleep(50 * time.Millisecond)
+			return false
+		}
+		defer c.Close()
+		_ = c.SetReadDeadline(until)
+		_, _ = io.Copy(io.Discard, c)
+		time.Sleep(200 * time.Millisecond)
+		return true
+	})
+	return fmt.Sprintf("%d connections", n), ""
+}
+
+func strangers(p *pair, until time.Time) (string, string) {
+	_, key, _ := ed25519.GenerateKey(nil)
+	cfg := plain(key)
+	tick := time.NewTicker(time.Second / 5000)
+	defer tick.Stop()
+	done, failed := each(400, until, func() bool {
+		<-tick.C
+		c, err := dial(p.at)
+		if err != nil {
+			return false
+		}
+		defer c.Close()
+		_ = c.SetLinger(0)
+		_ = c.SetDeadline(until)
+		return tls.Client(c, cfg).Handshake() == nil
+	})
+	return fmt.Sprintf("%d handshakes got through, %d did not", done, failed), ""
+}
+
+func garbage(p *pair, until time.Time) (string, string) {
+	says := [][]byte{[]byte("GET / HTTP/1.0\r\n\r\n"), {0x16, 3, 1, 0x40, 0, 1, 0, 0x3F, 0xFC, 3, 3}, {0x80, 0x2E, 1}, make([]byte, 4096)}
+	var k atomic.Int64
+	n, _ := each(50, until, func() bool {
+		c, err := dial(p.at)
+		if err != nil {
+			return false
+		}
+		defer c.Close()
+		_, _ = c.Write(says[k.Add(1)%int64(len(says))])
+		_ = c.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+		_, _ = io.Copy(io.Discard, c)
+		return true
+	})
+	return fmt.Sprintf("%d connections", n), ""
+}
+
+// recorder keeps what is written first.
+type recorder struct {
+	net.Conn
+	first []byte
+}
+
+func (r *recorder) Write(b []byte) (int, error) {
+	if r.first == nil {
+		r.first = append(r.first, b...)
+	}
+	return r.Conn.Write(b)
+}
+
+func replay(p *pair, until time.Time) (string, string) {
+	c, err := dial(p.at)
+	if err != nil {
+		return "", err.Error()
+	}
+	r := &recorder{Conn: c}
+	t := tls.Client(r, p.asClient())
+	err = t.Handshake()
+	t.Close()
+	if err != nil {
+		return "", "the first time it does not work: " + err.Error()
+	}
+	n, _ := each(20, until, func() bool {
+		c, err := dial(p.at)
+		if err != nil {
+			return false
+		}
+		defer c.Close()
+		_, _ = c.Write(r.first)
+		_ = c.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+		_, _ = io.Copy(io.Discard, c)
+		return true
+	})
+	return fmt.Sprintf("sent %d times", n), ""
+}
+
+func sessions(p *pair, until time.Time) (string, string) {
+	var subs []*subflow
+	for range 60 {
+		if s, err := p.secure(); err == nil {
+			subs = append(subs, s)
+			defer s.Close()
+		}
+	}
+	var opened atomic.Int64
+	var wg sync.WaitGroup
+	for _, s := range subs {
+		wg.Go(func() {
+			if s.capable() == nil {
+				opened.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	broken := ""
+	if opened.Load() > 16 {
+		broken = fmt.Sprintf("%d sessions of one key were opened", opened.Load())
+	}
+	return fmt.Sprintf("%d of %d were opened", opened.Load(), len(subs)), broken
+}
+
+func joins(p *pair, until time.Time) (string, string) {
+	s, err := p.open()
+	if err != nil {
+		return "", err.Error()
+	}
+	defer s.Close()
+	if t, err := p.joinTo(s, 1, true); err == nil {
+		t.Close()
+		return "", "a join with a wrong HMAC counted"
+	}
+	other := *s
+	other.remote ^= 1
+	if t, err := p.joinTo(&other, 1, false); err == nil {
+		t.Close()
+		return "", "a join with an unknown token counted"
+	}
+	n := 0
+	for time.Now().Before(until) {
+		t, err := p.joinTo(s, 1, false)
+		if err != nil {
+			break
+		}
+		defer t.Close()
+		n++
+	}
+	broken := ""
+	if n > 63 {
+		broken = fmt.Sprintf("%d subflows in one session", n)
+	}
+	return fmt.Sprintf("wrong ones refused; %d right ones until it was full", n), broken
+}
+
+func partial(p *pair, until time.Time) (string, string) {
+	n := 0
+	for range 2 {
+		s, err := p.open()
+		if err != nil {
+			continue
+		}
+		defer s.Close()
+		all := []*subflow{s}
+		for len(all) < 60 {
+			t, err := p.joinTo(s, 1, false)
+			if err != nil {
+				break
+			}
+			defer t.Close()
+			all = append(all, t)
+		}
+		for _, t := range all {
+			_, _ = t.Write([]byte{30})
+		}
+		n += len(all)
+	}
+	time.Sleep(time.Until(until))
+	return fmt.Sprintf("%d subflows", n), ""
+}
+
+func datagram(src, dst netip.AddrPort, n int) []byte {
+	h := packet.UDP{Src: src, Dst: dst, TTL: 64}
+	b := make([]byte, h.Overhead(n)+n)
+	packet.PutUDP(b, &h)
+	return b
+}
+
+var inside = netip.MustParseAddr("198.18.0.2")
+
+func deaf(p *pair, until time.Time) (string, string) {
+	var sent atomic.Int64
+	to := netip.MustParseAddrPort(p.theirs.LocalAddr().String())
+	var wg sync.WaitGroup
+	for range 4 {
+		s, err := p.open()
+		if err != nil {
+			continue
+		}
+		wg.Go(func() {
+			defer s.Close()
+			_ = s.SetDeadline(until)
+			go func() { _, _ = io.Copy(io.Discard, s) }()
+			for i := 0; time.Now().Before(until) && i < 40_000; i++ {
+				pkt := datagram(netip.AddrPortFrom(inside, uint16(5000+i%16)), to, 1900)
+				if _, err := s.Write(s.frame(nil, pkt)); err != nil {
+					return
+				}
+				sent.Add(int64(len(pkt)))
+			}
+			time.Sleep(time.Until(until))
+		})
+	}
+	wg.Wait()
+	return fmt.Sprintf("%d MiB asked for", sent.Load()>>20), ""
+}
+
+func mappings(p *pair, until time.Time) (string, string) {
+	s, err := p.open()
+	if err != nil {
+		return "", err.Error()
+	}
+	defer s.Close()
+	_ = s.SetDeadline(until)
+	go func() { _, _ = io.Copy(io.Discard, s) }()
+	to := netip.MustParseAddrPort(p.theirs.LocalAddr().String())
+	n := 0
+	for i := 0; i < 20_000 && time.Now().Before(until); i++ {
+		if _, err := s.Write(s.frame(nil, datagram(netip.AddrPortFrom(inside, uint16(1024+i)), to, 10))); err != nil {
+			break
+		}
+		n++
+	}
+	time.Sleep(time.Until(until))
+	return fmt.Sprintf("%d sources", n), ""
+}
+
+func segments(p *pair, until time.Time) (string, string) {
+	s, err := p.open()
+	if err != nil {
+		return "", err.Error()
+	}
+	defer s.Close()
+	_ = s.SetDeadline(until)
+	go func() { _, _ = io.Copy(io.Discard, s) }()
+	n := 0
+	for ; time.Now().Before(until); n++ {
+		h := packet.TCP{
+			Src: netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 18, 0, 2}), uint16(n)), Dst: netip.MustParseAddrPort("198.18.0.1:1080"),
+			Flags: packet.FlagACK, Seq: uint32(n), TTL: 64, Bare: true,
+		}
+		b := make([]byte, packet.TCPOverhead(h.Dst.Addr(), 0))
+		packet.PutTCP(b, &h)
+		if _, err := s.Write(s.frame(nil, b)); err != nil {
+			break
+		}
+	}
+	return fmt.Sprintf("%d segments", n), ""
+}
+
+func violations(p *pair, until time.Time) (string, string) {
+	pkt := func() []byte {
+		return datagram(netip.AddrPortFrom(inside, 5000), netip.MustParseAddrPort("192.0.2.9:9"), 64)
+	}
+	say := []func(s *subflow) []byte{
+		func(s *subflow) []byte { s.ssn += 5; return s.frame(nil, pkt()) },
+		func(s *subflow) []byte { s.dsn += 1 << 40; return s.frame(nil, pkt()) },
+		func(s *subflow) []byte { return s.frame(nil, make([]byte, 65535)) },
+		func(s *subflow) []byte { return (&mptcp.FastClose{Receiver: s.remote ^ 1}).Append(nil) },
+		func(s *subflow) []byte { return (&mptcp.Capable{Phase: mptcp.PhaseSYN, Version: 1}).Append(nil) },
+		func(s *subflow) []byte { return []byte{30, 40, 0xE0, 1, 2, 3} },
+		func(s *subflow) []byte { return []byte{31, 0, 0, 0} },
+	}
+	n := 0
+	for time.Now().Before(until) {
+		s, err := p.open()
+		if err != nil {
+			time.Sleep(100 * time.Millisecond)
+			continue
+		}
+		_, _ = s.Write(say[n%len(say)](s))
+		_ = s.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
+		_, _ = io.Copy(io.Discard, s)
+		s.Close()
+		n++
+	}
+	return fmt.Sprintf("%d sessions", n), ""
+}

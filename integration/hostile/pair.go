@@ -1,0 +1,314 @@
+package main
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/mpsocks/mpsocks/conf"
+)
+
+// A pair is the two halves with an echo service behind them, all on loopback.
+type pair struct {
+	dir            string
+	server, client *process
+	at             string // the server's address
+	socks          string
+	echo, theirs   *net.UDPConn // for the honest and for the attacker
+	cfg            *conf.Client // the attacker's
+	program        string
+}
+
+// A process is one half.
+type process struct {
+	cmd  *exec.Cmd
+	done chan struct{}
+}
+
+func run(program, dir, half string) (*process, error) {
+	log, err := os.Create(filepath.Join(dir, half+".log"))
+	if err != nil {
+		return nil, err
+	}
+	kind, _, _ := strings.Cut(half, "-")
+	p := &process{cmd: exec.Command(program, kind, "-c", filepath.Join(dir, half+".yaml")), done: make(chan struct{})}
+	p.cmd.Stdout, p.cmd.Stderr = log, log
+	if err := p.cmd.Start(); err != nil {
+		return nil, err
+	}
+	go func() { _ = p.cmd.Wait(); log.Close(); close(p.done) }()
+	return p, nil
+}
+
+func (p *process) alive() bool {
+	select {
+	case <-p.done:
+		return false
+	default:
+		return true
+	}
+}
+
+func (p *process) stop() {
+	_ = p.cmd.Process.Kill()
+	<-p.done
+}
+
+// state is memory and descriptors, as Linux tells them.
+func (p *process) state() string {
+	proc := fmt.Sprintf("/proc/%d/", p.cmd.Process.Pid)
+	b, _ := os.ReadFile(proc + "status")
+	rss := "?"
+	for line := range strings.Lines(string(b)) {
+		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			n, _ := strconv.Atoi(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")))
+			rss = strconv.Itoa(n >> 10)
+		}
+	}
+	fds, _ := os.ReadDir(proc + "fd")
+	return fmt.Sprintf("%s MiB, %d descriptors", rss, len(fds))
+}
+
+func freePort() int {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// echo answers datagrams with themselves.
+func echo() (*net.UDPConn, error) {
+	c, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		return nil, err
+	}
+	go func() {
+		b := make([]byte, 2048)
+		for {
+			n, from, err := c.ReadFromUDPAddrPort(b)
+			if err != nil {
+				return
+			}
+			_, _ = c.WriteToUDPAddrPort(b[:n], from)
+		}
+	}()
+	return c, nil
+}
+
+// start makes keys and files, and runs both halves.
+func start(program string) (*pair, error) {
+	dir, err := os.MkdirTemp("", "hostile")
+	if err != nil {
+		return nil, err
+	}
+	p := &pair{dir: dir, program: program, at: fmt.Sprintf("127.0.0.1:%d", freePort())}
+	if out, err := exec.Command(program, "init", "--server", p.at, "--dir", dir).CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("init: %w: %s", err, out)
+	}
+	edit := func(name string, pairs ...string) error {
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(dir, name), []byte(strings.NewReplacer(pairs...).Replace(string(b))), 0o600)
+	}
+	p.socks = fmt.Sprintf("127.0.0.1:%d", freePort())
+	err = errors.Join(
+		edit("server.yaml", "listen: [\"0.0.0.0:", "listen: [\"127.0.0.1:", "listen: [\":", "listen: [\"127.0.0.1:",
+			"  allow: []", "  allow: [127.0.0.0/8]", "admin: \"127.0.0.1:9082\"", "admin: \"\"", "limits: {}", "limits: {memory: 256MiB}"),
+		edit("client.yaml", "127.0.0.1:1080", p.socks, "admin: \"127.0.0.1:9081\"", "admin: \"\""))
+	if err != nil {
+		return nil, err
+	}
+	// The attacker is a client with a key of its own: within one client shares are
+	// nobody's.
+	attacker := filepath.Join(dir, "attacker.yaml")
+	out, err := exec.Command(program, "clients", "add", "attacker", "-c", filepath.Join(dir, "server.yaml"), "--server", p.at, "--out", attacker).CombinedOutput()
+	if err != nil {
+		return nil, fmt.Errorf("clients add: %w: %s", err, out)
+	}
+	if p.cfg, err = conf.LoadClient(attacker); err != nil {
+		return nil, err
+	}
+	if p.echo, err = echo(); err != nil {
+		return nil, err
+	}
+	if p.theirs, err = echo(); err != nil {
+		return nil, err
+	}
+	if p.server, err = run(program, dir, "server"); err != nil {
+		return nil, err
+	}
+	if p.client, err = run(program, dir, "client"); err != nil {
+		return nil, err
+	}
+	if d := p.until(p.socks); d > 10*time.Second {
+		return nil, fmt.Errorf("the pair does not work: see %s", dir)
+	}
+	return p, nil
+}
+
+func (p *pair) stop() {
+	p.client.stop()
+	p.server.stop()
+	p.echo.Close()
+	p.theirs.Close()
+	os.RemoveAll(p.dir)
+}
+
+// An association is one SOCKS UDP association.
+type association struct {
+	tcp net.Conn
+	udp *net.UDPConn
+	to  []byte // the header of a datagram to the echo
+}
+
+func (p *pair) associate(socks string) (*association, error) {
+	c, err := net.DialTimeout("tcp", socks, time.Second)
+	if err != nil {
+		return nil, err
+	}
+	_ = c.SetDeadline(time.Now().Add(2 * time.Second))
+	b := make([]byte, 12)
+	if _, err = c.Write([]byte{5, 1, 0, 5, 3, 0, 1, 0, 0, 0, 0, 0, 0}); err == nil {
+		_, err = io.ReadFull(c, b)
+	}
+	if err != nil || b[3] != 0 {
+		c.Close()
+		return nil, fmt.Errorf("no association: %v, reply %d", err, b[3])
+	}
+	u, err := net.DialUDP("udp", nil, &net.UDPAddr{IP: net.IP(b[6:10]), Port: int(binary.BigEndian.Uint16(b[10:]))})
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	at := p.echo.LocalAddr().(*net.UDPAddr)
+	to := append([]byte{0, 0, 0, 1}, at.IP.To4()...)
+	return &association{c, u, binary.BigEndian.AppendUint16(to, uint16(at.Port))}, nil
+}
+
+func (a *association) close() { a.tcp.Close(); a.udp.Close() }
+
+// until is how long it takes until a datagram comes back.
+func (p *pair) until(socks string) time.Duration {
+	begin := time.Now()
+	for time.Since(begin) < 12*time.Second {
+		a, err := p.associate(socks)
+		if err != nil {
+			time.Sleep(20 * time.Millisecond)
+			continue
+		}
+		for range 10 {
+			_, _ = a.udp.Write(append(slices.Clone(a.to), "hello"...))
+			_ = a.udp.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+			if _, err := a.udp.Read(make([]byte, 100)); err == nil {
+				a.close()
+				return time.Since(begin)
+			}
+		}
+		a.close()
+	}
+	return time.Since(begin)
+}
+
+// join runs another client of the same key, and says how long it takes until it works.
+func (p *pair) join() time.Duration {
+	b, err := os.ReadFile(filepath.Join(p.dir, "client.yaml"))
+	if err != nil {
+		return time.Hour
+	}
+	socks := fmt.Sprintf("127.0.0.1:%d", freePort())
+	name := filepath.Join(p.dir, "client-2.yaml")
+	if err := os.WriteFile(name, []byte(strings.ReplaceAll(string(b), p.socks, socks)), 0o600); err != nil {
+		return time.Hour
+	}
+	second, err := run(p.program, p.dir, "client-2")
+	if err != nil {
+		return time.Hour
+	}
+	defer second.stop()
+	return p.until(socks)
+}
+
+// A measure is what an honest load of 500 datagrams a second saw.
+type measure struct {
+	sent, lost int
+	p50, p99   time.Duration
+}
+
+func (m measure) String() string {
+	return fmt.Sprintf("%d sent, %d lost, p50 %v, p99 %v", m.sent, m.lost, m.p50.Round(10*time.Microsecond), m.p99.Round(10*time.Microsecond))
+}
+
+func (p *pair) load(d time.Duration) (m measure) {
+	a, err := p.associate(p.socks)
+	if err != nil {
+		return measure{sent: 1, lost: 1}
+	}
+	defer a.close()
+	const rate = 500
+	n := int(d.Seconds() * rate)
+	at := make([]time.Time, n)
+	took := make([]time.Duration, 0, n)
+	seen := make([]bool, n)
+	var mu sync.Mutex
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		b := make([]byte, 2048)
+		for {
+			k, err := a.udp.Read(b)
+			if err != nil {
+				return
+			}
+			if k < 14 {
+				continue
+			}
+			i := int(binary.BigEndian.Uint32(b[10:]))
+			mu.Lock()
+			if i < n && !seen[i] && !at[i].IsZero() {
+				seen[i] = true
+				took = append(took, time.Since(at[i]))
+			}
+			mu.Unlock()
+		}
+	}()
+	begin := time.Now()
+	for i := range n {
+		time.Sleep(time.Until(begin.Add(time.Duration(i) * time.Second / rate)))
+		mu.Lock()
+		at[i] = time.Now()
+		mu.Unlock()
+		pkt := binary.BigEndian.AppendUint32(slices.Clone(a.to), uint32(i))
+		_, _ = a.udp.Write(append(pkt, make([]byte, 200)...))
+	}
+	_ = a.udp.SetReadDeadline(time.Now().Add(2 * time.Second))
+	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		mu.Lock()
+		all := len(took) == n
+		mu.Unlock()
+		if all {
+			break
+		}
+	}
+	_ = a.udp.SetReadDeadline(time.Now())
+	<-done
+	slices.Sort(took)
+	m = measure{sent: n, lost: n - len(took)}
+	if len(took) > 0 {
+		m.p50, m.p99 = took[len(took)/2], took[len(took)*99/100]
+	}
+	return m
+}

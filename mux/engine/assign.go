@@ -48,7 +48,7 @@ func (r *chooser) assignSmall(now int64) {
 	set := sched.Usable(r.cands, false)
 	for !b.Empty() && !r.e.held.out.Full() {
 		i := sched.PickSmall(r.cands, set, fq.Quantum, r.e.table.turn)
-		if i == sched.NoSubflow {
+		if i == sched.NoSubflow || sched.Soon(r.cands, set, fq.Quantum, i) {
 			return
 		}
 		r.e.table.turn++

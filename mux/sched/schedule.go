@@ -230,6 +230,24 @@ func PickSmall(cs []Candidate, set uint64, n int, turn uint32) int {
 	return bits.TrailingZeros64(equal)
 }
 
+// soonOwn is how many bytes, its own, a subflow may have on their way and still be free
+// in a moment although it takes nothing just now: somebody is writing to it.
+const soonOwn = 4096
+
+// Soon says that a small flow's packet should wait for a subflow that takes nothing
+// just now, rather than go by the chosen one: it would be there sooner by more than a
+// turn. Who writes to that subflow looks at the queue again when done.
+func Soon(cs []Candidate, set uint64, n, chosen int) bool {
+	at := cs[chosen].smallArrival(n)
+	for i := range cs {
+		c := &cs[i]
+		if set&(1<<i) != 0 && c.Room <= 0 && c.Own < soonOwn && !c.Suspect && !c.Stale && c.smallArrival(n)+inTurn < at {
+			return true
+		}
+	}
+	return false
+}
+
 // Settled returns the subflow that a small flow is on, at, as long as that is about
 // as good as best: what goes by one subflow stays in order, and one subflow gets
 // batches where each of several would get a packet. A subflow that may be stalled,

@@ -355,3 +355,24 @@ func TestSettled(t *testing.T) {
 		t.Errorf("a new flow is on %d, not on the best", got)
 	}
 }
+
+// A subflow that somebody is just writing to is waited for, if the other way is longer
+// by more than a turn; one that is full, or may be stalled, is not.
+func TestSoon(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		near Candidate
+		far  int64
+		want bool
+	}{
+		{"somebody writes", Candidate{RTT: 20e6, Queue: -1, Own: 100}, 50e6, true},
+		{"the other way is as good", Candidate{RTT: 20e6, Queue: -1, Own: 100}, 22e6, false},
+		{"full", Candidate{RTT: 20e6, Queue: -1, Own: 1 << 20}, 50e6, false},
+		{"suspect", Candidate{RTT: 20e6, Queue: -1, Own: 100, Suspect: true}, 50e6, false},
+		{"free", Candidate{RTT: 20e6, Queue: -1, Own: 100, Room: 1e5}, 50e6, false},
+	} {
+		if got := Soon([]Candidate{c.near, {Path: 1, RTT: c.far, Queue: -1, Room: 1e5}}, 3, 1514, 1); got != c.want {
+			t.Errorf("%s: %v", c.name, got)
+		}
+	}
+}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/mpsocks/mpsocks/mux/buf"
 	"github.com/mpsocks/mpsocks/mux/packet"
+	"github.com/mpsocks/mpsocks/mux/udpio"
 )
 
 // longDatagram is a datagram in two packets.
@@ -24,7 +25,7 @@ func longDatagram(id uint32, payload []byte) (first, second *buf.Buffer) {
 
 // A joiner puts datagrams together, as both ends do.
 type joiner struct {
-	halves packet.Reassembler
+	halves udpio.Reassembler
 	got    chan []byte
 }
 

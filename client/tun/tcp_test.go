@@ -62,12 +62,11 @@ func host(t *testing.T, d *Device) *stack.Stack {
 	if err != nil {
 		t.Fatal(err)
 	}
+	attached := programs.dispatcher // which Close takes away
 	back := newWire(func(b []byte) {
-		if programs.dispatcher != nil {
-			pk := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: buffer.MakeWithData(b)})
-			programs.dispatcher.DeliverNetworkPacket(ipv4.ProtocolNumber, pk)
-			pk.DecRef()
-		}
+		pk := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: buffer.MakeWithData(b)})
+		attached.DeliverNetworkPacket(ipv4.ProtocolNumber, pk)
+		pk.DecRef()
 	})
 	d.link.out = back
 	t.Cleanup(func() {

@@ -4,11 +4,13 @@ package e2e
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -106,7 +108,7 @@ func pair(t *testing.T, first netip.AddrPort) *halves.Pair {
 // the next one: it says nothing, hangs up, or speaks something else.
 func TestSecondAddress(t *testing.T) {
 	for name, serve := range map[string]func(net.Conn){
-		"says nothing": func(c net.Conn) { time.Sleep(10 * time.Second); c.Close() },
+		"says nothing": func(c net.Conn) { _, _ = io.Copy(io.Discard, c); c.Close() },
 		"hangs up":     func(c net.Conn) { c.Close() },
 		"speaks HTTP": func(c net.Conn) {
 			b := make([]byte, 4096)
@@ -121,16 +123,18 @@ func TestSecondAddress(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			t.Cleanup(func() { l.Close() })
-			go func() {
+			// The client, which is ended first, hangs up: so everything here ends with the test.
+			var tasks sync.WaitGroup
+			t.Cleanup(func() { l.Close(); tasks.Wait() })
+			tasks.Go(func() {
 				for {
 					c, err := l.Accept()
 					if err != nil {
 						return
 					}
-					go serve(c)
+					tasks.Go(func() { serve(c) })
 				}
-			}()
+			})
 			echo := udpEcho(t, "127.0.0.1:0")
 			p := pair(t, l.Addr().(*net.TCPAddr).AddrPort())
 			if took := until(t, 10*time.Second, "works", works(t, p, echo)); took > 2*time.Second {

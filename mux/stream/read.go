@@ -88,8 +88,10 @@ func (st *Stream) WriteTo(w io.Writer) (n int64, err error) {
 			run[i], store[i] = nil, nil
 		}
 		st.mu.Lock()
-		st.unread -= taken
-		st.table.held.Add(-int64(taken))
+		if !st.writtenOff {
+			st.unread -= taken
+			st.table.held.Add(-int64(taken))
+		}
 		st.unlock()
 		if err != nil {
 			return n, err

@@ -2,6 +2,7 @@ package stream
 
 import (
 	"slices"
+	"unsafe"
 
 	"github.com/mpsocks/mpsocks/mux/buf"
 	"github.com/mpsocks/mpsocks/mux/packet"
@@ -15,6 +16,15 @@ type earlySegment struct {
 	window   uint16
 	flags    uint8
 	b        *buf.Buffer // or nil
+}
+
+// charge is the memory that it holds, with data or without.
+func (e *earlySegment) charge() int64 {
+	n := int64(unsafe.Sizeof(*e))
+	if e.b != nil {
+		n += bufferCharge(e.b.Len())
+	}
+	return n
 }
 
 // maxDistance is how far a sequence number can be from where we stand: the
@@ -116,10 +126,10 @@ func (st *Stream) synchronize(h *packet.TCP, payload []byte, b *buf.Buffer) bool
 	st.segmentArrived(h.Seq+1, h.Ack, h.Window, h.Flags, payload, b)
 	for i := range early {
 		e := &early[i]
+		st.table.held.Add(-e.charge())
 		var p []byte
 		if e.b != nil {
 			p = e.b.Bytes()
-			st.table.held.Add(-bufferCharge(len(p)))
 		}
 		if st.err == nil {
 			st.segmentArrived(e.seq, e.ack, e.window, e.flags, p, e.b)
@@ -160,26 +170,21 @@ func (st *Stream) hold(h *packet.TCP, payload []byte, b *buf.Buffer) {
 		copy(e.b.Bytes(), payload)
 	}
 	st.early = append(st.early, e)
-	if e.b == nil {
-		if len(st.early) > maxEarly {
-			st.abort(errMemory)
-		}
-		return
-	}
-	st.highest += uint64(e.b.Len())
-	held := st.table.held.Add(bufferCharge(e.b.Len()))
+	st.highest += uint64(len(payload))
+	st.table.held.Add(e.charge())
 	switch {
 	case st.highest > initialWindow:
 		st.abort(errViolated)
-	case held > memoryMost || len(st.early) > maxEarly:
+	case len(st.early) > maxEarly:
 		st.abort(errMemory)
 	}
 }
 
 func (st *Stream) dropEarly() {
-	for _, e := range st.early {
+	for i := range st.early {
+		e := &st.early[i]
+		st.table.held.Add(-e.charge())
 		if e.b != nil {
-			st.table.held.Add(-bufferCharge(e.b.Len()))
 			e.b.Release()
 		}
 	}
@@ -280,9 +285,6 @@ func (st *Stream) place(off uint64, payload []byte, b *buf.Buffer) (kept bool) {
 	}
 	st.highest = max(st.highest, end)
 	st.measure(end)
-	if st.table.held.Load() > memoryMost {
-		st.abort(errMemory)
-	}
 	return kept
 }
 

@@ -77,17 +77,18 @@ type Stream struct {
 	ackDue   bool   // it waits no longer
 
 	// Ending.
-	closed   bool  // Close was called: nobody reads any more
-	err      error // set: the stream is dead
-	rstDue   bool
-	rstLast  bool   // nobody writes any more: RST follows what is queued
-	rstEarly bool   // a RST came that waits for the SYN before it
-	rstSeq   uint32 // its sequence number
-	rstKnown bool   // a RST came that waits for data before it
-	rstAt    uint64 // the peer's data ends here then
-	failed   func() // see AfterFailure
-	removed  bool   // no longer in the table
-	awake    bool   // the session knows that next may return something
+	closed     bool  // Close was called: nobody reads any more
+	err        error // set: the stream is dead
+	rstDue     bool
+	rstLast    bool   // nobody writes any more: RST follows what is queued
+	rstEarly   bool   // a RST came that waits for the SYN before it
+	rstSeq     uint32 // its sequence number
+	rstKnown   bool   // a RST came that waits for data before it
+	rstAt      uint64 // the peer's data ends here then
+	failed     func() // see AfterFailure
+	removed    bool   // no longer in the table
+	writtenOff bool   // see cutOff
+	awake      bool   // the session knows that next may return something
 
 	readDeadline  deadline
 	writeDeadline deadline
@@ -332,6 +333,31 @@ func (st *Stream) tick(now int64) {
 	case still > idleTime:
 		st.table.grown.Add(-int64(st.ungrow()))
 	}
+	st.unlock()
+}
+
+// holds is the memory of what was received: not read, beyond a gap, or before the SYN.
+func (st *Stream) holds() int64 {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	n := int64(st.unread)
+	for i := range st.pieces {
+		n += st.pieces[i].charge()
+	}
+	for i := range st.early {
+		n += st.early[i].charge()
+	}
+	return n
+}
+
+// cutOff resets the stream and gives back what it holds. What WriteTo has in its
+// hands is written off: it goes when the writer returns, as it does after a reset.
+func (st *Stream) cutOff() {
+	st.mu.Lock()
+	st.abort(errMemory)
+	st.dropReady()
+	st.table.held.Add(-int64(st.unread))
+	st.unread, st.writtenOff = 0, true
 	st.unlock()
 }
 

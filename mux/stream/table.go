@@ -41,6 +41,7 @@ type Table struct {
 	wake   func(*Stream) // next may return something again
 	accept func(*Stream) // the peer opened a stream; must not block
 	most   int           // streams at a time
+	budget int64         // bytes that all hold unread at most
 	start  time.Time     // of clock
 
 	held     atomic.Int64 // memory of what was received and not read
@@ -54,6 +55,9 @@ type Table struct {
 	guard   guard
 	err     error // set: closed
 
+	relieving sync.Mutex // held by one relieve at a time
+	cuts      atomic.Uint64
+
 	ticking sync.Mutex // guards scratch, held by one tick at a time
 	scratch []*Stream
 }
@@ -66,7 +70,7 @@ func NewTable(client bool, wake, accept func(*Stream), maxStreams int) *Table {
 		maxStreams = manyStreams
 	}
 	t := &Table{
-		client: client, wake: wake, accept: accept, most: maxStreams, start: time.Now(),
+		client: client, wake: wake, accept: accept, most: maxStreams, budget: memoryMost, start: time.Now(),
 		streams: map[packet.Key]*Stream{},
 	}
 	t.refusals.Store(refusalsEach)
@@ -131,7 +135,36 @@ func (t *Table) Input(pkt []byte) {
 	if st.input(&h, payload) {
 		t.accept(st)
 	}
+	if t.held.Load() > t.budget {
+		t.relieve()
+	}
 }
+
+// relieve ends the stream that holds the most when all together hold too much: who
+// does not read pays, not who happens to be spoken to. One caller looks at a time.
+func (t *Table) relieve() {
+	if !t.relieving.TryLock() {
+		return
+	}
+	defer t.relieving.Unlock()
+	for t.held.Load() > t.budget {
+		var worst *Stream
+		var most int64
+		for _, st := range t.list(nil) {
+			if n := st.holds(); n > most {
+				worst, most = st, n
+			}
+		}
+		if worst == nil {
+			return
+		}
+		worst.cutOff()
+		t.cuts.Add(1)
+	}
+}
+
+// Cut is how many streams were ended for what they held unread.
+func (t *Table) Cut() uint64 { return t.cuts.Load() }
 
 // admit decides what becomes of a packet of no known stream: on the server it
 // may open one, even with data that overtook the SYN.

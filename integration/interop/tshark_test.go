@@ -52,10 +52,14 @@ func checkNames(t *testing.T, tshark, file string) {
 			named[strings.TrimSpace(name)] = true
 		}
 	}
-	for _, want := range []string{"Multipath Capable", "Join Connection", "Data Sequence Signal", "Add Address", "Fastclose"} {
+	for _, want := range []string{"Multipath Capable", "Join Connection", "Data Sequence Signal", "Add Address"} {
 		if !slices.ContainsFunc(slices.Collect(maps.Keys(named)), func(n string) bool { return sameName(n, want) }) {
 			t.Errorf("tshark names no %s, only %v", want, slices.Sorted(maps.Keys(named)))
 		}
+	}
+	// The session ends in order.
+	if fins := read(t, tshark, file, "-Y", "tcp.options.mptcp.datafin.flag == 1"); fins[0] == "" {
+		t.Error("tshark finds no DATA_FIN")
 	}
 }
 

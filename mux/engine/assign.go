@@ -129,11 +129,6 @@ func (r *chooser) assignBulk(now int64, bands fq.BandSet) {
 	}
 }
 
-// laneBacklog is the backlog, in bytes, up to which large flows keep to one subflow
-// of a path. What waits longer than that fills the path, which takes all of its
-// bulk subflows; the receiver puts such a flow in order.
-const laneBacklog = 64 << 10
-
 // burst makes one choice for a band, then gives as much as fits. It reports
 // whether that was anything.
 func (r *chooser) burst(band fq.Class, now int64) bool {
@@ -145,13 +140,8 @@ func (r *chooser) burst(band fq.Class, now int64) bool {
 	kind, policy := band.Kind(), r.e.table.mode.policy()
 	all := sched.Usable(r.cands, kind.Metered)
 	set, ordered := all, kind.Spread == fq.SpreadTogether
-	switch kind.Spread {
-	case fq.SpreadTogether:
+	if ordered {
 		set = sched.Together(r.cands, set)
-	case fq.SpreadInPath:
-		if r.e.table.queue.Backlog() < laneBacklog {
-			set = sched.Lanes(r.cands, set)
-		}
 	}
 	i := sched.PickBulk(r.cands, set, r.e.table.queue.Backlog(), f.Waited(now), ordered)
 	if policy.nearest {

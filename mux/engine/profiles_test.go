@@ -327,7 +327,7 @@ var datagramBounds = map[string]struct{ share, order float64 }{
 	"bloated":      {0.83, 0.05},
 	"bw_10to1":     {0.83, 0.05},
 	"bw_4to1":      {0.83, 0.05},
-	"congested":    {0.85, 0.05},
+	"congested":    {0.85, 0.24},
 	"dual_lte":     {0.72, 0.06},
 	"fiber_lte":    {0.84, 0.05},
 	"flap":         {0.59, 0.10},

@@ -33,9 +33,8 @@ type Spread uint8
 
 const (
 	SpreadSmall    Spread = iota // each goes where it arrives first
-	SpreadInPath                 // over paths, in order within each
-	SpreadTogether               // as that, and leaving out paths that cost more than they bring
-	SpreadFreely                 // over all subflows
+	SpreadTogether               // by one subflow of each path, leaving out paths that cost more than they bring
+	SpreadFreely                 // over all bulk subflows; the receiver restores the order
 )
 
 // A Kind is what is decided of a class: all of it, in one row.
@@ -48,10 +47,10 @@ type Kind struct {
 
 var kinds = [Classes]Kind{
 	ClassLatency: {Name: "latency", Turn: TurnFirst, Spread: SpreadSmall},
-	ClassBulk:    {Name: "bulk", Turn: TurnLarge, Spread: SpreadInPath},
+	ClassBulk:    {Name: "bulk", Turn: TurnLarge, Spread: SpreadFreely},
 	ClassOrdered: {Name: "ordered", Turn: TurnLarge, Spread: SpreadTogether},
-	ClassMetered: {Name: "metered", Turn: TurnLarge, Spread: SpreadInPath, Metered: true},
-	ClassBackup:  {Name: "backup", Turn: TurnLast, Spread: SpreadInPath},
+	ClassMetered: {Name: "metered", Turn: TurnLarge, Spread: SpreadFreely, Metered: true},
+	ClassBackup:  {Name: "backup", Turn: TurnLast, Spread: SpreadFreely},
 	classStream:  {Turn: TurnLarge, Spread: SpreadFreely},
 }
 

@@ -10,12 +10,11 @@
 //
 // A packet walks out through these files and rooms, in this order:
 //
-//  1. transmit.go: Send takes it; flow.go finds its flow and says by fq's table of
-//     classes what it needs; fq lets it wait and may drop it. What has a DSN is lost
-//     only when the peer has forgotten the whole session.
-//  2. assign.go: Flush has sched choose among the subflows as candidates.go lists
-//     them. The packet gets its Identification, and from dsn its DSN; it is kept
-//     there until the Data ACK. redundancy.go says how many copies it gets.
+//  1. transmit.go: Send enters the engine (enter.go), which finds its flow, says by
+//     fq's table of classes what it needs, and lets it wait or drops it. What has a
+//     DSN is lost only when the peer has forgotten the whole session.
+//  2. Flush has the engine choose among the subflows (engine, sched). The packet gets
+//     its Identification, and from dsn its DSN; it is kept there until the Data ACK.
 //  3. transmit.go: whoever took the subflow's write token (subflow.go) frames a
 //     batch into TLS records. carrier.go gathers them and gives them to the
 //     kernel, without waiting.
@@ -36,9 +35,9 @@
 // places for a subflow each. dial.go and targets.go with package dialer (client)
 // and listener.go (server) connect, auth.go has both sides prove their keys, join.go and
 // handshake.go open or join the session, Session.attach starts the subflow.
-// monitor.go finds the ones that stall, from what measure.go knows of their
-// connections; reinject.go sends what they hold on others. estimate.go measures
-// paths and keeps their queues short (gauge), caps.go counts their bytes. snapshot.go, snapshot_flow.go and capture.go let people look.
+// monitor.go has carriers report to the engine, which finds the ones that stall, sends
+// what they hold on others, measures paths and keeps their queues short; it then does
+// what the engine orders. caps.go counts their bytes. snapshot.go, snapshot_flow.go and capture.go let people look.
 //
 // # Goroutines
 //
@@ -60,10 +59,11 @@
 // # Locks
 //
 // Outermost first: Client.mu or Listener.mu; delivery.mu, which is held while
-// ordered flows are delivered, so that a Handler may Send; Session.mu; Stream.mu;
+// ordered flows are delivered, so that a Handler may Send; subflow.asking; the session's
+// (Session.enter); Stream.mu;
 // Table.mu. The mutexes of receiveSpace, carrier and Capture are taken last
 // and held for no call to anything else here. The write token is no lock: its holder
-// writes to the subflow without Session.mu.
+// writes to the subflow without the session's lock.
 //
 // # RFC 8684
 //
@@ -73,7 +73,7 @@
 //	3.3.1   data sequence mapping              transmit.go, receive.go, dsn
 //	3.3.2   Data ACK                           receive.go, dsn, monitor.go
 //	3.3.3   DATA_FIN                           finish.go
-//	3.3.6   retransmission on other subflows   reinject.go
+//	3.3.6   retransmission on other subflows   engine
 //	3.3.8   subflow policy, MP_PRIO            sched, control.go
 //	3.4     ADD_ADDR, REMOVE_ADDR              control.go, setpaths.go
 //	3.5     MP_FASTCLOSE                       session.go, control.go

@@ -12,6 +12,12 @@ import (
 // What came for a port before the news, or in the same batch, still goes out;
 // what comes later makes a new mapping.
 func (u *uplink) discard(payload []byte) dropReason {
+	return u.named(payload, func(key uint64) { u.ended = append(u.ended, key) })
+}
+
+// named reads a list of inner ports that the client itself sends, addresses and
+// ports of the datagram's own family, and calls each for every one of them.
+func (u *uplink) named(payload []byte, each func(key uint64)) dropReason {
 	if !u.control() {
 		return dropSource
 	}
@@ -25,7 +31,7 @@ func (u *uplink) discard(payload []byte) dropReason {
 		if !ok {
 			return dropSource
 		}
-		u.ended = append(u.ended, key)
+		each(key)
 	}
 	return dropNone
 }

@@ -4,7 +4,7 @@
 // A UDP datagram walks through these files, in this order:
 //
 //  1. device_linux.go reads it, with the virtio-net header that says what the kernel
-//     left undone; vnet.go finishes checksums and cuts what came as one piece.
+//     left undone (vnet.go); device.go cuts what came as one piece.
 //  2. datagram.go checks it; udp.go finds the inner port of the program's socket
 //     and gives it to the client, which puts the headers of the tunnel in front.
 //

@@ -26,11 +26,6 @@ var wide = map[string][2]int{
 	"mux.subflow":                {40, 9},
 	"mux/stream.Stream":          {70, 12},
 	"client.Client":              {80, 28},
-	"client.association":         {48, 12},
-	"client/tun.Stack":           {48, 10},
-	"server.Server":              {60, 14},
-	"server.peer":                {50, 14},
-	"server.uplink":              {40, 8},
 	"admin.Server":               {40, 10},
 	"integration/lab.runner":     {40, 6},
 	"integration/lab.laboratory": {40, 6},
@@ -42,7 +37,7 @@ var unsaid = []string{
 	"admin.recorder", "cli.half", "client.Client", "client.inner",
 	"client.names", "client.udpStream", "client.visitors", "client/tun.ports",
 	"integration/netlab.Lab", "mux.Capture", "mux.carrier", "mux/dialer.Book",
-	"mux/stream.Stream", "server.Server", "server.egress", "server.peer",
+	"mux/stream.Stream",
 }
 
 // A source is one parsed file of the program.

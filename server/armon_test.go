@@ -45,10 +45,11 @@ func (s pipeStream) AfterFailure(func()) func() bool { return func() bool { retu
 // however slowly it speaks.
 func TestRequestTakesItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &Server{rules: &conf.Server{}, clients: map[string]*client{}, peers: map[*peer]struct{}{}, exits: exits{idle: streamIdle, set: map[*exit]struct{}{}}, start: time.Now()}
+		s := &Server{resolver: &resolver{}, exits: exits{idle: streamIdle, set: map[*exit]struct{}{}}, start: time.Now()}
+		s.roll.open(&conf.Server{}, nil)
 		s.ctx, s.cancel = context.WithCancel(context.Background())
 		defer s.cancel()
-		p := s.newPeer("laptop", newFakeSession())
+		p := newPeer(s, "laptop", newFakeSession())
 		defer p.cancel(nil)
 		app, far := net.Pipe()
 		defer app.Close()
@@ -80,7 +81,7 @@ func TestRequestTakesItsTime(t *testing.T) {
 func FuzzExit(f *testing.F) {
 	var dialled netip.AddrPort
 	s := testServer(f, nil, func(s *Server) {
-		s.access.Store(&access{from: s.rules})
+		s.rules.current.Store(&access{from: s.rules.from})
 		s.resolver.config, s.resolver.hosts = upstreams(), noNames
 		s.resolver.system = func(_ context.Context, _, host string) ([]netip.Addr, error) {
 			if len(host)%2 == 0 {
@@ -93,7 +94,7 @@ func FuzzExit(f *testing.F) {
 			return nil, classed(errors.New("connection refused"))
 		}
 	})
-	p := s.newPeer("laptop", newFakeSession())
+	p := newPeer(s, "laptop", newFakeSession())
 	f.Add([]byte{5, 1, 0, 5, 1, 0, 1, 1, 1, 1, 1, 0, 80})
 	f.Add([]byte{5, 1, 0, 5, 1, 0, 4, 0x26, 6, 0x47, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 80, 'G', 'E', 'T'})
 	f.Add(append([]byte{5, 2, 0, 2, 5, 1, 0, 3, 8}, "even.tst\x00\x50"...))
@@ -122,7 +123,7 @@ func FuzzExit(f *testing.F) {
 		if len(got) > 0 && got[0] != 5 || len(got) > 2 && (got[2] != 5 || len(got) < 12) {
 			t.Errorf("answer % x", got)
 		}
-		if dialled.IsValid() && s.access.Load().verdict(dialled) != dropNone {
+		if dialled.IsValid() && s.rules.current.Load().verdict(dialled) != dropNone {
 			t.Errorf("dialled %s", dialled)
 		}
 		if n := s.streams.used.Load(); n != 0 {

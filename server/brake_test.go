@@ -66,7 +66,7 @@ func TestBrake(t *testing.T) {
 // another one do not.
 func TestBrakeOfClient(t *testing.T) {
 	s := testServer(t, func(c *conf.Server) { c.Limits.DestinationsPerSecond = 1 }, nil)
-	p, q := s.newPeer("laptop", newFakeSession()), s.newPeer("phone", newFakeSession())
+	p, q := newPeer(s, "laptop", newFakeSession()), newPeer(s, "phone", newFakeSession())
 	remote, to := remoteUDP(t, "127.0.0.1")
 	for i := range uint16(brakeBurst) {
 		p.Deliver([][]byte{makePacket(inner4(7), netip.AddrPortFrom(to.Addr(), 1000+i), 0, 0, []byte("x"))})

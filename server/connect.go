@@ -48,35 +48,24 @@ func (p *peer) connect(st stream) {
 	s := p.server
 	if at, ok := st.LocalAddr().(*net.TCPAddr); ok && at.Port != packet.ExitPort {
 		if at.Port == packet.PublishPort {
-			p.publish(st)
+			publish(p, st)
 		} else {
 			st.Reset()
 		}
 		return
 	}
-	if s.draining.Load() {
+	if s.draining.Load() || !p.streams.take() {
 		s.connects.capped.Add(1)
 		st.Reset()
 		return
 	}
-	if !p.client.streams.take() {
+	defer p.streams.give()
+	if !p.sockets.take() {
 		s.connects.capped.Add(1)
 		st.Reset()
 		return
 	}
-	defer p.client.streams.give()
-	if !s.streams.take() {
-		s.connects.capped.Add(1)
-		st.Reset()
-		return
-	}
-	defer s.streams.give()
-	if !p.takeSocket() {
-		s.connects.capped.Add(1)
-		st.Reset()
-		return
-	}
-	defer p.giveSocket()
+	defer p.sockets.give()
 
 	e := newExit(p.ctx, p.client, st)
 	s.exits.add(e, s.now())
@@ -164,12 +153,10 @@ func (r *request) lookup(name string) found {
 	ctx, cancel := context.WithTimeout(r.ctx, queryTimeout)
 	defer cancel()
 	s := r.peer.server
-	for _, q := range []*quota{&r.peer.client.queries, &s.resolver.queries} {
-		if !q.await(ctx) {
-			return found{err: errors.New("too many names are being resolved")}
-		}
-		defer q.give()
+	if !r.peer.queries.await(ctx) {
+		return found{err: errors.New("too many names are being resolved")}
 	}
+	defer r.peer.queries.give()
 	first, more := s.resolver.addrs(ctx, name)
 	r.more = more
 	return first
@@ -177,7 +164,7 @@ func (r *request) lookup(name string) found {
 
 // permitted are those of the addresses that the access rules permit.
 func (r *request) permitted(addrs []netip.Addr) (out []netip.Addr) {
-	rules := r.peer.server.access.Load()
+	rules := r.peer.server.rules.current.Load()
 	for _, addr := range addrs {
 		addr = addr.WithZone("").Unmap()
 		if rules.verdict(netip.AddrPortFrom(addr, r.port)) == dropNone {
@@ -217,7 +204,7 @@ func (r *request) dial(context.Context, string, string) (net.Conn, error) {
 		return nil, err
 	}
 	s.connects.connected.Add(1)
-	r.peer.clamp(conn)
+	r.peer.client.clamp(conn)
 	if !r.exit.connected(conn) {
 		return nil, fmt.Errorf("session: %w", net.ErrClosed)
 	}

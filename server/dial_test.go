@@ -159,7 +159,7 @@ func TestEgress(t *testing.T) {
 				t.Errorf("%s: %v, %v", i.Name, got, err)
 			}
 			s := testServer(t, func(c *conf.Server) { c.Relay.Bind = i.Name }, nil)
-			p := s.newPeer("laptop", newFakeSession())
+			p := newPeer(s, "laptop", newFakeSession())
 			remote, at := remoteUDP(t, "127.0.0.1")
 			p.Deliver([][]byte{makePacket(inner4(1), at, 0, 0, []byte("x"))})
 			read(t, remote)

@@ -7,7 +7,8 @@
 //  1. uplink.go: a session delivers a batch; every packet is parsed and its
 //     checksums are verified.
 //  2. access.go: may this destination be reached at all?
-//  3. mapping.go: the inner source's UDP socket (RFC 4787), made on first use.
+//  3. nat.go: the inner source's mapping (RFC 4787), made on first use; outlet.go gives
+//     it a UDP socket.
 //  4. uplink.go: the datagram joins a udpio.Writer, which sends the batch.
 //
 // and back:
@@ -18,8 +19,8 @@
 //  6. the session takes the packets, and is flushed once per round of the Loop.
 //
 // Datagrams for the server's own address inside the tunnel stay here: echo.go
-// answers port 7, resolve.go answers port 53, and ended.go hears
-// at port 9 which inner ports have ended, and alive.go at port 11 which go on.
+// answers port 7, resolve.go answers port 53, and news.go hears
+// at port 9 which inner ports have ended, and at port 11 which go on.
 //
 // A CONNECT walks through connect.go (armon/go-socks5 reads the request and
 // writes the reply), access.go and dial.go (Happy Eyeballs), and is then copied
@@ -27,6 +28,10 @@
 //
 // Names are looked up in one way for both: names.go knows literals, the hosts file,
 // the search list and what is remembered, upstream.go asks the name servers.
+//
+// Who is there and what each client may have is roll.go's; the access rules that hold are
+// own.go's. Each of them, and each session's nat, has a lock of its own, and none is entered
+// from within another.
 //
 // Streams to port 1081 publish ports of the server's: publish.go.
 //

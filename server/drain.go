@@ -39,7 +39,7 @@ func (s *Server) Drain(ctx context.Context) {
 				moved, since = m, now
 			}
 			quiet := now.Sub(since) >= drainQuiet || s.mappings.used.Load() == 0
-			if s.streams.used.Load() == 0 && (len(s.peerList()) == 0 || quiet) {
+			if s.streams.used.Load() == 0 && (len(s.roll.list()) == 0 || quiet) {
 				return
 			}
 		}

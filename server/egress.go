@@ -90,7 +90,7 @@ func (e *egress) reaches(addr netip.Addr) bool {
 	return true
 }
 
-// refresh reads the interface's addresses.
+// refresh reads the interface's addresses; the caller holds e.mu, or has just made e.
 func (e *egress) refresh() error {
 	ifc, err := net.InterfaceByName(e.bind)
 	if err != nil {

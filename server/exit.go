@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -257,4 +258,34 @@ func (t *exits) expire(now int64) {
 			e.kill()
 		}
 	}
+}
+
+// end resets all CONNECTs of a client.
+func (t *exits) end(c *client) {
+	var all []*exit
+	t.mu.Lock()
+	for e := range t.set {
+		if e.client == c {
+			all = append(all, e)
+		}
+	}
+	t.mu.Unlock()
+	for _, e := range all {
+		e.kill()
+	}
+}
+
+// asked is what the live CONNECTs are to, by the client's end inside the tunnel.
+func (t *exits) asked() map[string]string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	out := make(map[string]string, len(t.set))
+	for e := range t.set {
+		to := e.asked.Load()
+		at, err := netip.ParseAddrPort(e.stream.RemoteAddr().String())
+		if to != nil && err == nil {
+			out[at.String()] = *to
+		}
+	}
+	return out
 }

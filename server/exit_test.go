@@ -24,7 +24,7 @@ func TestConnectAbandoned(t *testing.T) {
 			return nil, ctx.Err()
 		}
 	})
-	p := s.newPeer("laptop", newFakeSession())
+	p := newPeer(s, "laptop", newFakeSession())
 	app, far := tcpPair(t)
 	defer app.Close()
 	st := fakeStream{far, &failures{}}
@@ -49,7 +49,7 @@ func TestConnectAbandoned(t *testing.T) {
 // arrives whole, and then its reset.
 func TestConnectEarlyAnswer(t *testing.T) {
 	s := testServer(t, nil, nil)
-	p := s.newPeer("laptop", newFakeSession())
+	p := newPeer(s, "laptop", newFakeSession())
 	ln := listenTCP(t, "127.0.0.1:0")
 	answer := bytes.Repeat([]byte("413 "), 10_000)
 	go func() {
@@ -90,7 +90,7 @@ func (zeros) Read(b []byte) (int, error) { return len(b), nil }
 // writing has heard of it first.
 func TestConnectCutShort(t *testing.T) {
 	s := testServer(t, nil, nil)
-	p := s.newPeer("laptop", newFakeSession())
+	p := newPeer(s, "laptop", newFakeSession())
 	ln := listenTCP(t, "127.0.0.1:0")
 	part := bytes.Repeat([]byte("part"), 20_000)
 	for i := range 30 {

@@ -25,11 +25,11 @@ func kernelBuffer(n int) int {
 }
 
 // clamp sets the buffers of a connection of the client.
-func (p *peer) clamp(c *net.TCPConn) {
-	if n := kernelBuffer(int(p.client.streams.used.Load())); n > 0 {
+func (c *client) clamp(conn *net.TCPConn) {
+	if n := kernelBuffer(int(c.streams.used.Load())); n > 0 {
 		// The kernel doubles what it is told (socket(7)); it may refuse, and then
 		// its own bounds hold.
-		_ = c.SetReadBuffer(n / 2)
-		_ = c.SetWriteBuffer(n / 2)
+		_ = conn.SetReadBuffer(n / 2)
+		_ = conn.SetWriteBuffer(n / 2)
 	}
 }

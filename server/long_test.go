@@ -42,7 +42,7 @@ func packetsOf(src, dst netip.AddrPort, id uint32, payload []byte) [][]byte {
 func TestLongDatagrams(t *testing.T) {
 	s := testServer(t, nil, nil)
 	sess := newFakeSession()
-	p := s.newPeer("laptop", sess)
+	p := newPeer(s, "laptop", sess)
 	remote, at := remoteUDP(t, "::1")
 	if err := remote.SetWriteBuffer(1 << 20); err != nil {
 		t.Fatal(err)
@@ -90,7 +90,7 @@ func TestLongDatagrams(t *testing.T) {
 // whole.
 func TestLongDatagramsObeyTheRules(t *testing.T) {
 	s := testServer(t, nil, nil)
-	p := s.newPeer("laptop", newFakeSession())
+	p := newPeer(s, "laptop", newFakeSession())
 	to := func(src netip.AddrPort, dst string) [][]byte {
 		return packetsOf(src, netip.MustParseAddrPort(dst), 0, make([]byte, 65500))
 	}
@@ -105,7 +105,7 @@ func TestLongDatagramsObeyTheRules(t *testing.T) {
 	if diff := cmp.Diff(want, s.drops.snapshot()); diff != "" {
 		t.Error(diff)
 	}
-	if n := p.count(); n != 0 {
+	if n := p.nat.count(); n != 0 {
 		t.Errorf("%d mappings", n)
 	}
 }
@@ -115,7 +115,7 @@ func TestLongDatagramsObeyTheRules(t *testing.T) {
 func TestDeliverHalves(t *testing.T) {
 	s := testServer(t, nil, nil)
 	sess := newFakeSession()
-	p := s.newPeer("laptop", sess)
+	p := newPeer(s, "laptop", sess)
 	echo := netip.AddrPortFrom(packet.ServerHost6, packet.EchoPort)
 	const readers, each = 4, 16
 	var wg sync.WaitGroup

@@ -160,6 +160,9 @@ func testServer(t testing.TB, change func(*conf.Server), adjust func(*Server)) *
 		if n := s.streams.used.Load(); n != 0 {
 			t.Errorf("%d streams are left", n)
 		}
+		if n := s.sockets.used.Load(); n != 0 {
+			t.Errorf("%d sockets are left", n)
+		}
 	})
 	return s
 }

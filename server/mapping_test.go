@@ -26,7 +26,7 @@ func TestRoundTrip(t *testing.T) {
 		t.Run(tt.host, func(t *testing.T) {
 			s := testServer(t, nil, nil)
 			sess := newFakeSession()
-			p := s.newPeer("laptop", sess)
+			p := newPeer(s, "laptop", sess)
 			remote, at := remoteUDP(t, tt.host)
 			for i, payload := range []string{"", "hello", strings.Repeat("x", 1200), strings.Repeat("y", 9000), strings.Repeat("z", 65000)} {
 				p.Deliver([][]byte{makePacket(tt.inner, at, 0, uint32(i), []byte(payload))})
@@ -63,7 +63,7 @@ func TestRoundTrip(t *testing.T) {
 func TestHairpin(t *testing.T) {
 	s := testServer(t, nil, nil)
 	sess := newFakeSession()
-	p, q := s.newPeer("laptop", sess), s.newPeer("phone", newFakeSession())
+	p, q := newPeer(s, "laptop", sess), newPeer(s, "phone", newFakeSession())
 	remote, at := remoteUDP(t, "127.0.0.1")
 	p.Deliver([][]byte{makePacket(inner4(1), at, 0, 0, []byte("a"))})
 	_, first := read(t, remote)
@@ -90,7 +90,7 @@ func TestNAT(t *testing.T) {
 		t.Run(string(tt.filtering), func(t *testing.T) {
 			s := testServer(t, func(c *conf.Server) { c.Relay.Filtering = tt.filtering }, nil)
 			sess := newFakeSession()
-			p := s.newPeer("laptop", sess)
+			p := newPeer(s, "laptop", sess)
 			a, atA := remoteUDP(t, "127.0.0.1")
 			b, _ := remoteUDP(t, "127.0.0.1")
 			c, atC := remoteUDP(t, "127.0.0.2")
@@ -131,10 +131,10 @@ func TestNAT(t *testing.T) {
 func TestIdle(t *testing.T) {
 	const idle = 300 * time.Millisecond
 	s := testServer(t, nil, func(s *Server) {
-		s.relay.Store(&relay{filtering: s.relay.Load().filtering, socket: s.relay.Load().socket, idle: idle})
+		s.outlet.relay.Store(&relay{filtering: s.outlet.relay.Load().filtering, socket: s.outlet.relay.Load().socket, idle: idle})
 	})
 	sess := newFakeSession()
-	p := s.newPeer("laptop", sess)
+	p := newPeer(s, "laptop", sess)
 	remote, at := remoteUDP(t, "127.0.0.1")
 	send := func() netip.AddrPort {
 		p.Deliver([][]byte{makePacket(inner4(7), at, 0, 0, []byte("x"))})
@@ -150,7 +150,7 @@ func TestIdle(t *testing.T) {
 	}
 	// Inbound does not.
 	start := time.Now()
-	for p.count() > 0 {
+	for p.nat.count() > 0 {
 		if _, err := remote.WriteToUDPAddrPort([]byte("y"), first); err != nil {
 			t.Fatal(err)
 		}
@@ -168,15 +168,15 @@ func TestCaps(t *testing.T) {
 	const spare = 200 * time.Millisecond
 	limits := func(c *conf.Server) { c.Limits.Mappings, c.Limits.MappingsPerClient = 6, 4 }
 	s := testServer(t, limits, func(s *Server) { s.spare = spare })
-	p, q := s.newPeer("laptop", newFakeSession()), s.newPeer("phone", newFakeSession())
-	p2 := s.newPeer("laptop", newFakeSession()) // the client's second session
+	p, q := newPeer(s, "laptop", newFakeSession()), newPeer(s, "phone", newFakeSession())
+	p2 := newPeer(s, "laptop", newFakeSession()) // the client's second session
 	_, at := remoteUDP(t, "127.0.0.1")
 	send := func(p *peer, ports ...uint16) {
 		for _, port := range ports {
 			p.Deliver([][]byte{makePacket(inner4(port), at, 0, 0, []byte("x"))})
 		}
 	}
-	counts := func() []int { return []int{p.count(), p2.count(), q.count()} }
+	counts := func() []int { return []int{p.nat.count(), p2.nat.count(), q.nat.count()} }
 	send(p, 1, 2, 3)
 	send(p2, 1, 2)   // one beyond the client's cap
 	send(q, 1, 2, 3) // one beyond the total
@@ -197,11 +197,11 @@ func TestCaps(t *testing.T) {
 		t.Fatal(diff)
 	}
 	key, _ := innerKey(inner4(2))
-	p.mu.RLock()
-	if p.mappings[key] != nil {
+	p.nat.mu.RLock()
+	if p.nat.mappings[key] != nil {
 		t.Error("the longest idle mapping stays")
 	}
-	p.mu.RUnlock()
+	p.nat.mu.RUnlock()
 	send(q, 3) // the total: the laptop's other session has one to spare
 	if diff := cmp.Diff([]int{3, 0, 3}, counts()); diff != "" {
 		t.Fatal(diff)
@@ -211,7 +211,7 @@ func TestCaps(t *testing.T) {
 // TestICMP is REQ-12: a destination that is not there ends nothing.
 func TestICMP(t *testing.T) {
 	s := testServer(t, nil, nil)
-	p := s.newPeer("laptop", newFakeSession())
+	p := newPeer(s, "laptop", newFakeSession())
 	gone, nowhere := remoteUDP(t, "127.0.0.1")
 	gone.Close()
 	remote, at := remoteUDP(t, "127.0.0.1")
@@ -221,7 +221,7 @@ func TestICMP(t *testing.T) {
 	}
 	p.Deliver([][]byte{makePacket(inner4(7), at, 0, 0, []byte("x")), makePacket(inner4(7), at, 0, 0, []byte("x"))})
 	read(t, remote)
-	if n := p.count(); n != 1 {
+	if n := p.nat.count(); n != 1 {
 		t.Errorf("%d mappings", n)
 	}
 }

@@ -255,7 +255,7 @@ func TestLookupsOfConnects(t *testing.T) {
 		return &m
 	})
 	s := testServer(t, nil, func(s *Server) { s.resolver.config, s.resolver.hosts = upstreams(at), noNames })
-	p := s.newPeer("laptop", newFakeSession())
+	p := newPeer(s, "laptop", newFakeSession())
 	p.client.queries.max.Store(2)
 	codes := make(chan byte, 5)
 	for i := range 5 {

@@ -14,7 +14,7 @@ import (
 func TestOffload(t *testing.T) {
 	gro := func(offload conf.Offload) int {
 		s := testServer(t, func(c *conf.Server) { c.Relay.Offload = offload }, nil)
-		p := s.newPeer("laptop", newFakeSession())
+		p := newPeer(s, "laptop", newFakeSession())
 		remote, at := remoteUDP(t, "127.0.0.1")
 		p.Deliver([][]byte{makePacket(inner4(7), at, 0, 0, nil)})
 		_, mapped := read(t, remote)

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -47,73 +48,49 @@ func ownAddrs(cfg *conf.Server, before own) own {
 	return out
 }
 
-// govern has the access rules of a configuration hold from now on.
-func (s *Server) govern(cfg *conf.Server) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	rules := *cfg // the caller's may change
-	s.rules = &rules
-	s.setAccess()
+// A rulebook has the access rules that hold, and the configuration that they are of.
+type rulebook struct {
+	current atomic.Pointer[access]
+
+	mu   sync.Mutex // guards the rest
+	from *conf.Server
 }
 
-// setAccess brings the access rules up to date with the interfaces; with s.mu held.
-func (s *Server) setAccess() {
+// govern has the access rules of a configuration hold from now on.
+func (b *rulebook) govern(cfg *conf.Server) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	rules := *cfg // the caller's may change
+	b.from = &rules
+	b.refresh()
+}
+
+// refresh brings the access rules up to date with the interfaces; the caller holds b.mu.
+func (b *rulebook) refresh() {
 	var before own
-	old := s.access.Load()
+	old := b.current.Load()
 	if old != nil {
 		before = old.own
 	}
-	now := ownAddrs(s.rules, before)
-	if old != nil && old.from == s.rules && maps.Equal(before, now) {
+	now := ownAddrs(b.from, before)
+	if old != nil && old.from == b.from && maps.Equal(before, now) {
 		return
 	}
-	s.access.Store(&access{allow: s.rules.Relay.Allow, deny: s.rules.Relay.Deny, own: now, from: s.rules})
+	b.current.Store(&access{allow: b.from.Relay.Allow, deny: b.from.Relay.Deny, own: now, from: b.from})
 }
 
-// watchOwn follows the interfaces' addresses until ctx ends.
-func (s *Server) watchOwn(ctx context.Context) {
+// watch follows the interfaces' addresses until ctx ends.
+func (b *rulebook) watch(ctx context.Context) {
 	tick := time.NewTicker(ownTick)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-			s.mu.Lock()
-			s.setAccess()
-			s.mu.Unlock()
+			b.mu.Lock()
+			b.refresh()
+			b.mu.Unlock()
 		case <-ctx.Done():
 			return
 		}
 	}
-}
-
-// external are the ports of all mappings, of IPv4 and of IPv6: a client may send to
-// another one's mapping by this server's own address (RFC 4787 REQ-9).
-type external [2][1 << 16 / 64]atomic.Uint64
-
-func (x *external) word(at netip.AddrPort) (*atomic.Uint64, uint64) {
-	family := 0
-	if !at.Addr().Unmap().Is4() {
-		family = 1
-	}
-	return &x[family][at.Port()/64], 1 << (at.Port() % 64)
-}
-
-func (x *external) add(at netip.AddrPort) {
-	w, bit := x.word(at)
-	w.Or(bit)
-}
-
-func (x *external) remove(at netip.AddrPort) {
-	w, bit := x.word(at)
-	w.And(^bit)
-}
-
-// hairpin says whether an own address is a mapping's.
-func (s *Server) hairpin(dst netip.AddrPort) bool {
-	w, bit := s.external.word(dst)
-	if w.Load()&bit == 0 {
-		return false
-	}
-	local, err := s.egress.local(dst.Addr().Is4())
-	return err == nil && (local.IsUnspecified() || local == dst.Addr())
 }

@@ -22,7 +22,7 @@ func TestOwnAddresses(t *testing.T) {
 		c.Advertise = []netip.AddrPort{netip.MustParseAddrPort("203.0.113.81:443")}
 		c.Relay.OwnAddresses = []netip.Addr{public}
 	}, nil)
-	rules := s.access.Load()
+	rules := s.rules.current.Load()
 	for _, a := range []string{"203.0.113.80", "203.0.113.81", "::ffff:203.0.113.80", "64:ff9b::203.0.113.80"} {
 		if got := rules.verdict(netip.AddrPortFrom(netip.MustParseAddr(a), 22)); got != dropOwn {
 			t.Errorf("%s: %v", a, got)
@@ -45,21 +45,21 @@ func TestOwnAddresses(t *testing.T) {
 		t.Errorf("allowed: %v", got)
 	}
 	// A mapping's port is reached, no other one, and no longer than it lives.
-	p := s.newPeer("laptop", newFakeSession())
+	p := newPeer(s, "laptop", newFakeSession())
 	key, _ := innerKey(inner4(7))
-	m, reason := p.open(key, inner4(7), s.now())
+	m, reason := p.nat.open(key, inner4(7), s.now())
 	if m == nil {
 		t.Fatal(reason)
 	}
 	at := netip.AddrPortFrom(public, m.conn.LocalAddr().Port())
-	if !s.hairpin(at) || s.hairpin(netip.AddrPortFrom(public, at.Port()^1)) {
+	if !s.outlet.hairpin(at) || s.outlet.hairpin(netip.AddrPortFrom(public, at.Port()^1)) {
 		t.Error("not the mapping's port alone is reached")
 	}
-	if s.hairpin(netip.AddrPortFrom(netip.MustParseAddr("2001:db8::1"), at.Port())) {
+	if s.outlet.hairpin(netip.AddrPortFrom(netip.MustParseAddr("2001:db8::1"), at.Port())) {
 		t.Error("the other family's port is reached")
 	}
-	p.end([]uint64{key})
-	if s.hairpin(at) {
+	p.nat.end([]uint64{key})
+	if s.outlet.hairpin(at) {
 		t.Error("an ended mapping's port is reached")
 	}
 }
@@ -69,7 +69,7 @@ func TestOwnAddressesByDatagram(t *testing.T) {
 	s := testServer(t, func(c *conf.Server) {
 		c.Relay.OwnAddresses = []netip.Addr{netip.MustParseAddr("203.0.113.80")}
 	}, nil)
-	p := s.newPeer("laptop", newFakeSession())
+	p := newPeer(s, "laptop", newFakeSession())
 	p.Deliver([][]byte{makePacket(inner4(1), netip.MustParseAddrPort("203.0.113.80:53"), 0, 0, []byte("x"))})
 	if diff := cmp.Diff(map[string]uint64{"own": 1}, s.drops.snapshot()); diff != "" {
 		t.Error(diff)
@@ -81,16 +81,16 @@ func TestInterfacesAreWatched(t *testing.T) {
 	s := testServer(t, nil, nil)
 	cfg := conf.DefaultServer()
 	gone := netip.MustParseAddr("203.0.113.99")
-	s.mu.Lock()
-	s.access.Store(&access{own: own{gone: {}}, from: s.rules}) // as if it had been there
-	s.mu.Unlock()
+	s.rules.mu.Lock()
+	s.rules.current.Store(&access{own: own{gone: {}}, from: s.rules.from}) // as if it had been there
+	s.rules.mu.Unlock()
 	eventually(t, "the interfaces are read again", func() bool {
-		rules := s.access.Load()
+		rules := s.rules.current.Load()
 		return !rules.own.has(gone) && rules.own.has(netip.MustParseAddr("127.0.0.1"))
 	})
 	cfg.Relay.Deny = allow(t, "192.0.2.0/24")
-	s.govern(cfg)
-	if s.access.Load().verdict(netip.MustParseAddrPort("192.0.2.1:80")) != dropDenied {
+	s.rules.govern(cfg)
+	if s.rules.current.Load().verdict(netip.MustParseAddrPort("192.0.2.1:80")) != dropDenied {
 		t.Error("other rules do not hold at once")
 	}
 }
@@ -99,7 +99,7 @@ func TestInterfacesAreWatched(t *testing.T) {
 // datagrams to the tunnel's own ports come from an inner port of an association.
 func TestControlIsTheClients(t *testing.T) {
 	s := testServer(t, nil, nil)
-	p := s.newPeer("laptop", newFakeSession())
+	p := newPeer(s, "laptop", newFakeSession())
 	remote, at := remoteUDP(t, "127.0.0.1")
 	p.Deliver([][]byte{makePacket(inner4(7), at, 0, 0, []byte("x"))})
 	read(t, remote)
@@ -110,14 +110,14 @@ func TestControlIsTheClients(t *testing.T) {
 			p.Deliver([][]byte{makePacket(src, netip.AddrPortFrom(packet.ServerHost4, port), 0, 0, list)})
 		}
 	}
-	if n := p.count(); n != 1 {
+	if n := p.nat.count(); n != 1 {
 		t.Errorf("%d mappings are left", n)
 	}
 	if diff := cmp.Diff(map[string]uint64{"source": 6}, s.drops.snapshot()); diff != "" {
 		t.Error(diff)
 	}
 	p.Deliver([][]byte{news(inner4(0), inner4(7))})
-	if n := p.count(); n != 0 {
+	if n := p.nat.count(); n != 0 {
 		t.Errorf("%d mappings after the client's own word", n)
 	}
 }

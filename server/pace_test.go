@@ -40,7 +40,7 @@ func TestPace(t *testing.T) {
 // another client are not.
 func TestRateOfClient(t *testing.T) {
 	s := testServer(t, func(c *conf.Server) { c.Clients = []conf.Peer{{Name: "laptop", Rate: 8e3}} }, nil)
-	p, q := s.newPeer("laptop", newFakeSession()), s.newPeer("phone", newFakeSession())
+	p, q := newPeer(s, "laptop", newFakeSession()), newPeer(s, "phone", newFakeSession())
 	_, at := remoteUDP(t, "127.0.0.1")
 	pkt := makePacket(inner4(7), at, 0, 0, make([]byte, 1000))
 	for range 2 * paceBurst / 1000 {

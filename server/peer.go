@@ -3,7 +3,7 @@ package server
 import (
 	"context"
 	"math/rand/v2"
-	"sync"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -35,7 +35,10 @@ type peer struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 
-	counted uint64 // bytes of the session that its client's quota knows; guarded by Server.mu
+	counted uint64 // bytes of the session that its client's quota knows; guarded by roll.mu
+
+	// What of the client's share, and of that of all, the session holds.
+	mappings, streams, sockets, queries pair
 
 	// touched says, per room, whether the session is on the room's list for
 	// this round. Each element belongs to the goroutine of its room's Loop.
@@ -46,49 +49,36 @@ type peer struct {
 	fragmentIDs atomic.Uint32
 	halves      atomic.Pointer[udpio.Reassembler]
 
-	mu       sync.RWMutex // guards the rest; held for reading while a batch is delivered
-	mappings map[uint64]*mapping
-	closed   bool
+	nat nat
 }
 
 // newPeer lists a new session of a client.
-func (s *Server) newPeer(name string, sess session) *peer {
+func newPeer(s *Server, name string, sess session) *peer {
+	c := s.roll.client(name)
 	p := &peer{
 		server:   s,
-		client:   s.client(name),
+		client:   c,
 		session:  sess,
 		log:      s.log.With().Str("client", name).Logger(),
 		source:   mux.Source{User: name},
-		mappings: make(map[uint64]*mapping),
+		mappings: pair{&c.mappings, &s.mappings},
+		streams:  pair{&c.streams, &s.streams},
+		sockets:  pair{&c.sockets, &s.sockets},
+		queries:  pair{&c.queries, &s.resolver.queries},
 	}
+	p.nat.peer, p.nat.outlet, p.nat.mappings = p, &s.outlet, make(map[uint64]*mapping)
 	// The client may hold halves from before a restart of this server.
 	p.fragmentIDs.Store(rand.Uint32())
 	p.ctx, p.cancel = context.WithCancelCause(s.ctx)
-	s.mu.Lock()
-	s.peers[p] = struct{}{}
-	s.mu.Unlock()
+	s.roll.add(p)
 	return p
 }
 
 // Closed implements mux.Handler: it frees all that the session holds.
 func (p *peer) Closed(err error) {
-	s := p.server
-	sent, received := p.carried()
-	s.mu.Lock()
-	if _, there := s.peers[p]; there {
-		p.tally(time.Now())
-		p.client.sent += sent
-		p.client.received += received
-	}
-	delete(s.peers, p)
-	s.mu.Unlock()
+	p.server.roll.remove(p, time.Now())
 	p.cancel(err)
-	p.mu.Lock()
-	p.closed = true
-	for key, m := range p.mappings {
-		p.drop(key, m)
-	}
-	p.mu.Unlock()
+	p.nat.close()
 	p.log.Debug().Err(err).Msg("session ended")
 }
 
@@ -103,9 +93,24 @@ func (p *peer) join(pkt []byte, h *packet.UDP) (payload []byte, whole bool) {
 	return halves.Add(pkt, h)
 }
 
-// count is the number of mappings.
-func (p *peer) count() int {
-	p.mu.RLock()
-	defer p.mu.RUnlock()
-	return len(p.mappings)
+// carried is what the session has sent to its client and received from it, bytes.
+func (p *peer) carried() (sent, received uint64) {
+	if m, ok := p.session.(interface {
+		Carried() (sent, received uint64)
+	}); ok {
+		return m.Carried()
+	}
+	return 0, 0
+}
+
+// say tells the client something for a person to read. It may get lost.
+func (p *peer) say(text string) {
+	h := packet.UDP{
+		Src: netip.AddrPortFrom(packet.ServerHost4, packet.WordPort),
+		Dst: netip.AddrPortFrom(packet.ClientHost4, packet.DiscardPort), TTL: hopLimit,
+	}
+	b := buf.Get(len(text))
+	copy(b.Bytes(), text)
+	p.session.Send(&p.source, wrap(nil, b, &h))
+	p.session.Flush()
 }

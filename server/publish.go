@@ -50,17 +50,15 @@ func (t *publishing) may(client string, port uint16) bool {
 
 // publish serves one stream to the publish port: a TCP connection from outside, or
 // as long as it lives a UDP port.
-func (p *peer) publish(st stream) {
+func publish(p *peer, st stream) {
 	s := p.server
 	defer st.Close()
-	for _, q := range []*quota{&p.client.streams, &s.streams} {
-		if !q.take() {
-			s.connects.capped.Add(1)
-			st.Reset()
-			return
-		}
-		defer q.give()
+	if !p.streams.take() {
+		s.connects.capped.Add(1)
+		st.Reset()
+		return
 	}
+	defer p.streams.give()
 	stop := context.AfterFunc(p.ctx, st.Reset)
 	defer stop()
 	_ = st.SetDeadline(time.Now().Add(requestTimeout))
@@ -84,7 +82,7 @@ func (p *peer) publish(st stream) {
 		return
 	}
 	if q.Protocol == packet.ProtocolUDP {
-		p.publishUDP(st, &q, answer)
+		publishUDP(p, st, &q, answer)
 		return
 	}
 	d, code := s.publishing.open(p.client.name, q.At)
@@ -92,7 +90,7 @@ func (p *peer) publish(st stream) {
 		defer s.publishing.leave(d)
 	}
 	if answer(code) {
-		p.await(st, d)
+		await(p, st, d)
 	}
 }
 
@@ -106,7 +104,7 @@ func codeOf(err error) byte {
 
 // publishUDP binds the mappings of an inner port to a port of the server's, as
 // long as the stream lives. No idle time ends them, and nobody is filtered.
-func (p *peer) publishUDP(st stream, q *packet.Publish, answer func(byte) bool) {
+func publishUDP(p *peer, st stream, q *packet.Publish, answer func(byte) bool) {
 	four, six := packet.ClientHost4, packet.ClientHost6
 	for range q.Host {
 		four, six = four.Next(), six.Next()
@@ -120,14 +118,14 @@ func (p *peer) publishUDP(st stream, q *packet.Publish, answer func(byte) bool) 
 		} else if a.Is4() != inner.Is4() {
 			continue
 		}
-		key, err := p.bind(netip.AddrPortFrom(inner, q.Port), at)
+		key, err := p.nat.bind(netip.AddrPortFrom(inner, q.Port), at)
 		if err != nil {
 			failed = err
 			continue
 		}
 		keys = append(keys, key)
 	}
-	defer func() { p.end(keys) }()
+	defer func() { p.nat.end(keys) }()
 	if len(keys) == 0 || errors.Is(failed, syscall.EADDRINUSE) {
 		p.log.Info().Err(failed).Stringer("at", q.At).Msg("a port is not published")
 		answer(codeOf(failed))
@@ -138,40 +136,6 @@ func (p *peer) publishUDP(st stream, q *packet.Publish, answer func(byte) bool) 
 		_, _ = io.Copy(io.Discard, st)
 	}
 }
-
-// bind makes the mapping of an inner port with an address of its own choice.
-func (p *peer) bind(inner, at netip.AddrPort) (uint64, error) {
-	key, ok := innerKey(inner)
-	if !ok {
-		return 0, packet.ErrPublish
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closed {
-		return 0, net.ErrClosed
-	}
-	if m := p.mappings[key]; m != nil {
-		p.drop(key, m)
-	}
-	if !p.client.mappings.take() {
-		return 0, errCapped
-	}
-	if !p.server.mappings.take() {
-		p.client.mappings.give()
-		return 0, errCapped
-	}
-	m, err := p.server.listenAt(p, inner, at, true)
-	if err != nil {
-		p.client.mappings.give()
-		p.server.mappings.give()
-		return 0, err
-	}
-	m.sent.Store(p.server.now())
-	p.mappings[key] = m
-	return key, nil
-}
-
-var errCapped = errors.New("too many mappings")
 
 // A door is one published TCP port. The streams of its client wait for the
 // connections that come; more wait in the system's own queue.
@@ -283,7 +247,7 @@ func (d *door) accept() {
 }
 
 // await waits with a stream for a connection, and carries it.
-func (p *peer) await(st stream, d *door) {
+func await(p *peer, st stream, d *door) {
 	// The client says nothing before it has heard of a connection: what can be
 	// read is the end.
 	gone := make(chan struct{})

@@ -20,7 +20,7 @@ func publishAs(t *testing.T, p *peer, request []byte) (*net.TCPConn, byte) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		p.publish(fakeStream{there, &failures{}})
+		publish(p, fakeStream{there, &failures{}})
 	}()
 	t.Cleanup(func() {
 		here.Close()
@@ -60,7 +60,7 @@ func TestPublishRules(t *testing.T) {
 			{Name: "tv"},
 		}
 	}, nil)
-	laptop, phone, tv := s.newPeer("laptop", newFakeSession()), s.newPeer("phone", newFakeSession()), s.newPeer("tv", newFakeSession())
+	laptop, phone, tv := newPeer(s, "laptop", newFakeSession()), newPeer(s, "phone", newFakeSession()), newPeer(s, "tv", newFakeSession())
 	ask := func(p *peer, protocol uint8, at netip.AddrPort) byte {
 		_, code := publishAs(t, p, (&packet.Publish{Protocol: protocol, At: at, Port: 4000}).Append(nil))
 		return code
@@ -96,7 +96,7 @@ func TestPublishedTCP(t *testing.T) {
 	s := testServer(t, func(c *conf.Server) {
 		c.Clients = []conf.Peer{{Name: "laptop", Publish: []conf.PortRange{{From: port, To: port}}}}
 	}, nil)
-	p := s.newPeer("laptop", newFakeSession())
+	p := newPeer(s, "laptop", newFakeSession())
 	at := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port)
 	request := (&packet.Publish{Protocol: packet.ProtocolTCP, At: at}).Append(nil)
 	gone, _ := publishAs(t, p, request)
@@ -138,14 +138,14 @@ func TestPublishedUDP(t *testing.T) {
 		c.Clients = []conf.Peer{{Name: "laptop", Publish: []conf.PortRange{{From: port, To: port}}}}
 	}, nil)
 	sess := newFakeSession()
-	p := s.newPeer("laptop", sess)
+	p := newPeer(s, "laptop", sess)
 	at := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port)
 	st, code := publishAs(t, p, (&packet.Publish{Protocol: packet.ProtocolUDP, At: at, Port: 4000}).Append(nil))
 	if code != packet.PublishOK {
 		t.Fatal(code)
 	}
-	p.expire(s.now() + int64(time.Hour))
-	if n := p.count(); n != 1 {
+	p.nat.expire(s.now() + int64(time.Hour))
+	if n := p.nat.count(); n != 1 {
 		t.Fatalf("%d mappings", n)
 	}
 	visitor, err := net.Dial("udp", at.String())
@@ -162,7 +162,7 @@ func TestPublishedUDP(t *testing.T) {
 	}
 	sess.next(t) // the visitor's datagram has come
 	// The rules let the client send to nobody there, but the visitor is answered.
-	s.access.Store(&access{})
+	s.rules.current.Store(&access{})
 	for _, to := range []string{visitor.LocalAddr().String(), "127.0.0.1:9"} {
 		p.Deliver([][]byte{makePacket(inner4(4000), netip.MustParseAddrPort(to), 0, 0, []byte("again"))})
 	}
@@ -173,7 +173,7 @@ func TestPublishedUDP(t *testing.T) {
 		t.Errorf("drops: %v", got)
 	}
 	st.Close()
-	for end := time.Now().Add(5 * time.Second); p.count() > 0; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(5 * time.Second); p.nat.count() > 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("the mapping is left")
 		}

@@ -56,6 +56,40 @@ func (q *quota) full() bool {
 	return most > 0 && q.used.Load() >= most
 }
 
+// A pair is a client's share of something and what there is of it for all: who takes
+// one takes it of both.
+type pair struct{ own, all *quota }
+
+// take counts one more, unless one of the caps is reached.
+func (q pair) take() bool {
+	if !q.own.take() {
+		return false
+	}
+	if !q.all.take() {
+		q.own.give()
+		return false
+	}
+	return true
+}
+
+// await takes one when there is room, and says whether that was before ctx ended.
+func (q pair) await(ctx context.Context) bool {
+	if !q.own.await(ctx) {
+		return false
+	}
+	if !q.all.await(ctx) {
+		q.own.give()
+		return false
+	}
+	return true
+}
+
+// give counts one less.
+func (q pair) give() {
+	q.own.give()
+	q.all.give()
+}
+
 // A client is what the sessions of one client's key share: its caps.
 type client struct {
 	name                       string
@@ -91,22 +125,4 @@ func (c *client) limit(l *conf.ServerLimits, own *conf.Peer) {
 	c.queries.max.Store(maxQueriesPerClient)
 	c.brake.set(l)
 	c.braked.Store(l.DestinationsPerSecond > 0 || l.RefusalsPerSecond > 0)
-}
-
-// takeSocket counts one socket more of the client, unless the process has to keep
-// what is left for others.
-func (p *peer) takeSocket() bool {
-	if !p.client.sockets.take() {
-		return false
-	}
-	if !p.server.sockets.take() {
-		p.client.sockets.give()
-		return false
-	}
-	return true
-}
-
-func (p *peer) giveSocket() {
-	p.client.sockets.give()
-	p.server.sockets.give()
 }

@@ -22,22 +22,10 @@ func (s *Server) Apply(cfg *conf.Server) error {
 		}
 	}
 	s.publishing.allow(cfg.Clients)
-	s.govern(cfg)
-	s.relay.Store(newRelay(&cfg.Relay))
+	s.rules.govern(cfg)
+	s.outlet.relay.Store(newRelay(&cfg.Relay))
 	s.mappings.max.Store(int64(cfg.Limits.Mappings))
 	s.streams.max.Store(int64(cfg.Limits.Streams))
-	known := make(map[string]bool, len(cfg.Clients))
-	for _, c := range cfg.Clients {
-		known[c.Name] = true
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.limits = cfg.Limits
-	for name, c := range s.clients {
-		c.limit(&cfg.Limits, s.entry(name))
-		if !known[name] && c.mappings.used.Load() == 0 && c.streams.used.Load() == 0 {
-			delete(s.clients, name)
-		}
-	}
+	s.roll.apply(cfg)
 	return nil
 }

@@ -11,9 +11,9 @@ import (
 func TestApply(t *testing.T) {
 	cfg := conf.DefaultServer()
 	cfg.Relay.Allow = allow(t, "127.0.0.0/8")
-	s := testServer(t, nil, func(s *Server) { s.access.Store(&access{allow: cfg.Relay.Allow}) })
+	s := testServer(t, nil, func(s *Server) { s.rules.current.Store(&access{allow: cfg.Relay.Allow}) })
 	f := newFakeSession()
-	p := s.newPeer("ann", f)
+	p := newPeer(s, "ann", f)
 	defer p.Closed(nil)
 	remote, to := remoteUDP(t, "127.0.0.1")
 	send := func(port uint16, text string) { p.Deliver([][]byte{makePacket(inner4(port), to, 0, 1, []byte(text))}) }
@@ -29,7 +29,7 @@ func TestApply(t *testing.T) {
 	}
 	send(5000, "refused now")
 	silent(t, remote)
-	if n := p.count(); n != 1 {
+	if n := p.nat.count(); n != 1 {
 		t.Errorf("%d mappings after the change", n)
 	}
 	cfg.Relay.Allow = allow(t, "127.0.0.0/8")
@@ -43,7 +43,7 @@ func TestApply(t *testing.T) {
 	// The limit holds for what comes now.
 	send(5001, "one too many")
 	silent(t, remote)
-	if got := s.relay.Load().idle; got != 3*time.Minute {
+	if got := s.outlet.relay.Load().idle; got != 3*time.Minute {
 		t.Errorf("idle after %v", got)
 	}
 	// The caps of a client that is gone are forgotten with what it held.
@@ -53,7 +53,7 @@ func TestApply(t *testing.T) {
 	if err := s.Apply(cfg); err != nil {
 		t.Fatal(err)
 	}
-	if _, there := s.clients["ann"]; there {
+	if _, there := s.roll.clients["ann"]; there {
 		t.Error("a client that is gone is remembered")
 	}
 }

@@ -37,17 +37,12 @@ func (u *uplink) query(p *peer, payload []byte) dropReason {
 	if len(payload) < dnsHeaderLen || payload[2]&0x80 != 0 { // a response is never answered
 		return dropQuery
 	}
-	if !p.client.queries.take() {
-		return u.overloaded(p, payload)
-	}
-	if !r.queries.take() {
-		p.client.queries.give()
+	if !p.queries.take() {
 		return u.overloaded(p, payload)
 	}
 	header, query := u.header, bytes.Clone(payload)
 	p.server.work.Go(func() {
-		defer r.queries.give()
-		defer p.client.queries.give()
+		defer p.queries.give()
 		ctx, cancel := context.WithTimeout(p.ctx, queryTimeout)
 		defer cancel()
 		reply := r.answer(ctx, query)

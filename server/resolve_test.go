@@ -268,7 +268,7 @@ func TestResolverInTunnel(t *testing.T) {
 		s.resolver.hosts = noNames
 	})
 	sess := newFakeSession()
-	p := s.newPeer("laptop", sess)
+	p := newPeer(s, "laptop", sess)
 	p.client.queries.max.Store(2)
 	to := netip.AddrPortFrom(packet.ServerHost4, packet.ResolverPort)
 	for i := range 3 {

@@ -15,7 +15,6 @@ import (
 
 	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux"
-	"github.com/mpsocks/mpsocks/mux/udpio"
 )
 
 // counter is a number that only grows.
@@ -27,22 +26,18 @@ type Server struct {
 	listener *mux.Listener
 	start    time.Time // Server.now counts from here
 
-	// How datagrams and CONNECTs leave. Apply replaces what is behind a pointer.
-	access   atomic.Pointer[access]
-	relay    atomic.Pointer[relay]
-	egress   *egress
+	// How datagrams and CONNECTs leave.
+	rules    rulebook
+	outlet   outlet
 	resolver *resolver
 	dialer   *dialer
 	spare    time.Duration // below it no mapping is evicted
 	draining atomic.Bool   // no new streams
 
-	rooms    []*room
-	nextRoom atomic.Uint32
-	uplinks  sync.Pool // of *uplink
+	uplinks sync.Pool // of *uplink
 
 	mappings, streams quota // in all
 	sockets           quota // of both, as the process can open so many files
-	external          external
 	exits             exits
 	publishing        publishing
 	drops             drops
@@ -55,27 +50,8 @@ type Server struct {
 	cancel context.CancelFunc
 	work   sync.WaitGroup
 
-	mu      sync.Mutex // guards the rest
-	peers   map[*peer]struct{}
-	clients map[string]*client
-	limits  conf.ServerLimits
-	usage   usageFile
-	rules   *conf.Server // whose access rules hold; only read
-}
-
-// relay is what the configuration says of mappings that are made from now on.
-type relay struct {
-	filtering conf.Filtering
-	socket    udpio.Options
-	idle      time.Duration // of a mapping; for those that are there too
-}
-
-func newRelay(cfg *conf.Relay) *relay {
-	return &relay{
-		filtering: cfg.Filtering,
-		socket:    udpio.Options{Offload: cfg.Offload != conf.OffloadOff, TOS: true},
-		idle:      cfg.IdleTimeout,
-	}
+	roll  roll // who is there
+	usage usageFile
 }
 
 // New binds all listeners and prepares everything else. cfg is valid, as
@@ -89,7 +65,7 @@ func New(cfg *conf.Server, log zerolog.Logger, capture *mux.Capture) (*Server, e
 	tunnel, err := tunnelConfig(cfg, log, capture)
 	if err == nil {
 		tunnel.Accept = func(sess *mux.Session) (mux.Handler, error) {
-			return s.newPeer(sess.Peer(), sess), nil
+			return newPeer(s, sess.Peer(), sess), nil
 		}
 		s.listener, err = mux.Listen(tunnel)
 	}
@@ -112,20 +88,19 @@ func newServer(cfg *conf.Server, log zerolog.Logger) (*Server, error) {
 	s := &Server{
 		log:     log,
 		start:   time.Now(),
-		egress:  out,
 		dialer:  newDialer(out),
 		spare:   minIdle,
-		limits:  cfg.Limits,
 		uplinks: sync.Pool{New: newUplink},
 		exits:   exits{idle: streamIdle, set: make(map[*exit]struct{})},
-		peers:   make(map[*peer]struct{}),
-		clients: make(map[string]*client),
 	}
-	s.govern(cfg)
-	if err := s.usage.load(cfg.StateDir); err != nil {
+	s.outlet.egress = out
+	s.rules.govern(cfg)
+	used, err := s.usage.load(cfg.StateDir)
+	if err != nil {
 		log.Warn().Err(err).Msg("what clients have used is not known: they begin anew")
 	}
-	s.relay.Store(newRelay(&cfg.Relay))
+	s.roll.open(cfg, used)
+	s.outlet.relay.Store(newRelay(&cfg.Relay))
 	s.mappings.max.Store(int64(cfg.Limits.Mappings))
 	s.streams.max.Store(int64(cfg.Limits.Streams))
 	s.publishing.allow(cfg.Clients)
@@ -139,7 +114,7 @@ func newServer(cfg *conf.Server, log zerolog.Logger) (*Server, error) {
 			s.close()
 			return nil, err
 		}
-		s.rooms = append(s.rooms, r)
+		s.outlet.rooms = append(s.outlet.rooms, r)
 	}
 	return s, nil
 }
@@ -152,20 +127,17 @@ func (s *Server) Run(ctx context.Context) error {
 // run serves with the tunnel's Run. The Loops outlast the tunnel, so that
 // sessions end with their mappings in place.
 func (s *Server) run(ctx context.Context, tunnel func(context.Context) error) error {
-	s.mu.Lock()
-	memory := memoryLimit(int64(s.limits.Memory))
-	s.mu.Unlock()
-	mindMemory(memory)
+	mindMemory(memoryLimit(s.roll.memory()))
 	stop := context.AfterFunc(ctx, s.cancel) // streams and queries end at once
 	defer stop()
 	outer, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	var sockets errgroup.Group
-	for _, r := range s.rooms {
+	for _, r := range s.outlet.rooms {
 		sockets.Go(func() error { return r.loop.Run(outer) })
 	}
 	sockets.Go(func() error { s.sweep(outer); return nil })
-	sockets.Go(func() error { s.watchOwn(outer); return nil })
+	sockets.Go(func() error { s.rules.watch(outer); return nil })
 	sockets.Go(func() error { s.countUsage(outer); return nil })
 	err := tunnel(ctx)
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
@@ -173,7 +145,7 @@ func (s *Server) run(ctx context.Context, tunnel func(context.Context) error) er
 	}
 	s.cancel()
 	s.publishing.close()
-	for _, p := range s.peerList() {
+	for _, p := range s.roll.list() {
 		p.Closed(mux.ErrClosed)
 	}
 	s.work.Wait()
@@ -187,7 +159,7 @@ func (s *Server) run(ctx context.Context, tunnel func(context.Context) error) er
 // close frees a Server that is never Run.
 func (s *Server) close() {
 	s.cancel()
-	for _, r := range s.rooms {
+	for _, r := range s.outlet.rooms {
 		_ = r.loop.Run(s.ctx) // the context has ended: it closes and returns
 	}
 }
@@ -197,12 +169,12 @@ func (s *Server) sweep(ctx context.Context) {
 	for {
 		// A sixteenth of the idle time is exact enough; at least every quarter of
 		// a minute, which costs nothing.
-		tick := time.NewTimer(min(max(s.relay.Load().idle/16, 10*time.Millisecond), 15*time.Second))
+		tick := time.NewTimer(min(max(s.outlet.relay.Load().idle/16, 10*time.Millisecond), 15*time.Second))
 		select {
 		case <-tick.C:
-			now, idle := s.now(), s.relay.Load().idle
-			for _, p := range s.peerList() {
-				p.expire(now - int64(idle))
+			now, idle := s.now(), s.outlet.relay.Load().idle
+			for _, p := range s.roll.list() {
+				p.nat.expire(now - int64(idle))
 			}
 			s.exits.expire(now)
 		case <-ctx.Done():
@@ -219,38 +191,40 @@ func (s *Server) now() int64 { return int64(time.Since(s.start)) }
 // the system chose for port 0.
 func (s *Server) Addrs() []netip.AddrPort { return s.listener.Addrs() }
 
-// client returns what the sessions of a client share.
-func (s *Server) client(name string) *client {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	c := s.clients[name]
-	if c == nil {
-		c = &client{name: name}
-		c.limit(&s.limits, s.entry(name))
-		_, each := descriptors(openFiles())
-		c.sockets.max.Store(int64(each))
-		s.clients[name] = c
-	}
-	return c
-}
-
-// entry is a client's in the configuration, or nil; with s.mu held.
-func (s *Server) entry(name string) *conf.Peer {
-	for i := range s.rules.Clients {
-		if s.rules.Clients[i].Name == name {
-			return &s.rules.Clients[i]
+// countUsage counts what clients use and keeps it, until ctx ends.
+func (s *Server) countUsage(ctx context.Context) {
+	tick := time.NewTicker(usageTick)
+	defer tick.Stop()
+	for running := true; running; {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			running = false
 		}
+		now := time.Now()
+		s.account(now)
+		if running && now.Before(s.usage.next) {
+			continue
+		}
+		s.usage.next = now.Add(usageEvery)
+		body, err := s.roll.spendings()
+		if err == nil {
+			err = s.usage.keep(body)
+		}
+		if err != nil && !s.usage.tired {
+			s.log.Warn().Err(err).Msg("what clients have used cannot be kept: a restart forgets it")
+		}
+		s.usage.tired = err != nil
 	}
-	return nil
 }
 
-// peerList returns the present peers.
-func (s *Server) peerList() []*peer {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	out := make([]*peer, 0, len(s.peers))
-	for p := range s.peers {
-		out = append(out, p)
+// account holds clients to their quotas: the CONNECTs of those whose quota is used end.
+func (s *Server) account(now time.Time) {
+	ended, words := s.roll.account(now, &s.log)
+	for _, c := range ended {
+		s.exits.end(c)
 	}
-	return out
+	for _, w := range words {
+		w.peer.say(w.text)
+	}
 }

@@ -2,7 +2,6 @@ package server
 
 import (
 	"cmp"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -46,7 +45,7 @@ func (s *Server) Status() *status.Status {
 func (s *Server) status() *status.Status {
 	st := &status.Status{
 		Half: status.Server, Time: time.Now(), Listen: []string{}, Programs: []status.Program{}, Events: []status.Event{},
-		Sessions: []status.Session{}, Clients: []status.Peer{},
+		Sessions:      []status.Session{},
 		Mappings:      int(s.mappings.used.Load()),
 		Streams:       int(s.streams.used.Load()),
 		Queries:       int(s.resolver.queries.used.Load()),
@@ -63,57 +62,11 @@ func (s *Server) status() *status.Status {
 		},
 	}
 	var sockets udpio.Stats
-	for _, r := range s.rooms {
+	for _, r := range s.outlet.rooms {
 		sockets.Add(r.loop.Stats())
 	}
 	st.SocketErrors = sockets.Errors
 	st.Drops["kernel"] = sockets.Dropped()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	sessions := make(map[*client]int)
-	sent, received := make(map[*client]uint64), make(map[*client]uint64)
-	for p := range s.peers {
-		sessions[p.client]++
-		up, down := p.carried()
-		sent[p.client] += up
-		received[p.client] += down
-	}
-	for _, c := range s.clients {
-		problem := ""
-		if c.over.Load() {
-			problem = c.used(st.Time)
-		}
-		st.Clients = append(st.Clients, status.Peer{
-			Quota: c.quota, Used: s.usage.known[c.name].Bytes, Error: problem,
-			Name: c.name, Sessions: sessions[c], Mappings: int(c.mappings.used.Load()), Streams: int(c.streams.used.Load()),
-			Sent: c.sent + sent[c], Received: c.received + received[c],
-		})
-	}
-	slices.SortFunc(st.Clients, func(a, b status.Peer) int { return cmp.Compare(a.Name, b.Name) })
+	st.Clients = s.roll.status(st.Time)
 	return st
-}
-
-// carried is what the session has sent to its client and received from it, bytes.
-func (p *peer) carried() (sent, received uint64) {
-	if m, ok := p.session.(interface {
-		Carried() (sent, received uint64)
-	}); ok {
-		return m.Carried()
-	}
-	return 0, 0
-}
-
-// asked is what the live CONNECTs are to, by the client's end inside the tunnel.
-func (t *exits) asked() map[string]string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	out := make(map[string]string, len(t.set))
-	for e := range t.set {
-		to := e.asked.Load()
-		at, err := netip.ParseAddrPort(e.stream.RemoteAddr().String())
-		if to != nil && err == nil {
-			out[at.String()] = *to
-		}
-	}
-	return out
 }

@@ -22,7 +22,7 @@ type uplink struct {
 	now    int64
 	drops  [dropReasons]uint32
 
-	// The mapping of the previous packet, valid while p.mu is held.
+	// The mapping of the previous packet, valid while nat.mu is held.
 	key     uint64
 	mapping *mapping
 
@@ -46,13 +46,13 @@ func (p *peer) Deliver(pkts [][]byte) {
 	s := p.server
 	u := s.uplinks.Get().(*uplink)
 	u.now = s.now()
-	p.mu.RLock()
+	p.nat.mu.RLock()
 	for _, pkt := range pkts {
 		if reason := u.packet(p, pkt); reason != dropNone {
 			u.drops[reason]++
 		}
 	}
-	p.mu.RUnlock()
+	p.nat.mu.RUnlock()
 	u.mapping = nil
 	sent, lost := u.writer.Flush()
 	s.sent.Add(uint64(sent))
@@ -64,7 +64,7 @@ func (p *peer) Deliver(pkts [][]byte) {
 	}
 	clear(u.drops[:])
 	if len(u.ended) > 0 {
-		p.end(u.ended) // after Flush: the batch may have their last datagrams
+		p.nat.end(u.ended) // after Flush: the batch may have their last datagrams
 		u.ended = u.ended[:0]
 	}
 	if len(u.answers) > 0 {
@@ -76,7 +76,7 @@ func (p *peer) Deliver(pkts [][]byte) {
 }
 
 // packet adds one packet's datagram to the Writer, or answers it. It is called
-// with p.mu held for reading, and may let go of it meanwhile.
+// with p.nat.mu held for reading, and may let go of it meanwhile.
 func (u *uplink) packet(p *peer, pkt []byte) dropReason {
 	h := &u.header
 	payload, err := packet.ParseUDP(pkt, h)
@@ -98,10 +98,10 @@ func (u *uplink) packet(p *peer, pkt []byte) dropReason {
 	if p.client.over.Load() {
 		return dropQuota
 	}
-	if reason := u.verdict(p.server.access.Load(), h.Dst); reason != dropNone {
+	if reason := u.verdict(p.server.rules.current.Load(), h.Dst); reason != dropNone {
 		// Who has sent to a published port may be answered wherever he is.
-		visited := p.mappings[key]
-		if (reason != dropOwn || !p.server.hairpin(h.Dst)) &&
+		visited := p.nat.mappings[key]
+		if (reason != dropOwn || !p.server.outlet.hairpin(h.Dst)) &&
 			(visited == nil || visited.visitors == nil || !visited.visitors.admits(h.Dst, u.now)) {
 			return reason
 		}
@@ -114,11 +114,11 @@ func (u *uplink) packet(p *peer, pkt []byte) dropReason {
 	}
 	m := u.mapping
 	if m == nil || key != u.key {
-		if m = p.mappings[key]; m == nil {
+		if m = p.nat.mappings[key]; m == nil {
 			var reason dropReason
-			p.mu.RUnlock()
-			m, reason = p.open(key, h.Src, u.now)
-			p.mu.RLock()
+			p.nat.mu.RUnlock()
+			m, reason = p.nat.open(key, h.Src, u.now)
+			p.nat.mu.RLock()
 			if m == nil {
 				return reason
 			}

@@ -14,7 +14,7 @@ import (
 
 func TestDeliverDrops(t *testing.T) {
 	s := testServer(t, nil, nil)
-	p := s.newPeer("laptop", newFakeSession())
+	p := newPeer(s, "laptop", newFakeSession())
 	remote, at := remoteUDP(t, "127.0.0.1")
 	good := makePacket(inner4(1), at, 0, 0, []byte("good"))
 	spoiled := makePacket(inner4(1), at, 0, 0, []byte("spoiled"))
@@ -50,7 +50,7 @@ func TestDeliverDrops(t *testing.T) {
 	if diff := cmp.Diff(want, s.drops.snapshot()); diff != "" {
 		t.Error(diff)
 	}
-	if n := p.count(); n != 1 {
+	if n := p.nat.count(); n != 1 {
 		t.Errorf("%d mappings", n)
 	}
 }
@@ -58,7 +58,7 @@ func TestDeliverDrops(t *testing.T) {
 func TestEcho(t *testing.T) {
 	s := testServer(t, nil, nil)
 	sess := newFakeSession()
-	p := s.newPeer("laptop", sess)
+	p := newPeer(s, "laptop", sess)
 	for _, tt := range []struct{ from, to netip.AddrPort }{
 		{inner4(9), netip.AddrPortFrom(packet.ServerHost4, packet.EchoPort)},
 		{inner6(9), netip.AddrPortFrom(packet.ServerHost6, packet.EchoPort)},
@@ -69,7 +69,7 @@ func TestEcho(t *testing.T) {
 			t.Error(diff)
 		}
 	}
-	if n := p.count(); n != 0 {
+	if n := p.nat.count(); n != 0 {
 		t.Errorf("%d mappings", n)
 	}
 }
@@ -79,7 +79,7 @@ func TestDeliverAllocations(t *testing.T) {
 		t.Skip("pools drop at random under the race detector")
 	}
 	s := testServer(t, nil, nil)
-	p := s.newPeer("laptop", newFakeSession())
+	p := newPeer(s, "laptop", newFakeSession())
 	var pkts [][]byte
 	for i := range 32 {
 		_, at := remoteUDP(t, "127.0.0.1") // nobody reads: the kernel drops what is too much
@@ -97,7 +97,7 @@ func TestReceiveAllocations(t *testing.T) {
 	s := testServer(t, nil, nil)
 	sess := newFakeSession()
 	sess.discard = true
-	p := s.newPeer("laptop", sess)
+	p := newPeer(s, "laptop", sess)
 	m := &mapping{peer: p, room: &room{}, inner: inner4(1)}
 	msgs := make([]udpio.Message, 32)
 	if n := testing.AllocsPerRun(200, func() {
@@ -115,7 +115,7 @@ func TestReceiveAllocations(t *testing.T) {
 func TestReceiveDrops(t *testing.T) {
 	s := testServer(t, nil, nil)
 	sess := newFakeSession()
-	p := s.newPeer("laptop", sess)
+	p := newPeer(s, "laptop", sess)
 	m := &mapping{peer: p, room: &room{}, inner: inner6(1)}
 	msgs := []udpio.Message{
 		{Buf: buf.Get(1), Addr: netip.MustParseAddrPort("192.0.2.1:1")},
@@ -139,7 +139,7 @@ func BenchmarkDeliver(b *testing.B) {
 	for _, size := range []int{64, 1200} {
 		b.Run(strconv.Itoa(size), func(b *testing.B) {
 			s := testServer(b, nil, nil)
-			p := s.newPeer("laptop", newFakeSession())
+			p := newPeer(s, "laptop", newFakeSession())
 			var pkts [][]byte
 			for i := range 16 {
 				_, at := remoteUDP(b, "127.0.0.1")
@@ -160,7 +160,7 @@ func BenchmarkReceive(b *testing.B) {
 	s := testServer(b, nil, nil)
 	sess := newFakeSession()
 	sess.discard = true
-	p := s.newPeer("laptop", sess)
+	p := newPeer(s, "laptop", sess)
 	m := &mapping{peer: p, room: &room{}, inner: inner4(1)}
 	msgs := make([]udpio.Message, 32)
 	b.ReportAllocs()
@@ -176,14 +176,14 @@ func BenchmarkReceive(b *testing.B) {
 
 func FuzzDeliver(f *testing.F) {
 	s := testServer(f, nil, func(s *Server) {
-		s.access.Store(&access{deny: allow(f, "0.0.0.0/0", "::/0")}) // nothing leaves
+		s.rules.current.Store(&access{deny: allow(f, "0.0.0.0/0", "::/0")}) // nothing leaves
 		s.resolver.config = upstreams()
 		s.resolver.hosts = noNames
 		s.resolver.system = noNames
 	})
 	sess := newFakeSession()
 	sess.discard = true
-	p := s.newPeer("laptop", sess)
+	p := newPeer(s, "laptop", sess)
 	f.Add([]byte{}, false)
 	f.Add(makePacket(inner4(1), netip.MustParseAddrPort("1.1.1.1:53"), 0, 0, []byte("x")), false)
 	f.Add(makePacket(inner6(1), netip.MustParseAddrPort("[fd6d:7073::1]:7"), 0, 0, []byte("x")), false)
@@ -193,7 +193,7 @@ func FuzzDeliver(f *testing.F) {
 			b = makePacket(inner4(1), netip.AddrPortFrom(packet.ServerHost4, 53), 0, 0, b)
 		}
 		p.Deliver([][]byte{b, b})
-		if p.count() != 0 {
+		if p.nat.count() != 0 {
 			t.Fatal("a mapping")
 		}
 	})

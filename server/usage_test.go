@@ -29,7 +29,7 @@ func TestQuota(t *testing.T) {
 		c.Clients = []conf.Peer{{Name: "laptop", Quota: 1000, Streams: 1}, {Name: "phone"}}
 	}, nil)
 	sess := &countingSession{fakeSession: newFakeSession()}
-	p, q := s.newPeer("laptop", sess), s.newPeer("phone", newFakeSession())
+	p, q := newPeer(s, "laptop", sess), newPeer(s, "phone", newFakeSession())
 	remote, at := remoteUDP(t, "127.0.0.1")
 	send := func(p *peer) { p.Deliver([][]byte{makePacket(inner4(7), at, 0, 0, []byte("x"))}) }
 	ln := listenTCP(t, "127.0.0.1:0")
@@ -76,7 +76,7 @@ func TestQuota(t *testing.T) {
 	}
 	// The session's end counts nothing twice, and the next month begins with nothing.
 	p.Closed(nil)
-	if got := s.usage.known["laptop"].Bytes; got != 1000 && s.usage.known["laptop"].Month == "2026-11" {
+	if got := s.roll.used["laptop"].Bytes; got != 1000 && s.roll.used["laptop"].Month == "2026-11" {
 		t.Errorf("%d bytes after the session's end", got)
 	}
 	s.account(now.Add(24 * time.Hour))
@@ -89,15 +89,15 @@ func TestQuota(t *testing.T) {
 func TestUsageIsKept(t *testing.T) {
 	dir := t.TempDir()
 	var u usageFile
-	if err := u.load(dir); err != nil || len(u.known) != 0 {
-		t.Fatalf("%v, %v", u.known, err)
+	if known, err := u.load(dir); err != nil || known == nil || len(known) != 0 {
+		t.Fatalf("%v, %v", known, err)
 	}
 	if err := u.keep([]byte(`{"laptop":{"month":"2026-11","bytes":77}}`)); err != nil {
 		t.Fatal(err)
 	}
 	var again usageFile
-	if err := again.load(dir); err != nil || again.known["laptop"] != (spending{"2026-11", 77}) {
-		t.Errorf("%v, %v", again.known, err)
+	if known, err := again.load(dir); err != nil || known["laptop"] != (spending{"2026-11", 77}) {
+		t.Errorf("%v, %v", known, err)
 	}
 	path := filepath.Join(dir, usageName)
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
@@ -106,7 +106,7 @@ func TestUsageIsKept(t *testing.T) {
 	if err := os.WriteFile(path, []byte(`{"laptop":`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := again.load(dir); err == nil || again.known == nil {
-		t.Errorf("a broken file: %v, %v", again.known, err)
+	if known, err := again.load(dir); err == nil || known == nil {
+		t.Errorf("a broken file: %v, %v", known, err)
 	}
 }

@@ -33,7 +33,7 @@ func TestEndedPortsMakeRoom(t *testing.T) {
 	}{{"127.0.0.1", inner4}, {"::1", inner6}} {
 		t.Run(tt.host, func(t *testing.T) {
 			s := testServer(t, func(c *conf.Server) { c.Limits.MappingsPerClient = 4 }, nil)
-			p := s.newPeer("laptop", newFakeSession())
+			p := newPeer(s, "laptop", newFakeSession())
 			remote, at := remoteUDP(t, tt.host)
 			send := func(port uint16) []byte { return makePacket(tt.inner(port), at, 0, 0, []byte{byte(port)}) }
 			for round := range uint16(5) {
@@ -43,7 +43,7 @@ func TestEndedPortsMakeRoom(t *testing.T) {
 					read(t, remote)
 				}
 				p.Deliver([][]byte{news(tt.inner(0), tt.inner(first), tt.inner(first+1)), news(tt.inner(0), tt.inner(first+2), tt.inner(first+3))})
-				if n := p.count(); n != 0 {
+				if n := p.nat.count(); n != 0 {
 					t.Fatalf("%d mappings are left", n)
 				}
 			}
@@ -58,7 +58,7 @@ func TestEndedPortsMakeRoom(t *testing.T) {
 // its last datagram and later.
 func TestEndedPortIsFresh(t *testing.T) {
 	s := testServer(t, nil, nil)
-	p := s.newPeer("laptop", newFakeSession())
+	p := newPeer(s, "laptop", newFakeSession())
 	remote, at := remoteUDP(t, "127.0.0.1")
 	pkt := makePacket(inner4(7), at, 0, 0, []byte("x"))
 	p.Deliver([][]byte{pkt})
@@ -67,12 +67,12 @@ func TestEndedPortIsFresh(t *testing.T) {
 	if _, again := read(t, remote); again != first {
 		t.Errorf("the last datagram left from %s, not from %s", again, first)
 	}
-	if n := p.count(); n != 0 {
+	if n := p.nat.count(); n != 0 {
 		t.Fatalf("%d mappings after the end", n)
 	}
 	p.Deliver([][]byte{pkt})
 	read(t, remote)
-	if n := p.count(); n != 1 {
+	if n := p.nat.count(); n != 1 {
 		t.Errorf("%d mappings", n)
 	}
 }
@@ -81,7 +81,7 @@ func TestEndedPortIsFresh(t *testing.T) {
 // send what is no news at all.
 func TestEndedIsTheClientsOwn(t *testing.T) {
 	s := testServer(t, nil, nil)
-	p, q := s.newPeer("laptop", newFakeSession()), s.newPeer("phone", newFakeSession())
+	p, q := newPeer(s, "laptop", newFakeSession()), newPeer(s, "phone", newFakeSession())
 	_, at := remoteUDP(t, "127.0.0.1")
 	p.Deliver([][]byte{makePacket(inner4(7), at, 0, 0, nil), makePacket(inner4(8), at, 0, 0, nil)})
 	for _, pkt := range [][]byte{
@@ -97,7 +97,7 @@ func TestEndedIsTheClientsOwn(t *testing.T) {
 		q.Deliver([][]byte{pkt})
 	}
 	p.Deliver([][]byte{news(inner4(0), inner4(1), inner4(8), inner4(8))})
-	if n, m := p.count(), q.count(); n != 1 || m != 0 {
+	if n, m := p.nat.count(), q.nat.count(); n != 1 || m != 0 {
 		t.Errorf("%d and %d mappings, want 1 and 0", n, m)
 	}
 	want := map[string]uint64{"source": 4, "service": 2}
@@ -112,7 +112,7 @@ var discard4 = netip.AddrPortFrom(packet.ServerHost4, packet.DiscardPort)
 // those are not idle, and others are not touched, nor made.
 func TestOpenPortsKeepTheirMappings(t *testing.T) {
 	s := testServer(t, nil, nil)
-	p, q := s.newPeer("laptop", newFakeSession()), s.newPeer("phone", newFakeSession())
+	p, q := newPeer(s, "laptop", newFakeSession()), newPeer(s, "phone", newFakeSession())
 	_, at := remoteUDP(t, "127.0.0.1")
 	p.Deliver([][]byte{makePacket(inner4(7), at, 0, 0, nil), makePacket(inner4(8), at, 0, 0, nil)})
 	alive := func(from netip.AddrPort, ports ...netip.AddrPort) []byte {
@@ -126,15 +126,15 @@ func TestOpenPortsKeepTheirMappings(t *testing.T) {
 	before := s.now()
 	q.Deliver([][]byte{alive(own, inner4(8))})          // not its own
 	p.Deliver([][]byte{alive(inner4(4000), inner4(8))}) // an application says so
-	p.expire(before)
-	if n := p.count(); n != 0 {
+	p.nat.expire(before)
+	if n := p.nat.count(); n != 0 {
 		t.Fatalf("%d mappings are kept", n)
 	}
 	p.Deliver([][]byte{makePacket(inner4(7), at, 0, 0, nil), makePacket(inner4(8), at, 0, 0, nil)})
 	before = s.now()
 	p.Deliver([][]byte{alive(own, inner4(8), inner4(9))})
-	p.expire(before)
-	if n, key := p.count(), func() uint64 { k, _ := innerKey(inner4(8)); return k }(); n != 1 || p.mappings[key] == nil {
+	p.nat.expire(before)
+	if n, key := p.nat.count(), func() uint64 { k, _ := innerKey(inner4(8)); return k }(); n != 1 || p.nat.mappings[key] == nil {
 		t.Errorf("%d mappings are kept", n)
 	}
 }

@@ -36,15 +36,14 @@ func (u *uplink) named(payload []byte, each func(key uint64)) dropReason {
 	return dropNone
 }
 
-// end drops the mappings of ended ports, and so makes room for others at once.
-// The two minutes of RFC 4787 REQ-5 are for mappings whose owner still exists
-// and may wait for an answer; here nobody does. It is called without p.mu.
-func (p *peer) end(keys []uint64) {
-	for _, key := range keys {
-		p.mu.Lock() // for each: closing a socket takes some microseconds
-		if m := p.mappings[key]; m != nil {
-			p.drop(key, m)
+// alive takes the news of inner ports that are still open at the client, though
+// they send nothing: a list as discard's. Their mappings are as good as used, so
+// that a program that only listens goes on hearing. It refreshes what there is
+// and makes nothing. It is called with p.nat.mu held for reading.
+func (u *uplink) alive(p *peer, payload []byte) dropReason {
+	return u.named(payload, func(key uint64) {
+		if m := p.nat.mappings[key]; m != nil {
+			m.sent.Store(u.now)
 		}
-		p.mu.Unlock()
-	}
+	})
 }

@@ -1,0 +1,51 @@
+package server
+
+import "sort"
+
+// evictShare is the part of the idle mappings that give way at once when
+// the table is full, so that a full table is rarely searched.
+const evictShare = 16
+
+// evict makes room under a quota: the longest idle of its mappings give way, if
+// they have been idle for longer than spare (REQ-5). It is called with no lock held.
+func (r *roll) evict(q *quota, now, spare int64) {
+	if now < q.barren.Load() {
+		return
+	}
+	type victim struct {
+		nat  *nat
+		key  uint64
+		sent int64
+	}
+	var victims []victim
+	oldest := now
+	for _, p := range r.list() {
+		if q != p.mappings.all && q != p.mappings.own && q != p.sockets.all && q != p.sockets.own {
+			continue
+		}
+		p.nat.mu.RLock()
+		for key, m := range p.nat.mappings {
+			if m.visitors != nil {
+				continue
+			}
+			sent := m.sent.Load()
+			oldest = min(oldest, sent)
+			if now-sent > spare {
+				victims = append(victims, victim{&p.nat, key, sent})
+			}
+		}
+		p.nat.mu.RUnlock()
+	}
+	if len(victims) == 0 {
+		q.barren.Store(oldest + spare)
+		return
+	}
+	sort.Slice(victims, func(i, j int) bool { return victims[i].sent < victims[j].sent })
+	for _, v := range victims[:1+len(victims)/evictShare] {
+		v.nat.mu.Lock()
+		if m := v.nat.mappings[v.key]; m != nil && m.sent.Load() == v.sent {
+			v.nat.drop(v.key, m)
+		}
+		v.nat.mu.Unlock()
+	}
+}

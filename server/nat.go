@@ -1,0 +1,153 @@
+package server
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"sync"
+
+	"github.com/mpsocks/mpsocks/mux/packet"
+)
+
+// A nat is the mappings of one session, by inner source.
+type nat struct {
+	peer   *peer
+	outlet *outlet
+
+	mu       sync.RWMutex // guards the rest; held for reading while a batch is delivered
+	mappings map[uint64]*mapping
+	closed   bool
+}
+
+// open makes the mapping of an inner source, or finds the one that another
+// goroutine has just made. It is called without n.mu.
+func (n *nat) open(key uint64, inner netip.AddrPort, now int64) (*mapping, dropReason) {
+	p := n.peer
+	for _, q := range []*quota{p.mappings.own, p.sockets.own, p.mappings.all, p.sockets.all} {
+		if q.full() {
+			p.server.roll.evict(q, now, int64(p.server.spare))
+		}
+	}
+	local, err := n.outlet.egress.local(inner.Addr().Is4())
+	if err != nil {
+		p.log.Debug().Err(err).Msg("no socket for a mapping")
+		return nil, dropSocket
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return nil, dropClosed
+	}
+	if m := n.mappings[key]; m != nil {
+		return m, dropNone
+	}
+	m, err := n.add(key, inner, netip.AddrPortFrom(local, 0), false, now)
+	switch {
+	case err == errCapped:
+		return nil, dropCap
+	case err != nil:
+		p.log.Debug().Err(err).Msg("no socket for a mapping")
+		return nil, dropSocket
+	}
+	return m, dropNone
+}
+
+// bind makes the mapping of an inner port that is published at an address of the
+// client's choice.
+func (n *nat) bind(inner, at netip.AddrPort) (uint64, error) {
+	key, ok := innerKey(inner)
+	if !ok {
+		return 0, packet.ErrPublish
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return 0, net.ErrClosed
+	}
+	if m := n.mappings[key]; m != nil {
+		n.drop(key, m)
+	}
+	_, err := n.add(key, inner, at, true, n.peer.server.now())
+	return key, err
+}
+
+var errCapped = errors.New("too many mappings")
+
+// add makes a mapping within the caps; the caller holds n.mu.
+func (n *nat) add(key uint64, inner, at netip.AddrPort, published bool, now int64) (*mapping, error) {
+	p := n.peer
+	if !p.mappings.take() {
+		return nil, errCapped
+	}
+	if !p.sockets.take() {
+		p.mappings.give()
+		return nil, errCapped
+	}
+	m, err := n.outlet.listen(p, inner, at, published)
+	if err != nil {
+		p.sockets.give()
+		p.mappings.give()
+		return nil, err
+	}
+	m.sent.Store(now)
+	n.mappings[key] = m
+	return m, nil
+}
+
+// drop forgets a mapping and frees its port; the caller holds n.mu.
+func (n *nat) drop(key uint64, m *mapping) {
+	delete(n.mappings, key)
+	n.outlet.external.remove(m.conn.LocalAddr()) // before its port is free for another
+	_ = m.conn.Close()
+	n.peer.sockets.give()
+	n.peer.mappings.give()
+}
+
+// expire drops the mappings that have sent nothing since before.
+func (n *nat) expire(before int64) {
+	var old []uint64
+	n.mu.RLock()
+	for key, m := range n.mappings {
+		if m.sent.Load() < before && m.visitors == nil {
+			old = append(old, key)
+		}
+	}
+	n.mu.RUnlock()
+	for _, key := range old {
+		n.mu.Lock()
+		if m := n.mappings[key]; m != nil && m.sent.Load() < before {
+			n.drop(key, m)
+		}
+		n.mu.Unlock()
+	}
+}
+
+// end drops the mappings of ended ports, and so makes room for others at once.
+// The two minutes of RFC 4787 REQ-5 are for mappings whose owner still exists
+// and may wait for an answer; here nobody does. It is called without n.mu.
+func (n *nat) end(keys []uint64) {
+	for _, key := range keys {
+		n.mu.Lock() // for each: closing a socket takes some microseconds
+		if m := n.mappings[key]; m != nil {
+			n.drop(key, m)
+		}
+		n.mu.Unlock()
+	}
+}
+
+// close drops all, for good.
+func (n *nat) close() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.closed = true
+	for key, m := range n.mappings {
+		n.drop(key, m)
+	}
+}
+
+// count is the number of mappings.
+func (n *nat) count() int {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return len(n.mappings)
+}

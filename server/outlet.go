@@ -1,0 +1,96 @@
+package server
+
+import (
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/mux"
+	"github.com/mpsocks/mpsocks/mux/udpio"
+)
+
+// An outlet is where mappings leave this machine: the addresses and ports outside, and
+// the Loops that read their sockets.
+type outlet struct {
+	egress   *egress
+	relay    atomic.Pointer[relay] // Apply replaces it
+	rooms    []*room
+	next     atomic.Uint32 // room
+	external external
+}
+
+// relay is what the configuration says of mappings that are made from now on.
+type relay struct {
+	filtering conf.Filtering
+	socket    udpio.Options
+	idle      time.Duration // of a mapping; for those that are there too
+}
+
+func newRelay(cfg *conf.Relay) *relay {
+	return &relay{
+		filtering: cfg.Filtering,
+		socket:    udpio.Options{Offload: cfg.Offload != conf.OffloadOff, TOS: true},
+		idle:      cfg.IdleTimeout,
+	}
+}
+
+// listen makes a mapping with its socket at an address, on the Loops in turn. What is
+// published is not filtered.
+func (o *outlet) listen(p *peer, inner, at netip.AddrPort, published bool) (m *mapping, err error) {
+	m = &mapping{
+		peer:   p,
+		room:   o.rooms[o.next.Add(1)%uint32(len(o.rooms))],
+		inner:  inner,
+		source: mux.Source{User: p.client.name},
+	}
+	relay := o.relay.Load()
+	switch {
+	case published:
+		m.visitors = &permits{table: remotes{limit: maxPermits}, ports: true, idle: int64(relay.idle)}
+	case relay.filtering == conf.FilteringAddress || relay.filtering == conf.FilteringAddressPort:
+		m.permits = &permits{
+			table: remotes{limit: maxPermits},
+			ports: relay.filtering == conf.FilteringAddressPort,
+			idle:  int64(relay.idle),
+		}
+	}
+	m.conn, err = m.room.loop.Listen(at, relay.socket, m.receive)
+	if err != nil {
+		return nil, err
+	}
+	o.external.add(m.conn.LocalAddr())
+	return m, nil
+}
+
+// external are the ports of all mappings, of IPv4 and of IPv6: a client may send to
+// another one's mapping by this server's own address (RFC 4787 REQ-9).
+type external [2][1 << 16 / 64]atomic.Uint64
+
+func (x *external) word(at netip.AddrPort) (*atomic.Uint64, uint64) {
+	family := 0
+	if !at.Addr().Unmap().Is4() {
+		family = 1
+	}
+	return &x[family][at.Port()/64], 1 << (at.Port() % 64)
+}
+
+func (x *external) add(at netip.AddrPort) {
+	w, bit := x.word(at)
+	w.Or(bit)
+}
+
+func (x *external) remove(at netip.AddrPort) {
+	w, bit := x.word(at)
+	w.And(^bit)
+}
+
+// hairpin says whether an own address is a mapping's.
+func (o *outlet) hairpin(dst netip.AddrPort) bool {
+	w, bit := o.external.word(dst)
+	if w.Load()&bit == 0 {
+		return false
+	}
+	local, err := o.egress.local(dst.Addr().Is4())
+	return err == nil && (local.IsUnspecified() || local == dst.Addr())
+}

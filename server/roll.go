@@ -1,0 +1,213 @@
+package server
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/status"
+)
+
+// wordEvery is how often a client is told again that its quota is used.
+const wordEvery = 10 * time.Minute
+
+// A roll is who is there: the sessions, and what those of one client share.
+type roll struct {
+	mu      sync.Mutex // guards all following fields, and what client and peer say of it
+	peers   map[*peer]struct{}
+	clients map[string]*client
+	limits  conf.ServerLimits
+	entries map[string]conf.Peer // of the configuration
+	used    map[string]spending  // of the month, by client
+}
+
+// open begins with what clients have used so far.
+func (r *roll) open(cfg *conf.Server, used map[string]spending) {
+	r.mu.Lock()
+	r.peers, r.clients, r.used = make(map[*peer]struct{}), make(map[string]*client), used
+	r.mu.Unlock()
+	r.apply(cfg)
+}
+
+// apply has the limits of a configuration hold; what is held beyond them stays.
+// Clients that are gone are forgotten when they hold nothing.
+func (r *roll) apply(cfg *conf.Server) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.limits, r.entries = cfg.Limits, make(map[string]conf.Peer, len(cfg.Clients))
+	for _, c := range cfg.Clients {
+		r.entries[c.Name] = c
+	}
+	for name, c := range r.clients {
+		r.limit(c)
+		if _, known := r.entries[name]; !known && c.mappings.used.Load() == 0 && c.streams.used.Load() == 0 {
+			delete(r.clients, name)
+		}
+	}
+}
+
+// limit sets a client's caps; the caller holds r.mu.
+func (r *roll) limit(c *client) {
+	if entry, ok := r.entries[c.name]; ok {
+		c.limit(&r.limits, &entry)
+	} else {
+		c.limit(&r.limits, nil)
+	}
+}
+
+// memory is what the configuration allows, bytes.
+func (r *roll) memory() int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return int64(r.limits.Memory)
+}
+
+// client returns what the sessions of a client share.
+func (r *roll) client(name string) *client {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c := r.clients[name]
+	if c == nil {
+		c = &client{name: name}
+		r.limit(c)
+		_, each := descriptors(openFiles())
+		c.sockets.max.Store(int64(each))
+		r.clients[name] = c
+	}
+	return c
+}
+
+// add notes a session that begins.
+func (r *roll) add(p *peer) {
+	r.mu.Lock()
+	r.peers[p] = struct{}{}
+	r.mu.Unlock()
+}
+
+// remove notes a session's end, once.
+func (r *roll) remove(p *peer, now time.Time) {
+	sent, received := p.carried()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, there := r.peers[p]; !there {
+		return
+	}
+	r.tally(p, now)
+	p.client.sent += sent
+	p.client.received += received
+	delete(r.peers, p)
+}
+
+// list returns the present peers.
+func (r *roll) list() []*peer {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := make([]*peer, 0, len(r.peers))
+	for p := range r.peers {
+		out = append(out, p)
+	}
+	return out
+}
+
+// A word is something for the person at a client to read.
+type word struct {
+	peer *peer
+	text string
+}
+
+// account counts what the sessions have carried since the last time. It returns the
+// clients whose quota is used from now on, and what is to be told.
+func (r *roll) account(now time.Time, log *zerolog.Logger) (ended []*client, words []word) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for p := range r.peers {
+		r.tally(p, now)
+	}
+	for _, c := range r.clients {
+		r.spend(c, 0, now) // a month may have begun
+		over := c.quota > 0 && r.used[c.name].Bytes >= c.quota
+		if over == c.over.Load() && !(over && now.Sub(c.said) >= wordEvery) {
+			continue
+		}
+		switch was := c.over.Swap(over); {
+		case over && !was:
+			log.Warn().Str("client", c.name).Msg("quota: " + c.used(now))
+			ended = append(ended, c)
+		case !over:
+			log.Info().Str("client", c.name).Msg("quota: it has some left again")
+			continue
+		}
+		c.said = now
+		for p := range r.peers {
+			if p.client == c {
+				words = append(words, word{p, c.used(now)})
+			}
+		}
+	}
+	return ended, words
+}
+
+// tally counts what the session has carried since the last time; the caller holds r.mu.
+func (r *roll) tally(p *peer, now time.Time) {
+	sent, received := p.carried()
+	if n := sent + received; n > p.counted {
+		r.spend(p.client, n-p.counted, now)
+		p.counted = n
+	}
+}
+
+// spend notes what a client has used; the caller holds r.mu.
+func (r *roll) spend(c *client, n uint64, now time.Time) {
+	u := r.used[c.name]
+	u.add(n, now)
+	if u.Bytes > 0 || c.quota > 0 {
+		r.used[c.name] = u
+	}
+}
+
+// spendings are what clients have used, as the file has it.
+func (r *roll) spendings() ([]byte, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return json.Marshal(r.used) // keys are sorted
+}
+
+// used says in words that the quota is used.
+func (c *client) used(now time.Time) string {
+	next := time.Date(now.Year(), now.Month()+1, 1, 0, 0, 0, 0, now.Location())
+	return fmt.Sprintf("the quota of %s a month is used up until %s", conf.Size(c.quota), next.Format("2 January"))
+}
+
+// status is what people see of the clients.
+func (r *roll) status(now time.Time) []status.Peer {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	sessions := make(map[*client]int)
+	sent, received := make(map[*client]uint64), make(map[*client]uint64)
+	for p := range r.peers {
+		sessions[p.client]++
+		up, down := p.carried()
+		sent[p.client] += up
+		received[p.client] += down
+	}
+	out := []status.Peer{}
+	for _, c := range r.clients {
+		problem := ""
+		if c.over.Load() {
+			problem = c.used(now)
+		}
+		out = append(out, status.Peer{
+			Quota: c.quota, Used: r.used[c.name].Bytes, Error: problem,
+			Name: c.name, Sessions: sessions[c], Mappings: int(c.mappings.used.Load()), Streams: int(c.streams.used.Load()),
+			Sent: c.sent + sent[c], Received: c.received + received[c],
+		})
+	}
+	slices.SortFunc(out, func(a, b status.Peer) int { return cmp.Compare(a.Name, b.Name) })
+	return out
+}

@@ -88,40 +88,46 @@ func crossSite(r *http.Request) bool {
 	return false
 }
 
+// A porter lets in who has the token.
+type porter struct {
+	token   string // "" lets in nobody
+	refusal http.HandlerFunc
+}
+
 // open serves on loopback and by a Unix socket to everybody, elsewhere to who has the
 // token.
-func (s *Server) open(next http.HandlerFunc) http.HandlerFunc {
+func (p *porter) open(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		unix, loopback := local(r)
-		if unix || loopback || s.admitted(r) {
+		if unix || loopback || p.admitted(r) {
 			next(w, r)
 			return
 		}
-		s.refuse(w, r)
+		p.refusal(w, r)
 	}
 }
 
 // closed serves to who has the token, or came by a Unix socket.
-func (s *Server) closed(next http.HandlerFunc) http.HandlerFunc {
+func (p *porter) closed(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if unix, _ := local(r); unix || s.admitted(r) {
+		if unix, _ := local(r); unix || p.admitted(r) {
 			next(w, r)
 			return
 		}
-		s.refuse(w, r)
+		p.refusal(w, r)
 	}
 }
 
 // admitted says whether the request has the token.
-func (s *Server) admitted(r *http.Request) bool {
-	if s.token == "" {
+func (p *porter) admitted(r *http.Request) bool {
+	if p.token == "" {
 		return false
 	}
 	if bearer, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
-		return same(bearer, s.token)
+		return same(bearer, p.token)
 	}
 	if c, err := r.Cookie(cookieName(r)); err == nil {
-		return same(c.Value, cookieValue(s.token))
+		return same(c.Value, cookieValue(p.token))
 	}
 	return false
 }
@@ -145,17 +151,17 @@ func cookieValue(token string) string {
 }
 
 // enter takes the token out of the page's link and leaves a cookie instead.
-func (s *Server) enter(w http.ResponseWriter, r *http.Request) bool {
+func (p *porter) enter(w http.ResponseWriter, r *http.Request) bool {
 	token := r.URL.Query().Get("token")
 	if token == "" {
 		return false
 	}
-	if s.token == "" || !same(token, s.token) {
-		s.refuse(w, r)
+	if p.token == "" || !same(token, p.token) {
+		p.refusal(w, r)
 		return true
 	}
 	http.SetCookie(w, &http.Cookie{
-		Name: cookieName(r), Value: cookieValue(s.token), Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode,
+		Name: cookieName(r), Value: cookieValue(p.token), Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode,
 		MaxAge: 30 * 24 * 3600, Secure: r.TLS != nil,
 	})
 	http.Redirect(w, r, "/", http.StatusSeeOther)

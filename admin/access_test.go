@@ -19,7 +19,7 @@ func TestAccess(t *testing.T) {
 		c.Controls.PausePath = func(string, bool) error { return nil }
 		c.Controls.Reload = func() ([]string, error) { return nil, nil }
 	})
-	cookie := headers{"Cookie", "mpsocks_" + s.base[strings.LastIndexByte(s.base, ':')+1:] + "=" + cookieValue(s.token)}
+	cookie := headers{"Cookie", "mpsocks_" + s.base[strings.LastIndexByte(s.base, ':')+1:] + "=" + cookieValue(s.porter.token)}
 	wrong := headers{"Authorization", "Bearer " + strings.Repeat("0", 32)}
 	act := headers{"Content-Type", "application/json"}
 	for _, tt := range []struct {
@@ -39,7 +39,7 @@ func TestAccess(t *testing.T) {
 		{"POST", "/reload", "", headers{ControlHeader, "yes"}, 401},
 		{"POST", "/actions/pause", `{"path":"dsl","on":true}`, act, 401},
 		{"GET", "/status", "", wrong, 401},
-		{"GET", "/status", "", headers{"Cookie", "mpsocks_1=" + cookieValue(s.token)}, 401},
+		{"GET", "/status", "", headers{"Cookie", "mpsocks_1=" + cookieValue(s.porter.token)}, 401},
 		{"GET", "/status", "", s.bearer(), 200},
 		{"GET", "/status", "", cookie, 200},
 		{"GET", "/debug/pprof/", "", s.bearer(), 200},
@@ -71,7 +71,7 @@ func TestAccess(t *testing.T) {
 func TestStatusWithoutTheToken(t *testing.T) {
 	s := start(t, nil)
 	_, body := s.get("/status", nil)
-	for _, secret := range []string{"ann", "curl", "example.com", "203.0.113.5", "192.0.2.7", s.token} {
+	for _, secret := range []string{"ann", "curl", "example.com", "203.0.113.5", "192.0.2.7", s.porter.token} {
 		if strings.Contains(body, secret) {
 			t.Errorf("%q is in\n%s", secret, body)
 		}
@@ -87,14 +87,14 @@ func TestStatusWithoutTheToken(t *testing.T) {
 // token out of the address.
 func TestLinkLeavesACookie(t *testing.T) {
 	s := start(t, nil)
-	resp, err := s.ask("GET", "/?token="+s.token, "", nil)
+	resp, err := s.ask("GET", "/?token="+s.porter.token, "", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	resp.Body.Close()
 	c := resp.Cookies()
 	if resp.StatusCode != http.StatusSeeOther || resp.Header.Get("Location") != "/" || len(c) != 1 ||
-		c[0].SameSite != http.SameSiteStrictMode || !c[0].HttpOnly || strings.Contains(c[0].Value, s.token) {
+		c[0].SameSite != http.SameSiteStrictMode || !c[0].HttpOnly || strings.Contains(c[0].Value, s.porter.token) {
 		t.Fatalf("%s %v %v", resp.Status, resp.Header, c)
 	}
 	code, body := s.get("/", headers{"Cookie", c[0].Name + "=" + c[0].Value})

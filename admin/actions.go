@@ -23,9 +23,15 @@ type action struct {
 
 var errNotHere = errors.New("this half has no such control")
 
+// A desk is where a person changes the half.
+type desk struct {
+	Controls
+	done func() // after each change
+}
+
 // act does one thing. Only JSON is taken, which no form of another site can send
 // without asking first.
-func (s *Server) act(w http.ResponseWriter, r *http.Request) {
+func (k *desk) act(w http.ResponseWriter, r *http.Request) {
 	if r.Header.Get("Content-Type") != "application/json" {
 		http.Error(w, "send JSON", http.StatusUnsupportedMediaType)
 		return
@@ -37,20 +43,19 @@ func (s *Server) act(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, http.StatusBadRequest, map[string]string{"error": err.Error()})
 		return
 	}
-	err := s.do(r.PathValue("what"), &a)
+	err := k.do(r.PathValue("what"), &a)
 	switch {
 	case errors.Is(err, errNotHere):
 		writeJSON(w, http.StatusNotFound, map[string]string{"error": err.Error()})
 	case err != nil:
 		writeJSON(w, http.StatusConflict, map[string]string{"error": err.Error()})
 	default:
-		s.recorder.sample()
+		k.done()
 		writeJSON(w, http.StatusOK, map[string]bool{"done": true})
 	}
 }
 
-func (s *Server) do(what string, a *action) error {
-	c := &s.cfg.Controls
+func (k *desk) do(what string, a *action) error {
 	byPath := func(f func(string, bool) error) error {
 		if f == nil {
 			return errNotHere
@@ -59,38 +64,38 @@ func (s *Server) do(what string, a *action) error {
 	}
 	switch what {
 	case "pause":
-		return byPath(c.PausePath)
+		return byPath(k.PausePath)
 	case "backup":
-		return byPath(c.SetBackup)
+		return byPath(k.SetBackup)
 	case "metered":
-		return byPath(c.SetMetered)
+		return byPath(k.SetMetered)
 	case "class":
-		if c.ClassFlow == nil {
+		if k.ClassFlow == nil {
 			return errNotHere
 		}
 		if !a.To.IsValid() {
 			return errors.New("which flow? its destination is no address")
 		}
-		return c.ClassFlow(a.To, a.Class)
+		return k.ClassFlow(a.To, a.Class)
 	case "log":
-		if c.LogLevel == nil {
+		if k.LogLevel == nil {
 			return errNotHere
 		}
-		return c.LogLevel(a.Level)
+		return k.LogLevel(a.Level)
 	case "capture":
-		if c.Capture == nil {
+		if k.Capture == nil {
 			return errNotHere
 		}
-		return c.Capture(a.On)
+		return k.Capture(a.On)
 	}
 	return errNotHere
 }
 
 // download sends the capture that runs or was the last.
-func (s *Server) download(w http.ResponseWriter, r *http.Request) {
+func (k *desk) download(w http.ResponseWriter, r *http.Request) {
 	file := ""
-	if s.cfg.Controls.CaptureFile != nil {
-		file, _ = s.cfg.Controls.CaptureFile()
+	if k.CaptureFile != nil {
+		file, _ = k.CaptureFile()
 	}
 	if file == "" {
 		http.Error(w, "there is no capture", http.StatusNotFound)

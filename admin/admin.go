@@ -58,7 +58,7 @@ type Controls struct {
 // Server is the HTTP server of either half, at all its addresses.
 type Server struct {
 	cfg      Config
-	token    string
+	porter   porter
 	recorder *recorder
 	server   *http.Server
 
@@ -74,7 +74,8 @@ func Listen(cfg Config) (*Server, error) {
 	s := &Server{cfg: cfg, doors: make(map[conf.Admin]net.Listener)}
 	s.recorder = newRecorder(cfg)
 	var err error
-	if s.token, err = loadToken(cfg.StateDir); err != nil {
+	s.porter.refusal = s.refuse
+	if s.porter.token, err = loadToken(cfg.StateDir); err != nil {
 		cfg.Log.Warn().Err(err).Msg("admin: there is no place for the token, so status and the page are open by a Unix socket only")
 	}
 	s.server = &http.Server{

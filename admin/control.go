@@ -15,11 +15,10 @@ type ControlResult struct {
 	Error   string   `json:"error,omitempty"` // why nothing has; may have several lines
 }
 
-// addControl serves POST /reload and POST /drain.
-func (s *Server) addControl(mux *http.ServeMux) {
-	c := &s.cfg.Controls
+// add serves POST /reload and POST /drain to those whom the porter lets in.
+func (k *desk) add(mux *http.ServeMux, p *porter) {
 	handle := func(path string, do func() ([]string, error)) {
-		mux.HandleFunc("POST "+path, s.closed(func(w http.ResponseWriter, r *http.Request) {
+		mux.HandleFunc("POST "+path, p.closed(func(w http.ResponseWriter, r *http.Request) {
 			if r.Header.Get(ControlHeader) == "" {
 				http.Error(w, "the header "+ControlHeader+" is missing", http.StatusForbidden)
 				return
@@ -34,10 +33,10 @@ func (s *Server) addControl(mux *http.ServeMux) {
 			json.NewEncoder(w).Encode(result)
 		}))
 	}
-	if c.Reload != nil {
-		handle("/reload", c.Reload)
+	if k.Reload != nil {
+		handle("/reload", k.Reload)
 	}
-	if c.Drain != nil {
-		handle("/drain", func() ([]string, error) { return nil, c.Drain() })
+	if k.Drain != nil {
+		handle("/drain", func() ([]string, error) { return nil, k.Drain() })
 	}
 }

@@ -18,36 +18,38 @@ var page embed.FS
 // handler is everything that is served.
 func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", s.open(s.metrics().ServeHTTP))
-	mux.HandleFunc("GET /healthz", s.open(s.healthz))
-	mux.HandleFunc("GET /readyz", s.open(s.readyz))
-	mux.HandleFunc("GET /proxy.pac", s.open(s.pac))
+	p := &s.porter
+	k := &desk{s.cfg.Controls, s.recorder.sample}
+	mux.Handle("GET /metrics", p.open(metrics(s.recorder).ServeHTTP))
+	mux.HandleFunc("GET /healthz", p.open(s.healthz))
+	mux.HandleFunc("GET /readyz", p.open(s.readyz))
+	mux.HandleFunc("GET /proxy.pac", p.open(pac{s.cfg.Status}.ServeHTTP))
 
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
-		if s.enter(w, r) {
+		if p.enter(w, r) {
 			return
 		}
-		s.closed(s.file("index.html", "text/html; charset=utf-8"))(w, r)
+		p.closed(file("index.html", "text/html; charset=utf-8"))(w, r)
 	})
 	// The style and the script say nothing of this half; the refusal uses the style.
-	mux.HandleFunc("GET /app.js", s.file("app.js", "text/javascript; charset=utf-8"))
-	mux.HandleFunc("GET /curves.js", s.file("curves.js", "text/javascript; charset=utf-8"))
-	mux.HandleFunc("GET /style.css", s.file("style.css", "text/css; charset=utf-8"))
-	mux.HandleFunc("GET /icon.svg", s.file("icon.svg", "image/svg+xml"))
-	mux.HandleFunc("GET /status", s.closed(s.status))
-	mux.HandleFunc("GET /history", s.closed(s.history))
-	mux.HandleFunc("GET /events", s.closed(s.stream))
-	mux.HandleFunc("POST /actions/{what}", s.closed(s.act))
-	mux.HandleFunc("GET /capture", s.closed(s.download))
-	s.addControl(mux)
+	mux.HandleFunc("GET /app.js", file("app.js", "text/javascript; charset=utf-8"))
+	mux.HandleFunc("GET /curves.js", file("curves.js", "text/javascript; charset=utf-8"))
+	mux.HandleFunc("GET /style.css", file("style.css", "text/css; charset=utf-8"))
+	mux.HandleFunc("GET /icon.svg", file("icon.svg", "image/svg+xml"))
+	mux.HandleFunc("GET /status", p.closed(s.status))
+	mux.HandleFunc("GET /history", p.closed(s.history))
+	mux.HandleFunc("GET /events", p.closed(s.stream))
+	mux.HandleFunc("POST /actions/{what}", p.closed(k.act))
+	mux.HandleFunc("GET /capture", p.closed(k.download))
+	k.add(mux, p)
 	if s.cfg.Pprof {
-		s.addPprof(mux)
+		addPprof(mux, p)
 	}
 	return guard(mux)
 }
 
 // file serves one file of the page.
-func (s *Server) file(name, kind string) http.HandlerFunc {
+func file(name, kind string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		body, err := page.ReadFile("page/" + name)
 		if err != nil {

@@ -82,7 +82,7 @@ func start(t *testing.T, change func(*Config)) *running {
 // headers of a request, in pairs.
 type headers []string
 
-func (r *running) bearer() headers { return headers{"Authorization", "Bearer " + r.token} }
+func (r *running) bearer() headers { return headers{"Authorization", "Bearer " + r.porter.token} }
 
 func (r *running) ask(method, path, body string, h headers) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(r.t.Context(), method, r.base+path, strings.NewReader(body))

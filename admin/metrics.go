@@ -17,10 +17,10 @@ import (
 // time from the model, so that nothing on the data path knows of metrics. Labels are
 // what the configuration names: paths and clients, and reasons that the code names; so
 // a half that reconnects a thousand times has as many series as before.
-func (s *Server) metrics() http.Handler {
+func metrics(r *recorder) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
-		collector{s.recorder},
+		collector{r},
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)

@@ -9,11 +9,13 @@ import (
 	"github.com/mpsocks/mpsocks/status"
 )
 
-// pac serves a proxy auto-configuration file for browsers and desktops that take the URL
+// A pac serves a proxy auto-configuration file for browsers and desktops that take the URL
 // of one: everything by the client's SOCKS5 port but names and addresses of the local
 // network.
-func (s *Server) pac(w http.ResponseWriter, r *http.Request) {
-	st := s.cfg.Status()
+type pac struct{ status func() *status.Status }
+
+func (p pac) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	st := p.status()
 	if st == nil || st.Half != status.Client || len(st.Listen) == 0 {
 		http.Error(w, "this half has no SOCKS5 port", http.StatusNotFound)
 		return

@@ -19,16 +19,16 @@ const (
 // addPprof serves what net/http/pprof has. The runtime watches locks and waits
 // only when told to, which costs something at each of them; so it is told while
 // somebody asks for such a profile, with ?seconds=N, and at no other time.
-func (s *Server) addPprof(mux *http.ServeMux) {
-	mux.HandleFunc("/debug/pprof/", s.closed(pprof.Index))
-	mux.HandleFunc("/debug/pprof/cmdline", s.closed(pprof.Cmdline))
-	mux.HandleFunc("/debug/pprof/profile", s.closed(pprof.Profile))
-	mux.HandleFunc("/debug/pprof/symbol", s.closed(pprof.Symbol))
-	mux.HandleFunc("/debug/pprof/trace", s.closed(pprof.Trace))
-	mux.HandleFunc("/debug/pprof/mutex", s.closed((&watched{name: "mutex", set: func(on bool) {
+func addPprof(mux *http.ServeMux, p *porter) {
+	mux.HandleFunc("/debug/pprof/", p.closed(pprof.Index))
+	mux.HandleFunc("/debug/pprof/cmdline", p.closed(pprof.Cmdline))
+	mux.HandleFunc("/debug/pprof/profile", p.closed(pprof.Profile))
+	mux.HandleFunc("/debug/pprof/symbol", p.closed(pprof.Symbol))
+	mux.HandleFunc("/debug/pprof/trace", p.closed(pprof.Trace))
+	mux.HandleFunc("/debug/pprof/mutex", p.closed((&watched{name: "mutex", set: func(on bool) {
 		runtime.SetMutexProfileFraction(when(on, mutexFraction))
 	}}).ServeHTTP))
-	mux.HandleFunc("/debug/pprof/block", s.closed((&watched{name: "block", set: func(on bool) {
+	mux.HandleFunc("/debug/pprof/block", p.closed((&watched{name: "block", set: func(on bool) {
 		runtime.SetBlockProfileRate(when(on, blockRate))
 	}}).ServeHTTP))
 }

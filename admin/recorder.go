@@ -179,7 +179,7 @@ func (r *recorder) sample() {
 	}
 }
 
-// rates returns how counters become bits a second.
+// rates returns how counters become bits a second; the caller holds r.mu.
 func (r *recorder) rates(now time.Time) func(n, old uint64) int64 {
 	d := now.Sub(r.before.at).Seconds()
 	return func(n, old uint64) int64 {
@@ -190,7 +190,8 @@ func (r *recorder) rates(now time.Time) func(n, old uint64) int64 {
 	}
 }
 
-// loss is the share of a path's segments that TCP sent again, lately.
+// loss is the share of a path's segments that TCP sent again, lately; the caller holds
+// r.mu.
 func (r *recorder) loss(key string, sess *status.Session, p *status.Path, now time.Time) float64 {
 	m := r.losses[key]
 	if m == nil {
@@ -220,7 +221,8 @@ func (r *recorder) loss(key string, sess *status.Session, p *status.Path, now ti
 	return m.resent / (m.sent + m.resent)
 }
 
-// since fills in since when a path is as it is, where the half does not know.
+// since fills in since when a path is as it is, where the half does not know; the caller
+// holds r.mu.
 func (r *recorder) since(key string, p *status.Path, now time.Time) {
 	if !p.Since.IsZero() {
 		return
@@ -233,7 +235,7 @@ func (r *recorder) since(key string, p *status.Path, now time.Time) {
 	p.Since = k.since
 }
 
-// forget drops what is known of paths that are gone.
+// forget drops what is known of paths that are gone; the caller holds r.mu.
 func (r *recorder) forget(next look) {
 	for k := range r.losses {
 		if _, there := next.paths[k]; !there {

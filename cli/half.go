@@ -114,7 +114,7 @@ func (h *half) tryReload() (lines []string, err error) {
 	return lines, nil
 }
 
-// openAdmin binds the admin addresses, if there are any.
+// openAdmin binds the admin addresses, if there are any; the caller holds h.mu.
 func (h *half) openAdmin() error {
 	cfg := h.admin
 	cfg.Addrs, cfg.Status, cfg.Log, cfg.Version = h.rest.admin, h.end.Status, h.log, version()
@@ -135,7 +135,7 @@ func (h *half) openAdmin() error {
 	return err
 }
 
-// sayAdmin logs where the page is.
+// sayAdmin logs where the page is; the caller holds h.mu.
 func (h *half) sayAdmin() {
 	for _, a := range h.served.Addrs() {
 		h.log.Info().Str("address", a.String()).Msg("admin: the page, status, metrics and health (mpsocks status --web prints the link)")

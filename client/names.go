@@ -92,7 +92,7 @@ func (t *names) find(host []byte) *name {
 }
 
 // evict makes room by forgetting a name: of a few at random the one whose
-// answer is the oldest.
+// answer is the oldest. The caller holds t.mu.
 func (t *names) evict() bool {
 	var oldest *name
 	var until time.Time

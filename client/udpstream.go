@@ -32,11 +32,11 @@ type udpStream struct {
 	// Set before it is known to others.
 	conn    *net.TCPConn
 	in      frameReader
-	connect header // the one destination of framingConnect; its name is a copy
+	connect header        // the one destination of framingConnect; its name is a copy
+	ready   chan struct{} // has one when there is something in out, or done is set
 
-	outMu sync.Mutex    // guards the following fields
-	out   []byte        // frames for the application
-	ready chan struct{} // has one when there is something in out, or done is set
+	outMu sync.Mutex // guards the following fields
+	out   []byte     // frames for the application
 	done  bool
 }
 

@@ -148,7 +148,8 @@ func (in *inner) address(n *name, port uint16, a *answer, now time.Time) netip.A
 }
 
 // name finds the entry of a host, among the recent ones first, whatever its
-// spelling: asking the shared table takes a lock that all associations use.
+// spelling: asking the shared table takes a lock that all associations use. The caller
+// holds in.mu.
 func (in *inner) name(host []byte) *name {
 	for _, n := range in.recent {
 		if sameHost(host, n.host) {

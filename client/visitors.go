@@ -135,7 +135,7 @@ func (v *visitors) sweep() {
 	}
 }
 
-// drop ends one. v.table is held.
+// drop ends one; the caller holds v.table.
 func (v *visitors) drop(from netip.AddrPort, one *visitor) {
 	delete(v.by, from)
 	one.conn.Close()

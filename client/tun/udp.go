@@ -96,6 +96,7 @@ func (t *ports) sweep(now int64) {
 	}
 }
 
+// evict forgets the port that has been idle the longest; the caller holds t.mu.
 func (t *ports) evict() {
 	var oldest *port
 	for _, p := range t.bySrc {
@@ -106,6 +107,7 @@ func (t *ports) evict() {
 	t.drop(oldest.src, oldest)
 }
 
+// drop forgets a port; the caller holds t.mu.
 func (t *ports) drop(src netip.AddrPort, p *port) {
 	delete(t.bySrc, src)
 	if t.last == p {

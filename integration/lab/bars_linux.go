@@ -71,10 +71,8 @@ func barNames() []string {
 // results are all measurements of a run, looked up by what they are of.
 type results struct {
 	done    []*measurement
-	dropped []*measurement // taken again
+	dropped []*measurement // taken again, as the emulator had come late
 }
-
-func (l *laboratory) results() *results { return &results{l.done, l.dropped} }
 
 // median is the middle of a figure over the runs of one measurement; not a number when there is none.
 func (r *results) median(profile, subject, load string, figure func(*measurement) float64) float64 {
@@ -206,7 +204,7 @@ func (l *laboratory) judge(ctx context.Context) error {
 			}
 		}
 	}
-	r := l.results()
+	r := &l.results
 	misses := 0
 	fmt.Fprintln(os.Stderr)
 	for _, b := range chosen {

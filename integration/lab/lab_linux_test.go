@@ -216,7 +216,7 @@ func TestSpoiled(t *testing.T) {
 	for _, d := range l.done {
 		d.Datagrams = []*loads.DatagramResult{{}}
 	}
-	if v := l.results().worst("p", "s", "l", lost); v != 7 {
+	if v := l.worst("p", "s", "l", lost); v != 7 {
 		t.Errorf("%v lost at worst, want the 7 of the attempt that was dropped", v)
 	}
 	l.tolerance = 0

@@ -80,7 +80,7 @@ func (l *laboratory) markdown(all []profiles.Profile) string {
 		}
 		b.WriteString("\n")
 	}
-	r := l.results()
+	r := &l.results
 	for i := range all {
 		p := &all[i]
 		rows := l.rows(p, r)

@@ -9,16 +9,16 @@ import (
 
 // plots are the charts of the run by file name: goodput of each bulk load over all profiles, and latency over time and
 // its distribution for each profile.
-func (l *laboratory) plots(all []profiles.Profile) map[string]string {
+func (r *results) plots(all []profiles.Profile) map[string]string {
 	out := map[string]string{}
 	for _, load := range []string{"bulk_down", "bulk_up", "http3", "connect_down", "connect_up"} {
-		if c := l.goodputChart(all, load); c != nil {
+		if c := r.goodputChart(all, load); c != nil {
 			out["goodput_"+load] = c.svg()
 		}
 	}
 	for i := range all {
 		for _, load := range []string{"game", "mixed", "crowded", "near", "steady"} {
-			over, cdf := l.latencyCharts(&all[i], load)
+			over, cdf := r.latencyCharts(&all[i], load)
 			if len(over.series) > 0 {
 				out["latency_"+all[i].Name+"_"+load] = over.svg()
 				out["cdf_"+all[i].Name+"_"+load] = cdf.svg()
@@ -29,9 +29,8 @@ func (l *laboratory) plots(all []profiles.Profile) map[string]string {
 }
 
 // goodputChart sets every subject beside the sum of the paths alone.
-func (l *laboratory) goodputChart(all []profiles.Profile, load string) *chart {
+func (r *results) goodputChart(all []profiles.Profile, load string) *chart {
 	c := &chart{title: "Goodput: " + load + " (medians)", y: "Mbit/s"}
-	r := l.results()
 	bySubject := map[string]*series{}
 	order := []string{"sum of paths alone", "best path alone", "mpsocks", "kernel", "raw"}
 	for _, name := range order {
@@ -67,11 +66,11 @@ func (l *laboratory) goodputChart(all []profiles.Profile, load string) *chart {
 }
 
 // latencyCharts draws the first flow of a load, of each subject's first run.
-func (l *laboratory) latencyCharts(p *profiles.Profile, load string) (over, cdf *chart) {
+func (r *results) latencyCharts(p *profiles.Profile, load string) (over, cdf *chart) {
 	over = &chart{title: "Latency over time: " + load + " on " + p.Name, x: "seconds", y: "longest in 50 ms, ms", logY: true}
 	cdf = &chart{title: "Distribution of latency: " + load + " on " + p.Name, x: "ms", y: "share at most as late", logX: true}
 	end := 0.0
-	for _, m := range l.done {
+	for _, m := range r.done {
 		if m.Profile != p.Name || m.Load != load || m.Run != 1 || len(m.Datagrams) == 0 || strings.HasPrefix(m.Subject, "alone") {
 			continue
 		}

@@ -19,11 +19,10 @@ import (
 // laboratory is one run of the program.
 type laboratory struct {
 	*options
+	results
 	dir     string // for binaries and configurations, removed at the end
 	command string
 	begin   time.Time
-	done    []*measurement
-	dropped []*measurement // taken again, as the emulator had come late
 	planned int
 
 	lengths  map[string]float64 // seconds that bars ask for, by profile and load

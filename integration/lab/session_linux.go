@@ -76,7 +76,7 @@ func (l *laboratory) attempt(ctx context.Context, p *profiles.Profile, name stri
 	}
 	defer r.close()
 	var s *subject
-	if s, err = l.start(ctx, r.lab, p, name); err == nil {
+	if s, err = (stage{l.options, l.dir}).start(ctx, r.lab, p, name); err == nil {
 		defer s.stop()
 		err = s.ready(ctx, r.world, p)
 	}

@@ -36,8 +36,14 @@ var socks = netip.MustParseAddrPort("127.0.0.1:1080")
 // adminAddrs are where the client and the server tell their status, each in its namespace.
 var adminAddrs = [2]string{"127.0.0.1:9081", "127.0.0.1:9082"}
 
+// A stage is where subjects are started: with these options, and their files in dir.
+type stage struct {
+	*options
+	dir string
+}
+
 // start brings the subject up in the lab and waits until it carries datagrams.
-func (l *laboratory) start(ctx context.Context, lab *netlab.Lab, p *profiles.Profile, name string) (*subject, error) {
+func (g stage) start(ctx context.Context, lab *netlab.Lab, p *profiles.Profile, name string) (*subject, error) {
 	s := &subject{name: name, route: loads.Route{Place: lab.Client}, errs: make(chan error, 2)}
 	kind, path, _ := strings.Cut(name, ":")
 	var err error
@@ -53,9 +59,9 @@ func (l *laboratory) start(ctx context.Context, lab *netlab.Lab, p *profiles.Pro
 		s.route.Source = at.ClientAddr()
 		return s, nil
 	case "mpsocks", "alone":
-		err = l.startMpsocks(ctx, lab, p, s, path)
+		err = g.startMpsocks(ctx, lab, p, s, path)
 	case "kernel":
-		err = l.startKernel(ctx, lab, s)
+		err = g.startKernel(ctx, lab, s)
 	default:
 		return nil, fmt.Errorf("no subject %q", name)
 	}
@@ -68,13 +74,13 @@ func (l *laboratory) start(ctx context.Context, lab *netlab.Lab, p *profiles.Pro
 }
 
 // startMpsocks runs both halves with the configuration that init writes, changed where the lab must.
-func (l *laboratory) startMpsocks(ctx context.Context, lab *netlab.Lab, p *profiles.Profile, s *subject, only string) error {
-	dir, err := os.MkdirTemp(l.dir, "halves-")
+func (g stage) startMpsocks(ctx context.Context, lab *netlab.Lab, p *profiles.Profile, s *subject, only string) error {
+	dir, err := os.MkdirTemp(g.dir, "halves-")
 	if err != nil {
 		return err
 	}
 	address := netip.AddrPortFrom(netlab.Server, 7443)
-	out, err := exec.CommandContext(ctx, l.binary, "init", "--server", address.String(), "--dir", dir).CombinedOutput()
+	out, err := exec.CommandContext(ctx, g.binary, "init", "--server", address.String(), "--dir", dir).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("mpsocks init: %w: %s", err, out)
 	}
@@ -93,28 +99,28 @@ func (l *laboratory) startMpsocks(ctx context.Context, lab *netlab.Lab, p *profi
 		return fmt.Errorf("no path %q", only)
 	}
 	level := "warn"
-	if l.verbose {
+	if g.verbose {
 		level = "info"
 	}
 	client, server := filepath.Join(dir, "client.yaml"), filepath.Join(dir, "server.yaml")
-	common := map[string]any{"mode": l.mode, "log": map[string]any{"level": level, "format": "console"}}
-	if err := l.edit(client, common, map[string]any{"listen": []string{socks.String()}, "paths": paths, "admin": adminAddrs[0]}); err != nil {
+	common := map[string]any{"mode": g.mode, "log": map[string]any{"level": level, "format": "console"}}
+	if err := g.edit(client, common, map[string]any{"listen": []string{socks.String()}, "paths": paths, "admin": adminAddrs[0]}); err != nil {
 		return err
 	}
 	// The world is in the server's namespace, so that its addresses are the server's own.
 	world := map[string]any{"allow": []string{netlab.World.String(), netlab.World6.String()}}
-	if err := l.edit(server, common, map[string]any{"admin": adminAddrs[1], "relay": world}); err != nil {
+	if err := g.edit(server, common, map[string]any{"admin": adminAddrs[1], "relay": world}); err != nil {
 		return err
 	}
 	s.admin = true
-	if err := l.half(lab.World, s, 1, "server", l.binary, "server", "-c", server); err != nil {
+	if err := g.half(lab.World, s, 1, "server", g.binary, "server", "-c", server); err != nil {
 		return err
 	}
-	return l.half(lab.Client, s, 0, "client", l.binary, "client", "-c", client)
+	return g.half(lab.Client, s, 0, "client", g.binary, "client", "-c", client)
 }
 
 // edit puts the changes over the top-level keys of a configuration file; -set has the last word.
-func (l *laboratory) edit(file string, changes ...map[string]any) error {
+func (g stage) edit(file string, changes ...map[string]any) error {
 	b, err := os.ReadFile(file)
 	if err != nil {
 		return err
@@ -124,7 +130,7 @@ func (l *laboratory) edit(file string, changes ...map[string]any) error {
 		return fmt.Errorf("%s: %w", file, err)
 	}
 	extra := map[string]any{}
-	if err := yaml.Unmarshal([]byte(l.set), &extra); err != nil {
+	if err := yaml.Unmarshal([]byte(g.set), &extra); err != nil {
 		return fmt.Errorf("-set: %w", err)
 	}
 	for _, c := range append(changes, extra) {
@@ -137,7 +143,7 @@ func (l *laboratory) edit(file string, changes ...map[string]any) error {
 }
 
 // startKernel runs the kernel MPTCP baseline, and gives the kernel all paths.
-func (l *laboratory) startKernel(ctx context.Context, lab *netlab.Lab, s *subject) error {
+func (g stage) startKernel(ctx context.Context, lab *netlab.Lab, s *subject) error {
 	for _, n := range []*netlab.Namespace{lab.Client, lab.World} {
 		if err := n.Run(ctx, "ip", "mptcp", "limits", "set", "subflows", "8", "add_addr_accepted", "8"); err != nil {
 			return err
@@ -153,18 +159,18 @@ func (l *laboratory) startKernel(ctx context.Context, lab *netlab.Lab, s *subjec
 		return err
 	}
 	address := netip.AddrPortFrom(netlab.Server, 7444).String()
-	if err := l.half(lab.World, s, 1, "server", self, baseline.ServerCommand, address); err != nil {
+	if err := g.half(lab.World, s, 1, "server", self, baseline.ServerCommand, address); err != nil {
 		return err
 	}
-	return l.half(lab.Client, s, 0, "client", self, baseline.ClientCommand, socks.String(), address)
+	return g.half(lab.Client, s, 0, "client", self, baseline.ClientCommand, socks.String(), address)
 }
 
 // half starts one half in its namespace. It dies with the lab; its log goes to our standard error if -v says so, and
 // its end before stop is an error of the measurement.
-func (l *laboratory) half(n *netlab.Namespace, s *subject, i int, name, program string, args ...string) error {
+func (g stage) half(n *netlab.Namespace, s *subject, i int, name, program string, args ...string) error {
 	cmd := exec.Command(program, args...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // an interrupt at the terminal is ours to pass on
-	log := &prefixed{name: fmt.Sprintf("%s %s", s.name, name), show: l.verbose}
+	log := &prefixed{name: fmt.Sprintf("%s %s", s.name, name), show: g.verbose}
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := n.Start(cmd); err != nil {
 		return fmt.Errorf("start %s: %w", name, err)

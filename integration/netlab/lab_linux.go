@@ -35,8 +35,8 @@ type Lab struct {
 
 	child   *exec.Cmd
 	exited  chan error // one value: how the child ended
-	mu      sync.Mutex // guards the conversation with the child
 	control *net.UnixConn
+	mu      sync.Mutex // guards the conversation with the child, by control
 	msg     []byte
 }
 

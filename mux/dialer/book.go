@@ -30,6 +30,7 @@ type record struct {
 	at      time.Time // of the last entry
 }
 
+// record finds the record of an address, or makes it; the caller holds b.mu.
 func (b *Book) record(a netip.AddrPort, now time.Time) *record {
 	if b.records == nil {
 		b.records = make(map[netip.AddrPort]*record)
@@ -46,6 +47,7 @@ func (b *Book) record(a netip.AddrPort, now time.Time) *record {
 	return r
 }
 
+// forgetOldest makes room; the caller holds b.mu.
 func (b *Book) forgetOldest() {
 	var oldest netip.AddrPort
 	for a, r := range b.records {

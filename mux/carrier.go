@@ -110,6 +110,16 @@ func (k *carrier) pending() []byte {
 	return (*k.out)[k.taken:]
 }
 
+// gathered is the memory of what waits for the kernel.
+func (k *carrier) gathered() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.out == nil {
+		return 0
+	}
+	return cap(*k.out)
+}
+
 // took notes that the kernel took n bytes, and gives the buffer back when it
 // took all.
 func (k *carrier) took(n int) {
@@ -125,11 +135,25 @@ func (k *carrier) took(n int) {
 	}
 }
 
+// errNotYet is what Read says instead of waiting, once the carrier gathers: the reader
+// waits by wait, which holds no memory, also within a record and behind one that
+// carries no data. crypto/tls takes it as it takes a deadline and goes on with what it has.
+var errNotYet net.Error = notYet{}
+
+type notYet struct{}
+
+func (notYet) Error() string   { return "nothing has come yet" }
+func (notYet) Timeout() bool   { return true }
+func (notYet) Temporary() bool { return true }
+
 // Read implements net.Conn for crypto/tls. It never returns bytes of two
 // records at once: crypto/tls would keep the second one to itself, where wait
 // cannot see it.
 func (k *carrier) Read(p []byte) (int, error) {
 	if k.inR == k.inW {
+		if k.gathering {
+			return 0, errNotYet
+		}
 		if err := k.fill(); err != nil {
 			return 0, err
 		}

@@ -5,10 +5,12 @@ import (
 	"sync"
 )
 
-// What sessions hold is counted in bytes of the buffers that they really hold, and a
-// Memory shares it out: a client that comes near its share is slowed, by a smaller
-// window for each of its sessions; one that is over it loses its largest session, and
-// when all together are over, the largest client does. Nobody else notices.
+// What sessions hold is counted in bytes of the buffers that they really hold: packets
+// without a Data ACK, queues, streams, subflows, what the kernel has of both, and what the
+// Handler says that it holds beside. A Memory shares it out: a client that comes near its
+// share is slowed, by a smaller window and smaller streams for each of its sessions; one
+// that is over it loses its largest session, and when all together are over, the largest
+// client does. Nobody else notices.
 
 // errMemory ends the largest session of a client that holds too much.
 var errMemory = errors.New("the client holds more memory than its share")
@@ -16,8 +18,8 @@ var errMemory = errors.New("the client holds more memory than its share")
 const (
 	// shareOf is which part of all the memory one client may hold.
 	shareOf = 4
-	// leastWindow is the smallest window that a slowed session gets.
-	leastWindow = 1 << 20
+	// leastPart is the smallest part of a share that a session gets.
+	leastPart = 2 << 20
 )
 
 // A Memory is the budget of all sessions of a Listener. It is safe for concurrent use.
@@ -44,9 +46,9 @@ func (m *Memory) setLimit(n int64) {
 	m.limit = n
 }
 
-// hold notes what a session holds now and returns how much it may hold of what is not
-// acknowledged (0 = as much as there can be), and whether it has to end.
-func (m *Memory) hold(s *Session, bytes int64) (window int, cut bool) {
+// hold notes what a session holds now and returns its part of its client's share (0 = as
+// much as there can be), and whether it has to end.
+func (m *Memory) hold(s *Session, bytes int64) (part int64, cut bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	select {
@@ -69,9 +71,9 @@ func (m *Memory) hold(s *Session, bytes int64) (window int, cut bool) {
 	share := m.limit / shareOf
 	if c.total > share && c.largest(s) || m.total > m.limit && m.biggest(c) && c.largest(s) {
 		m.cuts++
-		return leastWindow, true
+		return leastPart, true
 	}
-	return int(max(leastWindow, share/2/int64(len(c.sessions)))), false
+	return max(leastPart, share/int64(len(c.sessions))), false
 }
 
 // drop forgets a session that has ended.
@@ -129,6 +131,17 @@ func (s *Session) overdrawn() (over bool) {
 	if s.memory == nil {
 		return false
 	}
-	s.window, over = s.memory.hold(s, int64(s.held))
+	part, over := s.memory.hold(s, int64(s.held)+s.streams.Held()+s.beside.Load())
+	// A quarter is left for subflows, queues and what the kernel has.
+	s.window = int(part / 2)
+	s.streams.SetBudget(part / 4)
 	return over
 }
+
+// Beside sets how many bytes the Handler, and the kernel for it, hold for this session
+// beside what goes through it. The next look at the session counts them.
+func (s *Session) Beside(bytes int64) { s.beside.Store(bytes) }
+
+// holds is what the subflow's connection holds: records that wait for the kernel, and
+// what the kernel has of them that its peer has not acknowledged.
+func (f *subflow) holds() int { return f.carrier.gathered() + int(f.inKernel.Load()) }

@@ -1,9 +1,20 @@
 package mux
 
 import (
+	"crypto/ed25519"
+	"crypto/tls"
 	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/mpsocks/mpsocks/mux/mptcp"
+	"github.com/mpsocks/mpsocks/mux/muxtest"
+	"github.com/mpsocks/mpsocks/mux/packet"
 )
 
 func TestMemoryIsShared(t *testing.T) {
@@ -11,10 +22,10 @@ func TestMemoryIsShared(t *testing.T) {
 	m.setLimit(400 << 20)
 	greedy, second, honest := &Session{identity: [32]byte{1}}, &Session{identity: [32]byte{1}}, &Session{identity: [32]byte{2}}
 	one, cut := m.hold(greedy, 1<<20)
-	if cut || one != 50<<20 {
-		t.Errorf("alone: a window of %d MiB, cut %v", one>>20, cut)
+	if cut || one != 100<<20 {
+		t.Errorf("alone: a part of %d MiB, cut %v", one>>20, cut)
 	}
-	if w, _ := m.hold(second, 1<<20); w != 25<<20 {
+	if w, _ := m.hold(second, 1<<20); w != 50<<20 {
 		t.Errorf("with a second session: %d MiB", w>>20)
 	}
 	if _, cut := m.hold(honest, 1<<20); cut {
@@ -54,42 +65,159 @@ func TestTheLargestClientPays(t *testing.T) {
 	}
 }
 
-// Sessions are counted while they live, and not longer.
+// Sessions are counted while they live, with all that they hold, and not longer.
 func TestSessionsAreCharged(t *testing.T) {
 	n := newLoopTunnel(t, 1, 2, func(_ *ClientConfig, l *ListenerConfig) { l.MaxMemory = 64 << 20 })
 	m := n.listener.memory
-	wait := func(ok func(MemoryUse) bool) (u MemoryUse) {
-		for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-			if u = m.Use(); ok(u) {
-				break
+	over := make(chan struct{})
+	n.far.serve = func(*Stream) { <-over } // reads nothing
+	end := sync.OnceFunc(func() { close(over) })
+	defer end()
+	await := func(what string, ok func(MemoryUse) bool) {
+		t.Helper()
+		for limit := time.Now().Add(20 * time.Second); !ok(m.Use()); time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(limit) {
+				t.Fatalf("never: %s: %+v", what, m.Use())
 			}
 		}
-		return u
 	}
-	if u := wait(func(u MemoryUse) bool { return u.Held > 0 }); u.Held == 0 || u.Limit != 64<<20 || u.Cut != 0 {
-		t.Errorf("a session with two subflows: %+v", u)
+	await("two subflows are counted", func(u MemoryUse) bool { return u.Held >= 128<<10 && u.Limit == 64<<20 })
+	s := <-n.serverSession
+	s.Beside(3 << 20)
+	await("what the handler holds is counted", func(u MemoryUse) bool { return u.Held >= 3<<20 })
+	// The stream of a client that reads nothing: what waits for it is the session's.
+	st, err := n.client.Session().OpenStream(t.Context(), netip.AddrPort{}, netip.AddrPortFrom(packet.ServerHost4, packet.ExitPort))
+	if err != nil {
+		t.Fatal(err)
 	}
-	n.listener.Sessions()[0].Close(nil)
-	if u := wait(func(u MemoryUse) bool { return u.Held == 0 }); u.Held != 0 && len(n.listener.Sessions()) == 0 {
+	if _, err := st.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	s.Beside(0)
+	await("what the handler has given back is not", func(u MemoryUse) bool { return u.Held < 3<<20 })
+	far := s.streams
+	await("a stream is there", func(MemoryUse) bool { return far.Count() == 1 })
+	alone := s.streams.Held()
+	go func() { _, _ = st.Write(make([]byte, 200<<10)) }() // nobody reads it
+	await("what nobody reads is counted", func(u MemoryUse) bool { return far.Held() >= alone+200<<10 && u.Held >= 128<<10+200<<10 })
+	n.stopC() // its session would be opened anew
+	<-n.clientDone
+	end()
+	s.Close(nil)
+	if u := m.Use(); u.Held != 0 || u.Cut != 0 {
 		t.Errorf("it has ended: %+v", u)
 	}
-	s := &Session{done: make(chan struct{})}
-	close(s.done)
 	m.hold(s, 1<<20) // by a monitor that has not seen the end
-	if m.clients[s.identity] != nil {
+	if len(m.clients) != 0 {
 		t.Error("a session that has ended is counted")
 	}
 }
 
-// TLS answers to KeyUpdates do not pile up for a peer that reads nothing.
+// Whoever holds more than the share loses its session, by what the monitor counts.
+func TestSessionsAreCut(t *testing.T) {
+	n := newLoopTunnel(t, 1, 1, func(_ *ClientConfig, l *ListenerConfig) { l.MaxMemory = 64 << 20 })
+	s := <-n.serverSession
+	s.Beside(17 << 20)
+	select {
+	case <-s.ended:
+	case <-time.After(20 * time.Second):
+		t.Fatal("it goes on with more than a quarter of the memory")
+	}
+	if u := n.listener.memory.Use(); u.Cut != 1 {
+		t.Errorf("%+v", u)
+	}
+}
+
+// TLS answers to KeyUpdates do not pile up for a peer that reads nothing: its subflow
+// ends after so many.
 func TestKeyUpdatesAreBounded(t *testing.T) {
-	k := &carrier{gathering: true}
-	var err error
-	n := 0
-	for ; err == nil && n < 1<<20; n++ {
-		_, err = k.Write(make([]byte, keyUpdateSize))
+	n := newLoopTunnel(t, 1, 1, nil)
+	g, err := newGreeter(n.key, Cover{}, n.serverKey.Public().(ed25519.PublicKey))
+	if err != nil {
+		t.Fatal(err)
 	}
-	if !errors.Is(err, errKeyUpdates) || len(k.pending()) > 64<<10 {
-		t.Errorf("after %d answers: %v, %d bytes wait", n, err, len(k.pending()))
+	tcp, err := net.Dial("tcp", n.addr.String())
+	if err != nil {
+		t.Fatal(err)
 	}
+	defer tcp.Close()
+	_ = tcp.SetDeadline(time.Now().Add(20 * time.Second))
+	r := muxtest.NewRekeyer(tcp)
+	cfg, _ := g.config(time.Now())
+	conn, err := r.Client(cfg)
+	if err != nil {
+		t.Skip(err)
+	}
+	if _, err := capableClient(conn, newKey(), false); err != nil {
+		t.Fatal(err)
+	}
+	ack := (&mptcp.DSS{HasAck: true, Ack8: true, Ack: 1}).Append(nil)
+	for sent, err := 0, error(nil); err == nil; sent += 512 {
+		if sent > 8*maxKeyUpdates {
+			break // the answers are counted below
+		}
+		_, err = r.Conn.Write(r.KeyUpdates(512, ack))
+	}
+	got, err := io.Copy(io.Discard, r.Conn)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("the subflow goes on after %d bytes of answers", got)
+	}
+	if got > (maxKeyUpdates+64)*keyUpdateSize {
+		t.Errorf("%d bytes of answers", got)
+	}
+}
+
+// A record that does not come whole, or that carries no data, holds no buffer while the
+// rest is waited for.
+func TestHalfARecordHoldsNothing(t *testing.T) {
+	n := newLoopTunnel(t, 1, 1, nil)
+	near, far := tcpPipe(t)
+	k := newCarrier(far)
+	server := tls.Server(k, n.listener.live.Load().tls)
+	r := muxtest.NewRekeyer(near)
+	g, err := newGreeter(n.key, Cover{}, n.serverKey.Public().(ed25519.PublicKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- server.Handshake() }()
+	cfg, _ := g.config(time.Now())
+	if _, err := r.Client(cfg); err != nil {
+		t.Skip(err)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	k.gathering = true
+	record := r.KeyUpdates(1, nil)
+	for _, part := range [][]byte{record[:9], record[9:]} {
+		if _, err := near.Write(part); err != nil {
+			t.Fatal(err)
+		}
+		if err := k.wait(); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := server.Read(make([]byte, 100)); n != 0 || err != errNotYet {
+			t.Fatalf("%d bytes of it: %d, %v", len(part), n, err)
+		}
+		if k.in != nil {
+			t.Errorf("after %d bytes a buffer is held", len(part))
+		}
+	}
+}
+
+func tcpPipe(t *testing.T) (near, far net.Conn) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if near, err = net.Dial("tcp", l.Addr().String()); err != nil {
+		t.Fatal(err)
+	}
+	if far, err = l.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { near.Close(); far.Close() })
+	return near, far
 }

@@ -68,11 +68,13 @@ func (s *Session) tick(now, passed int64) bool {
 		if over = s.closed; over {
 			return
 		}
+		beside := 0
 		for _, f := range e.Subflows() {
 			f.Heard(connOf(f).lastRecv.Load())
+			beside += connOf(f).holds()
 		}
 		o, epoch = e.Tick(now, passed, s.space.total.Load()), e.Epoch()
-		s.held = e.Charge(s.window)
+		s.held = e.Charge(s.window) + beside
 	})
 	switch {
 	case over:

@@ -53,11 +53,14 @@ func (f *subflow) readLoop() error {
 		}
 		for {
 			m, err := f.conn.Read(rb[n:])
+			n += m
+			if err == errNotYet {
+				break
+			}
 			if err != nil {
 				readPool.Put(rb)
 				return err
 			}
-			n += m
 			if readSize-n < recordSize || !f.carrier.recordBuffered() {
 				break
 			}

@@ -61,6 +61,7 @@ type Session struct {
 	left         func(epoch uint64, in time.Duration) // the peer is about to end; nil = no matter
 	leave        atomic.Pointer[leave]                // while the client moves to another server
 	memory       *Memory                              // nil = nothing is counted
+	beside       atomic.Int64                         // see Beside
 	held, window int                                  // the monitor's own: bytes held, and of these without a Data ACK at most (0 = no matter)
 	rules        atomic.Pointer[[]Rule]               // nil = none; never changed in place
 

@@ -46,6 +46,7 @@ type subflow struct {
 	option mptcp.Option
 
 	lastRecv atomic.Int64
+	inKernel atomic.Int64 // bytes that were outstanding when the carrier was last asked
 	rxOctets atomic.Uint64
 }
 
@@ -121,6 +122,7 @@ func (f *subflow) report(full bool) {
 	r.Written = f.carrier.written.Load() // first: what is written meanwhile is not acknowledged
 	if out, ok := f.carrier.outstanding(); ok {
 		r.Outstanding = out
+		f.inKernel.Store(int64(out))
 	}
 	if full {
 		var i tcpInfo

@@ -67,7 +67,7 @@ func (p *peer) connect(st stream) {
 	}
 	defer p.sockets.give()
 
-	e := newExit(p.ctx, p.client, st)
+	e := newExit(p.ctx, p, p.client, st)
 	s.exits.add(e, s.now())
 	defer s.exits.remove(e)
 	stop := context.AfterFunc(p.ctx, e.kill)
@@ -204,7 +204,7 @@ func (r *request) dial(context.Context, string, string) (net.Conn, error) {
 		return nil, err
 	}
 	s.connects.connected.Add(1)
-	r.peer.client.clamp(conn)
+	s.exits.clamp(r.peer.client, conn)
 	if !r.exit.connected(conn) {
 		return nil, fmt.Errorf("session: %w", net.ErrClosed)
 	}

@@ -27,6 +27,7 @@ const sentTime = 10 * time.Second
 // then its end, or the reset. A failure is never passed on as an end.
 type exit struct {
 	ctx    context.Context // of the session
+	peer   *peer
 	client *client
 	stream stream
 	target atomic.Pointer[net.TCPConn]
@@ -41,10 +42,14 @@ type exit struct {
 	// system does not tell; moved is when they did, and the sweeper's own.
 	active atomic.Bool
 	moved  int64
+
+	// What the kernel held when it was last asked, and whether that stays: of who asks.
+	kernel int64
+	stuck  bool
 }
 
-func newExit(ctx context.Context, c *client, st stream) *exit {
-	return &exit{ctx: ctx, client: c, stream: st, upDone: make(chan struct{})}
+func newExit(ctx context.Context, p *peer, c *client, st stream) *exit {
+	return &exit{ctx: ctx, peer: p, client: c, stream: st, upDone: make(chan struct{})}
 }
 
 // connected notes the connection; false if the session has ended meanwhile, and
@@ -213,7 +218,8 @@ func (e *exit) touch() {
 
 // exits is the table of all CONNECTs, for their idle timers.
 type exits struct {
-	idle time.Duration // streamIdle
+	idle  time.Duration // streamIdle
+	share atomic.Int64  // what the kernel may hold for a client each way, bytes
 
 	mu  sync.Mutex // guards set
 	set map[*exit]struct{}

@@ -127,7 +127,7 @@ func TestConnectHalfClosedIdle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table := exits{idle: streamIdle, set: make(map[*exit]struct{})}
 		start := time.Now()
-		e := newExit(t.Context(), nil, nil)
+		e := newExit(t.Context(), nil, nil, nil)
 		table.add(e, 0)
 		time.Sleep(streamIdle - time.Second)
 		table.expire(int64(time.Since(start)))

@@ -1,35 +1,111 @@
 package server
 
-import "net"
-
-// What the kernel holds for a client's CONNECTs is memory of the machine too, and of
-// no limit of ours: an application that reads nothing fills a receive buffer of
-// megabytes for each. So the buffers of a client that has many are set to its share.
-const (
-	// kernelShare is what the kernel may hold for one client in each direction, about.
-	kernelShare = 64 << 20
-	// kernelFree is how many connections of a client are left to the kernel's own
-	// tuning, which gives some 6 MiB to a fast one.
-	kernelFree = 16
-	// kernelLeast is enough for 10 Mbit/s over 50 ms.
-	kernelLeast = 64 << 10
+import (
+	"context"
+	"net"
+	"time"
 )
 
-// kernelBuffer is the size of each buffer of the newest of n connections; 0 leaves it
-// to the kernel. The sum over all n grows with its logarithm only.
-func kernelBuffer(n int) int {
-	if n <= kernelFree {
+// What the kernel holds for a client's connections is memory of the machine too, and of
+// no limit of ours: an application that reads nothing fills a receive buffer of
+// megabytes for each. So it is asked for, charged to the session, and bounded: buffers
+// of a client that has many connections are set to its share, and of those that hold
+// much and do not move to the least when together they hold more.
+const (
+	// kernelMost is what the kernel may hold for one client in each direction, about,
+	// where limits.memory allows that much, and kernelPart which part of the client's
+	// share it is.
+	kernelMost = 64 << 20
+	kernelPart = 8
+	// kernelAlone is how much a connection holds that is left to the kernel's own
+	// tuning, about; kernelFree of a client's may be at most.
+	kernelAlone = 4 << 20
+	kernelFree  = 16
+	// kernelLeast is enough for 10 Mbit/s over 50 ms.
+	kernelLeast = 64 << 10
+
+	// exitMemory and mappingMemory are what a CONNECT and a mapping hold beside: three
+	// goroutines, a buffered reader, a socket; a socket.
+	exitMemory    = 24 << 10
+	mappingMemory = 4 << 10
+
+	// kernelEvery is how often the kernel is asked.
+	kernelEvery = time.Second
+)
+
+// kernelShare is what the kernel may hold for one client in each direction, of a
+// process that may hold so much.
+func kernelShare(memory int64) int64 {
+	return min(memory/4/kernelPart, kernelMost)
+}
+
+// kernelBuffer is the size of each buffer of the newest of n connections of a client
+// with that share; 0 leaves it to the kernel. The sum over all n grows with its
+// logarithm only.
+func kernelBuffer(share, n int) int {
+	if n <= min(kernelFree, share/kernelAlone) {
 		return 0
 	}
-	return max(kernelShare/n, kernelLeast)
+	return max(share/n, kernelLeast)
 }
 
 // clamp sets the buffers of a connection of the client.
-func (c *client) clamp(conn *net.TCPConn) {
-	if n := kernelBuffer(int(c.streams.used.Load())); n > 0 {
-		// The kernel doubles what it is told (socket(7)); it may refuse, and then
-		// its own bounds hold.
-		_ = conn.SetReadBuffer(n / 2)
-		_ = conn.SetWriteBuffer(n / 2)
+func (t *exits) clamp(c *client, conn *net.TCPConn) {
+	if n := kernelBuffer(int(t.share.Load()), int(c.streams.used.Load())); n > 0 {
+		setBuffers(conn, n)
+	}
+}
+
+func setBuffers(c *net.TCPConn, n int) {
+	// The kernel doubles what it is told (socket(7)); it may refuse, and then its own
+	// bounds hold.
+	_ = c.SetReadBuffer(n / 2)
+	_ = c.SetWriteBuffer(n / 2)
+}
+
+// charge asks the kernel what it holds for each CONNECT, and returns what all of each
+// session's hold. Connections of a client whose share is exceeded, which hold much and
+// did so the last time, get the least buffers.
+func (t *exits) charge() map[*peer]int64 {
+	var all []*exit
+	t.mu.Lock()
+	for e := range t.set {
+		all = append(all, e)
+	}
+	t.mu.Unlock()
+	beside, kernel := make(map[*peer]int64), make(map[*client]int64)
+	for _, e := range all {
+		n, was := int64(0), e.kernel
+		if c := e.target.Load(); c != nil {
+			n = kernelHolds(c)
+		}
+		e.kernel = n
+		e.stuck = n > 2*kernelLeast && was > 2*kernelLeast
+		kernel[e.client] += n
+		beside[e.peer] += n + exitMemory
+	}
+	for _, e := range all {
+		if c := e.target.Load(); e.stuck && c != nil && kernel[e.client] > t.share.Load() {
+			setBuffers(c, kernelLeast)
+		}
+	}
+	return beside
+}
+
+// countMemory tells the present sessions what they hold beside what goes through them,
+// until ctx ends.
+func (t *exits) countMemory(ctx context.Context, present func() []*peer) {
+	tick := time.NewTicker(kernelEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			beside := t.charge()
+			for _, p := range present() {
+				p.session.Beside(beside[p] + int64(p.nat.count())*mappingMemory)
+			}
+		case <-ctx.Done():
+			return
+		}
 	}
 }

@@ -28,6 +28,7 @@ type fakeSession struct {
 	halves  udpio.Reassembler
 	flushes int
 	discard bool
+	beside  int64
 	more    chan struct{}
 }
 
@@ -61,6 +62,12 @@ func (f *fakeSession) Send(src *mux.Source, pkts []*buf.Buffer) {
 	}
 	f.mu.Unlock()
 	f.wake()
+}
+
+func (f *fakeSession) Beside(n int64) {
+	f.mu.Lock()
+	f.beside = n
+	f.mu.Unlock()
 }
 
 func (f *fakeSession) Flush() {

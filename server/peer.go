@@ -19,6 +19,7 @@ import (
 type session interface {
 	Send(src *mux.Source, pkts []*buf.Buffer)
 	Flush()
+	Beside(bytes int64)
 }
 
 // A peer is one client's session: its mappings and its streams. It is the

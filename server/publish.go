@@ -275,7 +275,8 @@ func await(p *peer, st stream, d *door) {
 		return
 	}
 	s := p.server
-	e := newExit(p.ctx, p.client, st)
+	e := newExit(p.ctx, p, p.client, st)
+	s.exits.clamp(p.client, conn)
 	s.exits.add(e, s.now())
 	defer s.exits.remove(e)
 	stop := context.AfterFunc(p.ctx, e.kill)

@@ -95,6 +95,7 @@ func newServer(cfg *conf.Server, log zerolog.Logger) (*Server, error) {
 	}
 	s.outlet.egress = out
 	s.rules.govern(cfg)
+	s.exits.share.Store(kernelShare(memoryLimit(int64(cfg.Limits.Memory))))
 	used, err := s.usage.load(cfg.StateDir)
 	if err != nil {
 		log.Warn().Err(err).Msg("what clients have used is not known: they begin anew")
@@ -139,6 +140,7 @@ func (s *Server) run(ctx context.Context, tunnel func(context.Context) error) er
 	sockets.Go(func() error { s.sweep(outer); return nil })
 	sockets.Go(func() error { s.rules.watch(outer); return nil })
 	sockets.Go(func() error { s.countUsage(outer); return nil })
+	sockets.Go(func() error { s.exits.countMemory(outer, s.roll.list); return nil })
 	err := tunnel(ctx)
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		err = nil

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
@@ -16,7 +18,7 @@ import (
 func TestStreamBudgetIsTheHolders(t *testing.T) {
 	for _, stuck := range []bool{false, true} {
 		q := newQuietTable(10)
-		q.budget = 100_000
+		q.budget.Store(100_000)
 		from := func(n int) netip.AddrPort { return netip.AddrPortFrom(packet.ClientHost4, uint16(2000+n)) }
 		feed := func(n int, seq uint32, flags uint8, size int) {
 			q.Input(maxSegment(packet.TCP{Src: from(n), Dst: exitAddr, Seq: seq, Flags: flags}, string(make([]byte, size))))
@@ -39,7 +41,7 @@ func TestStreamBudgetIsTheHolders(t *testing.T) {
 		for i := range 5 {
 			feed(0, uint32(16001+16000*i), packet.FlagPSH, 16000)
 		}
-		feed(1, 0, syn, 5000) // the 101,000th byte
+		feed(1, 0, syn, 1900) // six large buffers and a small one are more than 100,000 bytes
 		if len(q.opened) != 2 || q.opened[1].err != nil {
 			t.Fatal("who spoke was not served")
 		}
@@ -50,11 +52,11 @@ func TestStreamBudgetIsTheHolders(t *testing.T) {
 			far.Close()
 			<-done
 		}
-		if n := q.held.Load(); n != 5000 {
-			t.Errorf("stuck %v: %d bytes are counted", stuck, n)
+		if n := q.held.Load(); n != 2048 {
+			t.Errorf("stuck %v: %d bytes are counted, not one buffer", stuck, n)
 		}
 		n := make([]byte, 8000)
-		if k, err := q.opened[1].Read(n); k != 5000 || err != nil {
+		if k, err := q.opened[1].Read(n); k != 1900 || err != nil {
 			t.Errorf("the other read %d, %v", k, err)
 		}
 		q.CloseAll(net.ErrClosed)
@@ -73,8 +75,87 @@ func TestStreamEarlyBareSegmentsAreCharged(t *testing.T) {
 		t.Errorf("100 bare segments are charged with %d bytes", more)
 	}
 	q.Input(maxSegment(packet.TCP{Seq: 0, Flags: syn}, ""))
-	if n := q.held.Load(); n != 1 {
-		t.Errorf("%d bytes after the SYN, of one unread byte", n)
+	if n := q.held.Load(); n != 2048 {
+		t.Errorf("%d bytes after the SYN, of one buffer with an unread byte", n)
 	}
 	q.CloseAll(net.ErrClosed)
+}
+
+// What waits to be sent is charged as well, and all of it together is a quarter of the
+// budget however many streams there are, but a segment each: a peer that takes nothing
+// of many streams holds no more.
+func TestStreamSendBuffersAreShared(t *testing.T) {
+	const streams = 40
+	q := newQuietTable(streams)
+	q.SetBudget(4 << 20)
+	for i := range streams {
+		q.Input(maxSegment(packet.TCP{Src: netip.AddrPortFrom(packet.ClientHost4, uint16(2000+i)), Dst: exitAddr, Flags: syn}, ""))
+	}
+	var writers sync.WaitGroup
+	for _, st := range q.opened {
+		writers.Go(func() { _, _ = st.Write(make([]byte, 1<<20)) })
+	}
+	full := func() bool {
+		for _, st := range q.opened {
+			st.mu.Lock()
+			waiting := st.waiting > 0
+			st.mu.Unlock()
+			if !waiting {
+				return false
+			}
+		}
+		return true
+	}
+	for end := time.Now().Add(20 * time.Second); !full() && time.Now().Before(end); time.Sleep(time.Millisecond) {
+	}
+	if n := q.held.Load(); n < 1<<20 || n > 1<<20+streams*17<<10 {
+		t.Errorf("%d streams hold %d bytes to be sent, of a quarter of 4 MiB", streams, n)
+	}
+	q.CloseAll(net.ErrClosed)
+	writers.Wait()
+	if n := q.Held(); n != 0 {
+		t.Errorf("%d bytes after the end", n)
+	}
+}
+
+// When half of the budget is held by streams that nobody reads, the others go on, with
+// small windows; and who holds the most ends when all of it is.
+func TestStreamWindowsAreNarrowWhenItIsTight(t *testing.T) {
+	p := newPipe(t, false, 100)
+	p.server.SetBudget(1 << 20)
+	idle, unread := p.pair()
+	written := make(chan error, 1)
+	go func() { _, err := idle.Write(make([]byte, 2<<20)); written <- err }()
+	for end := time.Now().Add(20 * time.Second); p.server.held.Load() < 250<<10 && time.Now().Before(end); time.Sleep(time.Millisecond) {
+	}
+	second, other := p.pair() // holds its window as well: more than a half
+	go func() { _, _ = second.Write(make([]byte, 2<<20)) }()
+	for end := time.Now().Add(20 * time.Second); !p.server.tight() && time.Now().Before(end); time.Sleep(time.Millisecond) {
+	}
+	busy, reader := p.pair()
+	go func() { _, _ = busy.Write(make([]byte, 4<<20)); _ = busy.CloseWrite() }()
+	most := uint64(0)
+	got := 0
+	for b := make([]byte, 4096); ; {
+		n, err := reader.Read(b)
+		if got += n; err != nil {
+			break
+		}
+		if got > initialWindow {
+			reader.mu.Lock()
+			most = max(most, reader.promised-reader.read())
+			reader.mu.Unlock()
+		}
+	}
+	if got != 4<<20 || most > tightWindow {
+		t.Errorf("of 4 MiB %d bytes came, with a window of %d", got, most)
+	}
+	if p.server.Cut() != 0 {
+		t.Error("a stream was cut within the budget")
+	}
+	for _, st := range []*Stream{idle, unread, second, other, busy, reader} {
+		st.Reset()
+	}
+	<-written
+	p.empty()
 }

@@ -37,10 +37,10 @@ func (st *Stream) Read(p []byte) (n int, err error) {
 			break
 		}
 		st.ready.pop()
+		st.charge(-b.Held())
 		b.Release()
 	}
 	st.unread -= n
-	st.table.held.Add(-int64(n))
 	st.unlock()
 	return n, nil
 }
@@ -81,16 +81,17 @@ func (st *Stream) WriteTo(w io.Writer) (n int64, err error) {
 			written, err = views.WriteTo(w)
 		}
 		n += written
-		taken := 0
+		taken, memory := 0, 0
 		for i := range k {
 			taken += run[i].Len()
+			memory += run[i].Held()
 			run[i].Release()
 			run[i], store[i] = nil, nil
 		}
 		st.mu.Lock()
 		if !st.writtenOff {
 			st.unread -= taken
-			st.table.held.Add(-int64(taken))
+			st.charge(-memory)
 		}
 		st.unlock()
 		if err != nil {

@@ -19,10 +19,10 @@ type earlySegment struct {
 }
 
 // charge is the memory that it holds, with data or without.
-func (e *earlySegment) charge() int64 {
-	n := int64(unsafe.Sizeof(*e))
+func (e *earlySegment) charge() int {
+	n := int(unsafe.Sizeof(*e))
 	if e.b != nil {
-		n += bufferCharge(e.b.Len())
+		n += e.b.Held()
 	}
 	return n
 }
@@ -126,7 +126,7 @@ func (st *Stream) synchronize(h *packet.TCP, payload []byte, b *buf.Buffer) bool
 	st.segmentArrived(h.Seq+1, h.Ack, h.Window, h.Flags, payload, b)
 	for i := range early {
 		e := &early[i]
-		st.table.held.Add(-e.charge())
+		st.charge(-e.charge())
 		var p []byte
 		if e.b != nil {
 			p = e.b.Bytes()
@@ -171,7 +171,7 @@ func (st *Stream) hold(h *packet.TCP, payload []byte, b *buf.Buffer) {
 	}
 	st.early = append(st.early, e)
 	st.highest += uint64(len(payload))
-	st.table.held.Add(e.charge())
+	st.charge(e.charge())
 	switch {
 	case st.highest > initialWindow:
 		st.abort(errViolated)
@@ -183,7 +183,7 @@ func (st *Stream) hold(h *packet.TCP, payload []byte, b *buf.Buffer) {
 func (st *Stream) dropEarly() {
 	for i := range st.early {
 		e := &st.early[i]
-		st.table.held.Add(-e.charge())
+		st.charge(-e.charge())
 		if e.b != nil {
 			e.b.Release()
 		}
@@ -312,7 +312,7 @@ func (st *Stream) insert(p piece) bool {
 		return false
 	}
 	st.pieces = slices.Insert(st.pieces, i, p)
-	st.table.held.Add(p.charge())
+	st.charge(p.b.Held())
 	return true
 }
 
@@ -321,7 +321,7 @@ func (st *Stream) join() {
 	n := 0
 	for n < len(st.pieces) && st.pieces[n].off == st.received {
 		p := &st.pieces[n]
-		st.table.held.Add(-p.charge())
+		st.charge(-p.b.Held())
 		if !st.deliver(p.b.Bytes(), p.b) {
 			p.b.Release()
 		}
@@ -344,7 +344,6 @@ func (st *Stream) deliver(payload []byte, b *buf.Buffer) bool {
 		return false
 	}
 	st.unread += n
-	st.table.held.Add(int64(n))
 	if last := st.ready.back(); last != nil && last.Cap()-last.Len() >= n && n <= packBelow {
 		at := last.Len()
 		last.Resize(at + n)
@@ -354,9 +353,8 @@ func (st *Stream) deliver(payload []byte, b *buf.Buffer) bool {
 	if b == nil {
 		b = buf.Get(n)
 		copy(b.Bytes(), payload)
-		st.ready.push(b)
-		return true
 	}
 	st.ready.push(b)
+	st.charge(b.Held())
 	return true
 }

@@ -96,6 +96,7 @@ func (st *Stream) take(most int) *buf.Buffer {
 	b := st.queue.front()
 	if b.Len() <= room {
 		st.queue.pop()
+		st.charge(-b.Held())
 	} else {
 		rest := b
 		b = buf.Get(room)

@@ -44,6 +44,7 @@ type Stream struct {
 	synSent   bool
 	queue     queue
 	queued    int    // bytes in queue
+	charged   int64  // memory of all the stream's buffers, as the table counts it
 	sent      uint64 // offset of the next byte that next takes
 	acked     uint64
 	edge      uint64 // the peer takes bytes before this offset
@@ -249,12 +250,13 @@ func (st *Stream) die(err error) {
 		st.failed = nil
 	}
 	for b := st.queue.pop(); b != nil; b = st.queue.pop() {
+		st.charge(-b.Held())
 		b.Release()
 	}
 	st.queued = 0
 	st.dropEarly()
 	for _, p := range st.pieces {
-		st.table.held.Add(-p.charge())
+		st.charge(-p.b.Held())
 		p.b.Release()
 	}
 	st.pieces = nil
@@ -266,7 +268,7 @@ func (st *Stream) die(err error) {
 func (st *Stream) dropReady() {
 	for b := st.ready.pop(); b != nil; b = st.ready.pop() {
 		st.unread -= b.Len()
-		st.table.held.Add(-int64(b.Len()))
+		st.charge(-b.Held())
 		b.Release()
 	}
 }
@@ -336,18 +338,18 @@ func (st *Stream) tick(now int64) {
 	st.unlock()
 }
 
-// holds is the memory of what was received: not read, beyond a gap, or before the SYN.
+// charge counts n bytes of buffers more, or fewer. The lock is held.
+func (st *Stream) charge(n int) {
+	st.charged += int64(n)
+	st.table.held.Add(int64(n))
+}
+
+// holds is the memory of all its buffers: to be sent, not read, beyond a gap, before
+// the SYN, and what WriteTo has in its hands.
 func (st *Stream) holds() int64 {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	n := int64(st.unread)
-	for i := range st.pieces {
-		n += st.pieces[i].charge()
-	}
-	for i := range st.early {
-		n += st.early[i].charge()
-	}
-	return n
+	return st.charged
 }
 
 // cutOff resets the stream and gives back what it holds. What WriteTo has in its
@@ -356,7 +358,7 @@ func (st *Stream) cutOff() {
 	st.mu.Lock()
 	st.abort(errMemory)
 	st.dropReady()
-	st.table.held.Add(-int64(st.unread))
+	st.charge(-int(st.charged))
 	st.unread, st.writtenOff = 0, true
 	st.unlock()
 }
@@ -368,14 +370,3 @@ type piece struct {
 }
 
 func (p *piece) end() uint64 { return p.off + uint64(p.b.Len()) }
-
-// charge is the memory that a piece holds: unlike data in order, pieces are
-// not packed together, and a byte may hold a whole buffer.
-func (p *piece) charge() int64 { return bufferCharge(p.b.Len()) }
-
-func bufferCharge(n int) int64 {
-	if n <= buf.SmallSize {
-		return buf.Headroom + buf.SmallSize
-	}
-	return buf.Headroom + buf.MediumSize
-}

@@ -41,10 +41,11 @@ type Table struct {
 	wake   func(*Stream) // next may return something again
 	accept func(*Stream) // the peer opened a stream; must not block
 	most   int           // streams at a time
-	budget int64         // bytes that all hold unread at most
 	start  time.Time     // of clock
 
-	held     atomic.Int64 // memory of what was received and not read
+	budget   atomic.Int64 // how much memory the buffers of all may be
+	held     atomic.Int64 // memory of the buffers of all
+	count    atomic.Int64 // streams
 	grown    atomic.Int64 // how far limits have grown beyond the start
 	refusals atomic.Int32 // left until the next tick
 	now      atomic.Int64 // of the last tick, on the session's clock
@@ -70,9 +71,10 @@ func NewTable(client bool, wake, accept func(*Stream), maxStreams int) *Table {
 		maxStreams = manyStreams
 	}
 	t := &Table{
-		client: client, wake: wake, accept: accept, most: maxStreams, budget: memoryMost, start: time.Now(),
+		client: client, wake: wake, accept: accept, most: maxStreams, start: time.Now(),
 		streams: map[packet.Key]*Stream{},
 	}
+	t.budget.Store(memoryMost)
 	t.refusals.Store(refusalsEach)
 	t.guard.init(client)
 	return t
@@ -112,6 +114,7 @@ func (t *Table) Open(ctx context.Context, from, to netip.AddrPort) (*Stream, err
 	st := t.newStream(local, to, rand.Uint32())
 	st.from = from
 	t.streams[st.peer] = st
+	t.count.Add(1)
 	return st, nil
 }
 
@@ -135,36 +138,8 @@ func (t *Table) Input(pkt []byte) {
 	if st.input(&h, payload) {
 		t.accept(st)
 	}
-	if t.held.Load() > t.budget {
-		t.relieve()
-	}
+	t.relieve()
 }
-
-// relieve ends the stream that holds the most when all together hold too much: who
-// does not read pays, not who happens to be spoken to. One caller looks at a time.
-func (t *Table) relieve() {
-	if !t.relieving.TryLock() {
-		return
-	}
-	defer t.relieving.Unlock()
-	for t.held.Load() > t.budget {
-		var worst *Stream
-		var most int64
-		for _, st := range t.list(nil) {
-			if n := st.holds(); n > most {
-				worst, most = st, n
-			}
-		}
-		if worst == nil {
-			return
-		}
-		worst.cutOff()
-		t.cuts.Add(1)
-	}
-}
-
-// Cut is how many streams were ended for what they held unread.
-func (t *Table) Cut() uint64 { return t.cuts.Load() }
 
 // admit decides what becomes of a packet of no known stream: on the server it
 // may open one, even with data that overtook the SYN.
@@ -187,6 +162,7 @@ func (t *Table) admit(h *packet.TCP, k *packet.Key, payload []byte) *Stream {
 	if !t.client && !guarded && says && len(t.streams) < t.most {
 		st := t.newStream(h.Dst, h.Src, rand.Uint32())
 		t.streams[*k] = st
+		t.count.Add(1)
 		t.mu.Unlock()
 		return st
 	}
@@ -232,19 +208,11 @@ func (t *Table) remove(st *Stream, reset bool, grown int) {
 	defer t.mu.Unlock()
 	if t.streams[st.peer] == st {
 		delete(t.streams, st.peer)
+		t.count.Add(-1)
 		if reset || t.client {
 			t.guard.add(st.peer)
 		}
 	}
-}
-
-// grow reserves n bytes for larger limits.
-func (t *Table) grow(n int) bool {
-	if t.grown.Add(int64(n)) > growthMost {
-		t.grown.Add(-int64(n))
-		return false
-	}
-	return true
 }
 
 // Tick runs what waits for time; the session calls it about every 100 ms to 1 s
@@ -263,6 +231,7 @@ func (t *Table) Tick(now int64) (more bool) {
 	for _, st := range t.scratch {
 		st.tick(now)
 	}
+	t.relieve()
 	clear(t.scratch)
 	return false
 }

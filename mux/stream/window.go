@@ -36,10 +36,14 @@ const (
 	// way on a slower subflow.
 	maxEarly = 1024
 
-	// memoryMost bounds what all streams of a session hold unread, and
-	// growthMost what windows and send buffers may grow by together.
-	memoryMost = 128 << 20
-	growthMost = 64 << 20
+	// memoryMost bounds the buffers of all streams of a session, to be sent and not
+	// read; the session may set less, but not below memoryLeast. A half of it is
+	// what windows and send buffers may grow by together, and a quarter what waits
+	// to be sent.
+	memoryMost  = 128 << 20
+	memoryLeast = 1 << 20
+	// When half of it is held, no window is larger than this.
+	tightWindow = 64 << 10
 
 	// A peer that answers nothing for this long is not coming: it is longer
 	// than a session waits without subflows.
@@ -61,12 +65,21 @@ func (st *Stream) target() uint64 {
 	if st.closed {
 		return st.promised
 	}
-	return max(st.promised, st.received-uint64(st.unread)+uint64(st.limit))
+	return max(st.promised, st.received-uint64(st.unread)+uint64(st.allowed()))
+}
+
+// allowed is how much unread data is allowed for now. A narrow window is given again in
+// full each time that a quarter of it is read, as any other.
+func (st *Stream) allowed() int {
+	if st.table.tight() {
+		return min(st.limit, tightWindow)
+	}
+	return st.limit
 }
 
 // moved says whether the window is worth a packet of its own.
 func (st *Stream) moved() bool {
-	return !st.finKnown && st.target()-st.promised >= uint64(st.limit)/4
+	return !st.finKnown && st.target()-st.promised >= uint64(st.allowed())/4
 }
 
 // announce promises the peer all that can be promised and returns the window
@@ -77,7 +90,7 @@ func (st *Stream) announce() uint16 {
 	if edge <= st.promised {
 		return uint16(w)
 	}
-	if edge-st.edges[0] >= uint64(st.limit)/8 {
+	if edge-st.edges[0] >= uint64(st.allowed())/8 {
 		copy(st.edges[1:], st.edges[:])
 		st.edges[0] = edge
 		st.meter.promise(st.table.clock(), st.promised, st.read())

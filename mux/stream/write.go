@@ -113,7 +113,7 @@ func (st *Stream) space() (int, error) {
 		if err := st.writeError(); err != nil {
 			return 0, err
 		}
-		if room := st.sendLimit - st.queued; room > 0 {
+		if room := st.table.room(st.sendLimit) - st.queued; room > 0 {
 			return room, nil
 		}
 		st.waiting++
@@ -159,6 +159,7 @@ func (st *Stream) pack(p []byte) int {
 		b = buf.Get(class)
 		b.Resize(0)
 		st.queue.push(b)
+		st.charge(b.Held())
 	}
 	at := b.Len()
 	b.Resize(at + k)
@@ -182,5 +183,6 @@ func (st *Stream) enqueue(b *buf.Buffer) {
 		return
 	}
 	st.queue.push(b)
+	st.charge(b.Held())
 	st.queued += n
 }

@@ -1,0 +1,26 @@
+package server
+
+import (
+	"net"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// kernelHolds is the memory of what a connection has received and nobody has read, and
+// of what was written to it and is not acknowledged (SO_MEMINFO, since Linux 4.12).
+func kernelHolds(c *net.TCPConn) (n int64) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	var m [9]uint32 // sk_meminfo's, uapi/linux/sock_diag.h
+	_ = raw.Control(func(fd uintptr) {
+		size := uint32(unsafe.Sizeof(m))
+		if _, _, e := unix.Syscall6(unix.SYS_GETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_MEMINFO,
+			uintptr(unsafe.Pointer(&m)), uintptr(unsafe.Pointer(&size)), 0); e == 0 {
+			n = int64(m[0]) + int64(m[5]) // RMEM_ALLOC, WMEM_QUEUED
+		}
+	})
+	return n
+}

@@ -17,7 +17,7 @@ const aliveTick = 50 * time.Second
 // tellAlive keeps the mappings of open inner ports at the server until ctx ends:
 // a program that only listens, to a stream that is pushed to it, goes on hearing
 // as long as its association is open. Only the client knows how long that is.
-func (c *Client) tellAlive(ctx context.Context) error {
+func tellAlive(ctx context.Context, c *Client) error {
 	tick := time.NewTicker(aliveTick)
 	defer tick.Stop()
 	for {
@@ -25,14 +25,14 @@ func (c *Client) tellAlive(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			c.alive()
+			alive(c)
 		}
 	}
 }
 
 // alive tells of the open ports that may have a mapping and have sent nothing
 // since the last call.
-func (c *Client) alive() {
+func alive(c *Client) {
 	four := news{client: c, to: netip.AddrPortFrom(packet.ServerHost4, packet.AlivePort)}
 	six := news{client: c, to: netip.AddrPortFrom(packet.ServerHost6, packet.AlivePort)}
 	c.ports.each(func(p *innerPort) {

@@ -29,16 +29,16 @@ func TestOpenPortsAreKept(t *testing.T) {
 	_, relay = associated(t, c, anywhere)
 	busy := newApp(t, "127.0.0.1", relay)
 	busy.echoes(t, "192.0.2.1:10", []byte("x"))
-	newApp(t, "127.0.0.1", c.forwards[0].conn.LocalAddr()).WriteToUDPAddrPort([]byte("x"), c.forwards[0].conn.LocalAddr())
+	newApp(t, "127.0.0.1", c.front.forwards[0].conn.LocalAddr()).WriteToUDPAddrPort([]byte("x"), c.front.forwards[0].conn.LocalAddr())
 	eventually(t, "the forward's datagram is sent", func() bool { return len(f.sent()) == 5 })
-	c.alive() // all have just sent something
+	alive(c) // all have just sent something
 	if got := d.heard(); len(got) != 0 {
 		t.Fatalf("heard of %v", got)
 	}
 	busy.echoes(t, "192.0.2.1:10", []byte("x"))
 	closing.Close()
 	eventually(t, "it has gone", func() bool { return c.Status().Associations == 3 })
-	c.alive()
+	alive(c)
 	var want []netip.AddrPort
 	for _, h := range f.sent() {
 		if p := h.Dst.Port(); p == 8 || p == 9 {
@@ -54,7 +54,7 @@ func TestOpenPortsAreKept(t *testing.T) {
 			t.Errorf("the news came from %s", from)
 		}
 	}
-	c.alive()
+	alive(c)
 	if n := len(d.heard()); n != 2*len(want)+1 { // the busy one is silent, too, now
 		t.Errorf("heard of %d ports", n)
 	}

@@ -107,7 +107,7 @@ func downlinkBatch(t testing.TB, size int) (run func(), a *association) {
 			pkts[i] = space[i*len(pkt) : (i+1)*len(pkt)]
 			copy(pkts[i], pkt)
 		}
-		a.client.Deliver(pkts)
+		a.client.downlink.Deliver(pkts)
 	}, a
 }
 
@@ -119,7 +119,7 @@ func TestDownlinkDoesNotAllocate(t *testing.T) {
 	if n := testing.AllocsPerRun(200, run); n != 0 {
 		t.Errorf("%v allocations per batch", n)
 	}
-	if a.client.received.Load() == 0 {
+	if a.client.downlink.received.Load() == 0 {
 		t.Errorf("nothing was sent: %v", a.client.drops.snapshot())
 	}
 }

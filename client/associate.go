@@ -33,7 +33,7 @@ type association struct {
 // associate serves a UDP ASSOCIATE request on a fresh control connection. It
 // writes the reply; if it returns nil the association has taken the connection
 // over.
-func (c *Client) associate(control *net.TCPConn, user string, want netip.AddrPort) error {
+func associate(c *Client, control *net.TCPConn, user string, want netip.AddrPort) error {
 	local := control.LocalAddr().(*net.TCPAddr).AddrPort()
 	remote := control.RemoteAddr().(*net.TCPAddr).AddrPort()
 	a := &association{
@@ -46,7 +46,7 @@ func (c *Client) associate(control *net.TCPConn, user string, want netip.AddrPor
 	if !c.associations.acquire(a.holder) {
 		return replyError{repFailure, errTooManyAssociations}
 	}
-	if !c.descriptors.take(1) { // the relay socket
+	if !c.crowd.descriptors.take(1) { // the relay socket
 		c.associations.release(a.holder)
 		return replyError{repFailure, errTooManyDescriptors}
 	}
@@ -55,12 +55,12 @@ func (c *Client) associate(control *net.TCPConn, user string, want netip.AddrPor
 		a.port.announced = want.Port()
 	}
 	if err := a.open(local.Addr().Unmap()); err != nil {
-		c.descriptors.give(1)
+		c.crowd.descriptors.give(1)
 		c.associations.release(a.holder)
 		return replyError{repFailure, err}
 	}
 	bound := a.relay.LocalAddr()
-	if p := c.publicFor(a.app); p.IsValid() && !a.app.IsLoopback() {
+	if p := c.relays.publicFor(a.app); p.IsValid() && !a.app.IsLoopback() {
 		bound = netip.AddrPortFrom(p, bound.Port())
 	}
 	err := control.SetDeadline(time.Time{})
@@ -73,7 +73,7 @@ func (c *Client) associate(control *net.TCPConn, user string, want netip.AddrPor
 	}
 	// A goroutine of its own: the one that ran the handshake has a grown
 	// stack, and an idle association should not keep it.
-	c.wg.Add(1)
+	c.crowd.wg.Add(1)
 	go a.watch()
 	return nil
 }
@@ -83,7 +83,7 @@ func (c *Client) associate(control *net.TCPConn, user string, want netip.AddrPor
 func (a *association) open(local netip.Addr) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	relay, err := a.client.listenRelay(a.lane.loop, local, a.uplink)
+	relay, err := a.client.relays.listen(a.lane.loop, local, a.uplink)
 	if err != nil {
 		return err
 	}
@@ -99,7 +99,7 @@ func (a *association) open(local netip.Addr) error {
 // watch ends the association when its control connection ends. It was started
 // by associate; the end of the connection stops it, and shutdown closes that.
 func (a *association) watch() {
-	defer a.client.wg.Done()
+	defer a.client.crowd.wg.Done()
 	for {
 		// What an application sends here means nothing.
 		if _, err := a.control.Read(a.discard[:]); err != nil {
@@ -124,8 +124,8 @@ func (a *association) close() {
 	a.end()
 	a.relay.Close()
 	a.control.Close()
-	a.client.forget(a.control)
-	a.client.descriptors.give(1)
+	a.client.crowd.forget(a.control)
+	a.client.crowd.descriptors.give(1)
 	a.client.associations.release(a.holder)
 }
 
@@ -244,14 +244,3 @@ var (
 	errTooManyAssociations = errors.New("too many associations")
 	errTooManyDescriptors  = errors.New("no descriptors left for applications")
 )
-
-// publicFor is the address that applications of a family are told as the
-// relay's, or none.
-func (c *Client) publicFor(app netip.Addr) netip.Addr {
-	for _, p := range c.relays.now.Load().public {
-		if p.Is4() == app.Is4() {
-			return p
-		}
-	}
-	return netip.Addr{}
-}

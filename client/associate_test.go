@@ -144,7 +144,7 @@ func TestAssociationLivesAsLongAsItsConnection(t *testing.T) {
 		return err == nil
 	})
 	before := c.drops[dropNoPort].Load()
-	c.Deliver(echo(f.sent()[0], []byte("late")))
+	c.downlink.Deliver(echo(f.sent()[0], []byte("late")))
 	if n := c.drops[dropNoPort].Load() - before; n != 1 {
 		t.Errorf("%d late packets counted", n)
 	}
@@ -260,11 +260,11 @@ func TestBadPacketsFromTheTunnelEndNothing(t *testing.T) {
 	f := &fakeTunnel{answer: echo}
 	c := start(t, f, nil)
 	_, relay := associated(t, c, anywhere)
-	c.Deliver([][]byte{nil, {0x45}, bytes.Repeat([]byte{0xff}, 60)})
+	c.downlink.Deliver([][]byte{nil, {0x45}, bytes.Repeat([]byte{0xff}, 60)})
 	a := newApp(t, "127.0.0.1", relay)
 	a.echoes(t, "192.0.2.1:7", []byte("alive"))
 	// Unasked ones arrive too: who may send is the server's affair.
-	c.Deliver([][]byte{respond(packet.UDP{
+	c.downlink.Deliver([][]byte{respond(packet.UDP{
 		Src: f.sent()[0].Src, Dst: netip.MustParseAddrPort("203.0.113.9:99"), TTL: 9,
 	}, []byte("hello"))})
 	if from, payload := a.receive(t); from.String() != "203.0.113.9:99" || string(payload) != "hello" {

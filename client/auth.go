@@ -66,7 +66,7 @@ func (u *users) digest(b []byte) [32]byte {
 
 // login says whether an application may be a user, whatever protocol it logs in
 // with. It takes its time over it where passwords have been guessed.
-func (c *Client) login(conn net.Conn, name, password []byte) bool {
+func (c *crowd) login(conn net.Conn, name, password []byte) bool {
 	from := guessLine{host: household(remoteAddr(conn))}
 	local, remote := conn.LocalAddr().(*net.TCPAddr).AddrPort(), conn.RemoteAddr().(*net.TCPAddr).AddrPort()
 	if from.host.IsLoopback() {
@@ -94,7 +94,7 @@ func (c *Client) login(conn net.Conn, name, password []byte) bool {
 }
 
 // pause waits, and says whether the client goes on.
-func (c *Client) pause(d time.Duration) bool {
+func (c *crowd) pause(d time.Duration) bool {
 	select {
 	case <-time.After(d):
 		return true

@@ -31,9 +31,9 @@ type call struct {
 	deaf     atomic.Bool   // the exit takes no more of what the application sends
 }
 
-// call opens a stream for an application's connection. The error is a
+// newCall opens a stream for an application's connection. The error is a
 // replyError; without one the caller has to end the call.
-func (c *Client) call(conn *net.TCPConn, user string) (*call, error) {
+func newCall(c *Client, conn *net.TCPConn, user string) (*call, error) {
 	remote := conn.RemoteAddr().(*net.TCPAddr).AddrPort()
 	remote = netip.AddrPortFrom(remote.Addr().Unmap(), remote.Port())
 	k := &call{client: c, conn: conn, holder: holderOf(user, remote.Addr())}
@@ -43,7 +43,7 @@ func (c *Client) call(conn *net.TCPConn, user string) (*call, error) {
 	// The handshake's deadline goes: the waits of a call have their own.
 	err := conn.SetDeadline(time.Time{})
 	if err == nil {
-		k.stream, err = c.openStream(remote)
+		k.stream, err = openStream(c, remote)
 	}
 	if err != nil {
 		c.streams.release(k.holder)

@@ -4,14 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"path/filepath"
 	"runtime"
-	"sync"
 	"sync/atomic"
-	"syscall"
-	"time"
 
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
@@ -52,57 +48,37 @@ type Client struct {
 	mux       *mux.Client // nil in tests
 	tunnel    tunnel
 	runSocket string // "" = none
-	guesses   *guesses
 	lanes     []*lane
 	names     *names
 	enclaves  enclaves
 	calls     calls
 	watch     pathWatch
+	policy    policy
+	crowd     *crowd
+	front     front
+	downlink  downlink
 	owners    owners
 	ports     *ports
 	ends      ends
 	words     words
 
 	associations, streams *quota
-	lobby                 *lobby
 	publications          []*publication
 	web                   *web
-	descriptors           *descriptors
 	relays                relays
 	fragments             fragments
 	nextLane              atomic.Uint32
 
-	// Datagrams that are too long for one mapping of the tunnel: the
-	// Identification of the newest one sent, which must be unique between two
-	// hosts, whatever the ports, and those that arrive in halves.
+	// The Identification of the newest datagram that was too long for one mapping of
+	// the tunnel. It must be unique between two hosts, whatever the ports.
 	fragmentIDs atomic.Uint32
-	halves      atomic.Pointer[udpio.Reassembler]
 
 	// life ends with Run.
 	life context.Context
 	stop context.CancelFunc
 
-	// What Apply replaces, see reload.go.
-	users atomic.Pointer[users]
-	look  chan struct{} // 1 slot: the paths of the configuration are others
-
-	policyMu sync.Mutex // guards the next two, see control.go; taken before mu
-	policy   mux.ClientConfig
-	byHand   []mux.Rule
-
-	mu        sync.Mutex              // guards all following fields up to the blank line
-	conns     map[*net.TCPConn]string // with the SOCKS user, once that is known
-	visitors  []*visitors
-	listeners []*net.TCPListener
-	forwards  []*forward
-	paths     []conf.Path
-	start     func(func() error) // starts a goroutine of Run; nil before
-	closed    bool
-	wg        sync.WaitGroup // connections; Add only with mu held or from one that is counted
-
 	// Counters.
 	drops                drops
-	received             atomic.Uint64 // datagrams handed to applications
 	held                 atomic.Int64  // bytes of buffers of rivals, see app_port.go
 	failed               atomic.Uint64 // handshakes that failed
 	exitRefused          atomic.Uint64 // CONNECTs that the exit refused
@@ -127,13 +103,14 @@ func New(cfg *conf.Client, log zerolog.Logger, capture *mux.Capture) (*Client, e
 	if err != nil {
 		return nil, err
 	}
-	config.Handler = c
+	config.Handler = &c.downlink
 	m, err := mux.NewClient(config)
 	if err != nil {
 		c.discard()
 		return nil, err
 	}
-	c.mux, c.tunnel, c.policy = m, muxTunnel{m.Session()}, config
+	c.mux, c.tunnel = m, muxTunnel{m.Session()}
+	c.policy.tell, c.policy.config = m.SetPolicy, config
 	return c, nil
 }
 
@@ -142,23 +119,20 @@ func newClient(cfg *conf.Client, log zerolog.Logger, t tunnel) (*Client, error) 
 	c := &Client{
 		log:          log,
 		tunnel:       t,
-		paths:        cfg.Paths,
 		runSocket:    runSocketOf(cfg.RunSocket),
-		guesses:      newGuesses(),
-		look:         make(chan struct{}, 1),
 		ports:        newPorts(),
-		lobby:        newLobby(maxPending, maxPendingEach),
-		descriptors:  newDescriptors(),
 		associations: newQuota(cfg.Limits.Associations, cfg.Limits.AssociationsPerUser),
 		streams:      newQuota(cfg.Limits.Streams, cfg.Limits.StreamsPerUser),
-		conns:        make(map[*net.TCPConn]string),
+		watch:        pathWatch{log: log, changed: make(chan struct{}, 1), paths: cfg.Paths},
+		words:        words{log: log},
 	}
-	c.users.Store(newUsers(cfg.Users))
+	c.life, c.stop = context.WithCancel(context.Background())
+	c.crowd = newCrowd(c.life, log, cfg.Users)
+	c.front.client, c.downlink.client = c, c
 	c.relays.set(cfg.UDP)
 	c.ends.client = c
 	c.web = newWeb(c)
-	c.newPublications(cfg.Publish)
-	c.life, c.stop = context.WithCancel(context.Background())
+	c.publications = newPublications(c, cfg.Publish)
 	if err := c.bind(cfg); err != nil {
 		c.discard()
 		return nil, err
@@ -179,38 +153,18 @@ func (c *Client) bind(cfg *conf.Client) (err error) {
 		}
 		c.lanes = append(c.lanes, &lane{loop: loop})
 	}
-	bound, err := c.prepare(cfg)
+	bound, err := c.front.prepare(cfg)
 	if err != nil {
 		return err
 	}
-	c.listeners, c.forwards = bound.listeners, bound.forwards
+	c.front.begin(bound)
 	return nil
-}
-
-// explainBind adds what to do to the errors that a user can mend.
-func explainBind(err error) error {
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Errorf("%w: another program, or another mpsocks, has this port", err)
-	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return fmt.Errorf("%w: this machine has no such address", err)
-	case errors.Is(err, syscall.EACCES):
-		return fmt.Errorf("%w: ports below 1024 need a privilege", err)
-	}
-	return err
 }
 
 // discard frees what New took when it fails.
 func (c *Client) discard() {
 	c.stop()
-	for _, ln := range c.listeners {
-		ln.Close()
-	}
-	for _, f := range c.forwards {
-		if f.ln != nil {
-			f.ln.Close()
-		}
-	}
+	c.front.close()
 	for _, l := range c.lanes {
 		l.loop.Run(c.life) // ended already: frees and returns
 	}
@@ -230,36 +184,25 @@ func (c *Client) Run(ctx context.Context) error {
 	}
 	if c.mux != nil {
 		g.Go(func() error { return c.runTunnel(ctx) })
-		g.Go(func() error { c.watchStates(ctx); return nil })
-		g.Go(func() error { return c.watchPaths(ctx) })
+		g.Go(func() error { c.watch.run(ctx, c.mux.Reports); return nil })
+		g.Go(func() error { return c.watch.follow(ctx, c.mux) })
 	}
-	c.mu.Lock()
-	c.start = g.Go
-	for _, ln := range c.listeners {
-		g.Go(func() error { return c.accept(ctx, ln, c.admit) })
-	}
-	for _, f := range c.forwards {
-		if f.ln != nil {
-			g.Go(func() error { return c.accept(ctx, f.ln, f.admit) })
-		}
-	}
-	c.mu.Unlock()
+	c.front.run(ctx, g.Go)
 	if c.runSocket != "" {
-		g.Go(func() error { return c.runGrants(ctx) })
+		g.Go(func() error { return runGrants(ctx, c) })
 	}
-	g.Go(func() error { return c.tellAlive(ctx) })
+	g.Go(func() error { return tellAlive(ctx, c) })
 	g.Go(func() error { return c.web.run(ctx) })
 	for _, p := range c.publications {
 		g.Go(func() error { return p.run(ctx) })
 	}
-	g.Go(func() error { return c.sweepForwards(ctx) })
 	g.Go(func() error {
 		<-ctx.Done()
 		c.shut()
 		return nil
 	})
 	err := g.Wait()
-	c.wg.Wait()
+	c.crowd.wg.Wait()
 	c.names.stop()
 	c.ends.stop()
 	release()
@@ -284,66 +227,39 @@ var errTunnelEnded = errors.New("the tunnel ended by itself")
 // shut closes listeners and connections; their goroutines end by that.
 func (c *Client) shut() {
 	c.stop()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.closed = true
-	for _, ln := range c.listeners {
-		ln.Close()
-	}
-	for _, f := range c.forwards {
-		if f.ln != nil {
-			f.ln.Close()
-		}
-	}
-	for conn := range c.conns {
-		// A deadline as well: closing does not end an io.Copy that waits for
-		// the other side.
-		conn.SetDeadline(time.Unix(1, 0))
-		conn.Close()
-	}
-}
-
-// begin counts a goroutine that serves something; false if there is an end of that.
-func (c *Client) begin() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.closed {
-		c.wg.Add(1)
-	}
-	return !c.closed
-}
-
-// track counts a connection, so that shutdown finds it.
-func (c *Client) track(conn *net.TCPConn) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		return false
-	}
-	c.conns[conn] = ""
-	c.wg.Add(1)
-	return true
-}
-
-// forget undoes track, but for the WaitGroup.
-func (c *Client) forget(conn *net.TCPConn) {
-	c.mu.Lock()
-	_, there := c.conns[conn]
-	delete(c.conns, conn)
-	c.mu.Unlock()
-	if there {
-		c.descriptors.give(1)
-	}
+	c.front.close()
+	c.crowd.close()
 }
 
 // Addrs are the bound SOCKS addresses, in the order of the configuration.
-func (c *Client) Addrs() []netip.AddrPort {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	out := make([]netip.AddrPort, 0, len(c.listeners))
-	for _, ln := range c.listeners {
-		a := ln.Addr().(*net.TCPAddr).AddrPort()
-		out = append(out, netip.AddrPortFrom(a.Addr().Unmap(), a.Port()))
+func (c *Client) Addrs() []netip.AddrPort { return c.front.addrs() }
+
+// Apply has the client go by another configuration, which is valid, as conf.Load
+// leaves it. All that can fail is done first: with an error nothing has changed.
+// Settings whose tag is `restart` are left as they are. Run must have begun; one call
+// at a time.
+func (c *Client) Apply(cfg *conf.Client) error {
+	checkPaths(cfg.Paths, c.log)
+	policy, err := muxConfig(cfg, c.log, nil)
+	if err != nil {
+		return err
 	}
-	return out
+	next, err := c.front.prepare(cfg)
+	if err != nil {
+		return err
+	}
+	if c.mux != nil {
+		if err := c.mux.SetServer(policy.Addresses, policy.ServerKeys); err != nil {
+			c.front.release(next.fresh())
+			return err
+		}
+		c.policy.configure(policy)
+	}
+	c.relays.set(cfg.UDP)
+	c.associations.set(cfg.Limits.Associations, cfg.Limits.AssociationsPerUser)
+	c.streams.set(cfg.Limits.Streams, cfg.Limits.StreamsPerUser)
+	c.front.swap(next)
+	c.crowd.replaceUsers(cfg.Users)
+	c.watch.configure(cfg.Paths)
+	return nil
 }

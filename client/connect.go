@@ -47,9 +47,10 @@ type stream interface {
 
 // connect serves a CONNECT request, RFC 1928, Section 4. The exit at the server
 // gets the application's own request and the application the exit's own reply.
-// The request begins at begin in p; ready ends the handshake and releases p.
-func (c *Client) connect(conn *net.TCPConn, user string, p *preface, req *socks5.Request, begin int, ready func()) error {
-	k, err := c.call(conn, user)
+// The request begins at begin in the preface; ready ends the handshake and releases that.
+func (a *caller) connect(user string, req *socks5.Request, begin int, ready func()) error {
+	conn, p := a.conn, a.preface
+	k, err := newCall(a.client, conn, user)
 	if err != nil {
 		return err
 	}
@@ -107,9 +108,9 @@ func exitRequest(host string, addr netip.Addr, port uint16) []byte {
 	return binary.BigEndian.AppendUint16(b, port)
 }
 
-// dial opens a stream and asks the exit over it. ctx bounds both.
-func (c *Client) dial(ctx context.Context, from netip.AddrPort, flight []byte) (stream, *socks5.Reply, error) {
-	st, err := c.openStream(from)
+// dialExit opens a stream and asks the exit over it. ctx bounds both.
+func dialExit(ctx context.Context, c *Client, from netip.AddrPort, flight []byte) (stream, *socks5.Reply, error) {
+	st, err := openStream(c, from)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -128,7 +129,7 @@ func (c *Client) dial(ctx context.Context, from netip.AddrPort, flight []byte) (
 }
 
 // openStream waits a bounded time for the tunnel and opens a stream to the exit.
-func (c *Client) openStream(from netip.AddrPort) (stream, error) {
+func openStream(c *Client, from netip.AddrPort) (stream, error) {
 	ctx, cancel := context.WithTimeout(c.life, tunnelTime)
 	defer cancel()
 	if err := c.tunnel.Ready(ctx); err != nil {

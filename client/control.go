@@ -5,8 +5,9 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
+	"time"
 
-	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux"
 )
 
@@ -15,69 +16,17 @@ import (
 
 // PausePath takes a path out of use, or back into it. The last one stays.
 func (c *Client) PausePath(name string, paused bool) error {
-	return c.overridePath(name, func(o *override) { o.paused = paused })
+	return c.watch.override(name, func(o *override) { o.paused = paused })
 }
 
 // SetBackup makes a path a backup, or not.
 func (c *Client) SetBackup(name string, backup bool) error {
-	return c.overridePath(name, func(o *override) { o.backup = &backup })
+	return c.watch.override(name, func(o *override) { o.backup = &backup })
 }
 
 // SetMetered makes a path a metered one, or not.
 func (c *Client) SetMetered(name string, metered bool) error {
-	return c.overridePath(name, func(o *override) { o.metered = &metered })
-}
-
-func (c *Client) overridePath(name string, change func(*override)) error {
-	paths := c.configured()
-	if !slices.ContainsFunc(paths, func(p conf.Path) bool { return p.Name == name }) {
-		return fmt.Errorf("the configuration has no path %q", name)
-	}
-	w := &c.watch
-	w.mu.Lock()
-	o := w.overrides[name]
-	change(&o)
-	left := 0
-	for _, p := range paths {
-		if p.Name != name && !w.overrides[p.Name].paused {
-			left++
-		}
-	}
-	if o.paused && left == 0 {
-		w.mu.Unlock()
-		return fmt.Errorf("%s is the only path in use", name)
-	}
-	if w.overrides == nil {
-		w.overrides = make(map[string]override)
-	}
-	w.overrides[name] = o
-	w.mu.Unlock()
-	c.log.Info().Str("path", name).Bool("paused", o.paused).Msg("a path was changed by hand")
-	poke(c.look)
-	return nil
-}
-
-// wanted is the paths of the configuration with what was changed by hand.
-func (c *Client) wanted() []conf.Path {
-	paths := slices.Clone(c.configured())
-	w := &c.watch
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	out := paths[:0]
-	for _, p := range paths {
-		o := w.overrides[p.Name]
-		if o.paused {
-			continue
-		}
-		if o.backup != nil {
-			p.Backup = *o.backup
-		}
-		if o.metered != nil {
-			p.Metered = *o.metered
-		}
-		out = append(out, p)
-	}
-	return out
+	return c.watch.override(name, func(o *override) { o.metered = &metered })
 }
 
 // maxClassed bounds the flows that were given a class by hand.
@@ -88,6 +37,33 @@ func (c *Client) ClassFlow(to netip.AddrPort, class string) error {
 	if c.mux == nil {
 		return nil
 	}
+	if err := c.policy.classify(to, class); err != nil {
+		return err
+	}
+	c.log.Info().Stringer("to", to).Str("class", strings.TrimSpace(class)).Msg("a flow's class was changed by hand")
+	return nil
+}
+
+// A policy is how the tunnel treats flows: as the configuration says, behind what was
+// set by hand.
+type policy struct {
+	tell func(mux.Mode, []mux.Rule, time.Duration)
+
+	mu     sync.Mutex // guards the rest; held while the tunnel is told
+	config mux.ClientConfig
+	byHand []mux.Rule
+}
+
+// configure has another configuration hold.
+func (p *policy) configure(config mux.ClientConfig) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.config = config
+	p.set()
+}
+
+// classify gives the datagrams to a destination a class, or with "" takes that back.
+func (p *policy) classify(to netip.AddrPort, class string) error {
 	var rule mux.Rule
 	if class != "" {
 		k, err := mux.ParseClass(class)
@@ -96,24 +72,20 @@ func (c *Client) ClassFlow(to netip.AddrPort, class string) error {
 		}
 		rule = mux.Rule{To: netip.PrefixFrom(to.Addr(), to.Addr().BitLen()), Ports: [2]uint16{to.Port(), to.Port()}, DSCP: -1, Class: k}
 	}
-	c.policyMu.Lock()
-	defer c.policyMu.Unlock()
-	same := func(r mux.Rule) bool { return r.To.Addr() == to.Addr() && r.Ports[0] == to.Port() }
-	c.byHand = slices.DeleteFunc(c.byHand, same)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.byHand = slices.DeleteFunc(p.byHand, func(r mux.Rule) bool { return r.To.Addr() == to.Addr() && r.Ports[0] == to.Port() })
 	if class != "" {
-		if len(c.byHand) >= maxClassed {
+		if len(p.byHand) >= maxClassed {
 			return fmt.Errorf("%d flows have a class by hand already", maxClassed)
 		}
-		c.byHand = append(c.byHand, rule)
+		p.byHand = append(p.byHand, rule)
 	}
-	c.log.Info().Stringer("to", to).Str("class", strings.TrimSpace(class)).Msg("a flow's class was changed by hand")
-	c.setPolicy()
+	p.set()
 	return nil
 }
 
-// setPolicy tells the tunnel the configuration's policy behind what was set by hand.
-// The caller holds policyMu.
-func (c *Client) setPolicy() {
-	p := c.policy
-	c.mux.SetPolicy(p.Mode, slices.Concat(c.byHand, p.Rules), p.SessionTimeout)
+// set tells the tunnel; the caller holds p.mu.
+func (p *policy) set() {
+	p.tell(p.config.Mode, slices.Concat(p.byHand, p.config.Rules), p.config.SessionTimeout)
 }

@@ -115,11 +115,11 @@ func TestClassFlow(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if n := len(c.byHand); n != 1 {
+	if n := len(c.policy.byHand); n != 1 {
 		t.Errorf("%d rules for one flow", n)
 	}
-	if err := c.ClassFlow(to, ""); err != nil || len(c.byHand) != 0 {
-		t.Errorf("%v, %d rules are left", err, len(c.byHand))
+	if err := c.ClassFlow(to, ""); err != nil || len(c.policy.byHand) != 0 {
+		t.Errorf("%v, %d rules are left", err, len(c.policy.byHand))
 	}
 }
 
@@ -146,7 +146,7 @@ func TestPathEvents(t *testing.T) {
 		{600 * time.Millisecond, status.Up, ""},
 	} {
 		now = now.Add(step.after)
-		k.turn(c, "wifi", step.state, step.cause, []string{"dsl"}, now)
+		k.turn(&c.log, "wifi", step.state, step.cause, []string{"dsl"}, now)
 	}
 	want := []string{"path wifi is up", "path wifi died: no answer; dsl took over", "path wifi is back after"}
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")

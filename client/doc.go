@@ -32,10 +32,14 @@
 // (forward.go, forward_tcp.go) need no protocol at all, and publish.go and
 // visitors.go lead ports of the server to programs here.
 //
+// What programs connect to is the front's (front.go), their connections are the crowd's
+// (crowd.go), and what is known of the paths is watch.go's. Each has a lock of its own,
+// and none is entered from within another.
+//
 // Goroutines: one per listener (accept), one per SOCKS connection, two per
 // CONNECT, one per Loop of UDP sockets, one that ends idle peers of forwards,
-// one that keeps open ports alive, and two that watch the paths. Names, fragments and ends have one timer each, which
-// runs only while something is open. An idle association holds one goroutine that
+// one that keeps open ports alive, and two that watch the paths. Names, fragments and
+// ends have one timer each, which runs only while something is open. An idle association holds one goroutine that
 // waits for the end of its control connection, and no buffer. All of them end
 // when the context of Client.Run does.
 package client

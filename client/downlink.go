@@ -2,6 +2,7 @@ package client
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/mpsocks/mpsocks/mux"
 	"github.com/mpsocks/mpsocks/mux/packet"
@@ -18,15 +19,24 @@ type delivery struct {
 // deliveries pools them: subflow readers deliver at the same time.
 var deliveries = sync.Pool{New: func() any { return &delivery{w: udpio.NewWriter()} }}
 
+// A downlink is the tunnel's handler: it takes what the server sends to the applications.
+type downlink struct {
+	client   *Client
+	received atomic.Uint64 // datagrams handed to applications
+
+	// What comes in two halves, being too long for one mapping of the tunnel.
+	halves atomic.Pointer[udpio.Reassembler]
+}
+
 // Deliver implements mux.Handler: it takes UDP packets from the tunnel to the
 // applications, one batch at a time. It rewrites the packets in place and does
 // not keep them.
-func (c *Client) Deliver(pkts [][]byte) {
-	d := deliveries.Get().(*delivery)
+func (l *downlink) Deliver(pkts [][]byte) {
+	c, d := l.client, deliveries.Get().(*delivery)
 	for _, pkt := range pkts {
 		payload, err := packet.ParseUDP(pkt, &d.udp)
 		if err == packet.ErrFragment && packet.IsFragment(pkt) {
-			if pkt, payload = c.whole(pkt, &d.udp); pkt == nil {
+			if pkt, payload = l.whole(pkt, &d.udp); pkt == nil {
 				continue // its other half is on the way
 			}
 		} else if err != nil {
@@ -35,7 +45,7 @@ func (c *Client) Deliver(pkts [][]byte) {
 		}
 		p := c.ports.lookup(d.udp.Dst)
 		if p == nil {
-			if !c.word(&d.udp, payload) {
+			if !c.words.take(&d.udp, payload) {
 				c.drops.add(dropNoPort)
 			}
 			continue
@@ -44,7 +54,7 @@ func (c *Client) Deliver(pkts [][]byte) {
 	}
 	sent, dropped := d.w.Flush()
 	if sent > 0 {
-		c.received.Add(uint64(sent))
+		l.received.Add(uint64(sent))
 	}
 	if dropped > 0 {
 		c.drops[dropSend].Add(uint64(dropped))
@@ -54,11 +64,11 @@ func (c *Client) Deliver(pkts [][]byte) {
 
 // whole takes a fragment and returns the datagram that it completes, or nil. As
 // in a packet there is room before the payload, for the SOCKS header.
-func (c *Client) whole(pkt []byte, h *packet.UDP) (datagram, payload []byte) {
-	halves := c.halves.Load()
+func (l *downlink) whole(pkt []byte, h *packet.UDP) (datagram, payload []byte) {
+	halves := l.halves.Load()
 	if halves == nil { // hardly any client ever gets one
-		c.halves.CompareAndSwap(nil, new(udpio.Reassembler))
-		halves = c.halves.Load()
+		l.halves.CompareAndSwap(nil, new(udpio.Reassembler))
+		halves = l.halves.Load()
 	}
 	payload, ok := halves.Add(pkt, h)
 	if !ok {
@@ -69,10 +79,10 @@ func (c *Client) whole(pkt []byte, h *packet.UDP) (datagram, payload []byte) {
 }
 
 // Stream implements mux.Handler: a server opens no streams.
-func (c *Client) Stream(st *mux.Stream) { st.Close() }
+func (l *downlink) Stream(st *mux.Stream) { st.Close() }
 
 // Closed implements mux.Handler: the session renews itself, so that only
 // shutdown ends it.
-func (c *Client) Closed(err error) {
-	c.log.Debug().Err(err).Msg("session closed")
+func (l *downlink) Closed(err error) {
+	l.client.log.Debug().Err(err).Msg("session closed")
 }

@@ -72,7 +72,7 @@ func (p *enclavePort) Close() {
 // receive implements owner.
 func (p *enclavePort) receive(d *delivery, pkt, payload []byte) {
 	p.deliver(&d.udp, pkt, payload)
-	p.client.received.Add(1)
+	p.client.downlink.received.Add(1)
 }
 
 // Connect implements tun.Tunnel: the exit is asked as it is for a CONNECT.
@@ -82,7 +82,7 @@ func (g *enclave) Connect(ctx context.Context, from, to netip.AddrPort) (tun.Str
 	if !c.streams.acquire(who) {
 		return nil, errTooManyStreams
 	}
-	st, reply, err := c.dial(ctx, from, exitRequest("", to.Addr(), to.Port()))
+	st, reply, err := dialExit(ctx, c, from, exitRequest("", to.Addr(), to.Port()))
 	if err == nil && reply.Rep != repSuccess {
 		c.exitRefused.Add(1)
 		st.Reset()

@@ -78,7 +78,7 @@ func listenGrants(path string) (*net.UnixListener, error) {
 
 // serveGrants takes TUN devices from programs of the same user until ctx ends.
 // Run starts it; each connection has a goroutine, which ends with it.
-func (c *Client) serveGrants(ctx context.Context, l *net.UnixListener) error {
+func serveGrants(ctx context.Context, c *Client, l *net.UnixListener) error {
 	stop := context.AfterFunc(ctx, func() { l.Close() })
 	defer stop()
 	places := make(chan struct{}, maxGrantConns)
@@ -105,7 +105,7 @@ func (c *Client) serveGrants(ctx context.Context, l *net.UnixListener) error {
 		go func() {
 			defer func() { <-places }()
 			defer conn.Close()
-			if err := c.grant(ctx, conn); err != nil {
+			if err := grant(ctx, c, conn); err != nil {
 				b, _ := json.Marshal(grantReply{err.Error()})
 				conn.Write(b)
 				c.log.Info().Err(err).Msg("mpsocks run was refused")
@@ -115,7 +115,7 @@ func (c *Client) serveGrants(ctx context.Context, l *net.UnixListener) error {
 }
 
 // grant serves the device that comes by one connection.
-func (c *Client) grant(ctx context.Context, conn *net.UnixConn) error {
+func grant(ctx context.Context, c *Client, conn *net.UnixConn) error {
 	if err := sameUser(conn); err != nil {
 		return err
 	}
@@ -231,11 +231,11 @@ func runSocketOf(setting string) string {
 
 // runGrants serves `mpsocks run` until ctx ends. A client without the socket
 // works all the same.
-func (c *Client) runGrants(ctx context.Context) error {
+func runGrants(ctx context.Context, c *Client) error {
 	l, err := listenGrants(c.runSocket)
 	if err != nil {
 		c.log.Info().Err(err).Str("socket", c.runSocket).Msg("mpsocks run will not find this client")
 		return nil
 	}
-	return c.serveGrants(ctx, l)
+	return serveGrants(ctx, c, l)
 }

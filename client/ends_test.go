@@ -71,11 +71,11 @@ func TestEndIsTold(t *testing.T) {
 	if n := len(d.heard()); n != 0 {
 		t.Fatalf("heard of %d ends of open associations", n)
 	}
-	c.mu.Lock()
-	for conn := range c.conns {
+	c.crowd.mu.Lock()
+	for conn := range c.crowd.conns {
 		conn.CloseRead() // as if the application had
 	}
-	c.mu.Unlock()
+	c.crowd.mu.Unlock()
 	eventually(t, "the ends are told", func() bool { return len(d.heard()) >= len(want) })
 	if diff := cmp.Diff(want, d.heard(), cmpopts.SortSlices(netip.AddrPort.Compare), sameAddrPort); diff != "" {
 		t.Error(diff)
@@ -91,9 +91,9 @@ func TestEndOfForward(t *testing.T) {
 	d := new(discard)
 	f := &fakeTunnel{answer: d.answer}
 	c := start(t, f, forwardTo("192.0.2.50:51820"))
-	newApp(t, "127.0.0.1", c.forwards[0].conn.LocalAddr()).exchange(t, "x")
+	newApp(t, "127.0.0.1", c.front.forwards[0].conn.LocalAddr()).exchange(t, "x")
 	for range forwardIdle + 1 {
-		c.forwards[0].sweep()
+		c.front.forwards[0].sweep()
 	}
 	eventually(t, "the end is told", func() bool { return len(d.heard()) > 0 })
 	if diff := cmp.Diff([]netip.AddrPort{f.sent()[0].Src}, d.heard(), sameAddrPort); diff != "" {

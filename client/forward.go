@@ -1,11 +1,9 @@
 package client
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -75,7 +73,7 @@ func parseTarget(r conf.Route) (*target, error) {
 }
 
 // newForward binds the socket of a forward.
-func (c *Client) newForward(r conf.Route, l *lane) (*forward, error) {
+func newForward(c *Client, r conf.Route, l *lane) (*forward, error) {
 	to, err := parseTarget(r)
 	if err != nil {
 		return nil, err
@@ -187,28 +185,6 @@ func (p *forwardPeer) receive(d *delivery, _, payload []byte) {
 	p.active.Store(true)
 	p.answered(d.udp.Src)
 	d.w.Add(f.conn, p.addr, d.udp.TOS, payload)
-}
-
-// sweepForwards ends idle peers until ctx ends. Run starts it.
-func (c *Client) sweepForwards(ctx context.Context) error {
-	tick := time.NewTicker(forwardSweep)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-			for _, f := range c.forwardList() {
-				f.sweep()
-			}
-			c.mu.Lock()
-			published := slices.Clone(c.visitors)
-			c.mu.Unlock()
-			for _, v := range published {
-				v.sweep()
-			}
-		}
-	}
 }
 
 // sweep ends the peers that were idle for forwardIdle sweeps.

@@ -7,7 +7,7 @@ import (
 
 // admit starts the goroutine of a connection at a TCP forward.
 func (f *forward) admit(conn *net.TCPConn) {
-	if f.client.enter(conn) {
+	if f.client.crowd.enter(conn) {
 		go f.serve(conn)
 	}
 }
@@ -16,8 +16,8 @@ func (f *forward) admit(conn *net.TCPConn) {
 // by admit; the end of either connection stops it.
 func (f *forward) serve(conn *net.TCPConn) {
 	c := f.client
-	defer c.wg.Done() // counted by track
-	defer c.forget(conn)
+	defer c.crowd.wg.Done() // counted by track
+	defer c.crowd.forget(conn)
 	defer conn.Close()
 	if err := f.connect(conn); err != nil {
 		c.log.Debug().Err(err).Stringer("app", conn.RemoteAddr()).Stringer("forward", f.listen).Msg("forwarded connection ended")
@@ -27,7 +27,7 @@ func (f *forward) serve(conn *net.TCPConn) {
 
 // connect asks the exit for the forward's destination.
 func (f *forward) connect(conn *net.TCPConn) error {
-	k, err := f.client.call(conn, "")
+	k, err := newCall(f.client, conn, "")
 	if err != nil {
 		return err
 	}

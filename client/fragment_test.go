@@ -15,6 +15,7 @@ import (
 // goes to a fake tunnel.
 func bare(t testing.TB, f tunnel) *association {
 	c := &Client{tunnel: f, ports: newPorts(), log: nopLog}
+	c.downlink.client = c
 	var err error
 	if c.names, err = newNames(c); err != nil {
 		t.Fatal(err)

@@ -35,7 +35,7 @@ func TestForwardLongDatagrams(t *testing.T) {
 			c := start(t, f, func(cfg *conf.Client) {
 				cfg.Forwards = []conf.Forward{{Listen: conf.EndpointOf(netip.MustParseAddrPort("[::1]:0")), To: to}}
 			})
-			a := newApp(t, "::1", c.forwards[0].conn.LocalAddr())
+			a := newApp(t, "::1", c.front.forwards[0].conn.LocalAddr())
 			got := make([]byte, 1<<16)
 			for _, size := range append([]int{65527}, longSizes...) {
 				want := noise(size)
@@ -127,8 +127,8 @@ func TestDeliverHalves(t *testing.T) {
 				if j%2 == 0 {
 					halves[0], halves[1] = halves[1], halves[0]
 				}
-				a.client.Deliver(halves[:1])
-				a.client.Deliver(halves[1:])
+				a.client.downlink.Deliver(halves[:1])
+				a.client.downlink.Deliver(halves[1:])
 			}
 		})
 	}
@@ -139,7 +139,7 @@ func TestDeliverHalves(t *testing.T) {
 	// Fragments of IPv4, which nobody makes, are no packets.
 	four := respond(packet.UDP{Src: a.innerPort.source(netip.IPv4Unspecified()), Dst: netip.MustParseAddrPort("192.0.2.1:7")}, nil)
 	four[6] |= 0x20
-	a.client.Deliver([][]byte{four})
+	a.client.downlink.Deliver([][]byte{four})
 	if n := a.client.drops[dropPacket].Load(); n != 1 {
 		t.Errorf("%d packets dropped", n)
 	}

@@ -82,7 +82,7 @@ func (f *fakeTunnel) Flush() {
 	f.replies = nil
 	f.mu.Unlock()
 	if len(replies) > 0 {
-		f.client.Deliver(replies)
+		f.client.downlink.Deliver(replies)
 	}
 }
 
@@ -191,7 +191,7 @@ func start(t testing.TB, f *fakeTunnel, change func(*conf.Client)) *Client {
 }
 
 func forwardPeers(c *Client) (n int) {
-	for _, f := range c.forwardList() {
+	for _, f := range c.front.list() {
 		n += f.count()
 	}
 	return n

@@ -174,7 +174,7 @@ func interfaceNames() string {
 
 // watchPaths tells the tunnel which paths can be used, whenever that changes.
 // Run starts it.
-func (c *Client) watchPaths(ctx context.Context) error {
+func (w *pathWatch) follow(ctx context.Context, m *mux.Client) error {
 	events := make(chan struct{}, 1) // one is enough: "look again"
 	ended := make(chan struct{})
 	defer func() { <-ended }()
@@ -183,26 +183,26 @@ func (c *Client) watchPaths(ctx context.Context) error {
 		defer close(ended)
 		for ctx.Err() == nil {
 			if err := watchLinks(ctx, events); err != nil && ctx.Err() == nil {
-				c.log.Warn().Err(err).Msg("watching interfaces failed; trying again")
+				w.log.Warn().Err(err).Msg("watching interfaces failed; trying again")
 				poke(events) // what was missed
 				pause(ctx, pathRetry)
 			}
 		}
 	}()
-	s := &pathState{all: muxPaths(c.wanted()), told: muxPaths(c.configured()), set: c.mux.SetPaths, redial: c.mux.Redial, find: findInterface, log: c.log}
+	s := &pathState{all: muxPaths(w.wanted()), told: muxPaths(w.configured()), set: m.SetPaths, redial: m.Redial, find: findInterface, log: w.log}
 	for {
 		if l, err := readLinks(); err != nil {
-			c.log.Warn().Err(err).Msg("interfaces not read")
+			w.log.Warn().Err(err).Msg("interfaces not read")
 		} else {
-			l[defaultRoute] = chosen(c.mux.Servers())
+			l[defaultRoute] = chosen(m.Servers())
 			s.update(l)
-			c.mux.Hurry()
+			m.Hurry()
 		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-c.look:
-			s.replace(muxPaths(c.wanted()))
+		case <-w.changed:
+			s.replace(muxPaths(w.wanted()))
 			continue
 		case <-events:
 		}

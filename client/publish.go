@@ -34,12 +34,13 @@ type publication struct {
 }
 
 // newPublications prepares the ports that are to be published.
-func (c *Client) newPublications(list []conf.Publish) {
+func newPublications(c *Client, list []conf.Publish) (out []*publication) {
 	for _, p := range list {
 		for _, r := range p.Routes() {
-			c.publications = append(c.publications, &publication{client: c, route: r, said: 255})
+			out = append(out, &publication{client: c, route: r, said: 255})
 		}
 	}
+	return out
 }
 
 // run publishes the port until ctx ends.
@@ -142,7 +143,7 @@ func (p *publication) runTCP(ctx context.Context) error {
 			}
 			continue
 		}
-		if !p.client.begin() {
+		if !p.client.crowd.begin() {
 			st.Reset()
 			return nil
 		}
@@ -155,7 +156,7 @@ func (p *publication) runTCP(ctx context.Context) error {
 // the stream stops it.
 func (p *publication) visit(ctx context.Context, st stream, taken func()) {
 	c := p.client
-	defer c.wg.Done() // counted by begin
+	defer c.crowd.wg.Done() // counted by begin
 	stop := context.AfterFunc(ctx, st.Reset)
 	var b [packet.PublishVisitorLen]byte
 	_, err := io.ReadFull(st, b[:])
@@ -188,11 +189,11 @@ func (p *publication) lead(st stream, from, to netip.AddrPort) error {
 		return err
 	}
 	k.conn = conn.(*net.TCPConn)
-	if !c.enter(k.conn) {
+	if !c.crowd.enter(k.conn) {
 		return errTooManyDescriptors
 	}
-	defer c.wg.Done() // counted by enter
-	defer c.forget(k.conn)
+	defer c.crowd.wg.Done() // counted by enter
+	defer c.crowd.forget(k.conn)
 	defer k.conn.Close()
 	if p.route.ProxyProtocol {
 		if _, err := k.conn.Write(appendProxyHeader(nil, from, to)); err != nil {
@@ -212,8 +213,8 @@ func (p *publication) runUDP(ctx context.Context) error {
 	if err := p.client.ports.take(&v.innerPort, v); err != nil {
 		return fmt.Errorf("publish %s: %w", p.route.Listen, err)
 	}
-	p.client.visited(v, true)
-	defer p.client.visited(v, false)
+	p.client.front.visited(v, true)
+	defer p.client.front.visited(v, false)
 	defer v.close()
 	q := packet.Publish{Protocol: packet.ProtocolUDP, At: p.route.Listen, Host: v.host, Port: v.port}
 	for ctx.Err() == nil {

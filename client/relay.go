@@ -54,17 +54,17 @@ func (r *relays) set(cfg conf.UDP) {
 	})
 }
 
-// listenRelay binds a relay socket to the address at which the application
+// listen binds a relay socket to the address at which the application
 // reached the control listener, on a port of the configured range.
-func (c *Client) listenRelay(loop *udpio.Loop, local netip.Addr, h udpio.Handler) (*udpio.Conn, error) {
-	now := c.relays.now.Load()
+func (r *relays) listen(loop *udpio.Loop, local netip.Addr, h udpio.Handler) (*udpio.Conn, error) {
+	now := r.now.Load()
 	if now.ports.IsZero() {
 		return loop.Listen(netip.AddrPortFrom(local, 0), now.sockets, h)
 	}
 	size := uint32(now.ports.Len())
 	var first error
 	for range min(size, maxBinds) {
-		port := now.ports.From + uint16(c.relays.cursor.Add(1)%size)
+		port := now.ports.From + uint16(r.cursor.Add(1)%size)
 		conn, err := loop.Listen(netip.AddrPortFrom(local, port), now.sockets, h)
 		if err == nil {
 			return conn, nil
@@ -74,4 +74,15 @@ func (c *Client) listenRelay(loop *udpio.Loop, local netip.Addr, h udpio.Handler
 		}
 	}
 	return nil, fmt.Errorf("no relay port left in %s: %w", now.ports, first)
+}
+
+// publicFor is the address that applications of a family are told as the
+// relay's, or none.
+func (r *relays) publicFor(app netip.Addr) netip.Addr {
+	for _, p := range r.now.Load().public {
+		if p.Is4() == app.Is4() {
+			return p
+		}
+	}
+	return netip.Addr{}
 }

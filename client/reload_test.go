@@ -46,9 +46,9 @@ func TestApply(t *testing.T) {
 		k.Forwards = []conf.Forward{{Listen: conf.EndpointOf(netip.MustParseAddrPort("127.0.0.1:0")), To: "192.0.2.1:53"}}
 		cfg = k
 	})
-	eventually(t, "it runs", func() bool { c.mu.Lock(); defer c.mu.Unlock(); return c.start != nil })
+	eventually(t, "it runs", func() bool { c.front.mu.Lock(); defer c.front.mu.Unlock(); return c.front.start != nil })
 	ann, bob, cy := associatedAs(t, c, "ann", "a"), associatedAs(t, c, "bob", "b"), associatedAs(t, c, "cy", "c")
-	app := newApp(t, "127.0.0.1", c.forwardList()[0].conn.LocalAddr())
+	app := newApp(t, "127.0.0.1", c.front.list()[0].conn.LocalAddr())
 	app.exchange(t, "through the forward")
 
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
@@ -70,7 +70,7 @@ func TestApply(t *testing.T) {
 	next.Listen = append(slices.Clone(c.Addrs()), taken.Addr().(*net.TCPAddr).AddrPort())
 	next.Users = []conf.User{{Name: "ann", Password: "a"}, {Name: "cy", Password: "other"}, {Name: "dan", Password: "d"}}
 	next.Limits.Associations, next.Limits.AssociationsPerUser = 4, 1
-	next.Forwards = []conf.Forward{{Listen: conf.EndpointOf(c.forwardList()[0].listen), To: "192.0.2.2:53"}}
+	next.Forwards = []conf.Forward{{Listen: conf.EndpointOf(c.front.list()[0].listen), To: "192.0.2.2:53"}}
 	if err := c.Apply(&next); err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +93,7 @@ func TestApply(t *testing.T) {
 		conn.Close()
 	}
 	app.exchange(t, "to the other destination")
-	if got := c.forwardList()[0].target.Load().to.String(); got != "192.0.2.2:53" {
+	if got := c.front.list()[0].target.Load().to.String(); got != "192.0.2.2:53" {
 		t.Errorf("the forward leads to %s", got)
 	}
 
@@ -110,7 +110,7 @@ func TestApply(t *testing.T) {
 	if !lives(ann) {
 		t.Error("what came through a listener that is gone has ended")
 	}
-	if n := len(c.forwardList()); n != 0 {
+	if n := len(c.front.list()); n != 0 {
 		t.Errorf("%d forwards are left", n)
 	}
 }
@@ -119,13 +119,13 @@ func TestApply(t *testing.T) {
 func TestLoginDuringApply(t *testing.T) {
 	c := start(t, &fakeTunnel{}, func(k *conf.Client) { k.Users = []conf.User{{Name: "ann", Password: "a"}} })
 	conn := dial(t, c)
-	c.mu.Lock() // the password was right; the connection is not noted yet
+	c.crowd.mu.Lock() // the password was right; the connection is not noted yet
 	if _, err := conn.Write(login("ann", "a")); err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(50 * time.Millisecond)
-	c.users.Store(newUsers([]conf.User{{Name: "bob", Password: "b"}}))
-	c.mu.Unlock()
+	c.crowd.users.Store(newUsers([]conf.User{{Name: "bob", Password: "b"}}))
+	c.crowd.mu.Unlock()
 	conn.Write([]byte{5, 3, 0, 1, 0, 0, 0, 0, 0, 0})
 	conn.SetReadDeadline(time.Now().Add(5 * time.Second))
 	out := make([]byte, 14)

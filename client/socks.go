@@ -1,7 +1,6 @@
 package client
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -55,64 +54,32 @@ var (
 	errAtyp     = errors.New("unknown address type")
 )
 
-// accept takes connections from one listener until it is closed. Run starts it.
-func (c *Client) accept(ctx context.Context, ln *net.TCPListener, admit func(*net.TCPConn)) error {
-	pause := time.Duration(0)
-	for {
-		conn, err := ln.AcceptTCP()
-		if err == nil {
-			pause = 0
-			admit(conn)
-			continue
-		}
-		if ctx.Err() != nil || c.left(ln) {
-			return nil
-		}
-		if errors.Is(err, net.ErrClosed) {
-			return fmt.Errorf("accept on %s: %w", ln.Addr(), err)
-		}
-		// Usually EMFILE: it passes when other connections end.
-		if pause == 0 {
-			c.log.Warn().Err(err).Stringer("listen", ln.Addr()).Msg("cannot accept connections; trying again")
-		}
-		pause = min(max(2*pause, minBackoff), maxBackoff)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(pause):
-		}
-	}
-}
-
 // admit starts the goroutine of a connection, or closes it if there are no
 // descriptors for it.
-func (c *Client) admit(conn *net.TCPConn) {
-	if c.enter(conn) {
-		go c.serve(conn, c.lobby.enter(conn))
+func (w *front) admit(conn *net.TCPConn) {
+	c := w.client
+	if c.crowd.enter(conn) {
+		a := &caller{client: c, conn: conn, guest: c.crowd.lobby.enter(conn)}
+		go a.serve()
 	}
 }
 
-// enter counts a new connection, or closes it.
-func (c *Client) enter(conn *net.TCPConn) bool {
-	switch {
-	case !c.descriptors.take(1):
-		// What says nothing gives way, for the next one.
-		c.lobby.crowd()
-	case !c.track(conn):
-		c.descriptors.give(1)
-	default:
-		return true
-	}
-	conn.Close()
-	return false
+// A caller is an application that has connected to a SOCKS port, until it is known what
+// it wants.
+type caller struct {
+	client  *Client
+	conn    *net.TCPConn
+	guest   *guest
+	preface *preface
 }
 
-// serve runs the handshake of one connection and then, for a CONNECT, its
+// serve runs the handshake of the connection and then, for a CONNECT, its
 // stream. It was started by admit; the connection's end or deadline stops it.
-func (c *Client) serve(conn *net.TCPConn, g *guest) {
-	defer c.wg.Done() // counted by track
-	p := newPreface(conn)
-	taken, err := c.handshake(conn, p, g)
+func (a *caller) serve() {
+	c, conn := a.client, a.conn
+	defer c.crowd.wg.Done() // counted by track
+	a.preface = newPreface(conn)
+	taken, err := a.handshake()
 	if taken {
 		return
 	}
@@ -128,18 +95,19 @@ func (c *Client) serve(conn *net.TCPConn, g *guest) {
 		}
 	}
 	conn.Close()
-	c.forget(conn)
+	c.crowd.forget(conn)
 }
 
 // handshake tells the protocols apart by the first byte, negotiates, reads the
 // request and serves it. It returns taken if the connection has found another
 // owner.
-func (c *Client) handshake(conn *net.TCPConn, p *preface, g *guest) (taken bool, err error) {
+func (a *caller) handshake() (taken bool, err error) {
+	c, conn, p := a.client, a.conn, a.preface
 	pending := true
 	done := func() {
 		if pending {
 			pending = false
-			c.lobby.leave(g)
+			c.crowd.lobby.leave(a.guest)
 			p.release()
 		}
 	}
@@ -152,18 +120,18 @@ func (c *Client) handshake(conn *net.TCPConn, p *preface, g *guest) (taken bool,
 	case err != nil:
 		return false, err
 	case first == socks4Version:
-		return false, c.socks4(conn, p, done)
+		return false, a.socks4(done)
 	case 'A' <= first && first <= 'Z' || 'a' <= first && first <= 'z': // a method
-		if !c.web.take(conn, p, g) {
+		if !c.web.take(conn, p, a.guest) {
 			return false, net.ErrClosed
 		}
 		pending = false // the lobby's guest goes with it
 		p.release()
 		return true, nil
 	}
-	user, err := c.negotiate(conn, p)
+	user, err := a.negotiate()
 	if err == nil {
-		err = c.known(conn, user)
+		err = c.crowd.known(conn, user)
 	}
 	if err != nil {
 		c.failed.Add(1)
@@ -178,15 +146,15 @@ func (c *Client) handshake(conn *net.TCPConn, p *preface, g *guest) (taken bool,
 	switch req.Cmd {
 	case socks5.CmdUDP:
 		done()
-		err := c.associate(conn, user, wantedPeer(req.Atyp, req.DstAddr, req.DstPort))
+		err := associate(c, conn, user, wantedPeer(req.Atyp, req.DstAddr, req.DstPort))
 		return err == nil, err
 	case cmdHev:
-		return false, c.udpStream(conn, user, p, framingHev, 0, done)
+		return false, serveUDPStream(c, conn, user, p, framingHev, 0, done)
 	case socks5.CmdConnect:
 		if framing, version, ok := udpOverTCP(req); ok {
-			return false, c.udpStream(conn, user, p, framing, version, done)
+			return false, serveUDPStream(c, conn, user, p, framing, version, done)
 		}
-		return false, c.connect(conn, user, p, req, begin, done)
+		return false, a.connect(user, req, begin, done)
 	}
 	c.failed.Add(1)
 	return false, replyError{repCommand, errCommand}
@@ -194,9 +162,10 @@ func (c *Client) handshake(conn *net.TCPConn, p *preface, g *guest) (taken bool,
 
 // negotiate chooses the authentication method and checks the password. It
 // returns the user's name, empty without authentication.
-func (c *Client) negotiate(conn *net.TCPConn, p *preface) (user string, err error) {
+func (a *caller) negotiate() (user string, err error) {
+	c, conn, p := a.client, a.conn, a.preface
 	method := socks5.MethodNone
-	if c.users.Load().required() {
+	if c.crowd.users.Load().required() {
 		method = socks5.MethodUsernamePassword
 	}
 	offer, err := socks5.NewNegotiationRequestFrom(p)
@@ -217,7 +186,7 @@ func (c *Client) negotiate(conn *net.TCPConn, p *preface) (user string, err erro
 	login, err := socks5.NewUserPassNegotiationRequestFrom(p)
 	switch {
 	case errors.Is(err, socks5.ErrBadRequest), errors.Is(err, socks5.ErrUserPassVersion),
-		err == nil && !c.login(conn, login.Uname, login.Passwd):
+		err == nil && !c.crowd.login(conn, login.Uname, login.Passwd):
 		// RFC 1929, Section 2: a failure must close the connection.
 		socks5.NewUserPassNegotiationReply(socks5.UserPassStatusFailure).WriteTo(conn)
 		return "", errPassword

@@ -81,13 +81,14 @@ func readText4(r io.Reader, most int) (string, error) {
 	return "", errSocks4
 }
 
-// socks4 serves a SOCKS4 or 4A connection; ready ends the handshake and releases p.
-func (c *Client) socks4(conn *net.TCPConn, p *preface, ready func()) error {
+// socks4 serves a SOCKS4 or 4A connection; ready ends the handshake and releases the preface.
+func (a *caller) socks4(ready func()) error {
+	c, conn, p := a.client, a.conn, a.preface
 	q, err := readRequest4(p)
 	switch {
 	case err == nil && q.command != socks4Connect:
 		err = errCommand
-	case err == nil && c.users.Load().required():
+	case err == nil && c.crowd.users.Load().required():
 		err = errSocks4Users
 	}
 	if err != nil {
@@ -97,7 +98,7 @@ func (c *Client) socks4(conn *net.TCPConn, p *preface, ready func()) error {
 		}
 		return fmt.Errorf("socks4: %w", err)
 	}
-	k, err := c.call(conn, "")
+	k, err := newCall(c, conn, "")
 	if err != nil {
 		reply4(conn, socks4Failed, netip.AddrPort{})
 		return err

@@ -104,7 +104,7 @@ func TestSilentConnectionsGiveWay(t *testing.T) {
 		silent[i] = dial(t, c)
 	}
 	eventually(t, "all of them were seen", func() bool {
-		in, closed := c.lobby.state()
+		in, closed := c.crowd.lobby.state()
 		return in+int(closed) == held
 	})
 	talk(t, dial(t, c), []byte{5, 1, 0}, 2)

@@ -15,7 +15,7 @@ func (c *Client) Status() *status.Status {
 	s := &status.Status{
 		Half: status.Client, Time: time.Now(), Listen: []string{}, Programs: []status.Program{}, Events: []status.Event{},
 		InnerPorts:    c.ports.used(),
-		DatagramsDown: c.received.Load(),
+		DatagramsDown: c.downlink.received.Load(),
 		StreamUp:      c.streamUp.Load(),
 		StreamDown:    c.streamDown.Load(),
 		Drops:         c.drops.all(),
@@ -24,15 +24,15 @@ func (c *Client) Status() *status.Status {
 		s.Listen = append(s.Listen, a.String())
 	}
 	var crowded, noAssociation, noStream uint64
-	s.Pending, crowded = c.lobby.state()
+	s.Pending, crowded = c.crowd.lobby.state()
 	s.Associations, noAssociation = c.associations.state()
 	s.Streams, noStream = c.streams.state()
 	s.Refused = map[string]uint64{
-		"pending": crowded, "descriptors": c.descriptors.refused.Load(), "handshake": c.failed.Load(), "exit": c.exitRefused.Load(),
-		"password": c.guesses.wrong.Load(), "password_unread": c.guesses.refused.Load(),
+		"pending": crowded, "descriptors": c.crowd.descriptors.refused.Load(), "handshake": c.failed.Load(), "exit": c.exitRefused.Load(),
+		"password": c.crowd.guesses.wrong.Load(), "password_unread": c.crowd.guesses.refused.Load(),
 		"associations": noAssociation, "streams": noStream,
 	}
-	for _, f := range c.forwardList() {
+	for _, f := range c.front.list() {
 		s.Forwards = append(s.Forwards, status.Forward{Listen: f.address().String(), Peers: f.count()})
 	}
 	for _, l := range c.lanes {
@@ -52,7 +52,7 @@ func (c *Client) Status() *status.Status {
 		s.Programs = append(s.Programs, programs[i])
 	}
 	c.identify(s.Programs)
-	session.Server, session.Paths = c.watch.describe(c, session.Paths)
+	session.Server, session.Paths = c.watch.describe(c.mux.Reports(), session.Paths)
 	for i := range s.Programs {
 		s.Programs[i].Explain(session.Paths)
 	}
@@ -175,12 +175,11 @@ func (o *owners) names(conns [][2]netip.AddrPort) map[netip.AddrPort]string {
 
 // describe puts what the client knows of its paths into what the session says of
 // them, with those that cannot be used now, and returns the server's address in use.
-func (w *pathWatch) describe(c *Client, seen []status.Path) (server string, out []status.Path) {
-	reports := c.mux.Reports()
-	w.look(c, reports, time.Now())
+func (w *pathWatch) describe(reports []mux.PathReport, seen []status.Path) (server string, out []status.Path) {
+	w.look(reports, time.Now())
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	configured := c.configured()
+	configured := w.paths
 	if len(configured) == 0 {
 		for _, r := range reports {
 			configured = append(configured, confPath(r))

@@ -54,9 +54,9 @@ func udpOverTCP(req *socks5.Request) (framing udpFraming, version int, ok bool) 
 	return 0, 0, false
 }
 
-// udpStream serves datagrams in a TCP connection until that ends. p has what came
+// serveUDPStream serves datagrams in a TCP connection until that ends. p has what came
 // behind the request; ready ends the handshake and releases p.
-func (c *Client) udpStream(conn *net.TCPConn, user string, p *preface, framing udpFraming, version int, ready func()) error {
+func serveUDPStream(c *Client, conn *net.TCPConn, user string, p *preface, framing udpFraming, version int, ready func()) error {
 	who := holderOf(user, remoteAddr(conn))
 	if !c.associations.acquire(who) {
 		return replyError{repFailure, errTooManyAssociations}
@@ -165,7 +165,7 @@ func (u *udpStream) receive(d *delivery, _, payload []byte) {
 	}
 	u.out = u.in.framing.append(u.out, from, payload)
 	u.outMu.Unlock()
-	u.client.received.Add(1)
+	u.client.downlink.received.Add(1)
 	u.wake()
 }
 

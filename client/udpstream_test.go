@@ -119,7 +119,7 @@ func TestUDPOverTCPNotRead(t *testing.T) {
 	h := f.sent()[0]
 	pkt := respond(h, make([]byte, 1200))
 	for range 20000 {
-		c.Deliver([][]byte{bytes.Clone(pkt)})
+		c.downlink.Deliver([][]byte{bytes.Clone(pkt)})
 	}
 	if n := c.drops[dropSend].Load(); n == 0 {
 		t.Error("nothing was dropped")

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net"
 	"net/netip"
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -74,7 +73,7 @@ func (v *visitors) visitor(from, to netip.AddrPort) *visitor {
 	if one := v.by[from]; one != nil || v.ended {
 		return one
 	}
-	if len(v.by) >= maxVisitors || !v.client.descriptors.take(1) {
+	if len(v.by) >= maxVisitors || !v.client.crowd.descriptors.take(1) {
 		return nil
 	}
 	one := &visitor{visitors: v, from: from}
@@ -88,7 +87,7 @@ func (v *visitors) visitor(from, to netip.AddrPort) *visitor {
 	var err error
 	one.conn, err = v.lane.loop.Listen(netip.AddrPortFrom(local, 0), v.client.relays.now.Load().sockets, one.uplink)
 	if err != nil {
-		v.client.descriptors.give(1)
+		v.client.crowd.descriptors.give(1)
 		return nil
 	}
 	v.by[from] = one
@@ -139,7 +138,7 @@ func (v *visitors) sweep() {
 func (v *visitors) drop(from netip.AddrPort, one *visitor) {
 	delete(v.by, from)
 	one.conn.Close()
-	v.client.descriptors.give(1)
+	v.client.crowd.descriptors.give(1)
 }
 
 // close ends all of them and the inner port.
@@ -154,15 +153,4 @@ func (v *visitors) close() {
 	v.closed = true
 	v.mu.Unlock()
 	v.end()
-}
-
-// visited notes the visitors of a published port, or forgets them, for the sweeps.
-func (c *Client) visited(v *visitors, there bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if there {
-		c.visitors = append(c.visitors, v)
-		return
-	}
-	c.visitors = slices.DeleteFunc(c.visitors, func(o *visitors) bool { return o == v })
 }

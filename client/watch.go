@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux"
 	"github.com/mpsocks/mpsocks/status"
@@ -30,7 +32,11 @@ const (
 // pathWatch follows the states of the paths, says in the log when one dies, is taken
 // over from, and returns, and remembers since when and why each is as it is.
 type pathWatch struct {
-	mu    sync.Mutex // guards the rest
+	log     zerolog.Logger
+	changed chan struct{} // 1 slot: other paths are wanted
+
+	mu    sync.Mutex  // guards the rest
+	paths []conf.Path // of the configuration
 	known map[string]*watched
 	// overrides are what a person changed while it runs, by path.
 	overrides map[string]override
@@ -55,8 +61,8 @@ type override struct {
 	metered *bool
 }
 
-// watchStates runs look until ctx ends.
-func (c *Client) watchStates(ctx context.Context) {
+// run looks at what reports tells until ctx ends.
+func (w *pathWatch) run(ctx context.Context, reports func() []mux.PathReport) {
 	t := time.NewTicker(watchTick)
 	defer t.Stop()
 	for {
@@ -64,19 +70,82 @@ func (c *Client) watchStates(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-t.C:
-			c.watch.look(c, c.mux.Reports(), now)
+			w.look(reports(), now)
 		}
 	}
 }
 
+// override changes what holds of a path whatever the configuration says.
+func (w *pathWatch) override(name string, change func(*override)) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	paths := w.paths
+	if !slices.ContainsFunc(paths, func(p conf.Path) bool { return p.Name == name }) {
+		return fmt.Errorf("the configuration has no path %q", name)
+	}
+	o := w.overrides[name]
+	change(&o)
+	left := 0
+	for _, p := range paths {
+		if p.Name != name && !w.overrides[p.Name].paused {
+			left++
+		}
+	}
+	if o.paused && left == 0 {
+		return fmt.Errorf("%s is the only path in use", name)
+	}
+	if w.overrides == nil {
+		w.overrides = make(map[string]override)
+	}
+	w.overrides[name] = o
+	w.log.Info().Str("path", name).Bool("paused", o.paused).Msg("a path was changed by hand")
+	poke(w.changed)
+	return nil
+}
+
+// wanted is the paths of the configuration with what was changed by hand.
+func (w *pathWatch) wanted() (out []conf.Path) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, p := range w.paths {
+		o := w.overrides[p.Name]
+		if o.paused {
+			continue
+		}
+		if o.backup != nil {
+			p.Backup = *o.backup
+		}
+		if o.metered != nil {
+			p.Metered = *o.metered
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+// configure puts other paths in the place of those of the configuration.
+func (w *pathWatch) configure(paths []conf.Path) {
+	w.mu.Lock()
+	w.paths = paths
+	w.mu.Unlock()
+	poke(w.changed)
+}
+
+// configured returns the paths of the configuration.
+func (w *pathWatch) configured() []conf.Path {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.paths
+}
+
 // look compares the paths with what was known.
-func (w *pathWatch) look(c *Client, reports []mux.PathReport, now time.Time) {
+func (w *pathWatch) look(reports []mux.PathReport, now time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.known == nil {
 		w.known = make(map[string]*watched)
 	}
-	configured := c.configured()
+	configured := w.paths
 	if len(configured) == 0 {
 		for _, r := range reports {
 			configured = append(configured, confPath(r))
@@ -109,7 +178,7 @@ func (w *pathWatch) look(c *Client, reports []mux.PathReport, now time.Time) {
 		}
 		states[cfg.Name] = state
 		others := slices.DeleteFunc(slices.Clone(working), func(n string) bool { return n == cfg.Name })
-		k.turn(c, cfg.Name, state, cause, others, now)
+		k.turn(&w.log, cfg.Name, state, cause, others, now)
 	}
 	for name := range w.known {
 		if _, there := states[name]; !there {
@@ -161,7 +230,7 @@ func enough(others []string) string {
 
 // turn notes a state, and logs what a person has to know: one line for a death, with
 // its cause and who takes over, and one for a return.
-func (k *watched) turn(c *Client, name string, state status.State, cause string, others []string, now time.Time) {
+func (k *watched) turn(log *zerolog.Logger, name string, state status.State, cause string, others []string, now time.Time) {
 	was := k.state
 	if was != state {
 		k.since = now
@@ -183,9 +252,9 @@ func (k *watched) turn(c *Client, name string, state status.State, cause string,
 			return
 		}
 		k.said = false
-		c.log.Info().Str("path", name).Msgf("path %s is back after %s", name, status.Duration(k.worked.Sub(k.died)))
+		log.Info().Str("path", name).Msgf("path %s is back after %s", name, status.Duration(k.worked.Sub(k.died)))
 	case works && was == "" || works && was == status.Joining:
-		c.log.Info().Str("path", name).Msgf("path %s is up", name)
+		log.Info().Str("path", name).Msgf("path %s is up", name)
 	case state == status.Dead && !k.said && (was == status.Up || was == status.Resting || was == status.Stalled):
 		if k.died.IsZero() {
 			k.died = now
@@ -195,7 +264,7 @@ func (k *watched) turn(c *Client, name string, state status.State, cause string,
 		if len(others) > 0 {
 			takes = strings.Join(others, " and ") + " took over"
 		}
-		c.log.Warn().Str("path", name).Msgf("path %s died: %s; %s", name, cause, takes)
+		log.Warn().Str("path", name).Msgf("path %s died: %s; %s", name, cause, takes)
 	}
 	switch {
 	case works:

@@ -97,7 +97,7 @@ func (w *web) take(conn *net.TCPConn, p *preface, g *guest) bool {
 		ErrorLog:      w.server.ErrorLog,
 		ErrorHandler:  func(rw http.ResponseWriter, _ *http.Request, err error) { w.fail(rw, err) },
 	}
-	w.client.wg.Add(1)
+	w.client.crowd.wg.Add(1)
 	select {
 	case w.conns <- wc:
 	case <-w.closed:
@@ -146,8 +146,8 @@ func (c *webConn) Close() error {
 		c.closed = true
 		c.mu.Unlock()
 		c.transport.CloseIdleConnections()
-		c.web.client.forget(c.TCPConn)
-		c.web.client.wg.Done()
+		c.web.client.crowd.forget(c.TCPConn)
+		c.web.client.crowd.wg.Done()
 	})
 	return err
 }
@@ -157,18 +157,18 @@ func (c *webConn) known() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.guest != nil {
-		c.web.client.lobby.leave(c.guest)
+		c.web.client.crowd.lobby.leave(c.guest)
 		c.guest = nil
 	}
 }
 
 // idle takes it back into the lobby.
 func (c *webConn) idle() {
-	g := c.web.client.lobby.enter(c.TCPConn)
+	g := c.web.client.crowd.lobby.enter(c.TCPConn)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
-		c.web.client.lobby.leave(g)
+		c.web.client.crowd.lobby.leave(g)
 		return
 	}
 	c.guest = g

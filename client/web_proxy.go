@@ -41,7 +41,7 @@ func (w *web) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 // allowed says whether a request may use the proxy, by its credentials
 // (RFC 7617); those that were right once are not looked at again.
 func (c *webConn) allowed(credentials string) bool {
-	if !c.web.client.users.Load().required() {
+	if !c.web.client.crowd.users.Load().required() {
 		return true
 	}
 	if credentials == "" {
@@ -54,8 +54,8 @@ func (c *webConn) allowed(credentials string) bool {
 	text, err := base64.StdEncoding.DecodeString(strings.TrimSpace(encoded))
 	name, password, ok := strings.Cut(string(text), ":")
 	if !strings.EqualFold(scheme, "Basic") || err != nil || !ok ||
-		!c.web.client.login(c.TCPConn, []byte(name), []byte(password)) ||
-		c.web.client.known(c.TCPConn, name) != nil {
+		!c.web.client.crowd.login(c.TCPConn, []byte(name), []byte(password)) ||
+		c.web.client.crowd.known(c.TCPConn, name) != nil {
 		return false
 	}
 	c.login, c.user = credentials, name
@@ -76,7 +76,7 @@ func (w *web) connect(rw http.ResponseWriter, r *http.Request, conn *webConn) {
 	defer conn.Close()
 	early, _ := buffered.Reader.Peek(buffered.Reader.Buffered())
 	flight = append(append(flight, early...), conn.rest...)
-	k, err := w.client.call(conn.TCPConn, conn.user)
+	k, err := newCall(w.client, conn.TCPConn, conn.user)
 	if err != nil {
 		refuseConnect(conn, err)
 		return
@@ -148,7 +148,7 @@ func (c *webConn) dial(ctx context.Context, _, to string) (net.Conn, error) {
 	if !client.streams.acquire(who) {
 		return nil, replyError{repFailure, errTooManyStreams}
 	}
-	st, reply, err := client.dial(ctx, remote, flight)
+	st, reply, err := dialExit(ctx, client, remote, flight)
 	if err == nil && reply.Rep != repSuccess {
 		client.exitRefused.Add(1)
 		st.Close()

@@ -7,6 +7,8 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/rs/zerolog"
+
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
 
@@ -20,6 +22,8 @@ const (
 // words is what the server has said for a person to read, of its client's quota for
 // one: a line of the log, seldom.
 type words struct {
+	log zerolog.Logger
+
 	mu   sync.Mutex // guards the rest
 	last string
 	at   time.Time
@@ -36,9 +40,9 @@ func (w *words) fresh(text string, now time.Time) bool {
 	return true
 }
 
-// word takes words of the server, which come from a port of its own to one that no
+// take takes words of the server, which come from a port of its own to one that no
 // program gets; false if the packet is something else.
-func (c *Client) word(h *packet.UDP, payload []byte) bool {
+func (w *words) take(h *packet.UDP, payload []byte) bool {
 	if h.Src != netip.AddrPortFrom(packet.ServerHost4, packet.WordPort) || h.Dst != netip.AddrPortFrom(packet.ClientHost4, packet.DiscardPort) {
 		return false
 	}
@@ -48,8 +52,8 @@ func (c *Client) word(h *packet.UDP, payload []byte) bool {
 		}
 		return r
 	}, string(payload[:min(len(payload), maxWord)]))
-	if text != "" && c.words.fresh(text, time.Now()) {
-		c.log.Warn().Msg("the server says: " + text)
+	if text != "" && w.fresh(text, time.Now()) {
+		w.log.Warn().Msg("the server says: " + text)
 	}
 	return true
 }

@@ -30,14 +30,14 @@ func TestWords(t *testing.T) {
 	var c Client
 	word := netip.AddrPortFrom(packet.ServerHost4, packet.WordPort)
 	to := netip.AddrPortFrom(packet.ClientHost4, packet.DiscardPort)
-	if !c.word(&packet.UDP{Src: word, Dst: to}, []byte("a\x1b[2J\nb")) || c.words.last != "a[2Jb" {
+	if !c.words.take(&packet.UDP{Src: word, Dst: to}, []byte("a\x1b[2J\nb")) || c.words.last != "a[2Jb" {
 		t.Errorf("said %q", c.words.last)
 	}
 	for _, h := range []packet.UDP{
 		{Src: netip.MustParseAddrPort("192.0.2.1:13"), Dst: to},
 		{Src: word, Dst: netip.AddrPortFrom(packet.ClientHost4, 10)},
 	} {
-		if c.word(&h, []byte("x")) {
+		if c.words.take(&h, []byte("x")) {
 			t.Errorf("%v is taken for the server's word", h)
 		}
 	}

@@ -25,13 +25,12 @@ var wide = map[string][2]int{
 	"mux.Listener":      {48, 12},
 	"mux.subflow":       {40, 9},
 	"mux/stream.Stream": {70, 12},
-	"client.Client":     {80, 28},
 }
 
 // unsaid are the types whose methods do not all say yet that a lock is held; none may be
 // added.
 var unsaid = []string{
-	"client.Client", "mux.Capture", "mux.carrier", "mux/stream.Stream",
+	"mux.Capture", "mux.carrier", "mux/stream.Stream",
 }
 
 // A source is one parsed file of the program.

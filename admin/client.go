@@ -152,7 +152,8 @@ func (c *Client) History(ctx context.Context) ([]Sample, error) {
 	}
 	defer resp.Body.Close()
 	var out []Sample
-	return out, json.NewDecoder(io.LimitReader(resp.Body, answerLimit)).Decode(&out)
+	err = json.NewDecoder(io.LimitReader(resp.Body, answerLimit)).Decode(&out)
+	return out, err
 }
 
 // Control asks for /reload or /drain and returns what it says.

@@ -102,3 +102,23 @@ func TestMetricsDoNotGrow(t *testing.T) {
 		t.Errorf("%d series, and %d after a thousand sessions", before, after)
 	}
 }
+
+// What is known of a path goes with it.
+func TestRecorderForgets(t *testing.T) {
+	st := aStatus()
+	s := start(t, func(c *Config) { c.Status = func() *status.Status { one := *st; return &one } })
+	r := s.recorder
+	r.sample()
+	with := *st.Session
+	with.Paths = with.Paths[:1]
+	st.Session = &with
+	r.sample()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.losses["dsl"] == nil || r.states["dsl"].since.IsZero() {
+		t.Error("a path that is there was forgotten")
+	}
+	if _, there := r.states["lte"]; there || r.losses["lte"] != nil {
+		t.Error("a path that is gone is remembered")
+	}
+}

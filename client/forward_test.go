@@ -206,3 +206,14 @@ func TestForwardRange(t *testing.T) {
 		}
 	}
 }
+
+// A datagram for a published port whose program is not found is dropped and counted.
+func TestVisitorsWithoutAProgram(t *testing.T) {
+	a := bare(t, new(sink))
+	v := &visitors{by: make(map[netip.AddrPort]*visitor)}
+	v.client = a.client
+	v.receive(new(delivery), nil, []byte("x"))
+	if n := a.client.drops[dropNoPeer].Load(); n != 1 {
+		t.Errorf("%d were dropped", n)
+	}
+}

@@ -152,3 +152,18 @@ func TestTunnelControlIsOutOfReach(t *testing.T) {
 		t.Errorf("%d dropped, %d sent", n, len(f.sent()))
 	}
 }
+
+// Whoever has had the right password is remembered, all as long as there is room.
+func TestTrustIsBounded(t *testing.T) {
+	g := newGuesses()
+	for i := range maxGuesses {
+		g.result(at("192.0.2.7"), fmt.Sprint(i), true, time.Now())
+	}
+	if len(g.trusted) != maxGuesses {
+		t.Errorf("of %d lines %d are trusted", maxGuesses, len(g.trusted))
+	}
+	g.result(at("192.0.2.7"), "one more", true, time.Now())
+	if len(g.trusted) != maxGuesses {
+		t.Errorf("%d lines are trusted", len(g.trusted))
+	}
+}

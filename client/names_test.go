@@ -30,6 +30,11 @@ func (z *zone) answer(h packet.UDP, payload []byte) [][]byte {
 	if h.Dst != resolver {
 		return echo(h, payload)
 	}
+	return z.answerAs(h, payload)
+}
+
+// answerAs answers a question from wherever it went.
+func (z *zone) answerAs(h packet.UDP, payload []byte) [][]byte {
 	var p dnsmessage.Parser
 	head, err := p.Start(payload)
 	if err != nil {
@@ -347,4 +352,47 @@ func FuzzHost(f *testing.F) {
 		}
 		parseLiteral(string(out))
 	})
+}
+
+// An answer counts if it is the resolver's, and repeats the question.
+func TestForgedAnswers(t *testing.T) {
+	z := &zone{ttl: 300, addrs: map[string][]string{"right.test": {"192.0.2.4"}, "wrong.test": {"192.0.2.66"}}}
+	question := func(host string, typ dnsmessage.Type) dnsmessage.Question {
+		return dnsmessage.Question{Name: dnsmessage.MustNewName(host + "."), Type: typ, Class: dnsmessage.ClassINET}
+	}
+	for _, c := range []struct {
+		name string
+		host string
+		typ  dnsmessage.Type
+		ok   bool
+	}{
+		{"as asked", "right.test", dnsmessage.TypeA, true},
+		{"in other letters", "RIGHT.test", dnsmessage.TypeA, true},
+		{"about another name", "wrong.test", dnsmessage.TypeA, false},
+		{"about another type", "right.test", dnsmessage.TypeAAAA, false},
+	} {
+		var p dnsmessage.Parser
+		head, err := p.Start(z.message(1, question(c.host, c.typ), strings.ToLower(c.host)))
+		must(err)
+		r, err := parseAnswer(&p, head, "right.test", dnsmessage.TypeA)
+		if (err == nil) != c.ok || c.ok && r.addr != netip.MustParseAddr("192.0.2.4") {
+			t.Errorf("%s: %v, %v", c.name, r.addr, err)
+		}
+	}
+	// From anybody else it is not even looked at.
+	forger := netip.MustParseAddrPort("198.51.100.1:53")
+	c := start(t, &fakeTunnel{answer: func(h packet.UDP, payload []byte) [][]byte {
+		if h.Dst == resolver {
+			h.Dst = forger // whence the answer comes
+			return z.answerAs(h, payload)
+		}
+		return echo(h, payload)
+	}}, nil)
+	n := c.names.find([]byte("right.test"))
+	c.names.refresh(n, time.Now())
+	c.tunnel.Flush()
+	eventually(t, "the forged answers are dropped", func() bool { return c.drops[dropPacket].Load() >= 2 })
+	if a := n.answer.Load(); a != nil && a.addr.IsValid() {
+		t.Errorf("%v is believed", a.addr)
+	}
 }

@@ -110,3 +110,18 @@ func TestKey(t *testing.T) {
 		t.Errorf("RFC 8032's key has the public key %v (%v)", k.Public(), err)
 	}
 }
+
+// What is no key is said without repeating it: it may be a secret one.
+func TestNoKey(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                      "is empty",
+		" \n":                   "is empty",
+		"Zm9v!":                 "is not base64",
+		"Zm9v":                  "has 3 bytes",
+		strings.Repeat("A", 88): "has 66 bytes",
+	} {
+		if _, err := ParsePublic(text); err == nil || !strings.Contains(err.Error(), want) || strings.TrimSpace(text) != "" && strings.Contains(err.Error(), text) {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}

@@ -222,7 +222,7 @@ func TestFamilyOfExit(t *testing.T) {
 }
 
 func TestCandidates(t *testing.T) {
-	c := parseResolvConf([]byte("nameserver 192.0.2.1\ndomain old\nsearch a.test. B.test\noptions timeout:1 ndots:2\n"))
+	c := parseResolvConf([]byte("\nnameserver\nnameserver 192.0.2.1\n\ndomain old\nsearch a.test. B.test\noptions timeout:1 ndots:2\n"))
 	for _, tt := range []struct {
 		host string
 		want []string

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/mpsocks/mpsocks/mux"
 )
 
 func TestWords(t *testing.T) {
@@ -113,5 +115,33 @@ func TestOpen(t *testing.T) {
 	}
 	if o.Sessions[0].Copied != 9 || o.Sessions[0].Paths[0].Sent != 7 || s.Sessions[0].Paths[0].Name != "192.0.2.5" {
 		t.Error("numbers are gone, or the status itself was changed")
+	}
+}
+
+// A path's figures are its own subflows'; its round trip is that of the best one.
+func TestOfPath(t *testing.T) {
+	subflow := func(path, state string, rtt, jitter float64, outstanding int) mux.SubflowSnapshot {
+		return mux.SubflowSnapshot{Path: path, State: state, RTT: rtt, RTTVar: jitter, Outstanding: outstanding}
+	}
+	p := mux.PathSnapshot{Name: "dsl", Subflows: 2}
+	one := ofPath(p, []mux.SubflowSnapshot{
+		subflow("lte", "up", 1, 1, 1000), subflow("dsl", "up", 30, 3, 10), subflow("dsl", "stale", 20, 2, 5),
+	})
+	if one.Queued != 15 || one.RTT != .020 || one.Jitter != .002 || one.State != Up {
+		t.Errorf("%+v", one)
+	}
+	stalled := ofPath(p, []mux.SubflowSnapshot{subflow("lte", "up", 1, 1, 0), subflow("dsl", "stale", 20, 2, 5), subflow("dsl", "stale", 25, 2, 5)})
+	if stalled.State != Stalled || stalled.Cause == "" {
+		t.Errorf("%+v", stalled)
+	}
+	for _, c := range []struct {
+		p    mux.PathSnapshot
+		want State
+	}{
+		{mux.PathSnapshot{Capped: true, Subflows: 1}, Capped}, {mux.PathSnapshot{}, Dead}, {mux.PathSnapshot{Subflows: 1, Dark: true}, Dead},
+	} {
+		if got := ofPath(c.p, nil).State; got != c.want {
+			t.Errorf("%+v is %s", c.p, got)
+		}
 	}
 }

@@ -315,3 +315,43 @@ func FuzzPacket(f *testing.F) {
 		}
 	})
 }
+
+// An extension header (RFC 8200, Section 4) is skipped if all of it is there.
+func TestExtensionHeaders(t *testing.T) {
+	plain := udp(src6, dst6, "payload", 0, 64)
+	build := func(length uint8, extension []byte) []byte {
+		b := append(append(append([]byte(nil), plain[:40]...), extension...), plain[40:]...)
+		b[6] = 60 // destination options
+		if len(extension) > 1 {
+			b[40], b[41] = 17, length
+		}
+		binary.BigEndian.PutUint16(b[4:], uint16(len(b)-40))
+		return b
+	}
+	var n network
+	if !n.parse(build(0, make([]byte, 8))) || n.proto != 17 || n.header != 48 {
+		t.Errorf("eight bytes of options: %+v", n)
+	}
+	if !n.parse(build(1, make([]byte, 16))) || n.proto != 17 || n.header != 56 {
+		t.Errorf("sixteen: %+v", n)
+	}
+	if n.parse(build(200, make([]byte, 8))) {
+		t.Error("options that end beyond the packet are taken")
+	}
+	short := build(0, make([]byte, 8))[:44]
+	binary.BigEndian.PutUint16(short[4:], 4)
+	if n.parse(short) {
+		t.Error("half of an option header is taken")
+	}
+}
+
+// What is written reads the same.
+func TestVirtioHeader(t *testing.T) {
+	want := vnet{flags: 1, kind: vnetGSOTCP6, header: 0x1234, size: 1448, start: 40, offset: 16}
+	var b [vnetLen]byte
+	want.put(&b)
+	var got vnet
+	if got.parse(&b); got != want {
+		t.Errorf("%+v reads as %+v", want, got)
+	}
+}

@@ -208,3 +208,25 @@ func TestInFlightIsBoundedInMemory(t *testing.T) {
 		}
 	}
 }
+
+// A renewal forgets all that was under way; what a batch still holds is left to it.
+func TestReset(t *testing.T) {
+	q := InFlight{next: 100, acked: 100}
+	for range 3 {
+		q.Push(buf.Get(100))
+	}
+	pinned := q.At(1)
+	pinned.Pins = 1
+	b := pinned.P
+	q.Reset(7)
+	if q.Head != q.Tail || q.Bytes != 0 || q.Held != 0 || q.Full() {
+		t.Errorf("%d segments and %d bytes are left", q.Tail-q.Head, q.Bytes)
+	}
+	if b.Len() != 100 {
+		t.Error("the batch's packet is gone")
+	}
+	sn := q.Push(buf.Get(50))
+	if s := q.Live(sn); s == nil || s.DSN != 7 {
+		t.Errorf("the first segment is %+v", s)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/mpsocks/mpsocks/mux/buf"
+	"github.com/mpsocks/mpsocks/mux/sched"
 )
 
 // A Data ACK for what was sent again on another subflow frees the marks of the
@@ -96,5 +97,50 @@ func TestLostSubflowCarriesNoBulk(t *testing.T) {
 	p.subs[0].state = Lost
 	if got := bulk(); got != [3]bool{false, true, true} {
 		t.Errorf("the first is lost: bulk on %v", got)
+	}
+}
+
+// Where the kernel does not tell, probes feed the estimates (RFC 6298, Section 2); where
+// it does, they are its.
+func TestProbesFeedTheEstimates(t *testing.T) {
+	var f Subflow
+	f.sample(0)
+	f.sample(-5)
+	if f.tx.valid {
+		t.Error("a round trip of nothing counts")
+	}
+	f.sample(80e6)
+	if x := f.tx; !x.valid || x.srtt != 80e6 || x.rttvar != 40e6 || x.minRTT != 80e6 || x.cwnd != sched.StartBytes {
+		t.Errorf("after the first: %+v", x)
+	}
+	f.sample(160e6)
+	if x := f.tx; x.srtt != 90e6 || x.rttvar != 50e6 || x.minRTT != 80e6 {
+		t.Errorf("after a later one: %+v", x)
+	}
+	f.sample(40e6)
+	if f.tx.minRTT != 40e6 {
+		t.Errorf("the least is %d", f.tx.minRTT)
+	}
+	before := f.tx
+	before.kernel, f.tx.kernel = true, true
+	f.sample(1e9)
+	if f.tx != before {
+		t.Error("a probe counts beside the kernel's own measurement")
+	}
+}
+
+// Beyond MaxPaths addresses share the last path, and a known one finds its own.
+func TestPathsAreBounded(t *testing.T) {
+	var r roster
+	for i := range MaxPaths {
+		if p := r.PathOf(uint8(i+1), PathConfig{}); p == nil || p.addrID != uint8(i+1) {
+			t.Fatalf("address %d has path %+v", i+1, p)
+		}
+	}
+	if p := r.PathOf(200, PathConfig{}); p != r.paths[MaxPaths-1] || len(r.paths) != MaxPaths {
+		t.Errorf("address 200 has %+v of %d paths", p, len(r.paths))
+	}
+	if p := r.PathOf(3, PathConfig{}); p != r.paths[2] {
+		t.Error("a known address has another path")
 	}
 }

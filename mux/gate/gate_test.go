@@ -137,3 +137,30 @@ func TestTheMemoryIsBounded(t *testing.T) {
 		t.Errorf("%d addresses are remembered", len(g.proven))
 	}
 }
+
+// Nobody that proved is forgotten while there is room, and then it is the one whose
+// proof is the oldest.
+func TestTheOldestProofIsForgotten(t *testing.T) {
+	g := New(4, 4, 0)
+	at := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}) }
+	for i := range memory {
+		p, _ := g.Enter(at(i), t0, func() {})
+		p.Prove(t0.Add(time.Duration(memory - i)))
+		p.Leave()
+	}
+	if len(g.proven) != memory {
+		t.Fatalf("of %d addresses %d are remembered", memory, len(g.proven))
+	}
+	p, _ := g.Enter(at(memory), t0, func() {})
+	home := p.home
+	p.Prove(t0.Add(2 * memory))
+	p.Leave()
+	oldest, _ := g.Enter(at(memory-1), t0, func() {})
+	defer oldest.Leave()
+	if _, there := g.proven[oldest.home]; there || len(g.proven) != memory {
+		t.Errorf("the oldest is remembered, and %d in all", len(g.proven))
+	}
+	if _, there := g.proven[home]; !there {
+		t.Error("the newest is not remembered")
+	}
+}

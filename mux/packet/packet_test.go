@@ -227,3 +227,38 @@ func TestSetID(t *testing.T) {
 		}
 	}
 }
+
+// Another time to live leaves the packet valid.
+func TestSetTTL(t *testing.T) {
+	for _, to := range []netip.AddrPort{remote4, remote6} {
+		from := client4
+		if to == remote6 {
+			from = client6
+		}
+		h := UDP{Src: from, Dst: to, TTL: 64}
+		b := make([]byte, UDPOverhead(to.Addr())+10)
+		PutUDP(b, &h)
+		for _, ttl := range []uint8{0, 1, 63, 64, 255} {
+			SetTTL(b, ttl)
+			if _, err := ParseUDP(b, &h); err != nil || h.TTL != ttl {
+				t.Errorf("%v: %d after SetTTL(%d), %v", to, h.TTL, ttl, err)
+			}
+		}
+	}
+}
+
+func TestIsQUIC(t *testing.T) {
+	for text, want := range map[string]bool{
+		"\xC3\x00\x00\x00\x01\x08\x00": true,  // RFC 9000
+		"\xD3\x6B\x33\x43\xCF\x08\x00": true,  // RFC 9369
+		"\xC3\xFF\x00\x00\x1D\x08\x00": true,  // a draft
+		"\xC3\x00\x00\x00\x00\x08\x00": false, // version negotiation
+		"\xC3\xFF\x00\x01\x1D\x08\x00": false,
+		"\x43\x00\x00\x00\x01\x08\x00": false, // a short header
+		"\xC3\x00\x00\x00\x01\x08":     false,
+	} {
+		if got := IsQUIC([]byte(text)); got != want {
+			t.Errorf("%x: %v", text, got)
+		}
+	}
+}

@@ -162,3 +162,51 @@ func FuzzCheck(f *testing.F) {
 		}
 	})
 }
+
+// What is too old to be taken anyway goes first, and nothing that may be taken is
+// refused for it.
+func TestOldProofsAreForgottenFirst(t *testing.T) {
+	_, _, p, b := pair(t)
+	for i := range seenMost {
+		if !b.Check(p.Name(t0.Add(time.Duration(i)*time.Microsecond)), t0) {
+			t.Fatalf("number %d is refused", i)
+		}
+	}
+	later := t0.Add(2 * leeway)
+	early := p.Name(later.Add(-leeway / 2)) // made before, brought after the next one
+	if !b.Check(p.Name(later), later) {
+		t.Fatal("a new one is refused")
+	}
+	if n := len(b.clients[p.id].seen); n != 1 {
+		t.Errorf("%d are remembered, and one counts", n)
+	}
+	if !b.Check(early, later) {
+		t.Error("one that came late, but in time, is refused")
+	}
+}
+
+// A key of another length, or one that is no point to agree with, makes no proof.
+func TestBadKeys(t *testing.T) {
+	_, client, _ := ed25519.GenerateKey(nil)
+	if _, err := NewProver(client, make(ed25519.PublicKey, 31)); err == nil {
+		t.Error("a public key of 31 bytes is taken")
+	}
+	if _, err := NewProver(client[:63], client.Public().(ed25519.PublicKey)); err == nil {
+		t.Error("a private key of 63 bytes is taken")
+	}
+	neutral := make(ed25519.PublicKey, 32)
+	neutral[0] = 1
+	if _, err := NewProver(client, neutral); err == nil {
+		t.Error("the neutral point is taken")
+	}
+	// At the server such a client cannot prove anything either.
+	_, server, p, _ := pair(t)
+	b := new(Book)
+	b.Set(server, [][32]byte{[32]byte(neutral)})
+	for i := range b.clients {
+		p.id = i
+	}
+	if b.Check(p.Name(t0), t0) {
+		t.Error("a proof of the neutral point is taken")
+	}
+}

@@ -282,3 +282,37 @@ func TestReseqPassesFragments(t *testing.T) {
 		t.Errorf("delivered %v, want %v", x.got, want)
 	}
 }
+
+// Of a full table the flow that has been silent the longest goes, one that wants order
+// last, and one that holds something never.
+func TestReseqForgets(t *testing.T) {
+	key := func(port uint16) packet.Key { return packet.Key{SrcPort: port} }
+	for _, c := range []struct {
+		name  string
+		flows []rflow
+		want  uint16
+	}{
+		{"the longest silent", []rflow{{last: 3}, {last: 1}, {last: 2}}, 1},
+		{"not the ordered one", []rflow{{last: 1, order: true}, {last: 2}, {last: 3, order: true}}, 1},
+		{"an ordered one, of those alone", []rflow{{last: 2, order: true}, {last: 1, order: true}}, 1},
+		{"what holds something stays", []rflow{{last: 1, waiting: []held{{}}}, {last: 2}}, 1},
+	} {
+		for range 20 { // the map's order is random
+			r := New(func(packet.Key, uint8) bool { return false })
+			for i := range c.flows {
+				f := c.flows[i]
+				f.key = key(uint16(i))
+				r.flows[f.key] = &f
+			}
+			if !r.forgetOne() || r.flows[key(c.want)] != nil || len(r.flows) != len(c.flows)-1 {
+				t.Errorf("%s: another one went", c.name)
+				break
+			}
+		}
+	}
+	r := New(func(packet.Key, uint8) bool { return false })
+	r.flows[key(0)] = &rflow{waiting: []held{{}}}
+	if r.forgetOne() {
+		t.Error("a flow that holds something was forgotten")
+	}
+}

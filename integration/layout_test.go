@@ -56,6 +56,48 @@ var rooms = []struct {
 	{module: "gvisor.dev/gvisor", rooms: []string{"client/tun/*.go"}},
 }
 
+// within says which rooms of the tunnel each of them may import, tests aside; mux itself
+// may import all but the ones for tests.
+var within = map[string][]string{
+	"mux/buf": nil, "mux/mptcp": nil, "mux/packet": nil, // codecs and memory
+	"mux/gauge": nil, "mux/sched": nil,
+	"mux/dsn":    {"mux/buf"},
+	"mux/fq":     {"mux/buf", "mux/packet"},
+	"mux/reseq":  {"mux/buf", "mux/packet"},
+	"mux/engine": {"mux/buf", "mux/dsn", "mux/fq", "mux/gauge", "mux/mptcp", "mux/packet", "mux/sched"},
+	"mux/stream": {"mux/buf", "mux/packet"}, // knows no engine and no session
+	"mux/udpio":  {"mux/buf", "mux/packet"},
+	// A carrier knows nothing of what it carries, and a gate nothing of what it lets in.
+	"mux/carrier": nil, "mux/dialer": nil, "mux/gate": nil, "mux/proof": nil,
+	// For tests and hostile programs.
+	"mux/muxtest": nil, "mux/muxtest/pipe": {"mux/carrier"}, "mux/udpio/udpiotest": nil,
+}
+
+// forTests are rooms that nothing but tests may import, and their own kind.
+var forTests = []string{"mux/muxtest", "mux/muxtest/pipe", "mux/udpio/udpiotest"}
+
+// TestTunnelsRooms: each room of the tunnel knows what it is built on, and no more.
+func TestTunnelsRooms(t *testing.T) {
+	for _, goos := range []string{"linux", "darwin", "windows"} {
+		for _, p := range packages(t, goos) {
+			rel, _ := ours(p.ImportPath)
+			may, known := within[rel]
+			if room(rel) == "mux" && rel != "mux" && !known {
+				t.Errorf("within does not say what %s may import", rel)
+			}
+			for _, i := range p.Imports {
+				dep, isOurs := ours(i)
+				switch {
+				case isOurs && known && !slices.Contains(may, dep):
+					t.Errorf("%s (%s) imports %s", rel, goos, dep)
+				case isOurs && slices.Contains(forTests, dep) && !slices.Contains(forTests, rel) && room(rel) != "integration":
+					t.Errorf("%s (%s) imports %s, which is for tests", rel, goos, dep)
+				}
+			}
+		}
+	}
+}
+
 // A pkg is what `go list -json` says about a package.
 type pkg struct {
 	Dir, ImportPath                    string

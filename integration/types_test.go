@@ -30,7 +30,7 @@ var wide = map[string][2]int{
 // unsaid are the types whose methods do not all say yet that a lock is held; none may be
 // added.
 var unsaid = []string{
-	"mux.Capture", "mux.carrier", "mux/stream.Stream",
+	"mux.Capture", "mux/stream.Stream",
 }
 
 // A source is one parsed file of the program.

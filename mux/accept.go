@@ -10,6 +10,8 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/mpsocks/mpsocks/mux/carrier"
+	"github.com/mpsocks/mpsocks/mux/engine"
 	"github.com/mpsocks/mpsocks/mux/gate"
 )
 
@@ -53,7 +55,7 @@ func (l *Listener) accept(ctx context.Context, ln net.Listener) {
 
 // admit begins the handshake of a connection that gets a place.
 func (l *Listener) admit(ctx context.Context, conn net.Conn) {
-	from := addrPort(conn.RemoteAddr())
+	from := carrier.AddrPort(conn.RemoteAddr())
 	ctx, leave := context.WithCancel(ctx)
 	place, first := l.gate.Enter(from.Addr(), time.Now(), leave)
 	if first {
@@ -77,32 +79,32 @@ func (l *Listener) admit(ctx context.Context, conn net.Conn) {
 func (l *Listener) handshake(ctx context.Context, tcp net.Conn, place *gate.Place) {
 	stop := context.AfterFunc(ctx, func() { tcp.Close() })
 	defer stop()
-	tune(tcp)
+	k := carrier.NewTLS(tcp, engine.MinLowat)
 	tcp.SetDeadline(time.Now().Add(acceptTimeout))
-	k := newCarrier(tcp)
 	live := l.live.Load()
-	h := &hearing{carrier: k, known: !live.Cover.hides()}
+	if live.Cover.hides() {
+		k.Hush()
+	}
 	cfg := live.tls.Clone()
 	cfg.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		place.Spoke()
 		if l.book.Check(hello.ServerName, time.Now()) {
 			place.Prove(time.Now())
-			h.known, h.heard = true, nil
+			k.Answer()
 			return nil, nil
 		}
-		if !h.known {
+		if k.Hushed() {
 			return nil, errStranger
 		}
 		return nil, l.strangers.Wait(ctx)
 	}
-	conn := tls.Server(h, cfg)
-	err := conn.HandshakeContext(ctx)
-	if err != nil && !h.known && ctx.Err() == nil {
-		err = l.stranger(ctx, h, place)
+	err := k.Server(ctx, cfg)
+	if err != nil && k.Hushed() && ctx.Err() == nil {
+		err = l.stranger(ctx, k, place)
 	}
 	if err == nil {
 		place.Prove(time.Now())
-		err = l.welcome(conn, k, stop)
+		err = l.welcome(k, stop)
 	}
 	if err != nil {
 		tcp.Close()

@@ -133,7 +133,10 @@ func (c *Client) countPath(p *clientPath, now time.Time) (live bool) {
 
 // octets is what a subflow has carried, with all of TLS: copies that came twice are on
 // the bill too.
-func (f *subflow) octets() uint64 { return f.carrier.written.Load() + f.carrier.received.Load() }
+func (f *subflow) octets() uint64 {
+	sent, received := f.carrier.Carried()
+	return sent + received
+}
 
 func (c *Client) capCount(p *clientPath) *capCount {
 	k := c.counts[p.way.Name]

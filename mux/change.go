@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/mpsocks/mpsocks/mux/carrier"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
 )
 
@@ -26,10 +27,7 @@ func (c *Client) SetServer(addresses []string, keys []ed25519.PublicKey) error {
 	trusted := func(k [32]byte) bool {
 		return slices.ContainsFunc(keys, func(t ed25519.PublicKey) bool { return [32]byte(t) == k })
 	}
-	c.session.endSubflows(func(f *subflow) bool {
-		k, err := peerKey(f.conn.ConnectionState())
-		return err != nil || !trusted(k)
-	})
+	c.session.endSubflows(func(f *subflow) bool { return !trusted(f.peer) })
 	return nil
 }
 
@@ -74,11 +72,6 @@ func (l *Listener) Change(cfg ListenerConfig) error {
 	return nil
 }
 
-// is reports whether the door is what a is, also where the system chose its port.
-func (d door) is(a ListenAddr) bool {
-	return d.at == a || addrPort(d.Addr()) == a.Addr && d.at.KernelMPTCP == a.KernelMPTCP
-}
-
 // rebind leaves the addresses that are not wanted any more and binds the new ones. An
 // address with another option is left first: both cannot have it at once.
 func (l *Listener) rebind(want []ListenAddr) error {
@@ -87,9 +80,9 @@ func (l *Listener) rebind(want []ListenAddr) error {
 	if l.ctx != nil && l.ctx.Err() != nil {
 		return ErrClosed
 	}
-	var keep, leave []door
+	var keep, leave []carrier.Door
 	for _, d := range l.lns {
-		if slices.ContainsFunc(want, d.is) {
+		if slices.ContainsFunc(want, d.Is) {
 			keep = append(keep, d)
 		} else {
 			leave = append(leave, d)
@@ -97,24 +90,24 @@ func (l *Listener) rebind(want []ListenAddr) error {
 	}
 	var fresh []ListenAddr
 	for _, a := range want {
-		if !slices.ContainsFunc(keep, func(d door) bool { return d.is(a) }) {
+		if !slices.ContainsFunc(keep, func(d carrier.Door) bool { return d.Is(a) }) {
 			fresh = append(fresh, a)
 		}
 	}
 	// Those in the way of a new one go first, and come back if that fails.
-	inWay := func(d door) bool {
-		return slices.ContainsFunc(fresh, func(a ListenAddr) bool { return a.Addr.Port() == d.at.Addr.Port() && a.Addr.Port() != 0 })
+	inWay := func(d carrier.Door) bool {
+		return slices.ContainsFunc(fresh, func(a ListenAddr) bool { return a.Addr.Port() == d.At.Addr.Port() && a.Addr.Port() != 0 })
 	}
 	var gone []ListenAddr
 	for _, d := range leave {
 		if inWay(d) {
 			d.Close()
-			gone = append(gone, d.at)
+			gone = append(gone, d.At)
 		}
 	}
-	bound, err := bindDoors(fresh)
+	bound, err := carrier.Bind(fresh)
 	if err != nil {
-		again, lost := bindDoors(gone)
+		again, lost := carrier.Bind(gone)
 		if lost != nil {
 			l.live.Load().Log.Error().Err(lost).Msg("an address that was listened at cannot be had back")
 		}
@@ -132,7 +125,7 @@ func (l *Listener) rebind(want []ListenAddr) error {
 }
 
 // serveDoors accepts at new doors, if Run has begun. The caller holds l.mu.
-func (l *Listener) serveDoors(doors []door) {
+func (l *Listener) serveDoors(doors []carrier.Door) {
 	if l.ctx == nil {
 		return // Run does it
 	}

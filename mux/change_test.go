@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mpsocks/mpsocks/mux/carrier"
 	"github.com/mpsocks/mpsocks/mux/engine"
 	"github.com/mpsocks/mpsocks/mux/fq"
 	"github.com/mpsocks/mpsocks/mux/packet"
@@ -57,7 +58,7 @@ func TestChangeRevokesOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	free.Close()
-	cfg.Listen = []ListenAddr{{Addr: n.addr}, {Addr: addrPort(free.Addr())}}
+	cfg.Listen = []ListenAddr{{Addr: n.addr}, {Addr: carrier.AddrPort(free.Addr())}}
 	cfg.Rules = []Rule{{DSCP: -1, Class: fq.ClassBackup}}
 	if err := n.listener.Change(cfg); err != nil {
 		t.Fatal(err)
@@ -137,7 +138,7 @@ func TestServerKeyRotates(t *testing.T) {
 		s := n.client.Session()
 		subs := s.connections()
 		for _, f := range subs {
-			if k, err := peerKey(f.conn.ConnectionState()); err != nil || isDead(f) || k != pub(next) {
+			if k, err := peerKey(f.carrier.(*carrier.TLS).State()); err != nil || isDead(f) || k != pub(next) {
 				return false
 			}
 		}

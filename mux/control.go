@@ -139,10 +139,3 @@ func (s *Session) checksumFailed(f *subflow, dsn uint64) error {
 	s.pump()
 	return protocolErrorf("DSS checksum at DSN %d", dsn)
 }
-
-// closeWrite sends FIN behind the last bytes.
-func closeWrite(f *subflow) {
-	if c, ok := f.carrier.Conn.(interface{ CloseWrite() error }); ok {
-		c.CloseWrite()
-	}
-}

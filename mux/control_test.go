@@ -15,7 +15,7 @@ func controlled() (s *Session, fs []*subflow) {
 	s = newSession(sessionConfig{client: true, handler: newCollector()})
 	keys := s.establish(hsClientKey, hsServerKey, false)
 	for range 2 {
-		f := &subflow{s: s, carrier: &carrier{}, keys: keys}
+		f := &subflow{s: s, carrier: new(counted), keys: keys}
 		s.enter(func(e *engine.Engine, now int64) {
 			f.path = e.AddPath(engine.PathConfig{}, -1)
 			f.core = engine.NewSubflow(f, f.path, keys.epoch, now)

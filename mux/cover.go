@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mpsocks/mpsocks/mux/carrier"
 	"github.com/mpsocks/mpsocks/mux/gate"
 	"github.com/mpsocks/mpsocks/mux/proof"
 )
@@ -94,12 +95,12 @@ func (g *greeter) config(now time.Time) (c *tls.Config, turn int32) {
 
 // explain says what a failed handshake means to a user. A server that could not read
 // the hello may have another key that is trusted: the next hello is for that one.
-func (g *greeter) explain(conn *tls.Conn, turn int32, err error) error {
+func (g *greeter) explain(state tls.ConnectionState, turn int32, err error) error {
 	if _, rejected := errors.AsType[*tls.ECHRejectionError](err); !rejected {
 		return explainTLS(err)
 	}
 	n := int32(len(g.servers))
-	got, err := peerKey(conn.ConnectionState())
+	got, err := peerKey(state)
 	i := slices.IndexFunc(g.servers, func(s greeted) bool { return s.key == got })
 	switch {
 	case err == nil && i == int(turn):
@@ -140,40 +141,6 @@ func coverTLS(t *tls.Config, key ed25519.PrivateKey, cover Cover) error {
 // errStranger ends a handshake before anything was answered.
 var errStranger = errors.New("no proof of a client's key")
 
-// A hearing is a connection of which it is not known yet who it is: what it says is
-// kept, and nothing is answered. It is the handshake's own until known is set.
-type hearing struct {
-	*carrier
-	known bool
-	heard []byte
-}
-
-func (h *hearing) Read(p []byte) (int, error) {
-	n, err := h.carrier.Read(p)
-	if !h.known {
-		h.heard = append(h.heard, p[:n]...)
-	}
-	return n, err
-}
-
-func (h *hearing) Write(p []byte) (int, error) {
-	if !h.known {
-		return len(p), nil
-	}
-	return h.carrier.Write(p)
-}
-
-// rest is what was heard, with what the handshake has not looked at.
-func (h *hearing) rest() []byte {
-	if h.inR < h.inW {
-		h.heard = append(h.heard, h.in[h.inR:h.inW]...)
-		h.inR = h.inW
-		cipherPool.Put(h.in)
-		h.in = nil
-	}
-	return h.heard
-}
-
 const (
 	// guests is how many strangers the upstream serves at once.
 	guests = 1024
@@ -183,18 +150,18 @@ const (
 
 // stranger gives a connection that is no client's to the upstream, or keeps silent
 // until its time is over. The place is left.
-func (l *Listener) stranger(ctx context.Context, h *hearing, place *gate.Place) error {
+func (l *Listener) stranger(ctx context.Context, k *carrier.TLS, place *gate.Place) error {
 	cover := &l.live.Load().Cover
 	if cover.Upstream == "" {
-		_, err := io.Copy(io.Discard, h.Conn)
-		h.Conn.Close()
+		_, err := io.Copy(io.Discard, k.TCP())
+		k.TCP().Close()
 		return err
 	}
 	ctx, leave := context.WithCancel(ctx)
 	defer leave()
-	guest, _ := l.guests.Enter(addrPort(h.RemoteAddr()).Addr(), time.Now(), leave)
+	guest, _ := l.guests.Enter(carrier.AddrPort(k.RemoteAddr()).Addr(), time.Now(), leave)
 	place.Leave()
-	defer h.Conn.Close()
+	defer k.TCP().Close()
 	if guest == nil {
 		return errTooMany
 	}
@@ -206,15 +173,15 @@ func (l *Listener) stranger(ctx context.Context, h *hearing, place *gate.Place) 
 		return fmt.Errorf("cover's upstream: %w", err)
 	}
 	defer up.Close()
-	stop := context.AfterFunc(ctx, func() { up.Close(); h.Conn.Close() })
+	stop := context.AfterFunc(ctx, func() { up.Close(); k.TCP().Close() })
 	defer stop()
-	h.Conn.SetDeadline(time.Time{})
-	if _, err := up.Write(h.rest()); err != nil {
+	k.TCP().SetDeadline(time.Time{})
+	if _, err := up.Write(k.Heard()); err != nil {
 		return err
 	}
 	var both sync.WaitGroup
-	both.Go(func() { pass(up, h.Conn) })
-	both.Go(func() { pass(h.Conn, up) })
+	both.Go(func() { pass(up, k.TCP()) })
+	both.Go(func() { pass(k.TCP(), up) })
 	both.Wait()
 	return errStranger
 }

@@ -101,7 +101,8 @@ func TestStrangersGetTheWebServer(t *testing.T) {
 		}
 		defer c.Close()
 		conn := tls.Client(c, cfg)
-		err = g.explain(conn, turn, conn.Handshake())
+		err = conn.Handshake()
+		err = g.explain(conn.ConnectionState(), turn, err)
 		if err == nil || !strings.Contains(err.Error(), "not mpsocks") {
 			t.Errorf("one who knows the server's key and holds no client's: %v", err)
 		}

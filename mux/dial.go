@@ -2,7 +2,6 @@ package mux
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -11,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mpsocks/mpsocks/mux/carrier"
 	"github.com/mpsocks/mpsocks/mux/dialer"
 	"github.com/mpsocks/mpsocks/mux/engine"
 )
@@ -31,9 +31,8 @@ func (p *Path) dialWay() *dialer.Way {
 
 // A proven is a connection on which the server has proved its key.
 type proven struct {
-	tcp     net.Conn
-	tls     *tls.Conn
-	carrier *carrier
+	carrier *carrier.TLS
+	key     [32]byte // that the server proved
 	addr    netip.AddrPort
 }
 
@@ -79,15 +78,15 @@ func (c *Client) lastServer(p *clientPath, asked []netip.AddrPort) bool {
 
 // open does the MPTCP handshake and adds the subflow to the session.
 func (c *Client) open(ctx context.Context, p *clientPath, v *proven) (*subflow, error) {
-	stop := context.AfterFunc(ctx, func() { v.tcp.Close() })
+	stop := context.AfterFunc(ctx, func() { v.carrier.Close() })
 	defer stop()
-	v.tcp.SetDeadline(time.Now().Add(handshakeTimeout))
+	v.carrier.SetDeadline(time.Now().Add(handshakeTimeout))
 	f, err := c.join(ctx, p, v)
 	if err != nil {
-		v.tcp.Close()
+		v.carrier.Close()
 		return nil, judged(fmt.Errorf("session with %s: %w", v.addr, plainNet(err)), true)
 	}
-	v.tcp.SetDeadline(time.Time{})
+	v.carrier.SetDeadline(time.Time{})
 	if err := c.session.attach(f); err != nil {
 		return nil, judged(err, true)
 	}
@@ -116,7 +115,7 @@ func (c *Client) race(ctx context.Context, p *clientPath, timeout time.Duration,
 		Try: func(ctx context.Context, a netip.AddrPort, mss int, connected func()) (*proven, error) {
 			return c.prove(ctx, p, a, mss, timeout, connected)
 		},
-		Drop: func(v *proven) { v.tcp.Close() },
+		Drop: func(v *proven) { v.carrier.Close() },
 		Go:   c.slots.Go, MSS: mss, Timeout: timeout,
 	}
 	won, failed, err := race.Run(ctx)
@@ -166,19 +165,22 @@ func (c *Client) proveOnce(ctx context.Context, p *clientPath, a netip.AddrPort,
 		return nil, plainNet(err)
 	}
 	connected()
-	tune(tcp)
 	stop := context.AfterFunc(ctx, func() { tcp.Close() })
 	defer stop()
-	k := newCarrier(tcp)
+	k := carrier.NewTLS(tcp, engine.MinLowat)
 	greet := c.greet.Load()
 	cfg, turn := greet.config(time.Now())
-	conn := k.secure(cfg, true)
 	tcp.SetDeadline(time.Now().Add(handshakeTimeout))
-	if err := conn.HandshakeContext(ctx); err != nil {
+	if err := k.Client(ctx, cfg); err != nil {
 		tcp.Close()
-		return nil, fmt.Errorf("TLS with %s: %w", a, plainNet(greet.explain(conn, turn, err)))
+		return nil, fmt.Errorf("TLS with %s: %w", a, plainNet(greet.explain(k.State(), turn, err)))
 	}
-	return &proven{tcp, conn, k, a}, nil
+	key, err := peerKey(k.State())
+	if err != nil {
+		tcp.Close()
+		return nil, err
+	}
+	return &proven{k, key, a}, nil
 }
 
 // plainNet drops from an error what differs from one attempt to the next, the port

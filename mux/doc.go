@@ -1,5 +1,5 @@
 // Package mux is the tunnel: it carries whole IP packets between a client and a
-// server over several TCP connections at once, each inside TLS, as MPTCP does it
+// server over several connections at once (TLS over TCP), as MPTCP does it
 // (RFC 8684). It knows nothing of SOCKS: an end of the tunnel puts a Handler
 // behind a Session and calls Send.
 //
@@ -16,12 +16,12 @@
 //  2. Flush has the engine choose among the subflows (engine, sched). The packet gets
 //     its Identification, and from dsn its DSN; it is kept there until the Data ACK.
 //  3. transmit.go: whoever took the subflow's write token (subflow.go) frames a
-//     batch into TLS records. carrier.go gathers them and gives them to the
-//     kernel, without waiting.
+//     batch into TLS records. The carrier gathers them and gives them to the
+//     kernel, without waiting (package carrier).
 //
 // and in:
 //
-//  4. receive.go: the subflow's reader takes records from carrier.go, reads
+//  4. receive.go: the subflow's reader takes records from its carrier, reads
 //     options and checks each mapping; control.go obeys what is no DSS.
 //  5. received.go and dsn: the first copy of a DSN counts; the Data ACK moves on.
 //  6. UDP goes through deliver.go, which for a bounded time restores the order of
@@ -61,7 +61,7 @@
 // Outermost first: Client.mu or Listener.mu; delivery.mu, which is held while
 // ordered flows are delivered, so that a Handler may Send; subflow.asking; the session's
 // (Session.enter); Stream.mu;
-// Table.mu. The mutexes of receiveSpace, carrier and Capture are taken last
+// Table.mu. The mutexes of receiveSpace, of a carrier and of Capture are taken last
 // and held for no call to anything else here. The write token is no lock: its holder
 // writes to the subflow without the session's lock.
 //
@@ -80,6 +80,7 @@
 //	3.6     MP_TCPRST                          handshake.go, monitor.go, control.go
 //	3.7     MP_FAIL, without a fallback        control.go
 //
-// mptcp has the options themselves, packet the packets, buf their memory; udpio
+// carrier is what lies under a subflow: TLS over TCP, behind an interface that another one
+// would have, too. mptcp has the options themselves, packet the packets, buf their memory; udpio
 // is not used here but by both ends.
 package mux

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mpsocks/mpsocks/mux/carrier"
 	"github.com/mpsocks/mpsocks/mux/engine"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
 )
@@ -30,7 +31,7 @@ const (
 // ends after left. Run goes on.
 func (l *Listener) Drain(left time.Duration) {
 	l.mu.Lock()
-	closeDoors(l.lns)
+	carrier.CloseDoors(l.lns)
 	l.lns = nil
 	l.mu.Unlock()
 	for _, s := range l.Sessions() {
@@ -155,7 +156,7 @@ func (c *Client) elsewhere(ctx context.Context, here []netip.AddrPort) (netip.Ad
 		}
 		v, err := c.race(ctx, p, dialTimeout, here)
 		if err == nil {
-			v.tcp.Close()
+			v.carrier.Close()
 			return v.addr, true
 		}
 	}

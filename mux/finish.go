@@ -163,7 +163,7 @@ func (s *Session) shut(err error, tell bool) {
 			// What is in the kernel still goes out; a dead path must not hold
 			// the exit.
 			time.AfterFunc(closeLinger, f.close)
-			closeWrite(f)
+			f.carrier.CloseWrite()
 		} else {
 			f.close()
 		}

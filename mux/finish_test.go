@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mpsocks/mpsocks/mux/carrier"
 	"github.com/mpsocks/mpsocks/mux/engine"
 )
 
@@ -72,7 +73,7 @@ func TestFinishOfADeadPeer(t *testing.T) {
 	n := newLoopTunnel(t, 1, 1, nil)
 	s := n.client.Session()
 	for _, f := range s.connections() {
-		f.carrier.Conn.SetReadDeadline(time.Now().Add(-time.Second)) // nothing is heard any more
+		f.carrier.(*carrier.TLS).TCP().SetReadDeadline(time.Now().Add(-time.Second)) // nothing is heard any more
 	}
 	begin := time.Now()
 	s.Finish(ErrClosed)

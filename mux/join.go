@@ -2,11 +2,12 @@ package mux
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 
+	"github.com/mpsocks/mpsocks/mux/carrier"
 	"github.com/mpsocks/mpsocks/mux/engine"
 )
 
@@ -23,8 +24,8 @@ const (
 
 // join does MP_CAPABLE when there is no session and MP_JOIN when there is.
 func (c *Client) join(ctx context.Context, p *clientPath, v *proven) (*subflow, error) {
-	conn, k := v.tls, v.carrier
-	capture := c.cfg.Capture.subflow(addrPort(k.LocalAddr()), addrPort(k.RemoteAddr()), true)
+	k := v.carrier
+	capture := c.cfg.Capture.subflow(carrier.AddrPort(k.LocalAddr()), carrier.AddrPort(k.RemoteAddr()), true)
 	for {
 		c.mu.Lock()
 		state, changed := c.state, c.changed
@@ -36,7 +37,7 @@ func (c *Client) join(ctx context.Context, p *clientPath, v *proven) (*subflow, 
 		switch state {
 		case stateNone:
 			var err error
-			keys, err = c.establish(p, conn, capture)
+			keys, err = c.establish(p, k, capture)
 			c.mu.Lock()
 			if err != nil {
 				c.setState(stateNone)
@@ -62,12 +63,12 @@ func (c *Client) join(ctx context.Context, p *clientPath, v *proven) (*subflow, 
 				c.renew(keys.epoch)
 				continue
 			}
-			if err := c.joinExisting(p, conn, capture, keys); err != nil {
+			if err := c.joinExisting(p, k, capture, keys); err != nil {
 				return nil, err
 			}
 		}
-		f := newSubflow(c.session, p.path, conn, k, keys)
-		f.capture = capture
+		f := newSubflow(c.session, p.path, k, keys)
+		f.capture, f.peer = capture, v.key
 		return f, nil
 	}
 }
@@ -79,9 +80,9 @@ func (c *Client) setState(state int) {
 }
 
 // establish does MP_CAPABLE and returns the new keys.
-func (c *Client) establish(p *clientPath, conn *tls.Conn, capture *subflowCapture) (keys sessionKeys, err error) {
+func (c *Client) establish(p *clientPath, rw io.ReadWriter, capture *subflowCapture) (keys sessionKeys, err error) {
 	local := newKey()
-	r, err := capableClient(capture.tap(conn), local, false)
+	r, err := capableClient(capture.tap(rw), local, false)
 	if err != nil {
 		return keys, err
 	}
@@ -116,10 +117,10 @@ type forgottenError struct {
 func (e *forgottenError) Unwrap() []error { return []error{errForgotten, e.error} }
 
 // joinExisting does MP_JOIN with those keys.
-func (c *Client) joinExisting(p *clientPath, conn *tls.Conn, capture *subflowCapture, keys sessionKeys) error {
+func (c *Client) joinExisting(p *clientPath, rw io.ReadWriter, capture *subflowCapture, keys sessionKeys) error {
 	par := joinParams{Local: keys.local, Remote: keys.remote}
 	c.session.enter(func(*engine.Engine, int64) { par.AddrID, par.Backup = p.path.AddrID(), p.path.Rests() })
-	err := joinClient(capture.tap(conn), par)
+	err := joinClient(capture.tap(rw), par)
 	var reset *ResetError
 	if errors.As(err, &reset) && !reset.Transient {
 		return &forgottenError{keys.epoch, fmt.Errorf("%w: %w", errForgotten, err)}

@@ -14,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/time/rate"
 
+	"github.com/mpsocks/mpsocks/mux/carrier"
 	"github.com/mpsocks/mpsocks/mux/engine"
 	"github.com/mpsocks/mpsocks/mux/gate"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
@@ -21,10 +22,7 @@ import (
 )
 
 // ListenAddr is one address to accept subflows on.
-type ListenAddr struct {
-	Addr        netip.AddrPort
-	KernelMPTCP bool
-}
+type ListenAddr = carrier.ListenAddr
 
 // ListenerConfig is what a Listener is made of.
 type ListenerConfig struct {
@@ -64,7 +62,7 @@ type Listener struct {
 
 	mu       sync.Mutex      // guards all below
 	ctx      context.Context // of Run; nil before
-	lns      []door
+	lns      []carrier.Door
 	sessions map[mptcp.Token]*Session
 	opening  map[[32]byte]int // those that are not in sessions yet, by key
 }
@@ -87,7 +85,7 @@ func Listen(cfg ListenerConfig) (*Listener, error) {
 		return nil, err
 	}
 	l.goBy(now)
-	if l.lns, err = bindDoors(cfg.Listen); err != nil {
+	if l.lns, err = carrier.Bind(cfg.Listen); err != nil {
 		return nil, err
 	}
 	return l, nil
@@ -129,7 +127,7 @@ func (l *Listener) Addrs() []netip.AddrPort {
 	defer l.mu.Unlock()
 	var as []netip.AddrPort
 	for _, ln := range l.lns {
-		as = append(as, addrPort(ln.Addr()))
+		as = append(as, carrier.AddrPort(ln.Addr()))
 	}
 	return as
 }
@@ -155,7 +153,7 @@ func (l *Listener) Run(ctx context.Context) error {
 	l.mu.Unlock()
 	<-ctx.Done()
 	l.mu.Lock()
-	closeDoors(l.lns)
+	carrier.CloseDoors(l.lns)
 	l.mu.Unlock()
 	var closing sync.WaitGroup
 	for _, s := range l.Sessions() {
@@ -298,9 +296,9 @@ func (l *Listener) forget(s *Session) {
 }
 
 // attach adds a subflow to the path that its address ID names.
-func (l *Listener) attach(s *Session, conn *tls.Conn, k *carrier, capture *subflowCapture, id uint8, backup bool) error {
-	k.Conn.SetDeadline(time.Time{})
-	f := newSubflow(s, s.pathOf(id, addrPort(k.RemoteAddr())), conn, k, s.keys())
+func (l *Listener) attach(s *Session, k *carrier.TLS, capture *subflowCapture, id uint8, backup bool) error {
+	k.SetDeadline(time.Time{})
+	f := newSubflow(s, s.pathOf(id, carrier.AddrPort(k.RemoteAddr())), k, s.keys())
 	s.enter(func(*engine.Engine, int64) { f.core.SetBackup(backup) })
 	f.capture = capture
 	return s.attach(f)

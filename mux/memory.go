@@ -141,7 +141,3 @@ func (s *Session) overdrawn() (over bool) {
 // Beside sets how many bytes the Handler, and the kernel for it, hold for this session
 // beside what goes through it. The next look at the session counts them.
 func (s *Session) Beside(bytes int64) { s.beside.Store(bytes) }
-
-// holds is what the subflow's connection holds: records that wait for the kernel, and
-// what the kernel has of them that its peer has not acknowledged.
-func (f *subflow) holds() int { return f.carrier.gathered() + int(f.inKernel.Load()) }

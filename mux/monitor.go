@@ -71,7 +71,7 @@ func (s *Session) tick(now, passed int64) bool {
 		beside := 0
 		for _, f := range e.Subflows() {
 			f.Heard(connOf(f).lastRecv.Load())
-			beside += connOf(f).holds()
+			beside += connOf(f).carrier.Held()
 		}
 		o, epoch = e.Tick(now, passed, s.space.total.Load()), e.Epoch()
 		s.held = e.Charge(s.window) + beside

@@ -4,6 +4,7 @@ import (
 	"sync"
 
 	"github.com/mpsocks/mpsocks/mux/buf"
+	"github.com/mpsocks/mpsocks/mux/carrier"
 	"github.com/mpsocks/mpsocks/mux/engine"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
 	"github.com/mpsocks/mpsocks/mux/packet"
@@ -15,7 +16,7 @@ import (
 
 // readSize holds what the carrier reads at once, behind a partial frame; that is
 // more than a packet of any size and a record.
-const readSize = cipherSize + 2*recordSize
+const readSize = carrier.MostRead + 2*recordSize
 
 var readPool = sync.Pool{New: func() any { return new([readSize]byte) }}
 
@@ -40,7 +41,7 @@ func (f *subflow) readLoop() error {
 		}
 	}()
 	for {
-		if err := f.carrier.wait(); err != nil {
+		if err := f.carrier.Wait(); err != nil {
 			return err
 		}
 		if rb == nil {
@@ -52,16 +53,16 @@ func (f *subflow) readLoop() error {
 			kept = nil
 		}
 		for {
-			m, err := f.conn.Read(rb[n:])
+			m, err := f.carrier.Read(rb[n:])
 			n += m
-			if err == errNotYet {
+			if err == carrier.ErrNotYet {
 				break
 			}
 			if err != nil {
 				readPool.Put(rb)
 				return err
 			}
-			if readSize-n < recordSize || !f.carrier.recordBuffered() {
+			if readSize-n < recordSize || !f.carrier.Whole() {
 				break
 			}
 		}
@@ -75,7 +76,7 @@ func (f *subflow) readLoop() error {
 		case n == 0:
 			readPool.Put(rb)
 			rb = nil
-		case f.carrier.idle(): // a frame that does not come whole holds no more than itself
+		case f.carrier.Idle(): // a frame that does not come whole holds no more than itself
 			kept = buf.Get(n)
 			copy(kept.Bytes(), rb[:n])
 			readPool.Put(rb)

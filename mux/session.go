@@ -177,20 +177,21 @@ func (s *Session) keys() (keys sessionKeys) {
 // fails when the session has ended or has no room.
 func (s *Session) attach(f *subflow) error {
 	var err error
+	sent, _ := f.carrier.Carried()
 	s.enter(func(e *engine.Engine, _ int64) {
 		switch {
 		case s.closed:
 			err = s.closeErr
 		case f.keys.epoch != e.Epoch():
 			err = ErrClosed
-		case !e.Attach(f.core, f.carrier.written.Load()):
+		case !e.Attach(f.core, sent):
 			err = protocolErrorf("more than %d subflows", engine.MaxSubflows)
 		default:
 			f.slot = f.core.Slot()
 			if len(e.Subflows()) == 1 {
 				close(s.up)
 			}
-			f.carrier.gathering = true
+			f.carrier.Start()
 			s.serving.Go(f.run)
 		}
 	})

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mpsocks/mpsocks/mux/carrier"
+	"github.com/mpsocks/mpsocks/mux/engine"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
@@ -50,10 +52,9 @@ func (p *scripted) join(t *testing.T, s *Session) {
 	for i := range p.conns {
 		near, far := net.Pipe()
 		p.conns[i] = tls.Client(near, scriptKeys()[0])
-		k := newCarrier(far)
-		conn := k.secure(scriptKeys()[1], false)
+		k := carrier.NewTLS(far, engine.MinLowat)
 		done := make(chan error, 1)
-		go func() { done <- conn.Handshake() }()
+		go func() { done <- k.Server(t.Context(), scriptKeys()[1]) }()
 		if err := p.conns[i].Handshake(); err != nil {
 			t.Fatal(err)
 		}
@@ -61,7 +62,7 @@ func (p *scripted) join(t *testing.T, s *Session) {
 			t.Fatal(err)
 		}
 		go func() { _, _ = io.Copy(io.Discard, p.conns[i]) }()
-		f := newSubflow(s, s.pathOf(uint8(i), netip.MustParseAddrPort("192.0.2.1:1")), conn, k, s.keys())
+		f := newSubflow(s, s.pathOf(uint8(i), netip.MustParseAddrPort("192.0.2.1:1")), k, s.keys())
 		if err := s.attach(f); err != nil {
 			t.Fatal(err)
 		}

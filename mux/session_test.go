@@ -237,7 +237,7 @@ func TestKilledSubflow(t *testing.T) {
 			n.send(4000, 2000, 200, func(i int) {
 				if i == 1000 {
 					f := s.connections()[kill]
-					f.carrier.Conn.Close()
+					f.carrier.Close()
 				}
 			})
 			n.far.wait(t, 4000, 5*time.Second)
@@ -262,7 +262,7 @@ func TestAllSubflowsKilled(t *testing.T) {
 		if i == 1000 {
 			epoch = s.keys().epoch
 			for _, f := range s.connections() {
-				f.carrier.Conn.Close()
+				f.carrier.Close()
 			}
 		}
 	})

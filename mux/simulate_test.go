@@ -3,7 +3,6 @@ package mux
 import (
 	"context"
 	"crypto/ed25519"
-	"crypto/tls"
 	"encoding/binary"
 	"io"
 	"net"
@@ -15,6 +14,7 @@ import (
 	"time"
 
 	"github.com/mpsocks/mpsocks/mux/buf"
+	"github.com/mpsocks/mpsocks/mux/carrier"
 	"github.com/mpsocks/mpsocks/mux/engine"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
 	"github.com/mpsocks/mpsocks/mux/packet"
@@ -265,17 +265,17 @@ func simulate(t *testing.T, paths []simPath, subflows int, play func(s *Session,
 				var joined sync.WaitGroup
 				for e, c := range []*simConn{a, b} {
 					joined.Go(func() {
-						k := newCarrier(c)
-						conn := tls.Server(k, far)
+						k := carrier.NewTLS(c, engine.MinLowat)
+						shake, cfg := k.Server, far
 						if e == 0 {
-							conn = tls.Client(k, near)
+							shake, cfg = k.Client, near
 						}
-						if err := conn.Handshake(); err != nil {
+						if err := shake(ctx, cfg); err != nil {
 							t.Error(err)
 							return
 						}
 						s := ends[e]
-						if err := s.attach(newSubflow(s, at[e], conn, k, s.keys())); err != nil {
+						if err := s.attach(newSubflow(s, at[e], k, s.keys())); err != nil {
 							t.Error(err)
 						}
 					})

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"net"
 	"slices"
 	"time"
 
@@ -113,7 +112,7 @@ func (c *Client) tend(ctx context.Context, f *subflow) (replace bool) {
 
 // wear is how many bytes the more used one of its two TLS keys has protected.
 func (f *subflow) wear() uint64 {
-	return max(f.carrier.written.Load(), f.carrier.received.Load())
+	return max(f.carrier.Carried())
 }
 
 // noRoom says that the server has as many subflows as it takes: one that is to be
@@ -128,8 +127,8 @@ func noRoom(err error) bool {
 func (f *subflow) abandon() {
 	stale := false
 	f.s.enter(func(*engine.Engine, int64) { stale = f.core.State().Stale() })
-	if tcp, ok := f.carrier.Conn.(*net.TCPConn); ok && stale {
-		tcp.SetLinger(0)
+	if stale {
+		f.carrier.Abort()
 	}
 	f.close()
 }

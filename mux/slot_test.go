@@ -39,13 +39,13 @@ func TestWornSubflowIsReplaced(t *testing.T) {
 
 // Both directions have keys, and either wears them out.
 func TestWear(t *testing.T) {
-	f := &subflow{carrier: &carrier{}}
-	f.carrier.written.Store(5)
-	f.carrier.received.Store(7)
+	f := &subflow{carrier: new(counted)}
+	carried(f).sent.Store(5)
+	carried(f).received.Store(7)
 	if f.wear() != 7 {
 		t.Errorf("worn by %d bytes, want 7", f.wear())
 	}
-	f.carrier.written.Store(9)
+	carried(f).sent.Store(9)
 	if f.wear() != 9 {
 		t.Errorf("worn by %d bytes, want 9", f.wear())
 	}

@@ -1,18 +1,16 @@
 package mux
 
 import (
-	"crypto/tls"
-	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
 
+	"github.com/mpsocks/mpsocks/mux/carrier"
 	"github.com/mpsocks/mpsocks/mux/engine"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
 )
 
-// A subflow is one TCP connection of a session, inside TLS, after its MPTCP
-// handshake. What is known of it and what it is to carry is the engine's. Its reader
+// A subflow is one connection of a session, a carrier after its MPTCP handshake. What is known of it and what it is to carry is the engine's. Its reader
 // goroutine is started by Session.attach and ends with the connection; so does its
 // writer goroutine, which only waits for room in the kernel when somebody could not
 // write all.
@@ -22,9 +20,10 @@ type subflow struct {
 	core          *engine.Subflow // for Session.enter
 	slot          int             // since attach
 	path          *engine.Path
-	conn          *tls.Conn
-	carrier       *carrier
+	carrier       carrier.Carrier
+	most          int // bytes that the carrier is given at once
 	local, remote netip.AddrPort
+	peer          [32]byte // client: the key that the server proved here
 	capture       *subflowCapture
 	keys          sessionKeys
 	kick          chan struct{} // 1 slot: wake the writer goroutine
@@ -46,15 +45,14 @@ type subflow struct {
 	option mptcp.Option
 
 	lastRecv atomic.Int64
-	inKernel atomic.Int64 // bytes that were outstanding when the carrier was last asked
 	rxOctets atomic.Uint64
 }
 
 // newSubflow prepares one that has joined with those keys.
-func newSubflow(s *Session, p *engine.Path, conn *tls.Conn, k *carrier, keys sessionKeys) *subflow {
+func newSubflow(s *Session, p *engine.Path, k carrier.Carrier, keys sessionKeys) *subflow {
 	f := &subflow{
-		s: s, path: p, conn: conn, carrier: k, keys: keys,
-		local: addrPort(k.LocalAddr()), remote: addrPort(k.RemoteAddr()),
+		s: s, path: p, carrier: k, most: k.LargestFrame(), keys: keys,
+		local: carrier.AddrPort(k.LocalAddr()), remote: carrier.AddrPort(k.RemoteAddr()),
 		kick: make(chan struct{}, 1), dead: make(chan struct{}), replace: make(chan struct{}),
 		ssn: 1, rxSSN: 1,
 	}
@@ -63,14 +61,6 @@ func newSubflow(s *Session, p *engine.Path, conn *tls.Conn, k *carrier, keys ses
 		f.lastRecv.Store(now)
 	})
 	return f
-}
-
-func addrPort(a net.Addr) netip.AddrPort {
-	if t, ok := a.(*net.TCPAddr); ok {
-		ap := t.AddrPort()
-		return netip.AddrPortFrom(ap.Addr().Unmap().WithZone(""), ap.Port())
-	}
-	return netip.AddrPort{}
 }
 
 // run reads until the connection ends. It is the subflow's reader goroutine
@@ -87,7 +77,7 @@ func (f *subflow) run() {
 func (f *subflow) close() {
 	f.closeOnce.Do(func() {
 		close(f.dead)
-		f.carrier.Conn.Close()
+		f.carrier.Close()
 	})
 }
 
@@ -99,7 +89,7 @@ func (f *subflow) drainLoop() {
 		case <-f.dead:
 			return
 		}
-		err := f.carrier.drain()
+		err := f.carrier.Drain()
 		f.s.drained(f, err)
 		if err != nil {
 			f.close()
@@ -118,32 +108,13 @@ func (f *subflow) wantReplacement() {
 func (f *subflow) report(full bool) {
 	f.asking.Lock()
 	defer f.asking.Unlock()
-	r := engine.Report{Full: full, Outstanding: -1}
-	r.Written = f.carrier.written.Load() // first: what is written meanwhile is not acknowledged
-	if out, ok := f.carrier.outstanding(); ok {
-		r.Outstanding = out
-		f.inKernel.Store(int64(out))
-	}
-	if full {
-		var i tcpInfo
-		if r.Known = f.carrier.info(&i); r.Known {
-			r.Info = engine.Info{
-				SRTT: i.srtt, RTTVar: i.rttvar, MinRTT: i.minRTT, CWND: i.cwnd, Rate: i.rate,
-				Retrans: i.retrans, Segs: i.segs, Sacked: i.sacked,
-			}
-		}
-	}
+	k := f.carrier.Report(full)
+	r := engine.Report{Full: full, Written: k.Sent, Outstanding: k.Outstanding, Known: k.Known, Info: engine.Info(k.Info)}
 	f.s.enter(func(e *engine.Engine, now int64) { e.Learn(f.core, now, &r) })
 }
 
 // tune sets a connection as the engine wants it, as best effort.
 func (f *subflow) tune(t *engine.Tuning) {
-	switch t.What {
-	case engine.TuneLowat:
-		f.carrier.setLowat(t.Bytes)
-	case engine.TunePace:
-		f.carrier.setPace(t.Rate)
-	case engine.TuneCongestion:
-		f.carrier.setCongestion(t.Name)
-	}
+	k := [...]carrier.Knob{engine.TuneLowat: carrier.Lowat, engine.TunePace: carrier.Pace, engine.TuneCongestion: carrier.Congestion}[t.What]
+	f.carrier.Tune(k, carrier.Setting{Bytes: t.Bytes, Rate: t.Rate, Name: t.Name})
 }

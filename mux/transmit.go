@@ -76,7 +76,7 @@ func (s *Session) move() {
 			var err error
 			blocked, err = f.write(control)
 			failed = err != nil
-			end = f.carrier.written.Load() + uint64(len(f.carrier.pending()))
+			end = f.carrier.Committed()
 		}
 	}
 }
@@ -109,8 +109,8 @@ func (f *subflow) write(control []byte) (blocked bool, err error) {
 		b := o.P.Bytes()
 		// A datagram is not split over two records: it could be read only
 		// when the second one is there.
-		if len(plain) > 0 && len(plain)+engine.FrameHead+len(b) > recordSize {
-			if _, err := f.conn.Write(plain); err != nil {
+		if len(plain) > 0 && len(plain)+engine.FrameHead+len(b) > f.most {
+			if _, err := f.carrier.Write(plain); err != nil {
 				return false, err
 			}
 			plain = plain[:0]
@@ -131,14 +131,14 @@ func (f *subflow) write(control []byte) (blocked bool, err error) {
 		plain = append(plain, b...)
 	}
 	if len(plain) > 0 {
-		_, err = f.conn.Write(plain)
+		_, err = f.carrier.Write(plain)
 	}
 	*pb = plain[:0]
 	plainPool.Put(pb)
 	if err != nil {
 		return false, err
 	}
-	return f.carrier.flush()
+	return f.carrier.Flush()
 }
 
 // drained takes the write token back from the writer goroutine.

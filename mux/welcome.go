@@ -1,21 +1,21 @@
 package mux
 
 import (
-	"crypto/tls"
 	"errors"
 
+	"github.com/mpsocks/mpsocks/mux/carrier"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
 )
 
 // welcome reads the first option: a new session or a join. keep is called before the
 // subflow lives: the end of its handshake is not its end any more.
-func (l *Listener) welcome(conn *tls.Conn, k *carrier, keep func() bool) error {
-	key, err := peerKey(conn.ConnectionState())
+func (l *Listener) welcome(k *carrier.TLS, keep func() bool) error {
+	key, err := peerKey(k.State())
 	if err != nil {
 		return err
 	}
-	capture := l.live.Load().Capture.subflow(addrPort(k.LocalAddr()), addrPort(k.RemoteAddr()), false)
-	rw := capture.tap(conn)
+	capture := l.live.Load().Capture.subflow(carrier.AddrPort(k.LocalAddr()), carrier.AddrPort(k.RemoteAddr()), false)
+	rw := capture.tap(k)
 	first, err := readFirst(rw)
 	if err != nil {
 		return err
@@ -40,7 +40,7 @@ func (l *Listener) welcome(conn *tls.Conn, k *carrier, keep func() bool) error {
 			return err
 		}
 		keep()
-		return l.attach(s, conn, k, capture, first.Join.AddrID, first.Join.Backup)
+		return l.attach(s, k, capture, first.Join.AddrID, first.Join.Backup)
 	}
 	s, err := l.open(key)
 	if err != nil {
@@ -56,7 +56,7 @@ func (l *Listener) welcome(conn *tls.Conn, k *carrier, keep func() bool) error {
 	l.tasks.Go(func() { s.run(l.running()) })
 	s.log.Info().Str("session", Number(uint32(local.Token()))).Msg("session established")
 	keep()
-	if err := l.attach(s, conn, k, capture, 0, false); err != nil {
+	if err := l.attach(s, k, capture, 0, false); err != nil {
 		s.shut(err, false) // nothing else would end it
 		return err
 	}

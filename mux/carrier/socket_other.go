@@ -1,16 +1,16 @@
 //go:build !unix
 
-package mux
+package carrier
 
 import "net"
 
 // init has nothing to prepare: without a way to try a write, the subflow's
 // writer goroutine does all of them.
-func (k *carrier) init(net.Conn) {}
+func (k *socket) init(net.Conn) {}
 
-func (k *carrier) flush() (blocked bool, err error) { return len(k.pending()) > 0, nil }
+func (k *socket) flush() (blocked bool, err error) { return len(k.pending()) > 0, nil }
 
-func (k *carrier) drain() error {
+func (k *socket) drain() error {
 	for len(k.pending()) > 0 {
 		n, err := k.Conn.Write(k.pending())
 		k.took(n)
@@ -21,8 +21,8 @@ func (k *carrier) drain() error {
 	return nil
 }
 
-func (k *carrier) fill() error {
-	k.in = cipherPool.Get().(*[cipherSize]byte)
+func (k *socket) fill() error {
+	k.in = cipherPool.Get().(*[MostRead]byte)
 	n, err := k.Conn.Read(k.in[:])
 	k.inR, k.inW = 0, n
 	k.received.Add(uint64(n))

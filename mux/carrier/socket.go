@@ -1,7 +1,6 @@
-package mux
+package carrier
 
 import (
-	"crypto/tls"
 	"errors"
 	"net"
 	"sync"
@@ -9,16 +8,14 @@ import (
 	"syscall"
 )
 
-// A carrier is the connection under a subflow's TLS. While the handshakes run
-// it is a plain blocking connection. Then write only gathers: whole batches of
-// records are given to the kernel by flush, which never blocks, so that
-// whoever brings a datagram can send it. Reads come from a large buffer that
-// an idle subflow does not hold.
+// A socket is the TCP connection under TLS. While the handshakes run it is a plain
+// blocking connection. Then Write only gathers: whole batches of records are given to the
+// kernel by flush, which never blocks, so that whoever brings a datagram can send it.
+// Reads come from a large buffer that an idle subflow does not hold.
 //
-// Write side: owned by the holder of the subflow's write token; mu is for the
-// alert that crypto/tls may write from the reader. Read side: owned by the
-// reader goroutine.
-type carrier struct {
+// Write side: owned by the one who writes; mu is for the alert that crypto/tls may write
+// from the reader. Read side: owned by the reader.
+type socket struct {
 	net.Conn
 	raw syscall.RawConn // nil: not a kernel socket, see flush
 
@@ -27,6 +24,7 @@ type carrier struct {
 	updates   int        // answers to KeyUpdates, about
 	out       *[]byte    // records not yet taken by the kernel; nil = none
 	taken     int        // bytes at the front of out that were
+
 	written   atomic.Uint64
 	tryWrite  func(fd uintptr) bool
 	waitWrite func(fd uintptr) bool
@@ -36,7 +34,7 @@ type carrier struct {
 	askOut   func(fd uintptr) // see outstanding
 	outQueue int32
 
-	in       *[cipherSize]byte
+	in       *[MostRead]byte
 	inR, inW int
 	head     [5]byte // of the record that comes
 	headN    int
@@ -47,26 +45,22 @@ type carrier struct {
 	received atomic.Uint64
 }
 
-// cipherSize holds sixteen full records: what is read at once leaves at once, and
-// the more there is for one destination, the less each datagram costs.
-const cipherSize = 16 * (16384 + 256)
-
 // outSize is one burst of records; appending beyond it grows the slice.
 const outSize = 80 << 10
 
 var (
-	cipherPool = sync.Pool{New: func() any { return new([cipherSize]byte) }}
+	cipherPool = sync.Pool{New: func() any { return new([MostRead]byte) }}
 	outPool    = sync.Pool{New: func() any { b := make([]byte, 0, outSize); return &b }}
 )
 
-func newCarrier(c net.Conn) *carrier {
-	k := &carrier{Conn: c}
+func newSocket(c net.Conn) *socket {
+	k := &socket{Conn: c}
 	k.init(c)
 	return k
 }
 
 // Write implements net.Conn for crypto/tls.
-func (k *carrier) Write(p []byte) (int, error) {
+func (k *socket) Write(p []byte) (int, error) {
 	if !k.gathering {
 		n, err := k.Conn.Write(p)
 		k.written.Add(uint64(n))
@@ -98,10 +92,10 @@ const (
 var errKeyUpdates = errors.New("the peer changes its keys all the time")
 
 // idle says that nothing has come that has not been read.
-func (k *carrier) idle() bool { return k.inR == k.inW }
+func (k *socket) idle() bool { return k.inR == k.inW }
 
 // pending returns the bytes that wait for the kernel.
-func (k *carrier) pending() []byte {
+func (k *socket) pending() []byte {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.out == nil {
@@ -111,7 +105,7 @@ func (k *carrier) pending() []byte {
 }
 
 // gathered is the memory of what waits for the kernel.
-func (k *carrier) gathered() int {
+func (k *socket) gathered() int {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.out == nil {
@@ -122,7 +116,7 @@ func (k *carrier) gathered() int {
 
 // took notes that the kernel took n bytes, and gives the buffer back when it
 // took all.
-func (k *carrier) took(n int) {
+func (k *socket) took(n int) {
 	k.written.Add(uint64(n))
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -135,24 +129,13 @@ func (k *carrier) took(n int) {
 	}
 }
 
-// errNotYet is what Read says instead of waiting, once the carrier gathers: the reader
-// waits by wait, which holds no memory, also within a record and behind one that
-// carries no data. crypto/tls takes it as it takes a deadline and goes on with what it has.
-var errNotYet net.Error = notYet{}
-
-type notYet struct{}
-
-func (notYet) Error() string   { return "nothing has come yet" }
-func (notYet) Timeout() bool   { return true }
-func (notYet) Temporary() bool { return true }
-
 // Read implements net.Conn for crypto/tls. It never returns bytes of two
 // records at once: crypto/tls would keep the second one to itself, where wait
 // cannot see it.
-func (k *carrier) Read(p []byte) (int, error) {
+func (k *socket) Read(p []byte) (int, error) {
 	if k.inR == k.inW {
 		if k.gathering {
-			return 0, errNotYet
+			return 0, ErrNotYet
 		}
 		if err := k.fill(); err != nil {
 			return 0, err
@@ -184,7 +167,7 @@ func (k *carrier) Read(p []byte) (int, error) {
 }
 
 // wait blocks until there is something to read, holding no memory.
-func (k *carrier) wait() error {
+func (k *socket) wait() error {
 	if k.inR < k.inW {
 		return nil
 	}
@@ -194,18 +177,10 @@ func (k *carrier) wait() error {
 // recordBuffered reports whether the next whole TLS record is here already,
 // so that a read will not block (RFC 8446, Section 5.1: type, version,
 // length).
-func (k *carrier) recordBuffered() bool {
+func (k *socket) recordBuffered() bool {
 	n := k.inW - k.inR
 	if n < 5 || k.left != 0 || k.headN != 0 {
 		return false
 	}
 	return n-5 >= int(k.in[k.inR+3])<<8|int(k.in[k.inR+4])
-}
-
-// secure wraps the carrier in TLS.
-func (k *carrier) secure(cfg *tls.Config, client bool) *tls.Conn {
-	if client {
-		return tls.Client(k, cfg)
-	}
-	return tls.Server(k, cfg)
 }

@@ -1,6 +1,6 @@
 //go:build unix
 
-package mux
+package carrier
 
 import (
 	"io"
@@ -11,7 +11,7 @@ import (
 )
 
 // init prepares the closures that the kernel calls need, once.
-func (k *carrier) init(c net.Conn) {
+func (k *socket) init(c net.Conn) {
 	sc, ok := c.(syscall.Conn)
 	if !ok {
 		return
@@ -31,7 +31,7 @@ func (k *carrier) init(c net.Conn) {
 	}
 	k.tryRead = func(fd uintptr) bool {
 		if k.in == nil {
-			k.in = cipherPool.Get().(*[cipherSize]byte)
+			k.in = cipherPool.Get().(*[MostRead]byte)
 		}
 		k.rn, k.rerr = recvNow(fd, k.in[:])
 		if k.rerr == unix.EAGAIN {
@@ -45,7 +45,7 @@ func (k *carrier) init(c net.Conn) {
 
 // flush gives what is gathered to the kernel without blocking. blocked means
 // that it did not take all.
-func (k *carrier) flush() (blocked bool, err error) {
+func (k *socket) flush() (blocked bool, err error) {
 	if k.raw == nil {
 		return len(k.pending()) > 0, nil
 	}
@@ -66,7 +66,7 @@ func (k *carrier) flush() (blocked bool, err error) {
 }
 
 // drain gives what is gathered to the kernel and waits as long as that takes.
-func (k *carrier) drain() error {
+func (k *socket) drain() error {
 	for len(k.pending()) > 0 {
 		if k.raw == nil {
 			n, err := k.Conn.Write(k.pending())
@@ -87,9 +87,9 @@ func (k *carrier) drain() error {
 	return nil
 }
 
-func (k *carrier) fill() error {
+func (k *socket) fill() error {
 	if k.raw == nil {
-		k.in = cipherPool.Get().(*[cipherSize]byte)
+		k.in = cipherPool.Get().(*[MostRead]byte)
 		n, err := k.Conn.Read(k.in[:])
 		k.inR, k.inW = 0, n
 		k.received.Add(uint64(n))

@@ -1,4 +1,4 @@
-package mux
+package carrier
 
 import (
 	"net"
@@ -6,21 +6,10 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/mpsocks/mpsocks/mux/engine"
 )
 
-// tcpInfo is what the engine uses of TCP_INFO.
-type tcpInfo struct {
-	srtt, rttvar, minRTT int64 // ns
-	cwnd                 int   // bytes
-	rate                 uint64
-	retrans, segs        uint64
-	sacked               uint64 // bytes beyond a gap
-}
-
 // info reads TCP_INFO; false where there is none.
-func (k *carrier) info(t *tcpInfo) bool {
+func (k *socket) info(t *Info) bool {
 	if k.raw == nil {
 		return false
 	}
@@ -34,18 +23,18 @@ func (k *carrier) info(t *tcpInfo) bool {
 	if !ok {
 		return false
 	}
-	t.srtt, t.rttvar = int64(i.Rtt)*1000, int64(i.Rttvar)*1000
-	t.minRTT = int64(i.Min_rtt) * 1000
-	t.cwnd = int(i.Snd_cwnd) * int(i.Snd_mss)
-	t.rate = i.Delivery_rate
-	t.sacked = uint64(i.Sacked) * uint64(i.Snd_mss)
-	t.retrans, t.segs = uint64(i.Total_retrans), uint64(i.Data_segs_out)
+	t.SRTT, t.RTTVar = int64(i.Rtt)*1000, int64(i.Rttvar)*1000
+	t.MinRTT = int64(i.Min_rtt) * 1000
+	t.CWND = int(i.Snd_cwnd) * int(i.Snd_mss)
+	t.Rate = i.Delivery_rate
+	t.Sacked = uint64(i.Sacked) * uint64(i.Snd_mss)
+	t.Retrans, t.Segs = uint64(i.Total_retrans), uint64(i.Data_segs_out)
 	return true
 }
 
 // outstanding returns the bytes that the peer's kernel has not acknowledged.
-// The caller holds the session's lock.
-func (k *carrier) outstanding() (n int, ok bool) {
+// One caller at a time.
+func (k *socket) outstanding() (n int, ok bool) {
 	if k.raw == nil {
 		return 0, false
 	}
@@ -64,7 +53,7 @@ func (k *carrier) outstanding() (n int, ok bool) {
 }
 
 // setLowat bounds the unsent data in the kernel, best effort.
-func (k *carrier) setLowat(n int) {
+func (k *socket) setLowat(n int) {
 	if k.raw != nil {
 		k.raw.Control(func(fd uintptr) {
 			unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, n)
@@ -74,7 +63,7 @@ func (k *carrier) setLowat(n int) {
 
 // setPace bounds the rate, in bytes a nanosecond, at which the kernel sends;
 // 0 lifts the bound.
-func (k *carrier) setPace(rate float64) {
+func (k *socket) setPace(rate float64) {
 	if k.raw == nil {
 		return
 	}
@@ -88,7 +77,7 @@ func (k *carrier) setPace(rate float64) {
 }
 
 // setCongestion chooses the congestion control, where the system allows it.
-func (k *carrier) setCongestion(name string) {
+func (k *socket) setCongestion(name string) {
 	if k.raw != nil {
 		k.raw.Control(func(fd uintptr) {
 			unix.SetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION, name)
@@ -97,12 +86,12 @@ func (k *carrier) setCongestion(name string) {
 }
 
 // userTimeout kills a subflow whose data nobody acknowledges: a black hole.
-// The scheduler has left it long before.
+// It has been left for others long before.
 const userTimeout = 15_000 // ms
 
 // tune sets the options of a subflow's socket, best effort: an old kernel
 // only loses precision.
-func tune(c net.Conn) {
+func tune(c net.Conn, lowat int) {
 	sc, ok := c.(syscall.Conn)
 	if !ok {
 		return
@@ -113,7 +102,7 @@ func tune(c net.Conn) {
 	}
 	raw.Control(func(fd uintptr) {
 		unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
-		unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, engine.MinLowat)
+		unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, lowat)
 		unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, userTimeout)
 	})
 }

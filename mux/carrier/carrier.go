@@ -1,0 +1,113 @@
+// Package carrier is what lies under a subflow: a connection that carries bytes in order
+// and says what it knows of their way. It knows nothing of the tunnel. TLS over TCP is the
+// one that there is (TLS, in tls.go); its socket may be one of the kernel's MPTCP. Another
+// is a package of its own that has the methods of Carrier: package muxtest has one in
+// memory, for tests.
+package carrier
+
+import "net"
+
+// A Carrier carries the bytes of one subflow, both ways, in order and unchanged, between
+// two ends that know who the other is.
+//
+// While the handshakes run it reads and writes as any connection does, and waits. From
+// Start on nothing but Drain and Wait waits. The writing methods (Write, Flush, Drain,
+// Pending) are called by one goroutine at a time, the reading ones (Wait, Read, Whole,
+// Idle) by one, too; the others by any, at any time.
+type Carrier interface {
+	// Start ends the time of the handshakes.
+	Start()
+
+	// Write gathers what Flush is to pass on; it keeps nothing of p. An error ends the
+	// carrier.
+	Write(p []byte) (int, error)
+	// Flush passes on what is gathered as far as that does not wait. Blocked says that
+	// something is left, for Drain.
+	Flush() (blocked bool, err error)
+	// Drain passes on all that is gathered and waits as long as that takes.
+	Drain() error
+	// LargestFrame is how many bytes Write had best be given at once: more go in parts,
+	// of which the last one has to be there before the first is of use.
+	LargestFrame() int
+
+	// Wait waits until something has come, and holds no buffer meanwhile. It returns
+	// io.EOF at the end.
+	Wait() error
+	// Read reads what has come; ErrNotYet says that it is less than can be read.
+	Read(p []byte) (int, error)
+	// Whole says that the next Read brings something.
+	Whole() bool
+	// Idle says that nothing has come that was not read.
+	Idle() bool
+
+	// Carried is how many bytes have gone to the transport and come from it, with all
+	// that the carrier adds.
+	Carried() (sent, received uint64)
+	// Committed is how many bytes have gone to the transport when all that is gathered
+	// has.
+	Committed() uint64
+	// Held is how many bytes of memory wait here and in the kernel for the other end.
+	Held() int
+	// Report asks the transport what it knows: all, or only what is outstanding. It is
+	// one caller's at a time.
+	Report(full bool) Report
+	// Tune sets one knob of the transport, as best effort.
+	Tune(k Knob, v Setting)
+
+	LocalAddr() net.Addr
+	RemoteAddr() net.Addr
+	// CloseWrite sends the end behind the last bytes.
+	CloseWrite()
+	// Close ends the carrier; what is in the kernel still goes out. Abort drops that.
+	Close()
+	Abort()
+}
+
+// A Report is what a transport knows.
+type Report struct {
+	Sent        uint64 // as Carried: what was written meanwhile is not in it
+	Outstanding int    // of these, what the other end has not acknowledged; -1 = not known
+	Known       bool   // there is an Info
+	Info        Info
+}
+
+// Info is what is known of the way.
+type Info struct {
+	SRTT, RTTVar, MinRTT int64  // ns
+	CWND                 int    // bytes
+	Rate                 uint64 // of delivery, bytes a second
+	Retrans, Segs        uint64 // data segments that went again, and all
+	Sacked               uint64 // bytes beyond a gap
+}
+
+// A Knob is what can be set of a transport.
+type Knob uint8
+
+// The knobs.
+const (
+	Lowat      Knob = iota // how many bytes the kernel may hold that it has not sent
+	Pace                   // at which rate it may send
+	Congestion             // the congestion control
+)
+
+// A Setting is what a knob is set to: the field that its name says.
+type Setting struct {
+	Bytes int     // Lowat
+	Rate  float64 // Pace: bytes a nanosecond; 0 = without a bound
+	Name  string  // Congestion
+}
+
+// ErrNotYet is what Read says instead of waiting. crypto/tls takes it as it takes a
+// deadline and goes on with what it has.
+var ErrNotYet net.Error = notYet{}
+
+type notYet struct{}
+
+func (notYet) Error() string   { return "nothing has come yet" }
+func (notYet) Timeout() bool   { return true }
+func (notYet) Temporary() bool { return true }
+
+// MostRead is how many bytes a carrier takes from its transport at once at most: sixteen
+// full records. What is read at once leaves at once, and the more there is for one
+// destination, the less each datagram costs.
+const MostRead = 16 * (16384 + 256)

@@ -1,0 +1,273 @@
+package carrier_test
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"math/big"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/mpsocks/mpsocks/mux/carrier"
+	"github.com/mpsocks/mpsocks/mux/muxtest/pipe"
+)
+
+// configs are the TLS configurations of two ends that trust each other.
+func configs(t *testing.T) (client, server *tls.Config) {
+	t.Helper()
+	pub, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	like := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Unix(0, 0), NotAfter: time.Unix(1<<35, 0)}
+	der, err := x509.CreateCertificate(nil, like, like, pub, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert := tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+	server = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13, SessionTicketsDisabled: true}
+	return &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}, server
+}
+
+// sockets are both ends of a TCP connection.
+func sockets(t *testing.T) (near, far net.Conn) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if near, err = net.Dial("tcp", l.Addr().String()); err != nil {
+		t.Fatal(err)
+	}
+	if far, err = l.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { near.Close(); far.Close() })
+	return near, far
+}
+
+// secured are both ends of TLS over TCP, or over a connection that is no socket.
+func secured(t *testing.T, near, far net.Conn) (a, b carrier.Carrier) {
+	t.Helper()
+	client, server := configs(t)
+	x, y := carrier.NewTLS(near, 16<<10), carrier.NewTLS(far, 16<<10)
+	done := make(chan error, 1)
+	go func() { done <- y.Server(t.Context(), server) }()
+	if err := x.Client(t.Context(), client); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	return x, y
+}
+
+// Every carrier keeps what Carrier says of one.
+func TestCarriers(t *testing.T) {
+	for name, pair := range map[string]func(t *testing.T) (a, b carrier.Carrier){
+		"TLS over TCP": func(t *testing.T) (a, b carrier.Carrier) {
+			near, far := sockets(t)
+			return secured(t, near, far)
+		},
+		"memory": func(*testing.T) (a, b carrier.Carrier) { return pipe.New(64<<10, 16<<10) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, b := pair(t)
+			handshakes(t, a, b)
+			a.Start()
+			b.Start()
+			gathers(t, a, b)
+			fills(t, a, b)
+			ends(t, a, b)
+		})
+	}
+}
+
+// Before Start an end writes through and reads as it waits.
+func handshakes(t *testing.T, a, b carrier.Carrier) {
+	t.Helper()
+	for range 2 {
+		if _, err := a.Write([]byte("hello")); err != nil {
+			t.Fatal(err)
+		}
+		got := make([]byte, 5)
+		if _, err := io.ReadFull(b, got); err != nil || string(got) != "hello" {
+			t.Fatalf("%q, %v", got, err)
+		}
+		a, b = b, a
+	}
+}
+
+// What is written leaves with Flush, and what has not come is not waited for.
+func gathers(t *testing.T, a, b carrier.Carrier) {
+	t.Helper()
+	if n, err := b.Read(make([]byte, 10)); n != 0 || !errors.Is(err, carrier.ErrNotYet) {
+		t.Fatalf("nothing was sent: %d, %v", n, err)
+	}
+	if !b.Idle() || b.Whole() {
+		t.Error("nothing was sent, and something is here")
+	}
+	before, _ := a.Carried()
+	if _, err := a.Write(make([]byte, 100)); err != nil {
+		t.Fatal(err)
+	}
+	if sent, _ := a.Carried(); sent != before || a.Committed() < before+100 {
+		t.Errorf("sent before Flush: %d bytes; %d are committed", sent-before, a.Committed()-before)
+	}
+	if blocked, err := a.Flush(); blocked || err != nil {
+		t.Fatalf("blocked %v, %v", blocked, err)
+	}
+	if sent, _ := a.Carried(); sent < before+100 || sent != a.Committed() {
+		t.Errorf("after Flush %d bytes were sent, %d are committed", sent-before, a.Committed()-before)
+	}
+	if r := a.Report(true); r.Sent < before+100 || r.Outstanding > 0 && uint64(r.Outstanding) > r.Sent {
+		t.Errorf("the report is %+v", r)
+	}
+	if err := b.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if b.Idle() || !b.Whole() {
+		t.Error("a frame is here, and is not seen")
+	}
+	if n, err := b.Read(make([]byte, 200)); n != 100 || err != nil {
+		t.Fatalf("%d, %v", n, err)
+	}
+	if !b.Idle() || b.Whole() {
+		t.Error("all is read, and something is here")
+	}
+}
+
+// Flush never waits; Drain does, and then all has gone, in order.
+func fills(t *testing.T, a, b carrier.Carrier) {
+	t.Helper()
+	var all []byte
+	blocked := false
+	for i := 0; !blocked && i < 1<<14; i++ {
+		p := bytes.Repeat([]byte{byte(i)}, a.LargestFrame())
+		all = append(all, p...)
+		if _, err := a.Write(p); err != nil {
+			t.Fatal(err)
+		}
+		var err error
+		if blocked, err = a.Flush(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !blocked {
+		t.Fatal("256 MiB were taken at once")
+	}
+	if a.Held() == 0 {
+		t.Error("what waits is not held")
+	}
+	drained := make(chan error, 1)
+	go func() { drained <- a.Drain() }()
+	got := make([]byte, 0, len(all)+1)
+	for len(got) < len(all) {
+		if err := b.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		n, err := b.Read(got[len(got):cap(got)])
+		if err != nil && !errors.Is(err, carrier.ErrNotYet) {
+			t.Fatal(err)
+		}
+		got = got[:len(got)+n]
+	}
+	if err := <-drained; err != nil || !bytes.Equal(got, all) {
+		t.Errorf("%d of %d bytes, equal is %v, %v", len(got), len(all), bytes.Equal(got, all), err)
+	}
+	if sent, _ := a.Carried(); sent != a.Committed() {
+		t.Error("something is left after Drain")
+	}
+}
+
+// The knobs may be turned at any time, and the end is heard by the one who waits.
+func ends(t *testing.T, a, b carrier.Carrier) {
+	t.Helper()
+	for k, v := range map[carrier.Knob]carrier.Setting{
+		carrier.Lowat: {Bytes: 1 << 16}, carrier.Pace: {Rate: 1}, carrier.Congestion: {Name: "cubic"},
+	} {
+		a.Tune(k, v)
+	}
+	heard := make(chan error, 1)
+	go func() { heard <- b.Wait() }()
+	a.CloseWrite()
+	if err := <-heard; err != io.EOF {
+		t.Errorf("the end is %v", err)
+	}
+	a.Close()
+	b.Abort()
+	if err := a.Wait(); err == nil {
+		t.Error("a closed end waits and hears something")
+	}
+}
+
+// A connection that is no socket of the kernel serves as well; its writer does all.
+func TestTLSOverAnyConn(t *testing.T) {
+	near, far := net.Pipe()
+	a, b := secured(t, near, far)
+	a.Start()
+	b.Start()
+	if _, err := a.Write([]byte("hello")); err != nil {
+		t.Fatal(err)
+	}
+	if blocked, err := a.Flush(); !blocked || err != nil {
+		t.Errorf("blocked %v, %v", blocked, err)
+	}
+	go func() { _ = a.Drain() }()
+	if err := b.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, 10)
+	if n, err := b.Read(got); string(got[:n]) != "hello" || err != nil {
+		t.Errorf("%q, %v", got[:n], err)
+	}
+	if r := a.Report(true); r.Known || r.Outstanding != -1 {
+		t.Errorf("it says %+v of what it cannot know", r)
+	}
+}
+
+// Who is hushed says nothing, and all that was said to it is there for another.
+func TestHush(t *testing.T) {
+	near, far := sockets(t)
+	client, server := configs(t)
+	k := carrier.NewTLS(far, 16<<10)
+	k.Hush()
+	stranger := errors.New("a stranger")
+	server.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return nil, stranger }
+	said := &tee{Conn: near}
+	done := make(chan error, 1)
+	go func() { done <- tls.Client(said, client).Handshake() }()
+	if err := k.Server(t.Context(), server); !errors.Is(err, stranger) || !k.Hushed() {
+		t.Errorf("%v, hushed is %v", err, k.Hushed())
+	}
+	k.Close()
+	if err := <-done; err == nil || said.got > 0 {
+		t.Errorf("%d bytes were answered, %v", said.got, err)
+	}
+	if !bytes.Equal(k.Heard(), said.all) {
+		t.Errorf("%d bytes of %d were heard", len(k.Heard()), len(said.all))
+	}
+}
+
+// A tee keeps what is written and counts what is read.
+type tee struct {
+	net.Conn
+	all []byte
+	got int
+}
+
+func (c *tee) Write(p []byte) (int, error) {
+	c.all = append(c.all, p...)
+	return c.Conn.Write(p)
+}
+
+func (c *tee) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.got += n
+	return n, err
+}

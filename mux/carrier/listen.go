@@ -1,0 +1,62 @@
+package carrier
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+)
+
+// ListenAddr is one address to accept TCP connections on.
+type ListenAddr struct {
+	Addr        netip.AddrPort
+	KernelMPTCP bool // sockets of the kernel's MPTCP
+}
+
+// A Door is one bound address.
+type Door struct {
+	net.Listener
+	At ListenAddr // as it was asked for
+}
+
+// Is reports whether the door is what a is, also where the system chose its port.
+func (d Door) Is(a ListenAddr) bool {
+	return d.At == a || AddrPort(d.Addr()) == a.Addr && d.At.KernelMPTCP == a.KernelMPTCP
+}
+
+// Bind binds all of the addresses or none; its error names the one that failed.
+func Bind(addrs []ListenAddr) (doors []Door, err error) {
+	for _, a := range addrs {
+		lc := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}}
+		lc.SetMultipathTCP(a.KernelMPTCP) // Go's default is on
+		network := "tcp"
+		if a.Addr.Addr().Is4() {
+			network = "tcp4" // "tcp" would take 0.0.0.0 for all of IPv6 too
+		}
+		ln, err := lc.Listen(context.Background(), network, a.Addr.String())
+		if err != nil {
+			CloseDoors(doors)
+			return nil, fmt.Errorf("listen for clients on %s: %w", a.Addr, err)
+		}
+		doors = append(doors, Door{ln, a})
+	}
+	return doors, nil
+}
+
+// CloseDoors closes all of them; what was accepted lives on.
+func CloseDoors(doors []Door) {
+	for _, d := range doors {
+		d.Close()
+	}
+}
+
+// AddrPort is the address of a TCP connection's end, without a zone and never an IPv4 one
+// in IPv6's form; the zero value for what is none.
+func AddrPort(a net.Addr) netip.AddrPort {
+	if t, ok := a.(*net.TCPAddr); ok {
+		ap := t.AddrPort()
+		return netip.AddrPortFrom(ap.Addr().Unmap().WithZone(""), ap.Port())
+	}
+	return netip.AddrPort{}
+}

@@ -1,0 +1,14 @@
+//go:build !linux
+
+package carrier
+
+import "net"
+
+// Elsewhere than on Linux TCP says nothing, and in-band probes measure.
+
+func (k *socket) info(*Info) bool          { return false }
+func (k *socket) outstanding() (int, bool) { return 0, false }
+func (k *socket) setCongestion(string)     {}
+func (k *socket) setPace(float64)          {}
+func (k *socket) setLowat(int)             {}
+func tune(net.Conn, int)                   {}

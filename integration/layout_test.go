@@ -61,12 +61,13 @@ var rooms = []struct {
 var within = map[string][]string{
 	"mux/buf": nil, "mux/mptcp": nil, "mux/packet": nil, // codecs and memory
 	"mux/gauge": nil, "mux/sched": nil,
-	"mux/dsn":    {"mux/buf"},
-	"mux/fq":     {"mux/buf", "mux/packet"},
-	"mux/reseq":  {"mux/buf", "mux/packet"},
-	"mux/engine": {"mux/buf", "mux/dsn", "mux/fq", "mux/gauge", "mux/mptcp", "mux/packet", "mux/sched"},
-	"mux/stream": {"mux/buf", "mux/packet"}, // knows no engine and no session
-	"mux/udpio":  {"mux/buf", "mux/packet"},
+	"mux/dsn":       {"mux/buf"},
+	"mux/fq":        {"mux/buf", "mux/packet"},
+	"mux/reseq":     {"mux/buf", "mux/packet"},
+	"mux/engine":    {"mux/buf", "mux/dsn", "mux/fq", "mux/gauge", "mux/mptcp", "mux/packet", "mux/sched"},
+	"mux/stream":    {"mux/buf", "mux/packet"}, // knows no engine and no session
+	"mux/udpio":     {"mux/buf", "mux/packet"},
+	"mux/handshake": {"mux/mptcp", "mux/proof"}, // messages and keys, no session
 	// A carrier knows nothing of what it carries, and a gate nothing of what it lets in.
 	"mux/carrier": nil, "mux/dialer": nil, "mux/gate": nil, "mux/proof": nil,
 	// For tests and hostile programs.

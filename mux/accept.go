@@ -82,7 +82,7 @@ func (l *Listener) handshake(ctx context.Context, tcp net.Conn, place *gate.Plac
 	k := carrier.NewTLS(tcp, engine.MinLowat)
 	tcp.SetDeadline(time.Now().Add(acceptTimeout))
 	live := l.live.Load()
-	if live.Cover.hides() {
+	if live.Cover.Hides() {
 		k.Hush()
 	}
 	cfg := live.tls.Clone()

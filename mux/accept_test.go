@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mpsocks/mpsocks/mux/gate"
+	"github.com/mpsocks/mpsocks/mux/handshake"
 )
 
 // strangers connects n times and says nothing, anew whenever one is closed.
@@ -65,7 +66,7 @@ func TestSilentStrangersKeepNobodyOut(t *testing.T) {
 		t.Errorf("one address: %+v", w)
 	}
 	begin := time.Now()
-	client, err := clientTLS(n.key, n.serverKey.Public().(ed25519.PublicKey))
+	client, err := handshake.ClientTLS(n.key, n.serverKey.Public().(ed25519.PublicKey))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +75,7 @@ func TestSilentStrangersKeepNobodyOut(t *testing.T) {
 		t.Fatalf("an honest client beside %d silent connections: %v", gate.Places+100, err)
 	}
 	defer c.Close()
-	if _, err := capableClient(c, hsClientKey, false); err != nil {
+	if _, err := handshake.Capable(c, hsClientKey, false); err != nil {
 		t.Fatal(err)
 	}
 	if d := time.Since(begin); d > 2*time.Second {
@@ -86,7 +87,7 @@ func TestSilentStrangersKeepNobodyOut(t *testing.T) {
 func TestSessionsPerClientOpenedTogether(t *testing.T) {
 	const most = 4
 	n := newLoopTunnel(t, 1, 1, func(_ *ClientConfig, l *ListenerConfig) { l.MaxSessionsPerClient = most })
-	client, err := clientTLS(n.key, n.serverKey.Public().(ed25519.PublicKey))
+	client, err := handshake.ClientTLS(n.key, n.serverKey.Public().(ed25519.PublicKey))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +102,7 @@ func TestSessionsPerClientOpenedTogether(t *testing.T) {
 		t.Cleanup(func() { c.Close() })
 		wg.Go(func() {
 			<-start
-			if _, err := capableClient(c, newKey(), false); err == nil {
+			if _, err := handshake.Capable(c, handshake.NewKey(), false); err == nil {
 				ok.Add(1)
 			}
 		})

@@ -17,6 +17,7 @@ import (
 	"github.com/gopacket/gopacket/layers"
 	"github.com/gopacket/gopacket/pcapgo"
 
+	"github.com/mpsocks/mpsocks/mux/handshake"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
@@ -63,21 +64,21 @@ func captureScene(t *testing.T) string {
 	first := c.subflow(netip.MustParseAddrPort("192.0.2.10:50001"), netip.MustParseAddrPort("203.0.113.5:7443"), true)
 	second := c.subflow(netip.MustParseAddrPort("[2001:db8:1::10]:50002"), netip.MustParseAddrPort("[2001:db8:2::5]:7443"), true)
 	captureHandshake(t, first, func(rw io.ReadWriter) error {
-		_, err := capableClient(rw, hsClientKey, false)
+		_, err := handshake.Capable(rw, hsClientKey, false)
 		return err
 	}, func(rw io.ReadWriter) error {
-		o, err := readFirst(rw)
+		o, err := handshake.ReadFirst(rw)
 		if err == nil {
-			_, err = capableServer(rw, &o, hsServerKey, false)
+			_, err = handshake.AcceptCapable(rw, &o, hsServerKey, false)
 		}
 		return err
 	})
 	captureHandshake(t, second, func(rw io.ReadWriter) error {
-		return joinClient(rw, joinParams{Local: hsClientKey, Remote: hsServerKey, AddrID: 1})
+		return handshake.Join(rw, handshake.Params{Local: hsClientKey, Remote: hsServerKey, AddrID: 1})
 	}, func(rw io.ReadWriter) error {
-		o, err := readFirst(rw)
+		o, err := handshake.ReadFirst(rw)
 		if err == nil {
-			err = joinServer(rw, &o, joinParams{Local: hsServerKey, Remote: hsClientKey, Ack: hsClientKey.IDSN() + 1})
+			err = handshake.AcceptJoin(rw, &o, handshake.Params{Local: hsServerKey, Remote: hsClientKey, Ack: hsClientKey.IDSN() + 1})
 		}
 		return err
 	})

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/mpsocks/mpsocks/mux/carrier"
+	"github.com/mpsocks/mpsocks/mux/handshake"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
 )
 
@@ -16,7 +17,7 @@ import (
 // the client began with. Subflows stay, but for those with a key that is trusted no
 // more: these are ended, and dialled again.
 func (c *Client) SetServer(addresses []string, keys []ed25519.PublicKey) error {
-	g, err := newGreeter(c.cfg.Key, c.cfg.Cover, keys...)
+	g, err := handshake.NewGreeter(c.cfg.Key, c.cfg.Cover, keys...)
 	if err != nil {
 		return err
 	}

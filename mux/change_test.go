@@ -9,6 +9,7 @@ import (
 	"github.com/mpsocks/mpsocks/mux/carrier"
 	"github.com/mpsocks/mpsocks/mux/engine"
 	"github.com/mpsocks/mpsocks/mux/fq"
+	"github.com/mpsocks/mpsocks/mux/handshake"
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
 
@@ -138,7 +139,7 @@ func TestServerKeyRotates(t *testing.T) {
 		s := n.client.Session()
 		subs := s.connections()
 		for _, f := range subs {
-			if k, err := peerKey(f.carrier.(*carrier.TLS).State()); err != nil || isDead(f) || k != pub(next) {
+			if k, err := handshake.PeerKey(f.carrier.(*carrier.TLS).State()); err != nil || isDead(f) || k != pub(next) {
 				return false
 			}
 		}

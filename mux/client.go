@@ -13,6 +13,7 @@ import (
 
 	"github.com/mpsocks/mpsocks/mux/dialer"
 	"github.com/mpsocks/mpsocks/mux/engine"
+	"github.com/mpsocks/mpsocks/mux/handshake"
 )
 
 // Path is a way from the client to the server, as configured.
@@ -75,7 +76,7 @@ type ClientConfig struct {
 // with its context.
 type Client struct {
 	cfg     ClientConfig // what may change while it runs is below
-	greet   atomic.Pointer[greeter]
+	greet   atomic.Pointer[handshake.Greeter]
 	session *Session
 	names   *dialer.Names
 
@@ -121,7 +122,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	if len(cfg.ServerKey) > 0 || len(keys) == 0 {
 		keys = append([]ed25519.PublicKey{cfg.ServerKey}, keys...)
 	}
-	g, err := newGreeter(cfg.Key, cfg.Cover, keys...)
+	g, err := handshake.NewGreeter(cfg.Key, cfg.Cover, keys...)
 	if err != nil {
 		return nil, err
 	}

@@ -15,6 +15,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/mpsocks/mpsocks/mux/handshake"
 )
 
 // webServer is what a cover's upstream is.
@@ -90,11 +92,11 @@ func TestStrangersGetTheWebServer(t *testing.T) {
 	})
 	t.Run("unknown key", func(t *testing.T) {
 		_, k, _ := ed25519.GenerateKey(nil)
-		g, err := newGreeter(k, Cover{ALPN: []string{"h2", "http/1.1"}, ServerName: "www.example.org"}, n.serverKey.Public().(ed25519.PublicKey))
+		g, err := handshake.NewGreeter(k, Cover{ALPN: []string{"h2", "http/1.1"}, ServerName: "www.example.org"}, n.serverKey.Public().(ed25519.PublicKey))
 		if err != nil {
 			t.Fatal(err)
 		}
-		cfg, turn := g.config(time.Now())
+		cfg, turn := g.Config(time.Now())
 		c, err := net.Dial("tcp", addr)
 		if err != nil {
 			t.Fatal(err)
@@ -102,13 +104,13 @@ func TestStrangersGetTheWebServer(t *testing.T) {
 		defer c.Close()
 		conn := tls.Client(c, cfg)
 		err = conn.Handshake()
-		err = g.explain(conn.ConnectionState(), turn, err)
+		err = g.Explain(conn.ConnectionState(), turn, err)
 		if err == nil || !strings.Contains(err.Error(), "not mpsocks") {
 			t.Errorf("one who knows the server's key and holds no client's: %v", err)
 		}
 	})
 	t.Run("replay", func(t *testing.T) {
-		g, err := newGreeter(n.key, Cover{ALPN: []string{"h2", "http/1.1"}, ServerName: "www.example.org"}, n.serverKey.Public().(ed25519.PublicKey))
+		g, err := handshake.NewGreeter(n.key, Cover{ALPN: []string{"h2", "http/1.1"}, ServerName: "www.example.org"}, n.serverKey.Public().(ed25519.PublicKey))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -117,14 +119,14 @@ func TestStrangersGetTheWebServer(t *testing.T) {
 			t.Fatal(err)
 		}
 		rec := &recorder{Conn: c}
-		cfg, _ := g.config(time.Now())
+		cfg, _ := g.Config(time.Now())
 		first := tls.Client(rec, cfg)
 		defer first.Close()
 		var hello []byte
 		if err := first.Handshake(); err != nil {
 			t.Fatal(err)
 		}
-		if k, err := peerKey(first.ConnectionState()); err != nil || k != [32]byte(n.serverKey.Public().(ed25519.PublicKey)) {
+		if k, err := handshake.PeerKey(first.ConnectionState()); err != nil || k != [32]byte(n.serverKey.Public().(ed25519.PublicKey)) {
 			t.Fatalf("the client did not get the server: %v", err)
 		}
 		rec.mu.Lock()
@@ -181,7 +183,7 @@ func TestSilenceForStrangers(t *testing.T) {
 	}
 	defer c.Close()
 	_ = c.SetDeadline(time.Now().Add(300 * time.Millisecond))
-	base, err := clientTLS(n.key, n.serverKey.Public().(ed25519.PublicKey))
+	base, err := handshake.ClientTLS(n.key, n.serverKey.Public().(ed25519.PublicKey))
 	if err != nil {
 		t.Fatal(err)
 	}

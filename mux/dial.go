@@ -13,6 +13,7 @@ import (
 	"github.com/mpsocks/mpsocks/mux/carrier"
 	"github.com/mpsocks/mpsocks/mux/dialer"
 	"github.com/mpsocks/mpsocks/mux/engine"
+	"github.com/mpsocks/mpsocks/mux/handshake"
 )
 
 const (
@@ -151,7 +152,7 @@ func (c *Client) race(ctx context.Context, p *clientPath, timeout time.Duration,
 // of its keys is asked again with that one.
 func (c *Client) prove(ctx context.Context, p *clientPath, a netip.AddrPort, mss int, timeout time.Duration, connected func()) (*proven, error) {
 	v, err := c.proveOnce(ctx, p, a, mss, timeout, connected)
-	if errors.Is(err, errOtherKey) {
+	if errors.Is(err, handshake.ErrOtherKey) {
 		v, err = c.proveOnce(ctx, p, a, mss, timeout, connected)
 	}
 	return v, err
@@ -169,13 +170,13 @@ func (c *Client) proveOnce(ctx context.Context, p *clientPath, a netip.AddrPort,
 	defer stop()
 	k := carrier.NewTLS(tcp, engine.MinLowat)
 	greet := c.greet.Load()
-	cfg, turn := greet.config(time.Now())
+	cfg, turn := greet.Config(time.Now())
 	tcp.SetDeadline(time.Now().Add(handshakeTimeout))
 	if err := k.Client(ctx, cfg); err != nil {
 		tcp.Close()
-		return nil, fmt.Errorf("TLS with %s: %w", a, plainNet(greet.explain(k.State(), turn, err)))
+		return nil, fmt.Errorf("TLS with %s: %w", a, plainNet(greet.Explain(k.State(), turn, err)))
 	}
-	key, err := peerKey(k.State())
+	key, err := handshake.PeerKey(k.State())
 	if err != nil {
 		tcp.Close()
 		return nil, err

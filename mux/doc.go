@@ -33,8 +33,8 @@
 //
 // Paths come and go (setpaths.go), and with them their slots (slot.go, backoff.go),
 // places for a subflow each. dial.go and targets.go with package dialer (client)
-// and listener.go (server) connect, auth.go has both sides prove their keys, join.go and
-// handshake.go open or join the session, Session.attach starts the subflow.
+// and listener.go (server) connect, package handshake has both sides prove
+// their keys, and opens or joins the session (join.go, welcome.go), Session.attach starts the subflow.
 // monitor.go has carriers report to the engine, which finds the ones that stall, sends
 // what they hold on others, measures paths and keeps their queues short; it then does
 // what the engine orders. caps.go counts their bytes. snapshot.go, snapshot_flow.go and capture.go let people look.
@@ -68,8 +68,8 @@
 // # RFC 8684
 //
 //	2       connection, token, keys            session.go, mptcp
-//	3.1     MP_CAPABLE                         handshake.go, join.go, listener.go
-//	3.2     MP_JOIN                            handshake.go, join.go, listener.go
+//	3.1     MP_CAPABLE                         handshake, join.go, welcome.go
+//	3.2     MP_JOIN                            handshake, join.go, welcome.go
 //	3.3.1   data sequence mapping              transmit.go, receive.go, dsn
 //	3.3.2   Data ACK                           receive.go, dsn, monitor.go
 //	3.3.3   DATA_FIN                           finish.go
@@ -77,7 +77,7 @@
 //	3.3.8   subflow policy, MP_PRIO            sched, control.go
 //	3.4     ADD_ADDR, REMOVE_ADDR              control.go, setpaths.go
 //	3.5     MP_FASTCLOSE                       session.go, control.go
-//	3.6     MP_TCPRST                          handshake.go, monitor.go, control.go
+//	3.6     MP_TCPRST                          handshake, monitor.go, control.go
 //	3.7     MP_FAIL, without a fallback        control.go
 //
 // carrier is what lies under a subflow: TLS over TCP, behind an interface that another one

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/mpsocks/mpsocks/mux/handshake"
 	"github.com/mpsocks/mpsocks/mux/stream"
 )
 
@@ -20,9 +21,10 @@ var (
 )
 
 // A protocolError is a violation by the peer. It ends the subflow it came on.
-type protocolError string
+type protocolError = handshake.ProtocolError
 
-func (e protocolError) Error() string { return "protocol error: " + string(e) }
+// A ResetError is an MP_TCPRST from the peer: it refused or ended the subflow.
+type ResetError = handshake.ResetError
 
 func protocolErrorf(format string, a ...any) error {
 	return protocolError(fmt.Sprintf(format, a...))

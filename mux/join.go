@@ -9,6 +9,7 @@ import (
 
 	"github.com/mpsocks/mpsocks/mux/carrier"
 	"github.com/mpsocks/mpsocks/mux/engine"
+	"github.com/mpsocks/mpsocks/mux/handshake"
 )
 
 // How a client's subflow gets into the session: the first one opens it, the others
@@ -81,8 +82,8 @@ func (c *Client) setState(state int) {
 
 // establish does MP_CAPABLE and returns the new keys.
 func (c *Client) establish(p *clientPath, rw io.ReadWriter, capture *subflowCapture) (keys sessionKeys, err error) {
-	local := newKey()
-	r, err := capableClient(capture.tap(rw), local, false)
+	local := handshake.NewKey()
+	r, err := handshake.Capable(capture.tap(rw), local, false)
 	if err != nil {
 		return keys, err
 	}
@@ -118,9 +119,9 @@ func (e *forgottenError) Unwrap() []error { return []error{errForgotten, e.error
 
 // joinExisting does MP_JOIN with those keys.
 func (c *Client) joinExisting(p *clientPath, rw io.ReadWriter, capture *subflowCapture, keys sessionKeys) error {
-	par := joinParams{Local: keys.local, Remote: keys.remote}
+	par := handshake.Params{Local: keys.local, Remote: keys.remote}
 	c.session.enter(func(*engine.Engine, int64) { par.AddrID, par.Backup = p.path.AddrID(), p.path.Rests() })
-	err := joinClient(capture.tap(rw), par)
+	err := handshake.Join(capture.tap(rw), par)
 	var reset *ResetError
 	if errors.As(err, &reset) && !reset.Transient {
 		return &forgottenError{keys.epoch, fmt.Errorf("%w: %w", errForgotten, err)}

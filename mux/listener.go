@@ -17,6 +17,7 @@ import (
 	"github.com/mpsocks/mpsocks/mux/carrier"
 	"github.com/mpsocks/mpsocks/mux/engine"
 	"github.com/mpsocks/mpsocks/mux/gate"
+	"github.com/mpsocks/mpsocks/mux/handshake"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
 	"github.com/mpsocks/mpsocks/mux/proof"
 )
@@ -96,10 +97,7 @@ func newListening(cfg ListenerConfig) (*listening, error) {
 	cfg.MaxSessions = orDefault(cfg.MaxSessions, 1024)
 	cfg.MaxSessionsPerClient = orDefault(cfg.MaxSessionsPerClient, 16)
 	cfg.MaxSubflows = min(orDefault(cfg.MaxSubflows, engine.MaxSubflows), engine.MaxSubflows)
-	t, err := serverTLS(cfg.Key, func(k [32]byte) bool { _, ok := cfg.Clients[k]; return ok })
-	if err == nil {
-		err = coverTLS(t, cfg.Key, cfg.Cover)
-	}
+	t, err := handshake.ServerTLS(cfg.Key, cfg.Cover, func(k [32]byte) bool { _, ok := cfg.Clients[k]; return ok })
 	return &listening{cfg, t}, err
 }
 
@@ -272,9 +270,9 @@ func (c *closing) Closed(err error) {
 func (l *Listener) register(s *Session) mptcp.Key {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	k := newKey()
+	k := handshake.NewKey()
 	for l.sessions[k.Token()] != nil {
-		k = newKey()
+		k = handshake.NewKey()
 	}
 	l.sessions[k.Token()] = s
 	l.opened(s.identity)

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mpsocks/mpsocks/mux/handshake"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
 	"github.com/mpsocks/mpsocks/mux/muxtest"
 	"github.com/mpsocks/mpsocks/mux/packet"
@@ -131,7 +132,7 @@ func TestSessionsAreCut(t *testing.T) {
 // ends after so many.
 func TestKeyUpdatesAreBounded(t *testing.T) {
 	n := newLoopTunnel(t, 1, 1, nil)
-	g, err := newGreeter(n.key, Cover{}, n.serverKey.Public().(ed25519.PublicKey))
+	g, err := handshake.NewGreeter(n.key, Cover{}, n.serverKey.Public().(ed25519.PublicKey))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,12 +143,12 @@ func TestKeyUpdatesAreBounded(t *testing.T) {
 	defer tcp.Close()
 	_ = tcp.SetDeadline(time.Now().Add(20 * time.Second))
 	r := muxtest.NewRekeyer(tcp)
-	cfg, _ := g.config(time.Now())
+	cfg, _ := g.Config(time.Now())
 	conn, err := r.Client(cfg)
 	if err != nil {
 		t.Skip(err)
 	}
-	if _, err := capableClient(conn, newKey(), false); err != nil {
+	if _, err := handshake.Capable(conn, handshake.NewKey(), false); err != nil {
 		t.Fatal(err)
 	}
 	ack := (&mptcp.DSS{HasAck: true, Ack8: true, Ack: 1}).Append(nil)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/mpsocks/mpsocks/mux/carrier"
 	"github.com/mpsocks/mpsocks/mux/engine"
+	"github.com/mpsocks/mpsocks/mux/handshake"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
@@ -41,8 +42,8 @@ type scripted struct {
 var scriptKeys = sync.OnceValue(func() (k [2]*tls.Config) {
 	_, ck, _ := ed25519.GenerateKey(nil)
 	_, sk, _ := ed25519.GenerateKey(nil)
-	k[0], _ = clientTLS(ck, sk.Public().(ed25519.PublicKey))
-	k[1], _ = serverTLS(sk, func([32]byte) bool { return true })
+	k[0], _ = handshake.ClientTLS(ck, sk.Public().(ed25519.PublicKey))
+	k[1], _ = handshake.ServerTLS(sk, Cover{}, func([32]byte) bool { return true })
 	return k
 })
 

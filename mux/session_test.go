@@ -15,6 +15,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/mpsocks/mpsocks/mux/buf"
+	"github.com/mpsocks/mpsocks/mux/mptcp"
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
 
@@ -408,3 +409,9 @@ func TestIdleSessionSleeps(t *testing.T) {
 		t.Errorf("%d ticks in an idle second", d)
 	}
 }
+
+// Keys of sessions that are made by hand.
+const (
+	hsClientKey mptcp.Key = 0x0102030405060708
+	hsServerKey mptcp.Key = 0x1122334455667788
+)

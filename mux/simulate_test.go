@@ -16,6 +16,7 @@ import (
 	"github.com/mpsocks/mpsocks/mux/buf"
 	"github.com/mpsocks/mpsocks/mux/carrier"
 	"github.com/mpsocks/mpsocks/mux/engine"
+	"github.com/mpsocks/mpsocks/mux/handshake"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
@@ -233,11 +234,11 @@ func simulate(t *testing.T, paths []simPath, subflows int, play func(s *Session,
 	synctest.Test(t, func(t *testing.T) {
 		_, ck, _ := ed25519.GenerateKey(nil)
 		_, sk, _ := ed25519.GenerateKey(nil)
-		near, err := clientTLS(ck, sk.Public().(ed25519.PublicKey))
+		near, err := handshake.ClientTLS(ck, sk.Public().(ed25519.PublicKey))
 		if err != nil {
 			t.Fatal(err)
 		}
-		far, err := serverTLS(sk, func([32]byte) bool { return true })
+		far, err := handshake.ServerTLS(sk, Cover{}, func([32]byte) bool { return true })
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -4,39 +4,40 @@ import (
 	"errors"
 
 	"github.com/mpsocks/mpsocks/mux/carrier"
+	"github.com/mpsocks/mpsocks/mux/handshake"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
 )
 
 // welcome reads the first option: a new session or a join. keep is called before the
 // subflow lives: the end of its handshake is not its end any more.
 func (l *Listener) welcome(k *carrier.TLS, keep func() bool) error {
-	key, err := peerKey(k.State())
+	key, err := handshake.PeerKey(k.State())
 	if err != nil {
 		return err
 	}
 	capture := l.live.Load().Capture.subflow(carrier.AddrPort(k.LocalAddr()), carrier.AddrPort(k.RemoteAddr()), false)
 	rw := capture.tap(k)
-	first, err := readFirst(rw)
+	first, err := handshake.ReadFirst(rw)
 	if err != nil {
 		return err
 	}
 	if first.Subtype == mptcp.MPJoin {
 		s, err := l.find(key, first.Join.Token)
 		if err != nil {
-			return errors.Join(err, refuse(rw, mptcp.ReasonMPTCP))
+			return errors.Join(err, handshake.Refuse(rw, mptcp.ReasonMPTCP))
 		}
 		select { // a join may overtake the last message of the session's own handshake
 		case <-s.keyed:
 		case <-s.done:
-			return errors.Join(ErrClosed, refuse(rw, mptcp.ReasonMPTCP))
+			return errors.Join(ErrClosed, handshake.Refuse(rw, mptcp.ReasonMPTCP))
 		}
 		keys := s.keys()
-		par := joinParams{Local: keys.local, Remote: keys.remote, AddrID: 0, Ack: s.space.next.Load()}
+		par := handshake.Params{Local: keys.local, Remote: keys.remote, AddrID: 0, Ack: s.space.next.Load()}
 		full := len(s.connections()) >= l.live.Load().MaxSubflows
 		if full {
-			return errors.Join(errTooMany, refuseTransient(rw, mptcp.ReasonResources))
+			return errors.Join(errTooMany, handshake.RefuseTransient(rw, mptcp.ReasonResources))
 		}
-		if err := joinServer(rw, &first, par); err != nil {
+		if err := handshake.AcceptJoin(rw, &first, par); err != nil {
 			return err
 		}
 		keep()
@@ -44,10 +45,10 @@ func (l *Listener) welcome(k *carrier.TLS, keep func() bool) error {
 	}
 	s, err := l.open(key)
 	if err != nil {
-		return errors.Join(err, refuseTransient(rw, mptcp.ReasonResources))
+		return errors.Join(err, handshake.RefuseTransient(rw, mptcp.ReasonResources))
 	}
 	local := l.register(s)
-	r, err := capableServer(rw, &first, local, l.live.Load().DenyJoinInitial)
+	r, err := handshake.AcceptCapable(rw, &first, local, l.live.Load().DenyJoinInitial)
 	if err != nil {
 		s.shut(err, false)
 		return err

@@ -1,4 +1,4 @@
-package mux
+package handshake
 
 import (
 	"crypto/hmac"
@@ -28,6 +28,11 @@ import (
 // on the connection and closes it after an error. Not one byte more than the
 // handshake is read: what follows belongs to the frame reader.
 
+// A ProtocolError is a violation by the peer. It ends the subflow it came on.
+type ProtocolError string
+
+func (e ProtocolError) Error() string { return "protocol error: " + string(e) }
+
 // A ResetError is an MP_TCPRST from the peer: it refused or ended the subflow.
 type ResetError struct {
 	Reason    mptcp.Reason
@@ -41,9 +46,9 @@ func (e *ResetError) Error() string {
 	return fmt.Sprintf("peer reset the subflow: %s", e.Reason)
 }
 
-// capableResult is what the peer brought to the first subflow, and what was
+// Result is what the peer brought to the first subflow, and what was
 // agreed.
-type capableResult struct {
+type Result struct {
 	Remote   mptcp.Key
 	Checksum bool // either side's wish binds both
 	DenyJoin bool // the peer's C flag: no joins to its address and port
@@ -60,9 +65,9 @@ func capableFlags(checksum, denyJoin bool) uint8 {
 	return f
 }
 
-// capableClient opens a session on a fresh connection. own is the client's
+// Capable opens a session on a fresh connection. own is the client's
 // key; checksum asks for DSS checksums.
-func capableClient(rw io.ReadWriter, own mptcp.Key, checksum bool) (r capableResult, err error) {
+func Capable(rw io.ReadWriter, own mptcp.Key, checksum bool) (r Result, err error) {
 	syn := mptcp.Capable{Phase: mptcp.PhaseSYN, Version: mptcp.Version, Flags: capableFlags(checksum, false)}
 	if _, err := rw.Write(syn.Append(nil)); err != nil {
 		return r, explainTLS(err)
@@ -81,7 +86,7 @@ func capableClient(rw io.ReadWriter, own mptcp.Key, checksum bool) (r capableRes
 	if c.Sender == own {
 		return r, violation(rw, mptcp.ReasonMPTCP, "peer's key is ours")
 	}
-	r = capableResult{c.Sender, checksum || c.Flags&mptcp.FlagChecksum != 0, c.Flags&mptcp.FlagDenyJoin != 0}
+	r = Result{c.Sender, checksum || c.Flags&mptcp.FlagChecksum != 0, c.Flags&mptcp.FlagDenyJoin != 0}
 	ack := mptcp.Capable{
 		Phase: mptcp.PhaseACK, Version: mptcp.Version, Flags: capableFlags(r.Checksum, false), Sender: own, Receiver: c.Sender,
 	}
@@ -89,29 +94,29 @@ func capableClient(rw io.ReadWriter, own mptcp.Key, checksum bool) (r capableRes
 	return r, err
 }
 
-// readFirst reads a server's first option of a new connection, which says what
+// ReadFirst reads a server's first option of a new connection, which says what
 // the client wants: Capable or Join, each in PhaseSYN. Anything else is an
-// error, which refuse has to follow: there is nothing to write to here.
-func readFirst(r io.Reader) (o mptcp.Option, err error) {
+// error, which Refuse has to follow: there is nothing to write to here.
+func ReadFirst(r io.Reader) (o mptcp.Option, err error) {
 	if err := readOption(r, &o); err != nil {
 		return o, err
 	}
 	switch {
 	case o.Subtype == mptcp.MPCapable && o.Capable.Phase == mptcp.PhaseSYN:
 		if why := checkCapable(&o.Capable); why != "" {
-			return o, protocolError(why)
+			return o, ProtocolError(why)
 		}
 		return o, nil
 	case o.Subtype == mptcp.MPJoin && o.Join.Phase == mptcp.PhaseSYN:
 		return o, nil
 	}
-	return o, protocolError("subflow starts with neither MP_CAPABLE nor MP_JOIN")
+	return o, ProtocolError("subflow starts with neither MP_CAPABLE nor MP_JOIN")
 }
 
-// capableServer answers the MP_CAPABLE that readFirst returned. own is the
+// AcceptCapable answers the MP_CAPABLE that ReadFirst returned. own is the
 // server's key, whose token the caller has seen to be unique here; denyJoin
 // sets the C flag.
-func capableServer(rw io.ReadWriter, first *mptcp.Option, own mptcp.Key, denyJoin bool) (r capableResult, err error) {
+func AcceptCapable(rw io.ReadWriter, first *mptcp.Option, own mptcp.Key, denyJoin bool) (r Result, err error) {
 	asked := first.Capable.Flags
 	flags := capableFlags(asked&mptcp.FlagChecksum != 0, denyJoin)
 	syn := mptcp.Capable{Phase: mptcp.PhaseSYNACK, Version: mptcp.Version, Flags: flags, Sender: own}
@@ -136,7 +141,7 @@ func capableServer(rw io.ReadWriter, first *mptcp.Option, own mptcp.Key, denyJoi
 	if why := checkCapable(c); why != "" {
 		return r, violation(rw, mptcp.ReasonMPTCP, why)
 	}
-	return capableResult{c.Sender, flags&mptcp.FlagChecksum != 0, asked&mptcp.FlagDenyJoin != 0}, nil
+	return Result{c.Sender, flags&mptcp.FlagChecksum != 0, asked&mptcp.FlagDenyJoin != 0}, nil
 }
 
 // checkCapable says why a version or flags cannot be accepted, or "".
@@ -152,18 +157,18 @@ func checkCapable(c *mptcp.Capable) string {
 	return ""
 }
 
-// joinParams is what a side brings to a further subflow.
-type joinParams struct {
+// Params is what a side brings to a further subflow.
+type Params struct {
 	Local, Remote mptcp.Key // of the session
 	AddrID        uint8     // of this side's address
 	Backup        bool      // the peer shall send here only when nothing else is left
 	Ack           uint64    // server: the Data ACK of the fourth message
 }
 
-// joinClient adds a subflow on a fresh connection to a session. It returns when
+// Join adds a subflow on a fresh connection to a session. It returns when
 // data may be sent. When the server does not know the session, the error is a
 // *ResetError that is not transient.
-func joinClient(rw io.ReadWriter, p joinParams) error {
+func Join(rw io.ReadWriter, p Params) error {
 	mine := newNonce()
 	syn := mptcp.Join{
 		Phase: mptcp.PhaseSYN, Backup: p.Backup, AddrID: p.AddrID, Token: p.Remote.Token(), Nonce: mine,
@@ -197,9 +202,9 @@ func joinClient(rw io.ReadWriter, p joinParams) error {
 	return nil
 }
 
-// joinServer answers the MP_JOIN that readFirst returned, whose session the
+// AcceptJoin answers the MP_JOIN that ReadFirst returned, whose session the
 // caller has found by its token, and whose TLS identity is the session's.
-func joinServer(rw io.ReadWriter, first *mptcp.Option, p joinParams) error {
+func AcceptJoin(rw io.ReadWriter, first *mptcp.Option, p Params) error {
 	mine, theirs := newNonce(), first.Join.Nonce
 	syn := mptcp.Join{Phase: mptcp.PhaseSYNACK, Backup: p.Backup, AddrID: p.AddrID, Nonce: mine}
 	proof := mptcp.JoinHMAC(p.Local, p.Remote, mine, theirs)
@@ -222,21 +227,21 @@ func joinServer(rw io.ReadWriter, first *mptcp.Option, p joinParams) error {
 	return err
 }
 
-// refuse tells the peer by MP_TCPRST that the subflow ends for good.
-func refuse(w io.Writer, reason mptcp.Reason) error {
+// Refuse tells the peer by MP_TCPRST that the subflow ends for good.
+func Refuse(w io.Writer, reason mptcp.Reason) error {
 	_, err := w.Write((&mptcp.Reset{Reason: reason}).Append(nil))
 	return err
 }
 
-// refuseTransient does the same and says that another try may succeed.
-func refuseTransient(w io.Writer, reason mptcp.Reason) error {
+// RefuseTransient does the same and says that another try may succeed.
+func RefuseTransient(w io.Writer, reason mptcp.Reason) error {
 	_, err := w.Write((&mptcp.Reset{Transient: true, Reason: reason}).Append(nil))
 	return err
 }
 
 // violation refuses the subflow and returns why as an error.
 func violation(w io.Writer, reason mptcp.Reason, why string) error {
-	return errors.Join(protocolError(why), refuse(w, reason))
+	return errors.Join(ProtocolError(why), Refuse(w, reason))
 }
 
 // readReply reads the peer's next message, which must be of the subtype want,
@@ -244,7 +249,7 @@ func violation(w io.Writer, reason mptcp.Reason, why string) error {
 func readReply(rw io.ReadWriter, o *mptcp.Option, want mptcp.Subtype) error {
 	if err := readOption(rw, o); err != nil {
 		if _, malformed := errors.AsType[*mptcp.Error](err); malformed {
-			return errors.Join(err, refuse(rw, mptcp.ReasonMPTCP))
+			return errors.Join(err, Refuse(rw, mptcp.ReasonMPTCP))
 		}
 		return err
 	}
@@ -279,8 +284,8 @@ func readOption(r io.Reader, o *mptcp.Option) error {
 	return err
 }
 
-// newKey returns a random key.
-func newKey() mptcp.Key {
+// NewKey returns a random key.
+func NewKey() mptcp.Key {
 	var b [8]byte
 	_, _ = rand.Read(b[:]) // does not fail (crypto/rand.Read)
 	return mptcp.Key(binary.BigEndian.Uint64(b[:]))

@@ -1,4 +1,4 @@
-package mux
+package handshake
 
 import (
 	"crypto/ecdsa"
@@ -71,11 +71,11 @@ func authConfigs(t *testing.T) (client, server *tls.Config) {
 	t.Helper()
 	ckey, cpub := authKey("client")
 	skey, spub := authKey("server")
-	client, err := clientTLS(ckey, ed25519.PublicKey(spub[:]))
+	client, err := ClientTLS(ckey, ed25519.PublicKey(spub[:]))
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, err = serverTLS(skey, func(pub [32]byte) bool { return pub == cpub })
+	server, err = ServerTLS(skey, Cover{}, func(pub [32]byte) bool { return pub == cpub })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,10 +95,10 @@ func TestAuth(t *testing.T) {
 	}
 	_, cpub := authKey("client")
 	_, spub := authKey("server")
-	if got, err := peerKey(ss); got != cpub || err != nil {
+	if got, err := PeerKey(ss); got != cpub || err != nil {
 		t.Errorf("the server sees the client as %x, %v", got, err)
 	}
-	if got, err := peerKey(cs); got != spub || err != nil {
+	if got, err := PeerKey(cs); got != spub || err != nil {
 		t.Errorf("the client sees the server as %x, %v", got, err)
 	}
 }
@@ -116,7 +116,7 @@ func TestAuthRefuses(t *testing.T) {
 		{
 			name: "another server",
 			server: func(c *tls.Config) *tls.Config {
-				other, err := serverTLS(okey, func([32]byte) bool { return true })
+				other, err := ServerTLS(okey, Cover{}, func([32]byte) bool { return true })
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -128,7 +128,7 @@ func TestAuthRefuses(t *testing.T) {
 		{
 			name: "another client",
 			client: func(c *tls.Config) *tls.Config {
-				other, err := clientTLS(okey, ed25519.PublicKey(spub[:]))
+				other, err := ClientTLS(okey, ed25519.PublicKey(spub[:]))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -234,16 +234,16 @@ func TestAuthNotTLS(t *testing.T) {
 
 func TestAuthBadKeys(t *testing.T) {
 	key, pub := authKey("client")
-	if _, err := clientTLS(key[:40], ed25519.PublicKey(pub[:])); err == nil {
+	if _, err := ClientTLS(key[:40], ed25519.PublicKey(pub[:])); err == nil {
 		t.Error("a cut private key was taken")
 	}
-	if _, err := clientTLS(key, pub[:31]); err == nil {
+	if _, err := ClientTLS(key, pub[:31]); err == nil {
 		t.Error("a cut public key was taken")
 	}
-	if _, err := serverTLS(nil, nil); err == nil {
+	if _, err := ServerTLS(nil, Cover{}, nil); err == nil {
 		t.Error("no key was taken")
 	}
-	if _, err := peerKey(tls.ConnectionState{}); err == nil {
+	if _, err := PeerKey(tls.ConnectionState{}); err == nil {
 		t.Error("no certificate was taken")
 	}
 }

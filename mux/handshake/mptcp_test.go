@@ -1,4 +1,4 @@
-package mux
+package handshake
 
 import (
 	"bytes"
@@ -74,28 +74,28 @@ func TestCapableClient(t *testing.T) {
 	for _, c := range []struct {
 		ours   bool
 		theirs uint8
-		want   capableResult
+		want   Result
 		sent   string
 	}{
 		{
 			false, mptcp.FlagSHA256,
-			capableResult{Remote: hsServerKey},
+			Result{Remote: hsServerKey},
 			"1e040101" + "1e14010101020304050607081122334455667788",
 		},
 		{
 			true, mptcp.FlagSHA256,
-			capableResult{Remote: hsServerKey, Checksum: true},
+			Result{Remote: hsServerKey, Checksum: true},
 			"1e040181" + "1e14018101020304050607081122334455667788",
 		},
 		{
 			false, mptcp.FlagSHA256 | mptcp.FlagChecksum | mptcp.FlagDenyJoin,
-			capableResult{Remote: hsServerKey, Checksum: true, DenyJoin: true},
+			Result{Remote: hsServerKey, Checksum: true, DenyJoin: true},
 			"1e040101" + "1e14018101020304050607081122334455667788",
 		},
 	} {
 		reply := mptcp.Capable{Phase: mptcp.PhaseSYNACK, Version: 1, Flags: c.theirs, Sender: hsServerKey}
 		p := &hsPeer{steps: []func([]byte) []byte{hsSay(&reply, hsTrailer)}}
-		got, err := capableClient(p, hsClientKey, c.ours)
+		got, err := Capable(p, hsClientKey, c.ours)
 		if err != nil || got != c.want {
 			t.Errorf("%+v, %v; want %+v", got, err, c.want)
 		}
@@ -108,14 +108,14 @@ func TestCapableServer(t *testing.T) {
 	for _, c := range []struct {
 		asked    uint8
 		denyJoin bool
-		want     capableResult
+		want     Result
 		sent     string
 	}{
-		{mptcp.FlagSHA256, false, capableResult{Remote: hsClientKey}, "1e0c01011122334455667788"},
-		{mptcp.FlagSHA256, true, capableResult{Remote: hsClientKey}, "1e0c01211122334455667788"},
+		{mptcp.FlagSHA256, false, Result{Remote: hsClientKey}, "1e0c01011122334455667788"},
+		{mptcp.FlagSHA256, true, Result{Remote: hsClientKey}, "1e0c01211122334455667788"},
 		{
 			mptcp.FlagSHA256 | mptcp.FlagChecksum | mptcp.FlagDenyJoin, false,
-			capableResult{Remote: hsClientKey, Checksum: true, DenyJoin: true},
+			Result{Remote: hsClientKey, Checksum: true, DenyJoin: true},
 			"1e0c01811122334455667788",
 		},
 	} {
@@ -123,11 +123,11 @@ func TestCapableServer(t *testing.T) {
 		p := &hsPeer{steps: []func([]byte) []byte{
 			hsSay(&mptcp.Capable{Version: 1, Flags: c.asked}, &ack, hsTrailer),
 		}}
-		first, err := readFirst(p)
+		first, err := ReadFirst(p)
 		if err != nil || first.Subtype != mptcp.MPCapable {
 			t.Fatalf("readFirst: %+v, %v", first, err)
 		}
-		got, err := capableServer(p, &first, hsServerKey, c.denyJoin)
+		got, err := AcceptCapable(p, &first, hsServerKey, c.denyJoin)
 		if err != nil || got != c.want {
 			t.Errorf("%+v, %v; want %+v", got, err, c.want)
 		}
@@ -156,7 +156,7 @@ func TestJoinClient(t *testing.T) {
 		},
 		hsSay(&mptcp.DSS{HasAck: true, Ack8: true, Ack: 1 << 50}, hsTrailer),
 	}}
-	if err := joinClient(p, joinParams{Local: hsClientKey, Remote: hsServerKey, AddrID: 7, Backup: true}); err != nil {
+	if err := Join(p, Params{Local: hsClientKey, Remote: hsServerKey, AddrID: 7, Backup: true}); err != nil {
 		t.Fatal(err)
 	}
 	sent := p.sent.Bytes()
@@ -181,11 +181,11 @@ func TestJoinServer(t *testing.T) {
 				return hsTrailer.Append(ack.Append(nil))
 			},
 		}}
-		first, err := readFirst(p)
+		first, err := ReadFirst(p)
 		if err != nil || first.Join.Token != hsServerKey.Token() || first.Join.AddrID != 9 || !first.Join.Backup {
 			t.Fatalf("readFirst: %+v, %v", first.Join, err)
 		}
-		err = joinServer(p, &first, joinParams{Local: hsServerKey, Remote: hsClientKey, AddrID: 2, Ack: 1 << 50})
+		err = AcceptJoin(p, &first, Params{Local: hsServerKey, Remote: hsClientKey, AddrID: 2, Ack: 1 << 50})
 		p.checkTrailer(t)
 		syn := mptcp.Join{Phase: mptcp.PhaseSYNACK, AddrID: 2, Nonce: hsNonce(p.sent.Bytes())}
 		proof := mptcp.JoinHMAC(hsServerKey, hsClientKey, syn.Nonce, theirs)
@@ -197,7 +197,7 @@ func TestJoinServer(t *testing.T) {
 			hsHex(t, "sent", p.sent.Bytes(), hex.EncodeToString(syn.Append(nil))+"1e0c20030004000000000000")
 			continue
 		}
-		if _, ok := errors.AsType[protocolError](err); !ok {
+		if _, ok := errors.AsType[ProtocolError](err); !ok {
 			t.Errorf("a client with a wrong HMAC: %v", err)
 		}
 		hsHex(t, "sent", p.sent.Bytes(), hex.EncodeToString(syn.Append(nil))+"1e048003")
@@ -225,38 +225,38 @@ func TestHandshakeBothSides(t *testing.T) {
 	for i := range 4 {
 		checksum, deny := i&1 != 0, i&2 != 0
 		t.Run(fmt.Sprintf("capable/checksum=%v/deny=%v", checksum, deny), func(t *testing.T) {
-			var cr, sr capableResult
+			var cr, sr Result
 			cerr, serr := run(t, func(rw io.ReadWriter) (err error) {
-				cr, err = capableClient(rw, hsClientKey, checksum)
+				cr, err = Capable(rw, hsClientKey, checksum)
 				return err
 			}, func(rw io.ReadWriter) error {
-				first, err := readFirst(rw)
+				first, err := ReadFirst(rw)
 				if err != nil {
 					return err
 				}
-				sr, err = capableServer(rw, &first, hsServerKey, deny)
+				sr, err = AcceptCapable(rw, &first, hsServerKey, deny)
 				return err
 			})
 			if cerr != nil || serr != nil {
 				t.Fatalf("client: %v, server: %v", cerr, serr)
 			}
-			if (cr != capableResult{hsServerKey, checksum, deny}) || (sr != capableResult{hsClientKey, checksum, false}) {
+			if (cr != Result{hsServerKey, checksum, deny}) || (sr != Result{hsClientKey, checksum, false}) {
 				t.Errorf("client %+v, server %+v", cr, sr)
 			}
 		})
 	}
-	join := func(t *testing.T, client joinParams, server func(rw io.ReadWriter, first *mptcp.Option) error) (cerr, serr error) {
-		return run(t, func(rw io.ReadWriter) error { return joinClient(rw, client) }, func(rw io.ReadWriter) error {
-			first, err := readFirst(rw)
+	join := func(t *testing.T, client Params, server func(rw io.ReadWriter, first *mptcp.Option) error) (cerr, serr error) {
+		return run(t, func(rw io.ReadWriter) error { return Join(rw, client) }, func(rw io.ReadWriter) error {
+			first, err := ReadFirst(rw)
 			if err != nil {
 				return err
 			}
 			return server(rw, &first)
 		})
 	}
-	good := joinParams{Local: hsClientKey, Remote: hsServerKey}
+	good := Params{Local: hsClientKey, Remote: hsServerKey}
 	accept := func(rw io.ReadWriter, first *mptcp.Option) error {
-		return joinServer(rw, first, joinParams{Local: hsServerKey, Remote: hsClientKey})
+		return AcceptJoin(rw, first, Params{Local: hsServerKey, Remote: hsClientKey})
 	}
 	t.Run("join", func(t *testing.T) {
 		if cerr, serr := join(t, good, accept); cerr != nil || serr != nil {
@@ -265,18 +265,18 @@ func TestHandshakeBothSides(t *testing.T) {
 	})
 	for _, c := range []struct {
 		name   string
-		client joinParams
+		client Params
 		server func(rw io.ReadWriter, first *mptcp.Option) error
 		want   ResetError
 	}{
 		{"unknown token", good, func(rw io.ReadWriter, _ *mptcp.Option) error {
-			return refuse(rw, mptcp.ReasonMPTCP)
+			return Refuse(rw, mptcp.ReasonMPTCP)
 		}, ResetError{mptcp.ReasonMPTCP, false}},
 		{"prohibited", good, func(rw io.ReadWriter, _ *mptcp.Option) error {
-			return refuse(rw, mptcp.ReasonProhibited)
+			return Refuse(rw, mptcp.ReasonProhibited)
 		}, ResetError{mptcp.ReasonProhibited, false}},
 		{"no room", good, func(rw io.ReadWriter, _ *mptcp.Option) error {
-			return refuseTransient(rw, mptcp.ReasonResources)
+			return RefuseTransient(rw, mptcp.ReasonResources)
 		}, ResetError{mptcp.ReasonResources, true}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -289,9 +289,9 @@ func TestHandshakeBothSides(t *testing.T) {
 	}
 	t.Run("server that does not know the keys", func(t *testing.T) {
 		cerr, serr := join(t, good, func(rw io.ReadWriter, first *mptcp.Option) error {
-			return joinServer(rw, first, joinParams{Local: hsServerKey, Remote: hsClientKey + 1})
+			return AcceptJoin(rw, first, Params{Local: hsServerKey, Remote: hsClientKey + 1})
 		})
-		if _, ok := errors.AsType[protocolError](cerr); !ok {
+		if _, ok := errors.AsType[ProtocolError](cerr); !ok {
 			t.Errorf("client: %v", cerr)
 		}
 		if e, ok := errors.AsType[*ResetError](serr); !ok || e.Reason != mptcp.ReasonProhibited {

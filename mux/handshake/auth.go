@@ -1,4 +1,4 @@
-package mux
+package handshake
 
 import (
 	"crypto/ed25519"
@@ -24,9 +24,9 @@ import (
 // alpn is the protocol inside TLS; a new wire format gets a new name.
 const alpn = "mpsocks/1"
 
-// clientTLS returns the configuration of a client with key that talks to servers
+// ClientTLS returns the configuration of a client with key that talks to servers
 // with one of the public keys and to nobody else.
-func clientTLS(key ed25519.PrivateKey, servers ...ed25519.PublicKey) (*tls.Config, error) {
+func ClientTLS(key ed25519.PrivateKey, servers ...ed25519.PublicKey) (*tls.Config, error) {
 	var want [][32]byte
 	for _, s := range servers {
 		if len(s) != ed25519.PublicKeySize {
@@ -44,7 +44,7 @@ func clientTLS(key ed25519.PrivateKey, servers ...ed25519.PublicKey) (*tls.Confi
 	// The chain and the name are not looked at: VerifyConnection pins the key.
 	c.InsecureSkipVerify = true
 	c.VerifyConnection = func(cs tls.ConnectionState) error {
-		got, err := peerKey(cs)
+		got, err := PeerKey(cs)
 		if err != nil {
 			return fmt.Errorf("server: %w", err)
 		}
@@ -56,16 +56,17 @@ func clientTLS(key ed25519.PrivateKey, servers ...ed25519.PublicKey) (*tls.Confi
 	return c, nil
 }
 
-// serverTLS returns the configuration of a server with key that talks to the
-// clients whose public keys are known. known is called by several goroutines.
-func serverTLS(key ed25519.PrivateKey, known func(pub [32]byte) bool) (*tls.Config, error) {
+// ServerTLS returns the configuration of a server with key that talks to the
+// clients whose public keys are known, and looks like its cover. known is called by
+// several goroutines.
+func ServerTLS(key ed25519.PrivateKey, cover Cover, known func(pub [32]byte) bool) (*tls.Config, error) {
 	c, err := pinnedTLS(key)
 	if err != nil {
 		return nil, err
 	}
 	c.ClientAuth = tls.RequireAnyClientCert
 	c.VerifyConnection = func(cs tls.ConnectionState) error {
-		got, err := peerKey(cs)
+		got, err := PeerKey(cs)
 		if err != nil {
 			return fmt.Errorf("client: %w", err)
 		}
@@ -74,7 +75,7 @@ func serverTLS(key ed25519.PrivateKey, known func(pub [32]byte) bool) (*tls.Conf
 		}
 		return checkALPN(cs, c.NextProtos)
 	}
-	return c, nil
+	return c, cover.apply(c, key)
 }
 
 // pinnedTLS is what both sides have in common.
@@ -113,8 +114,8 @@ func selfSigned(key ed25519.PrivateKey) (tls.Certificate, error) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
 }
 
-// peerKey returns the Ed25519 public key that the peer has proved to hold.
-func peerKey(cs tls.ConnectionState) (pub [32]byte, err error) {
+// PeerKey returns the Ed25519 public key that the peer has proved to hold.
+func PeerKey(cs tls.ConnectionState) (pub [32]byte, err error) {
 	if len(cs.PeerCertificates) == 0 {
 		return pub, errors.New("sent no certificate")
 	}

@@ -1,4 +1,4 @@
-package mux
+package handshake
 
 import (
 	"testing"
@@ -28,7 +28,7 @@ func TestHandshakeRefuses(t *testing.T) {
 		"malformed":       hsSay(hsData("\x1e\x05\x01\x01\x00")),
 	} {
 		p := &hsPeer{steps: []func([]byte) []byte{step}}
-		_, err := capableClient(p, hsClientKey, false)
+		_, err := Capable(p, hsClientKey, false)
 		if err == nil {
 			t.Errorf("%s was taken", name)
 		}
@@ -53,11 +53,11 @@ func TestHandshakeRefuses(t *testing.T) {
 		"version 2 at the end": third(func(c *mptcp.Capable) { c.Version = 2 }),
 	} {
 		p := &hsPeer{steps: []func([]byte) []byte{hsSay(&syn, o)}}
-		first, err := readFirst(p)
+		first, err := ReadFirst(p)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := capableServer(p, &first, hsServerKey, false); err == nil {
+		if _, err := AcceptCapable(p, &first, hsServerKey, false); err == nil {
 			t.Errorf("%s was taken", name)
 		}
 		hsHex(t, name, p.sent.Bytes(), "1e0c01011122334455667788"+"1e048001")
@@ -70,7 +70,7 @@ func TestHandshakeRefuses(t *testing.T) {
 		"cut":        hsData("\x1e\x0c\x10"),
 		"nothing":    hsData(""),
 	} {
-		if o, err := readFirst(&hsPeer{steps: []func([]byte) []byte{hsSay(o)}}); err == nil {
+		if o, err := ReadFirst(&hsPeer{steps: []func([]byte) []byte{hsSay(o)}}); err == nil {
 			t.Errorf("%s was taken as %v", name, o.Subtype)
 		}
 	}
@@ -87,7 +87,7 @@ func TestHandshakeRefuses(t *testing.T) {
 				return d.Append(syn.Append(nil))
 			},
 		}}
-		if err := joinClient(p, joinParams{Local: hsClientKey, Remote: hsServerKey}); err == nil {
+		if err := Join(p, Params{Local: hsClientKey, Remote: hsServerKey}); err == nil {
 			t.Errorf("%s was taken", name)
 		}
 	}
@@ -103,17 +103,17 @@ func FuzzHandshakeServer(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		p := &hsPeer{}
 		p.in.Write(b)
-		first, err := readFirst(p)
+		first, err := ReadFirst(p)
 		if err != nil {
 			return
 		}
 		if first.Subtype == mptcp.MPJoin {
-			if joinServer(p, &first, joinParams{Local: hsServerKey, Remote: hsClientKey}) == nil {
+			if AcceptJoin(p, &first, Params{Local: hsServerKey, Remote: hsClientKey}) == nil {
 				t.Fatal("joined without the keys")
 			}
 			return
 		}
-		r, err := capableServer(p, &first, hsServerKey, false)
+		r, err := AcceptCapable(p, &first, hsServerKey, false)
 		if err != nil {
 			return
 		}
@@ -134,12 +134,12 @@ func FuzzHandshakeClient(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		p := &hsPeer{}
 		p.in.Write(b)
-		if _, err := capableClient(p, hsClientKey, true); err == nil && len(b)-p.in.Len() != 12 {
+		if _, err := Capable(p, hsClientKey, true); err == nil && len(b)-p.in.Len() != 12 {
 			t.Fatalf("%d bytes were read, not 12", len(b)-p.in.Len())
 		}
 		p = &hsPeer{}
 		p.in.Write(b)
-		if joinClient(p, joinParams{Local: hsClientKey, Remote: hsServerKey}) == nil {
+		if Join(p, Params{Local: hsClientKey, Remote: hsServerKey}) == nil {
 			t.Fatal("joined a server without the keys")
 		}
 	})

@@ -146,9 +146,9 @@ func TestPathEvents(t *testing.T) {
 		{600 * time.Millisecond, status.Up, ""},
 	} {
 		now = now.Add(step.after)
-		k.turn(&c.log, "wifi", step.state, step.cause, []string{"dsl"}, now)
+		k.turn(&c.log, "wifi", step.state, step.cause, handover([]string{"dsl"}, 17*time.Millisecond), now)
 	}
-	want := []string{"path wifi is up", "path wifi died: no answer; dsl took over", "path wifi is back after"}
+	want := []string{"path wifi is up", "path wifi died: no answer; dsl took over, flows moved in 17 ms", "path wifi is back after"}
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
 	if len(lines) != len(want) {
 		t.Fatalf("%d lines:\n%s", len(lines), out.String())

@@ -171,14 +171,18 @@ func (w *pathWatch) look(reports []mux.PathReport, now time.Time) {
 			w.known[cfg.Name] = k
 		}
 		state, cause := status.Absent, absence(cfg)
+		moved := time.Duration(0)
 		if w.overrides[cfg.Name].paused {
 			state, cause = status.Paused, "by hand"
 		} else if i := slices.IndexFunc(reports, func(r mux.PathReport) bool { return r.Path.Name == cfg.Name }); i >= 0 {
 			state, cause = k.judge(&reports[i], working, now)
+			if reports[i].MovedAgo < freshMove {
+				moved = reports[i].Moved
+			}
 		}
 		states[cfg.Name] = state
 		others := slices.DeleteFunc(slices.Clone(working), func(n string) bool { return n == cfg.Name })
-		k.turn(&w.log, cfg.Name, state, cause, others, now)
+		k.turn(&w.log, cfg.Name, state, cause, handover(others, moved), now)
 	}
 	for name := range w.known {
 		if _, there := states[name]; !there {
@@ -228,9 +232,25 @@ func enough(others []string) string {
 	return strings.Join(others, " and ") + " are enough"
 }
 
+// freshMove is how long ago flows may have moved and still have done so for a death
+// that is being said.
+const freshMove = 5 * time.Second
+
+// handover says who carries what a dead path did, and how long that took: from when
+// the first was sent by the dead path that had to be sent again, to when all of it was.
+func handover(others []string, moved time.Duration) string {
+	switch {
+	case len(others) == 0:
+		return "no path is left, and programs wait"
+	case moved <= 0:
+		return strings.Join(others, " and ") + " took over"
+	}
+	return fmt.Sprintf("%s took over, flows moved in %s", strings.Join(others, " and "), status.Millis(moved.Seconds()))
+}
+
 // turn notes a state, and logs what a person has to know: one line for a death, with
 // its cause and who takes over, and one for a return.
-func (k *watched) turn(log *zerolog.Logger, name string, state status.State, cause string, others []string, now time.Time) {
+func (k *watched) turn(log *zerolog.Logger, name string, state status.State, cause, handover string, now time.Time) {
 	was := k.state
 	if was != state {
 		k.since = now
@@ -260,11 +280,7 @@ func (k *watched) turn(log *zerolog.Logger, name string, state status.State, cau
 			k.died = now
 		}
 		k.said = true
-		takes := "no path is left, and programs wait"
-		if len(others) > 0 {
-			takes = strings.Join(others, " and ") + " took over"
-		}
-		log.Warn().Str("path", name).Msgf("path %s died: %s; %s", name, cause, takes)
+		log.Warn().Str("path", name).Msgf("path %s died: %s; %s", name, cause, handover)
 	}
 	switch {
 	case works:

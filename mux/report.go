@@ -16,6 +16,8 @@ type PathReport struct {
 	Remote   netip.AddrPort // where they go; the zero value without any
 	Dark     bool           // stalled, without a sign of life since
 	Silent   time.Duration  // since something last came by it
+	Moved    time.Duration  // what was under way there when a subflow last stalled or ended took so long until it went by others,
+	MovedAgo time.Duration  // and that was so long ago; zero both when nothing ever was
 	Error    string         // of the last attempt to reach the server; "" after one that worked
 	Today    uint64         // bytes of TCP since midnight, and
 	Month    uint64         // since the billing month began
@@ -41,6 +43,9 @@ func (c *Client) Reports() []PathReport {
 		}
 		c.session.enter(func(_ *engine.Engine, now int64) {
 			r.Dark, r.Silent = p.path.State() == engine.PathDark, time.Duration(now-p.path.HeardAt())
+			if took, at := p.path.Moved(); at != 0 {
+				r.Moved, r.MovedAgo = time.Duration(took), time.Duration(now-at)
+			}
 			for _, f := range p.path.Subflows() {
 				if f.State() == engine.Ended {
 					continue

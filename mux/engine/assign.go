@@ -23,6 +23,9 @@ func (e *Engine) Assign(now int64) {
 		return
 	}
 	e.held.reinject(r)
+	if len(e.held.redo) == 0 {
+		e.moved(now)
+	}
 	if e.held.out.Full() {
 		return
 	}
@@ -30,6 +33,15 @@ func (e *Engine) Assign(now int64) {
 	r.assignBulk(now, fq.LargeBands)
 	if e.table.queue.Least(fq.LargeBands) == fq.NoBand {
 		r.assignBulk(now, fq.BackupBands)
+	}
+}
+
+// moved notes that all that stalled and ended subflows held has gone again.
+func (e *Engine) moved(now int64) {
+	for _, p := range e.paths {
+		if p.waits != 0 {
+			p.moved, p.movedAt, p.waits = now-p.waits, now, 0
+		}
 	}
 }
 

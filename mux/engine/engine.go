@@ -79,8 +79,16 @@ func (e *Engine) Establish(first uint64) (epoch uint64) {
 	e.epoch++
 	e.ending, e.fin = false, 0
 	e.held.out.Reset(first)
-	e.held.redo = e.held.redo[:0]
+	e.forget()
 	return e.epoch
+}
+
+// forget drops what was to go again: its numbers mean nothing in another session.
+func (e *Engine) forget() {
+	e.held.redo = e.held.redo[:0]
+	for _, p := range e.paths {
+		p.waits = 0
+	}
 }
 
 // Epoch counts the sets of keys, and how often they were forgotten.
@@ -95,7 +103,7 @@ func (e *Engine) Renew(epoch uint64) bool {
 	e.epoch++
 	e.ending, e.fin = false, 0
 	e.renewals++
-	e.held.redo = e.held.redo[:0]
+	e.forget()
 	for _, f := range e.subs {
 		f.state.on(ended)
 	}
@@ -202,7 +210,9 @@ func (e *Engine) Detach(f *Subflow, now int64, received, octets uint64) {
 	f.path.received += received
 	f.path.octets += octets
 	if f.epoch == e.epoch {
-		e.held.reclaim(f)
+		if e.held.reclaim(f); len(e.held.redo) > 0 {
+			f.path.strands(f, now)
+		}
 	}
 	if len(e.subs) == 0 {
 		e.lastUp = now

@@ -55,6 +55,10 @@ type Path struct {
 
 	proof, stalled int64 // last sign of life and last stall of its subflows, ns
 
+	waits   int64 // when the oldest was sent that a stalled or ended subflow held, until all of it went again; 0 = nothing
+	moved   int64 // how long that took the last time, ns,
+	movedAt int64 // and when it was done
+
 	received uint64 // mapped bytes of subflows that have ended
 	octets   uint64 // and their TCP bytes, both ways
 }
@@ -70,6 +74,17 @@ func (p *Path) State() PathState { return p.state }
 
 // HeardAt is when something last came by the path.
 func (p *Path) HeardAt() int64 { return p.heard }
+
+// Moved is how long what the path held had to wait until it went by others, the last
+// time that a subflow stalled or ended, and when that was; both in ns, and 0 before.
+func (p *Path) Moved() (took, at int64) { return p.moved, p.movedAt }
+
+// strands notes that what a subflow holds is to go by others.
+func (p *Path) strands(f *Subflow, now int64) {
+	if age := f.age(now); age > 0 && (p.waits == 0 || now-age < p.waits) {
+		p.waits = now - age
+	}
+}
 
 // Octets is how many TCP bytes its subflows had carried that have ended, both ways.
 func (p *Path) Octets() uint64 { return p.octets }

@@ -73,6 +73,35 @@ func TestFirstToMoveRescuesTheOthers(t *testing.T) {
 	}
 }
 
+// What a path held is counted as moved when all of it has gone again, from when the
+// first of it was sent there.
+func TestMovedSince(t *testing.T) {
+	s := heldBy(2)
+	s.choose.e = s
+	f, other := s.subs[0], s.subs[1]
+	holdBy(s, f, true) // at 1 s
+	holdBy(s, f, true)
+	other.state = Stalled
+	s.stall(f, 1.03e9, overdue)
+	f.path.state = PathDark
+	if took, at := f.path.Moved(); took != 0 || at != 0 {
+		t.Errorf("moved in %d ns at %d, though no other path was up", took, at)
+	}
+	other.state = Moving
+	s.Assign(1.047e9)
+	if took, at := f.path.Moved(); took != 47e6 || at != 1.047e9 || len(s.held.redo) != 0 {
+		t.Errorf("moved in %d ns at %d; %v wait", took, at, s.held.redo)
+	}
+	if took, _ := other.path.Moved(); took != 0 {
+		t.Errorf("the other path's moved in %d ns", took)
+	}
+	s.stall(other, 2e9, overdue)
+	s.Renew(0)
+	if other.path.waits != 0 {
+		t.Error("what waited is forgotten with the session")
+	}
+}
+
 // The numbers of a session that was renewed mean nothing in the next one.
 func TestStallOfAnEarlierSession(t *testing.T) {
 	s := heldBy(1)

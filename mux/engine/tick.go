@@ -167,7 +167,9 @@ func (e *Engine) stall(f *Subflow, now int64, why event) {
 	}
 	f.staleAt = now
 	e.say(f.path, f, now-f.progress, "subflow stale")
-	e.surrender(f)
+	if e.surrender(f); f.epoch == e.epoch && len(e.held.redo) > 0 {
+		f.path.strands(f, now)
+	}
 }
 
 // surrender has what a subflow holds go again.

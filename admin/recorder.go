@@ -56,7 +56,7 @@ type recorder struct {
 type look struct {
 	at       time.Time
 	paths    map[string][2]uint64 // sent, received
-	programs map[string]uint64
+	programs map[string][2]uint64 // sent, received
 	peers    map[string][2]uint64
 }
 
@@ -109,7 +109,7 @@ func (r *recorder) sample() {
 	now := time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	next := look{at: now, paths: make(map[string][2]uint64), programs: make(map[string]uint64), peers: make(map[string][2]uint64)}
+	next := look{at: now, paths: make(map[string][2]uint64), programs: make(map[string][2]uint64), peers: make(map[string][2]uint64)}
 	point := Sample{Time: now, Paths: make(map[string]SamplePoint)}
 	rate := r.rates(now)
 	total := 0.0
@@ -151,9 +151,10 @@ func (r *recorder) sample() {
 	for i := range s.Programs {
 		p := &s.Programs[i]
 		key := p.Session + " " + p.Key
-		next.programs[key] = p.Bytes
+		n := [2]uint64{p.Bytes, p.Received}
+		next.programs[key] = n
 		if old, ok := r.before.programs[key]; ok {
-			p.BPS = rate(p.Bytes, old)
+			p.BPS, p.RecvBPS = rate(n[0], old[0]), rate(n[1], old[1])
 		}
 	}
 	for i := range s.Clients {
@@ -258,6 +259,7 @@ func (r *recorder) complete(s *status.Status) {
 		s.CanCapture = true
 	}
 	s.TidyPrograms()
+	s.CompareReleases()
 }
 
 // status is the newest look; with fresh it is not older than a sample's time, so that

@@ -113,6 +113,9 @@ func (d *doctor) running() {
 		if s.Version != version() {
 			d.say(doubt, "running "+s.Half, "restart it to run the newer one", "it is version %s, and this program %s", s.Version, version())
 		}
+		for _, w := range s.Warnings {
+			d.say(doubt, "releases", "docs/operations.md says for how long halves of different releases work together", "%s", w)
+		}
 		if s.Session == nil {
 			continue
 		}

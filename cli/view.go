@@ -75,7 +75,11 @@ func headLines(s *status.Status, width int, now time.Time) []string {
 	if !s.Ready {
 		second = "NOT READY: " + strings.Join(s.Reasons, "; ")
 	}
-	return append(out, cut(second, width))
+	out = append(out, cut(second, width))
+	for _, w := range s.Warnings {
+		out = append(out, cut("! "+w, width))
+	}
+	return out
 }
 
 // pathLines is a line of figures for each path, and one of words where there is
@@ -138,11 +142,11 @@ func programLines(s *status.Status, width int) []string {
 			paths = "idle"
 		}
 		// What is left of the width is shared by the two that vary most.
-		free := max(width-2-7-12-len(paths)-4, 20)
+		free := max(width-2-7-14-len(paths)-4, 20)
 		who = cut(who, free/2)
 		to := cut(p.Proto+" "+p.To, free-utf8.RuneCountInString(who)-2)
-		out = append(out, cut(fmt.Sprintf("%s  %s%s %-7s %11s %s", who, to,
-			strings.Repeat(" ", max(0, free-2-utf8.RuneCountInString(who)-utf8.RuneCountInString(to))), p.Class, status.Rate(p.BPS), paths), width))
+		out = append(out, cut(fmt.Sprintf("%s  %s%s %-7s %13s %s", who, to,
+			strings.Repeat(" ", max(0, free-2-utf8.RuneCountInString(who)-utf8.RuneCountInString(to))), p.Class, bothWays(p), paths), width))
 		why := "  " + p.Why
 		if p.Copies > 0 {
 			why += fmt.Sprintf("; %d copies", p.Copies)
@@ -158,6 +162,18 @@ func programLines(s *status.Status, width int) []string {
 	return out
 }
 
+// bothWays is the rate of the direction in which a program moves more: up is what this
+// half sends.
+func bothWays(p *status.Program) string {
+	switch {
+	case p.RecvBPS > p.BPS:
+		return "↓ " + status.Rate(p.RecvBPS)
+	case p.BPS > 0:
+		return "↑ " + status.Rate(p.BPS)
+	}
+	return status.Rate(0)
+}
+
 func clientLines(s *status.Status, width int) []string {
 	out := []string{fmt.Sprintf("%-16s %8s %11s %11s %10s %10s  %s", "client", "sessions", "to it", "from it", "sent", "received", "quota")}
 	for i := range s.Clients {
@@ -169,7 +185,11 @@ func clientLines(s *status.Status, width int) []string {
 		out = append(out, cut(fmt.Sprintf("%-16s %8d %11s %11s %10s %10s  %s", cut(c.Name, 16), c.Sessions, status.Rate(c.SentBPS), status.Rate(c.RecvBPS),
 			status.Bytes(c.Sent), status.Bytes(c.Received), quota), width))
 		if c.Error != "" {
-			out = append(out, cut("  "+c.Error, width))
+			when := ""
+			if !c.ErrorAt.IsZero() {
+				when = c.ErrorAt.Local().Format("15:04:05 ")
+			}
+			out = append(out, cut("  "+when+c.Error, width))
 		}
 	}
 	return out

@@ -31,13 +31,15 @@ type call struct {
 	deaf     atomic.Bool   // the exit takes no more of what the application sends
 }
 
-// newCall opens a stream for an application's connection. The error is a
-// replyError; without one the caller has to end the call.
-func newCall(c *Client, conn *net.TCPConn, user string) (*call, error) {
+// newCall opens a stream for an application's connection, which the exit will be asked
+// for in that flight. The error is a replyError; without one the caller has to end the
+// call.
+func newCall(c *Client, conn *net.TCPConn, user string, flight []byte) (*call, error) {
 	remote := conn.RemoteAddr().(*net.TCPAddr).AddrPort()
 	remote = netip.AddrPortFrom(remote.Addr().Unmap(), remote.Port())
 	k := &call{client: c, conn: conn, holder: holderOf(user, remote.Addr())}
 	if !c.streams.acquire(k.holder) {
+		sayUnreached(&c.log, remote, user, askedFor(flight), 0, errTooManyStreams)
 		return nil, replyError{repFailure, errTooManyStreams}
 	}
 	// The handshake's deadline goes: the waits of a call have their own.
@@ -47,6 +49,7 @@ func newCall(c *Client, conn *net.TCPConn, user string) (*call, error) {
 	}
 	if err != nil {
 		c.streams.release(k.holder)
+		sayUnreached(&c.log, remote, user, askedFor(flight), 0, err)
 		return nil, err
 	}
 	return k, nil
@@ -65,11 +68,13 @@ func (k *call) end() {
 // the exit is still trying: it frees the stream, and the exit's attempt, at
 // once. sent is called when the flight may be reused.
 func (k *call) ask(flight []byte, early bool, sent func()) (*socks5.Reply, error) {
-	k.client.calls.add(k.stream, party{app: addrOf(k.conn.RemoteAddr()), proxy: addrOf(k.conn.LocalAddr()), user: k.holder.user, to: askedFor(flight)})
+	p := party{app: addrOf(k.conn.RemoteAddr()), proxy: addrOf(k.conn.LocalAddr()), user: k.holder.user, to: askedFor(flight)}
+	k.client.calls.add(k.stream, p)
 	_, err := k.stream.Write(flight)
 	sent()
 	if err != nil {
 		k.stream.Reset()
+		sayUnreached(&k.client.log, p.app, p.user, p.to, 0, err)
 		return nil, replyError{repFailure, fmt.Errorf("ask the exit: %w", err)}
 	}
 	k.up = make(chan struct{})
@@ -83,6 +88,7 @@ func (k *call) ask(flight []byte, early bool, sent func()) (*socks5.Reply, error
 		fallthrough
 	default:
 		k.stop()
+		sayUnreached(&k.client.log, p.app, p.user, p.to, answerOf(reply), err)
 	}
 	return reply, err
 }

@@ -50,11 +50,6 @@ type stream interface {
 // The request begins at begin in the preface; ready ends the handshake and releases that.
 func (a *caller) connect(user string, req *socks5.Request, begin int, ready func()) error {
 	conn, p := a.conn, a.preface
-	k, err := newCall(a.client, conn, user)
-	if err != nil {
-		return err
-	}
-	defer k.end()
 	// The greeting goes in place of the application's negotiation, which had
 	// three bytes at least; what it sent without waiting follows its request.
 	flight := p.buf[begin-len(greeting) : p.end]
@@ -63,6 +58,11 @@ func (a *caller) connect(user string, req *socks5.Request, begin int, ready func
 	} else {
 		copy(flight, greeting)
 	}
+	k, err := newCall(a.client, conn, user, flight)
+	if err != nil {
+		return err
+	}
+	defer k.end()
 	reply, err := k.ask(flight, p.end > p.start, ready)
 	if err != nil {
 		return err
@@ -109,9 +109,13 @@ func exitRequest(host string, addr netip.Addr, port uint16) []byte {
 }
 
 // dialExit opens a stream and asks the exit over it. ctx bounds both.
-func dialExit(ctx context.Context, c *Client, from netip.AddrPort, flight []byte) (stream, *socks5.Reply, error) {
-	st, err := openStream(c, from)
-	if err != nil {
+func dialExit(ctx context.Context, c *Client, from netip.AddrPort, flight []byte) (st stream, reply *socks5.Reply, err error) {
+	defer func() {
+		if answer := answerOf(reply); err != nil || answer != repSuccess {
+			sayUnreached(&c.log, from, "", askedFor(flight), answer, err)
+		}
+	}()
+	if st, err = openStream(c, from); err != nil {
 		return nil, nil, err
 	}
 	stop := context.AfterFunc(ctx, st.Reset)
@@ -120,8 +124,7 @@ func dialExit(ctx context.Context, c *Client, from netip.AddrPort, flight []byte
 		st.Reset()
 		return nil, nil, replyError{repFailure, fmt.Errorf("ask the exit: %w", err)}
 	}
-	reply, err := readExit(st)
-	if err != nil {
+	if reply, err = readExit(st); err != nil {
 		st.Reset()
 		return nil, nil, err
 	}

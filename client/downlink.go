@@ -14,6 +14,27 @@ import (
 type delivery struct {
 	w   *udpio.Writer
 	udp packet.UDP
+
+	// Datagrams mostly come for one port at a time: their bytes are counted together.
+	port  *innerPort
+	bytes uint64
+}
+
+// count counts bytes for a port.
+func (d *delivery) count(p *innerPort, n int) {
+	if p != d.port {
+		d.counted()
+		d.port = p
+	}
+	d.bytes += uint64(n)
+}
+
+// counted gives the port what was counted for it.
+func (d *delivery) counted() {
+	if d.port != nil {
+		d.port.owner.core().received.Add(d.bytes)
+	}
+	d.port, d.bytes = nil, 0
 }
 
 // deliveries pools them: subflow readers deliver at the same time.
@@ -50,8 +71,10 @@ func (l *downlink) Deliver(pkts [][]byte) {
 			}
 			continue
 		}
+		d.count(p, len(payload))
 		p.owner.receive(d, pkt, payload)
 	}
+	d.counted()
 	sent, dropped := d.w.Flush()
 	if sent > 0 {
 		l.received.Add(uint64(sent))

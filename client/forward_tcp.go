@@ -27,15 +27,16 @@ func (f *forward) serve(conn *net.TCPConn) {
 
 // connect asks the exit for the forward's destination.
 func (f *forward) connect(conn *net.TCPConn) error {
-	k, err := newCall(f.client, conn, "")
+	t := f.target.Load()
+	flight := exitRequest(string(t.host), t.to.Addr(), t.to.Port())
+	k, err := newCall(f.client, conn, "", flight)
 	if err != nil {
 		return err
 	}
 	defer k.end()
-	t := f.target.Load()
 	// An application that ends its direction before it has said anything may
 	// want to hear all the same: it asked nobody for a connection.
-	reply, err := k.ask(exitRequest(string(t.host), t.to.Addr(), t.to.Port()), true, func() {})
+	reply, err := k.ask(flight, true, func() {})
 	if err != nil {
 		return err
 	}

@@ -98,13 +98,13 @@ func (a *caller) socks4(ready func()) error {
 		}
 		return fmt.Errorf("socks4: %w", err)
 	}
-	k, err := newCall(c, conn, "")
+	flight := append(exitRequest(q.host, q.addr, q.port), p.buf[p.start:p.end]...)
+	k, err := newCall(c, conn, "", flight)
 	if err != nil {
 		reply4(conn, socks4Failed, netip.AddrPort{})
 		return err
 	}
 	defer k.end()
-	flight := append(exitRequest(q.host, q.addr, q.port), p.buf[p.start:p.end]...)
 	reply, err := k.ask(flight, p.end > p.start, ready)
 	switch {
 	case errors.Is(err, errAbandoned):

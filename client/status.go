@@ -73,6 +73,16 @@ func (c *Client) Status() *status.Status {
 func (c *Client) identify(programs []status.Program) {
 	var ask [][2]netip.AddrPort
 	parties := make([]party, len(programs))
+	largest := make(map[*innerPort]*status.Program)
+	for i := range programs {
+		p := &programs[i]
+		if port := c.portOf(p); port != nil && (largest[port] == nil || largest[port].Bytes < p.Bytes) {
+			largest[port] = p
+		}
+	}
+	for port, p := range largest {
+		p.Received = port.owner.core().received.Load()
+	}
 	for i := range programs {
 		p := &programs[i]
 		parties[i] = c.partyOf(p)
@@ -111,7 +121,7 @@ func (c *Client) partyOf(p *status.Program) party {
 		out, _ := c.calls.of(from)
 		return out
 	}
-	port := c.ports.lookup(from)
+	port := c.portOf(p)
 	if port == nil {
 		return party{}
 	}
@@ -130,6 +140,15 @@ func (c *Client) partyOf(p *status.Program) party {
 		return party{name: "name queries"}
 	}
 	return party{}
+}
+
+// portOf finds the inner port that datagrams come from, or nil.
+func (c *Client) portOf(p *status.Program) *innerPort {
+	from, err := netip.ParseAddrPort(p.App)
+	if err != nil || p.Proto != "udp" {
+		return nil
+	}
+	return c.ports.lookup(from)
 }
 
 // owners remembers the names of programs by their connections, so that the system is

@@ -34,6 +34,8 @@ type inner struct {
 	recent []*name // the newest names, or nil
 	fresh  bool    // a packet was made since the last round of alive.go
 
+	received atomic.Uint64 // bytes of datagrams that came
+
 	named atomic.Pointer[[]*named] // flows to names, or nil; stored with mu held
 
 	waiting int // datagrams that wait for a name; guarded by names.mu

@@ -76,7 +76,7 @@ func (w *web) connect(rw http.ResponseWriter, r *http.Request, conn *webConn) {
 	defer conn.Close()
 	early, _ := buffered.Reader.Peek(buffered.Reader.Buffered())
 	flight = append(append(flight, early...), conn.rest...)
-	k, err := newCall(w.client, conn.TCPConn, conn.user)
+	k, err := newCall(w.client, conn.TCPConn, conn.user, flight)
 	if err != nil {
 		refuseConnect(conn, err)
 		return
@@ -88,7 +88,6 @@ func (w *web) connect(rw http.ResponseWriter, r *http.Request, conn *webConn) {
 		err = replyError{reply.Rep, errExitRefused}
 	}
 	if err != nil {
-		w.client.log.Debug().Err(err).Msg("CONNECT failed")
 		refuseConnect(conn, err)
 		return
 	}

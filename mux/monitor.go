@@ -137,9 +137,16 @@ func (s *Session) obey(o *engine.Orders) {
 	}
 	for i := range o.Said {
 		said := &o.Said[i]
-		line := s.log.Debug().Str("path", said.Path)
+		line := s.log.Debug()
+		if said.What == engine.FlowsMoved && !s.client { // a client's owner says it in other words
+			line = s.log.Info()
+		}
+		line = line.Str("path", said.Path)
 		if said.Sub != nil {
-			line = line.Int("subflow", said.Sub.Slot()).Int64("after_ms", said.After/1e6)
+			line = line.Int("subflow", said.Sub.Slot())
+		}
+		if said.After > 0 {
+			line = line.Int64("after_ms", said.After/1e6)
 		}
 		line.Msg(said.What)
 	}

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	"github.com/mpsocks/mpsocks/mux/engine"
+	"github.com/mpsocks/mpsocks/mux/packet"
 )
 
 // Snapshot is the state of a session for status, metrics and tests. Times are
@@ -107,7 +108,11 @@ func (s *Session) Snapshot() Snapshot {
 		})
 	}
 	for i := range st.Flows {
-		r.Flows = append(r.Flows, flowSnapshot(&st.Flows[i]))
+		f := flowSnapshot(&st.Flows[i])
+		if k := &st.Flows[i].Key; k.Proto == packet.ProtoTCP {
+			f.Received = s.streams.Received(k)
+		}
+		r.Flows = append(r.Flows, f)
 	}
 	s.space.mu.Lock()
 	r.Received, r.Packets, r.Repeats = s.space.in.Octets, s.space.in.Packets, s.space.in.Repeats

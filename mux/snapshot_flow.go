@@ -20,6 +20,7 @@ type FlowSnapshot struct {
 	Subflows []int          `json:"slots"` // and their subflows
 	Packets  uint64         `json:"packets"`
 	Bytes    uint64         `json:"bytes"`
+	Received uint64         `json:"received_bytes"` // of a stream; of datagrams the session does not know
 	Copies   uint64         `json:"copies"`
 	Dropped  uint64         `json:"dropped"`
 	Queued   int            `json:"queued_bytes"`

@@ -56,12 +56,14 @@ func (p *peer) connect(st stream) {
 	}
 	if s.draining.Load() || !p.streams.take() {
 		s.connects.capped.Add(1)
+		p.client.wrong("a CONNECT was refused: the limit of streams is reached, or the server is ending")
 		st.Reset()
 		return
 	}
 	defer p.streams.give()
 	if !p.sockets.take() {
 		s.connects.capped.Add(1)
+		p.client.wrong("a CONNECT was refused: its share of file descriptors is used")
 		st.Reset()
 		return
 	}
@@ -139,9 +141,22 @@ func (r *request) Allow(ctx context.Context, req *socks5.Request) (context.Conte
 	c := r.peer.client
 	if len(r.addrs) == 0 || c.over.Load() || c.braked.Load() && !c.brake.admits(netip.AddrPortFrom(r.addrs[0], r.port)) {
 		r.peer.server.connects.denied.Add(1)
+		r.peer.unreached(to, r.denial())
 		return ctx, false
 	}
 	return ctx, true
+}
+
+// denial says why a destination is denied.
+func (r *request) denial() string {
+	c := r.peer.client
+	switch {
+	case len(r.addrs) == 0:
+		return "not allowed by relay.allow and relay.deny"
+	case c.over.Load():
+		return "the client's quota is used"
+	}
+	return "more new destinations a second than the limits allow"
 }
 
 // lookup asks for a name, in its turn: the caps of names that are being resolved
@@ -191,6 +206,7 @@ func (r *request) dial(context.Context, string, string) (net.Conn, error) {
 	_ = r.exit.stream.SetDeadline(time.Time{})
 	if r.err != nil {
 		s.connects.failed.Add(1)
+		r.failed(r.err)
 		return nil, r.err
 	}
 	conn, err := s.dialer.connect(r.ctx, r.addrs, r.others(), r.port)
@@ -201,6 +217,7 @@ func (r *request) dial(context.Context, string, string) (net.Conn, error) {
 		} else {
 			s.connects.failed.Add(1)
 		}
+		r.failed(err)
 		return nil, err
 	}
 	s.connects.connected.Add(1)
@@ -209,6 +226,22 @@ func (r *request) dial(context.Context, string, string) (net.Conn, error) {
 		return nil, fmt.Errorf("session: %w", net.ErrClosed)
 	}
 	return outside{r.exit}, nil
+}
+
+// failed says why the destination was not reached, unless the application has gone.
+func (r *request) failed(err error) {
+	if r.ctx.Err() != nil {
+		return
+	}
+	why := err.Error()
+	if cause := errors.Unwrap(err); cause != nil {
+		why += " (" + cause.Error() + ")"
+	}
+	to := ""
+	if asked := r.exit.asked.Load(); asked != nil {
+		to = *asked
+	}
+	r.peer.unreached(to, why)
 }
 
 // others brings those addresses that were still being asked for when the first

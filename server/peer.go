@@ -2,6 +2,8 @@ package server
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"sync/atomic"
@@ -81,6 +83,9 @@ func (p *peer) Closed(err error) {
 	p.cancel(err)
 	p.nat.close()
 	p.log.Debug().Err(err).Msg("session ended")
+	if !errors.Is(err, mux.ErrClosed) && !errors.Is(err, mux.ErrPeerClosed) {
+		p.client.wrong(fmt.Sprint("a session ended: ", err))
+	}
 }
 
 // join takes a fragment. When that completes a datagram, it fills in h and

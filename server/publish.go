@@ -78,6 +78,7 @@ func publish(p *peer, st stream) {
 	}
 	if !s.publishing.may(p.client.name, q.At.Port()) {
 		p.log.Info().Stringer("at", q.At).Msg("a client wants to publish a port that it may not")
+		p.client.wrong("it wants to publish " + q.At.String() + ", which it may not: clients[].publish")
 		answer(packet.PublishNotAllowed)
 		return
 	}
@@ -91,6 +92,8 @@ func publish(p *peer, st stream) {
 	}
 	if answer(code) {
 		await(p, st, d)
+	} else if d == nil {
+		p.client.wrong("its port " + q.At.String() + " is not published: another program has it, or it cannot be bound")
 	}
 }
 

@@ -100,6 +100,7 @@ type client struct {
 
 	out, in pace        // how fast its traffic to the internet and from there may be
 	over    atomic.Bool // its quota of the month is used
+	fault   atomic.Pointer[fault]
 
 	// Guarded by Server.mu.
 	sent, received uint64    // what its ended sessions carried, bytes

@@ -198,15 +198,20 @@ func (r *roll) status(now time.Time) []status.Peer {
 	}
 	out := []status.Peer{}
 	for _, c := range r.clients {
-		problem := ""
-		if c.over.Load() {
-			problem = c.used(now)
-		}
-		out = append(out, status.Peer{
-			Quota: c.quota, Used: r.used[c.name].Bytes, Error: problem,
+		one := status.Peer{
+			Quota: c.quota, Used: r.used[c.name].Bytes,
 			Name: c.name, Sessions: sessions[c], Mappings: int(c.mappings.used.Load()), Streams: int(c.streams.used.Load()),
 			Sent: c.sent + sent[c], Received: c.received + received[c],
-		})
+		}
+		if c.tell(&one); c.over.Load() {
+			one.Error = c.used(now)
+		}
+		out = append(out, one)
+	}
+	for name, entry := range r.entries {
+		if r.clients[name] == nil { // it has not come yet
+			out = append(out, status.Peer{Name: name, Quota: uint64(max(entry.Quota, 0)), Used: r.used[name].Bytes})
+		}
 	}
 	slices.SortFunc(out, func(a, b status.Peer) int { return cmp.Compare(a.Name, b.Name) })
 	return out

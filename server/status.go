@@ -33,6 +33,9 @@ func (s *Server) Status() *status.Status {
 			st.Programs = append(st.Programs, p)
 		}
 		st.Sessions = append(st.Sessions, session)
+		if i := slices.IndexFunc(st.Clients, func(c status.Peer) bool { return c.Name == session.Peer }); i >= 0 && session.Version != "" {
+			st.Clients[i].Version = session.Version
+		}
 	}
 	slices.SortFunc(st.Sessions, func(a, b status.Session) int { return cmp.Or(cmp.Compare(a.Peer, b.Peer), cmp.Compare(a.ID, b.ID)) })
 	if st.Ready = len(st.Listen) > 0 && s.ctx.Err() == nil; !st.Ready {

@@ -19,7 +19,7 @@ const (
 // it at this half; the client knows more.
 func OfSession(s mux.Snapshot) (Session, []Program) {
 	out := Session{
-		ID: s.ID, Peer: s.Peer, Up: s.Up, Mode: s.Mode, Renewals: s.Renewals, Flows: s.FlowCount, Streams: s.Streams,
+		ID: s.ID, Peer: s.Peer, Version: s.Version, Up: s.Up, Mode: s.Mode, Renewals: s.Renewals, Flows: s.FlowCount, Streams: s.Streams,
 		Queued: s.Queued, InFlight: s.InFlight, Sent: s.Sent, Copied: s.Copied, Reinjected: s.Reinjected,
 		Received: s.Received, Packets: s.Packets, Repeats: s.Repeats, Restored: s.Restored, Expired: s.Expired,
 		Drops: s.Drops, Paths: []Path{}, Subflows: []Subflow{},
@@ -94,7 +94,7 @@ func ofFlow(s mux.Snapshot, f mux.FlowSnapshot) Program {
 	}
 	return Program{
 		Session: s.ID, Client: s.Peer, User: f.User, Proto: proto, To: f.To.String(), App: f.From.String(), Class: f.Class,
-		Why: f.Why, Paths: f.On, Bytes: f.Bytes, Packets: f.Packets, Copies: f.Copies, Dropped: f.Dropped, Queued: f.Queued,
+		Why: f.Why, Paths: f.On, Bytes: f.Bytes, Received: f.Received, Packets: f.Packets, Copies: f.Copies, Dropped: f.Dropped, Queued: f.Queued,
 		Key: FlowKey(f.Proto, f.From, f.To),
 	}
 }

@@ -25,6 +25,8 @@ type Status struct {
 	Listen   []string  `json:"listen"`
 	Ready    bool      `json:"ready"`
 	Reasons  []string  `json:"reasons"` // why it is not ready
+	// Warnings are what works and may not always: halves of releases that differ.
+	Warnings []string `json:"warnings,omitempty"`
 	LogLevel string    `json:"log_level,omitempty"`
 	// Capture is the file of the capture that runs, or ran last.
 	Capture    string `json:"capture,omitempty"`
@@ -90,8 +92,11 @@ type Peer struct {
 	// Quota is the most bytes a month, 0 for none; Used is what of it is gone.
 	Quota uint64 `json:"quota_bytes,omitempty"`
 	Used  uint64 `json:"used_bytes,omitempty"`
-	// Error is the last thing that went wrong with it.
-	Error string `json:"error,omitempty"`
+	// Error is the last thing that went wrong with it, and when.
+	Error   string    `json:"error,omitempty"`
+	ErrorAt time.Time `json:"error_at,omitzero"`
+	// Version is its release, the newest of its sessions'.
+	Version string `json:"version,omitempty"`
 }
 
 // Session is one multipath connection. Both halves call it by the same number.
@@ -99,7 +104,8 @@ type Session struct {
 	ID         string            `json:"id"` // of the key of the client, in hexadecimal
 	Peer       string            `json:"peer,omitempty"`
 	Up         bool              `json:"up"`
-	Server     string            `json:"server,omitempty"` // address in use, at the client
+	Server     string            `json:"server,omitempty"`       // address in use, at the client
+	Version    string            `json:"peer_version,omitempty"` // the other half's release
 	Mode       string            `json:"mode"`
 	Renewals   uint64            `json:"renewals"` // sessions before this one
 	Paths      []Path            `json:"paths"`
@@ -207,11 +213,15 @@ type Program struct {
 	Why     string   `json:"why"` // it is in the class, and uses these paths and not others
 	Paths   []string `json:"paths"`
 	BPS     int64    `json:"bps"` // now, sent by this half
+	RecvBPS int64    `json:"received_bps"`
 	Bytes   uint64   `json:"bytes"`
-	Packets uint64   `json:"packets"`
-	Copies  uint64   `json:"copies"`
-	Dropped uint64   `json:"dropped"`
-	Queued  int      `json:"queued_bytes"`
+	// Received is what came the other way. Of an association's datagrams all are
+	// counted at its largest flow.
+	Received uint64 `json:"received_bytes"`
+	Packets  uint64 `json:"packets"`
+	Copies   uint64 `json:"copies"`
+	Dropped  uint64 `json:"dropped"`
+	Queued   int    `json:"queued_bytes"`
 
 	Key string `json:"key"` // of the flow inside the tunnel
 }

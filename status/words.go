@@ -191,9 +191,9 @@ func (p *Program) Explain(paths []Path) {
 // TidyPrograms puts the fastest first, and of those that rest the largest, and leaves
 // out what has ended.
 func (s *Status) TidyPrograms() {
-	s.Programs = slices.DeleteFunc(s.Programs, func(p Program) bool { return p.BPS == 0 && p.Who() == hasEnded })
+	s.Programs = slices.DeleteFunc(s.Programs, func(p Program) bool { return p.BPS+p.RecvBPS == 0 && p.Who() == hasEnded })
 	slices.SortStableFunc(s.Programs, func(a, b Program) int {
-		return cmp.Or(cmp.Compare(b.BPS, a.BPS), cmp.Compare(b.Bytes, a.Bytes), cmp.Compare(a.Key, b.Key))
+		return cmp.Or(cmp.Compare(b.BPS+b.RecvBPS, a.BPS+a.RecvBPS), cmp.Compare(b.Bytes+b.Received, a.Bytes+a.Received), cmp.Compare(a.Key, b.Key))
 	})
 }
 
@@ -223,7 +223,7 @@ func (s *Status) Open() *Status {
 	}
 	o.Clients = slices.Clone(s.Clients)
 	for i := range o.Clients {
-		o.Clients[i].Error = ""
+		o.Clients[i].Error, o.Clients[i].ErrorAt = "", time.Time{}
 	}
 	return &o
 }

@@ -147,9 +147,9 @@ function showProgram(p, list, place) {
     rows.set(key, r);
   }
   r.p = p;
-  put(r.who, who(p)); put(r.to, `${p.proto} ${p.to}`); put(r.cls, p.class); put(r.rate, rate(p.bps));
+  put(r.who, who(p)); put(r.to, `${p.proto} ${p.to}`); put(r.cls, p.class); put(r.rate, p.received_bps || p.received_bytes ? `↑ ${rate(p.bps)} ↓ ${rate(p.received_bps)}` : rate(p.bps));
   put(r.paths, (p.paths || []).length ? `over ${p.paths.join(" + ")}` : "idle");
-  put(r.why, p.why + (p.copies ? ` · ${p.copies} copies` : "") + (p.dropped ? ` · ${p.dropped} dropped` : "") + ` · ${bytes(p.bytes)} sent`);
+  put(r.why, p.why + (p.copies ? ` · ${p.copies} copies` : "") + (p.dropped ? ` · ${p.dropped} dropped` : "") + ` · ${bytes(p.bytes)} sent` + (p.received_bytes ? `, ${bytes(p.received_bytes)} received` : ""));
   if (model.half === "client" && p.proto === "udp" && !r.act.firstChild) {
     r.change.setAttribute("aria-label", `Class of the traffic to ${p.to}`);
     r.act.append(r.change);
@@ -163,7 +163,8 @@ function showClients(s) {
   const body = document.querySelector("#clients tbody");
   body.replaceChildren(...(s.clients || []).map(c => el("tr", {}, ...[
     c.name, c.sessions, rate(c.sent_bps), rate(c.received_bps), bytes(c.sent_bytes), bytes(c.received_bytes),
-    c.quota_bytes ? `${bytes(c.used_bytes)} of ${bytes(c.quota_bytes)}` : "none", c.error || "",
+    c.quota_bytes ? `${bytes(c.used_bytes)} of ${bytes(c.quota_bytes)}` : "none",
+    (c.error_at ? new Date(c.error_at).toTimeString().slice(0, 8) + " " : "") + (c.error || ""),
   ].map((v, i) => i ? el("td", { textContent: v }) : el("th", { scope: "row", textContent: v })))));
 }
 
@@ -190,6 +191,8 @@ function show(s) {
   put(badge, s.ready ? "ready" : "not ready");
   put($("ready-text"), s.ready ? "" : (s.reasons || []).join("; "));
   const session = s.session;
+  put($("warnings"), (s.warnings || []).join(" · "));
+  $("warnings").hidden = !(s.warnings || []).length;
   put($("about"), `Version ${s.version}, running for ${since(s.started, now)}` +
     (session && session.up ? `, session ${session.id} with ${session.server}, mode ${session.mode}` : "") + `. Listening on ${s.listen.join(", ")}.`);
   showClients(s);

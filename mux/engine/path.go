@@ -57,7 +57,8 @@ type Path struct {
 
 	waits   int64 // when the oldest was sent that a stalled or ended subflow held, until all of it went again; 0 = nothing
 	moved   int64 // how long that took the last time, ns,
-	movedAt int64 // and when it was done
+	movedAt int64 // when it was done,
+	toldAt  int64 // and the last time of it that was told
 
 	received uint64 // mapped bytes of subflows that have ended
 	octets   uint64 // and their TCP bytes, both ways

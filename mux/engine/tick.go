@@ -53,6 +53,10 @@ type Orders struct {
 	Expired bool       // the session was without a subflow for too long
 }
 
+// FlowsMoved is what is said of a path that died with something under way, when all of
+// it has gone by others; After is how long that took.
+const FlowsMoved = "path died: flows moved to others"
+
 // A Saying is something that a log may tell.
 type Saying struct {
 	Path  string
@@ -236,6 +240,10 @@ func (e *Engine) judge(p *Path, now int64) {
 		}
 	}
 	p.state.dark(dark)
+	if gone := p.state == PathDark || len(p.subs) == 0; gone && p.movedAt > p.toldAt {
+		p.toldAt = p.movedAt
+		e.say(p, nil, p.moved, FlowsMoved)
+	}
 }
 
 // wakeDelay has every path asked when a session begins to send after a rest.

@@ -253,6 +253,22 @@ func (t *Table) Count() int {
 	return len(t.streams)
 }
 
+// Received is how many bytes of data have come on the stream that sends packets of a
+// key, 0 if there is none.
+func (t *Table) Received(sends *packet.Key) uint64 {
+	back := *sends
+	back.Src, back.Dst, back.SrcPort, back.DstPort = back.Dst, back.Src, back.DstPort, back.SrcPort
+	t.mu.RLock()
+	st := t.streams[back]
+	t.mu.RUnlock()
+	if st == nil {
+		return 0
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.received
+}
+
 // CloseAll ends all streams with err, and open with them, unless the session is
 // only renewed. It calls neither wake nor accept.
 func (t *Table) CloseAll(err error) {

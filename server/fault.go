@@ -1,0 +1,39 @@
+package server
+
+import (
+	"time"
+
+	"github.com/mpsocks/mpsocks/status"
+)
+
+// maxFault bounds what is remembered of an error: names that clients ask for are in it.
+const maxFault = 300
+
+// A fault is the last thing that went wrong with a client, for status.
+type fault struct {
+	at   time.Time
+	text string
+}
+
+// wrong remembers what went wrong. Any goroutine may call it.
+func (c *client) wrong(text string) {
+	if len(text) > maxFault {
+		text = text[:maxFault]
+	}
+	c.fault.Store(&fault{time.Now(), text})
+}
+
+// unreached says at debug which destination was not reached for the client, and why.
+func (p *peer) unreached(to, why string) {
+	p.client.wrong("CONNECT to " + to + ": " + why)
+	if line := p.log.Debug(); line.Enabled() {
+		line.Str("to", to).Str("why", why).Msg("CONNECT failed")
+	}
+}
+
+// tell puts a client's last error into what status says of it.
+func (c *client) tell(out *status.Peer) {
+	if f := c.fault.Load(); f != nil {
+		out.Error, out.ErrorAt = f.text, f.at
+	}
+}

@@ -111,7 +111,7 @@ func TestAssociationLongDatagrams(t *testing.T) {
 func TestDeliverHalves(t *testing.T) {
 	a := bare(t, &fakeTunnel{})
 	a.client.ports = newPorts()
-	k := &keeper{got: make(map[string]int)}
+	k := &keeper{inner: &a.inner, got: make(map[string]int)}
 	if err := a.client.ports.take(&a.innerPort, k); err != nil {
 		t.Fatal(err)
 	}

@@ -98,6 +98,14 @@ func (p *peer) connect(st stream) {
 	}
 }
 
+// unreached says at debug which destination was not reached for the client, and why.
+func (p *peer) unreached(to, why string) {
+	p.client.wrong("CONNECT to " + to + ": " + why)
+	if line := p.log.Debug(); line.Enabled() {
+		line.Str("to", to).Str("why", why).Msg("CONNECT failed")
+	}
+}
+
 // A request is one CONNECT on its way through armon's hooks: Resolve, Allow,
 // dial. The address that was checked is the address that is dialled.
 type request struct {

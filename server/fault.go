@@ -23,14 +23,6 @@ func (c *client) wrong(text string) {
 	c.fault.Store(&fault{time.Now(), text})
 }
 
-// unreached says at debug which destination was not reached for the client, and why.
-func (p *peer) unreached(to, why string) {
-	p.client.wrong("CONNECT to " + to + ": " + why)
-	if line := p.log.Debug(); line.Enabled() {
-		line.Str("to", to).Str("why", why).Msg("CONNECT failed")
-	}
-}
-
 // tell puts a client's last error into what status says of it.
 func (c *client) tell(out *status.Peer) {
 	if f := c.fault.Load(); f != nil {

@@ -18,16 +18,16 @@ const (
 // Status is a half at one moment. What only one of the halves has is left out of
 // the other's JSON.
 type Status struct {
-	Half     string    `json:"half"`
-	Version  string    `json:"version"`
-	Started  time.Time `json:"started"`
-	Time     time.Time `json:"time"`
-	Listen   []string  `json:"listen"`
-	Ready    bool      `json:"ready"`
-	Reasons  []string  `json:"reasons"` // why it is not ready
+	Half    string    `json:"half"`
+	Version string    `json:"version"`
+	Started time.Time `json:"started"`
+	Time    time.Time `json:"time"`
+	Listen  []string  `json:"listen"`
+	Ready   bool      `json:"ready"`
+	Reasons []string  `json:"reasons"` // why it is not ready
 	// Warnings are what works and may not always: halves of releases that differ.
 	Warnings []string `json:"warnings,omitempty"`
-	LogLevel string    `json:"log_level,omitempty"`
+	LogLevel string   `json:"log_level,omitempty"`
 	// Capture is the file of the capture that runs, or ran last.
 	Capture    string `json:"capture,omitempty"`
 	Capturing  bool   `json:"capturing"`

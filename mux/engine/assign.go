@@ -24,7 +24,7 @@ func (e *Engine) Assign(now int64) {
 	}
 	e.held.reinject(r)
 	if len(e.held.redo) == 0 {
-		e.moved(now)
+		moved(e.paths, now)
 	}
 	if e.held.out.Full() {
 		return
@@ -36,9 +36,9 @@ func (e *Engine) Assign(now int64) {
 	}
 }
 
-// moved notes that all that stalled and ended subflows held has gone again.
-func (e *Engine) moved(now int64) {
-	for _, p := range e.paths {
+// moved notes that all that stalled and ended subflows of the paths held has gone again.
+func moved(paths []*Path, now int64) {
+	for _, p := range paths {
 		if p.waits != 0 {
 			p.moved, p.movedAt, p.waits = now-p.waits, now, 0
 		}

@@ -79,16 +79,8 @@ func (e *Engine) Establish(first uint64) (epoch uint64) {
 	e.epoch++
 	e.ending, e.fin = false, 0
 	e.held.out.Reset(first)
-	e.forget()
+	e.held.forget(e.paths)
 	return e.epoch
-}
-
-// forget drops what was to go again: its numbers mean nothing in another session.
-func (e *Engine) forget() {
-	e.held.redo = e.held.redo[:0]
-	for _, p := range e.paths {
-		p.waits = 0
-	}
 }
 
 // Epoch counts the sets of keys, and how often they were forgotten.
@@ -103,7 +95,7 @@ func (e *Engine) Renew(epoch uint64) bool {
 	e.epoch++
 	e.ending, e.fin = false, 0
 	e.renewals++
-	e.forget()
+	e.held.forget(e.paths)
 	for _, f := range e.subs {
 		f.state.on(ended)
 	}

@@ -46,6 +46,14 @@ func (h *held) unassign(f *Subflow) {
 	f.pending, f.pendingSize = f.pending[:0], 0
 }
 
+// forget drops what was to go again: its numbers mean nothing in another session.
+func (h *held) forget(paths []*Path) {
+	h.redo = h.redo[:0]
+	for _, p := range paths {
+		p.waits = 0
+	}
+}
+
 // order puts the oldest first: the cumulative Data ACK waits for it.
 func (h *held) order() {
 	slices.Sort(h.redo)

@@ -50,6 +50,18 @@ func (l *lockedBuffer) String() string {
 // TestDemo is `make run` from an empty directory: both halves as processes, a
 // passed self-check, and an end within two seconds of the signal.
 func TestDemo(t *testing.T) {
+	for range 5 {
+		if demonstrate(t) {
+			return
+		}
+	}
+	t.Error("another program takes the ports each time")
+}
+
+// demonstrate returns false if another program has taken a port between the demo's look
+// and its halves' own.
+func demonstrate(t *testing.T) bool {
+	t.Helper()
 	var out, log lockedBuffer
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
@@ -60,6 +72,9 @@ func TestDemo(t *testing.T) {
 	for !strings.Contains(out.String(), "self-check passed") {
 		select {
 		case c := <-code:
+			if strings.Contains(out.String()+log.String(), "address already in use") {
+				return false
+			}
 			t.Fatalf("it ends with %d:\n%s%s", c, out.String(), log.String())
 		case <-deadline:
 			t.Fatalf("no passed self-check:\n%s%s", out.String(), log.String())
@@ -79,4 +94,5 @@ func TestDemo(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Fatal("it does not end")
 	}
+	return true
 }

@@ -73,9 +73,13 @@ func TestTerminal(t *testing.T) {
 	until(5*time.Second, "the way back", "Resume path wifi?")
 	run("send-keys", "n")
 	run("send-keys", "q")
-	time.Sleep(time.Second)
+	for end := time.Now().Add(10 * time.Second); strings.TrimSpace(run("display-message", "-p", "-t", "0", "#{pane_current_command}")) != "sh"; time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("q does not end it")
+		}
+	}
 	run("send-keys", "echo it is $((40+2))", "Enter")
-	until(5*time.Second, "the shell again", "it is 42")
+	until(10*time.Second, "the shell again", "it is 42")
 
 	plain, err := exec.Command(mpsocks, "status", "-w", "-c", p.ServerFile).Output()
 	if err != nil || !strings.Contains(string(plain), "CLIENTS") || strings.Contains(string(plain), "\x1b") {

@@ -4,14 +4,14 @@
 
 SHELL       := bash
 .SHELLFLAGS := -eu -o pipefail -c
-.PHONY: build run test race lint fuzz hostile interop lab bench cover dist man deb walk clean
+.PHONY: build run test race lint fuzz hostile soak interop lab bench cover dist man deb walk clean
 
 FUZZTIME ?= 2m
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 
 # The packages of Debian that tests call, or look at results with.
 TEST_TOOLS    := iproute2 tshark
-INTEROP_TOOLS := $(TEST_TOOLS) iperf3 tcpdump curl dnsmasq dnsutils python3-socks chromium tmux prometheus \
+INTEROP_TOOLS := $(TEST_TOOLS) iperf3 tcpdump curl dnsmasq dnsutils python3-socks python3-libtorrent chromium tmux prometheus \
 	git openssh-client openssh-server netcat-openbsd unbound haproxy
 
 # The program, for this machine.
@@ -58,6 +58,13 @@ fuzz:
 # (docs/security.md); HOSTILE="-only silent -for 10s" for less or longer.
 hostile: build
 	go run ./integration/hostile -mpsocks ./mpsocks $(HOSTILE)
+
+# Everything that goes wrong on ordinary networks, at random, for an hour, beside 20
+# associations and 20 CONNECTs whose every byte is checked; SOAK="-for 2m -seed 7" for
+# less, or for the same again; needs root.
+soak: build
+	$(call install,iproute2)
+	go run ./integration/soak -mpsocks ./mpsocks $(SOAK)
 
 # Other people's programs, through the tunnel.
 interop:

@@ -46,7 +46,7 @@ func Memory(cfg *conf.Server) string {
 // what it may hold, unless the environment (GOMEMLIMIT) says something else.
 func mindMemory(limit int64) {
 	if old := debug.SetMemoryLimit(-1); old > 1<<60 {
-		debug.SetMemoryLimit(limit + limit/8 + 64<<20)
+		debug.SetMemoryLimit(limit + limit/8 + max(0, 64<<20-limit/4)) // the program itself needs some
 	}
 }
 

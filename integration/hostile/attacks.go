@@ -16,17 +16,22 @@ import (
 )
 
 var attacks = []attack{
-	{"silent", "600 connections that say nothing, anew whenever one is closed", silent},
-	{"strangers", "5,000 TLS handshakes a second with a key that nobody knows", strangers},
-	{"garbage", "connections that send what is not TLS, and halves of a ClientHello", garbage},
-	{"replay", "a client's first bytes, recorded and sent again", replay},
-	{"sessions", "60 sessions of one key opened at once, of which 16 are allowed", sessions},
-	{"joins", "joins with a wrong proof, with a token that nobody has, and without end", joins},
-	{"partial", "one byte of a frame on each of 120 subflows", partial},
-	{"deaf", "datagrams of 2,100 bytes that are echoed, and nothing of it acknowledged", deaf},
-	{"mappings", "a mapping for each of 20,000 sources inside the tunnel", mappings},
-	{"segments", "segments of streams that were never opened", segments},
-	{"violations", "frames that break the protocol, a session for each", violations},
+	{name: "silent", what: "600 connections that say nothing, anew whenever one is closed", run: silent},
+	{name: "strangers", what: "5,000 TLS handshakes a second with a key that nobody knows", run: strangers},
+	{name: "garbage", what: "connections that send what is not TLS, and halves of a ClientHello", run: garbage},
+	{name: "replay", what: "a client's first bytes, recorded and sent again", run: replay},
+	{name: "sessions", what: "60 sessions of one key opened at once, of which 16 are allowed", run: sessions},
+	{name: "joins", what: "joins with a wrong proof, with a token that nobody has, and without end", run: joins},
+	{name: "partial", what: "one byte of a frame on each of 120 subflows", run: partial},
+	{name: "halves", what: "half a TLS record on each of 120 subflows", run: halves},
+	{name: "deaf", what: "datagrams of 2,100 bytes that are echoed, and nothing of it acknowledged", run: deaf},
+	{name: "mappings", what: "a mapping for each of 20,000 sources inside the tunnel", run: mappings},
+	{name: "segments", what: "segments of streams that were never opened", run: segments},
+	{name: "unread", what: "CONNECTs whose answers nobody reads, and to what does not read", run: unread},
+	{name: "early", what: "ACKs without end before a SYN that never comes", run: early},
+	{name: "rekeys", what: "TLS KeyUpdates without end, of which no answer is read", run: rekeys},
+	{name: "violations", what: "frames that break the protocol, a session for each", run: violations},
+	{name: "mix", what: "one client of twenty: unread, early, rekeys, partial, halves, deaf and mappings at once", run: mix, crowd: 19},
 }
 
 // each runs f on n goroutines until the time is over, and returns how often it was so
@@ -49,7 +54,7 @@ func each(n int, until time.Time, f func() bool) (yes, no int64) {
 	return y.Load(), k.Load()
 }
 
-func silent(p *pair, until time.Time) (string, string) {
+func silent(p *attacker, until time.Time) (string, string) {
 	n, _ := each(600, until, func() bool {
 		c, err := dial(p.at)
 		if err != nil {
@@ -65,7 +70,7 @@ func silent(p *pair, until time.Time) (string, string) {
 	return fmt.Sprintf("%d connections", n), ""
 }
 
-func strangers(p *pair, until time.Time) (string, string) {
+func strangers(p *attacker, until time.Time) (string, string) {
 	_, key, _ := ed25519.GenerateKey(nil)
 	cfg := plain(key)
 	tick := time.NewTicker(time.Second / 5000)
@@ -84,7 +89,7 @@ func strangers(p *pair, until time.Time) (string, string) {
 	return fmt.Sprintf("%d handshakes got through, %d did not", done, failed), ""
 }
 
-func garbage(p *pair, until time.Time) (string, string) {
+func garbage(p *attacker, until time.Time) (string, string) {
 	says := [][]byte{[]byte("GET / HTTP/1.0\r\n\r\n"), {0x16, 3, 1, 0x40, 0, 1, 0, 0x3F, 0xFC, 3, 3}, {0x80, 0x2E, 1}, make([]byte, 4096)}
 	var k atomic.Int64
 	n, _ := each(50, until, func() bool {
@@ -114,7 +119,7 @@ func (r *recorder) Write(b []byte) (int, error) {
 	return r.Conn.Write(b)
 }
 
-func replay(p *pair, until time.Time) (string, string) {
+func replay(p *attacker, until time.Time) (string, string) {
 	c, err := dial(p.at)
 	if err != nil {
 		return "", err.Error()
@@ -140,7 +145,7 @@ func replay(p *pair, until time.Time) (string, string) {
 	return fmt.Sprintf("sent %d times", n), ""
 }
 
-func sessions(p *pair, until time.Time) (string, string) {
+func sessions(p *attacker, until time.Time) (string, string) {
 	var subs []*subflow
 	for range 60 {
 		if s, err := p.secure(); err == nil {
@@ -165,7 +170,7 @@ func sessions(p *pair, until time.Time) (string, string) {
 	return fmt.Sprintf("%d of %d were opened", opened.Load(), len(subs)), broken
 }
 
-func joins(p *pair, until time.Time) (string, string) {
+func joins(p *attacker, until time.Time) (string, string) {
 	s, err := p.open()
 	if err != nil {
 		return "", err.Error()
@@ -197,7 +202,7 @@ func joins(p *pair, until time.Time) (string, string) {
 	return fmt.Sprintf("wrong ones refused; %d right ones until it was full", n), broken
 }
 
-func partial(p *pair, until time.Time) (string, string) {
+func partial(p *attacker, until time.Time) (string, string) {
 	n := 0
 	for range 2 {
 		s, err := p.open()
@@ -232,7 +237,7 @@ func datagram(src, dst netip.AddrPort, n int) []byte {
 
 var inside = netip.MustParseAddr("198.18.0.2")
 
-func deaf(p *pair, until time.Time) (string, string) {
+func deaf(p *attacker, until time.Time) (string, string) {
 	var sent atomic.Int64
 	to := netip.MustParseAddrPort(p.theirs.LocalAddr().String())
 	var wg sync.WaitGroup
@@ -259,7 +264,7 @@ func deaf(p *pair, until time.Time) (string, string) {
 	return fmt.Sprintf("%d MiB asked for", sent.Load()>>20), ""
 }
 
-func mappings(p *pair, until time.Time) (string, string) {
+func mappings(p *attacker, until time.Time) (string, string) {
 	s, err := p.open()
 	if err != nil {
 		return "", err.Error()
@@ -279,7 +284,7 @@ func mappings(p *pair, until time.Time) (string, string) {
 	return fmt.Sprintf("%d sources", n), ""
 }
 
-func segments(p *pair, until time.Time) (string, string) {
+func segments(p *attacker, until time.Time) (string, string) {
 	s, err := p.open()
 	if err != nil {
 		return "", err.Error()
@@ -302,7 +307,7 @@ func segments(p *pair, until time.Time) (string, string) {
 	return fmt.Sprintf("%d segments", n), ""
 }
 
-func violations(p *pair, until time.Time) (string, string) {
+func violations(p *attacker, until time.Time) (string, string) {
 	pkt := func() []byte {
 		return datagram(netip.AddrPortFrom(inside, 5000), netip.MustParseAddrPort("192.0.2.9:9"), 64)
 	}

@@ -18,6 +18,12 @@ import (
 var (
 	program = flag.String("mpsocks", "./mpsocks", "the program under attack")
 	only    = flag.String("only", "", "modes, with commas; empty is all")
+	keep    = flag.Bool("keep", false, "leave the directory with the logs")
+	// What the program gives itself as a process of its own, so that attacks are not in
+	// the way of what measures.
+	mode    = flag.String("attack", "", "only this attack, on a server that runs")
+	at      = flag.String("at", "", "the server's address, for -attack")
+	file    = flag.String("conf", "", "the attacker's configuration, for -attack")
 	lasting = flag.Duration("for", 5*time.Second, "how long each attack lasts")
 )
 
@@ -27,50 +33,33 @@ type attack struct {
 	what string
 	// run attacks until the time is over and says what it got; broken is why a promise
 	// is broken, "" if none is.
-	run func(p *pair, until time.Time) (got, broken string)
+	run func(p *attacker, until time.Time) (got, broken string)
+	// crowd is how many further clients there are, whose loads are the honest ones.
+	crowd int
 }
 
 func main() {
 	flag.Parse()
+	if *mode != "" {
+		if err := single(*mode); err != nil {
+			fmt.Fprintln(os.Stderr, "hostile:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	p, err := start(*program)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "hostile:", err)
 		os.Exit(1)
 	}
 	bad := false
-	alone := p.load(*lasting / 2)
+	alone := p.load(p.socks, honest, *lasting/2)
 	fmt.Printf("%-10s %s; server %s\n", "alone", alone, p.server.state())
 	for _, a := range attacks {
 		if *only != "" && !slices.Contains(strings.Split(*only, ","), a.name) {
 			continue
 		}
-		until := time.Now().Add(*lasting + 3*time.Second)
-		type result struct{ got, broken string }
-		done := make(chan result, 1)
-		go func() {
-			got, broken := a.run(p, until)
-			done <- result{got, broken}
-		}()
-		beside := p.load(*lasting)
-		during := p.server.state()
-		joined := p.join() // the attack goes on for as long
-		r := <-done
-		time.Sleep(time.Second)
-		fmt.Printf("%-10s %s\n%10s %s\n%10s honest: %s; another client joins in %v\n%10s server: %s; after: %s\n",
-			a.name, a.what, "", r.got, "", beside, joined.Round(time.Millisecond), "", during, p.server.state())
-		var broken []string
-		if r.broken != "" {
-			broken = append(broken, r.broken)
-		}
-		if beside.lost > 0 {
-			broken = append(broken, fmt.Sprintf("the honest load lost %d of %d", beside.lost, beside.sent))
-		}
-		if joined > 2*time.Second {
-			broken = append(broken, "an honest client did not join within 2 s")
-		}
-		if !p.server.alive() {
-			broken = append(broken, "the server has died")
-		}
+		broken := attempt(p, &a, alone)
 		if len(broken) > 0 {
 			bad = true
 			fmt.Printf("%10s BROKEN: %s\n", "", strings.Join(broken, "; "))
@@ -80,4 +69,57 @@ func main() {
 	if bad {
 		os.Exit(1)
 	}
+}
+
+// honest is the load beside an attack, datagrams a second.
+const honest = 500
+
+// attempt runs one mode and says which promises were broken.
+func attempt(p *pair, a *attack, alone measure) (broken []string) {
+	load := func(d time.Duration) measure { return p.load(p.socks, honest, d) }
+	if a.crowd > 0 {
+		c, err := p.gather(a.crowd)
+		defer c.stop()
+		if err != nil {
+			return []string{err.Error()}
+		}
+		load = func(d time.Duration) measure { return c.load(p, d) }
+		alone = load(*lasting / 2)
+		fmt.Printf("%-10s %d clients, alone: %s\n", a.name, a.crowd, alone)
+	}
+	until := time.Now().Add(*lasting + 3*time.Second)
+	most, server := p.server.peak(), p.server.cpu()
+	begin := time.Now()
+	other, err := p.attack(a.name, time.Until(until))
+	if err != nil {
+		return []string{err.Error()}
+	}
+	beside := load(*lasting)
+	server, theirs := p.server.cpu()-server, other.cpu()
+	took := time.Since(begin).Seconds()
+	during := p.server.state()
+	joined := p.join() // the attack goes on for as long
+	r := other.result()
+	peak := most()
+	time.Sleep(time.Second)
+	fmt.Printf("%-10s %s\n%10s %s\n%10s honest: %s, %.1f times alone; another client joins in %v\n", a.name, a.what, "", r.Got,
+		"", beside, beside.p99.Seconds()/max(alone.p99.Seconds(), 1e-6), joined.Round(time.Millisecond))
+	fmt.Printf("%10s server: %s; at most %d MiB; after: %s; processor: %.0f %% of a core, the attacker's %.0f %%\n",
+		"", during, peak>>20, p.server.state(), 100*server.Seconds()/took, 100*theirs.Seconds()/took)
+	if r.Broken != "" {
+		broken = append(broken, r.Broken)
+	}
+	if beside.lost > 0 {
+		broken = append(broken, fmt.Sprintf("the honest load lost %d of %d", beside.lost, beside.sent))
+	}
+	if joined > 2*time.Second {
+		broken = append(broken, "an honest client did not join within 2 s")
+	}
+	if peak > memory+memory/5 {
+		broken = append(broken, fmt.Sprintf("the server had %d MiB, with limits.memory of %d MiB", peak>>20, memory>>20))
+	}
+	if !p.server.alive() {
+		broken = append(broken, "the server has died")
+	}
+	return broken
 }

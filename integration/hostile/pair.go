@@ -10,13 +10,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/mpsocks/mpsocks/conf"
 )
+
+// memory is the server's limits.memory.
+const memory = 256 << 20
 
 // A pair is the two halves with an echo service behind them, all on loopback.
 type pair struct {
@@ -24,8 +24,8 @@ type pair struct {
 	server, client *process
 	at             string // the server's address
 	socks          string
-	echo, theirs   *net.UDPConn // for the honest and for the attacker
-	cfg            *conf.Client // the attacker's
+	echo           *net.UDPConn // for the honest
+	theirs         string       // the attacker's configuration
 	program        string
 }
 
@@ -62,21 +62,6 @@ func (p *process) alive() bool {
 func (p *process) stop() {
 	_ = p.cmd.Process.Kill()
 	<-p.done
-}
-
-// state is memory and descriptors, as Linux tells them.
-func (p *process) state() string {
-	proc := fmt.Sprintf("/proc/%d/", p.cmd.Process.Pid)
-	b, _ := os.ReadFile(proc + "status")
-	rss := "?"
-	for line := range strings.Lines(string(b)) {
-		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
-			n, _ := strconv.Atoi(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")))
-			rss = strconv.Itoa(n >> 10)
-		}
-	}
-	fds, _ := os.ReadDir(proc + "fd")
-	return fmt.Sprintf("%s MiB, %d descriptors", rss, len(fds))
 }
 
 func freePort() int {
@@ -127,7 +112,7 @@ func start(program string) (*pair, error) {
 	p.socks = fmt.Sprintf("127.0.0.1:%d", freePort())
 	err = errors.Join(
 		edit("server.yaml", "listen: [\"0.0.0.0:", "listen: [\"127.0.0.1:", "listen: [\":", "listen: [\"127.0.0.1:",
-			"  allow: []", "  allow: [127.0.0.0/8]", "admin: \"127.0.0.1:9082\"", "admin: \"\"", "limits: {}", "limits: {memory: 256MiB}"),
+			"  allow: []", "  allow: [127.0.0.0/8]", "admin: \"127.0.0.1:9082\"", "admin: \"\"", "limits: {}", fmt.Sprintf("limits: {memory: %dMiB}", memory>>20)),
 		edit("client.yaml", "127.0.0.1:1080", p.socks, "admin: \"127.0.0.1:9081\"", "admin: \"\""))
 	if err != nil {
 		return nil, err
@@ -139,13 +124,8 @@ func start(program string) (*pair, error) {
 	if err != nil {
 		return nil, fmt.Errorf("clients add: %w: %s", err, out)
 	}
-	if p.cfg, err = conf.LoadClient(attacker); err != nil {
-		return nil, err
-	}
+	p.theirs = attacker
 	if p.echo, err = echo(); err != nil {
-		return nil, err
-	}
-	if p.theirs, err = echo(); err != nil {
 		return nil, err
 	}
 	if p.server, err = run(program, dir, "server"); err != nil {
@@ -164,7 +144,10 @@ func (p *pair) stop() {
 	p.client.stop()
 	p.server.stop()
 	p.echo.Close()
-	p.theirs.Close()
+	if *keep {
+		fmt.Println("logs are in", p.dir)
+		return
+	}
 	os.RemoveAll(p.dir)
 }
 
@@ -242,24 +225,26 @@ func (p *pair) join() time.Duration {
 	return p.until(socks)
 }
 
-// A measure is what an honest load of 500 datagrams a second saw.
+// A measure is what an honest load saw.
 type measure struct {
 	sent, lost int
 	p50, p99   time.Duration
+	took       []time.Duration // sorted
 }
 
 func (m measure) String() string {
 	return fmt.Sprintf("%d sent, %d lost, p50 %v, p99 %v", m.sent, m.lost, m.p50.Round(10*time.Microsecond), m.p99.Round(10*time.Microsecond))
 }
 
-func (p *pair) load(d time.Duration) (m measure) {
-	a, err := p.associate(p.socks)
+// load is what a client's datagrams see, so many a second.
+func (p *pair) load(socks string, rate int, d time.Duration) (m measure) {
+	a, err := p.associate(socks)
 	if err != nil {
 		return measure{sent: 1, lost: 1}
 	}
 	defer a.close()
-	const rate = 500
-	n := int(d.Seconds() * rate)
+	_ = a.udp.SetReadBuffer(4 << 20) // what is lost there is not the tunnel's
+	n := int(d.Seconds() * float64(rate))
 	at := make([]time.Time, n)
 	took := make([]time.Duration, 0, n)
 	seen := make([]bool, n)
@@ -287,7 +272,7 @@ func (p *pair) load(d time.Duration) (m measure) {
 	}()
 	begin := time.Now()
 	for i := range n {
-		time.Sleep(time.Until(begin.Add(time.Duration(i) * time.Second / rate)))
+		time.Sleep(time.Until(begin.Add(time.Duration(i) * time.Second / time.Duration(rate))))
 		mu.Lock()
 		at[i] = time.Now()
 		mu.Unlock()
@@ -305,8 +290,12 @@ func (p *pair) load(d time.Duration) (m measure) {
 	}
 	_ = a.udp.SetReadDeadline(time.Now())
 	<-done
+	return measured(n, took)
+}
+
+func measured(n int, took []time.Duration) measure {
 	slices.Sort(took)
-	m = measure{sent: n, lost: n - len(took)}
+	m := measure{sent: n, lost: n - len(took), took: took}
 	if len(took) > 0 {
 		m.p50, m.p99 = took[len(took)/2], took[len(took)*99/100]
 	}

@@ -49,7 +49,7 @@ func plain(key ed25519.PrivateKey) *tls.Config {
 }
 
 // asClient is the same with a fresh proof of the pair's client's key.
-func (p *pair) asClient() *tls.Config {
+func (p *attacker) asClient() *tls.Config {
 	key, server := ed25519.PrivateKey(p.cfg.PrivateKey), ed25519.PublicKey(p.cfg.Server.Keys()[0])
 	c := plain(key)
 	prover, err := proof.NewProver(key, server)
@@ -64,7 +64,7 @@ func (p *pair) asClient() *tls.Config {
 }
 
 // secure connects and does the TLS handshake as the client.
-func (p *pair) secure() (*subflow, error) {
+func (p *attacker) secure() (*subflow, error) {
 	c, err := dial(p.at)
 	if err != nil {
 		return nil, err
@@ -79,7 +79,7 @@ func (p *pair) secure() (*subflow, error) {
 }
 
 // open opens a session.
-func (p *pair) open() (*subflow, error) {
+func (p *attacker) open() (*subflow, error) {
 	s, err := p.secure()
 	if err != nil {
 		return nil, err
@@ -130,7 +130,7 @@ func (s *subflow) capable() error {
 }
 
 // joinTo adds a subflow to a session; bad spoils the proof.
-func (p *pair) joinTo(s *subflow, id uint8, bad bool) (*subflow, error) {
+func (p *attacker) joinTo(s *subflow, id uint8, bad bool) (*subflow, error) {
 	t, err := p.secure()
 	if err != nil {
 		return nil, err

@@ -52,6 +52,31 @@ func TestBatchUnderWayAtTheEnd(t *testing.T) {
 	}
 }
 
+// A session that was closed holds nothing once its last subflow has ended, whoever still
+// refers to it; a writer that comes back later finds no harm.
+func TestAClosedSessionHoldsNothing(t *testing.T) {
+	s := heldBy(2)
+	f, g := s.subs[0], s.subs[1]
+	holdBy(s, f, true)
+	holdBy(s, f, false)
+	holdBy(s, g, true)
+	s.Next()
+	batch, _ := s.Take(f, nil)
+	s.Close()
+	s.Detach(g, 2e9, 0, 0)
+	if s.held.out.Held == 0 {
+		t.Error("it was given back while a subflow was there")
+	}
+	s.Detach(f, 2e9, 0, 0)
+	if n := s.Charge(0); n != 0 || s.held.out.Tail != 0 || len(s.held.redo) != 0 {
+		t.Errorf("%d bytes are held; %d segments go again", n, len(s.held.redo))
+	}
+	s.Wrote(f, 2e9, batch, 100, false, true)
+	if s.Acked(f, 1<<40) || len(s.held.redo) != 0 {
+		t.Error("the late writer's batch counts")
+	}
+}
+
 // twoPaths makes an engine with a subflow on each of two paths, that has an endless stream
 // to send.
 func twoPaths(a, b PathConfig) *Engine {

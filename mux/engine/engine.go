@@ -102,10 +102,23 @@ func (e *Engine) Renew(epoch uint64) bool {
 	return true
 }
 
-// Close drops what waits; nothing is taken any more.
+// Close drops what waits; nothing is taken any more. What has no Data ACK is given back
+// with the last subflow.
 func (e *Engine) Close() {
 	e.closed = true
 	e.drop()
+	forget(e)
+}
+
+// forget gives back what a session that was closed holds, when nothing reads it any more
+// but writers with a batch in their hands, whose numbers mean nothing then.
+func forget(e *Engine) {
+	if !e.closed || len(e.subs) > 0 {
+		return
+	}
+	e.epoch++
+	e.held.out.Reset(0)
+	e.held.redo = nil
 }
 
 // Finish begins the end in order (RFC 8684, Section 3.3.3): what waits is dropped,
@@ -210,6 +223,7 @@ func (e *Engine) Detach(f *Subflow, now int64, received, octets uint64) {
 		e.lastUp = now
 	}
 	f.path.arrange()
+	forget(e)
 }
 
 // Backlog is how many bytes wait in the queue.

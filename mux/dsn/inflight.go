@@ -4,7 +4,8 @@ import "github.com/mpsocks/mpsocks/mux/buf"
 
 const (
 	// SendWindow bounds the bytes that have a DSN and no Data ACK: 32 MiB is
-	// 100 Mbit/s over 2.5 s. The receiver accepts twice that.
+	// 100 Mbit/s over 2.5 s. The receiver accepts twice that, ReceiveWindow, so that no
+	// sender with a larger window is refused.
 	SendWindow    = 32 << 20
 	ReceiveWindow = 2 * SendWindow
 	// SendSegments bounds their number as well: small packets cost their buffers,

@@ -5,8 +5,9 @@ import (
 	"github.com/mpsocks/mpsocks/mux/sched"
 )
 
-// A path's throughput is measured over a round trip, within these bounds: TCP
-// may send what it may send in a burst.
+// A path's throughput is measured over a round trip, within rateWindow and
+// rateWindowMost, ns: TCP may send what it may send in a burst, so that less than a round
+// trip says nothing, and more than the longest of a satellite comes too late.
 const (
 	rateWindow     = 100e6
 	rateWindowMost = 600e6

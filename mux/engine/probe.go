@@ -14,7 +14,7 @@ const bulkRecent = 2e9
 // a keep-alive).
 const (
 	probePing   = 1 // stamp of the sender; answered with
-	probePong   = 2 // the same
+	probePong   = 2 // that same stamp
 	probeDelay  = 3 // stamp of the sender; answered with
 	probeDelayR = 4 // that stamp and the receiver's clock
 )

@@ -17,18 +17,22 @@ const (
 	// probeTimeout is when an unanswered probe on an idle subflow makes it stale.
 	probeTimeout = 3e9
 	// quietAfter is how long a path may bring nothing while others do, before it is
-	// asked; then an answer has to come within quietTimeout.
+	// asked; then an answer has to come within quietTimeout. A path that has brought
+	// nothing for quietWatch more is one that rests, and is not asked again.
 	quietAfter   = 500e6
 	quietTimeout = 700e6
 	quietWatch   = 10e9
 
 	// A subflow is stale when nothing was acknowledged for two round trips, but never
-	// sooner than this: the machine may have been busy.
+	// sooner than minStall: the machine may have been busy. Nor later than maxStall: a
+	// round trip in a full queue may have been seconds, and what is lost waits no longer.
 	minStall = 30e6
 	maxStall = 3e9
 	// stallUnknown stands for the two round trips before one was measured.
 	stallUnknown = 500e6
 
+	// sweepEvery is how often a part of the flows is looked at for idle ones: a small
+	// one, so that no tick takes long.
 	sweepEvery = 100e6
 
 	// darkAfter is how long a path must have been silent: a loss stalls one subflow

@@ -1,10 +1,10 @@
 package engine
 
-// Congestion control. CUBIC under the pacer neither fills the queue nor stops;
-// but random loss drives it out, and there BBR is right, as it is while it is
-// not known what the path carries. At rest CUBIC forgets its window (RFC 5681,
-// Section 4.1), and what begins afterwards, a QUIC flow in slow start first of
-// all, waits behind ten segments a round trip; BBR keeps it.
+// Congestion control. CUBIC under the pacer (ccSmooth, RFC 9438) neither fills the queue
+// nor stops; but random loss drives it out, and there BBR is right (ccLossy), as it is
+// while it is not known what the path carries. At rest CUBIC forgets its window (RFC
+// 5681, Section 4.1), and what begins afterwards, a QUIC flow in slow start first of
+// all, waits behind ten segments a round trip; BBR keeps it (ccRest).
 const (
 	ccSmooth = "cubic"
 	ccLossy  = "bbr"
@@ -37,7 +37,7 @@ type Tuning struct {
 
 const (
 	// MinLowat lets a slow subflow hold one full record, so that it never idles
-	// between two writes.
+	// between two writes; maxLowat is lowatTime at 500 Mbit/s.
 	MinLowat = 16 << 10
 	maxLowat = 256 << 10
 	// lowatTime is how much unsent data the kernel may hold, in ns: long enough for

@@ -4,12 +4,13 @@ import "github.com/mpsocks/mpsocks/mux/packet"
 
 // Behaviour thresholds, per window of 100 ms.
 const (
-	windowLen = 100e6 // ns
+	windowLen = 100e6 // ns; the thresholds below are bytes in it
 
 	// A flow above 5 Mbit/s is more than any game or call sends: it becomes
 	// bulk at once, in the window in which it happens.
 	bulkWindow = 64 << 10
-	// Below 2.5 Mbit/s for a second it is small again; the gap is hysteresis.
+	// Below 2.5 Mbit/s for a second, smallWindows, it is small again; the gap is
+	// hysteresis.
 	smallWindow  = 32 << 10
 	smallWindows = 10
 	// Copies are for flows below 2 Mbit/s.

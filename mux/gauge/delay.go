@@ -23,21 +23,21 @@ type Delay struct {
 }
 
 const (
-	DelayEvery  = 15e6
-	DelayLeast  = 6     // samples for a judgement
-	delayStart  = 2     // while TCP finds its window, which doubles in a round
-	delaySteep  = 8e6   // trip, so few do if they show this much
-	DelayRest   = 10e9  // between the questions to a path of a session at rest
-	DelayActive = 1e9   // of one that sends something,
-	DelayBeside = 100e6 // and if that was more than delayOctets since
-	DelayOctets = 8 << 10
-	delayFresh  = 150e6
-	DelayOld    = 1500e6 // says nothing about now any more
-	delaySlack  = 10e6   // an answer that takes a round trip and this much is late
-	delayStep   = 4      // so many times the jitter so far,
-	delayLeap   = 2e6    // and this, is the most that one step says of it: machines pause
-	delayWindow = 20e9   // clocks that differ by 50 ppm drift 1 ms in it
-	NoDelay     = int64(1) << 62
+	DelayEvery  = 15e6           // between the questions to a path that carries bulk: one in the least round trip of most
+	DelayLeast  = 6              // samples for a judgement
+	delayStart  = 2              // while TCP finds its window, which doubles in a round
+	delaySteep  = 8e6            // trip, so few do if they show this much
+	DelayRest   = 10e9           // between the questions to a path of a session at rest
+	DelayActive = 1e9            // of one that sends something,
+	DelayBeside = 100e6          // and if that was more than delayOctets since
+	DelayOctets = 8 << 10        // bytes: so much more was sent that a question is cheap beside it
+	delayFresh  = 150e6          // ns: an answer that is no older tells of now
+	DelayOld    = 1500e6         // says nothing about now any more
+	delaySlack  = 10e6           // an answer that takes a round trip and this much is late
+	delayStep   = 4              // so many times the jitter so far,
+	delayLeap   = 2e6            // and this, is the most that one step says of it: machines pause
+	delayWindow = 20e9           // clocks that differ by 50 ppm drift 1 ms in it
+	NoDelay     = int64(1) << 62 // longer than any: nothing was measured
 )
 
 // Ask notes a question.

@@ -3,9 +3,9 @@ package gauge
 const (
 	lossyShare   = 0.002 // retransmitted share above which a path without a queue is lossy
 	lossySegs    = 250   // segments it is judged over
-	lossyForget  = 60e9
-	lossyNoQueue = 15e6 // ns: loss with more delay than this is congestion
-	lossySure    = 3    // such batches in a row: what TCP overshot by is lost in one
+	lossyForget  = 60e9  // ns that a verdict holds without another like it
+	lossyNoQueue = 15e6  // ns: loss with more delay than this is congestion
+	lossySure    = 3     // such batches in a row: what TCP overshot by is lost in one
 )
 
 // A LossJudge finds out whether a path loses packets without being full, and

@@ -12,12 +12,12 @@ import (
 // across flows.
 
 const (
-	reseqFlows   = 4096
+	reseqFlows   = 4096     // known at once: some MiB
 	reseqPackets = 4096     // held for one flow at most: 50 ms at 1 Gbit/s
 	reseqBytes   = 16 << 20 // held for all
-	reseqIdle    = 60e9
-	reseqSweep   = 1e9 // how often idle flows are forgotten
-	reseqRecent  = 64  // flows that are found without the table; a power of two
+	reseqIdle    = 60e9     // ns of silence after which a flow is forgotten
+	reseqSweep   = 1e9      // how often idle flows are forgotten
+	reseqRecent  = 64       // flows that are found without the table; a power of two
 
 	// reseqLeast is the mean length of packets, in bytes, from which order is
 	// worth a wait of as long as paths differ. Smaller ones wait for reseqSmall at

@@ -315,4 +315,11 @@ func TestReseqForgets(t *testing.T) {
 	if r.forgetOne() {
 		t.Error("a flow that holds something was forgotten")
 	}
+	// Where all hold something the next one passes as it comes, and nothing grows.
+	for i := range reseqFlows - 1 {
+		r.flows[key(uint16(i+1))] = &rflow{waiting: []held{{}}}
+	}
+	if views, spread := r.Add(0, orderedPacket(1, true), nil, 1); len(views) != 1 || spread || len(r.flows) != reseqFlows {
+		t.Errorf("%d packets passed, spread %v, %d flows", len(views), spread, len(r.flows))
+	}
 }

@@ -1,7 +1,9 @@
 package sched
 
-// Redundancy budget: copies may take 1.7 % of what is carried, or this many bytes
-// a second while nothing large is under way.
+// Redundancy budget: copies may take copyShare, 1.7 %, of what is carried, or copyFloor
+// bytes a second while nothing large is under way: a few games and calls, whole. copyBurst
+// is what may be saved up, a tenth of a second of that; and MaxCopies is how many a packet
+// may have where there is budget and room.
 const (
 	copyShare = 0.017
 	copyFloor = 600e3

@@ -132,7 +132,7 @@ func TestCloseWaitsBesideAnotherClose(t *testing.T) {
 	h := &slowEnd{collector: newCollector()}
 	s := newSession(sessionConfig{handler: h})
 	go s.Close(nil)
-	<-s.done
+	<-s.end.done
 	s.Close(nil)
 	if !h.done.Load() {
 		t.Error("a second Close returned before the handler had ended")

@@ -5,10 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
-	"slices"
 	"time"
-
-	"github.com/mpsocks/mpsocks/mux/engine"
 )
 
 // How soon a slot tries again, and which of a path's slots do.
@@ -90,7 +87,7 @@ func (c *Client) follow(ctx context.Context, p *clientPath) bool {
 		c.mu.Lock()
 		up, since := p.up, p.trying
 		c.mu.Unlock()
-		wait := followWait(c.session.works(p.path), since, time.Now())
+		wait := followWait(c.session.core.works(p.path), since, time.Now())
 		if wait <= 0 {
 			return ctx.Err() == nil
 		}
@@ -116,15 +113,4 @@ func followWait(works bool, trying, now time.Time) time.Duration {
 		return followAfter
 	}
 	return max(0, followAfter-now.Sub(trying))
-}
-
-// works reports whether a path has a subflow that is not to be replaced for its
-// silence.
-func (s *Session) works(p *engine.Path) (works bool) {
-	s.enter(func(*engine.Engine, int64) {
-		works = slices.ContainsFunc(p.Subflows(), func(f *engine.Subflow) bool {
-			return f.State() != engine.Ended && !f.State().Replaced()
-		})
-	})
-	return works
 }

@@ -131,13 +131,6 @@ func (c *Client) countPath(p *clientPath, now time.Time) (live bool) {
 	return live
 }
 
-// octets is what a subflow has carried, with all of TLS: copies that came twice are on
-// the bill too.
-func (f *subflow) octets() uint64 {
-	sent, received := f.carrier.Carried()
-	return sent + received
-}
-
 func (c *Client) capCount(p *clientPath) *capCount {
 	k := c.counts[p.way.Name]
 	if k == nil {

@@ -30,14 +30,14 @@ func TestSessionOverAnotherCarrier(t *testing.T) {
 	ends[0].establish(hsClientKey, hsServerKey, false)
 	ends[1].establish(hsServerKey, hsClientKey, false)
 	for _, s := range ends {
-		tasks.Go(func() { s.run(ctx) })
+		tasks.Go(func() { s.monitor.run(ctx) })
 	}
 	var first *pipe.End
 	for i := range 2 {
 		a, b := pipe.New(8<<10, 1000)
 		for e, k := range []*pipe.End{a, b} {
 			s := ends[e]
-			if err := s.attach(newSubflow(s, s.pathOf(uint8(i), netip.MustParseAddrPort("192.0.2.1:1")), k, s.keys())); err != nil {
+			if err := s.attach(newSubflow(s, s.core.pathOf(uint8(i), netip.MustParseAddrPort("192.0.2.1:1")), k, s.keys())); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -70,7 +70,7 @@ func TestSessionOverAnotherCarrier(t *testing.T) {
 	}
 	until(t, "the engine tunes the carrier", func() bool {
 		tuned := false
-		for _, f := range ends[0].connections() {
+		for _, f := range ends[0].core.connections() {
 			for _, k := range []carrier.Knob{carrier.Lowat, carrier.Pace, carrier.Congestion} {
 				_, set := f.carrier.(*pipe.End).Tuned(k)
 				tuned = tuned || set
@@ -78,7 +78,7 @@ func TestSessionOverAnotherCarrier(t *testing.T) {
 		}
 		return tuned
 	})
-	if left := len(ends[0].connections()); left != 1 {
+	if left := len(ends[0].core.connections()); left != 1 {
 		t.Errorf("%d subflows are left", left)
 	}
 	ends[0].enter(func(e *engine.Engine, _ int64) {

@@ -28,7 +28,11 @@ func (c *Client) SetServer(addresses []string, keys []ed25519.PublicKey) error {
 	trusted := func(k [32]byte) bool {
 		return slices.ContainsFunc(keys, func(t ed25519.PublicKey) bool { return [32]byte(t) == k })
 	}
-	c.session.endSubflows(func(f *subflow) bool { return !trusted(f.peer) })
+	for _, f := range c.session.core.connections() {
+		if !trusted(f.peer) {
+			f.retire(mptcp.ReasonProhibited)
+		}
+	}
 	return nil
 }
 
@@ -64,7 +68,7 @@ func (l *Listener) Change(cfg ListenerConfig) error {
 	l.goBy(next)
 	for _, s := range l.Sessions() {
 		if name, known := cfg.Clients[s.identity]; !known || name != s.name {
-			s.shut(errRevoked, true)
+			s.end.shut(errRevoked, true)
 			continue
 		}
 		s.setPolicy(cfg.Mode, cfg.Rules, cfg.SessionTimeout)
@@ -133,15 +137,5 @@ func (l *Listener) serveDoors(doors []carrier.Door) {
 	ctx := l.ctx
 	for _, d := range doors {
 		l.tasks.Go(func() { l.accept(ctx, d) })
-	}
-}
-
-// endSubflows ends the subflows that which names; what they hold is sent again on
-// others.
-func (s *Session) endSubflows(which func(*subflow) bool) {
-	for _, f := range s.connections() {
-		if which(f) {
-			s.retire(f, mptcp.ReasonProhibited)
-		}
 	}
 }

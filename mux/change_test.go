@@ -65,7 +65,7 @@ func TestChangeRevokesOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	select {
-	case <-theirs.done:
+	case <-theirs.end.done:
 	case <-time.After(2 * time.Second):
 		t.Error("the session of a revoked client lives on")
 	}
@@ -137,7 +137,7 @@ func TestServerKeyRotates(t *testing.T) {
 	}
 	until(t, "subflows with the new key", func() bool {
 		s := n.client.Session()
-		subs := s.connections()
+		subs := s.core.connections()
 		for _, f := range subs {
 			if k, err := handshake.PeerKey(f.carrier.(*carrier.TLS).State()); err != nil || isDead(f) || k != pub(next) {
 				return false

@@ -158,11 +158,11 @@ func (c *Client) Run(ctx context.Context) error {
 	c.ctx = ctx
 	c.mu.Unlock()
 	c.SetPaths(c.cfg.Paths)
-	c.slots.Go(func() { c.session.run(ctx) })
+	c.slots.Go(func() { c.session.monitor.run(ctx) })
 	c.slots.Go(func() { c.watchCaps(ctx) })
 	select {
 	case <-ctx.Done():
-	case <-c.session.done:
+	case <-c.session.end.done:
 		// The server closed the session; a new client has to be made.
 	}
 	err := context.Cause(ctx)

@@ -1,7 +1,9 @@
 package mux
 
 import (
+	"encoding/binary"
 	"net/netip"
+	"time"
 
 	"github.com/mpsocks/mpsocks/mux/engine"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
@@ -19,14 +21,14 @@ func (f *subflow) command(o *mptcp.Option) error {
 	case mptcp.MPPrio:
 		s.enter(func(*engine.Engine, int64) { f.core.SetBackup(o.Prio.Backup) })
 	case mptcp.MPAddAddr:
-		s.addAddr(f, &o.AddAddr)
+		f.addAddr(&o.AddAddr)
 	case mptcp.MPRemoveAddr:
-		s.removeAddr(&o.RemoveAddr)
+		f.removeAddr(&o.RemoveAddr)
 	case mptcp.MPFastClose:
 		if o.FastClose.Receiver != f.keys.local {
 			return protocolErrorf("MP_FASTCLOSE with a wrong key")
 		}
-		go s.peerClosed(f.keys.epoch, false) // never waits for this reader
+		go s.end.peerClosed(f.keys.epoch, false) // never waits for this reader
 		return ErrPeerClosed
 	case mptcp.MPFail:
 		return protocolErrorf("peer reports a bad checksum at DSN %d", o.Fail.DSN)
@@ -42,7 +44,7 @@ func (f *subflow) command(o *mptcp.Option) error {
 func (f *subflow) probe(x *mptcp.Experimental) {
 	switch x.Type {
 	case probeVersion:
-		f.s.peerVersion(x.Payload())
+		f.peerVersion(x.Payload())
 		return
 	case probeLeave:
 		f.leaving(x.Payload())
@@ -55,21 +57,10 @@ func (f *subflow) probe(x *mptcp.Experimental) {
 	}
 }
 
-// An advert is an address that this side announces until the peer echoes it.
-type advert struct {
-	id     uint8
-	addr   netip.AddrPort
-	echoed bool
-	tries  int
-	at     int64
-}
-
-// maxAdverts bounds the attempts for one address.
-const maxAdverts = 10
-
 // announce sends what a fresh subflow has to tell: the backup state of its
 // path, and addresses that were not echoed yet.
-func (s *Session) announce(f *subflow) {
+func (f *subflow) announce() {
+	s := f.s
 	s.enter(func(e *engine.Engine, _ int64) {
 		if s.client && f.path.Rests() {
 			f.core.Control((&mptcp.Prio{Backup: true}).Append(nil))
@@ -78,36 +69,23 @@ func (s *Session) announce(f *subflow) {
 			f.core.Control(appendVersion(nil))
 		}
 	})
-	s.advertise(f)
+	f.advertise()
 }
 
-// advertise sends the ADD_ADDRs that are due on f (RFC 8684, Section 3.4.1).
-func (s *Session) advertise(f *subflow) {
-	s.enter(func(_ *engine.Engine, now int64) {
-		for i := range s.adverts {
-			a := &s.adverts[i]
-			if a.echoed || a.tries >= maxAdverts || (a.tries > 0 && now-a.at < 1e9) {
-				continue
-			}
-			a.tries++
-			a.at = now
-			o := mptcp.AddAddr{ID: a.id, Addr: a.addr.Addr(), Port: a.addr.Port()}
-			o.HMAC = mptcp.AddAddrHMAC(f.keys.local, f.keys.remote, o.ID, o.Addr, o.Port)
-			f.core.Control(o.Append(nil))
+// advertise sends the ADD_ADDRs that are due.
+func (f *subflow) advertise() {
+	f.s.enter(func(_ *engine.Engine, now int64) {
+		if o := f.s.adverts.due(nil, &f.keys, now); len(o) > 0 {
+			f.core.Control(o)
 		}
 	})
 }
 
 // addAddr checks and echoes an announcement, or notes the echo of ours.
-func (s *Session) addAddr(f *subflow, o *mptcp.AddAddr) {
+func (f *subflow) addAddr(o *mptcp.AddAddr) {
+	s := f.s
 	if o.Echo {
-		s.enter(func(*engine.Engine, int64) {
-			for i := range s.adverts {
-				if s.adverts[i].id == o.ID {
-					s.adverts[i].echoed = true
-				}
-			}
-		})
+		s.enter(func(*engine.Engine, int64) { s.adverts.echoed(o.ID) })
 		return
 	}
 	if o.HMAC != mptcp.AddAddrHMAC(f.keys.remote, f.keys.local, o.ID, o.Addr, o.Port) {
@@ -115,7 +93,7 @@ func (s *Session) addAddr(f *subflow, o *mptcp.AddAddr) {
 	}
 	e := *o
 	e.Echo = true
-	s.queueControl(f, e.Append(nil))
+	f.queue(e.Append(nil))
 	if s.advertised != nil && o.Port != 0 {
 		go s.advertised(netip.AddrPortFrom(o.Addr, o.Port))
 	}
@@ -123,8 +101,8 @@ func (s *Session) addAddr(f *subflow, o *mptcp.AddAddr) {
 
 // removeAddr: the peer lost an address. Its subflows are asked whether they
 // still live (RFC 8684, Section 3.4.2), not killed blindly.
-func (s *Session) removeAddr(o *mptcp.RemoveAddr) {
-	s.enter(func(e *engine.Engine, now int64) {
+func (f *subflow) removeAddr(o *mptcp.RemoveAddr) {
+	f.s.enter(func(e *engine.Engine, now int64) {
 		for _, id := range o.IDs[:o.N] {
 			e.Ask(id, now)
 		}
@@ -134,8 +112,33 @@ func (s *Session) removeAddr(o *mptcp.RemoveAddr) {
 // checksumFailed resets the subflow with MP_FAIL (RFC 8684, Section 3.7). Inside
 // TLS no middlebox can have changed the bytes, so there is no fallback to an
 // infinite mapping: the other subflows, or a new one, carry the data again.
-func (s *Session) checksumFailed(f *subflow, dsn uint64) error {
-	s.queueControl(f, (&mptcp.Fail{DSN: dsn}).Append(nil))
-	s.pump()
+func (f *subflow) checksumFailed(dsn uint64) error {
+	f.queue((&mptcp.Fail{DSN: dsn}).Append(nil))
+	f.s.pump()
 	return protocolErrorf("DSS checksum at DSN %d", dsn)
+}
+
+// leaving obeys probeLeave.
+func (f *subflow) leaving(payload []byte) {
+	if f.s.left == nil || len(payload) != 8 {
+		return // a server does not move
+	}
+	f.s.left(f.keys.epoch, time.Duration(binary.BigEndian.Uint64(payload))*time.Millisecond)
+}
+
+// peerVersion notes the peer's release and says so when it is another.
+func (f *subflow) peerVersion(text []byte) {
+	for _, c := range text {
+		if c < ' ' || c > '~' {
+			return
+		}
+	}
+	known, s := false, f.s
+	s.enter(func(*engine.Engine, int64) {
+		known = s.version == string(text)
+		s.version = string(text)
+	})
+	if !known && string(text) != Version {
+		s.log.Info().Str("ours", Version).Str("theirs", string(text)).Msg("the other half is another release")
+	}
 }

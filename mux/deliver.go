@@ -3,9 +3,6 @@ package mux
 import (
 	"sync"
 
-	"github.com/mpsocks/mpsocks/mux/engine"
-	"github.com/mpsocks/mpsocks/mux/fq"
-	"github.com/mpsocks/mpsocks/mux/packet"
 	"github.com/mpsocks/mpsocks/mux/reseq"
 )
 
@@ -71,15 +68,4 @@ func (d *delivery) counts() (restored, expired uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.order.Restored, d.order.Expired
-}
-
-// ordersByRule says that a rule wants order for what comes with that key. Whose it is,
-// a client does not know here.
-func (s *Session) ordersByRule(k packet.Key, tos uint8) bool {
-	remote, port := k.Src, k.SrcPort
-	if !s.client {
-		remote, port = k.Dst, k.DstPort
-	}
-	c, ok := engine.Ruled(*s.rules.Load(), s.name, remote, port, tos)
-	return ok && c == fq.ClassOrdered
 }

@@ -69,8 +69,8 @@ func (c *Client) connect(ctx context.Context, p *clientPath, timeout time.Durati
 // asked or fail, or have it and are silent, while this one answers.
 func (c *Client) lastServer(p *clientPath, asked []netip.AddrPort) bool {
 	addrs, _, _ := c.targets(p)
-	silent := c.session.remotes(func(f *engine.Subflow) bool { return !f.Moves() })
-	moving := c.session.remotes((*engine.Subflow).Moves)
+	silent := c.session.core.remotes(func(f *engine.Subflow) bool { return !f.Moves() })
+	moving := c.session.core.remotes((*engine.Subflow).Moves)
 	addrs = slices.DeleteFunc(addrs, func(a netip.AddrPort) bool {
 		return slices.Contains(asked, a) || slices.Contains(silent, a) && !slices.Contains(moving, a)
 	})

@@ -41,7 +41,7 @@
 //
 // # Goroutines
 //
-//   - Client.Run starts the monitor (Session.run), watchCaps, and a slot per
+//   - Client.Run starts the monitor (monitor.run), watchCaps, and a slot per
 //     subflow of each path; SetPaths and byte caps start and end slots. A dial has one
 //     for each address it tries, and for names that are to be resolved. Run waits
 //     for all of these.
@@ -75,8 +75,8 @@
 //	3.3.3   DATA_FIN                           finish.go
 //	3.3.6   retransmission on other subflows   engine
 //	3.3.8   subflow policy, MP_PRIO            sched, control.go
-//	3.4     ADD_ADDR, REMOVE_ADDR              control.go, setpaths.go
-//	3.5     MP_FASTCLOSE                       session.go, control.go
+//	3.4     ADD_ADDR, REMOVE_ADDR              advert.go, control.go, setpaths.go
+//	3.5     MP_FASTCLOSE                       finish.go, control.go
 //	3.6     MP_TCPRST                          handshake, monitor.go, control.go
 //	3.7     MP_FAIL, without a fallback        control.go
 //

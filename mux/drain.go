@@ -2,7 +2,6 @@ package mux
 
 import (
 	"context"
-	"encoding/binary"
 	"net/netip"
 	"slices"
 	"sync"
@@ -51,17 +50,9 @@ type leave struct {
 	over   chan struct{} // closed when the session is another one
 }
 
-// leaving obeys probeLeave.
-func (f *subflow) leaving(payload []byte) {
-	if f.s.left == nil || len(payload) != 8 {
-		return // a server does not move
-	}
-	f.s.left(f.keys.epoch, time.Duration(binary.BigEndian.Uint64(payload))*time.Millisecond)
-}
-
-// waitMoved waits for the end of a move, which a new stream hastens.
-func (s *Session) waitMoved(ctx context.Context) error {
-	l := s.leave.Load()
+// wait waits for the end of a move, which a new stream hastens, unless the session's end
+// comes first. A nil one is no move.
+func (l *leave) wait(ctx context.Context, done <-chan struct{}) error {
 	if l == nil {
 		return nil
 	}
@@ -71,7 +62,7 @@ func (s *Session) waitMoved(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-s.done:
+	case <-done:
 		return ErrClosed
 	}
 }
@@ -95,7 +86,7 @@ func (c *Client) moveAway(epoch uint64, left time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, left*3/4)
 	defer cancel()
 	s := c.session
-	here := s.remotes(func(f *engine.Subflow) bool { return f.State() != engine.Ended })
+	here := s.core.remotes(func(f *engine.Subflow) bool { return f.State() != engine.Ended })
 	there, ok := c.elsewhere(ctx, here)
 	if !ok {
 		c.cfg.Log.Warn().Stringer("in", left).Msg("the server is about to end, and no other one answers: staying until then")
@@ -116,11 +107,11 @@ func (c *Client) moveAway(epoch uint64, left time.Duration) {
 			waiting = false
 		case <-ctx.Done():
 			waiting = false
-		case <-s.done:
+		case <-s.end.done:
 			return
 		}
 	}
-	s.farewell(epoch)
+	s.end.farewell(epoch)
 	c.renewAfter(epoch, "the server is about to end: moving to "+there.String())
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -129,20 +120,6 @@ func (c *Client) moveAway(epoch uint64, left time.Duration) {
 			p.book.Failed(a, time.Now())
 		}
 	}
-}
-
-// farewell tells the peer by MP_FASTCLOSE that the session ends (RFC 8684, Section 3.5):
-// it is about to get other keys.
-func (s *Session) farewell(epoch uint64) {
-	s.enter(func(e *engine.Engine, _ int64) {
-		if e.Epoch() != epoch {
-			return
-		}
-		for _, f := range e.Subflows() {
-			f.Control((&mptcp.FastClose{Receiver: s.key.remote}).Append(nil))
-		}
-	})
-	s.pump()
 }
 
 // elsewhere looks for another server that proves its key now, by any path.
@@ -178,21 +155,4 @@ func appendVersion(b []byte) []byte {
 	x := mptcp.Experimental{Type: probeVersion}
 	x.SetPayload([]byte(Version[:min(len(Version), mptcp.MaxExperimental)]))
 	return x.Append(b)
-}
-
-// peerVersion notes the peer's release and says so when it is another.
-func (s *Session) peerVersion(text []byte) {
-	for _, c := range text {
-		if c < ' ' || c > '~' {
-			return
-		}
-	}
-	known := false
-	s.enter(func(*engine.Engine, int64) {
-		known = s.version == string(text)
-		s.version = string(text)
-	})
-	if !known && string(text) != Version {
-		s.log.Info().Str("ours", Version).Str("theirs", string(text)).Msg("the other half is another release")
-	}
 }

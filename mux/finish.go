@@ -20,41 +20,52 @@ const (
 	finPoll  = 2 * time.Millisecond
 )
 
-// Finish ends the session in order and returns when its goroutines have ended. What has
-// no DSN yet is dropped, streams end. Where the peer does not acknowledge in time it is
-// told by MP_FASTCLOSE, as Close does.
-func (s *Session) Finish(err error) {
+// An ending is how a session ends, and whether it has.
+type ending struct {
+	s     *Session
+	done  chan struct{} // closed when the end begins,
+	ended chan struct{} // and when the handler knows of it
+
+	// Within enter.
+	begun bool
+	err   error
+}
+
+// finish is Session.Finish.
+func (x *ending) finish(err error) {
+	s := x.s
 	deadline := time.Now().Add(finishLimit)
 	s.enter(func(e *engine.Engine, _ int64) { e.Finish() })
 	s.streams.CloseAll(err)
-	if s.until(deadline, (*engine.Engine).Clear) {
+	if x.until(deadline, (*engine.Engine).Clear) {
 		fin, sent := uint64(0), time.Time{}
 		acked := func(e *engine.Engine) bool {
 			if now := time.Now(); now.Sub(sent) >= finAgain {
-				fin, sent = s.ownFIN(e), now
+				fin, sent = x.ownFIN(e), now
 				return false
 			}
 			return int64(s.lastAck.Load()-fin) > 0
 		}
-		if s.until(deadline, acked) {
-			s.shut(err, false)
-			<-s.ended
+		if x.until(deadline, acked) {
+			x.shut(err, false)
+			<-x.ended
 			s.serving.Wait()
 			return
 		}
 	}
-	s.Close(err)
+	x.close(err)
 }
 
 // until waits for what is so under the session's lock; false at the deadline, or when the
 // session has ended or has no subflow that could bring it about.
-func (s *Session) until(deadline time.Time, ok func(*engine.Engine) bool) bool {
+func (x *ending) until(deadline time.Time, ok func(*engine.Engine) bool) bool {
+	s := x.s
 	tick := time.NewTicker(finPoll)
 	defer tick.Stop()
 	for {
 		var over, done bool
 		s.enter(func(e *engine.Engine, _ int64) {
-			over, done = s.closed || len(e.Subflows()) == 0 || time.Now().After(deadline), ok(e)
+			over, done = x.begun || len(e.Subflows()) == 0 || time.Now().After(deadline), ok(e)
 		})
 		if done || over {
 			return done
@@ -62,7 +73,7 @@ func (s *Session) until(deadline time.Time, ok func(*engine.Engine) bool) bool {
 		s.pump()
 		select {
 		case <-tick.C:
-		case <-s.done:
+		case <-x.done:
 			return false
 		}
 	}
@@ -70,7 +81,8 @@ func (s *Session) until(deadline time.Time, ok func(*engine.Engine) bool) bool {
 
 // ownFIN puts our DATA_FIN on every subflow and returns its DSN. It is called within
 // enter, and the caller pumps.
-func (s *Session) ownFIN(e *engine.Engine) uint64 {
+func (x *ending) ownFIN(e *engine.Engine) uint64 {
+	s := x.s
 	d := mptcp.DSS{
 		HasAck: true, Ack8: true, Ack: s.space.next.Load(),
 		HasMap: true, DSN8: true, DSN: e.FIN(), DataFIN: true, Length: 1, // SSN 0: no bytes of the subflow
@@ -86,7 +98,8 @@ func (s *Session) ownFIN(e *engine.Engine) uint64 {
 
 // dataFIN obeys a DATA_FIN of the peer that comes without data: it is acknowledged and
 // answered with ours. One behind bytes that have not come is left for its repetition.
-func (s *Session) dataFIN(f *subflow, d *mptcp.DSS) error {
+func (x *ending) dataFIN(f *subflow, d *mptcp.DSS) error {
+	s := x.s
 	at := d.DSN
 	if !d.DSN8 {
 		at = mptcp.Expand(s.space.next.Load(), uint32(at))
@@ -103,46 +116,47 @@ func (s *Session) dataFIN(f *subflow, d *mptcp.DSS) error {
 		ack := mptcp.DSS{HasAck: true, Ack8: true, Ack: s.space.next.Load()}
 		f.core.Control(ack.Append(nil))
 		if first { // what a client has queued goes by the next session
-			s.ownFIN(e)
+			x.ownFIN(e)
 		}
 	})
 	s.pump()
 	if first {
-		go s.peerFinished(f) // never waits for this reader
+		go x.peerFinished(f) // never waits for this reader
 	}
 	return nil
 }
 
 // peerFinished ends the session after the peer has: when our DATA_FIN is acknowledged, or
 // the peer has closed, or after finAgain. A client begins a new one.
-func (s *Session) peerFinished(f *subflow) {
-	s.until(time.Now().Add(finAgain), func(e *engine.Engine) bool {
+func (x *ending) peerFinished(f *subflow) {
+	s := x.s
+	x.until(time.Now().Add(finAgain), func(e *engine.Engine) bool {
 		return e.Epoch() != f.keys.epoch || f.core.State() == engine.Ended || int64(s.lastAck.Load()-e.FIN()) > 0
 	})
-	s.peerClosed(f.keys.epoch, false)
+	x.peerClosed(f.keys.epoch, false)
 }
 
-// Close ends the session with MP_FASTCLOSE on every subflow (RFC 8684,
-// Section 3.5) and returns when its goroutines have ended, also where somebody else
-// ends it at the same time. A Handler's Closed must not call it.
-func (s *Session) Close(err error) {
-	s.shut(err, true)
-	<-s.ended
+// close is Session.Close.
+func (x *ending) close(err error) {
+	s := x.s
+	x.shut(err, true)
+	<-x.ended
 	s.serving.Wait()
 }
 
 // shut ends the session; tell says whether the peer is to hear of it.
-func (s *Session) shut(err error, tell bool) {
+func (x *ending) shut(err error, tell bool) {
+	s := x.s
 	if err == nil {
 		err = ErrClosed
 	}
 	var subs []*subflow
 	over := false
 	s.enter(func(e *engine.Engine, _ int64) {
-		if over = s.closed; over {
+		if over = x.begun; over {
 			return
 		}
-		s.closed, s.closeErr = true, err
+		x.begun, x.err = true, err
 		e.Close()
 		for _, f := range e.Subflows() {
 			subs = append(subs, connOf(f))
@@ -157,7 +171,7 @@ func (s *Session) shut(err error, tell bool) {
 	if tell {
 		s.pump()
 	}
-	close(s.done)
+	close(x.done)
 	for _, f := range subs {
 		if tell {
 			// What is in the kernel still goes out; a dead path must not hold
@@ -173,7 +187,7 @@ func (s *Session) shut(err error, tell bool) {
 		s.memory.drop(s)
 	}
 	s.handler.Closed(err)
-	close(s.ended)
+	close(x.ended)
 }
 
 // closeLinger is how long a closed subflow may take to hand over its last
@@ -181,10 +195,26 @@ func (s *Session) shut(err error, tell bool) {
 const closeLinger = 300 * time.Millisecond
 
 // peerClosed: the peer ended the session. A client begins a new one.
-func (s *Session) peerClosed(epoch uint64, tell bool) {
+func (x *ending) peerClosed(epoch uint64, tell bool) {
+	s := x.s
 	if s.refused != nil {
 		s.refused(epoch)
 		return
 	}
-	s.shut(ErrPeerClosed, tell)
+	x.shut(ErrPeerClosed, tell)
+}
+
+// farewell tells the peer by MP_FASTCLOSE that the session ends (RFC 8684, Section 3.5):
+// it is about to get other keys.
+func (x *ending) farewell(epoch uint64) {
+	s := x.s
+	s.enter(func(e *engine.Engine, _ int64) {
+		if e.Epoch() != epoch {
+			return
+		}
+		for _, f := range e.Subflows() {
+			f.Control((&mptcp.FastClose{Receiver: s.key.remote}).Append(nil))
+		}
+	})
+	s.pump()
 }

@@ -72,7 +72,7 @@ func TestFinBehindAGap(t *testing.T) {
 func TestFinishOfADeadPeer(t *testing.T) {
 	n := newLoopTunnel(t, 1, 1, nil)
 	s := n.client.Session()
-	for _, f := range s.connections() {
+	for _, f := range s.core.connections() {
 		f.carrier.(*carrier.TLS).TCP().SetReadDeadline(time.Now().Add(-time.Second)) // nothing is heard any more
 	}
 	begin := time.Now()

@@ -58,7 +58,7 @@ func (c *Client) join(ctx context.Context, p *clientPath, v *proven) (*subflow, 
 			continue
 		default:
 			if c.deniedAt(v.addr) { // dialled before the server had said so
-				if c.session.alive(keys.epoch) {
+				if c.session.core.alive(keys.epoch) {
 					return nil, errNotHere
 				}
 				c.renew(keys.epoch)
@@ -132,16 +132,9 @@ func (c *Client) joinExisting(p *clientPath, rw io.ReadWriter, capture *subflowC
 // forgotten begins anew after the server refused a join, unless the session
 // lives on other subflows (a load balancer may have led this one elsewhere).
 func (c *Client) forgotten(epoch uint64) {
-	if !c.session.alive(epoch) {
+	if !c.session.core.alive(epoch) {
 		c.renew(epoch)
 	}
-}
-
-// alive reports whether the session has a subflow that moves, or other keys than
-// those of that epoch.
-func (s *Session) alive(epoch uint64) (alive bool) {
-	s.enter(func(e *engine.Engine, _ int64) { alive = e.Epoch() != epoch || e.Alive() })
-	return alive
 }
 
 // renew begins a new session in the place of the one with that epoch, unless that

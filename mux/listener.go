@@ -218,7 +218,7 @@ func (l *Listener) reserve(cfg *listening, key [32]byte) error {
 	for t, s := range l.sessions {
 		if s.identity == key {
 			n++
-			if s.abandoned() && (idle == nil || s.start.Before(idle.start)) {
+			if s.core.abandoned() && (idle == nil || s.core.start.Before(idle.core.start)) {
 				idle, token = s, t
 			}
 		}
@@ -234,7 +234,7 @@ func (l *Listener) reserve(cfg *listening, key [32]byte) error {
 	l.opening[key]++
 	l.mu.Unlock()
 	if full {
-		idle.shut(ErrTimeout, false)
+		idle.end.shut(ErrTimeout, false)
 		idle.log.Info().Str("session", Number(uint32(token))).AnErr("why", ErrTimeout).Msg("session ended")
 	}
 	return nil
@@ -245,13 +245,6 @@ func (l *Listener) opened(key [32]byte) {
 	if l.opening[key]--; l.opening[key] == 0 {
 		delete(l.opening, key)
 	}
-}
-
-// abandoned reports whether the session has lost all its subflows. One that is still
-// in its handshake has not.
-func (s *Session) abandoned() (abandoned bool) {
-	s.enter(func(e *engine.Engine, now int64) { abandoned = e.Idle(now, int64(acceptTimeout)) })
-	return abandoned
 }
 
 // closing calls done after the handler's Closed.
@@ -288,7 +281,7 @@ func (l *Listener) forget(s *Session) {
 	for t, have := range l.sessions {
 		if have == s {
 			delete(l.sessions, t)
-			s.log.Info().Str("session", Number(uint32(t))).AnErr("why", s.closeErr).Msg("session ended")
+			s.log.Info().Str("session", Number(uint32(t))).AnErr("why", s.end.err).Msg("session ended")
 		}
 	}
 }
@@ -296,16 +289,8 @@ func (l *Listener) forget(s *Session) {
 // attach adds a subflow to the path that its address ID names.
 func (l *Listener) attach(s *Session, k *carrier.TLS, capture *subflowCapture, id uint8, backup bool) error {
 	k.SetDeadline(time.Time{})
-	f := newSubflow(s, s.pathOf(id, carrier.AddrPort(k.RemoteAddr())), k, s.keys())
+	f := newSubflow(s, s.core.pathOf(id, carrier.AddrPort(k.RemoteAddr())), k, s.keys())
 	s.enter(func(*engine.Engine, int64) { f.core.SetBackup(backup) })
 	f.capture = capture
 	return s.attach(f)
-}
-
-// pathOf returns the path of an address ID, new if need be.
-func (s *Session) pathOf(id uint8, remote netip.AddrPort) (p *engine.Path) {
-	s.enter(func(e *engine.Engine, _ int64) {
-		p = e.PathOf(id, engine.PathConfig{Name: remote.Addr().String()})
-	})
-	return p
 }

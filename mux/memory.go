@@ -52,7 +52,7 @@ func (m *Memory) hold(s *Session, bytes int64) (part int64, cut bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	select {
-	case <-s.done: // it ended meanwhile, and has been dropped
+	case <-s.end.done: // it ended meanwhile, and has been dropped
 		return 0, false
 	default:
 	}
@@ -124,20 +124,3 @@ func (m *Memory) Use() MemoryUse {
 	defer m.mu.Unlock()
 	return MemoryUse{m.total, m.limit, m.cuts}
 }
-
-// overdrawn counts what the session holds, and says whether it has to end for it. Only
-// the monitor calls it.
-func (s *Session) overdrawn() (over bool) {
-	if s.memory == nil {
-		return false
-	}
-	part, over := s.memory.hold(s, int64(s.held)+s.streams.Held()+s.beside.Load())
-	// A quarter is left for subflows, queues and what the kernel has.
-	s.window = int(part / 2)
-	s.streams.SetBudget(part / 4)
-	return over
-}
-
-// Beside sets how many bytes the Handler, and the kernel for it, hold for this session
-// beside what goes through it. The next look at the session counts them.
-func (s *Session) Beside(bytes int64) { s.beside.Store(bytes) }

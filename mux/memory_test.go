@@ -119,7 +119,7 @@ func TestSessionsAreCut(t *testing.T) {
 	s := <-n.serverSession
 	s.Beside(17 << 20)
 	select {
-	case <-s.ended:
+	case <-s.end.ended:
 	case <-time.After(20 * time.Second):
 		t.Fatal("it goes on with more than a quarter of the memory")
 	}

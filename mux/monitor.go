@@ -2,13 +2,13 @@ package mux
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"github.com/mpsocks/mpsocks/mux/engine"
-	"github.com/mpsocks/mpsocks/mux/mptcp"
 )
 
-// The monitor is a session's only timer. It ticks while something is under
+// A monitor is a session's only timer. It ticks while something is under
 // way and sleeps otherwise; it measures, finds stalls, sends what has become
 // due, and pumps.
 
@@ -21,12 +21,24 @@ const (
 	ackDelay = 25e6
 )
 
+type monitor struct {
+	s       *Session
+	wake    chan struct{} // 1 slot: there is work
+	ticking atomic.Bool
+	ticks   atomic.Uint64
+
+	// The goroutine's own.
+	ackAt  int64 // when a Data ACK last went out on its own
+	held   int   // bytes that the session holds,
+	window int   // and of these without a Data ACK at most; 0 = no matter
+}
+
 // touch makes the monitor tick. The monitor itself must not call it: it would
 // never sleep.
-func (s *Session) touch() {
-	if !s.ticking.Load() && !s.ticking.Swap(true) {
+func (m *monitor) touch() {
+	if !m.ticking.Load() && !m.ticking.Swap(true) {
 		select {
-		case s.wake <- struct{}{}:
+		case m.wake <- struct{}{}:
 		default:
 		}
 	}
@@ -34,22 +46,23 @@ func (s *Session) touch() {
 
 // run is the monitor goroutine: started by the session's owner, ends with the
 // session or the context.
-func (s *Session) run(ctx context.Context) {
+func (m *monitor) run(ctx context.Context) {
+	s := m.s
 	t := time.NewTimer(tickIdle)
 	defer t.Stop()
-	last := s.now()
+	last := s.core.now()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-s.done:
+		case <-s.end.done:
 			return
-		case <-s.wake:
+		case <-m.wake:
 		case <-t.C:
 		}
-		now := s.now()
-		s.ticks.Add(1)
-		if s.tick(now, now-last) {
+		now := s.core.now()
+		m.ticks.Add(1)
+		if m.tick(now, now-last) {
 			t.Reset(tickBusy)
 		} else {
 			t.Reset(tickIdle)
@@ -59,13 +72,14 @@ func (s *Session) run(ctx context.Context) {
 }
 
 // tick does what is due and reports whether there is more to watch closely.
-func (s *Session) tick(now, passed int64) bool {
-	s.learn(now)
+func (m *monitor) tick(now, passed int64) bool {
+	s := m.s
+	m.learn(now)
 	var o *engine.Orders // the monitor's until the next Tick
 	over := false
 	var epoch uint64
 	s.enter(func(e *engine.Engine, _ int64) {
-		if over = s.closed; over {
+		if over = s.end.begun; over {
 			return
 		}
 		beside := 0
@@ -74,43 +88,43 @@ func (s *Session) tick(now, passed int64) bool {
 			beside += connOf(f).carrier.Held()
 		}
 		o, epoch = e.Tick(now, passed, s.space.total.Load()), e.Epoch()
-		s.held = e.Charge(s.window) + beside
+		m.held = e.Charge(m.window) + beside
 	})
 	switch {
 	case over:
 		return false
-	case s.overdrawn():
+	case m.overdrawn():
 		s.log.Warn().AnErr("why", errMemory).Msg("session ended for what it holds")
-		go s.shut(errMemory, true)
+		go s.end.shut(errMemory, true)
 		return false
 	case o.Expired && s.refused != nil: // a client goes on with a new session; its streams end
 		go s.refused(epoch)
 		return false
 	case o.Expired:
-		go s.shut(ErrTimeout, false)
+		go s.end.shut(ErrTimeout, false)
 		return false
 	}
-	s.obey(o)
+	m.obey(o)
 
 	more := o.Busy
 	if o.Ack != nil {
 		f := connOf(o.Ack)
 		if s.space.pending.Load() > 0 {
 			more = true
-			if now-s.ackAt.Load() >= ackDelay {
-				s.ackAt.Store(now)
-				s.sendAck(f)
+			if now-m.ackAt >= ackDelay {
+				m.ackAt = now
+				f.sendAck()
 			}
 		}
-		s.advertise(f)
+		f.advertise()
 	}
 	more = s.reseq.tick(now, o.Hold) || more
 	more = s.streams.Tick(now) || more
 	if !more {
-		s.ticking.Store(false)
+		m.ticking.Store(false)
 		// What came meanwhile found the monitor awake and did not wake it.
-		if more = s.owes(); more {
-			s.ticking.Store(true)
+		if more = m.owes(); more {
+			m.ticking.Store(true)
 		}
 	}
 	s.move()
@@ -118,7 +132,8 @@ func (s *Session) tick(now, passed int64) bool {
 }
 
 // learn has the carriers report that are to.
-func (s *Session) learn(now int64) {
+func (m *monitor) learn(now int64) {
+	s := m.s
 	var room [engine.MaxSubflows]engine.Ask
 	asks := room[:0]
 	s.enter(func(e *engine.Engine, _ int64) { asks = e.Due(now, asks) })
@@ -128,7 +143,8 @@ func (s *Session) learn(now int64) {
 }
 
 // obey does what a tick of the engine wants done, without its lock.
-func (s *Session) obey(o *engine.Orders) {
+func (m *monitor) obey(o *engine.Orders) {
+	s := m.s
 	for i := range o.Tune {
 		connOf(o.Tune[i].Sub).tune(&o.Tune[i])
 	}
@@ -153,16 +169,24 @@ func (s *Session) obey(o *engine.Orders) {
 }
 
 // owes says that there is something to do for the monitor.
-func (s *Session) owes() (owes bool) {
+func (m *monitor) owes() (owes bool) {
+	s := m.s
 	s.enter(func(e *engine.Engine, _ int64) {
 		owes = e.Busy() || s.space.pending.Load() > 0 && e.AckBy() != nil
 	})
 	return owes || s.reseq.holds()
 }
 
-// retire sends MP_TCPRST on a subflow and ends it.
-func (s *Session) retire(f *subflow, why mptcp.Reason) {
-	s.queueControl(f, (&mptcp.Reset{Reason: why}).Append(nil))
-	s.pump()
-	time.AfterFunc(closeLinger, f.close)
+// overdrawn counts what the session holds, and says whether it has to end for it. Only
+// the monitor calls it.
+func (m *monitor) overdrawn() (over bool) {
+	s := m.s
+	if s.memory == nil {
+		return false
+	}
+	part, over := s.memory.hold(s, int64(m.held)+s.streams.Held()+s.beside.Load())
+	// A quarter is left for subflows, queues and what the kernel has.
+	m.window = int(part / 2)
+	s.streams.SetBudget(part / 4)
+	return over
 }

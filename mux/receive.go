@@ -133,7 +133,7 @@ func (f *subflow) parse(b []byte) (used int, err error) {
 		}
 		used = end
 	}
-	now := s.now()
+	now := s.core.now()
 	f.lastRecv.Store(now)
 	if hasAck {
 		s.acked(f, ack)
@@ -150,7 +150,7 @@ func (f *subflow) mapping(d *mptcp.DSS, pkt []byte) error {
 		return protocolErrorf("infinite mapping")
 	}
 	if d.DataFIN && len(pkt) == 0 {
-		return f.s.dataFIN(f, d)
+		return f.s.end.dataFIN(f, d)
 	}
 	if d.SSN != f.rxSSN {
 		return protocolErrorf("subflow sequence number %d where %d belongs", d.SSN, f.rxSSN)
@@ -161,7 +161,7 @@ func (f *subflow) mapping(d *mptcp.DSS, pkt []byte) error {
 		dsn = mptcp.Expand(f.s.space.next.Load(), uint32(dsn))
 	}
 	if d.HasChecksum && mptcp.Checksum(dsn, d.SSN, d.Length, pkt) != d.Checksum {
-		return f.s.checksumFailed(f, dsn)
+		return f.checksumFailed(dsn)
 	}
 	if n, err := packet.Length(pkt); err != nil || n != len(pkt) {
 		return protocolErrorf("mapping of %d bytes around a packet of %d", len(pkt), n)
@@ -190,7 +190,7 @@ func (s *Session) arrive(f *subflow, now int64) error {
 		f.views = s.reseq.deliver(f.slot, udp, f.views[:0], now)
 	}
 	if s.space.pending.Load() >= ackEvery {
-		s.sendAck(f)
+		f.sendAck()
 	}
 	s.pump() // what the handler answered, and what the acknowledgements let go
 	return err
@@ -208,16 +208,17 @@ func (s *Session) acked(f *subflow, ack uint64) {
 	})
 }
 
-// sendAck queues a Data ACK of its own on f.
-func (s *Session) sendAck(f *subflow) {
-	if s.space.pending.Swap(0) == 0 {
+// sendAck queues a Data ACK of its own.
+func (f *subflow) sendAck() {
+	space := &f.s.space
+	if space.pending.Swap(0) == 0 {
 		return
 	}
-	d := mptcp.DSS{HasAck: true, Ack8: true, Ack: s.space.next.Load()}
-	s.queueControl(f, d.Append(make([]byte, 0, mptcp.MaxDSSLen)))
+	d := mptcp.DSS{HasAck: true, Ack8: true, Ack: space.next.Load()}
+	f.queue(d.Append(make([]byte, 0, mptcp.MaxDSSLen)))
 }
 
-// queueControl puts options in front of a subflow's next batch.
-func (s *Session) queueControl(f *subflow, options []byte) {
-	s.enter(func(*engine.Engine, int64) { f.core.Control(options) })
+// queue puts options in front of the next batch.
+func (f *subflow) queue(options []byte) {
+	f.s.enter(func(*engine.Engine, int64) { f.core.Control(options) })
 }

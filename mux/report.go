@@ -1,7 +1,6 @@
 package mux
 
 import (
-	"fmt"
 	"net/netip"
 	"time"
 
@@ -63,27 +62,3 @@ func (c *Client) Reports() []PathReport {
 	}
 	return out
 }
-
-// ID returns the session's number, by which both halves call it in logs, status
-// and metrics: the token of the server's key (RFC 8684, Section 3.2), which the
-// client has in its joins. On the client it is another one after a renewal, and 0
-// before there are keys.
-func (s *Session) ID() (id uint32) {
-	s.enter(func(e *engine.Engine, _ int64) { id = s.number(e) })
-	return id
-}
-
-// number is ID. It is called within enter.
-func (s *Session) number(e *engine.Engine) uint32 {
-	key := s.key.local
-	if s.client {
-		key = s.key.remote
-	}
-	if e.Epoch() == 0 {
-		return 0
-	}
-	return uint32(key.Token())
-}
-
-// Number writes a session's number as logs, status and metrics have it.
-func Number(id uint32) string { return fmt.Sprintf("%08x", id) }

@@ -10,7 +10,9 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/mpsocks/mpsocks/mux/engine"
+	"github.com/mpsocks/mpsocks/mux/fq"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
+	"github.com/mpsocks/mpsocks/mux/packet"
 	"github.com/mpsocks/mpsocks/mux/reseq"
 	"github.com/mpsocks/mpsocks/mux/stream"
 )
@@ -37,7 +39,7 @@ type Handler interface {
 // it is stable: when the server has forgotten it, it is renewed in place with
 // new keys; associations go on, streams are reset.
 //
-// Goroutines: monitor (started by run) and two per subflow. Lock order:
+// Goroutines: the monitor and two per subflow. Lock order:
 // the session's, then a stream's.
 type Session struct {
 	// Set once.
@@ -47,39 +49,31 @@ type Session struct {
 	handler  Handler
 	capture  *Capture
 	log      zerolog.Logger
-	start    time.Time
 	streams  *stream.Table
-	wake     chan struct{} // 1 slot: the monitor has work
-	done     chan struct{} // closed when the end begins,
-	ended    chan struct{} // and when the handler knows of it
 	serving  sync.WaitGroup
 	keyed    chan struct{} // closed when the keys are known for the first time
 	// advertised tells the owner that the peer announced an address, refused
 	// that it ended the session; nil = the session ends.
-	advertised   func(a netip.AddrPort)
-	refused      func(epoch uint64)
-	left         func(epoch uint64, in time.Duration) // the peer is about to end; nil = no matter
-	leave        atomic.Pointer[leave]                // while the client moves to another server
-	memory       *Memory                              // nil = nothing is counted
-	beside       atomic.Int64                         // see Beside
-	held, window int                                  // the monitor's own: bytes held, and of these without a Data ACK at most (0 = no matter)
-	rules        atomic.Pointer[[]Rule]               // nil = none; never changed in place
+	advertised func(a netip.AddrPort)
+	refused    func(epoch uint64)
+	left       func(epoch uint64, in time.Duration) // the peer is about to end; nil = no matter
+	leave      atomic.Pointer[leave]                // while the client moves to another server
+	memory     *Memory                              // nil = nothing is counted
+	beside     atomic.Int64                         // see Beside
+	rules      atomic.Pointer[[]Rule]               // nil = none; never changed in place
+	monitor    monitor
+	end        ending
 
 	core guarded // its lock guards all of the next block, too: see enter
 
-	closed   bool
-	closeErr error
-	version  string // the peer's release, "" = not told
-	key      sessionKeys
-	up       chan struct{} // closed while a subflow is up
-	adverts  []advert
+	version string // the peer's release, "" = not told
+	key     sessionKeys
+	up      chan struct{} // closed while a subflow is up
+	adverts adverts
 
 	space   receiveSpace
 	reseq   delivery
 	lastAck atomic.Uint64 // highest Data ACK received
-	ticking atomic.Bool
-	ticks   atomic.Uint64
-	ackAt   atomic.Int64 // when a Data ACK last went out on its own
 }
 
 // sessionKeys are the keys of one epoch (RFC 8684, Section 2.1), and what was agreed
@@ -111,9 +105,11 @@ const (
 func newSession(c sessionConfig) *Session {
 	s := &Session{
 		client: c.client, name: c.name, identity: c.identity, handler: c.handler,
-		capture: c.capture, log: c.log, start: time.Now(),
-		wake: make(chan struct{}, 1), done: make(chan struct{}), ended: make(chan struct{}), up: make(chan struct{}), keyed: make(chan struct{}),
+		capture: c.capture, log: c.log, up: make(chan struct{}), keyed: make(chan struct{}),
 	}
+	s.monitor = monitor{s: s, wake: make(chan struct{}, 1)}
+	s.end = ending{s: s, done: make(chan struct{}), ended: make(chan struct{})}
+	s.core.start = time.Now()
 	s.core.e = engine.New(c.client, c.mode, c.rules, patience(c.timeout))
 	s.rules.Store(&c.rules)
 	if c.streams == 0 {
@@ -127,8 +123,8 @@ func newSession(c sessionConfig) *Session {
 // serve puts the handler behind the session, before its first subflow.
 func (s *Session) serve(h Handler) { s.handler, s.reseq.to = h, h }
 
-// now is the session's clock: nanoseconds since it was made.
-func (s *Session) now() int64 { return int64(time.Since(s.start)) }
+// enter is guarded.enter.
+func (s *Session) enter(f func(e *engine.Engine, now int64)) { s.core.enter(f) }
 
 // patience is how long, in ns, a session waits without a subflow.
 func patience(timeout time.Duration) int64 {
@@ -155,9 +151,7 @@ func (s *Session) establish(local, remote mptcp.Key, checksum bool) (keys sessio
 		s.key = sessionKeys{e.Establish(local.IDSN() + 1), local, remote, checksum}
 		s.lastAck.Store(local.IDSN() + 1)
 		s.space.reset(remote.IDSN()+1, s.key.epoch)
-		for i := range s.adverts {
-			s.adverts[i].echoed, s.adverts[i].tries = false, 0
-		}
+		s.adverts.again()
 		keys = s.key
 	})
 	return keys
@@ -180,8 +174,8 @@ func (s *Session) attach(f *subflow) error {
 	sent, _ := f.carrier.Carried()
 	s.enter(func(e *engine.Engine, _ int64) {
 		switch {
-		case s.closed:
-			err = s.closeErr
+		case s.end.begun:
+			err = s.end.err
 		case f.keys.epoch != e.Epoch():
 			err = ErrClosed
 		case !e.Attach(f.core, sent):
@@ -200,7 +194,7 @@ func (s *Session) attach(f *subflow) error {
 		return err
 	}
 	f.report(true)
-	s.announce(f)
+	f.announce()
 	s.pump()
 	return nil
 }
@@ -216,22 +210,12 @@ func (s *Session) detach(f *subflow, err error) {
 		if len(e.Subflows()) == 0 {
 			s.up = make(chan struct{})
 		}
-		closed, name = s.closed, f.path.Name()
+		closed, name = s.end.begun, f.path.Name()
 	})
 	s.log.Debug().Str("path", name).Int("subflow", f.slot).AnErr("why", err).Msg("subflow ended")
 	if !closed {
 		s.pump()
 	}
-}
-
-// connections returns the connections of the subflows that there are.
-func (s *Session) connections() (fs []*subflow) {
-	s.enter(func(e *engine.Engine, _ int64) {
-		for _, f := range e.Subflows() {
-			fs = append(fs, connOf(f))
-		}
-	})
-	return fs
 }
 
 // Ready waits until a subflow is up.
@@ -241,7 +225,7 @@ func (s *Session) Ready(ctx context.Context) error {
 		var n int
 		var closed bool
 		var err error
-		s.enter(func(e *engine.Engine, _ int64) { up, n, closed, err = s.up, len(e.Subflows()), s.closed, s.closeErr })
+		s.enter(func(e *engine.Engine, _ int64) { up, n, closed, err = s.up, len(e.Subflows()), s.end.begun, s.end.err })
 		switch {
 		case closed:
 			return err
@@ -250,7 +234,7 @@ func (s *Session) Ready(ctx context.Context) error {
 		}
 		select {
 		case <-up:
-		case <-s.done:
+		case <-s.end.done:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -269,7 +253,7 @@ func (s *Session) renew(epoch uint64) bool {
 	if !news {
 		return false
 	}
-	for _, f := range s.connections() {
+	for _, f := range s.core.connections() {
 		if f.keys.epoch == epoch {
 			f.close()
 		}
@@ -281,7 +265,7 @@ func (s *Session) renew(epoch uint64) bool {
 // OpenStream opens a stream to an address inside the tunnel (client only).
 // from is the application's address.
 func (s *Session) OpenStream(ctx context.Context, from, to netip.AddrPort) (*Stream, error) {
-	if err := s.waitMoved(ctx); err != nil {
+	if err := s.leave.Load().wait(ctx, s.end.done); err != nil {
 		return nil, err
 	}
 	return s.streams.Open(ctx, from, to)
@@ -295,3 +279,24 @@ func (s *Session) wakeStream(st *Stream) {
 
 // acceptStream serves a stream that the peer opened.
 func (s *Session) acceptStream(st *Stream) { s.serving.Go(func() { s.handler.Stream(st) }) }
+
+// Finish ends the session in order and returns when its goroutines have ended. What has
+// no DSN yet is dropped, streams end. Where the peer does not acknowledge in time it is
+// told by MP_FASTCLOSE, as Close does.
+func (s *Session) Finish(err error) { s.end.finish(err) }
+
+// Close ends the session with MP_FASTCLOSE on every subflow (RFC 8684,
+// Section 3.5) and returns when its goroutines have ended, also where somebody else
+// ends it at the same time. A Handler's Closed must not call it.
+func (s *Session) Close(err error) { s.end.close(err) }
+
+// ordersByRule says that a rule wants order for what comes with that key. Whose it is,
+// a client does not know here.
+func (s *Session) ordersByRule(k packet.Key, tos uint8) bool {
+	remote, port := k.Src, k.SrcPort
+	if !s.client {
+		remote, port = k.Dst, k.DstPort
+	}
+	c, ok := engine.Ruled(*s.rules.Load(), s.name, remote, port, tos)
+	return ok && c == fq.ClassOrdered
+}

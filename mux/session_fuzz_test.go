@@ -63,7 +63,7 @@ func (p *scripted) join(t *testing.T, s *Session) {
 			t.Fatal(err)
 		}
 		go func() { _, _ = io.Copy(io.Discard, p.conns[i]) }()
-		f := newSubflow(s, s.pathOf(uint8(i), netip.MustParseAddrPort("192.0.2.1:1")), k, s.keys())
+		f := newSubflow(s, s.core.pathOf(uint8(i), netip.MustParseAddrPort("192.0.2.1:1")), k, s.keys())
 		if err := s.attach(f); err != nil {
 			t.Fatal(err)
 		}

@@ -237,7 +237,7 @@ func TestKilledSubflow(t *testing.T) {
 			s := n.client.Session()
 			n.send(4000, 2000, 200, func(i int) {
 				if i == 1000 {
-					f := s.connections()[kill]
+					f := s.core.connections()[kill]
 					f.carrier.Close()
 				}
 			})
@@ -262,7 +262,7 @@ func TestAllSubflowsKilled(t *testing.T) {
 	n.send(2000, 2000, 200, func(i int) {
 		if i == 1000 {
 			epoch = s.keys().epoch
-			for _, f := range s.connections() {
+			for _, f := range s.core.connections() {
 				f.carrier.Close()
 			}
 		}
@@ -303,7 +303,7 @@ func TestRenewedOnce(t *testing.T) {
 	for i := range 3 {
 		for _, s := range n.listener.Sessions() {
 			n.listener.forget(s)
-			s.shut(ErrTimeout, false)
+			s.end.shut(ErrTimeout, false)
 		}
 		for end := time.Now().Add(5 * time.Second); ; time.Sleep(2 * time.Millisecond) {
 			if now := n.listener.Sessions(); len(now) == 1 && len(now[0].Snapshot().Subflows) == 32 {
@@ -403,9 +403,9 @@ func TestIdleSessionSleeps(t *testing.T) {
 	n.near.wait(t, 100, 3*time.Second)
 	time.Sleep(300 * time.Millisecond) // the last Data ACKs
 	s := n.client.Session()
-	before := s.ticks.Load()
+	before := s.monitor.ticks.Load()
 	time.Sleep(time.Second)
-	if d := s.ticks.Load() - before; d > 10 {
+	if d := s.monitor.ticks.Load() - before; d > 10 {
 		t.Errorf("%d ticks in an idle second", d)
 	}
 }

@@ -51,7 +51,7 @@ const DefaultPath = "default"
 // end. It is for paths that lead another way than before.
 func (c *Client) Redial(names []string) {
 	c.hurry(func(p *clientPath) bool { return slices.Contains(names, p.way.Name) })
-	for _, f := range c.session.connections() {
+	for _, f := range c.session.core.connections() {
 		if slices.Contains(names, f.path.Name()) {
 			f.wantReplacement()
 		}
@@ -61,7 +61,7 @@ func (c *Client) Redial(names []string) {
 // Hurry ends the pauses between attempts of the paths that do not work: something
 // has changed in the network.
 func (c *Client) Hurry() {
-	c.hurry(func(p *clientPath) bool { return !c.session.works(p.path) })
+	c.hurry(func(p *clientPath) bool { return !c.session.core.works(p.path) })
 }
 
 func (c *Client) hurry(which func(*clientPath) bool) {
@@ -177,9 +177,9 @@ func (c *Client) stop(p *clientPath) {
 			tell.Control(o.Append(nil))
 		}
 	})
-	for _, f := range s.connections() {
+	for _, f := range s.core.connections() {
 		if f.path == p.path {
-			s.retire(f, mptcp.ReasonProhibited)
+			f.retire(mptcp.ReasonProhibited)
 		}
 	}
 	s.pump()

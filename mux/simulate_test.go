@@ -252,7 +252,7 @@ func simulate(t *testing.T, paths []simPath, subflows int, play func(s *Session,
 		var tasks sync.WaitGroup
 		for i, s := range ends {
 			s.establish(keys[i], keys[1-i], false)
-			tasks.Go(func() { s.run(ctx) })
+			tasks.Go(func() { s.monitor.run(ctx) })
 		}
 		for i, p := range paths {
 			var at [2]*engine.Path

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/mpsocks/mpsocks/mux/engine"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
 )
 
@@ -110,27 +109,11 @@ func (c *Client) tend(ctx context.Context, f *subflow) (replace bool) {
 	}
 }
 
-// wear is how many bytes the more used one of its two TLS keys has protected.
-func (f *subflow) wear() uint64 {
-	return max(f.carrier.Carried())
-}
-
 // noRoom says that the server has as many subflows as it takes: one that is to be
 // replaced has to go first.
 func noRoom(err error) bool {
 	reset, ok := errors.AsType[*ResetError](err)
 	return ok && reset.Reason == mptcp.ReasonResources
-}
-
-// abandon ends a subflow that has been replaced. One that is stalled is reset:
-// its FIN would wait behind what TCP sends again every few seconds.
-func (f *subflow) abandon() {
-	stale := false
-	f.s.enter(func(*engine.Engine, int64) { stale = f.core.State().Stale() })
-	if stale {
-		f.carrier.Abort()
-	}
-	f.close()
 }
 
 func isDead(f *subflow) bool {

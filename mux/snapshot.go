@@ -1,6 +1,7 @@
 package mux
 
 import (
+	"fmt"
 	"net/netip"
 
 	"github.com/mpsocks/mpsocks/mux/engine"
@@ -130,3 +131,31 @@ func (s *Session) Carried() (sent, received uint64) {
 	defer s.space.mu.Unlock()
 	return sent, s.space.in.Octets
 }
+
+// Beside sets how many bytes the Handler, and the kernel for it, hold for this session
+// beside what goes through it. The next look at the session counts them.
+func (s *Session) Beside(bytes int64) { s.beside.Store(bytes) }
+
+// ID returns the session's number, by which both halves call it in logs, status
+// and metrics: the token of the server's key (RFC 8684, Section 3.2), which the
+// client has in its joins. On the client it is another one after a renewal, and 0
+// before there are keys.
+func (s *Session) ID() (id uint32) {
+	s.enter(func(e *engine.Engine, _ int64) { id = s.number(e) })
+	return id
+}
+
+// number is ID. It is called within enter.
+func (s *Session) number(e *engine.Engine) uint32 {
+	key := s.key.local
+	if s.client {
+		key = s.key.remote
+	}
+	if e.Epoch() == 0 {
+		return 0
+	}
+	return uint32(key.Token())
+}
+
+// Number writes a session's number as logs, status and metrics have it.
+func Number(id uint32) string { return fmt.Sprintf("%08x", id) }

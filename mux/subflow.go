@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/mpsocks/mpsocks/mux/carrier"
 	"github.com/mpsocks/mpsocks/mux/engine"
@@ -117,4 +118,34 @@ func (f *subflow) report(full bool) {
 func (f *subflow) tune(t *engine.Tuning) {
 	k := [...]carrier.Knob{engine.TuneLowat: carrier.Lowat, engine.TunePace: carrier.Pace, engine.TuneCongestion: carrier.Congestion}[t.What]
 	f.carrier.Tune(k, carrier.Setting{Bytes: t.Bytes, Rate: t.Rate, Name: t.Name})
+}
+
+// wear is how many bytes the more used one of its two TLS keys has protected.
+func (f *subflow) wear() uint64 {
+	return max(f.carrier.Carried())
+}
+
+// abandon ends a subflow that has been replaced. One that is stalled is reset:
+// its FIN would wait behind what TCP sends again every few seconds.
+func (f *subflow) abandon() {
+	stale := false
+	f.s.enter(func(*engine.Engine, int64) { stale = f.core.State().Stale() })
+	if stale {
+		f.carrier.Abort()
+	}
+	f.close()
+}
+
+// retire sends MP_TCPRST on a subflow and ends it.
+func (f *subflow) retire(why mptcp.Reason) {
+	f.queue((&mptcp.Reset{Reason: why}).Append(nil))
+	f.s.pump()
+	time.AfterFunc(closeLinger, f.close)
+}
+
+// octets is what a subflow has carried, with all of TLS: copies that came twice are on
+// the bill too.
+func (f *subflow) octets() uint64 {
+	sent, received := f.carrier.Carried()
+	return sent + received
 }

@@ -110,7 +110,7 @@ func (c *Client) targets(p *clientPath) (addrs []netip.AddrPort, asking bool, fa
 	denied := c.denied && c.state == stateEstablished
 	c.mu.Unlock()
 	now := time.Now()
-	live := c.session.remotes((*engine.Subflow).Moves)
+	live := c.session.core.remotes((*engine.Subflow).Moves)
 	denied = denied && (len(live) > 0 || !p.book.Hopeless(learned, now))
 	add := func(a netip.AddrPort) {
 		a = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
@@ -171,16 +171,4 @@ func (c *Client) isConfigured(a netip.AddrPort) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return !slices.Contains(c.learned, a)
-}
-
-// remotes are the addresses at which the session has subflows of a kind.
-func (s *Session) remotes(which func(*engine.Subflow) bool) (addrs []netip.AddrPort) {
-	s.enter(func(e *engine.Engine, _ int64) {
-		for _, f := range e.Subflows() {
-			if a := connOf(f).remote; which(f) && !slices.Contains(addrs, a) {
-				addrs = append(addrs, a)
-			}
-		}
-	})
-	return addrs
 }

@@ -33,7 +33,7 @@ func (s *Session) Flush() { s.pump() }
 // the way before.
 func (s *Session) pump() {
 	s.move()
-	s.touch()
+	s.monitor.touch()
 }
 
 // move assigns and writes until there is nothing that this goroutine can do.

@@ -28,12 +28,12 @@ func (l *Listener) welcome(k *carrier.TLS, keep func() bool) error {
 		}
 		select { // a join may overtake the last message of the session's own handshake
 		case <-s.keyed:
-		case <-s.done:
+		case <-s.end.done:
 			return errors.Join(ErrClosed, handshake.Refuse(rw, mptcp.ReasonMPTCP))
 		}
 		keys := s.keys()
 		par := handshake.Params{Local: keys.local, Remote: keys.remote, AddrID: 0, Ack: s.space.next.Load()}
-		full := len(s.connections()) >= l.live.Load().MaxSubflows
+		full := len(s.core.connections()) >= l.live.Load().MaxSubflows
 		if full {
 			return errors.Join(errTooMany, handshake.RefuseTransient(rw, mptcp.ReasonResources))
 		}
@@ -50,15 +50,15 @@ func (l *Listener) welcome(k *carrier.TLS, keep func() bool) error {
 	local := l.register(s)
 	r, err := handshake.AcceptCapable(rw, &first, local, l.live.Load().DenyJoinInitial)
 	if err != nil {
-		s.shut(err, false)
+		s.end.shut(err, false)
 		return err
 	}
 	s.establish(local, r.Remote, r.Checksum)
-	l.tasks.Go(func() { s.run(l.running()) })
+	l.tasks.Go(func() { s.monitor.run(l.running()) })
 	s.log.Info().Str("session", Number(uint32(local.Token()))).Msg("session established")
 	keep()
 	if err := l.attach(s, k, capture, 0, false); err != nil {
-		s.shut(err, false) // nothing else would end it
+		s.end.shut(err, false) // nothing else would end it
 		return err
 	}
 	return nil

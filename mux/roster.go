@@ -1,0 +1,65 @@
+package mux
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/mpsocks/mpsocks/mux/engine"
+)
+
+// What the others ask of a session's subflows and paths.
+
+// connections returns the connections of the subflows that there are.
+func (g *guarded) connections() (fs []*subflow) {
+	g.enter(func(e *engine.Engine, _ int64) {
+		for _, f := range e.Subflows() {
+			fs = append(fs, connOf(f))
+		}
+	})
+	return fs
+}
+
+// remotes are the addresses at which the session has subflows of a kind.
+func (g *guarded) remotes(which func(*engine.Subflow) bool) (addrs []netip.AddrPort) {
+	g.enter(func(e *engine.Engine, _ int64) {
+		for _, f := range e.Subflows() {
+			if a := connOf(f).remote; which(f) && !slices.Contains(addrs, a) {
+				addrs = append(addrs, a)
+			}
+		}
+	})
+	return addrs
+}
+
+// works reports whether a path has a subflow that is not to be replaced for its
+// silence.
+func (g *guarded) works(p *engine.Path) (works bool) {
+	g.enter(func(*engine.Engine, int64) {
+		works = slices.ContainsFunc(p.Subflows(), func(f *engine.Subflow) bool {
+			return f.State() != engine.Ended && !f.State().Replaced()
+		})
+	})
+	return works
+}
+
+// alive reports whether the session has a subflow that moves, or other keys than
+// those of that epoch.
+func (g *guarded) alive(epoch uint64) (alive bool) {
+	g.enter(func(e *engine.Engine, _ int64) { alive = e.Epoch() != epoch || e.Alive() })
+	return alive
+}
+
+// abandoned reports whether the session has lost all its subflows. One that is still
+// in its handshake has not.
+func (g *guarded) abandoned() (abandoned bool) {
+	g.enter(func(e *engine.Engine, now int64) { abandoned = e.Idle(now, int64(acceptTimeout)) })
+	return abandoned
+}
+
+// pathOf returns the path of an address ID, new if need be.
+func (g *guarded) pathOf(id uint8, remote netip.AddrPort) (p *engine.Path) {
+	g.enter(func(e *engine.Engine, _ int64) {
+		p = e.PathOf(id, engine.PathConfig{Name: remote.Addr().String()})
+	})
+	return p
+}

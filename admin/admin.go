@@ -75,7 +75,7 @@ func Listen(cfg Config) (*Server, error) {
 	s.recorder = newRecorder(cfg)
 	var err error
 	s.porter.refusal = s.refuse
-	if s.porter.token, err = loadToken(cfg.StateDir); err != nil {
+	if s.porter.token, err = loadToken(cfg.StateDir); err != nil && cfg.StateDir != "" { // who has none knows
 		cfg.Log.Warn().Err(err).Msg("admin: there is no place for the token, so status and the page are open by a Unix socket only")
 	}
 	s.server = &http.Server{

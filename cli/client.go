@@ -27,7 +27,7 @@ func newClient() *cobra.Command {
 			log, events := newLogger(cfg.Log, cmd.ErrOrStderr())
 			kept := *cfg
 			if err := keepState(&kept.StateDir); err != nil {
-				log.Warn().Err(err).Msg("there is no state_dir: what has to survive a restart does not")
+				log.Warn().Err(err).Msg(noState)
 			}
 			capture, err := openCapture(captureFile, status.Client)
 			if err != nil {

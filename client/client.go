@@ -16,6 +16,7 @@ import (
 	"github.com/mpsocks/mpsocks/mux"
 	"github.com/mpsocks/mpsocks/mux/buf"
 	"github.com/mpsocks/mpsocks/mux/udpio"
+	"github.com/mpsocks/mpsocks/status"
 )
 
 // maxLanes is how many Loops read relay sockets at most: beyond four the
@@ -111,6 +112,7 @@ func New(cfg *conf.Client, log zerolog.Logger, capture *mux.Capture) (*Client, e
 	}
 	c.mux, c.tunnel = m, muxTunnel{m.Session()}
 	c.policy.tell, c.policy.config = m.SetPolicy, config
+	c.watch.hinders = func(p conf.Path) status.Cause { return hindrance(p, m.Servers()) }
 	return c, nil
 }
 

@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/rs/zerolog"
 
@@ -120,43 +119,6 @@ func TestClassFlow(t *testing.T) {
 	}
 	if err := c.ClassFlow(to, ""); err != nil || len(c.policy.byHand) != 0 {
 		t.Errorf("%v, %d rules are left", err, len(c.policy.byHand))
-	}
-}
-
-// What the log says of a path: a death with who took over, one return, and nothing of a
-// path that only twitches.
-func TestPathEvents(t *testing.T) {
-	var out strings.Builder
-	c := &Client{log: zerolog.New(&out)}
-	var k watched
-	now := time.Now()
-	for _, step := range []struct {
-		after time.Duration
-		state status.State
-		cause string
-	}{
-		{0, status.Joining, ""},
-		{100 * time.Millisecond, status.Up, ""},
-		{10 * time.Second, status.Stalled, "no answer"},
-		{time.Second, status.Dead, "no answer"},
-		{time.Second, status.Up, ""}, // it twitches
-		{200 * time.Millisecond, status.Dead, "no answer"},
-		{10 * time.Second, status.Up, ""},
-		{500 * time.Millisecond, status.Up, ""},
-		{600 * time.Millisecond, status.Up, ""},
-	} {
-		now = now.Add(step.after)
-		k.turn(&c.log, "wifi", step.state, step.cause, handover([]string{"dsl"}, 17*time.Millisecond), now)
-	}
-	want := []string{"path wifi is up", "path wifi died: no answer; dsl took over, flows moved in 17 ms", "path wifi is back after"}
-	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
-	if len(lines) != len(want) {
-		t.Fatalf("%d lines:\n%s", len(lines), out.String())
-	}
-	for i, w := range want {
-		if !strings.Contains(lines[i], w) {
-			t.Errorf("%q is not in %s", w, lines[i])
-		}
 	}
 }
 

@@ -234,7 +234,7 @@ func runSocketOf(setting string) string {
 func runGrants(ctx context.Context, c *Client) error {
 	l, err := listenGrants(c.runSocket)
 	if err != nil {
-		c.log.Info().Err(err).Str("socket", c.runSocket).Msg("mpsocks run will not find this client")
+		c.log.Debug().Err(err).Str("socket", c.runSocket).Msg("mpsocks run will not find this client")
 		return nil
 	}
 	return serveGrants(ctx, c, l)

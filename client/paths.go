@@ -274,7 +274,7 @@ func (s *pathState) update(l links) {
 	}
 	s.tell(usable)
 	if len(moved) > 0 {
-		s.log.Info().Strs("paths", moved).Msg("addresses of paths changed: their subflows are made anew")
+		s.log.Debug().Strs("paths", moved).Msg("addresses of paths changed: their subflows are made anew")
 		s.redial(moved)
 	}
 }
@@ -288,7 +288,7 @@ func (s *pathState) tell(paths []mux.Path) {
 	for _, p := range paths {
 		names = append(names, p.Name)
 	}
-	s.log.Info().Strs("paths", names).Msg("usable paths changed")
+	s.log.Debug().Strs("paths", names).Msg("usable paths changed")
 	s.told = paths
 	s.set(paths)
 }

@@ -19,14 +19,14 @@ const (
 	// watchTick is how often the paths' states are looked at, for the log and for
 	// status.
 	watchTick = 200 * time.Millisecond
-	// backTime is how long a path has to work again before that is said.
-	backTime = time.Second
 	// joinTime is how long the first subflow of a path may take before the path
 	// counts as dead.
 	joinTime = 5 * time.Second
 	// quietTime is how long a path may have carried nothing before it counts as
 	// resting, if it is one that rests.
 	quietTime = 3 * time.Second
+	// askPause is how often the system is asked about a path that does not work.
+	askPause = 2 * time.Second
 )
 
 // pathWatch follows the states of the paths, says in the log when one dies, is taken
@@ -34,24 +34,36 @@ const (
 type pathWatch struct {
 	log     zerolog.Logger
 	changed chan struct{} // 1 slot: other paths are wanted
+	// hinders asks the system what keeps a path from the server; nil = nobody is asked.
+	hinders func(conf.Path) status.Cause
 
 	mu    sync.Mutex  // guards the rest
 	paths []conf.Path // of the configuration
 	known map[string]*watched
+	says  tidings
 	// overrides are what a person changed while it runs, by path.
 	overrides map[string]override
 }
 
 // watched is what is known of one path.
 type watched struct {
-	state   status.State
-	cause   string
-	since   time.Time
-	died    time.Time // when it was last up, zero while it is
-	said    bool      // its death
-	worked  time.Time // since when it works, zero while it does not
+	state  status.State
+	cause  string
+	remedy string // against the cause
+	tried  string // what failed last, as the system words it
+	since  time.Time
+	failed time.Time // since when it is dead or absent
+	died   time.Time // when it was last up, zero while it is
+	worked time.Time // since when it works, zero while it does not
+	ever   bool      // it has worked
+	said   bool      // its death
+	deaths int       // since the last line about it
+	// handed is how long it took until others had what was under way by it when it died.
+	handed  time.Duration
 	carried uint64
 	moved   time.Time // when it last carried something
+	asked   time.Time // when the system was last asked what hinders it
+	hinder  status.Cause
 }
 
 // override replaces what the configuration says of a path.
@@ -171,24 +183,34 @@ func (w *pathWatch) look(reports []mux.PathReport, now time.Time) {
 			w.known[cfg.Name] = k
 		}
 		state, cause := status.Absent, absence(cfg)
-		moved := time.Duration(0)
 		if w.overrides[cfg.Name].paused {
 			state, cause = status.Paused, "by hand"
 		} else if i := slices.IndexFunc(reports, func(r mux.PathReport) bool { return r.Path.Name == cfg.Name }); i >= 0 {
 			state, cause = k.judge(&reports[i], working, now)
 			if reports[i].MovedAgo < freshMove {
-				moved = reports[i].Moved
+				k.handed = reports[i].Moved
+			} else {
+				k.handed = 0
 			}
 		}
 		states[cfg.Name] = state
-		others := slices.DeleteFunc(slices.Clone(working), func(n string) bool { return n == cfg.Name })
-		k.turn(&w.log, cfg.Name, state, cause, handover(others, moved), now)
+		if state == status.Dead && k.tried != "" && w.hinders != nil {
+			if now.Sub(k.asked) >= askPause {
+				k.hinder, k.asked = w.hinders(cfg), now
+			}
+			if k.hinder.Says != "" {
+				cause, k.remedy = k.hinder.Says, k.hinder.Remedy
+			}
+		}
+		k.turn(state, cause, now)
 	}
 	for name := range w.known {
 		if _, there := states[name]; !there {
 			delete(w.known, name)
 		}
 	}
+	w.says.log = w.log
+	w.says.say(w.known, working, now)
 }
 
 // judge says what a path that the tunnel may use is in.
@@ -197,6 +219,7 @@ func (k *watched) judge(r *mux.PathReport, working []string, now time.Time) (sta
 		k.carried, k.moved = carried, now
 	}
 	others := slices.DeleteFunc(slices.Clone(working), func(n string) bool { return n == r.Path.Name })
+	k.tried, k.remedy = "", ""
 	switch {
 	case !r.Until.IsZero():
 		return status.Capped, "until " + r.Until.Format("2 Jan")
@@ -214,7 +237,9 @@ func (k *watched) judge(r *mux.PathReport, working []string, now time.Time) (sta
 	case r.Subflows > 0:
 		return status.Stalled, "no answer"
 	case r.Error != "":
-		return status.Dead, status.Explain(r.Error)
+		why := status.Diagnose(r.Error)
+		k.tried, k.remedy = r.Error, why.Remedy
+		return status.Dead, why.Says
 	case k.died.IsZero() && k.state != status.Up && k.state != status.Resting && now.Sub(k.since) < joinTime:
 		return status.Joining, ""
 	}
@@ -236,21 +261,8 @@ func enough(others []string) string {
 // that is being said.
 const freshMove = 5 * time.Second
 
-// handover says who carries what a dead path did, and how long that took: from when
-// the first was sent by the dead path that had to be sent again, to when all of it was.
-func handover(others []string, moved time.Duration) string {
-	switch {
-	case len(others) == 0:
-		return "no path is left, and programs wait"
-	case moved <= 0:
-		return strings.Join(others, " and ") + " took over"
-	}
-	return fmt.Sprintf("%s took over, flows moved in %s", strings.Join(others, " and "), status.Millis(moved.Seconds()))
-}
-
-// turn notes a state, and logs what a person has to know: one line for a death, with
-// its cause and who takes over, and one for a return.
-func (k *watched) turn(log *zerolog.Logger, name string, state status.State, cause, handover string, now time.Time) {
+// turn notes a state.
+func (k *watched) turn(state status.State, cause string, now time.Time) {
 	was := k.state
 	if was != state {
 		k.since = now
@@ -258,34 +270,32 @@ func (k *watched) turn(log *zerolog.Logger, name string, state status.State, cau
 	if cause != "" || was != state {
 		k.cause = cause
 	}
+	failed := k.fails()
 	k.state = state
-	works := state == status.Up || state == status.Resting
-	if !works {
+	switch works := state == status.Up || state == status.Resting; {
+	case !works:
 		k.worked = time.Time{}
-	} else if k.worked.IsZero() {
-		k.worked = now
+	case k.worked.IsZero():
+		if k.worked = now; !k.said {
+			k.ever = true
+		}
 	}
 	switch {
-	case works && k.said:
-		// A path that only twitches is not back: its death was said, and holds.
-		if now.Sub(k.worked) < backTime {
-			return
+	case !k.fails():
+		k.failed = time.Time{}
+	case !failed:
+		k.failed = now
+		if k.said {
+			k.deaths++
 		}
-		k.said = false
-		log.Info().Str("path", name).Msgf("path %s is back after %s", name, status.Duration(k.worked.Sub(k.died)))
-	case works && was == "" || works && was == status.Joining:
-		log.Info().Str("path", name).Msgf("path %s is up", name)
-	case state == status.Dead && !k.said && (was == status.Up || was == status.Resting || was == status.Stalled):
-		if k.died.IsZero() {
-			k.died = now
+		if state == status.Absent && was == "" {
+			k.said = true // checkPaths has said it
 		}
-		k.said = true
-		log.Warn().Str("path", name).Msgf("path %s died: %s; %s", name, cause, handover)
 	}
 	switch {
-	case works:
+	case !k.worked.IsZero() && !k.said:
 		k.died = time.Time{}
-	case k.died.IsZero() && was != "" && was != status.Joining:
+	case k.worked.IsZero() && k.died.IsZero() && was != "" && was != status.Joining:
 		k.died = now
 	}
 }

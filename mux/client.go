@@ -92,6 +92,7 @@ type Client struct {
 	learned []netip.AddrPort // by ADD_ADDR
 	moving  uint64           // the epoch that ends because its server does
 	denied  bool             // C flag: no joins to the configured addresses
+	renewed string           // why the session before ended, until that is said
 	state   int
 	changed chan struct{} // closed and renewed when state changes
 }

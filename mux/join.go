@@ -92,8 +92,14 @@ func (c *Client) establish(p *clientPath, rw io.ReadWriter, capture *subflowCapt
 	s.enter(func(e *engine.Engine, _ int64) { e.Initial(p.path) })
 	c.mu.Lock()
 	c.denied = r.DenyJoin
+	why := c.renewed
+	c.renewed = ""
 	c.mu.Unlock()
-	c.cfg.Log.Info().Str("path", p.way.Name).Str("session", Number(s.ID())).Msg("session established")
+	line := c.cfg.Log.Info().Str("path", p.way.Name).Str("session", Number(s.ID()))
+	if why != "" {
+		line = line.Str("why", why)
+	}
+	line.Msg("session established")
 	return keys, nil
 }
 
@@ -141,7 +147,7 @@ func (c *Client) forgotten(epoch uint64) {
 // was done: the slots that were refused with the same keys all ask for it. It
 // holds the lock throughout, so that nobody joins with keys that are gone.
 func (c *Client) renew(epoch uint64) {
-	c.renewAfter(epoch, "the server does not know the session any more: starting a new one")
+	c.renewAfter(epoch, "the server does not know the session before any more")
 }
 
 // renewAfter is renew with what is said of it.
@@ -153,6 +159,7 @@ func (c *Client) renewAfter(epoch uint64, why string) {
 		for _, p := range c.paths {
 			p.book.Renew()
 		}
-		c.cfg.Log.Info().Msg(why)
+		c.renewed = why // who establishes the new one says it
+		c.cfg.Log.Debug().Msg("a new session is begun: " + why)
 	}
 }

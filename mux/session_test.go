@@ -337,7 +337,7 @@ func TestRenewedOnce(t *testing.T) {
 type lineCount struct{ n atomic.Int64 }
 
 func (l *lineCount) Write(p []byte) (int, error) {
-	if bytes.Contains(p, []byte("does not know the session")) {
+	if bytes.Contains(p, []byte("does not know the session before")) {
 		l.n.Add(1)
 	}
 	return len(p), nil

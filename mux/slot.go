@@ -129,7 +129,8 @@ func isDead(f *subflow) bool {
 // anything.
 const maxSaid = 4
 
-// complain logs an error once until the path works again.
+// complain notes an error for Reports, whose reader tells people of it, and logs it once
+// until the path works again.
 func (c *Client) complain(ctx context.Context, p *clientPath, err error) {
 	if ctx.Err() != nil {
 		return
@@ -145,6 +146,6 @@ func (c *Client) complain(ctx context.Context, p *clientPath, err error) {
 	}
 	c.mu.Unlock()
 	if !said {
-		c.cfg.Log.Warn().Str("path", p.way.Name).Err(err).Msg("cannot reach the server by this path")
+		c.cfg.Log.Debug().Str("path", p.way.Name).Err(err).Msg("cannot reach the server by this path")
 	}
 }

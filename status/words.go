@@ -100,35 +100,6 @@ func Percent(f float64) string {
 	return fmt.Sprintf("%.0f %%", f*100)
 }
 
-// Explain puts an error of the network into words that say what to look at.
-func Explain(err string) string {
-	for _, e := range []struct{ has, says string }{
-		{"network is unreachable", "no route to the server"},
-		{"no route to host", "no route to the server"},
-		{"connection refused", "the server refuses connections: does it run, at this port?"},
-		{"i/o timeout", "no answer"},
-		{"deadline exceeded", "no answer"},
-		{"no such host", "the server's name is not known"},
-		{"server misbehaving", "no name server answers"},
-		{"does not look like a TLS handshake", "something else answers: behind a captive portal?"},
-		{"first record does not look", "something else answers: behind a captive portal?"},
-		{"no such device", "the interface is not there"},
-		{"cannot assign requested address", "the address is not there"},
-		{"operation not permitted", "the system forbids it (a firewall, or a missing privilege)"},
-		{"another key", "TLS: the server's key differs"},
-		{"public key", "TLS: the server's key differs"},
-		{"certificate required", "the server does not know this client's key"},
-		{"bad certificate", "the server does not know this client's key"},
-		{"EOF", "who answers closes the connection: a captive portal?"},
-		{"connection reset", "the connection is reset on the way"},
-	} {
-		if strings.Contains(err, e.has) {
-			return e.says
-		}
-	}
-	return err
-}
-
 // BelongsToTunnel says whether a flow is of the halves themselves: acknowledgements
 // of mappings and such, of which no program knows.
 func (p *Program) BelongsToTunnel() bool {

@@ -1,0 +1,78 @@
+package client
+
+import (
+	"net"
+	"net/netip"
+	"slices"
+
+	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/status"
+)
+
+// hindrance asks the system what keeps a path from the server, of what a dial does not
+// tell: without a route the kernel takes every address for a neighbour of an interface
+// that the socket is bound to, and nobody answers. Nothing is sent. The zero value says
+// that nothing is known to.
+func hindrance(p conf.Path, servers []netip.Addr) status.Cause {
+	bound := muxPath(p)
+	if len(servers) == 0 || bound.Interface == "" && !bound.Local.IsValid() {
+		return status.Cause{}
+	}
+	var own []netip.Addr
+	if bound.Interface != "" {
+		name := findInterface(bound.Interface)
+		i, err := net.InterfaceByName(name)
+		if err != nil {
+			return status.Cause{} // absence says it
+		}
+		if i.Flags&net.FlagUp != 0 && i.Flags&net.FlagRunning == 0 {
+			return status.Cause{Says: name + " has no carrier", Remedy: "look at its cable or its radio"}
+		}
+		bound.Interface = name
+		l, err := readLinks()
+		if own = l[name]; err != nil {
+			return status.Cause{}
+		}
+	} else {
+		own = []netip.Addr{bound.Local}
+	}
+	name := p.Bind
+	if bound.Interface != "" {
+		name = bound.Interface
+	}
+	return obstacle(name, own, servers, func(to netip.Addr) bool { return routed(bound.Interface, bound.Local, to) })
+}
+
+// obstacle says what is in the way of those who have the addresses own to the servers'.
+func obstacle(name string, own, servers []netip.Addr, routed func(netip.Addr) bool) status.Cause {
+	has := func(list []netip.Addr, four bool) bool {
+		return slices.ContainsFunc(list, func(a netip.Addr) bool { return a.Is4() == four })
+	}
+	var reached []netip.Addr
+	for _, a := range servers {
+		if has(own, a.Is4()) {
+			reached = append(reached, a)
+		}
+	}
+	switch {
+	case len(own) == 0:
+		return status.Cause{} // absence says it
+	case len(reached) > 0:
+		if slices.ContainsFunc(reached, routed) {
+			return status.Cause{}
+		}
+		return status.Cause{
+			Says:   "no route to the server on " + name,
+			Remedy: "give the path a route, of its own table if it is not the machine's default: `ip route get " + reached[0].String() + " oif " + name + " fibmatch` shows what the system has",
+		}
+	case has(servers, true):
+		return status.Cause{
+			Says:   name + " has no IPv4 address, and the server is known by IPv4 only",
+			Remedy: "add an IPv6 address of the server, or a name that has one, to server.addresses",
+		}
+	}
+	return status.Cause{
+		Says:   name + " has no IPv6 address, and the server is known by IPv6 only",
+		Remedy: "add an IPv4 address of the server, or a name that has one, to server.addresses",
+	}
+}

@@ -1,0 +1,21 @@
+package client
+
+import (
+	"errors"
+	"net/netip"
+	"syscall"
+
+	"github.com/vishvananda/netlink"
+)
+
+// routed says whether the routing tables lead to an address by an interface, or from a
+// local address. Where they cannot be asked it says that they do.
+func routed(name string, from, to netip.Addr) bool {
+	// Without fibmatch the kernel answers that every address is a neighbour there.
+	o := &netlink.RouteGetOptions{Oif: name, FIBMatch: true}
+	if from.IsValid() {
+		o.SrcAddr = from.AsSlice()
+	}
+	_, err := netlink.RouteGetWithOptions(to.AsSlice(), o)
+	return !errors.Is(err, syscall.EHOSTUNREACH) && !errors.Is(err, syscall.ENETUNREACH)
+}

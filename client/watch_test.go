@@ -1,0 +1,214 @@
+package client
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/mux"
+	"github.com/mpsocks/mpsocks/status"
+)
+
+// diary is a pathWatch whose lines can be read, in a time of its own.
+type diary struct {
+	pathWatch
+	out   strings.Builder
+	now   time.Time
+	moved time.Duration     // how long it took until flows had moved, just now
+	state map[string]string // up, stalled, gone, absent; or the error of dialling
+}
+
+// newDiary has paths that are about to be made.
+func newDiary(names ...string) *diary {
+	d := &diary{now: time.Now(), state: map[string]string{}}
+	d.log = zerolog.New(&d.out)
+	for _, n := range names {
+		d.paths = append(d.paths, conf.Path{Name: n, Bind: "if-" + n})
+	}
+	return d
+}
+
+// pass lets time pass, looking as often as run does.
+func (d *diary) pass(t time.Duration) {
+	for end := d.now.Add(t); d.now.Before(end); d.now = d.now.Add(watchTick) {
+		var reports []mux.PathReport
+		for _, p := range d.paths {
+			r := mux.PathReport{Path: mux.Path{Name: p.Name}, Moved: d.moved}
+			switch s := d.state[p.Name]; s {
+			case "absent":
+				continue
+			case "up":
+				r.Subflows, r.Moving = 2, 2
+			case "stalled":
+				r.Subflows, r.Dark = 2, true
+			default:
+				r.Error = s
+			}
+			reports = append(reports, r)
+		}
+		d.look(reports, d.now)
+	}
+}
+
+// lines are the messages since the last call.
+func (d *diary) lines() []string {
+	var out []string
+	for l := range strings.Lines(d.out.String()) {
+		_, l, _ = strings.Cut(l, `"message":"`)
+		out = append(out, strings.TrimSuffix(strings.TrimSpace(l), `"}`))
+	}
+	d.out.Reset()
+	return out
+}
+
+func (d *diary) want(t *testing.T, want ...string) {
+	t.Helper()
+	if got := d.lines(); !slices.Equal(got, want) {
+		t.Errorf("said\n\t%s\nwant\n\t%s", strings.Join(got, "\n\t"), strings.Join(want, "\n\t"))
+	}
+}
+
+// What the log says of paths: nothing at a start that succeeds, one line for a death with
+// its cause and who takes over, one for a return, and nothing of a path that only twitches.
+func TestPathEvents(t *testing.T) {
+	d := newDiary("wifi", "dsl")
+	d.pass(time.Second)
+	d.state["wifi"], d.state["dsl"] = "up", "up"
+	d.pass(10 * time.Second)
+	d.want(t)
+	d.state["wifi"], d.moved = "stalled", 17*time.Millisecond
+	d.pass(2 * time.Second)
+	d.want(t, "path wifi died: no answer; dsl took over, flows moved in 17 ms")
+	d.moved = 0
+	d.state["wifi"] = "up" // it twitches
+	d.pass(800 * time.Millisecond)
+	d.state["wifi"] = "dial tcp 192.0.2.1:7443: i/o timeout"
+	d.pass(20 * time.Second)
+	d.want(t)
+	d.state["wifi"] = "up"
+	d.pass(2 * time.Second)
+	d.want(t, "path wifi is back after 22 s, having died again and again")
+	d.pass(time.Minute)
+	d.state["wifi"] = "absent"
+	d.pass(2 * time.Second)
+	d.want(t, "path wifi is not usable: there is no if-wifi, or it has no address; dsl took over")
+}
+
+// A server that ends takes all paths along, not quite at once, and they come back one by
+// one: one line each.
+func TestPathsTogether(t *testing.T) {
+	d := newDiary("a", "b", "c")
+	for n := range strings.SplitSeq("a b c", " ") {
+		d.state[n] = "up"
+	}
+	d.pass(5 * time.Second)
+	for n := range strings.SplitSeq("a b c", " ") {
+		d.state[n] = "dial tcp 192.0.2.1:7443: connect: connection refused"
+		d.pass(watchTick)
+	}
+	d.pass(10 * time.Second)
+	d.want(t, "paths a, b and c died: the server refuses connections: does it run, at this port?; no path is left, and programs wait")
+	for n := range strings.SplitSeq("c b a", " ") {
+		d.state[n] = "up"
+		d.pass(watchTick)
+	}
+	d.pass(5 * time.Second)
+	d.want(t, "paths a, b and c are back after 11 s")
+}
+
+// A path that cannot work from the start is said once, with the cause that the system
+// knows, what was tried, and what to do.
+func TestPathThatNeverWorked(t *testing.T) {
+	d := newDiary("dsl", "lte")
+	asked := 0
+	d.hinders = func(p conf.Path) status.Cause {
+		asked++
+		return status.Cause{Says: "no route to the server on " + p.Bind, Remedy: "give it one"}
+	}
+	d.state["dsl"], d.state["lte"] = "up", "dial tcp 192.0.2.1:7443: i/o timeout"
+	d.pass(20 * time.Second)
+	text := d.out.String()
+	d.want(t, "path lte does not work: no route to the server on if-lte; dsl carries all")
+	for _, want := range []string{`"tried":"dial tcp 192.0.2.1:7443: i/o timeout"`, `"remedy":"give it one"`} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%s is not in %s", want, text)
+		}
+	}
+	if asked == 0 || asked > 11 {
+		t.Errorf("the system was asked %d times in 20 s", asked)
+	}
+	if k := d.known["lte"]; k.state != status.Dead || k.cause != "no route to the server on if-lte" {
+		t.Errorf("status has %s, %q", k.state, k.cause)
+	}
+	d.state["lte"] = "up"
+	d.pass(3 * time.Second)
+	d.want(t, "path lte works now")
+}
+
+// Nothing that paths do fills the log: paths that come and go are said four times in 40 s
+// at most, and in the end what is said is how it is.
+func TestPathsThatFlap(t *testing.T) {
+	for _, every := range []time.Duration{time.Second, 2 * time.Second, 3 * time.Second, 7 * time.Second} {
+		d := newDiary("a", "b", "c")
+		for n := range strings.SplitSeq("a b c", " ") {
+			d.state[n] = "up"
+		}
+		d.pass(time.Second)
+		var count []int
+		for i := range 200 {
+			p := string("abc"[i%3])
+			if d.state[p] == "up" {
+				d.state[p] = fmt.Sprintf("error number %d", i%5)
+			} else {
+				d.state[p] = "up"
+			}
+			d.pass(every)
+			count = append(count, len(d.lines()))
+		}
+		window := int(40 * time.Second / every)
+		for i := window; i <= len(count); i++ {
+			n := 0
+			for _, c := range count[i-window : i] {
+				n += c
+			}
+			if n > 4 {
+				t.Fatalf("every %s: %d lines in 40 s", every, n)
+			}
+		}
+		d.state["a"], d.state["b"], d.state["c"] = "up", "up", "up"
+		d.pass(3 * time.Minute)
+		for n, k := range d.known {
+			if k.said {
+				t.Errorf("every %s: the last that was said of %s is its death", every, n)
+			}
+		}
+	}
+}
+
+// What the system knows of a path that nobody answers on.
+func TestObstacle(t *testing.T) {
+	four, six := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")
+	for _, tt := range []struct {
+		own, servers []netip.Addr
+		routed       bool
+		want         string
+	}{
+		{[]netip.Addr{four}, []netip.Addr{four}, true, ""},
+		{[]netip.Addr{four}, []netip.Addr{four}, false, "no route to the server on w2"},
+		{[]netip.Addr{four, six}, []netip.Addr{six}, false, "no route to the server on w2"},
+		{[]netip.Addr{six}, []netip.Addr{four}, true, "w2 has no IPv4 address"},
+		{[]netip.Addr{four}, []netip.Addr{six}, true, "w2 has no IPv6 address"},
+		{nil, []netip.Addr{four}, false, ""},
+	} {
+		got := obstacle("w2", tt.own, tt.servers, func(netip.Addr) bool { return tt.routed })
+		if !strings.Contains(got.Says, tt.want) || (got.Says == "") != (tt.want == "") || (got.Remedy == "") != (tt.want == "") {
+			t.Errorf("%v to %v: %+v, want %q", tt.own, tt.servers, got, tt.want)
+		}
+	}
+}

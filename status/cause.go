@@ -1,0 +1,81 @@
+package status
+
+import "strings"
+
+// A Cause is what an error of the network means to a person, and what to do about it.
+type Cause struct {
+	Says   string // what is wrong
+	Remedy string // what helps; "" where nothing is known to
+}
+
+// Remedies that several errors have.
+const (
+	remedyRoute   = "the path needs a route to the server: `ip route get ADDRESS oif INTERFACE fibmatch` shows what the system has"
+	remedyReach   = "does the server run, does its firewall let the port through, and does the network of this path?"
+	remedyPortal  = "open a browser by this network, and log in"
+	remedyKey     = "server.public_key has to be what `mpsocks check -c server.yaml` shows on the server"
+	remedyClient  = "the server's clients list needs this client's key: `mpsocks check` shows it"
+	remedyNames   = "look at /etc/resolv.conf, or give the server's address as a number"
+	remedyPlug    = "plug it in, or bring it up: the path is used when it is there"
+	remedyRefused = "start the server, and compare the port of server.addresses with its listen"
+)
+
+// causes are the errors of dialling the server, of its name, of TLS and of the handshake,
+// by what their texts have. The first that fits counts: what is said first is the more
+// particular.
+var causes = []struct {
+	has string
+	Cause
+}{
+	{"address of the family", Cause{"the path has no address of a family that the server has", "add an address of the other family to server.addresses"}},
+	{"network is unreachable", Cause{"no route to the server", remedyRoute}},
+	{"network unreachable", Cause{"no route to the server", remedyRoute}},
+	{"no route to host", Cause{"no route to the server", remedyRoute}},
+	{"unreachable host", Cause{"no route to the server", remedyRoute}},
+	{"unreachable network", Cause{"no route to the server", remedyRoute}},
+	{"connection refused", Cause{"the server refuses connections: does it run, at this port?", remedyRefused}},
+	{"actively refused", Cause{"the server refuses connections: does it run, at this port?", remedyRefused}},
+	{"no such host", Cause{"the server's name is not known", remedyNames}},
+	{"server misbehaving", Cause{"no name server answers", remedyNames}},
+	{"lookup ", Cause{"no name server answers", remedyNames}},
+	{"no answer for ", Cause{"no name server answers", remedyNames}},
+	{"does not look like a TLS handshake", Cause{"something else answers: behind a captive portal?", remedyPortal}},
+	{"first record does not look", Cause{"something else answers: behind a captive portal?", remedyPortal}},
+	{"no such device", Cause{"the interface is not there", remedyPlug}},
+	{"cannot assign requested address", Cause{"the address is not there", remedyPlug}},
+	{"operation not permitted", Cause{"the system forbids it (a firewall, or a missing privilege)", "look at this machine's firewall, and at what the client's user may do"}},
+	{"another key", Cause{"TLS: the server's key differs", remedyKey}},
+	{"public key", Cause{"TLS: the server's key differs", remedyKey}},
+	{"certificate required", Cause{"the server does not know this client's key", remedyClient}},
+	{"bad certificate", Cause{"the server does not know this client's key", remedyClient}},
+	{"TLS with ", Cause{}}, // what follows may mean more, by the entries of stalledTLS
+	{"i/o timeout", Cause{"no answer", remedyReach}},
+	{"deadline exceeded", Cause{"no answer", remedyReach}},
+	{"connection attempt failed", Cause{"no answer", remedyReach}},
+	{"EOF", Cause{"who answers closes the connection: a captive portal?", remedyPortal}},
+	{"connection reset", Cause{"the connection is reset on the way", "something between here and the server does not let it through: try another port, 443 for one"}},
+}
+
+// stalledTLS is what silence means after a connection was made.
+var stalledTLS = Cause{"no answer to the handshake: a server that hangs, or large packets get lost", "is the server's machine well? If so, the network of this path loses large packets: lower the interface's MTU"}
+
+// Diagnose puts an error of the network into words that say what is wrong and what to
+// look at. What is not known is said as it is.
+func Diagnose(err string) Cause {
+	inTLS := false
+	for _, c := range causes {
+		switch {
+		case !strings.Contains(err, c.has):
+		case c.Cause == Cause{}:
+			inTLS = true
+		case inTLS && c.Says == "no answer":
+			return stalledTLS
+		default:
+			return c.Cause
+		}
+	}
+	return Cause{Says: err}
+}
+
+// Explain is what Diagnose says without the remedy.
+func Explain(err string) string { return Diagnose(err).Says }

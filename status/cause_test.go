@@ -1,0 +1,48 @@
+package status
+
+import (
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// What dialling may end with says in words what is wrong and what to do, as the system
+// words it here and as others do.
+func TestDiagnose(t *testing.T) {
+	dial := func(err error) string {
+		return (&net.OpError{Op: "dial", Net: "tcp", Addr: &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 7443}, Err: err}).Error()
+	}
+	call := func(e syscall.Errno) string { return dial(os.NewSyscallError("connect", e)) }
+	for err, want := range map[string][2]string{
+		call(syscall.ENETUNREACH):       {"no route to the server", "ip route get"},
+		call(syscall.EHOSTUNREACH):      {"no route to the server", "ip route get"},
+		call(syscall.ECONNREFUSED):      {"refuses connections", "start the server"},
+		call(syscall.EADDRNOTAVAIL):     {"address is not there", "plug it in"},
+		call(syscall.ENODEV):            {"interface is not there", "plug it in"},
+		call(syscall.EPERM):             {"forbids", "firewall"},
+		dial(os.ErrDeadlineExceeded):    {"no answer", "does the server run"},
+		"context deadline exceeded":     {"no answer", "does the server run"},
+		"lookup s.example: i/o timeout": {"no name server answers", "resolv.conf"},
+		(&net.DNSError{Err: "no such host", Name: "s.example", IsNotFound: true}).Error():                 {"name is not known", "resolv.conf"},
+		(&net.DNSError{Err: "server misbehaving", Name: "s.example"}).Error():                             {"no name server answers", "resolv.conf"},
+		"TLS with 192.0.2.1:7443: read tcp 192.0.2.1:7443: i/o timeout":                                   {"no answer to the handshake", "MTU"},
+		"TLS with 192.0.2.1:7443: EOF":                                                                    {"closes the connection", "log in"},
+		"TLS with 192.0.2.1:7443: tls: first record does not look like a TLS handshake":                   {"something else answers", "log in"},
+		"TLS with 192.0.2.1:7443: remote error: tls: bad certificate":                                     {"does not know this client's key", "clients list"},
+		"dial tcp 192.0.2.1:7443: connectex: A socket operation was attempted to an unreachable network.": {"no route to the server", "route"},
+		"no server address of the family of fd02::2":                                                      {"no address of a family", "server.addresses"},
+		"something new": {"something new", ""},
+	} {
+		got := Diagnose(err)
+		if !strings.Contains(got.Says, want[0]) || !strings.Contains(got.Remedy, want[1]) || want[1] == "" && got.Remedy != "" {
+			t.Errorf("%s: %+v, want %q", err, got, want)
+		}
+	}
+	for _, c := range causes {
+		if c.Cause != (Cause{}) && (c.Says == "" || c.Remedy == "") {
+			t.Errorf("%q has no words or no remedy", c.has)
+		}
+	}
+}

@@ -111,7 +111,7 @@ func (l *Listener) handshake(ctx context.Context, tcp net.Conn, place *gate.Plac
 		if l.running().Err() == nil {
 			log := &l.live.Load().Log
 			log.Debug().Stringer("from", tcp.RemoteAddr()).Err(err).Msg("subflow refused")
-			l.refusals.note(log, tcp.RemoteAddr(), err)
+			l.refusals.note(log, tcp.RemoteAddr(), err, time.Now())
 		}
 	}
 }

@@ -105,7 +105,7 @@ type clientPath struct {
 	cfg     Path               // and as it is now
 	cancel  context.CancelFunc // ends the slots; nil = there are none
 	book    dialer.Book        // how the addresses did
-	mss     int                // segments that get through; 0 = any
+	mtu     int                // packets that get through; 0 = any
 	bad     string             // the last of these; "" after one that worked
 	again   chan struct{}      // closed and renewed when attempts are to go on at once
 	said    []string           // errors since a subflow was up, so that each is said once

@@ -106,18 +106,18 @@ func (c *Client) race(ctx context.Context, p *clientPath, timeout time.Duration,
 	c.askNames(p)
 	var why error
 	c.mu.Lock()
-	mss := p.mss
+	mtu := p.mtu
 	c.mu.Unlock()
 	race := dialer.Race[*proven]{
 		Targets: func() (addrs []netip.AddrPort, asking bool) {
 			addrs, asking, why = c.targets(p)
 			return slices.DeleteFunc(addrs, func(a netip.AddrPort) bool { return slices.Contains(but, a) }), asking
 		},
-		Try: func(ctx context.Context, a netip.AddrPort, mss int, connected func()) (*proven, error) {
-			return c.prove(ctx, p, a, mss, timeout, connected)
+		Try: func(ctx context.Context, a netip.AddrPort, mtu int, connected func()) (*proven, error) {
+			return c.prove(ctx, p, a, mtu, timeout, connected)
 		},
 		Drop: func(v *proven) { v.carrier.Close() },
-		Go:   c.slots.Go, MSS: mss, Timeout: timeout,
+		Go:   c.slots.Go, MTU: mtu, Timeout: timeout,
 	}
 	won, failed, err := race.Run(ctx)
 	now := time.Now()
@@ -139,29 +139,29 @@ func (c *Client) race(ctx context.Context, p *clientPath, timeout time.Duration,
 	}
 	p.book.Proved(won.Addr, now)
 	c.mu.Lock()
-	clamped := won.MSS != p.mss
-	p.mss = won.MSS
+	clamped := won.MTU != p.mtu
+	p.mtu = won.MTU
 	c.mu.Unlock()
 	if clamped {
-		c.cfg.Log.Warn().Str("path", p.way.Name).Int("segment", won.MSS).Msg("the path loses large packets and says nothing: its segments are made smaller")
+		c.cfg.Log.Warn().Str("path", p.way.Name).Int("mtu", won.MTU).Msg("the path loses large packets and says nothing: smaller ones are sent by it")
 	}
 	return won.Value, nil
 }
 
 // prove connects to one address and has the server prove its key. One that has another
 // of its keys is asked again with that one.
-func (c *Client) prove(ctx context.Context, p *clientPath, a netip.AddrPort, mss int, timeout time.Duration, connected func()) (*proven, error) {
-	v, err := c.proveOnce(ctx, p, a, mss, timeout, connected)
+func (c *Client) prove(ctx context.Context, p *clientPath, a netip.AddrPort, mtu int, timeout time.Duration, connected func()) (*proven, error) {
+	v, err := c.proveOnce(ctx, p, a, mtu, timeout, connected)
 	if errors.Is(err, handshake.ErrOtherKey) {
-		v, err = c.proveOnce(ctx, p, a, mss, timeout, connected)
+		v, err = c.proveOnce(ctx, p, a, mtu, timeout, connected)
 	}
 	return v, err
 }
 
-func (c *Client) proveOnce(ctx context.Context, p *clientPath, a netip.AddrPort, mss int, timeout time.Duration, connected func()) (*proven, error) {
+func (c *Client) proveOnce(ctx context.Context, p *clientPath, a netip.AddrPort, mtu int, timeout time.Duration, connected func()) (*proven, error) {
 	dial, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	tcp, err := p.way.dialWay().Dialer(mss).DialContext(dial, "tcp", a.String())
+	tcp, err := p.way.dialWay().Dialer(dialer.Segment(mtu, a.Addr())).DialContext(dial, "tcp", a.String())
 	if err != nil {
 		return nil, plainNet(err)
 	}

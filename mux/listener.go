@@ -185,8 +185,8 @@ func (l *Listener) open(key [32]byte) (*Session, error) {
 	if !known {
 		return nil, errRevoked // since its TLS handshake
 	}
-	if err := l.reserve(cfg, key); err != nil {
-		return nil, fmt.Errorf("client %s: sessions: %w", name, err)
+	if limit := l.reserve(cfg, key); limit != "" {
+		return nil, &limitError{name, limit}
 	}
 	s := newSession(sessionConfig{
 		name: name, identity: key, mode: cfg.Mode, rules: cfg.Rules, timeout: cfg.SessionTimeout,
@@ -206,8 +206,8 @@ func (l *Listener) open(key [32]byte) (*Session, error) {
 
 // reserve takes room for one more session of a client, also from one that waits for
 // a client that has come anew. What is counted is taken at once, however many come
-// together.
-func (l *Listener) reserve(cfg *listening, key [32]byte) error {
+// together. It returns the limit that leaves none, or "".
+func (l *Listener) reserve(cfg *listening, key [32]byte) (limit string) {
 	l.mu.Lock()
 	n, all := l.opening[key], len(l.sessions)
 	for _, k := range l.opening {
@@ -223,10 +223,16 @@ func (l *Listener) reserve(cfg *listening, key [32]byte) error {
 			}
 		}
 	}
-	full := n >= cfg.MaxSessionsPerClient || all >= cfg.MaxSessions
+	switch {
+	case all >= cfg.MaxSessions:
+		limit = limitSessions
+	case n >= cfg.MaxSessionsPerClient:
+		limit = limitPerClient
+	}
+	full := limit != ""
 	if full && idle == nil {
 		l.mu.Unlock()
-		return errTooMany
+		return limit
 	}
 	if full {
 		delete(l.sessions, token)
@@ -237,7 +243,7 @@ func (l *Listener) reserve(cfg *listening, key [32]byte) error {
 		idle.end.shut(ErrTimeout, false)
 		idle.log.Info().Str("session", Number(uint32(token))).AnErr("why", ErrTimeout).Msg("session ended")
 	}
-	return nil
+	return ""
 }
 
 // opened gives the reserved room back. The caller holds l.mu.

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -13,10 +14,12 @@ import (
 )
 
 const (
-	// refusalEvery is how long the same reason of the same address is not said again,
-	// and refusalsMost how many lines there are in that time: the rest is counted.
+	// refusalEvery is how long the same reason of the same address is not said again.
 	refusalEvery = time.Minute
-	refusalsMost = 6
+	// refusalsTime is in what time there are refusalsMost lines: the rest is counted, and
+	// the next line says how many.
+	refusalsTime = 40 * time.Second
+	refusalsMost = 3
 )
 
 // Reasons of refusals, for people and for metrics.
@@ -34,7 +37,7 @@ const (
 var refusalWords = map[string]string{
 	refusedKey:     "its key is not among the configured clients: `mpsocks clients add`, or clients in the configuration",
 	refusedRevoked: "its key was taken away",
-	refusedCaps:    "it has as many sessions or subflows as the limits allow",
+	refusedCaps:    "there is no room for it",
 	refusedSession: "its session is not known here; it begins a new one",
 	refusedTLS:     "it does not speak TLS as mpsocks does: a scanner, or another program",
 	refusedSilent:  "it said nothing in time",
@@ -46,38 +49,47 @@ var refusalWords = map[string]string{
 type refusals struct {
 	mu     sync.Mutex // guards the rest
 	counts map[string]uint64
-	said   map[string]struct{} // reason and address, in the present minute
-	since  time.Time
+	said   map[string]time.Time // when, by reason and address; those of the last minute
+	lines  []time.Time          // of the last refusalsTime
 	unsaid uint64
 }
 
 // note counts one, and says it if it is the first of its kind in a while.
-func (r *refusals) note(log *zerolog.Logger, from net.Addr, err error) {
+func (r *refusals) note(log *zerolog.Logger, from net.Addr, err error, now time.Time) {
 	why := refusalReason(err)
 	who := ""
 	if a, parsed := netip.ParseAddrPort(from.String()); parsed == nil {
 		who = a.Addr().Unmap().String()
 	}
+	full, limited := errors.AsType[*limitError](err)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := time.Now()
 	if r.counts == nil {
-		r.counts = make(map[string]uint64)
-	}
-	if r.said == nil || now.Sub(r.since) > refusalEvery {
-		if r.unsaid > 0 {
-			log.Info().Uint64("more", r.unsaid).Msg("further connections were refused")
-		}
-		r.said, r.since, r.unsaid = make(map[string]struct{}), now, 0
+		r.counts, r.said = make(map[string]uint64), make(map[string]time.Time)
 	}
 	r.counts[why]++
+	r.lines = slices.DeleteFunc(r.lines, func(at time.Time) bool { return now.Sub(at) >= refusalsTime })
+	maps.DeleteFunc(r.said, func(_ string, at time.Time) bool { return now.Sub(at) >= refusalEvery })
 	key := why + " " + who
-	if _, known := r.said[key]; known || len(r.said) >= refusalsMost {
+	if limited {
+		key += full.limit
+	}
+	if _, known := r.said[key]; known || len(r.lines) >= refusalsMost {
 		r.unsaid++
 		return
 	}
-	r.said[key] = struct{}{}
-	log.Info().Str("from", who).Str("reason", why).Msg("a connection was refused: " + refusalWords[why])
+	r.said[key], r.lines = now, append(r.lines, now)
+	line := log.Info().Str("from", who).Str("reason", why)
+	text := refusalWords[why]
+	if limited {
+		line = line.Str("client", full.client).Str("limit", full.limit)
+		text = full.limit + " is reached"
+	}
+	if r.unsaid > 0 {
+		line = line.Uint64("more", r.unsaid)
+		r.unsaid = 0
+	}
+	line.Msg("a connection was refused: " + text)
 }
 
 // list returns the counts, with every reason.

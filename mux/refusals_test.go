@@ -1,12 +1,16 @@
 package mux
 
 import (
+	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/rs/zerolog"
 )
@@ -17,13 +21,14 @@ func TestRefusalsAreSaid(t *testing.T) {
 	var out strings.Builder
 	log := zerolog.New(&out)
 	var r refusals
+	now := time.Now()
 	for i := range 1000 {
 		from := &net.TCPAddr{IP: net.IPv4(192, 0, 2, byte(i%200)), Port: 1000 + i}
 		err := errors.New("client's key x is not among the configured clients")
 		if i%2 == 1 {
 			err = fmt.Errorf("handshake: %w", os.ErrDeadlineExceeded)
 		}
-		r.note(&log, from, err)
+		r.note(&log, from, err, now)
 	}
 	lines := strings.Count(out.String(), "\n")
 	if lines == 0 || lines > refusalsMost || !strings.Contains(out.String(), `"from":"192.0.2.0","reason":"unknown_key"`) || !strings.Contains(out.String(), "clients add") {
@@ -32,10 +37,85 @@ func TestRefusalsAreSaid(t *testing.T) {
 	if c := r.list(); c[refusedKey] != 500 || c[refusedSilent] != 500 || len(c) != len(refusalWords) {
 		t.Errorf("%v", c)
 	}
-	r.since = r.since.Add(-2 * refusalEvery)
+	now = now.Add(2 * refusalEvery)
 	out.Reset()
-	r.note(&log, &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}, errTooMany)
+	r.note(&log, &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}, errTooMany, now)
 	if !strings.Contains(out.String(), fmt.Sprintf(`"more":%d`, 1000-lines)) || !strings.Contains(out.String(), `"reason":"limit"`) {
 		t.Errorf("a minute later: %s", out.String())
 	}
+	for _, limit := range []string{limitPerClient, limitSubflows} {
+		out.Reset()
+		r.note(&log, &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}, errors.Join(&limitError{"laptop", limit}), now)
+		if text := out.String(); !strings.Contains(text, `"client":"laptop","limit":"`+limit+`"`) || !strings.Contains(text, limit+" is reached") {
+			t.Errorf("of a limit it says %s", text)
+		}
+	}
+}
+
+// However the refusals come, there are no more than four lines in 40 s.
+func TestRefusalsAreFew(t *testing.T) {
+	var out strings.Builder
+	log := zerolog.New(&out)
+	var r refusals
+	now := time.Now()
+	var at []time.Time
+	for i := range 3000 {
+		before := out.Len()
+		r.note(&log, &net.TCPAddr{IP: net.IPv4(192, 0, byte(i/7), byte(i%5))}, errTooMany, now)
+		if out.Len() > before {
+			at = append(at, now)
+		}
+		if n := len(at); n > 4 && at[n-1].Sub(at[n-5]) < 40*time.Second {
+			t.Fatalf("five lines in %s", at[n-1].Sub(at[n-5]))
+		}
+		now = now.Add(time.Duration(i%13) * 100 * time.Millisecond)
+	}
+	if len(at) < 20 {
+		t.Errorf("%d lines in all", len(at))
+	}
+}
+
+// Which limit refuses a client is said on the server's side and told to the client, which
+// reports it; the next session is taken when there is room.
+func TestLimitIsNamed(t *testing.T) {
+	var out logLines
+	n := newLoopTunnel(t, 1, 1, func(_ *ClientConfig, l *ListenerConfig) {
+		l.MaxSessionsPerClient, l.Log = 1, zerolog.New(&out)
+	})
+	second, err := NewClient(ClientConfig{
+		Key: n.key, ServerKey: n.serverKey.Public().(ed25519.PublicKey), Addresses: []string{n.addr.String()},
+		Paths: []Path{{Name: "a", Subflows: 1}}, Handler: newCollector(), Log: zerolog.Nop(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- second.Run(ctx) }()
+	defer func() { stop(); <-done }()
+	eventually(t, "the client knows the limit", func() bool {
+		r := second.Reports()
+		return len(r) == 1 && strings.Contains(r[0].Error, "the server refuses: limits.sessions_per_client is reached")
+	})
+	eventually(t, "the server's log does", func() bool {
+		return strings.Contains(out.String(), `"limit":"limits.sessions_per_client"`)
+	})
+}
+
+// logLines is a log that any goroutine may write and read.
+type logLines struct {
+	mu  sync.Mutex
+	out strings.Builder
+}
+
+func (l *logLines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.out.Write(p)
+}
+
+func (l *logLines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.out.String()
 }

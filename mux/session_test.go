@@ -299,7 +299,7 @@ func TestServerRestart(t *testing.T) {
 // renewed once, and that is said once.
 func TestRenewedOnce(t *testing.T) {
 	var said lineCount
-	n := newLoopTunnel(t, 2, 16, func(c *ClientConfig, _ *ListenerConfig) { c.Log = zerolog.New(&said).Level(zerolog.InfoLevel) })
+	n := newLoopTunnel(t, 2, 16, func(c *ClientConfig, _ *ListenerConfig) { c.Log = zerolog.New(&said) })
 	for i := range 3 {
 		for _, s := range n.listener.Sessions() {
 			n.listener.forget(s)
@@ -337,7 +337,7 @@ func TestRenewedOnce(t *testing.T) {
 type lineCount struct{ n atomic.Int64 }
 
 func (l *lineCount) Write(p []byte) (int, error) {
-	if bytes.Contains(p, []byte("does not know the session before")) {
+	if bytes.Contains(p, []byte("a new session is begun")) {
 		l.n.Add(1)
 	}
 	return len(p), nil

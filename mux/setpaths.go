@@ -50,7 +50,13 @@ const DefaultPath = "default"
 // another has taken its place, or until it ends by itself; pauses between attempts
 // end. It is for paths that lead another way than before.
 func (c *Client) Redial(names []string) {
-	c.hurry(func(p *clientPath) bool { return slices.Contains(names, p.way.Name) })
+	c.hurry(func(p *clientPath) bool {
+		moved := slices.Contains(names, p.way.Name)
+		if moved {
+			p.mtu = 0 // it may be another network
+		}
+		return moved
+	})
 	for _, f := range c.session.core.connections() {
 		if slices.Contains(names, f.path.Name()) {
 			f.wantReplacement()

@@ -35,7 +35,8 @@ func (l *Listener) welcome(k *carrier.TLS, keep func() bool) error {
 		par := handshake.Params{Local: keys.local, Remote: keys.remote, AddrID: 0, Ack: s.space.next.Load()}
 		full := len(s.core.connections()) >= l.live.Load().MaxSubflows
 		if full {
-			return errors.Join(errTooMany, handshake.RefuseTransient(rw, mptcp.ReasonResources))
+			full := &limitError{s.Peer(), limitSubflows}
+			return errors.Join(full, handshake.RefuseFull(rw, full.limit))
 		}
 		if err := handshake.AcceptJoin(rw, &first, par); err != nil {
 			return err
@@ -44,6 +45,9 @@ func (l *Listener) welcome(k *carrier.TLS, keep func() bool) error {
 		return l.attach(s, k, capture, first.Join.AddrID, first.Join.Backup)
 	}
 	s, err := l.open(key)
+	if full, ok := errors.AsType[*limitError](err); ok {
+		return errors.Join(err, handshake.RefuseFull(rw, full.limit))
+	}
 	if err != nil {
 		return errors.Join(err, handshake.RefuseTransient(rw, mptcp.ReasonResources))
 	}

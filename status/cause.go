@@ -1,6 +1,9 @@
 package status
 
-import "strings"
+import (
+	"regexp"
+	"strings"
+)
 
 // A Cause is what an error of the network means to a person, and what to do about it.
 type Cause struct {
@@ -56,12 +59,18 @@ var causes = []struct {
 	{"connection reset", Cause{"the connection is reset on the way", "something between here and the server does not let it through: try another port, 443 for one"}},
 }
 
+// limitName is a setting of the server as a refusal names it.
+var limitName = regexp.MustCompile(`\blimits\.[a-z_]+`)
+
 // stalledTLS is what silence means after a connection was made.
 var stalledTLS = Cause{"no answer to the handshake: a server that hangs, or large packets get lost", "is the server's machine well? If so, the network of this path loses large packets: lower the interface's MTU"}
 
 // Diagnose puts an error of the network into words that say what is wrong and what to
 // look at. What is not known is said as it is.
 func Diagnose(err string) Cause {
+	if name := limitName.FindString(err); name != "" {
+		return Cause{"the server has no room for this client: its " + name + " is reached", "raise " + name + " at the server, or have each machine use a key of its own: `mpsocks clients add`"}
+	}
 	inTLS := false
 	for _, c := range causes {
 		switch {

@@ -33,6 +33,7 @@ func TestDiagnose(t *testing.T) {
 		"TLS with 192.0.2.1:7443: remote error: tls: bad certificate":                                     {"does not know this client's key", "clients list"},
 		"dial tcp 192.0.2.1:7443: connectex: A socket operation was attempted to an unreachable network.": {"no route to the server", "route"},
 		"no server address of the family of fd02::2":                                                      {"no address of a family", "server.addresses"},
+		"session with 192.0.2.1:7443: the server refuses: limits.sessions_per_client is reached":          {"its limits.sessions_per_client is reached", "raise limits.sessions_per_client"},
 		"something new": {"something new", ""},
 	} {
 		got := Diagnose(err)

@@ -13,18 +13,32 @@ const (
 	// before the next one begins.
 	Stagger = 250 * time.Millisecond
 	// stall is how long an address that took the connection may be silent before
-	// the path is suspected of losing large packets.
+	// the path is suspected of losing large packets, and again how much longer before
+	// those that are tried then are.
 	stall = time.Second
-	// grace is how long larger segments have once smaller ones got through.
+	again = 400 * time.Millisecond
+	// grace is how long larger packets have once smaller ones got through.
 	grace = 200 * time.Millisecond
 	// step is how often the race is looked at.
 	step = 25 * time.Millisecond
 )
 
-// Segments are the sizes, in bytes, that are tried in turn where large packets seem
-// to get lost: what fits an MTU of 1,400 with IPv6 and timestamps, and what fits
-// IPv6's least of 1,280.
-var Segments = []int{1328, 1208}
+// MTUs are the sizes of packets, in bytes, that are tried in turn where large ones seem
+// to get lost: PPPoE's (RFC 2516), what LTE and tunnels leave, and IPv6's least.
+var MTUs = []int{1492, 1400, 1280}
+
+// Segment is how large a TCP segment may be, as TCP_MAXSEG counts it (options are within),
+// so that packets to an address keep to an MTU; 0 for 0, which is any.
+func Segment(mtu int, to netip.Addr) int {
+	const v4, v6, tcp = 20, 40, 20
+	switch {
+	case mtu == 0:
+		return 0
+	case to.Unmap().Is4():
+		return mtu - v4 - tcp
+	}
+	return mtu - v6 - tcp
+}
 
 // A Race tries addresses, each a little after the one before, until one proves that
 // it is the server: an address that only takes connections wins nothing. What was
@@ -33,16 +47,16 @@ type Race[T any] struct {
 	// Targets lists the addresses, the best first; it is asked again while names
 	// are being resolved, which is what asking says.
 	Targets func() (addrs []netip.AddrPort, asking bool)
-	// Try makes one attempt, with segments of mss bytes at most (0 = as they are).
+	// Try makes one attempt, with packets of mtu bytes at most (0 = as they are).
 	// It calls connected when TCP is through, and returns when the server has proved
 	// its key.
-	Try func(ctx context.Context, a netip.AddrPort, mss int, connected func()) (T, error)
+	Try func(ctx context.Context, a netip.AddrPort, mtu int, connected func()) (T, error)
 	// Drop ends what came too late.
 	Drop func(T)
 	// Go starts a goroutine, which ends with Run's context.
 	Go func(func())
-	// MSS is what is known to get through on this path; 0 = nothing is known.
-	MSS int
+	// MTU is what is known to get through on this path; 0 = nothing is known.
+	MTU int
 	// Timeout is how long TCP's handshake may take: no other address begins later.
 	Timeout time.Duration
 }
@@ -51,7 +65,7 @@ type Race[T any] struct {
 type Result[T any] struct {
 	Value T
 	Addr  netip.AddrPort
-	MSS   int
+	MTU   int
 	// Beaten are the addresses that had their chance before and did not prove
 	// anything.
 	Beaten []netip.AddrPort
@@ -60,10 +74,10 @@ type Result[T any] struct {
 // attempt is one that is under way.
 type attempt struct {
 	addr      netip.AddrPort
-	mss       int
+	mtu       int
 	began     time.Time
 	connected time.Time // zero: not yet
-	clamped   bool      // another one with smaller segments has begun
+	clamped   bool      // another one with smaller packets has begun
 	over      bool
 }
 
@@ -81,11 +95,11 @@ func (r *Race[T]) Run(ctx context.Context) (*Result[T], []netip.AddrPort, error)
 	heard, over := make(chan news[T]), make(chan struct{})
 	defer close(over)
 	var all []*attempt
-	begin := func(a netip.AddrPort, mss int) {
-		at := &attempt{addr: a, mss: mss, began: time.Now()}
+	begin := func(a netip.AddrPort, mtu int) {
+		at := &attempt{addr: a, mtu: mtu, began: time.Now()}
 		all = append(all, at)
 		r.Go(func() {
-			v, err := r.Try(ctx, a, mss, func() {
+			v, err := r.Try(ctx, a, mtu, func() {
 				select {
 				case heard <- news[T]{of: at, up: true}:
 				case <-over:
@@ -104,7 +118,7 @@ func (r *Race[T]) Run(ctx context.Context) (*Result[T], []netip.AddrPort, error)
 	defer tick.Stop()
 	start := time.Now()
 	var first error
-	var won *Result[T] // by smaller segments, while the larger ones may yet do
+	var won *Result[T] // by smaller packets, while the larger ones may yet do
 	var until time.Time
 	for {
 		if won != nil && time.Now().After(until) {
@@ -114,10 +128,10 @@ func (r *Race[T]) Run(ctx context.Context) (*Result[T], []netip.AddrPort, error)
 		now := time.Now()
 		next, more := r.next(addrs, all, now, now.Sub(start) < r.Timeout)
 		if more && won == nil {
-			begin(next, r.MSS)
+			begin(next, r.MTU)
 		}
-		if a, mss, ok := r.smaller(all, now); ok && won == nil {
-			begin(a, mss)
+		if a, mtu, ok := r.smaller(all, now); ok && won == nil {
+			begin(a, mtu)
 		}
 		if won == nil && !slices.ContainsFunc(all, func(a *attempt) bool { return !a.over }) && !more && (!asking || now.Sub(start) >= r.Timeout || len(all) > 0 && now.Sub(start) > Stagger) {
 			return nil, failed(all), first
@@ -129,16 +143,16 @@ func (r *Race[T]) Run(ctx context.Context) (*Result[T], []netip.AddrPort, error)
 				n.of.connected = time.Now()
 			case n.err == nil:
 				n.of.over = true
-				if won != nil && !(won.Addr == n.of.addr && larger(n.of.mss, won.MSS)) {
+				if won != nil && !(won.Addr == n.of.addr && larger(n.of.mtu, won.MTU)) {
 					r.Drop(n.value)
 					continue
 				}
 				if won != nil {
 					r.Drop(won.Value)
 				}
-				won = &Result[T]{n.value, n.of.addr, n.of.mss, beaten(all, n.of)}
+				won = &Result[T]{n.value, n.of.addr, n.of.mtu, beaten(all, n.of)}
 				// A server that was away answers all at once: that says nothing of the path.
-				if !slices.ContainsFunc(all, func(t *attempt) bool { return !t.over && t.addr == won.Addr && larger(t.mss, won.MSS) }) {
+				if !slices.ContainsFunc(all, func(t *attempt) bool { return !t.over && t.addr == won.Addr && larger(t.mtu, won.MTU) }) {
 					return won, nil, nil
 				}
 				until = time.Now().Add(max(grace, 2*n.of.connected.Sub(n.of.began)))
@@ -161,7 +175,7 @@ func (r *Race[T]) Run(ctx context.Context) (*Result[T], []netip.AddrPort, error)
 	}
 }
 
-// larger says that segments of a are larger than those of b; 0 is any size.
+// larger says that packets of a are larger than those of b; 0 is any size.
 func larger(a, b int) bool { return b != 0 && (a == 0 || a > b) }
 
 // next returns the address whose turn it is to begin, if that is now.
@@ -189,16 +203,24 @@ func (t *attempt) patience() time.Time {
 	return t.connected.Add(max(Stagger, 2*t.connected.Sub(t.began)))
 }
 
-// smaller returns the attempt to make with smaller segments, if one is due: an
+// stall is how long the attempt may be silent before smaller packets are tried.
+func (t *attempt) stall() time.Duration {
+	if t.mtu == 0 {
+		return stall
+	}
+	return again // the path is suspected already
+}
+
+// smaller returns the attempt to make with smaller packets, if one is due: an
 // address took the connection and is silent.
-func (r *Race[T]) smaller(all []*attempt, now time.Time) (a netip.AddrPort, mss int, ok bool) {
+func (r *Race[T]) smaller(all []*attempt, now time.Time) (a netip.AddrPort, mtu int, ok bool) {
 	for _, t := range all {
-		if t.over || t.clamped || t.connected.IsZero() || now.Sub(t.connected) < max(stall, 4*t.connected.Sub(t.began)) {
+		if t.over || t.clamped || t.connected.IsZero() || now.Sub(t.connected) < max(t.stall(), 4*t.connected.Sub(t.began)) {
 			continue
 		}
 		t.clamped = true
-		for _, s := range Segments {
-			if t.mss == 0 || s < t.mss {
+		for _, s := range MTUs {
+			if t.mtu == 0 || s < t.mtu {
 				return t.addr, s, true
 			}
 		}

@@ -42,7 +42,7 @@ func run(t *testing.T, addrs map[netip.AddrPort]fakeAddr, order ...netip.AddrPor
 	}
 	r := Race[netip.AddrPort]{
 		Targets: func() ([]netip.AddrPort, bool) { return slices.Clone(order), false },
-		Try: func(ctx context.Context, a netip.AddrPort, mss int, connected func()) (netip.AddrPort, error) {
+		Try: func(ctx context.Context, a netip.AddrPort, mtu int, connected func()) (netip.AddrPort, error) {
 			f := addrs[a]
 			dial, cancel := context.WithTimeout(ctx, 1200*time.Millisecond)
 			defer cancel()
@@ -53,13 +53,13 @@ func run(t *testing.T, addrs map[netip.AddrPort]fakeAddr, order ...netip.AddrPor
 				return a, errors.New("refused")
 			}
 			connected()
-			if f.loses != 0 && (mss == 0 || mss > f.loses) {
+			if f.loses != 0 && (mtu == 0 || mtu > f.loses) {
 				f.proof = never
 			}
 			if left := f.away - time.Since(start); left > 0 {
 				// The smallest segments come through first.
-				f.proof = left + time.Duration(mss/1300)*20*time.Millisecond
-				if mss == 0 {
+				f.proof = left + time.Duration(mtu/1300)*20*time.Millisecond
+				if mtu == 0 {
 					f.proof += 60 * time.Millisecond
 				}
 			}
@@ -83,7 +83,7 @@ func TestRace(t *testing.T) {
 		first, second fakeAddr
 		winner        netip.AddrPort
 		within        time.Duration
-		mss           int
+		mtu           int
 		beaten        bool
 	}{
 		{"the first works", fakeAddr{tcp: 20 * ms, proof: 20 * ms}, fakeAddr{}, first, 50 * ms, 0, false},
@@ -91,8 +91,10 @@ func TestRace(t *testing.T) {
 		{"the first hangs", fakeAddr{tcp: 20 * ms, proof: never}, fakeAddr{tcp: 20 * ms, proof: 20 * ms}, second, 400 * ms, 0, true},
 		{"the first is dead", fakeAddr{tcp: never}, fakeAddr{tcp: 20 * ms, proof: 20 * ms}, second, 400 * ms, 0, true},
 		{"the first refuses", fakeAddr{tcp: 20 * ms, refuses: true}, fakeAddr{tcp: 20 * ms, proof: 20 * ms}, second, 100 * ms, 0, true},
-		{"the path loses large packets", fakeAddr{tcp: 20 * ms, proof: 20 * ms, loses: 1360}, fakeAddr{tcp: never}, first, 1350 * ms, Segments[0], false},
-		{"and not so large ones", fakeAddr{tcp: 20 * ms, proof: 20 * ms, loses: 1220}, fakeAddr{tcp: never}, first, 2600 * ms, Segments[1], false},
+		{"PPPoE", fakeAddr{tcp: 20 * ms, proof: 20 * ms, loses: 1492}, fakeAddr{tcp: never}, first, 1350 * ms, 1492, false},
+		{"LTE", fakeAddr{tcp: 20 * ms, proof: 20 * ms, loses: 1428}, fakeAddr{tcp: never}, first, 1750 * ms, 1400, false},
+		{"IPv6's least", fakeAddr{tcp: 20 * ms, proof: 20 * ms, loses: 1280}, fakeAddr{tcp: never}, first, 2200 * ms, 1280, false},
+		{"PPPoE to afar", fakeAddr{tcp: 250 * ms, proof: 250 * ms, loses: 1492}, fakeAddr{tcp: never}, first, 2300 * ms, 1492, false},
 		{"it was away", fakeAddr{tcp: 20 * ms, proof: 20 * ms, away: 3 * time.Second}, fakeAddr{tcp: never}, first, 3250 * ms, 0, false},
 	} {
 		synctest.Test(t, func(t *testing.T) {
@@ -100,8 +102,8 @@ func TestRace(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%s: %v", c.name, err)
 			}
-			if res.Addr != c.winner || took > c.within || res.MSS != c.mss {
-				t.Errorf("%s: %v won after %v with segments of %d", c.name, res.Addr, took, res.MSS)
+			if res.Addr != c.winner || took > c.within || res.MTU != c.mtu {
+				t.Errorf("%s: %v won after %v with segments of %d", c.name, res.Addr, took, res.MTU)
 			}
 			if got := slices.Contains(res.Beaten, first); got != c.beaten {
 				t.Errorf("%s: beaten %v", c.name, res.Beaten)
@@ -167,5 +169,27 @@ func TestBook(t *testing.T) {
 	}
 	if len(b.records) > maxRecords {
 		t.Errorf("%d records", len(b.records))
+	}
+}
+
+// Packets of a segment with the headers of its family are as large as the MTU, and no
+// larger.
+func TestSegment(t *testing.T) {
+	four, six := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")
+	for _, tt := range []struct {
+		mtu  int
+		to   netip.Addr
+		want int
+	}{
+		{0, four, 0},
+		{1492, four, 1452},
+		{1492, six, 1432},
+		{1400, four, 1360},
+		{1280, six, 1220},
+		{1492, netip.MustParseAddr("::ffff:192.0.2.1"), 1452},
+	} {
+		if got := Segment(tt.mtu, tt.to); got != tt.want {
+			t.Errorf("MTU %d to %s: %d, want %d", tt.mtu, tt.to, got, tt.want)
+		}
 	}
 }

@@ -36,10 +36,14 @@ func (e ProtocolError) Error() string { return "protocol error: " + string(e) }
 // A ResetError is an MP_TCPRST from the peer: it refused or ended the subflow.
 type ResetError struct {
 	Reason    mptcp.Reason
-	Transient bool // trying again may help
+	Transient bool   // trying again may help
+	Limit     string // of the server, by which it refuses; "" = it does not say
 }
 
 func (e *ResetError) Error() string {
+	if e.Limit != "" {
+		return "the server refuses: " + e.Limit + " is reached"
+	}
 	if e.Transient {
 		return fmt.Sprintf("peer reset the subflow: %s, for now", e.Reason)
 	}
@@ -257,7 +261,11 @@ func readReply(rw io.ReadWriter, o *mptcp.Option, want mptcp.Subtype) error {
 	case want:
 		return nil
 	case mptcp.MPTCPRst:
-		return &ResetError{Reason: o.Reset.Reason, Transient: o.Reset.Transient}
+		refused := &ResetError{Reason: o.Reset.Reason, Transient: o.Reset.Transient}
+		if o.Reset.Reason == mptcp.ReasonResources {
+			refused.Limit = readLimit(rw)
+		}
+		return refused
 	}
 	return violation(rw, mptcp.ReasonMPTCP, fmt.Sprintf("%s where %s belongs", o.Subtype, want))
 }

@@ -271,13 +271,19 @@ func TestHandshakeBothSides(t *testing.T) {
 	}{
 		{"unknown token", good, func(rw io.ReadWriter, _ *mptcp.Option) error {
 			return Refuse(rw, mptcp.ReasonMPTCP)
-		}, ResetError{mptcp.ReasonMPTCP, false}},
+		}, ResetError{Reason: mptcp.ReasonMPTCP}},
 		{"prohibited", good, func(rw io.ReadWriter, _ *mptcp.Option) error {
 			return Refuse(rw, mptcp.ReasonProhibited)
-		}, ResetError{mptcp.ReasonProhibited, false}},
+		}, ResetError{Reason: mptcp.ReasonProhibited}},
 		{"no room", good, func(rw io.ReadWriter, _ *mptcp.Option) error {
 			return RefuseTransient(rw, mptcp.ReasonResources)
-		}, ResetError{mptcp.ReasonResources, true}},
+		}, ResetError{Reason: mptcp.ReasonResources, Transient: true}},
+		{"full, and by which limit", good, func(rw io.ReadWriter, _ *mptcp.Option) error {
+			return RefuseFull(rw, "limits.sessions_per_client")
+		}, ResetError{Reason: mptcp.ReasonResources, Transient: true, Limit: "limits.sessions_per_client"}},
+		{"full, and by a limit that is no name", good, func(rw io.ReadWriter, _ *mptcp.Option) error {
+			return RefuseFull(rw, "\x1b[31m limits")
+		}, ResetError{Reason: mptcp.ReasonResources, Transient: true}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			cerr, serr := join(t, c.client, c.server)

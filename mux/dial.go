@@ -20,6 +20,9 @@ const (
 	dialQuick        = 1200 * time.Millisecond
 	dialTimeout      = 5 * time.Second
 	handshakeTimeout = 5 * time.Second
+	// silentStagger is the head start of one address over the next where the session has
+	// subflows and all of them are silent: its server may be gone.
+	silentStagger = 100 * time.Millisecond
 	// maxServers is how many servers one attempt asks for the session: each has
 	// proved its key, and did not know it.
 	maxServers = 8
@@ -77,6 +80,12 @@ func (c *Client) lastServer(p *clientPath, asked []netip.AddrPort) bool {
 	return p.book.Hopeless(addrs, time.Now())
 }
 
+// silent says that the session has subflows, and none of them moves.
+func silent(s *Session) (silent bool) {
+	s.enter(func(e *engine.Engine, _ int64) { silent = len(e.Subflows()) > 0 && !e.Alive() })
+	return silent
+}
+
 // open does the MPTCP handshake and adds the subflow to the session.
 func (c *Client) open(ctx context.Context, p *clientPath, v *proven) (*subflow, error) {
 	stop := context.AfterFunc(ctx, func() { v.carrier.Close() })
@@ -118,6 +127,9 @@ func (c *Client) race(ctx context.Context, p *clientPath, timeout time.Duration,
 		},
 		Drop: func(v *proven) { v.carrier.Close() },
 		Go:   c.slots.Go, MTU: mtu, Timeout: timeout,
+	}
+	if silent(c.session) {
+		race.Stagger = silentStagger
 	}
 	won, failed, err := race.Run(ctx)
 	now := time.Now()

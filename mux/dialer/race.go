@@ -1,6 +1,7 @@
 package dialer
 
 import (
+	"cmp"
 	"context"
 	"net/netip"
 	"slices"
@@ -57,6 +58,8 @@ type Race[T any] struct {
 	Go func(func())
 	// MTU is what is known to get through on this path; 0 = nothing is known.
 	MTU int
+	// Stagger is the head start of one address over the next; 0 = Stagger of this package.
+	Stagger time.Duration
 	// Timeout is how long TCP's handshake may take: no other address begins later.
 	Timeout time.Duration
 }
@@ -187,7 +190,7 @@ func (r *Race[T]) next(addrs []netip.AddrPort, all []*attempt, now time.Time, ea
 		return a, false
 	}
 	for _, t := range all {
-		if !t.over && now.Before(t.patience()) {
+		if !t.over && now.Before(t.patience(cmp.Or(r.Stagger, Stagger))) {
 			return a, false
 		}
 	}
@@ -195,12 +198,12 @@ func (r *Race[T]) next(addrs []netip.AddrPort, all []*attempt, now time.Time, ea
 }
 
 // patience is until when an attempt keeps others from beginning.
-func (t *attempt) patience() time.Time {
+func (t *attempt) patience(stagger time.Duration) time.Time {
 	if t.connected.IsZero() {
-		return t.began.Add(Stagger)
+		return t.began.Add(stagger)
 	}
 	// The proof takes one round trip more than TCP did, and a slow machine's time.
-	return t.connected.Add(max(Stagger, 2*t.connected.Sub(t.began)))
+	return t.connected.Add(max(stagger, 2*t.connected.Sub(t.began)))
 }
 
 // stall is how long the attempt may be silent before smaller packets are tried.

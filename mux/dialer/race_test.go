@@ -193,3 +193,27 @@ func TestSegment(t *testing.T) {
 		}
 	}
 }
+
+// Where the first address is likely to be gone, the second one waits for less.
+func TestShortHeadStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var tasks sync.WaitGroup
+		defer tasks.Wait()
+		start := time.Now()
+		r := Race[netip.AddrPort]{
+			Targets: func() ([]netip.AddrPort, bool) { return []netip.AddrPort{first, second}, false },
+			Try: func(ctx context.Context, a netip.AddrPort, _ int, connected func()) (netip.AddrPort, error) {
+				connected()
+				if a == first {
+					<-ctx.Done()
+				}
+				return a, ctx.Err()
+			},
+			Drop: func(netip.AddrPort) {}, Go: tasks.Go, Timeout: time.Second, Stagger: 100 * time.Millisecond,
+		}
+		res, _, err := r.Run(t.Context())
+		if err != nil || res.Addr != second || time.Since(start) > 100*time.Millisecond+2*step {
+			t.Errorf("%v, %v after %v", res, err, time.Since(start))
+		}
+	})
+}

@@ -202,3 +202,39 @@ func TestDataAckSparesMeteredPaths(t *testing.T) {
 		t.Error("not by the only path")
 	}
 }
+
+// Where a whole path is acknowledged by something on the way and the peer is silent, none
+// of its subflows is in use, whatever kernels acknowledge: the session knows at once that
+// nothing moves. The peer's own answer brings them back.
+func TestAcknowledgedBySomethingElse(t *testing.T) {
+	s := heldBy(1)
+	p, f := s.paths[0], s.subs[0]
+	rest := &Subflow{path: p, slot: 1} // has nothing under way
+	rest.lowat = MinLowat
+	p.subs = append(p.subs, rest)
+	s.subs = append(s.subs, rest)
+	for _, f := range s.subs {
+		f.tx.kernel, f.tx.valid, f.tx.srtt = true, true, 1e6
+	}
+	holdBy(s, f, true)
+	f.acknowledge(&s.held.out, 2e9, 100)
+	for now := int64(2e9); now < 2e9+dataAckTime+darkAfter+20e6; now += TickBusy {
+		f.progress, rest.progress = now, now // as the kernel beside us says
+		s.Tick(now, TickBusy, 0)
+	}
+	if s.Alive() || f.state != Unproven || rest.state != Unproven || p.state != PathDark {
+		t.Fatalf("%v, %v, and the path is %v", f.state, rest.state, p.state)
+	}
+	now := int64(2e9 + dataAckTime + darkAfter + 40e6)
+	for _, f := range s.subs {
+		var x mptcp.Experimental
+		x.Type = probePong
+		x.SetPayload(binary.BigEndian.AppendUint64(nil, uint64(f.probeSent)))
+		s.Probe(f, &x, now)
+		f.heard, f.progress = now, now
+	}
+	s.Tick(now+TickBusy, TickBusy, 0)
+	if f.state != Moving || rest.state != Moving || p.state != PathUp {
+		t.Errorf("the peer has answered: %v, %v, %v", f.state, rest.state, p.state)
+	}
+}

@@ -232,7 +232,15 @@ func (e *Engine) judge(p *Path, now int64) {
 	if p.heard >= p.doubted {
 		p.doubted = 0
 	}
-	dark := p.stalled > p.proof && now-p.proof > darkAfter || p.doubted != 0 && now-p.doubted > darkAfter+2*max(p.srtt, p.rtt)
+	silent := p.doubted != 0 && now-p.doubted > darkAfter+2*max(p.srtt, p.rtt)
+	dark := silent || p.stalled > p.proof && now-p.proof > darkAfter
+	if silent { // who acknowledges for the peer does so on all of them
+		for _, f := range p.subs {
+			if f.state != Ended {
+				e.stall(f, now, missing)
+			}
+		}
+	}
 	if dark && p.state == PathUp {
 		e.trouble = now
 		e.say(p, nil, 0, "path is dark")

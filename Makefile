@@ -4,7 +4,7 @@
 
 SHELL       := bash
 .SHELLFLAGS := -eu -o pipefail -c
-.PHONY: build run test race lint fuzz hostile soak interop lab bench cover dist man deb walk clean
+.PHONY: build run test race lint fuzz hostile soak interop lab rest bench cover dist man deb walk clean
 
 FUZZTIME ?= 2m
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
@@ -74,6 +74,10 @@ interop:
 # Paths with delay, loss and death; needs root.
 lab:
 	go run ./integration/lab
+
+# What an idle pair costs on the wire, and when it notes a dead path; needs root.
+rest:
+	go run ./integration/rest
 
 bench:
 	go run ./integration/bench

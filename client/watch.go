@@ -19,6 +19,8 @@ const (
 	// watchTick is how often the paths' states are looked at, for the log and for
 	// status.
 	watchTick = 200 * time.Millisecond
+	// watchRest is the same while nothing is carried and all paths have worked for so long.
+	watchRest = time.Second
 	// joinTime is how long the first subflow of a path may take before the path
 	// counts as dead.
 	joinTime = 5 * time.Second
@@ -75,14 +77,26 @@ type override struct {
 
 // run looks at what reports tells until ctx ends.
 func (w *pathWatch) run(ctx context.Context, reports func() []mux.PathReport) {
-	t := time.NewTicker(watchTick)
+	t := time.NewTimer(watchTick)
 	defer t.Stop()
+	carried := uint64(0)
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case now := <-t.C:
-			w.look(reports(), now)
+			all := reports()
+			calm := w.look(all, now)
+			before := carried
+			carried = 0
+			for i := range all {
+				carried += all[i].Month
+			}
+			if calm && carried-before <= restingBytes { // below before it is much: the month has turned
+				t.Reset(watchRest)
+			} else {
+				t.Reset(watchTick)
+			}
 		}
 	}
 }
@@ -150,8 +164,9 @@ func (w *pathWatch) configured() []conf.Path {
 	return w.paths
 }
 
-// look compares the paths with what was known.
-func (w *pathWatch) look(reports []mux.PathReport, now time.Time) {
+// look compares the paths with what was known. It reports whether all work and have for a
+// while.
+func (w *pathWatch) look(reports []mux.PathReport, now time.Time) (calm bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.known == nil {
@@ -176,6 +191,7 @@ func (w *pathWatch) look(reports []mux.PathReport, now time.Time) {
 	if len(working) == 0 {
 		working = spare
 	}
+	calm = true
 	for _, cfg := range configured {
 		k := w.known[cfg.Name]
 		if k == nil {
@@ -203,6 +219,7 @@ func (w *pathWatch) look(reports []mux.PathReport, now time.Time) {
 			}
 		}
 		k.turn(state, cause, now)
+		calm = calm && !k.said && !k.worked.IsZero() && now.Sub(k.worked) > watchRest
 	}
 	for name := range w.known {
 		if _, there := states[name]; !there {
@@ -211,6 +228,7 @@ func (w *pathWatch) look(reports []mux.PathReport, now time.Time) {
 	}
 	w.says.log = w.log
 	w.says.say(w.known, working, now)
+	return calm
 }
 
 // judge says what a path that the tunnel may use is in.

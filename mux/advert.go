@@ -2,6 +2,7 @@ package mux
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/mpsocks/mpsocks/mux/mptcp"
 )
@@ -47,6 +48,11 @@ func (a adverts) due(b []byte, keys *sessionKeys, now int64) []byte {
 		b = o.Append(b)
 	}
 	return b
+}
+
+// open says that some have no echo yet and are to be sent again.
+func (a adverts) open() bool {
+	return slices.ContainsFunc(a, func(x advert) bool { return !x.echoed && x.tries < maxAdverts })
 }
 
 // echoed notes that the peer has heard of one.

@@ -8,18 +8,21 @@ import (
 	"github.com/mpsocks/mpsocks/mux/engine"
 )
 
-// Byte caps of paths. They count the bytes that TCP carries in both directions, by the
+// Byte caps of paths. They count the bytes of both directions, with all headers of TCP and
+// IP where the system tells how many there were: at rest these are most of it. They go by the
 // local calendar; a path over its cap has no subflows until the next day or billing
 // month. Counts go by the path's name, so that they survive its interface, and are
 // kept in a file (usage.go), so that they survive a restart.
 
-// A capCount is what the paths of one name have carried.
+// A capCount is what is remembered of the paths of one name: what they have carried.
 type capCount struct {
 	day, month time.Time // when they began
 	dayBytes   uint64
 	monthBytes uint64
 	billing    int  // day of the month on which it begins; 0 is the first
 	over       bool // as it was last said
+
+	keep int64 // how long they may be silent at rest, ns; see engine.Path.KeepAlive
 }
 
 // add counts n bytes more.
@@ -119,14 +122,19 @@ func (c *Client) countBytes(now time.Time) {
 // holds Client.mu.
 func (c *Client) countPath(p *clientPath, now time.Time) (live bool) {
 	var bytes uint64
+	k := c.capCount(p)
 	c.session.enter(func(*engine.Engine, int64) {
-		bytes = p.path.Octets()
-		for _, f := range p.path.Subflows() {
-			bytes += connOf(f).octets()
+		bytes, k.keep = p.path.Octets(), p.path.KeepAlive()
+		for _, core := range p.path.Subflows() {
+			f := connOf(core)
+			bytes += f.octets()
 			live = true
+			if f.wear() >= c.cfg.retireBytes {
+				f.wantReplacement()
+			}
 		}
 	})
-	c.capCount(p).add(now, bytes-p.counted)
+	k.add(now, bytes-p.counted)
 	p.counted = bytes
 	return live
 }

@@ -185,7 +185,7 @@ func TestOnlyPathCapped(t *testing.T) {
 // What a path brings while it is being removed counts for the next of its name.
 func TestRemovedPathIsCounted(t *testing.T) {
 	s := newSession(sessionConfig{client: true, handler: newCollector()})
-	c := &Client{session: s, counts: make(map[string]*capCount), cfg: ClientConfig{Log: zerolog.Nop(), clock: time.Now}}
+	c := &Client{session: s, counts: make(map[string]*capCount), cfg: ClientConfig{Log: zerolog.Nop(), clock: time.Now, retireBytes: retireBytes}}
 	p, f := countedPath(s)
 	carried(f).sent.Store(10)
 	c.paths = []*clientPath{p}
@@ -224,7 +224,7 @@ func (w *words) count(what string) int {
 // A copy that came before by another path is no news, but it is on the bill.
 func TestCapCountsRepeats(t *testing.T) {
 	s := newSession(sessionConfig{client: true, handler: newCollector()})
-	c := &Client{session: s, counts: make(map[string]*capCount)}
+	c := &Client{cfg: ClientConfig{retireBytes: retireBytes}, session: s, counts: make(map[string]*capCount)}
 	p, f := countedPath(s)
 	c.paths = []*clientPath{p}
 	carried(f).received.Store(1000) // of which rxOctets has nothing

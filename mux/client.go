@@ -68,7 +68,6 @@ type ClientConfig struct {
 	clock       func() time.Time
 	lookup      dialer.Lookup
 	retireBytes uint64
-	retireCheck time.Duration
 }
 
 // A Client keeps one session with the server alive over all paths. Run starts
@@ -131,7 +130,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 		cfg.clock = time.Now
 	}
 	if cfg.retireBytes == 0 {
-		cfg.retireBytes, cfg.retireCheck = retireBytes, retireCheck
+		cfg.retireBytes = retireBytes
 	}
 	c := &Client{cfg: cfg, servers: cfg.Addresses, auto: autoSubflows, changed: make(chan struct{}), counts: make(map[string]*capCount), names: dialer.NewNames(cfg.lookup)}
 	c.greet.Store(g)

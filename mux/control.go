@@ -72,13 +72,15 @@ func (f *subflow) announce() {
 	f.advertise()
 }
 
-// advertise sends the ADD_ADDRs that are due.
-func (f *subflow) advertise() {
+// advertise sends the ADD_ADDRs that are due, and reports whether more may become so.
+func (f *subflow) advertise() (more bool) {
 	f.s.enter(func(_ *engine.Engine, now int64) {
+		more = f.s.adverts.open()
 		if o := f.s.adverts.due(nil, &f.keys, now); len(o) > 0 {
 			f.core.Control(o)
 		}
 	})
+	return more
 }
 
 // addAddr checks and echoes an announcement, or notes the echo of ours.

@@ -14,7 +14,7 @@ import (
 
 const (
 	tickBusy = time.Duration(engine.TickBusy)
-	tickIdle = 250 * time.Millisecond
+	tickIdle = 250 * time.Millisecond // and longer where the engine has nothing due
 
 	// ackDelay is how long received bytes may stay without a Data ACK of
 	// their own; data in the other direction carries it at once.
@@ -62,17 +62,14 @@ func (m *monitor) run(ctx context.Context) {
 		}
 		now := s.core.now()
 		m.ticks.Add(1)
-		if m.tick(now, now-last) {
-			t.Reset(tickBusy)
-		} else {
-			t.Reset(tickIdle)
-		}
+		t.Reset(m.tick(now, now-last))
 		last = now
 	}
 }
 
-// tick does what is due and reports whether there is more to watch closely.
-func (m *monitor) tick(now, passed int64) bool {
+// tick does what is due and returns when there will be more: it watches closely what is
+// under way.
+func (m *monitor) tick(now, passed int64) time.Duration {
 	s := m.s
 	m.learn(now)
 	var o *engine.Orders // the monitor's until the next Tick
@@ -92,21 +89,21 @@ func (m *monitor) tick(now, passed int64) bool {
 	})
 	switch {
 	case over:
-		return false
+		return tickIdle
 	case m.overdrawn():
 		s.log.Warn().AnErr("why", errMemory).Msg("session ended for what it holds")
 		go s.end.shut(errMemory, true)
-		return false
+		return tickIdle
 	case o.Expired && s.refused != nil: // a client goes on with a new session; its streams end
 		go s.refused(epoch)
-		return false
+		return tickIdle
 	case o.Expired:
 		go s.end.shut(ErrTimeout, false)
-		return false
+		return tickIdle
 	}
 	m.obey(o)
 
-	more := o.Busy
+	more, rest := o.Busy, time.Duration(o.Sleep)
 	if o.Ack != nil {
 		f := connOf(o.Ack)
 		if s.space.pending.Load() > 0 {
@@ -116,7 +113,9 @@ func (m *monitor) tick(now, passed int64) bool {
 				f.sendAck()
 			}
 		}
-		f.advertise()
+		if f.advertise() {
+			rest = tickIdle
+		}
 	}
 	more = s.reseq.tick(now, o.Hold) || more
 	more = s.streams.Tick(now) || more
@@ -128,7 +127,13 @@ func (m *monitor) tick(now, passed int64) bool {
 		}
 	}
 	s.move()
-	return more
+	switch {
+	case more:
+		return tickBusy
+	case s.streams.Count() > 0: // they have times of their own
+		return min(rest, tickIdle)
+	}
+	return rest
 }
 
 // learn has the carriers report that are to.

@@ -137,6 +137,8 @@ func (c *Client) add(n Path) *clientPath {
 		c.cfg.Log.Error().Str("path", n.Name).Msgf("more than %d paths: this one is not used", engine.MaxPaths)
 		return nil
 	}
+	known := c.capCount(p).keep
+	c.session.enter(func(*engine.Engine, int64) { p.path.SetKeepAlive(known) })
 	if !c.overCap(p, c.cfg.clock()) {
 		c.start(p)
 	}

@@ -34,6 +34,8 @@ type simWay struct {
 	delay time.Duration // without the queue
 	queue int           // bytes that wait or are under way at most, of all connections
 	held  int
+	sent  int       // bytes so far,
+	units int       // in so many packets
 	free  time.Time // when what was sent has left
 	dead  bool
 	wait  []func() // arrivals held back until the way lives again
@@ -107,6 +109,7 @@ func (c *simConn) send(unit []byte) error {
 	}
 	now := time.Now()
 	w.held += len(unit)
+	w.sent, w.units = w.sent+len(unit), w.units+1
 	if w.free.Before(now) {
 		w.free = now
 	}

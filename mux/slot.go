@@ -17,12 +17,10 @@ import (
 const (
 	// retireAge and retireBytes, in either direction, end a subflow long before its
 	// TLS keys are worn out (2^24.5 full records of AES-GCM, RFC 8446, Section 5.5);
-	// crypto/tls never updates them. 100 Mbit/s are a terabyte a day.
+	// crypto/tls never updates them. 100 Mbit/s are a terabyte a day. Who counts the
+	// bytes of paths looks at them every second.
 	retireAge   = 24 * time.Hour
 	retireBytes = 256 << 30
-	// retireCheck is how often bytes are looked at: 10 Gbit/s carry 25 GB in that
-	// time, and 110 GB are left.
-	retireCheck = 20 * time.Second
 )
 
 // slot is the goroutine. The one that leads finds out whether its path works;
@@ -83,29 +81,21 @@ func (c *Client) slot(ctx context.Context, p *clientPath, leads bool) {
 func (c *Client) tend(ctx context.Context, f *subflow) (replace bool) {
 	retire := time.NewTimer(retireAge + rand.N(retireAge/8))
 	defer retire.Stop()
-	check := time.NewTicker(c.cfg.retireCheck)
-	defer check.Stop()
-	for {
+	select {
+	case <-f.dead:
+		return false
+	case <-f.replace:
+		return true
+	case <-retire.C:
+		return true
+	case <-ctx.Done():
+		// Session.Close or stop ends it, after it has told the peer.
 		select {
 		case <-f.dead:
-			return false
-		case <-f.replace:
-			return true
-		case <-retire.C:
-			return true
-		case <-check.C:
-			if f.wear() >= c.cfg.retireBytes {
-				return true
-			}
-		case <-ctx.Done():
-			// Session.Close or stop ends it, after it has told the peer.
-			select {
-			case <-f.dead:
-			case <-time.After(2 * closeLinger):
-				f.close()
-			}
-			return false
+		case <-time.After(2 * closeLinger):
+			f.close()
 		}
+		return false
 	}
 }
 

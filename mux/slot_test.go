@@ -13,13 +13,14 @@ func TestWornSubflowIsReplaced(t *testing.T) {
 	for name, most := range map[string]int{"room": 0, "no room": 2} {
 		t.Run(name, func(t *testing.T) {
 			n := newLoopTunnel(t, 1, 2, func(c *ClientConfig, l *ListenerConfig) {
-				c.retireBytes, c.retireCheck = 100_000, 10*time.Millisecond
+				c.retireBytes = 100_000
 				l.MaxSubflows = most
 			})
 			first := n.locals()
 			least := 2
 			n.send(2000, 2000, 200, func(i int) {
 				if i%10 == 0 {
+					n.client.checkCaps(time.Now())
 					least = min(least, len(n.client.Session().Snapshot().Subflows))
 				}
 			})

@@ -48,6 +48,9 @@ type PathSnapshot struct {
 	Capped   bool    `json:"capped"`   // over its byte cap
 	Sent     uint64  `json:"sent_bytes"`
 	Received uint64  `json:"received_bytes"`
+	// KeepAlive is how long the path is known to bear silence, in seconds: as seldom the
+	// client asks on it at rest. 0 at the server.
+	KeepAlive float64 `json:"keep_alive_s,omitempty"`
 }
 
 // SubflowSnapshot is one subflow.
@@ -56,7 +59,7 @@ type SubflowSnapshot struct {
 	Slot        int            `json:"slot"` // what the flows call it
 	Local       netip.AddrPort `json:"local"`
 	Remote      netip.AddrPort `json:"remote"`
-	State       string         `json:"state"` // up, suspect, stale, blocked
+	State       string         `json:"state"` // up, resting, suspect, stale, blocked
 	Bulk        bool           `json:"bulk"`
 	Congestion  string         `json:"congestion"` // control that was asked for; empty is the system's
 	Backup      bool           `json:"backup"`
@@ -92,6 +95,9 @@ func (s *Session) Snapshot() Snapshot {
 			Name: p.Name, Backup: p.Backup, Metered: p.Metered, Rate: p.Rate * 8e9, Pace: p.Pace * 8e9, Lossy: p.Lossy,
 			Dark: p.State == engine.PathDark, Capped: p.State == engine.PathFull, Sent: p.Sent, Received: p.Received,
 		})
+		if s.client {
+			r.Paths[i].KeepAlive = float64(p.KeepAlive) / 1e9
+		}
 	}
 	for i := range st.Subflows {
 		f := &st.Subflows[i]

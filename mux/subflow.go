@@ -47,6 +47,7 @@ type subflow struct {
 
 	lastRecv atomic.Int64
 	rxOctets atomic.Uint64
+	overhead atomic.Uint64 // see overheadOf
 }
 
 // newSubflow prepares one that has joined with those keys.
@@ -110,6 +111,9 @@ func (f *subflow) report(full bool) {
 	f.asking.Lock()
 	defer f.asking.Unlock()
 	k := f.carrier.Report(full)
+	if k.Known {
+		f.overhead.Store(f.overheadOf(&k))
+	}
 	r := engine.Report{Full: full, Written: k.Sent, Outstanding: k.Outstanding, Known: k.Known, Info: engine.Info(k.Info)}
 	f.s.enter(func(e *engine.Engine, now int64) { e.Learn(f.core, now, &r) })
 }
@@ -144,8 +148,18 @@ func (f *subflow) retire(why mptcp.Reason) {
 }
 
 // octets is what a subflow has carried, with all of TLS: copies that came twice are on
-// the bill too.
+// the bill too, as are headers and what TCP sent again.
 func (f *subflow) octets() uint64 {
 	sent, received := f.carrier.Carried()
-	return sent + received
+	return sent + received + f.overhead.Load()
+}
+
+// overheadOf is what a connection has carried beside its bytes: of each segment the headers
+// of IP and of TCP with timestamps (RFC 7323, Section 3.2), and what went again.
+func (f *subflow) overheadOf(r *carrier.Report) uint64 {
+	head := uint64(20 + 32)
+	if f.remote.Addr().Is6() {
+		head += 20
+	}
+	return r.Packets*head + r.Again
 }

@@ -36,6 +36,7 @@ type usageRecord struct {
 	DayBytes   uint64 `json:"day_bytes"`
 	Month      string `json:"month"`
 	MonthBytes uint64 `json:"month_bytes"`
+	KeepAlive  int64  `json:"keep_alive_s,omitempty"` // how long the path is known to bear silence
 }
 
 type usageFormat struct {
@@ -75,7 +76,7 @@ func (u *usageFile) load(counts map[string]*capCount) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", u.path, err)
 		}
-		counts[name] = &capCount{day: day, dayBytes: r.DayBytes, month: month, monthBytes: r.MonthBytes}
+		counts[name] = &capCount{day: day, dayBytes: r.DayBytes, month: month, monthBytes: r.MonthBytes, keep: r.KeepAlive * 1e9}
 	}
 	return nil
 }
@@ -92,7 +93,7 @@ func (u *usageFile) keep(c *Client, now bool) {
 		c.countBytes(c.cfg.clock())
 	}
 	for name, k := range c.counts {
-		all.Paths[name] = usageRecord{k.day.Format(usageDate), k.dayBytes, k.month.Format(usageDate), k.monthBytes}
+		all.Paths[name] = usageRecord{k.day.Format(usageDate), k.dayBytes, k.month.Format(usageDate), k.monthBytes, k.keep / 1e9}
 	}
 	c.mu.Unlock()
 	body, err := json.MarshalIndent(all, "", "  ")

@@ -78,7 +78,7 @@ func TestUsageFileDamaged(t *testing.T) {
 		if err := u.load(map[string]*capCount{}); err == nil {
 			t.Errorf("%q is read without an error", body)
 		}
-		c := &Client{cfg: ClientConfig{clock: time.Now, Log: zerolog.Nop()}, counts: map[string]*capCount{"a": {day: time.Now(), month: time.Now(), dayBytes: 7}}, session: newSession(sessionConfig{client: true})}
+		c := &Client{cfg: ClientConfig{clock: time.Now, Log: zerolog.Nop(), retireBytes: retireBytes}, counts: map[string]*capCount{"a": {day: time.Now(), month: time.Now(), dayBytes: 7}}, session: newSession(sessionConfig{client: true})}
 		u.keep(c, true)
 		got := map[string]*capCount{}
 		if err := u.load(got); err != nil || got["a"] == nil || got["a"].dayBytes != 7 {

@@ -52,7 +52,7 @@ func OfSession(s mux.Snapshot) (Session, []Program) {
 func ofPath(p mux.PathSnapshot, subflows []mux.SubflowSnapshot) Path {
 	out := Path{
 		Name: p.Name, Backup: p.Backup, Metered: p.Metered, Subflows: p.Subflows, Estimated: p.Rate,
-		Lossy: p.Lossy, Dark: p.Dark, Sent: p.Sent, Received: p.Received,
+		Lossy: p.Lossy, Dark: p.Dark, Sent: p.Sent, Received: p.Received, KeepAlive: p.KeepAlive,
 	}
 	best, moving := math.Inf(1), 0
 	for _, f := range subflows {

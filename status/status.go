@@ -128,7 +128,7 @@ type Session struct {
 // Path is a way between the halves.
 type Path struct {
 	Name    string    `json:"name"`
-	State   State     `json:"state"`
+	State   State     `json:"state"`           // up, resting, suspect, stale, blocked
 	Cause   string    `json:"cause,omitempty"` // why, in words
 	Since   time.Time `json:"since"`
 	Bind    string    `json:"bind,omitempty"`
@@ -149,11 +149,13 @@ type Path struct {
 	Dark      bool    `json:"dark"`
 	Sent      uint64  `json:"sent_bytes"`
 	Received  uint64  `json:"received_bytes"`
+	KeepAlive float64 `json:"keep_alive_s,omitempty"` // how seldom the client asks on it at rest
 
 	Usage *Usage `json:"usage,omitempty"` // at the client
 }
 
-// Usage is what a path has carried, both ways and with TLS, and may carry.
+// Usage is what a path has carried, both ways and with all headers that are known, and may
+// carry.
 type Usage struct {
 	Today      uint64    `json:"today_bytes"`
 	Month      uint64    `json:"month_bytes"`
@@ -184,7 +186,7 @@ type Subflow struct {
 	Slot        int     `json:"slot"`
 	Local       string  `json:"local"`
 	Remote      string  `json:"remote"`
-	State       string  `json:"state"`
+	State       string  `json:"state"` // up, resting, suspect, stale, blocked
 	Bulk        bool    `json:"bulk"`
 	Congestion  string  `json:"congestion,omitempty"`
 	Backup      bool    `json:"backup"`

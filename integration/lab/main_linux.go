@@ -36,6 +36,7 @@ type options struct {
 	bars     []string
 	seconds  float64
 	warmup   float64
+	rest     time.Duration // before each measurement
 	repeat   int
 	// tolerance is how late the emulator may come, ms (p99), before a session is run again.
 	tolerance float64
@@ -78,6 +79,7 @@ func run(ctx context.Context, args []string) error {
 	list(&o.subjects, "subject", "", "mpsocks, alone (each path alone), alone:PATH, raw (best path), raw:PATH, kernel (default: those that the load is compared with)")
 	list(&o.bars, "bars", "", "scenarios with a bar instead of the matrix: all, or "+strings.Join(barNames(), " "))
 	f.Float64Var(&o.seconds, "seconds", 0, "length of each measurement after the warm-up (default 3, bars 4, and 8 where the profile has events)")
+	f.DurationVar(&o.rest, "rest", 0, "how long the subject is left alone before each measurement, so that its paths rest (with -warmup 0 all of its waking counts)")
 	f.Float64Var(&o.warmup, "warmup", 1, "seconds at the beginning of a measurement that do not count")
 	f.IntVar(&o.repeat, "repeat", 1, "measure each so many times; tables have the medians (bars: 3)")
 	f.Float64Var(&o.tolerance, "tolerance", 3, "run a session again, twice at most, when the emulator came later than so many ms (p99); 0 never")

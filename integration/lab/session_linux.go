@@ -87,6 +87,7 @@ func (l *laboratory) attempt(ctx context.Context, p *profiles.Profile, name stri
 			if i > 0 {
 				pause(ctx, 500*time.Millisecond) // queues run empty
 			}
+			pause(ctx, l.rest)
 			err := l.measure(ctx, r, p, s, w, m)
 			if err != nil {
 				m.Error = err.Error()

@@ -67,7 +67,9 @@ type Carrier interface {
 type Report struct {
 	Sent        uint64 // as Carried: what was written meanwhile is not in it
 	Outstanding int    // of these, what the other end has not acknowledged; -1 = not known
-	Known       bool   // there is an Info
+	Known       bool   // there is an Info, and
+	Packets     uint64 // how many came and went,
+	Again       uint64 // with so many bytes that had gone before
 	Info        Info
 }
 

@@ -25,10 +25,15 @@ func (d Door) Is(a ListenAddr) bool {
 	return d.At == a || AddrPort(d.Addr()) == a.Addr && d.At.KernelMPTCP == a.KernelMPTCP
 }
 
+// orphanAfter is after how much silence the kernel asks on a connection, so that those
+// whose client is gone without a word end some time. What a session needs to know sooner
+// it asks itself.
+const orphanAfter = time.Hour
+
 // Bind binds all of the addresses or none; its error names the one that failed.
 func Bind(addrs []ListenAddr) (doors []Door, err error) {
 	for _, a := range addrs {
-		lc := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}}
+		lc := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: orphanAfter, Interval: 5 * time.Second, Count: 3}}
 		lc.SetMultipathTCP(a.KernelMPTCP) // Go's default is on
 		network := "tcp"
 		if a.Addr.Addr().Is4() {

@@ -9,26 +9,28 @@ import (
 )
 
 // info reads TCP_INFO; false where there is none.
-func (k *socket) info(t *Info) bool {
+func (k *socket) info(r *Report) bool {
 	if k.raw == nil {
 		return false
 	}
-	var i unix.TCPInfo
+	var t unix.TCPInfo
 	ok := false
 	k.raw.Control(func(fd uintptr) {
-		n := uint32(unsafe.Sizeof(i))
-		_, _, e := unix.RawSyscall6(unix.SYS_GETSOCKOPT, fd, unix.IPPROTO_TCP, unix.TCP_INFO, uintptr(unsafe.Pointer(&i)), uintptr(unsafe.Pointer(&n)), 0)
+		n := uint32(unsafe.Sizeof(t))
+		_, _, e := unix.RawSyscall6(unix.SYS_GETSOCKOPT, fd, unix.IPPROTO_TCP, unix.TCP_INFO, uintptr(unsafe.Pointer(&t)), uintptr(unsafe.Pointer(&n)), 0)
 		ok = e == 0
 	})
 	if !ok {
 		return false
 	}
-	t.SRTT, t.RTTVar = int64(i.Rtt)*1000, int64(i.Rttvar)*1000
-	t.MinRTT = int64(i.Min_rtt) * 1000
-	t.CWND = int(i.Snd_cwnd) * int(i.Snd_mss)
-	t.Rate = i.Delivery_rate
-	t.Sacked = uint64(i.Sacked) * uint64(i.Snd_mss)
-	t.Retrans, t.Segs = uint64(i.Total_retrans), uint64(i.Data_segs_out)
+	i := &r.Info
+	i.SRTT, i.RTTVar = int64(t.Rtt)*1000, int64(t.Rttvar)*1000
+	i.MinRTT = int64(t.Min_rtt) * 1000
+	i.CWND = int(t.Snd_cwnd) * int(t.Snd_mss)
+	i.Rate = t.Delivery_rate
+	i.Sacked = uint64(t.Sacked) * uint64(t.Snd_mss)
+	i.Retrans, i.Segs = uint64(t.Total_retrans), uint64(t.Data_segs_out)
+	r.Packets, r.Again = uint64(t.Segs_out)+uint64(t.Segs_in), t.Bytes_retrans
 	return true
 }
 

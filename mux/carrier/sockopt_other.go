@@ -6,7 +6,7 @@ import "net"
 
 // Elsewhere than on Linux TCP says nothing, and in-band probes measure.
 
-func (k *socket) info(*Info) bool          { return false }
+func (k *socket) info(*Report) bool        { return false }
 func (k *socket) outstanding() (int, bool) { return 0, false }
 func (k *socket) setCongestion(string)     {}
 func (k *socket) setPace(float64)          {}

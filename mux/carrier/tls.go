@@ -102,7 +102,7 @@ func (t *TLS) Report(full bool) (r Report) {
 		t.kernel.Store(int64(out))
 	}
 	if full {
-		r.Known = t.sock.info(&r.Info)
+		r.Known = t.sock.info(&r)
 	}
 	return r
 }

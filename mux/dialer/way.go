@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"strings"
 	"syscall"
-	"time"
 )
 
 // Way is what a path's sockets are bound to; the zero value is the default route.
@@ -20,7 +19,7 @@ type Way struct {
 // Dialer makes TCP connections by the way. mss, in bytes, bounds the segments of
 // both directions (RFC 9293, Section 3.7.1); 0 = as the interface has it.
 func (w *Way) Dialer(mss int) *net.Dialer {
-	d := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}}
+	d := &net.Dialer{KeepAlive: -1} // the engine asks itself, and far less
 	d.SetMultipathTCP(w.KernelMPTCP)
 	if w.Local.IsValid() {
 		d.LocalAddr = &net.TCPAddr{IP: w.Local.AsSlice(), Zone: w.Local.Zone()}

@@ -247,7 +247,7 @@ func (r *chooser) list(now int64) {
 			p.viewed, p.view = r.views, p.candidate(now)
 		}
 		c := p.view
-		c.Stale = c.Stale || f.state.Stale()
+		c.Stale = c.Stale || f.state != Moving
 		c.Queued, c.Own = f.pendingSize, f.tx.outstanding+f.pendingSize
 		c.Bulk, c.Backup = f.bulk, f.backup
 		if f.bulk && c.Own > RecordSize {

@@ -48,6 +48,7 @@ type Engine struct {
 	farEnough bool  // some path is long enough for copies to pay
 	holdBound int64 // resequencing deadline, ns
 
+	stirred    stir   // whether the session lately had much to carry
 	octets     uint64 // committed
 	octetsSeen uint64 // of these, when Tick last looked
 	activeAt   int64  // when it last saw some more
@@ -179,6 +180,9 @@ func (e *Engine) Wake(k packet.Key, st fq.Puller, now int64) {
 		return
 	}
 	f := e.table.streamFlow(k, st)
+	if f.Packets == 0 {
+		e.stirred.at = now // something new begins, small as it may be yet
+	}
 	f.Active = now
 	e.table.queue.Activate(f)
 }
@@ -197,6 +201,7 @@ func (e *Engine) Attach(f *Subflow, produced uint64) bool {
 	e.slots |= 1 << slot
 	e.subs = append(e.subs, f)
 	f.path.subs = append(f.path.subs, f)
+	f.path.joined(f)
 	f.path.arrange()
 	e.rescue()
 	return true
@@ -207,6 +212,7 @@ func (e *Engine) Attach(f *Subflow, produced uint64) bool {
 // packets that came and of TCP in both directions.
 func (e *Engine) Detach(f *Subflow, now int64, received, octets uint64) {
 	f.state.on(ended)
+	f.unanswered()
 	e.trouble, e.table.queue.Grace = now, true
 	gone := func(g *Subflow) bool { return g == f }
 	e.subs = slices.DeleteFunc(e.subs, gone)

@@ -65,7 +65,7 @@ func (e *Engine) Glance(now int64, asks []Ask) []Ask {
 // Due appends the subflows whose carriers are to report before the next Tick.
 func (e *Engine) Due(now int64, asks []Ask) []Ask {
 	for _, f := range e.subs {
-		if f.state == Ended {
+		if f.state == Ended || f.sleeps(now) {
 			continue
 		}
 		// Data ACKs come with every packet of a busy session: the kernel is asked
@@ -142,17 +142,10 @@ func (e *Engine) Probe(f *Subflow, x *mptcp.Experimental, now int64) (send bool)
 		f.Control(AppendProbe(nil, probeDelayR, uint64(stamp(0)), uint64(now)))
 		return true
 	case x.Type == probePong && len(b) == 8:
-		f.proof = now
-		if f.probeSent != 0 && f.probeSent == stamp(0) {
-			f.probeSent = 0
-			f.state.on(answered)
-			f.sample(now - stamp(0))
-			if !f.tx.kernel { // what was written before the question has arrived
-				f.acknowledge(&e.held.out, now, f.probeEnd)
-			}
-		}
+		f.answered(&e.held.out, stamp(0), now)
 	case x.Type == probeDelayR && len(b) == 16:
 		p := f.path
+		f.answered(&e.held.out, stamp(0), now)
 		p.delay.Answered(stamp(0))
 		p.delay.Add(now, stamp(1)-stamp(0), now-stamp(1))
 		if !p.carriesBulk(now) {

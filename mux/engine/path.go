@@ -30,6 +30,10 @@ type Path struct {
 	view   sched.Candidate
 	viewed uint64 // the last listing that view was made for
 
+	keeper keeper
+	used   stir // whether it lately carried much
+	woken  bool // all its subflows are to be fit for use
+
 	pacer  gauge.Pacer
 	delay  gauge.Delay
 	judge  gauge.LossJudge
@@ -122,11 +126,17 @@ func (p *Path) carriesBulk(now int64) bool { return p.bulkAt != 0 && now-p.bulkA
 func (p *Path) fade(passed int64) { p.share *= 1 - min(float64(passed)/shareMemory, 1) }
 
 // arrange chooses which of the path's subflows carry bulk: the first that are not to be
-// replaced; the others stay thin, for small flows.
+// replaced, those that rest behind the others; the rest stay thin, for small flows.
 func (p *Path) arrange() {
 	n := 0
 	for _, f := range p.subs {
-		if f.bulk = !f.state.Replaced() && n < bulkSubflows; f.bulk {
+		if f.bulk = !f.state.Replaced() && f.state != Resting && n < bulkSubflows; f.bulk {
+			n++
+		}
+	}
+	for _, f := range p.subs {
+		if f.state == Resting && n < bulkSubflows {
+			f.bulk = true
 			n++
 		}
 	}
@@ -134,3 +144,57 @@ func (p *Path) arrange() {
 
 // bulkSubflows is how many subflows of a path carry bulk.
 const bulkSubflows = 2
+
+// spare says that a path is to rest while another one is up: the client knows by its
+// configuration, the server by what it was told (RFC 8684, Section 3.3.8).
+func (p *Path) spare() bool {
+	return p.Rests() || len(p.subs) > 0 && p.subs[0].backup
+}
+
+// awake says that all subflows of the path are to be fit for use.
+func (p *Path) awake(e *Engine, now int64) bool {
+	return p.used.lately(now) || !p.spare() && p.state != PathFull && e.stirred.lately(now)
+}
+
+// warm is the subflow of a path that is asked while it rests: that by which something
+// came last. It is nil while none moves.
+func (p *Path) warm() (warm *Subflow) {
+	for _, f := range p.subs {
+		if f.state == Moving && (warm == nil || f.heard > warm.heard) {
+			warm = f
+		}
+	}
+	return warm
+}
+
+// trust is how long a subflow that nobody asks on is surely there.
+func (p *Path) trust(client bool) int64 {
+	if client {
+		return p.keeper.every()
+	}
+	return keepSteps[keepSafe]
+}
+
+// joined notes a new subflow. Those of the path from which nothing came for long are asked:
+// it may be there in the place of one that this side has not missed yet.
+func (p *Path) joined(f *Subflow) {
+	p.keeper.joined(f.born)
+	for _, g := range p.subs {
+		if g != f && f.born-g.heard > keepSteps[keepSafe] {
+			g.ping(f.born)
+		}
+	}
+}
+
+// KeepAlive is how long the path may be silent at rest, in ns, as far as is known.
+func (p *Path) KeepAlive() int64 { return p.keeper.every() }
+
+// SetKeepAlive takes what was known of a path before: no more than is safe to begin with
+// where it is none of the steps.
+func (p *Path) SetKeepAlive(ns int64) {
+	for i, s := range keepSteps {
+		if s == ns {
+			p.keeper.step = i
+		}
+	}
+}

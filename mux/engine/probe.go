@@ -24,6 +24,8 @@ func (p *Path) askDelay(e *Engine, now int64) {
 	every := int64(gauge.DelayRest)
 	m := &p.delay
 	switch {
+	case !p.woken && m.Count >= gauge.DelayLeast:
+		return // its keep-alives tell now and then
 	case m.Count < gauge.DelayLeast || p.carriesBulk(now):
 		every = gauge.DelayEvery
 	case p.cfg.Metered || now-e.activeAt > gauge.DelayOld:

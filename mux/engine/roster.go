@@ -32,7 +32,7 @@ func (r *roster) AddPath(c PathConfig, addrID int) *Path {
 	if addrID < 0 {
 		addrID = index + 1
 	}
-	p := &Path{cfg: c, index: index, addrID: uint8(addrID)}
+	p := &Path{cfg: c, index: index, addrID: uint8(addrID), keeper: newKeeper()}
 	r.paths = append(r.paths, p)
 	return p
 }

@@ -27,6 +27,7 @@ type host struct {
 	ackAt   int64
 	ticking bool
 	lastT   int64
+	nextT   int64 // when it ticks next
 	paths   []*Path
 	redial  func(path int, old *simSub)
 
@@ -108,8 +109,17 @@ func (s *simSub) end() {
 	s.peer.h.pump()
 }
 
-// pump assigns and writes.
+// pump is move, and has the monitor look.
 func (h *host) pump() {
+	h.move()
+	if !h.ticking || h.nextT-h.w.now > sleepLeast {
+		h.ticking, h.nextT = true, h.w.now
+		h.w.at(h.w.now, h.tick)
+	}
+}
+
+// move assigns and writes.
+func (h *host) move() {
 	for {
 		var room [MaxSubflows]Ask
 		for _, a := range h.e.Glance(h.w.now, room[:0]) {
@@ -142,10 +152,6 @@ func (h *host) pump() {
 		}
 		s.out -= s.tx.write(s.out)
 		h.e.Wrote(f, h.w.now, s.batch, s.produced, s.out > 0, false)
-	}
-	if !h.ticking {
-		h.ticking = true
-		h.w.at(h.w.now, h.tick)
 	}
 }
 
@@ -252,6 +258,9 @@ func (h *host) hand() {
 // tick is the session's monitor.
 func (h *host) tick() {
 	now := h.w.now
+	if now != h.nextT {
+		return // it was woken meanwhile
+	}
 	var room [MaxSubflows]Ask
 	for _, a := range h.e.Due(now, room[:0]) {
 		r := a.Sub.Owner.(*simSub).tx.report(a.Full)
@@ -284,12 +293,13 @@ func (h *host) tick() {
 	}
 	h.views = h.order.Tick(now, o.Hold, h.views[:0])
 	h.hand()
-	next := int64(250e6)
+	next := o.Sleep
 	if more || h.order.Holds() {
 		next = TickBusy
 	}
-	h.w.at(now+next, h.tick)
-	h.pump()
+	h.nextT = now + next
+	h.w.at(h.nextT, h.tick)
+	h.move()
 }
 
 // endless is a stream that always has something to send.

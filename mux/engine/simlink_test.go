@@ -66,6 +66,7 @@ type line struct {
 	lost   float64 // and the loss in it
 	jitter int64   // ± ns
 	dead   bool
+	count  int // packets that were sent
 
 	bad   bool
 	free  int64 // when what was sent has left
@@ -76,6 +77,7 @@ type line struct {
 // send carries n bytes, or loses them.
 func (l *line) send(n int, arrive func()) {
 	w := l.w
+	l.count++
 	if l.dead || l.free-w.now > l.queue {
 		return
 	}
@@ -141,6 +143,7 @@ type tcp struct {
 	fullBW      float64
 	round       int64
 	cc          string
+	wary        bool // BBR takes no rate from what was limited by what there was to send
 	pace        float64
 	sendAt      int64
 	timer       bool
@@ -162,6 +165,7 @@ type tcpSeg struct {
 	sacked    bool
 	lost      bool
 	again     bool
+	limited   bool // nothing waited behind it: it says little about the rate
 }
 
 func newTCP(w *world, out, back *line) *tcp {
@@ -202,6 +206,9 @@ func (t *tcp) push() {
 			gain := 2.89
 			if t.full >= 3 {
 				gain = [8]float64{1.25, 0.75, 1, 1, 1, 1, 1, 1}[(t.w.now/max(t.minRTT, 1))%8]
+			}
+			if t.wary && t.full < 3 { // it begins with its first window
+				gain = max(gain, 29*mss/(t.bw*float64(max(t.srtt, 1))))
 			}
 			if r := gain * t.bw; rate == 0 || r < rate {
 				rate = r
@@ -245,7 +252,7 @@ func (t *tcp) push() {
 			}
 		}
 		t.sent++
-		s.at, s.delivered = t.w.now, t.delivered
+		s.at, s.delivered, s.limited = t.w.now, t.delivered, lost < 0 && t.next == t.written
 		t.pipe += s.n
 		if rate > 0 {
 			t.sendAt = max(t.sendAt, t.w.now-1e6) + int64(float64(s.n)/rate)
@@ -337,6 +344,9 @@ func (t *tcp) measure(s *tcpSeg) {
 		t.minRTT = min(t.minRTT, rtt)
 	}
 	t.rate = float64(t.delivered-s.delivered) / float64(max(rtt, 1))
+	if t.wary && s.limited && t.rate < t.bw {
+		return
+	}
 	if t.w.now-t.bwTurn > 10*t.srtt {
 		t.bwTurn, t.bwLast = t.w.now, 0
 	}

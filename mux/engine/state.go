@@ -8,6 +8,9 @@ type State uint8
 const (
 	// Moving: what it carries is acknowledged in time.
 	Moving State = iota
+	// Resting: nothing has come by it for so long that it may be gone. It is asked before
+	// it is used, unless nothing else moves.
+	Resting
 	// Stalled: nothing was acknowledged for about two round trips, or a probe had no
 	// answer. It is used only while all are stalled, and what it holds goes again.
 	Stalled
@@ -23,12 +26,12 @@ const (
 	states
 )
 
-var stateNames = [states]string{"moving", "stalled", "unproven", "lost", "lost", "ended"}
+var stateNames = [states]string{"moving", "resting", "stalled", "unproven", "lost", "lost", "ended"}
 
 func (s State) String() string { return stateNames[s] }
 
-// Stale says that it carries nothing while another one moves.
-func (s State) Stale() bool { return s != Moving && s != Ended }
+// Stale says that it gives cause for doubt, and carries nothing while another one moves.
+func (s State) Stale() bool { return s != Moving && s != Resting && s != Ended }
 
 // Replaced says that another is dialled in its place.
 func (s State) Replaced() bool { return s == Lost || s == LostUnproven }
@@ -43,17 +46,19 @@ const (
 	progress              // something was acknowledged, or there is nothing to acknowledge
 	answered              // the peer itself has answered
 	ended                 // its connection
+	rested                // nothing was to be carried, and nobody asked
 	events
 )
 
 // transitions says what a State becomes; a State that is not named stays.
 var transitions = [states][events]State{
-	Moving:       {overdue: Stalled, missing: Unproven, forsaken: Moving, progress: Moving, answered: Moving, ended: Ended},
-	Stalled:      {overdue: Stalled, missing: Unproven, forsaken: Lost, progress: Moving, answered: Stalled, ended: Ended},
-	Unproven:     {overdue: Unproven, missing: Unproven, forsaken: LostUnproven, progress: Unproven, answered: Stalled, ended: Ended},
-	Lost:         {overdue: Lost, missing: LostUnproven, forsaken: Lost, progress: Moving, answered: Lost, ended: Ended},
-	LostUnproven: {overdue: LostUnproven, missing: LostUnproven, forsaken: LostUnproven, progress: LostUnproven, answered: Lost, ended: Ended},
-	Ended:        {overdue: Ended, missing: Ended, forsaken: Ended, progress: Ended, answered: Ended, ended: Ended},
+	Moving:       {overdue: Stalled, missing: Unproven, forsaken: Moving, progress: Moving, answered: Moving, ended: Ended, rested: Resting},
+	Resting:      {overdue: Stalled, missing: Unproven, forsaken: Resting, progress: Moving, answered: Moving, ended: Ended, rested: Resting},
+	Stalled:      {overdue: Stalled, missing: Unproven, forsaken: Lost, progress: Moving, answered: Stalled, ended: Ended, rested: Stalled},
+	Unproven:     {overdue: Unproven, missing: Unproven, forsaken: LostUnproven, progress: Unproven, answered: Stalled, ended: Ended, rested: Unproven},
+	Lost:         {overdue: Lost, missing: LostUnproven, forsaken: Lost, progress: Moving, answered: Lost, ended: Ended, rested: Lost},
+	LostUnproven: {overdue: LostUnproven, missing: LostUnproven, forsaken: LostUnproven, progress: LostUnproven, answered: Lost, ended: Ended, rested: LostUnproven},
+	Ended:        {overdue: Ended, missing: Ended, forsaken: Ended, progress: Ended, answered: Ended, ended: Ended, rested: Ended},
 }
 
 // on moves the state on and reports whether it is another one now.

@@ -29,6 +29,7 @@ type PathStatus struct {
 	State          PathState
 	Rate, Pace     float64
 	Lossy          bool
+	KeepAlive      int64
 	Sent, Received uint64 // Received is of subflows that have ended
 }
 
@@ -82,7 +83,7 @@ func Describe(e *Engine, now int64, flows int) Status {
 	}
 	for _, p := range e.paths {
 		s.Paths = append(s.Paths, PathStatus{
-			PathConfig: p.cfg, Path: p, State: p.state, Rate: p.rate, Pace: p.paced, Lossy: p.judge.Lossy,
+			PathConfig: p.cfg, Path: p, State: p.state, Rate: p.rate, Pace: p.paced, Lossy: p.judge.Lossy, KeepAlive: p.KeepAlive(),
 			Sent: p.sent, Received: p.received,
 		})
 	}
@@ -109,11 +110,13 @@ func Describe(e *Engine, now int64, flows int) Status {
 	return s
 }
 
-// describe is the state in a word: up, suspect, stale or blocked.
+// describe is the state in a word: up, resting, suspect, stale or blocked.
 func describe(f *Subflow, now int64) string {
 	switch {
 	case f.state.Stale():
 		return "stale"
+	case f.state == Resting:
+		return "resting"
 	case f.overdue(f.age(now)):
 		return "suspect"
 	case f.blocked:

@@ -52,7 +52,10 @@ type Subflow struct {
 	blockedAt int64  // since when blocked, or counted so
 	bulkAt    int64  // when it last got bulk
 	lastSend  int64
-	probeSent int64  // time of the probe that waits for its answer, 0 = none
+	restAt    int64  // since when it is Resting
+	overslept bool   // it had no answer when it was to wake: this says nothing of the path
+	probeSent int64  // time of the probe that waits for its answer, 0 = none,
+	silence   int64  // and how long neither side had said anything before it
 	probeEnd  uint64 // TCP bytes before it
 }
 
@@ -187,13 +190,24 @@ func (f *Subflow) ping(now int64) {
 	if f.state == Ended || f.probeSent != 0 {
 		return
 	}
-	f.probeSent = now
+	f.probeSent, f.silence = now, now-max(f.heard, f.lastSend)
 	f.control = AppendProbe(f.control, probePing, uint64(now))
 }
 
-// probeTimeout is how long an answer may take: a path that was just in use is awake.
+// ask is ping with the question about delay: the answer tells that as well.
+func (f *Subflow) ask(e *Engine, now int64) {
+	if f.state == Ended || f.probeSent != 0 {
+		return
+	}
+	f.probeSent, f.silence = now, now-max(f.heard, f.lastSend)
+	f.path.delay.Ask(now, e.octets)
+	f.control = AppendProbe(f.control, probeDelay, uint64(now))
+}
+
+// probeTimeout is how long an answer may take: a path that was just in use is awake, as is
+// one by which something has come since.
 func (f *Subflow) probeTimeout(now int64) int64 {
-	if f.path.quiet(now) {
+	if f.path.quiet(now) || f.state == Resting && f.path.heard > f.probeSent {
 		return quietTimeout
 	}
 	return probeTimeout
@@ -264,4 +278,19 @@ func (f *Subflow) sample(rtt int64) {
 	t.rttvar += (d - t.rttvar) / 4
 	t.srtt += (rtt - t.srtt) / 8
 	t.minRTT = min(t.minRTT, rtt)
+}
+
+// answered takes the answer to the question of that time.
+func (f *Subflow) answered(q *dsn.InFlight, asked, now int64) {
+	f.proof = now
+	if f.probeSent == 0 || f.probeSent != asked {
+		return
+	}
+	f.probeSent = 0
+	f.state.on(answered)
+	f.path.keeper.held(now, f.silence)
+	f.sample(now - asked)
+	if !f.tx.kernel { // what was written before the question has arrived
+		f.acknowledge(q, now, f.probeEnd)
+	}
 }

@@ -54,17 +54,18 @@ func TestQuietPathIsAsked(t *testing.T) {
 		name           string
 		heard, beside  int64
 		metered, stale bool
-		asked          bool
+		rests, asked   bool
 	}{
-		{"both bring something", now - 10e6, now - 10e6, false, false, false},
-		{"only the other does", now - 600e6, now - 10e6, false, false, true},
-		{"nothing comes at all", now - 600e6, now - 600e6, false, false, false},
-		{"silent for long", now - 30e9, now - 10e6, false, false, false},
-		{"metered", now - 600e6, now - 10e6, true, false, false},
-		{"already stale", now - 600e6, now - 10e6, false, true, false},
+		{"both bring something", now - 10e6, now - 10e6, false, false, false, false},
+		{"only the other does", now - 600e6, now - 10e6, false, false, false, true},
+		{"and the path is to rest", now - 600e6, now - 10e6, false, false, true, false},
+		{"nothing comes at all", now - 600e6, now - 600e6, false, false, false, false},
+		{"silent for long", now - 30e9, now - 10e6, false, false, false, false},
+		{"metered", now - 600e6, now - 10e6, true, false, false, false},
+		{"already stale", now - 600e6, now - 10e6, false, true, false, false},
 	} {
 		s := &Engine{heard: c.beside}
-		p := &Path{cfg: PathConfig{Metered: c.metered}, heard: c.heard}
+		p := &Path{cfg: PathConfig{Metered: c.metered}, heard: c.heard, woken: !c.rests}
 		f := &Subflow{path: p}
 		if c.stale {
 			f.state = Stalled

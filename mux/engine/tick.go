@@ -11,9 +11,6 @@ const (
 	// under way, in ns.
 	TickBusy = 5e6
 
-	// KeepAlive keeps NAT bindings of idle subflows open; 15 s is below every
-	// timeout in use.
-	keepAlive = 15e9
 	// probeTimeout is when an unanswered probe on an idle subflow makes it stale.
 	probeTimeout = 3e9
 	// quietAfter is how long a path may bring nothing while others do, before it is
@@ -54,6 +51,7 @@ type Orders struct {
 	Ack     *Subflow   // where a Data ACK of its own goes, or nil
 	Hold    int64      // how long packets may wait for order, ns
 	Busy    bool       // something is under way or waits to be
+	Sleep   int64      // else how long nothing is due, ns
 	Expired bool       // the session was without a subflow for too long
 }
 
@@ -102,11 +100,13 @@ func (e *Engine) Tick(now, passed int64, received uint64) *Orders {
 		}
 		e.watch(f, now)
 		p.proof = max(p.proof, f.proof)
-		if f.state.Stale() {
+		if f.state.Stale() && !f.overslept {
 			p.stalled = max(p.stalled, f.staleAt)
 		}
 	}
+	stirs(e, now, received)
 	for _, p := range e.paths {
+		keep(e, p, now)
 		e.inquire(p, now)
 		e.judge(p, now)
 	}
@@ -131,7 +131,7 @@ func (e *Engine) Tick(now, passed int64, received uint64) *Orders {
 		e.swept = now
 		e.table.sweep(now)
 	}
-	o.Ack, o.Busy, o.Hold = e.AckBy(), e.Busy(), e.holdBound
+	o.Ack, o.Busy, o.Hold, o.Sleep = e.AckBy(), e.Busy(), e.holdBound, sleep(e, now)
 	return o
 }
 
@@ -140,7 +140,7 @@ func (e *Engine) Busy() bool {
 	return e.held.out.Head != e.held.out.Tail || !e.table.queue.Idle() || len(e.held.redo) > 0
 }
 
-// watch finds out whether a subflow stalls, and keeps an idle one alive.
+// watch finds out whether a subflow stalls.
 func (e *Engine) watch(f *Subflow, now int64) {
 	wait := f.age(now)
 	if p := now - f.progress; p < wait {
@@ -149,15 +149,16 @@ func (e *Engine) watch(f *Subflow, now int64) {
 	switch limit := f.stallTime(); {
 	case wait > limit:
 		e.stall(f, now, overdue)
+	case f.state == Resting && max(f.heard, f.progress) > f.restAt:
+		f.state.on(progress)
 	case f.probeSent != 0 && now-f.probeSent > max(f.probeTimeout(now), limit) && f.heard < f.probeSent:
+		f.unanswered()
+		f.overslept = f.overslept || f.state == Resting
 		e.stall(f, now, overdue)
 	case f.state.Stale() && f.marks.una == f.marks.tail && f.probeSent == 0 && (!f.tx.kernel || f.tx.outstanding == 0):
 		e.recover(f, now)
 	case f.state.Stale() && f.progress > f.staleAt:
 		e.recover(f, now)
-	}
-	if now-f.heard > keepAlive && f.probeSent == 0 {
-		f.ping(now)
 	}
 	if f.state.Stale() && now-f.staleAt > e.replaceWait() && f.state.on(forsaken) {
 		f.path.arrange() // a subflow that is moving carries bulk instead
@@ -193,6 +194,7 @@ func (e *Engine) recover(f *Subflow, now int64) {
 	if !f.state.on(progress) {
 		return // the peer itself has to answer
 	}
+	f.overslept = false
 	if replaced {
 		f.path.arrange()
 	}
@@ -214,7 +216,7 @@ func (e *Engine) rescue() {
 // unless it should sleep. A half that only receives learns of a dead path by this
 // alone.
 func (e *Engine) inquire(p *Path, now int64) {
-	if !p.quiet(now) || now-e.heard > quietAfter || p.state == PathDark || p.cfg.Metered {
+	if !p.woken || !p.quiet(now) || now-e.heard > quietAfter || p.state == PathDark || p.cfg.Metered {
 		return
 	}
 	for _, f := range p.subs {
@@ -260,7 +262,7 @@ func (e *Engine) judge(p *Path, now int64) {
 
 // wakeDelay has every path asked when a session begins to send after a rest.
 func (e *Engine) wakeDelay(now int64) {
-	if e.octets == e.octetsSeen {
+	if e.octets == e.octetsSeen || !e.stirred.lately(now) {
 		return
 	}
 	rested := now-e.activeAt > gauge.DelayOld

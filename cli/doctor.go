@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -42,19 +43,24 @@ type doctor struct {
 	out  io.Writer // nil with --json
 	all  []finding
 	file string
+
+	stun    []string // who is asked for the exit's NAT; none: nobody is
+	natSeen bool     // it is known
+	bursts  bool     // the paths' rates are tried
 }
 
 // newDoctor is `mpsocks doctor`.
 func newDoctor() *cobra.Command {
 	var file string
-	var asJSON bool
+	var asJSON, bursts bool
+	stun := publicSTUN
 	cmd := &cobra.Command{
 		Use:   "doctor [-c FILE]",
 		Short: "Find what is wrong, and say what to do about it",
 		Long: `Find what is wrong, and say what to do about it: the configuration, keys, the clock,
 descriptors, each path by itself (interface, name, route, TCP, handshake with the
-server, a datagram there and back, a name asked for at the exit), and what the running
-halves of this machine say. Without -c, client.yaml and server.yaml are looked for here
+server, a datagram there and back, a name asked for at the exit, the NAT that programs
+are behind there), and what the running halves of this machine say. Without -c, client.yaml and server.yaml are looked for here
 and in /etc/mpsocks.
 
 Each path is tried with a session of its own, beside the one that may be running. The
@@ -63,7 +69,7 @@ exit code is 0 if all is well, 1 if something may go wrong, and 2 if something i
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, cancel := context.WithTimeout(cmd.Context(), 2*time.Minute)
 			defer cancel()
-			d := &doctor{ctx: ctx, out: cmd.OutOrStdout(), file: file}
+			d := &doctor{ctx: ctx, out: cmd.OutOrStdout(), file: file, bursts: bursts, stun: slices.DeleteFunc(slices.Clone(stun), func(s string) bool { return s == "none" })}
 			if asJSON {
 				d.out = nil
 			}
@@ -91,6 +97,8 @@ exit code is 0 if all is well, 1 if something may go wrong, and 2 if something i
 		},
 	}
 	cmd.Flags().StringVarP(&file, "config", "c", "", "configuration file of a client or a server")
+	cmd.Flags().BoolVar(&bursts, "burst", false, "try each path's rate for two seconds, metered ones too")
+	cmd.Flags().StringSliceVar(&stun, "stun", publicSTUN, "STUN servers to ask for the exit's NAT, HOST:PORT, or none")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }

@@ -91,6 +91,9 @@ func (d *doctor) reach(p conf.Path, targets []netip.AddrPort) bool {
 			d.say(broken, check, "plug it in, or bring it up: the path is used when it is there", "%v", err)
 			continue
 		}
+		if words, remedy := client.RouteTrouble(p.Bind, local, to.Addr().Unmap()); words != "" {
+			d.say(doubt, check, remedy, "%s", words)
+		}
 		dialer := net.Dialer{Timeout: connectTime, Control: bindControl(p.Bind)}
 		if local.IsValid() {
 			dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(local, 0))
@@ -166,6 +169,10 @@ func (d *doctor) tunnel(c *conf.Client, p conf.Path, byDefault bool) {
 	proxy := socksProxy{address: half.Addrs()[0].String()}
 	d.echo(check, proxy)
 	d.exitName(check, proxy)
+	d.nat(proxy)
+	if d.bursts {
+		d.rate(check, proxy)
+	}
 }
 
 // handshakeRemedy is what helps against a cause.
@@ -220,4 +227,21 @@ func (d *doctor) exitName(check string, proxy socksProxy) {
 	}
 	conn.Close()
 	d.say(fine, check, "", "the exit resolves names and reaches the internet: example.com in %s", status.Millis(time.Since(start).Seconds()))
+}
+
+// rate says what a burst tells of the path's rate.
+func (d *doctor) rate(check string, proxy socksProxy) {
+	ctx, cancel := context.WithTimeout(d.ctx, connectTime)
+	defer cancel()
+	a, err := proxy.associate(ctx, tunnelEcho)
+	if err != nil {
+		return // the echo has said so
+	}
+	defer a.Close()
+	sent, back, best := a.burst(d.ctx)
+	if back == 0 {
+		d.say(doubt, check, "the path loses what comes fast", "burst: nothing of %s came back", status.Bytes(uint64(sent)))
+		return
+	}
+	d.say(fine, check, "", "burst: at least %s both ways (%s sent, %s came back)", status.Rate(int64(best)), status.Bytes(uint64(sent)), status.Bytes(uint64(back)))
 }

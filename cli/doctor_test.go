@@ -14,9 +14,9 @@ import (
 )
 
 // diagnose runs doctor and returns what it finds, by check.
-func diagnose(t *testing.T, file string) (texts map[string]string, code int) {
+func diagnose(t *testing.T, file string, more ...string) (texts map[string]string, code int) {
 	t.Helper()
-	stdout, stderr, code := command(t, "doctor", "--json", "-c", file)
+	stdout, stderr, code := command(t, append([]string{"doctor", "--json", "--stun", "none", "-c", file}, more...)...)
 	var out struct {
 		Severity string
 		Findings []struct{ Check, Severity, Text, Remedy string }
@@ -56,7 +56,7 @@ func TestDoctor(t *testing.T) {
 		}
 		return filepath.Join(dir, as)
 	}
-	serverFile := edit("server.yaml", "s.yaml", "admin: 127.0.0.1:9082", `admin: ""`)
+	serverFile := edit("server.yaml", "s.yaml", "admin: 127.0.0.1:9082", `admin: ""`, "allow: []", "allow: [127.0.0.0/8]")
 	server, err := conf.LoadServer(serverFile)
 	if err != nil {
 		t.Fatal(err)
@@ -82,6 +82,23 @@ func TestDoctor(t *testing.T) {
 		if !strings.Contains(texts["path default"], want) {
 			t.Errorf("%q is not in %s (exit code %d)\n%s", want, texts["path default"], code, log.String())
 		}
+	}
+
+	one, two, three := stunServer(t, 0), stunServer(t, 0), stunServer(t, 1)
+	texts, _ = diagnose(t, client, "--stun", one, "--stun", two, "--burst")
+	if got := texts["exit NAT"]; !strings.HasPrefix(got, "ok") || !strings.Contains(got, "endpoint-independent mapping, endpoint-independent filtering") {
+		t.Errorf("the exit's NAT: %q in %v", got, texts)
+	}
+	if got := texts["path default"]; !strings.Contains(got, "ok: burst: at least ") {
+		t.Errorf("no burst in %q", got)
+	}
+	texts, _ = diagnose(t, client, "--stun", one, "--stun", three)
+	if got := texts["exit NAT"]; !strings.HasPrefix(got, "warning: mapping depends on the destination") {
+		t.Errorf("behind a symmetric NAT: %q", got)
+	}
+	texts, _ = diagnose(t, client, "--stun", free.String())
+	if got := texts["exit NAT"]; !strings.HasPrefix(got, "warning: no STUN server answers") {
+		t.Errorf("without a STUN server: %q", got)
 	}
 
 	other, err := conf.Generate()

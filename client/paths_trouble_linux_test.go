@@ -1,0 +1,66 @@
+package client
+
+import (
+	"fmt"
+	"net/netip"
+	"os/exec"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/vishvananda/netns"
+)
+
+// Two uplinks, of which only one has a route that counts; then each has a table.
+func TestRouteTrouble(t *testing.T) {
+	ip, err := exec.LookPath("ip")
+	if err != nil {
+		t.Skip("ip is not installed (Debian: iproute2)")
+	}
+	runtime.LockOSThread() // it is thrown away with its namespace
+	if _, err := netns.New(); err != nil {
+		t.Skip("a network namespace takes root: ", err)
+	}
+	run := func(args string) {
+		t.Helper()
+		if out, err := exec.Command(ip, strings.Fields(args)...).CombinedOutput(); err != nil {
+			t.Skipf("ip %s: %s", args, out)
+		}
+	}
+	for i, name := range []string{"dsl", "lte"} {
+		run(fmt.Sprintf("link add %s type veth peer name far%d", name, i))
+		run(fmt.Sprintf("addr add 192.168.%d.2/24 dev %s", i+1, name))
+		run("link set " + name + " up")
+		run(fmt.Sprintf("link set far%d up", i))
+	}
+	run("route add default via 192.168.1.1 dev dsl")
+	server := netip.MustParseAddr("203.0.113.5")
+	at := func(bind, local string) string {
+		words, remedy := RouteTrouble(bind, netip.MustParseAddr(local), server)
+		if (words == "") != (remedy == "") {
+			t.Errorf("%q, and what mends it is %q", words, remedy)
+		}
+		return words
+	}
+	if got := at("dsl", "192.168.1.2"); got != "" {
+		t.Error(got)
+	}
+	if got := at("lte", "192.168.2.2"); !strings.Contains(got, "no route by lte has a gateway") {
+		t.Errorf("bound to the interface: %q", got)
+	}
+	if got := at("192.168.2.2", "192.168.2.2"); !strings.Contains(got, "which is lte's, leave by dsl") {
+		t.Errorf("bound to the address: %q", got)
+	}
+	run("route add default via 192.168.2.1 dev lte metric 700")
+	if got := at("lte", "192.168.2.2"); got != "" && !strings.Contains(got, "rp_filter") {
+		t.Errorf("with a second route: %q", got)
+	}
+	run("route add default via 192.168.2.1 dev lte table 102")
+	run("rule add from 192.168.2.2 lookup 102 priority 102")
+	run("rule add oif lte lookup 102 priority 103")
+	for _, bind := range []string{"lte", "192.168.2.2"} {
+		if got := at(bind, "192.168.2.2"); got != "" {
+			t.Errorf("bound to %s, with a table: %s", bind, got)
+		}
+	}
+}

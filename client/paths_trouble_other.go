@@ -1,0 +1,8 @@
+//go:build !linux
+
+package client
+
+import "net/netip"
+
+// RouteTrouble says nothing: the routes of other systems are not read.
+func RouteTrouble(string, netip.Addr, netip.Addr) (words, remedy string) { return "", "" }

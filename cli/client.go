@@ -33,7 +33,7 @@ func newClient() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			c, err := client.New(&kept, log, capture.Capture)
+			c, err := client.New(&kept, log, capture.Capture, handed(log)...)
 			if err != nil {
 				return err
 			}

@@ -2,9 +2,13 @@ package cli
 
 import (
 	"context"
+	"net"
+	"slices"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/rs/zerolog"
 )
 
 // What a half tells the service manager (systemd's sd_notify; nothing where there is
@@ -14,6 +18,16 @@ const (
 	managerReloading = daemon.SdNotifyReloading
 	managerStopping  = daemon.SdNotifyStopping
 )
+
+// handed are the listening sockets that the service manager has bound for us (systemd's
+// .socket units): connections wait there while the program is started anew.
+func handed(log zerolog.Logger) []net.Listener {
+	all, err := activation.Listeners()
+	if err != nil {
+		log.Warn().Err(err).Msg("the service manager's sockets are not taken")
+	}
+	return slices.DeleteFunc(all, func(l net.Listener) bool { return l == nil })
+}
 
 // tellManager tells a state. That nobody listens is no error.
 func (h *half) tellManager(state string) {

@@ -31,7 +31,7 @@ func newServer() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			s, err := server.New(&kept, log, capture.Capture)
+			s, err := server.New(&kept, log, capture.Capture, handed(log)...)
 			if err != nil {
 				return err
 			}

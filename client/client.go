@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"path/filepath"
 	"runtime"
@@ -88,8 +89,8 @@ type Client struct {
 
 // New binds every listener and forward and prepares the tunnel; nothing is
 // served or dialled before Run, which must be called to free what New took.
-// capture may be nil. Errors are for people: they name the address or the path.
-func New(cfg *conf.Client, log zerolog.Logger, capture *mux.Capture) (*Client, error) {
+// capture may be nil; handed are listeners that a service manager has bound. Errors are for people: they name the address or the path.
+func New(cfg *conf.Client, log zerolog.Logger, capture *mux.Capture, handed ...net.Listener) (*Client, error) {
 	config, err := muxConfig(cfg, log, capture)
 	if err != nil {
 		return nil, err
@@ -100,7 +101,7 @@ func New(cfg *conf.Client, log zerolog.Logger, capture *mux.Capture) (*Client, e
 		// By the key, for two clients of one machine have two bills.
 		config.UsageFile = filepath.Join(cfg.StateDir, fmt.Sprintf("usage-%x.json", cfg.PrivateKey.Public()[:4]))
 	}
-	c, err := newClient(cfg, log, nil)
+	c, err := newClient(cfg, log, nil, handed...)
 	if err != nil {
 		return nil, err
 	}
@@ -117,7 +118,7 @@ func New(cfg *conf.Client, log zerolog.Logger, capture *mux.Capture) (*Client, e
 }
 
 // newClient is New without the tunnel; tests bring their own.
-func newClient(cfg *conf.Client, log zerolog.Logger, t tunnel) (*Client, error) {
+func newClient(cfg *conf.Client, log zerolog.Logger, t tunnel, handed ...net.Listener) (*Client, error) {
 	c := &Client{
 		log:          log,
 		tunnel:       t,
@@ -131,6 +132,7 @@ func newClient(cfg *conf.Client, log zerolog.Logger, t tunnel) (*Client, error) 
 	c.life, c.stop = context.WithCancel(context.Background())
 	c.crowd = newCrowd(c.life, log, cfg.Users)
 	c.front.client, c.downlink.client = c, c
+	c.front.adopt(handed)
 	c.relays.set(cfg.UDP)
 	c.ends.client = c
 	c.web = newWeb(c)

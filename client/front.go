@@ -84,6 +84,25 @@ func (w *front) prepare(cfg *conf.Client) (b bindings, err error) {
 	return b, nil
 }
 
+// adopt takes listeners that somebody else has bound, a service manager. Those that the
+// configuration does not have are closed by begin.
+func (w *front) adopt(handed []net.Listener) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, l := range handed {
+		ln, ok := l.(*net.TCPListener)
+		if !ok {
+			w.client.log.Warn().Stringer("address", l.Addr()).Msg("a socket that the service manager hands over is not TCP: it is closed")
+			l.Close()
+			continue
+		}
+		if raw, err := ln.SyscallConn(); err == nil && inheritKeepAlive != nil {
+			_ = inheritKeepAlive(raw) // else a vanished host's association ends later
+		}
+		w.listeners = append(w.listeners, ln)
+	}
+}
+
 // listensAt says whether a listener was bound for an address.
 func listensAt(ln *net.TCPListener, want netip.AddrPort) bool {
 	a := ln.Addr().(*net.TCPAddr).AddrPort()
@@ -153,6 +172,12 @@ func (w *front) list() []*forward {
 func (w *front) begin(b bindings) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	for _, ln := range w.listeners { // that were adopted
+		if !slices.Contains(b.listeners, ln) {
+			w.client.log.Warn().Stringer("address", ln.Addr()).Msg("a socket that the service manager hands over is not in listen: it is closed")
+			ln.Close()
+		}
+	}
 	w.listeners, w.forwards = b.listeners, b.forwards
 }
 

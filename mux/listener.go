@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -30,6 +31,7 @@ type ListenerConfig struct {
 	Key             ed25519.PrivateKey
 	Clients         map[[32]byte]string // public key -> name
 	Listen          []ListenAddr
+	Handed          []net.Listener   // bound already, by a service manager: used where Listen has their address
 	Advertise       []netip.AddrPort // further addresses, for ADD_ADDR
 	DenyJoinInitial bool             // the C flag: a load balancer stands in front
 	// Accept is asked once per session, before it carries anything.
@@ -86,9 +88,17 @@ func Listen(cfg ListenerConfig) (*Listener, error) {
 		return nil, err
 	}
 	l.goBy(now)
-	if l.lns, err = carrier.Bind(cfg.Listen); err != nil {
+	doors, addrs, unknown := carrier.Adopt(cfg.Handed, cfg.Listen)
+	for _, u := range unknown {
+		cfg.Log.Warn().Stringer("address", u.Addr()).Msg("a socket that the service manager hands over is not in listen: it is closed")
+		u.Close()
+	}
+	bound, err := carrier.Bind(addrs)
+	if err != nil {
+		carrier.CloseDoors(doors)
 		return nil, err
 	}
+	l.lns = append(doors, bound...)
 	return l, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"runtime"
 	"sync"
@@ -55,9 +56,9 @@ type Server struct {
 }
 
 // New binds all listeners and prepares everything else. cfg is valid, as
-// conf.Load leaves it; capture may be nil. Errors name the address or the key
+// conf.Load leaves it; capture may be nil; handed are listeners that a service manager has bound. Errors name the address or the key
 // that is wrong. A Server that was made has to be Run, which also frees it.
-func New(cfg *conf.Server, log zerolog.Logger, capture *mux.Capture) (*Server, error) {
+func New(cfg *conf.Server, log zerolog.Logger, capture *mux.Capture, handed ...net.Listener) (*Server, error) {
 	s, err := newServer(cfg, log)
 	if err != nil {
 		return nil, err
@@ -67,6 +68,7 @@ func New(cfg *conf.Server, log zerolog.Logger, capture *mux.Capture) (*Server, e
 		tunnel.Accept = func(sess *mux.Session) (mux.Handler, error) {
 			return newPeer(s, sess.Peer(), sess), nil
 		}
+		tunnel.Handed = handed
 		s.listener, err = mux.Listen(tunnel)
 	}
 	if err != nil {

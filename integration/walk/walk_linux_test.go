@@ -130,7 +130,7 @@ func TestNewcomer(t *testing.T) {
 
 	// 1 and 2. The package, and the files.
 	w.run("apt-get install -y -q ./mpsocks_*_amd64.deb", "apt install ./mpsocks_*_amd64.deb")
-	w.sh("systemd-analyze verify --man=no /usr/lib/systemd/system/mpsocks-client.service /usr/lib/systemd/system/mpsocks-server.service")
+	w.sh("systemd-analyze verify --man=no /usr/lib/systemd/system/mpsocks-client.service /usr/lib/systemd/system/mpsocks-server.service /usr/lib/systemd/system/mpsocks-client.socket /usr/lib/systemd/system/mpsocks-server.socket")
 	w.sh("XDG_RUNTIME_DIR=/tmp systemd-analyze verify --man=no --user /usr/lib/systemd/user/mpsocks-client.service")
 	w.run("mpsocks init --server 192.0.2.1:7443", "mpsocks init --server 203.0.113.5:7443")
 	for _, args := range [][]string{{"addr", "add", "192.0.2.1/24", "dev", "lo"}, {"addr", "add", "198.51.100.9/24", "dev", "lo"}} {

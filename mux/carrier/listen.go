@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -47,6 +48,25 @@ func Bind(addrs []ListenAddr) (doors []Door, err error) {
 		doors = append(doors, Door{ln, a})
 	}
 	return doors, nil
+}
+
+// Adopt finds the listeners that somebody else has bound, a service manager, among the
+// addresses: it returns doors of them, the addresses that are left, and the listeners
+// that have no address here.
+func Adopt(handed []net.Listener, addrs []ListenAddr) (doors []Door, rest []ListenAddr, unknown []net.Listener) {
+	unknown = slices.Clone(handed)
+	for _, a := range addrs {
+		i := slices.IndexFunc(unknown, func(l net.Listener) bool {
+			return AddrPort(l.Addr()) == netip.AddrPortFrom(a.Addr.Addr().Unmap(), a.Addr.Port())
+		})
+		if i < 0 {
+			rest = append(rest, a)
+			continue
+		}
+		doors = append(doors, Door{unknown[i], a})
+		unknown = slices.Delete(unknown, i, i+1)
+	}
+	return doors, rest, unknown
 }
 
 // CloseDoors closes all of them; what was accepted lives on.

@@ -12,7 +12,7 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev
 # The packages of Debian that tests call, or look at results with.
 TEST_TOOLS    := iproute2 tshark
 INTEROP_TOOLS := $(TEST_TOOLS) iperf3 tcpdump curl dnsmasq dnsutils python3-socks python3-libtorrent chromium tmux prometheus \
-	git openssh-client openssh-server netcat-openbsd unbound haproxy
+	git openssh-client openssh-server netcat-openbsd unbound haproxy wireguard-go wireguard-tools openvpn srt-tools
 
 # The program, for this machine.
 build:

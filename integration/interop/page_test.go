@@ -133,6 +133,7 @@ func download(t *testing.T, p *halves.Pair) {
 			}
 			go func() {
 				defer c.Close()
+				go io.Copy(io.Discard, c) // ends with the connection
 				io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 999999999\r\n\r\n")
 				for {
 					if _, err := c.Write(make([]byte, 50_000)); err != nil {
@@ -143,7 +144,7 @@ func download(t *testing.T, p *halves.Pair) {
 			}()
 		}
 	}()
-	cmd := exec.Command(curl, "-s", "-T", "-", "-o", "/dev/null", "--socks5-hostname", p.Proxy(), "http://"+l.Addr().String()+"/file")
+	cmd := exec.Command(curl, "-s", "-H", "Expect:", "-T", "-", "-o", "/dev/null", "--socks5-hostname", p.Proxy(), "http://"+l.Addr().String()+"/file")
 	upload, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -75,7 +75,7 @@ func printStatus(w io.Writer, states []*status.Status) error {
 			if part.title != "" {
 				b.WriteString(part.title)
 				if part.more > 0 {
-					fmt.Fprintf(&b, " (%d lines more: status --json, or -w)", part.more)
+					fmt.Fprintf(&b, " (%s more: status --json, or -w)", count(part.more, "line"))
 				}
 				b.WriteString("\n")
 			}

@@ -67,9 +67,9 @@ func headLines(s *status.Status, width int, now time.Time) []string {
 				ups++
 			}
 		}
-		second = fmt.Sprintf("%d sessions up, %d mappings, %d CONNECTs, listening on %s", ups, s.Mappings, s.Streams, strings.Join(s.Listen, ", "))
+		second = fmt.Sprintf("%s up, %s, %s, listening on %s", count(ups, "session"), count(s.Mappings, "mapping"), count(s.Streams, "CONNECT"), strings.Join(s.Listen, ", "))
 	case s.Session != nil && s.Session.Up:
-		second = fmt.Sprintf("session %s with %s, mode %s; %d associations, %d CONNECTs", s.Session.ID, s.Session.Server, s.Session.Mode, s.Associations, s.Streams)
+		second = fmt.Sprintf("session %s with %s, mode %s; %s, %s", s.Session.ID, s.Session.Server, s.Session.Mode, count(s.Associations, "association"), count(s.Streams, "CONNECT"))
 	}
 	out := []string{cut(line, width)}
 	if !s.Ready {
@@ -80,6 +80,14 @@ func headLines(s *status.Status, width int, now time.Time) []string {
 		out = append(out, cut("! "+w, width))
 	}
 	return out
+}
+
+// count is a number of things.
+func count(n int, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return fmt.Sprint(n, " ", thing)
 }
 
 // pathLines is a line of figures for each path, and one of words where there is

@@ -205,7 +205,7 @@ func (s *screen) View() tea.View {
 		if part.title != "" {
 			title := part.title
 			if part.more > 0 {
-				title += fmt.Sprintf(" (%d lines more)", part.more)
+				title += fmt.Sprintf(" (%s more)", count(part.more, "line"))
 			}
 			b.WriteString(styleTitle.Render(title) + "\n")
 			lines++

@@ -66,17 +66,18 @@ function button(text, press) {
 }
 
 // A card is one path: its state in words, figures, curves and buttons.
-function makeCard(key, name) {
+function makeCard(key, name, client) {
   const c = { name, badge: el("span", { className: "badge" }), words: el("p", { className: "words" }), figures: new Map() };
   const list = el("dl", { className: "figures" });
   for (const f of ["Up", "Down", "Share", "Round trip", "Jitter", "Loss", "Today", "This month", "Queue"]) {
     const dd = el("dd");
     c.figures.set(f, dd);
-    list.append(el("div", {}, el("dt", { textContent: f }), dd));
+    const label = client ? f : { "Up": "To the client", "Down": "From it" }[f] || f;
+    if (client || !["Today", "This month"].includes(f)) list.append(el("div", {}, el("dt", { textContent: label }), dd));
   }
   c.left = el("p", { className: "words" });
   c.meter = el("meter", { className: "usage", min: 0, max: 1, high: .9, optimum: 0, hidden: true });
-  c.rates = new Curve("Rate, up and down", ["c-up", "c-down"]);
+  c.rates = new Curve(client ? "Rate, up and down" : "Rate, to it and from it", ["c-up", "c-down"]);
   c.rtt = new Curve("Round trip", ["c-rtt"]);
   c.loss = new Curve("Loss", ["c-loss"]);
   c.buttons = el("p", { className: "buttons" });
@@ -92,14 +93,14 @@ function makeCard(key, name) {
 function showPath(key, p, now, client) {
   let c = cards.get(key);
   if (!c) {
-    cards.set(key, c = makeCard(key, p.name));
+    cards.set(key, c = makeCard(key, p.name, client));
     if (client) c.card.append(c.buttons);
     document.querySelector("#paths .cards").append(c.card);
   }
   c.paused = p.paused; c.isBackup = p.backup; c.isMetered = p.metered;
   c.badge.className = `badge ${p.state}`;
   put(c.badge, p.state);
-  const role = [p.backup && "backup", p.metered && "metered"].filter(Boolean).join(", ");
+  const role = p.state === "resting" ? "" : [p.backup && "backup", p.metered && "metered"].filter(Boolean).join(", ");
   put(c.words, words(p, now) + (role ? ` (${role})` : "") + (p.bind ? ` · ${p.bind}` : ""));
   const u = p.usage || {};
   for (const [k, v] of Object.entries({

@@ -199,7 +199,7 @@ func TestPage(t *testing.T) {
 
 	n.silence("127.0.0.2")
 	b.until(20*time.Second, "the silent path is dead, with its cause", card("wifi", "no answer"))
-	b.until(10*time.Second, "the event says who took over", text("path wifi died: no answer; dsl took over, flows moved in"))
+	b.until(10*time.Second, "the event says who took over", text("path wifi died: no answer; dsl took over"))
 	b.shot("client-1280-death")
 	b.resize(360, 780)
 	time.Sleep(time.Second)

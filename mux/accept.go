@@ -23,9 +23,19 @@ import (
 // acceptTimeout is how long a connection may take until it is a subflow.
 const acceptTimeout = 10 * time.Second
 
-// strangersPerCore is how many handshakes a second without a proof are paid for: each
-// costs some 0.6 ms, so this is a thirtieth of the processor.
-const strangersPerCore = 50
+const (
+	// strangersPerCore is how many handshakes a second without a proof are paid for: each
+	// costs some 0.6 ms, so this is a thirtieth of the processor. As many again are for
+	// addresses that have proved a key before: clients of an older release are there.
+	strangersPerCore = 50
+	// patienceOfStrangers is how long one of them waits for its turn.
+	patienceOfStrangers = 3 * time.Second
+	// knocksPerCore is how many ClientHellos a second are read for addresses that have
+	// not proved a key, and turnedPerCore how many connections a second are accepted
+	// only to be closed: more wait in the kernel. Both are some twentieths of it.
+	knocksPerCore = 200
+	turnedPerCore = 5000
+)
 
 // newStrangers makes the budget.
 func newStrangers() *rate.Limiter {
@@ -33,9 +43,25 @@ func newStrangers() *rate.Limiter {
 	return rate.NewLimiter(rate.Limit(n), n/2)
 }
 
+// newGate is the gate of this machine.
+func newGate() *gate.Gate {
+	return gate.NewRated(gate.Places, gate.Share, gate.Reserve, knocksPerCore*runtime.GOMAXPROCS(0))
+}
+
+// afford waits until a handshake without a proof can be paid for.
+func (l *Listener) afford(ctx context.Context, place *gate.Place) error {
+	ctx, cancel := context.WithTimeout(ctx, patienceOfStrangers)
+	defer cancel()
+	if place.Known() {
+		return l.familiar.Wait(ctx)
+	}
+	return l.strangers.Wait(ctx) // at once, when its turn does not come in time
+}
+
 // accept is the goroutine of one address.
 func (l *Listener) accept(ctx context.Context, ln net.Listener) {
 	pause := 5 * time.Millisecond
+	turned := rate.NewLimiter(rate.Limit(turnedPerCore*runtime.GOMAXPROCS(0)), turnedPerCore/10)
 	for {
 		conn, err := ln.Accept()
 		if err != nil {
@@ -49,6 +75,21 @@ func (l *Listener) accept(ctx context.Context, ln net.Listener) {
 			continue
 		}
 		pause = 5 * time.Millisecond
+		from := carrier.AddrPort(conn.RemoteAddr()).Addr()
+		if ok, first := l.gate.Knock(from, time.Now()); !ok {
+			if first {
+				l.live.Load().Log.Warn().Stringer("from", from).
+					Msg("more connections a second than are looked at: most are closed at once, but those of addresses that have proved a key")
+			}
+			if t, ok := conn.(*net.TCPConn); ok {
+				_ = t.SetLinger(0) // nothing of it stays
+			}
+			conn.Close()
+			if turned.Wait(ctx) != nil {
+				return
+			}
+			continue
+		}
 		l.admit(ctx, conn)
 	}
 }
@@ -96,7 +137,7 @@ func (l *Listener) handshake(ctx context.Context, tcp net.Conn, place *gate.Plac
 		if k.Hushed() {
 			return nil, errStranger
 		}
-		return nil, l.strangers.Wait(ctx)
+		return nil, l.afford(ctx, place)
 	}
 	err := k.Server(ctx, cfg)
 	if err != nil && k.Hushed() && ctx.Err() == nil {

@@ -1,6 +1,7 @@
 package mux
 
 import (
+	"context"
 	"crypto/ed25519"
 	"crypto/tls"
 	"net"
@@ -34,7 +35,7 @@ func strangers(t *testing.T, addr string, n int) {
 				_, _ = c.Read(make([]byte, 1))
 				c.Close()
 				conns.Delete(c)
-				time.Sleep(50 * time.Millisecond)
+				time.Sleep(500 * time.Millisecond) // a thousand a second
 			}
 		})
 	}
@@ -136,5 +137,33 @@ func TestCloseWaitsBesideAnotherClose(t *testing.T) {
 	s.Close(nil)
 	if !h.done.Load() {
 		t.Error("a second Close returned before the handler had ended")
+	}
+}
+
+// A client that shows no proof, of an older release, gets its handshake beside a flood
+// if its address has proved a key before: the flood has used up what strangers may.
+func TestAnAddressThatHasProvedAKeyIsNoStranger(t *testing.T) {
+	n := newLoopTunnel(t, 1, 1, nil) // from 127.0.0.1
+	n.listener.strangers.SetLimit(0)
+	n.listener.strangers.SetBurst(0)
+	client, err := clientTLS(n.key, n.serverKey.Public().(ed25519.PublicKey)) // no encrypted hello
+	if err != nil {
+		t.Fatal(err)
+	}
+	dial := func(from string) error {
+		d := tls.Dialer{NetDialer: &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}, Config: client}
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		c, err := d.DialContext(ctx, "tcp", n.addr.String())
+		if err == nil {
+			c.Close()
+		}
+		return err
+	}
+	if err := dial("127.0.0.1"); err != nil {
+		t.Errorf("from an address that has proved a key: %v", err)
+	}
+	if err := dial("127.0.0.2"); err == nil {
+		t.Error("a stranger gets what nobody pays for")
 	}
 }

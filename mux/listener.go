@@ -62,6 +62,7 @@ type Listener struct {
 	book     proof.Book
 	// strangers pays for handshakes with those who show no proof first.
 	strangers *rate.Limiter
+	familiar  *rate.Limiter // the same, for addresses that have proved a key
 
 	mu       sync.Mutex      // guards all below
 	ctx      context.Context // of Run; nil before
@@ -80,7 +81,7 @@ type listening struct {
 func Listen(cfg ListenerConfig) (*Listener, error) {
 	l := &Listener{
 		sessions: make(map[mptcp.Token]*Session), opening: make(map[[32]byte]int),
-		gate: gate.New(gate.Places, gate.Share, gate.Reserve), strangers: newStrangers(),
+		gate: newGate(), strangers: newStrangers(), familiar: newStrangers(),
 		memory: newMemory(), guests: gate.New(guests, gate.Share, 0),
 	}
 	now, err := newListening(cfg)

@@ -3,8 +3,10 @@ package main
 import (
 	"crypto/ed25519"
 	"crypto/tls"
+	"encoding/binary"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"sync"
@@ -17,7 +19,7 @@ import (
 
 var attacks = []attack{
 	{name: "silent", what: "600 connections that say nothing, anew whenever one is closed", run: silent},
-	{name: "strangers", what: "5,000 TLS handshakes a second with a key that nobody knows", run: strangers},
+	{name: "strangers", what: "5,000 ClientHellos a second from everywhere that prove nothing", run: strangers},
 	{name: "garbage", what: "connections that send what is not TLS, and halves of a ClientHello", run: garbage},
 	{name: "replay", what: "a client's first bytes, recorded and sent again", run: replay},
 	{name: "sessions", what: "60 sessions of one key opened at once, of which 16 are allowed", run: sessions},
@@ -70,23 +72,78 @@ func silent(p *attacker, until time.Time) (string, string) {
 	return fmt.Sprintf("%d connections", n), ""
 }
 
+// hello is the first flight of a TLS client of that configuration.
+func hello(cfg *tls.Config) []byte {
+	near, far := net.Pipe()
+	defer near.Close()
+	defer far.Close()
+	r := &recorder{Conn: near}
+	go func() { _ = tls.Client(r, cfg).Handshake() }()
+	b := make([]byte, 1<<14)
+	n, err := io.ReadAtLeast(far, b, 5)
+	for err == nil && n < 5+int(binary.BigEndian.Uint16(b[3:])) {
+		var k int
+		k, err = far.Read(b[n:])
+		n += k
+	}
+	return b[:n]
+}
+
+// from is an address of loopback's: a stranger's home.
+func from() *net.TCPAddr {
+	return &net.TCPAddr{IP: net.IPv4(127, byte(1+rand.N(200)), byte(rand.N(250)), byte(1+rand.N(250)))}
+}
+
+// strangers does no TLS of its own, so that what is measured is the server's: ClientHellos
+// made before, every other one encrypted to the server's key with a proof that is spent.
 func strangers(p *attacker, until time.Time) (string, string) {
 	_, key, _ := ed25519.GenerateKey(nil)
-	cfg := plain(key)
-	tick := time.NewTicker(time.Second / 5000)
-	defer tick.Stop()
-	done, failed := each(400, until, func() bool {
-		<-tick.C
-		c, err := dial(p.at)
-		if err != nil {
-			return false
+	says := [][]byte{hello(plain(key)), hello(p.asClient())}
+	if c, err := dial(p.at); err == nil { // spends the proof
+		_, _ = c.Write(says[1])
+		_, _ = c.Read(make([]byte, 1))
+		c.Close()
+	}
+	turn := make(chan int, 64)
+	go func() {
+		defer close(turn)
+		begin := time.Now()
+		for n := 0; time.Now().Before(until); time.Sleep(time.Millisecond) {
+			for due := int(time.Since(begin).Seconds() * 5000); n < due; n++ {
+				turn <- n
+			}
 		}
-		defer c.Close()
-		_ = c.SetLinger(0)
-		_ = c.SetDeadline(until)
-		return tls.Client(c, cfg).Handshake() == nil
-	})
-	return fmt.Sprintf("%d handshakes got through, %d did not", done, failed), ""
+	}()
+	var answered, closed, failed atomic.Int64
+	var wg sync.WaitGroup
+	for range 300 {
+		wg.Go(func() {
+			b := make([]byte, 1)
+			for n := range turn {
+				d := net.Dialer{Timeout: time.Second, LocalAddr: from()}
+				d.SetMultipathTCP(false)
+				c, err := d.Dial("tcp", p.at)
+				if err != nil {
+					failed.Add(1)
+					continue
+				}
+				_, _ = c.Write(says[n%2])
+				_ = c.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+				if _, err := c.Read(b); err == nil {
+					answered.Add(1)
+				} else {
+					closed.Add(1)
+				}
+				_ = c.(*net.TCPConn).SetLinger(0)
+				c.Close()
+			}
+		})
+	}
+	begin := time.Now()
+	wg.Wait()
+	s := time.Since(begin).Seconds()
+	return fmt.Sprintf("%.0f a second, of which %.0f were answered and %.0f could not connect",
+		float64(answered.Load()+closed.Load()+failed.Load())/s, float64(answered.Load())/s, float64(failed.Load())/s), ""
 }
 
 func garbage(p *attacker, until time.Time) (string, string) {

@@ -38,6 +38,7 @@ type Gate struct {
 	proven  map[netip.Prefix]time.Time
 	said    time.Time // when somebody was last sent away
 	counts  Counts
+	knocks  knocks
 }
 
 // Counts is what a Gate has done.
@@ -45,6 +46,7 @@ type Counts struct {
 	Waiting int    `json:"waiting"` // now
 	Sent    uint64 `json:"sent"`    // away, to make room
 	Refused uint64 `json:"refused"` // at once: all that stand there have proved a key
+	Turned  uint64 `json:"turned"`  // away, before a byte was read: too many knocked
 }
 
 // New makes a Gate of the given sizes.
@@ -53,6 +55,13 @@ func New(places, share, reserve int) *Gate {
 		places: places, share: share, reserve: reserve,
 		held: make(map[netip.Prefix]int), proven: make(map[netip.Prefix]time.Time),
 	}
+}
+
+// NewRated makes a Gate at which may be knocked so often a second (see Knock).
+func NewRated(places, share, reserve, perSecond int) *Gate {
+	g := New(places, share, reserve)
+	g.knocks = newKnocks(perSecond)
+	return g
 }
 
 // A Place is one connection at a Gate.
@@ -175,6 +184,9 @@ func (g *Gate) remove(p *Place) {
 	}
 }
 
+// Known says whether its address had proved a key before.
+func (p *Place) Known() bool { return p.known }
+
 // Spoke notes that the connection is not a silent one.
 func (p *Place) Spoke() { p.reach(spoken) }
 
@@ -192,6 +204,7 @@ func (p *Place) Prove(now time.Time) {
 			}
 		}
 		delete(g.proven, old)
+		delete(g.knocks.homes, old)
 	}
 	g.proven[p.home] = now
 }

@@ -96,6 +96,11 @@ var (
 var (
 	mappingsNow    = gauge("mappings", "UDP mappings that are open.")
 	connects       = counter("connects_total", "CONNECTs by what became of them.", "result")
+	gateNow        = gauge("gate_connections", "Connections that have not proved a key yet.")
+	gateClosed     = counter("gate_closed_total", "Connections that were closed before they had proved a key: turned away unread, refused for want of room, or sent away to make room.", "reason")
+	memoryHeld     = gauge("memory_held_bytes", "Buffers that all sessions hold, with what the kernel has for them.")
+	memoryLimit    = gauge("memory_limit_bytes", "Most that they may hold, limits.memory.")
+	memoryCuts     = counter("memory_cuts_total", "Sessions and streams that were ended because they held too much.", "what")
 	socketErrors   = counter("socket_errors_total", "ICMP errors at the mappings' sockets; none of them ends a mapping.")
 	clientSessions = gauge("client_sessions", "Sessions of the client.", "client")
 	clientMappings = gauge("client_mappings", "UDP mappings of the client.", "client")
@@ -273,6 +278,18 @@ func (e emitter) client(s *status.Status) {
 func (e emitter) server(s *status.Status) {
 	e.emit(mappingsNow, float64(s.Mappings))
 	e.emit(socketErrors, float64(s.SocketErrors))
+	if g := s.Gate; g != nil {
+		e.emit(gateNow, float64(g.Waiting))
+		e.emit(gateClosed, float64(g.Turned), "turned")
+		e.emit(gateClosed, float64(g.Refused), "refused")
+		e.emit(gateClosed, float64(g.Sent), "sent")
+	}
+	if m := s.Memory; m != nil {
+		e.emit(memoryHeld, float64(m.Held))
+		e.emit(memoryLimit, float64(m.Limit))
+		e.emit(memoryCuts, float64(m.Cut), "session")
+		e.emit(memoryCuts, float64(m.Streams), "stream")
+	}
 	for result, n := range s.Connects {
 		e.emit(connects, float64(n), result)
 	}

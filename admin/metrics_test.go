@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mpsocks/mpsocks/mux"
+	"github.com/mpsocks/mpsocks/mux/gate"
 	"github.com/mpsocks/mpsocks/status"
 )
 
@@ -46,11 +48,14 @@ func TestMetricsOfAServer(t *testing.T) {
 				Clients:  []status.Peer{{Name: "o'hara \"x\"\n", Sessions: 1, Sent: 7, Quota: 100, Used: 9}, {Name: "b\xff"}},
 				Sessions: []status.Session{{ID: "1", Peer: "ann", Up: true, Paths: []status.Path{{Name: "192.0.2.1", State: status.Up}}}},
 				Connects: map[string]uint64{"connected": 1},
+				Gate:     &gate.Counts{Waiting: 3, Turned: 4},
+				Memory:   &mux.MemoryUse{Held: 5, Limit: 6, Cut: 7, Streams: 8},
 			}
 		}
 	})
 	_, body := s.get("/metrics", nil)
-	for _, want := range []string{`mpsocks_client_sent_bytes_total{client="o'hara \"x\"\n"} 7`, `{client="b?"}`, "mpsocks_client_quota_used_bytes", `mpsocks_connects_total{result="connected"} 1`} {
+	for _, want := range []string{`mpsocks_client_sent_bytes_total{client="o'hara \"x\"\n"} 7`, `{client="b?"}`, "mpsocks_client_quota_used_bytes", `mpsocks_connects_total{result="connected"} 1`,
+		"mpsocks_gate_connections 3", `mpsocks_gate_closed_total{reason="turned"} 4`, "mpsocks_memory_held_bytes 5", "mpsocks_memory_limit_bytes 6", `mpsocks_memory_cuts_total{what="session"} 7`, `mpsocks_memory_cuts_total{what="stream"} 8`} {
 		if !strings.Contains(body, want) {
 			t.Errorf("%s is not in\n%s", want, body)
 		}

@@ -146,7 +146,7 @@ func TestAnAddressThatHasProvedAKeyIsNoStranger(t *testing.T) {
 	n := newLoopTunnel(t, 1, 1, nil) // from 127.0.0.1
 	n.listener.strangers.SetLimit(0)
 	n.listener.strangers.SetBurst(0)
-	client, err := clientTLS(n.key, n.serverKey.Public().(ed25519.PublicKey)) // no encrypted hello
+	client, err := handshake.ClientTLS(n.key, n.serverKey.Public().(ed25519.PublicKey)) // no encrypted hello
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -29,6 +29,7 @@ type Memory struct {
 	total   int64
 	clients map[[32]byte]*holder
 	cuts    uint64
+	streams uint64 // that were ended for what they held, of sessions that have ended
 }
 
 // A holder is one client.
@@ -84,7 +85,10 @@ func (m *Memory) drop(s *Session) {
 	if c == nil {
 		return
 	}
-	n := c.sessions[s]
+	n, there := c.sessions[s]
+	if there {
+		m.streams += s.streams.Cut()
+	}
 	delete(c.sessions, s)
 	c.total -= n
 	m.total -= n
@@ -116,11 +120,19 @@ type MemoryUse struct {
 	Held  int64  `json:"held"`  // bytes
 	Limit int64  `json:"limit"` // 0 = none
 	Cut   uint64 `json:"cut"`   // sessions that were ended for it
+	// Streams is how many streams were, in sessions that went on.
+	Streams uint64 `json:"streams"`
 }
 
 // Use returns what all sessions hold.
 func (m *Memory) Use() MemoryUse {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return MemoryUse{m.total, m.limit, m.cuts}
+	u := MemoryUse{m.total, m.limit, m.cuts, m.streams}
+	for _, c := range m.clients {
+		for s := range c.sessions {
+			u.Streams += s.streams.Cut()
+		}
+	}
+	return u
 }

@@ -15,12 +15,18 @@ import (
 	"github.com/mpsocks/mpsocks/mux/mptcp"
 	"github.com/mpsocks/mpsocks/mux/muxtest"
 	"github.com/mpsocks/mpsocks/mux/packet"
+	"github.com/mpsocks/mpsocks/mux/stream"
 )
+
+// charged is a session of that client.
+func charged(identity [32]byte) *Session {
+	return &Session{identity: identity, streams: stream.NewTable(false, nil, nil, 1)}
+}
 
 func TestMemoryIsShared(t *testing.T) {
 	m := newMemory()
 	m.setLimit(400 << 20)
-	greedy, second, honest := &Session{identity: [32]byte{1}}, &Session{identity: [32]byte{1}}, &Session{identity: [32]byte{2}}
+	greedy, second, honest := charged([32]byte{1}), charged([32]byte{1}), charged([32]byte{2})
 	one, cut := m.hold(greedy, 1<<20)
 	if cut || one != 100<<20 {
 		t.Errorf("alone: a part of %d MiB, cut %v", one>>20, cut)
@@ -55,11 +61,11 @@ func TestTheLargestClientPays(t *testing.T) {
 	m := newMemory()
 	m.setLimit(100)
 	for i := range byte(20) {
-		if _, cut := m.hold(&Session{identity: [32]byte{i}}, 5); cut {
+		if _, cut := m.hold(charged([32]byte{i}), 5); cut {
 			t.Fatalf("client %d is cut at %d of 100", i, m.Use().Held)
 		}
 	}
-	big := &Session{identity: [32]byte{200}}
+	big := charged([32]byte{200})
 	if _, cut := m.hold(big, 20); !cut {
 		t.Error("the largest goes on")
 	}
@@ -123,7 +129,7 @@ func TestSessionsAreCut(t *testing.T) {
 	case <-time.After(20 * time.Second):
 		t.Fatal("it goes on with more than a quarter of the memory")
 	}
-	if u := n.listener.memory.Use(); u.Cut != 1 {
+	if _, u := n.listener.Door(); u.Cut != 1 {
 		t.Errorf("%+v", u)
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"github.com/mpsocks/mpsocks/mux/gate"
 )
 
 const (
@@ -127,3 +129,6 @@ func refusalReason(err error) string {
 
 // Refusals counts the connections that were turned away, by reason.
 func (l *Listener) Refusals() map[string]uint64 { return l.refusals.list() }
+
+// Door says who stands before a key was proved, and what sessions hold.
+func (l *Listener) Door() (gate.Counts, MemoryUse) { return l.gate.Counts(), l.memory.Use() }

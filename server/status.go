@@ -19,6 +19,8 @@ func (s *Server) Status() *status.Status {
 		st.Listen = append(st.Listen, a.String())
 	}
 	st.Refused = s.listener.Refusals()
+	door, memory := s.listener.Door()
+	st.Gate, st.Memory = &door, &memory
 	asked := s.exits.asked()
 	for _, sess := range s.listener.Sessions() {
 		session, programs := status.OfSession(sess.Snapshot())

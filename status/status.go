@@ -7,7 +7,12 @@
 // start of the half.
 package status
 
-import "time"
+import (
+	"time"
+
+	"github.com/mpsocks/mpsocks/mux"
+	"github.com/mpsocks/mpsocks/mux/gate"
+)
 
 // Halves.
 const (
@@ -60,6 +65,10 @@ type Status struct {
 	Refused       map[string]uint64 `json:"refused"`            // requests by reason; at the server also handshakes
 	Connects      map[string]uint64 `json:"connects,omitempty"` // CONNECTs by what became of them
 	SocketErrors  uint64            `json:"socket_errors"`      // ICMP errors at mappings
+	// Gate is who stands at the server and has not proved a key, and Memory what its
+	// sessions hold, in bytes of buffers.
+	Gate   *gate.Counts   `json:"gate,omitempty"`
+	Memory *mux.MemoryUse `json:"memory,omitempty"`
 
 	// Events are those of the last hour, the newest first.
 	Events []Event `json:"events"`

@@ -54,8 +54,10 @@ func TestMetricsOfAServer(t *testing.T) {
 		}
 	})
 	_, body := s.get("/metrics", nil)
-	for _, want := range []string{`mpsocks_client_sent_bytes_total{client="o'hara \"x\"\n"} 7`, `{client="b?"}`, "mpsocks_client_quota_used_bytes", `mpsocks_connects_total{result="connected"} 1`,
-		"mpsocks_gate_connections 3", `mpsocks_gate_closed_total{reason="turned"} 4`, "mpsocks_memory_held_bytes 5", "mpsocks_memory_limit_bytes 6", `mpsocks_memory_cuts_total{what="session"} 7`, `mpsocks_memory_cuts_total{what="stream"} 8`} {
+	for _, want := range []string{
+		`mpsocks_client_sent_bytes_total{client="o'hara \"x\"\n"} 7`, `{client="b?"}`, "mpsocks_client_quota_used_bytes", `mpsocks_connects_total{result="connected"} 1`,
+		"mpsocks_gate_connections 3", `mpsocks_gate_closed_total{reason="turned"} 4`, "mpsocks_memory_held_bytes 5", "mpsocks_memory_limit_bytes 6", `mpsocks_memory_cuts_total{what="session"} 7`, `mpsocks_memory_cuts_total{what="stream"} 8`,
+	} {
 		if !strings.Contains(body, want) {
 			t.Errorf("%s is not in\n%s", want, body)
 		}

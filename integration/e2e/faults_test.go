@@ -1,0 +1,230 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/mpsocks/mpsocks/integration/bench/halves"
+)
+
+// What goes wrong with a machine, and does not end what is up.
+
+// answersAdmin says whether a half answers at its admin address.
+func answersAdmin(at string) bool {
+	c := http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	r, err := c.Get("http://" + at + "/healthz")
+	if err != nil {
+		return false
+	}
+	r.Body.Close()
+	return r.StatusCode == http.StatusOK
+}
+
+// echoed says whether a datagram of the flow comes back.
+func echoed(t *testing.T, f *flow, to string) bool {
+	t.Helper()
+	f.send(t, to, []byte("here"))
+	_, _, ok := f.receive(t, 200*time.Millisecond)
+	return ok
+}
+
+// TestClientKilled kills the client and starts it again, more often than a client may have
+// sessions: the server takes those of the dead ones for what they are.
+func TestClientKilled(t *testing.T) {
+	p := begin(t, halves.Config{Server: "limits: {sessions_per_client: 2}\n"})
+	echo := udpEcho(t, "127.0.0.1:0")
+	for i := range 4 {
+		p.Client.Kill()
+		var err error
+		if p.Client, err = halves.Run(p.Bin, "client", "-c", p.ClientFile); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Ready(20 * time.Second); err != nil {
+			t.Fatalf("killed %d times: %v", i+1, err)
+		}
+	}
+	f := associate(t, p.Socks[0])
+	defer f.close()
+	eventually(t, 5*time.Second, "an association works", func() bool { return echoed(t, f, echo.String()) })
+}
+
+// limited starts the pair's server anew in a shell that has set a limit first.
+func limited(t *testing.T, p *halves.Pair, limit string) {
+	t.Helper()
+	p.Server.Kill()
+	var err error
+	if p.Server, err = halves.Run("/bin/sh", "-c", limit+fmt.Sprintf("; exec %q server -c %q", p.Bin, p.ServerFile)); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Ready(20 * time.Second); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestNoDescriptors has a client ask for more mappings than the server may open files:
+// what is up goes on, admin answers meanwhile, and everything is back without a restart.
+func TestNoDescriptors(t *testing.T) {
+	p := begin(t, halves.Config{Admin: true})
+	limited(t, p, "ulimit -n 80")
+	echo := udpEcho(t, "127.0.0.1:0")
+	first := associate(t, p.Socks[0])
+	defer first.close()
+	eventually(t, 5*time.Second, "the first association works", func() bool { return echoed(t, first, echo.String()) })
+	works := 0
+	var more []*flow
+	for range 100 {
+		f := associate(t, p.Socks[0])
+		more = append(more, f)
+		f.send(t, echo.String(), []byte("here"))
+	}
+	for _, f := range more {
+		if _, _, ok := f.receive(t, 10*time.Millisecond); ok {
+			works++
+		}
+	}
+	if works == 0 || works == len(more) {
+		t.Errorf("%d of %d more have a mapping, with 80 files", works, len(more))
+	}
+	if !answersAdmin(p.ServerAdmin) {
+		t.Error("the server's admin does not answer")
+	}
+	eventually(t, 5*time.Second, "the first association goes on", func() bool { return echoed(t, first, echo.String()) })
+	for _, f := range more {
+		f.close()
+	}
+	last := associate(t, p.Socks[0])
+	defer last.close()
+	eventually(t, 10*time.Second, "a new association works again", func() bool { return echoed(t, last, echo.String()) })
+}
+
+// TestFullDisk has the state of both halves on a disk that is full: they start, work, say
+// what is wrong, and answer.
+func TestFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
+		t.Skipf("no small disk can be made: %v", err)
+	}
+	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
+	full := filepath.Join(dir, "full")
+	if err := os.WriteFile(full, make([]byte, 128<<10), 0o600); err == nil {
+		t.Skip("the small disk takes more than it has")
+	}
+	p := begin(t, halves.Config{Admin: true})
+	for _, name := range []string{p.ClientFile, p.ServerFile} {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var lines []string
+		for line := range strings.Lines(string(b)) {
+			if strings.HasPrefix(line, "state_dir:") {
+				line = fmt.Sprintf("state_dir: %q\n", dir)
+			}
+			lines = append(lines, line)
+		}
+		if err := os.WriteFile(name, []byte(strings.Join(lines, "")), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.Kill()
+	if err := p.StartServer(); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	if p.Client, err = halves.Run(p.Bin, "client", "-c", p.ClientFile); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Ready(20 * time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if !answersAdmin(p.ClientAdmin) || !answersAdmin(p.ServerAdmin) {
+		t.Error("a half does not answer")
+	}
+	for name, half := range map[string]*halves.Process{"client": p.Client, "server": p.Server} {
+		eventually(t, 20*time.Second, name+" says that the disk is full", func() bool {
+			return strings.Contains(half.Output(), "no space left on device")
+		})
+	}
+	// With room again what is to be kept is kept, at the latest at the end.
+	if err := os.Remove(full); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Server.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	kept := int64(0)
+	left, _ := os.ReadDir(dir)
+	for _, e := range left {
+		if i, err := e.Info(); err == nil {
+			kept += i.Size()
+		}
+	}
+	if kept == 0 {
+		t.Error("nothing was kept at the end, with room on the disk")
+	}
+}
+
+// memoryGroup makes a control group of so many bytes and puts the process into it.
+func memoryGroup(t *testing.T, pid int, bytes int64) (dir string) {
+	t.Helper()
+	for root, limit := range map[string]string{"/sys/fs/cgroup/memory": "memory.limit_in_bytes", "/sys/fs/cgroup": "memory.max"} {
+		if _, err := os.Stat(filepath.Join(root, "cgroup.procs")); err != nil {
+			continue
+		}
+		dir := filepath.Join(root, fmt.Sprintf("mpsocks-test-%d", pid))
+		if os.Mkdir(dir, 0o755) != nil {
+			continue
+		}
+		t.Cleanup(func() { _ = os.Remove(dir) })
+		if os.WriteFile(filepath.Join(dir, limit), []byte(strconv.FormatInt(bytes, 10)), 0o600) == nil &&
+			os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0o600) == nil {
+			return dir
+		}
+	}
+	t.Skip("no control group for memory can be made")
+	return ""
+}
+
+// TestLittleMemory runs a server of 64 MiB, that is told so, with a load that fits.
+func TestLittleMemory(t *testing.T) {
+	p := begin(t, halves.Config{Server: "limits: {memory: 32MiB}\n"})
+	memoryGroup(t, p.Server.PID(), 64<<20)
+	if err := p.Ready(20 * time.Second); err != nil {
+		t.Fatal(err)
+	}
+	echo := udpEcho(t, "127.0.0.1:0")
+	var flows []*flow
+	for range 20 {
+		f := associate(t, p.Socks[0])
+		defer f.close()
+		flows = append(flows, f)
+		eventually(t, 5*time.Second, "it works", func() bool { return echoed(t, f, echo.String()) })
+	}
+	lost := 0
+	body := make([]byte, 1200)
+	for range 100 {
+		for _, f := range flows {
+			f.send(t, echo.String(), body)
+		}
+		for _, f := range flows {
+			if _, _, ok := f.receive(t, patience); !ok {
+				lost++
+			}
+		}
+	}
+	if lost > 0 {
+		t.Errorf("%d of 2,000 datagrams were lost", lost)
+	}
+	select {
+	case <-p.Server.Done():
+		t.Errorf("the server has ended: %s", p.Server.Output())
+	default:
+	}
+}

@@ -66,6 +66,14 @@ func main() {
 		}
 	}
 	p.stop()
+	if *only == "" || slices.Contains(strings.Split(*only, ","), "server") {
+		said, broken := underEvil(*program, *lasting)
+		fmt.Printf("%-10s a server with the right key that breaks the rules, %d in turn\n%10s %s\n", "server", len(evils), "", said)
+		if len(broken) > 0 {
+			bad = true
+			fmt.Printf("%10s BROKEN: %s\n", "", strings.Join(broken, "; "))
+		}
+	}
 	if bad {
 		os.Exit(1)
 	}

@@ -102,19 +102,8 @@ func start(program string) (*pair, error) {
 	if out, err := exec.Command(program, "init", "--server", p.at, "--dir", dir).CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("init: %w: %s", err, out)
 	}
-	edit := func(name string, pairs ...string) error {
-		b, err := os.ReadFile(filepath.Join(dir, name))
-		if err != nil {
-			return err
-		}
-		return os.WriteFile(filepath.Join(dir, name), []byte(strings.NewReplacer(pairs...).Replace(string(b))), 0o600)
-	}
 	p.socks = fmt.Sprintf("127.0.0.1:%d", freePort())
-	err = errors.Join(
-		edit("server.yaml", "listen: [\"0.0.0.0:", "listen: [\"127.0.0.1:", "listen: [\":", "listen: [\"127.0.0.1:",
-			"  allow: []", "  allow: [127.0.0.0/8]", "admin: \"127.0.0.1:9082\"", "admin: \"\"", "limits: {}", fmt.Sprintf("limits: {memory: %dMiB}", memory>>20)),
-		edit("client.yaml", "127.0.0.1:1080", p.socks, "admin: \"127.0.0.1:9081\"", "admin: \"\""))
-	if err != nil {
+	if err := p.edit(); err != nil {
 		return nil, err
 	}
 	// The attacker is a client with a key of its own: within one client shares are
@@ -138,6 +127,21 @@ func start(program string) (*pair, error) {
 		return nil, fmt.Errorf("the pair does not work: see %s", dir)
 	}
 	return p, nil
+}
+
+// edit makes the files that init has written fit: loopback, ports of its own, a limit.
+func (p *pair) edit() error {
+	edit := func(name string, pairs ...string) error {
+		b, err := os.ReadFile(filepath.Join(p.dir, name))
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(p.dir, name), []byte(strings.NewReplacer(pairs...).Replace(string(b))), 0o600)
+	}
+	return errors.Join(
+		edit("server.yaml", "listen: [\"0.0.0.0:", "listen: [\"127.0.0.1:", "listen: [\":", "listen: [\"127.0.0.1:",
+			"  allow: []", "  allow: [127.0.0.0/8]", "admin: \"127.0.0.1:9082\"", "admin: \"\"", "limits: {}", fmt.Sprintf("limits: {memory: %dMiB}", memory>>20)),
+		edit("client.yaml", "127.0.0.1:1080", p.socks, "admin: \"127.0.0.1:9081\"", "admin: \"\""))
 }
 
 func (p *pair) stop() {

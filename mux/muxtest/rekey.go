@@ -15,9 +15,9 @@ import (
 	"net"
 )
 
-// A Rekeyer lies under a TLS 1.3 client and can say what crypto/tls never says by itself:
+// A Rekeyer lies under a TLS 1.3 end and can say what crypto/tls never says by itself:
 // KeyUpdates that ask for an answer (RFC 8446, Section 4.6.3). After the first one the
-// client's tls.Conn cannot write any more.
+// end's tls.Conn cannot write any more.
 type Rekeyer struct {
 	net.Conn
 	log    bytes.Buffer
@@ -33,7 +33,18 @@ func NewRekeyer(c net.Conn) *Rekeyer { return &Rekeyer{Conn: c} }
 func (r *Rekeyer) Client(cfg *tls.Config) (*tls.Conn, error) {
 	cfg = cfg.Clone()
 	cfg.KeyLogWriter = &r.log
-	t := tls.Client(r, cfg)
+	return r.begin(tls.Client(r, cfg), "CLIENT_TRAFFIC_SECRET_0")
+}
+
+// Server is the same for a server.
+func (r *Rekeyer) Server(cfg *tls.Config) (*tls.Conn, error) {
+	cfg = cfg.Clone()
+	cfg.KeyLogWriter = &r.log
+	cfg.SessionTicketsDisabled = true // they would be the first records
+	return r.begin(tls.Server(r, cfg), "SERVER_TRAFFIC_SECRET_0")
+}
+
+func (r *Rekeyer) begin(t *tls.Conn, label string) (*tls.Conn, error) {
 	if err := t.Handshake(); err != nil {
 		return nil, err
 	}
@@ -42,7 +53,7 @@ func (r *Rekeyer) Client(cfg *tls.Config) (*tls.Conn, error) {
 	}
 	for line := range bytes.Lines(r.log.Bytes()) {
 		f := bytes.Fields(line)
-		if len(f) == 3 && string(f[0]) == "CLIENT_TRAFFIC_SECRET_0" {
+		if len(f) == 3 && string(f[0]) == label {
 			r.secret, _ = hex.DecodeString(string(f[2]))
 		}
 	}
@@ -53,7 +64,7 @@ func (r *Rekeyer) Client(cfg *tls.Config) (*tls.Conn, error) {
 	return t, nil
 }
 
-// Write counts the records that the client's tls.Conn writes.
+// Write counts the records that the end's tls.Conn writes.
 func (r *Rekeyer) Write(p []byte) (int, error) {
 	for b := p; r.count && len(b) >= 5; r.seq++ {
 		b = b[min(5+int(binary.BigEndian.Uint16(b[3:])), len(b)):]

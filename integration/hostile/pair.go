@@ -79,6 +79,7 @@ func echo() (*net.UDPConn, error) {
 	if err != nil {
 		return nil, err
 	}
+	_ = c.SetReadBuffer(4 << 20)
 	go func() {
 		b := make([]byte, 2048)
 		for {

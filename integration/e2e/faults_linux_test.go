@@ -92,6 +92,9 @@ func TestNoDescriptors(t *testing.T) {
 	if works == 0 || works == len(more) {
 		t.Errorf("%d of %d more have a mapping, with 80 files", works, len(more))
 	}
+	if open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.Server.PID())); err != nil || len(open) > 70 {
+		t.Errorf("%d of 80 files are open: none is kept for admin and for other clients; %v", len(open), err)
+	}
 	if !answersAdmin(p.ServerAdmin) {
 		t.Error("the server's admin does not answer")
 	}

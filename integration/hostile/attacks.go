@@ -21,7 +21,7 @@ var attacks = []attack{
 	{name: "silent", what: "600 connections that say nothing, anew whenever one is closed", run: silent},
 	{name: "strangers", what: "5,000 ClientHellos a second from everywhere that prove nothing", run: strangers},
 	{name: "garbage", what: "connections that send what is not TLS, and halves of a ClientHello", run: garbage},
-	{name: "replay", what: "a client's first bytes, recorded and sent again", run: replay},
+	{name: "replay", what: "a client's first bytes, recorded and sent again from everywhere", run: replay},
 	{name: "sessions", what: "60 sessions of one key opened at once, of which 16 are allowed", run: sessions},
 	{name: "joins", what: "joins with a wrong proof, with a token that nobody has, and without end", run: joins},
 	{name: "partial", what: "one byte of a frame on each of 120 subflows", run: partial},
@@ -120,9 +120,7 @@ func strangers(p *attacker, until time.Time) (string, string) {
 		wg.Go(func() {
 			b := make([]byte, 1)
 			for n := range turn {
-				d := net.Dialer{Timeout: time.Second, LocalAddr: from()}
-				d.SetMultipathTCP(false)
-				c, err := d.Dial("tcp", p.at)
+				c, err := dialFrom(from(), p.at)
 				if err != nil {
 					failed.Add(1)
 					continue
@@ -134,7 +132,7 @@ func strangers(p *attacker, until time.Time) (string, string) {
 				} else {
 					closed.Add(1)
 				}
-				_ = c.(*net.TCPConn).SetLinger(0)
+				_ = c.SetLinger(0)
 				c.Close()
 			}
 		})
@@ -189,7 +187,7 @@ func replay(p *attacker, until time.Time) (string, string) {
 		return "", "the first time it does not work: " + err.Error()
 	}
 	n, _ := each(20, until, func() bool {
-		c, err := dial(p.at)
+		c, err := dialFrom(from(), p.at)
 		if err != nil {
 			return false
 		}

@@ -25,8 +25,14 @@ type subflow struct {
 	ssn           uint32
 }
 
-func dial(at string) (*net.TCPConn, error) {
+func dial(at string) (*net.TCPConn, error) { return dialFrom(nil, at) }
+
+// dialFrom connects from an address, nil for any.
+func dialFrom(from *net.TCPAddr, at string) (*net.TCPConn, error) {
 	d := net.Dialer{Timeout: 5 * time.Second}
+	if from != nil {
+		d.LocalAddr = from
+	}
 	d.SetMultipathTCP(false)
 	c, err := d.Dial("tcp", at)
 	if err != nil {

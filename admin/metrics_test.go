@@ -6,8 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/mpsocks/mpsocks/mux"
-	"github.com/mpsocks/mpsocks/mux/gate"
 	"github.com/mpsocks/mpsocks/status"
 )
 
@@ -48,8 +46,8 @@ func TestMetricsOfAServer(t *testing.T) {
 				Clients:  []status.Peer{{Name: "o'hara \"x\"\n", Sessions: 1, Sent: 7, Quota: 100, Used: 9}, {Name: "b\xff"}},
 				Sessions: []status.Session{{ID: "1", Peer: "ann", Up: true, Paths: []status.Path{{Name: "192.0.2.1", State: status.Up}}}},
 				Connects: map[string]uint64{"connected": 1},
-				Gate:     &gate.Counts{Waiting: 3, Turned: 4},
-				Memory:   &mux.MemoryUse{Held: 5, Limit: 6, Cut: 7, Streams: 8},
+				Gate:     &status.Gate{Waiting: 3, Turned: 4},
+				Memory:   &status.Memory{Held: 5, Limit: 6, Cut: 7, Streams: 8},
 			}
 		}
 	})

@@ -67,12 +67,18 @@ type Status struct {
 	SocketErrors  uint64            `json:"socket_errors"`      // ICMP errors at mappings
 	// Gate is who stands at the server and has not proved a key, and Memory what its
 	// sessions hold, in bytes of buffers.
-	Gate   *gate.Counts   `json:"gate,omitempty"`
-	Memory *mux.MemoryUse `json:"memory,omitempty"`
+	Gate   *Gate   `json:"gate,omitempty"`
+	Memory *Memory `json:"memory,omitempty"`
 
 	// Events are those of the last hour, the newest first.
 	Events []Event `json:"events"`
 }
+
+// Gate and Memory are as mux has them.
+type (
+	Gate   = gate.Counts
+	Memory = mux.MemoryUse
+)
 
 // All returns the sessions of either half.
 func (s *Status) All() []Session {

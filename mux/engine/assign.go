@@ -14,6 +14,9 @@ import (
 // Assign moves packets from the queue to subflows: first what must go again,
 // then band by band, as long as the scheduler finds room.
 func (e *Engine) Assign(now int64) {
+	if e.rec != nil {
+		e.rec.note(entry{Op: "assign", Now: now})
+	}
 	if len(e.held.redo) == 0 && e.table.queue.Idle() || e.fin != 0 {
 		return
 	}

@@ -70,6 +70,9 @@ func New(client bool, mode Mode, rules []Rule, timeout int64) *Engine {
 
 // SetPolicy changes what New was told, for flows that are under way as well.
 func (e *Engine) SetPolicy(mode Mode, rules []Rule, timeout int64) {
+	if e.rec != nil {
+		e.rec.note(entry{Op: "policy", N: []int64{int64(mode), timeout}, Rules: rules})
+	}
 	e.timeout = timeout
 	e.table.setPolicy(mode, rules)
 }
@@ -77,6 +80,9 @@ func (e *Engine) SetPolicy(mode Mode, rules []Rule, timeout int64) {
 // Establish begins a data sequence space with its first DSN (RFC 8684, Section 3.3).
 // There is no subflow yet.
 func (e *Engine) Establish(first uint64) (epoch uint64) {
+	if e.rec != nil {
+		e.rec.note(entry{Op: "establish", N: []int64{int64(first)}})
+	}
 	e.epoch++
 	e.ending, e.fin = false, 0
 	e.held.out.Reset(first)
@@ -90,6 +96,9 @@ func (e *Engine) Epoch() uint64 { return e.epoch }
 // Renew ends all subflows: the peer has forgotten the session of that epoch. It reports
 // whether that was news.
 func (e *Engine) Renew(epoch uint64) bool {
+	if e.rec != nil {
+		e.rec.note(entry{Op: "renew", N: []int64{int64(epoch)}})
+	}
 	if e.closed || e.epoch != epoch {
 		return false
 	}
@@ -106,6 +115,9 @@ func (e *Engine) Renew(epoch uint64) bool {
 // Close drops what waits; nothing is taken any more. What has no Data ACK is given back
 // with the last subflow.
 func (e *Engine) Close() {
+	if e.rec != nil {
+		e.rec.note(entry{Op: "close"})
+	}
 	e.closed = true
 	e.drop()
 	forget(e)
@@ -125,6 +137,9 @@ func forget(e *Engine) {
 // Finish begins the end in order (RFC 8684, Section 3.3.3): what waits is dropped,
 // nothing is taken any more.
 func (e *Engine) Finish() {
+	if e.rec != nil {
+		e.rec.note(entry{Op: "finish"})
+	}
 	e.ending = true
 	e.drop()
 }
@@ -140,8 +155,14 @@ func (e *Engine) drop() {
 
 // FIN returns the DSN of our DATA_FIN, behind all that was sent.
 func (e *Engine) FIN() uint64 {
+	if e.rec != nil {
+		e.rec.note(entry{Op: "fin"})
+	}
 	if e.fin == 0 {
 		e.fin = e.held.out.Fin()
+	}
+	if e.rec != nil {
+		e.rec.answer(int64(e.fin))
 	}
 	return e.fin
 }
@@ -158,6 +179,9 @@ func (e *Engine) Idle(now, long int64) bool {
 // Send puts a packet of a source into the queue and owns it. What the queue cannot
 // hold is dropped there.
 func (e *Engine) Send(src *Source, p *buf.Buffer, now int64) {
+	if e.rec != nil {
+		e.rec.send(src, p, now)
+	}
 	b := p.Bytes()
 	f := e.table.flowFor(src, b, now)
 	if f == nil || e.closed || e.ending || len(b) > maxPacket {
@@ -176,6 +200,11 @@ func (e *Engine) Send(src *Source, p *buf.Buffer, now int64) {
 
 // Wake puts a stream that has something to send on the queue, as the flow of that key.
 func (e *Engine) Wake(k packet.Key, st fq.Puller, now int64) {
+	if e.rec != nil {
+		s := e.rec.stream(st)
+		e.rec.note(entry{Op: "wake", Now: now, Key: &k, N: []int64{s.id}})
+		st = s
+	}
 	if e.closed || e.ending {
 		return
 	}
@@ -190,6 +219,9 @@ func (e *Engine) Wake(k packet.Key, st fq.Puller, now int64) {
 // Attach adds a subflow; produced is how many TCP bytes the handshakes took. It reports
 // whether there is room.
 func (e *Engine) Attach(f *Subflow, produced uint64) bool {
+	if e.rec != nil {
+		e.rec.attach(f, produced)
+	}
 	slot := 0
 	for e.slots&(1<<slot) != 0 {
 		slot++
@@ -211,6 +243,9 @@ func (e *Engine) Attach(f *Subflow, produced uint64) bool {
 // others (RFC 8684, Section 3.3.6). received and octets are what it has carried, of
 // packets that came and of TCP in both directions.
 func (e *Engine) Detach(f *Subflow, now int64, received, octets uint64) {
+	if e.rec != nil {
+		e.rec.note(entry{Op: "detach", Now: now, Sub: f.id, N: []int64{int64(received), int64(octets)}})
+	}
 	f.state.on(ended)
 	f.unanswered()
 	e.trouble, e.table.queue.Grace = now, true
@@ -246,6 +281,13 @@ const subflowMemory = 64 << 10
 // may be packets without a Data ACK before no more leave the queue: 0 = no other bound
 // than dsn's.
 func (e *Engine) Charge(window int) (held int) {
+	if e.rec != nil {
+		e.rec.note(entry{Op: "charge", N: []int64{int64(window)}})
+	}
 	e.held.out.Most = window
-	return e.held.out.Held + e.table.queue.Bytes + subflowMemory*len(e.subs)
+	held = e.held.out.Held + e.table.queue.Bytes + subflowMemory*len(e.subs)
+	if e.rec != nil {
+		e.rec.answer(int64(held))
+	}
+	return held
 }

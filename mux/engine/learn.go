@@ -50,6 +50,7 @@ type Ask struct {
 // Glance appends the subflows whose count of outstanding bytes is too old for the next
 // decision: each is asked at most once a millisecond.
 func (e *Engine) Glance(now int64, asks []Ask) []Ask {
+	before := len(asks)
 	if !e.farEnough || len(e.held.redo) == 0 && e.table.queue.Idle() {
 		return asks
 	}
@@ -59,11 +60,19 @@ func (e *Engine) Glance(now int64, asks []Ask) []Ask {
 			asks = append(asks, Ask{Sub: f})
 		}
 	}
+	if e.rec != nil && len(asks) > before {
+		e.rec.note(entry{Op: "glance", Now: now})
+		e.rec.asks(asks[before:])
+	}
 	return asks
 }
 
 // Due appends the subflows whose carriers are to report before the next Tick.
 func (e *Engine) Due(now int64, asks []Ask) []Ask {
+	if e.rec != nil {
+		e.rec.note(entry{Op: "due", Now: now})
+	}
+	before := len(asks)
 	for _, f := range e.subs {
 		if f.state == Ended || f.sleeps(now) {
 			continue
@@ -81,11 +90,17 @@ func (e *Engine) Due(now int64, asks []Ask) []Ask {
 			asks = append(asks, Ask{f, full})
 		}
 	}
+	if e.rec != nil {
+		e.rec.asks(asks[before:])
+	}
 	return asks
 }
 
 // Learn takes what the carrier of a subflow reports.
 func (e *Engine) Learn(f *Subflow, now int64, r *Report) {
+	if e.rec != nil {
+		e.rec.note(entry{Op: "learn", Now: now, Sub: f.id, Report: r})
+	}
 	if f.state == Ended {
 		return
 	}
@@ -126,12 +141,19 @@ func left(written uint64, outstanding int) uint64 {
 // Acked applies a Data ACK (RFC 8684, Section 3.3.2) that came on a subflow, and
 // reports whether it was news.
 func (e *Engine) Acked(f *Subflow, ack uint64) bool {
-	return f.epoch == e.epoch && e.held.out.Ack(ack)
+	ok := f.epoch == e.epoch && e.held.out.Ack(ack)
+	if e.rec != nil {
+		e.rec.note(entry{Op: "acked", Sub: f.id, N: []int64{int64(ack)}, On: []bool{ok}})
+	}
+	return ok
 }
 
 // Probe answers or takes a probe that came by a subflow. It reports whether there is
 // something to send now.
 func (e *Engine) Probe(f *Subflow, x *mptcp.Experimental, now int64) (send bool) {
+	if e.rec != nil {
+		e.rec.probe(f, x, now)
+	}
 	b := x.Payload()
 	stamp := func(i int) int64 { return int64(binary.BigEndian.Uint64(b[8*i:])) }
 	switch {
@@ -161,14 +183,24 @@ func (e *Engine) Next() *Subflow {
 	for _, f := range e.subs {
 		if !f.writing && f.state != Ended && (len(f.pending) > 0 || len(f.control) > 0) {
 			f.writing = true
+			if e.rec != nil {
+				e.rec.note(entry{Op: "next", Sub: f.id})
+			}
 			return f
 		}
+	}
+	if e.rec != nil {
+		e.rec.note(entry{Op: "next"})
 	}
 	return nil
 }
 
 // Take appends the next batch of a subflow, and returns the options to write before it.
 func (e *Engine) Take(f *Subflow, batch []Outgoing) (_ []Outgoing, control []byte) {
+	if e.rec != nil {
+		e.rec.note(entry{Op: "take", Sub: f.id})
+	}
+	before := len(batch)
 	for _, sn := range f.pending {
 		sg := e.held.out.At(sn)
 		batch = append(batch, Outgoing{P: sg.P, DSN: sg.DSN, First: !sg.Seen, sn: sn})
@@ -176,6 +208,9 @@ func (e *Engine) Take(f *Subflow, batch []Outgoing) (_ []Outgoing, control []byt
 	}
 	f.pending, f.pendingSize = f.pending[:0], 0
 	control, f.control = f.control, nil
+	if e.rec != nil {
+		e.rec.batch(batch[before:], control)
+	}
 	return batch, control
 }
 
@@ -183,6 +218,9 @@ func (e *Engine) Take(f *Subflow, batch []Outgoing) (_ []Outgoing, control []byt
 // waits for room. end is how many TCP bytes of the subflow have been made, blocked that
 // the kernel did not take all, failed that the connection is at its end.
 func (e *Engine) Wrote(f *Subflow, now int64, batch []Outgoing, end uint64, blocked, failed bool) {
+	if e.rec != nil {
+		e.rec.note(entry{Op: "wrote", Now: now, Sub: f.id, N: []int64{int64(len(batch)), int64(end)}, On: []bool{blocked, failed}})
+	}
 	if f.probeSent > f.lastSend { // options go first
 		f.probeEnd = f.produced
 	}
@@ -218,6 +256,9 @@ func (e *Engine) Wrote(f *Subflow, now int64, batch []Outgoing, end uint64, bloc
 
 // Drained takes the write token back from who waited for room.
 func (e *Engine) Drained(f *Subflow, now int64, failed bool) {
+	if e.rec != nil {
+		e.rec.note(entry{Op: "drained", Now: now, Sub: f.id, On: []bool{failed}})
+	}
 	f.blocked, f.writing = false, false
 	f.unstick(now)
 	if failed {

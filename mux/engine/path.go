@@ -15,6 +15,9 @@ type PathConfig struct {
 
 // A Path is a way between client and server as this side knows it.
 type Path struct {
+	id  int       // in a record,
+	rec *recorder // or nil
+
 	cfg    PathConfig
 	index  int   // its bit in the scheduler's words
 	addrID uint8 // the client's address ID of RFC 8684
@@ -101,11 +104,19 @@ func (p *Path) Subflows() []*Subflow { return p.subs }
 func (p *Path) Rests() bool { return p.cfg.Backup || p.cfg.Metered }
 
 // SetCapped says whether the path is over its byte cap, so that it carries nothing.
-func (p *Path) SetCapped(over bool) { p.state.capped(over) }
+func (p *Path) SetCapped(over bool) {
+	if p.rec != nil {
+		p.rec.note(entry{Op: "capped", Path: p.id, On: []bool{over}})
+	}
+	p.state.capped(over)
+}
 
 // Configure changes what may change, and reports whether the peer is to be told of
 // another priority.
 func (p *Path) Configure(c PathConfig) (tell bool) {
+	if p.rec != nil {
+		p.rec.note(entry{Op: "configure", Path: p.id, Config: &c})
+	}
 	was := p.Rests()
 	p.cfg = c
 	for _, f := range p.subs {

@@ -84,9 +84,12 @@ type outcome struct {
 }
 
 const (
-	profileTime = 10e9
+	profileTime = int64(10e9)
 	profileSubs = 6
 )
+
+// profileSpan is how long a profile is played.
+var profileSpan = profileTime
 
 // play runs a profile from the client to the server, or down from the server to the client:
 // an endless stream, or so many large flows of datagrams, a quarter more than the paths
@@ -174,7 +177,7 @@ func (p *profile) play(seed uint64, flows int, down bool) (o outcome) {
 				panic(ev.Do)
 			}
 		}
-		for when := int64(ev.At); when < profileTime; when += int64(ev.Every) {
+		for when := int64(ev.At); when < profileSpan; when += int64(ev.Every) {
 			w.at(start+when, do)
 			if ev.Every == 0 {
 				break
@@ -195,9 +198,9 @@ func (p *profile) play(seed uint64, flows int, down bool) (o outcome) {
 	}
 	w.run(start)
 	var sent []int64
-	from.smallFlow(start, start+profileTime, &sent)
+	from.smallFlow(start, start+profileSpan, &sent)
 	if flows > 0 {
-		from.largeFlows(flows, 1.25*sum, start, start+profileTime)
+		from.largeFlows(flows, 1.25*sum, start, start+profileSpan)
 	}
 	w.at(start, func() {
 		if flows > 0 {
@@ -206,9 +209,9 @@ func (p *profile) play(seed uint64, flows int, down bool) (o outcome) {
 		from.e.Wake(packet.Key{Proto: packet.ProtoTCP, SrcPort: 1}, endless{16000}, w.now)
 		from.pump()
 	})
-	w.run(start + profileTime)
-	o.share = float64(to.bytes) / (sum * profileTime)
-	w.run(start + profileTime + 3e9) // what is under way
+	w.run(start + profileSpan)
+	o.share = float64(to.bytes) / (sum * float64(profileSpan))
+	w.run(start + profileSpan + 3e9) // what is under way
 	o.game = to.game(sent)
 	o.order = float64(to.swapped) / float64(max(to.datagrams, 1))
 	o.sum = to.sum.Sum64() + to.bytes

@@ -6,7 +6,8 @@ import "slices"
 type roster struct {
 	paths []*Path
 	subs  []*Subflow
-	slots uint64 // those in use, a bit set
+	slots uint64    // those in use, a bit set
+	rec   *recorder // or nil
 }
 
 // Paths are the paths that are configured. The slice is the engine's.
@@ -33,6 +34,9 @@ func (r *roster) AddPath(c PathConfig, addrID int) *Path {
 		addrID = index + 1
 	}
 	p := &Path{cfg: c, index: index, addrID: uint8(addrID), keeper: newKeeper()}
+	if r.rec != nil {
+		r.rec.addPath(p, addrID)
+	}
 	r.paths = append(r.paths, p)
 	return p
 }
@@ -52,6 +56,9 @@ func (r *roster) PathOf(id uint8, c PathConfig) *Path {
 // Initial makes a path the one with address ID 0 (RFC 8684, Section 3.2), by which the
 // session began.
 func (r *roster) Initial(p *Path) {
+	if r.rec != nil {
+		r.rec.note(entry{Op: "initial", Path: p.id})
+	}
 	for _, q := range r.paths {
 		q.addrID = uint8(q.index + 1)
 	}
@@ -60,6 +67,9 @@ func (r *roster) Initial(p *Path) {
 
 // RemovePath forgets a path; its subflows carry nothing more.
 func (r *roster) RemovePath(p *Path) {
+	if r.rec != nil {
+		r.rec.note(entry{Op: "remove", Path: p.id})
+	}
 	p.state = PathGone
 	r.paths = slices.DeleteFunc(r.paths, func(q *Path) bool { return q == p })
 }
@@ -98,6 +108,9 @@ func (r *roster) AckBy() (best *Subflow) {
 // Ask has the subflows of an address ID asked for a sign of life: the peer has lost
 // that address (RFC 8684, Section 3.4.2).
 func (r *roster) Ask(id uint8, now int64) {
+	if r.rec != nil {
+		r.rec.note(entry{Op: "ask", Now: now, N: []int64{int64(id)}})
+	}
 	for _, f := range r.subs {
 		if f.path.addrID == id {
 			f.ping(now)

@@ -62,8 +62,14 @@ type simFrame struct {
 	option []byte
 }
 
+// onHost is called with each host that is made; or nil.
+var onHost func(h *host, client bool)
+
 func newHost(w *world, client bool, paths int) *host {
 	h := &host{w: w, e: New(client, ModeAuto, nil, 120e9), small: map[uint64]int64{}, latest: map[uint64]uint64{}, sum: fnv.New64a()}
+	if onHost != nil {
+		onHost(h, client)
+	}
 	h.order = reseq.New(func(packet.Key, uint8) bool { return false })
 	h.e.Establish(1)
 	h.space.Reset(1)

@@ -19,7 +19,9 @@ type Subflow struct {
 	// Owner is its connection, for the session; the engine does not look at it.
 	Owner any
 
-	slot  int // bit in the session's words
+	slot  int       // bit in the session's words
+	id    int       // in a record,
+	rec   *recorder // or nil
 	path  *Path
 	born  int64
 	epoch uint64 // of the session's keys
@@ -101,15 +103,28 @@ func (f *Subflow) State() State { return f.state }
 func (f *Subflow) Moves() bool { return f.state == Moving && f.path.state != PathDark }
 
 // Heard notes when something last came by it.
-func (f *Subflow) Heard(at int64) { f.heard = at }
+func (f *Subflow) Heard(at int64) {
+	if f.rec != nil {
+		f.rec.note(entry{Op: "heard", Now: at, Sub: f.id})
+	}
+	f.heard = at
+}
 
 // SetBackup notes that the subflow is to be used only when nothing else is up, as the
 // peer says (RFC 8684, Section 3.3.8).
-func (f *Subflow) SetBackup(backup bool) { f.backup = backup }
+func (f *Subflow) SetBackup(backup bool) {
+	if f.rec != nil {
+		f.rec.note(entry{Op: "backup", Sub: f.id, On: []bool{backup}})
+	}
+	f.backup = backup
+}
 
 // Control puts options in front of the next batch. The peer cannot make them pile up:
 // beyond a bound they are dropped, as all of them are repeated or replaced later.
 func (f *Subflow) Control(options []byte) {
+	if f.rec != nil {
+		f.rec.note(entry{Op: "control", Sub: f.id, Bytes: options})
+	}
 	if f.state != Ended && len(f.control) < controlMost {
 		f.control = append(f.control, options...)
 	}

@@ -14,7 +14,7 @@ import (
 
 // newClient is `mpsocks client`: the half beside the applications.
 func newClient() *cobra.Command {
-	var file, captureFile string
+	var file, captureFile, recordFile string
 	cmd := &cobra.Command{
 		Use:   "client -c FILE",
 		Short: "Run the client: SOCKS5 for your programs, several paths to the server",
@@ -37,6 +37,11 @@ func newClient() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if recordFile != "" {
+				if err := c.Record(recordFile); err != nil {
+					return err
+				}
+			}
 			log.Info().Strs("socks5", texts(c.Addrs())).Strs("server", cfg.Server.Addresses).
 				Str("key", cfg.PrivateKey.Public().String()).Str("version", version()).Msg("client started")
 			return runHalf(cmd.Context(), clientHalf(c, cfg, file, log, admin.Config{StateDir: kept.StateDir, Events: events}), capture)
@@ -44,6 +49,7 @@ func newClient() *cobra.Command {
 	}
 	cmd.Flags().StringVarP(&file, "config", "c", "client.yaml", "configuration file")
 	cmd.Flags().StringVar(&captureFile, "capture", "", "write a pcapng capture of the tunnel to this file")
+	cmd.Flags().StringVar(&recordFile, "record", "", "write what the tunnel decides, and why, to this file, for those who look for a fault; it has the headers of all packets")
 	return cmd
 }
 

@@ -29,6 +29,12 @@ func (c *Client) SetMetered(name string, metered bool) error {
 	return c.watch.override(name, func(o *override) { o.metered = &metered })
 }
 
+// Record has the tunnel write what its engine is told and answers to a file that is not
+// there yet, for those who look for a fault (mux.Client.Record). It is called before Run.
+func (c *Client) Record(path string) error {
+	return c.mux.Record(path)
+}
+
 // maxClassed bounds the flows that were given a class by hand.
 const maxClassed = 256
 

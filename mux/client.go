@@ -74,10 +74,11 @@ type ClientConfig struct {
 // the monitor, watchCaps and one goroutine per subflow slot (slot.go); they end
 // with its context.
 type Client struct {
-	cfg     ClientConfig // what may change while it runs is below
-	greet   atomic.Pointer[handshake.Greeter]
-	session *Session
-	names   *dialer.Names
+	cfg       ClientConfig // what may change while it runs is below
+	greet     atomic.Pointer[handshake.Greeter]
+	session   *Session
+	recording *recording // or nil; set before Run
+	names     *dialer.Names
 
 	mu      sync.Mutex
 	servers []string        // as ClientConfig.Addresses; never changed in place
@@ -149,6 +150,16 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 // Session returns the one session of the client.
 func (c *Client) Session() *Session { return c.session }
 
+// Record has the session write what its engine is told and answers to a file, which must
+// not be there yet, so that it can be run again (engine.Replay). Of packets that has the
+// headers and the first bytes. It is called before Run, once.
+func (c *Client) Record(path string) (err error) {
+	if c.recording, err = newRecording(path, c.cfg.Log); err == nil {
+		c.session.enter(func(e *engine.Engine, _ int64) { engine.Record(e, c.recording.add) })
+	}
+	return err
+}
+
 // Run dials and keeps subflows until ctx ends; then it ends the session, in order where
 // the server answers, and returns, in well under a second.
 func (c *Client) Run(ctx context.Context) error {
@@ -157,6 +168,11 @@ func (c *Client) Run(ctx context.Context) error {
 	c.mu.Lock()
 	c.ctx = ctx
 	c.mu.Unlock()
+	if c.recording != nil {
+		ended, written := make(chan struct{}), make(chan struct{})
+		go func() { defer close(written); c.recording.run(ended) }()
+		defer func() { close(ended); <-written }()
+	}
 	c.SetPaths(c.cfg.Paths)
 	c.slots.Go(func() { c.session.monitor.run(ctx) })
 	c.slots.Go(func() { c.watchCaps(ctx) })

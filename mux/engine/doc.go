@@ -8,10 +8,11 @@
 //	Acked, Learn, Probe, Heard ─► Tick: stalls, reinjection, measuring ─► Orders
 //
 // It has no lock, no goroutine and no clock and makes no system call: its owner, the
-// session, enters it with one lock held and does the rest.
+// session, enters it with one lock held and does the rest. So a session can be run again:
+// record.go writes each call and its answer down, replay.go makes the calls anew.
 //
 // What is decided where: flow.go, which class a flow has, by rules, the mode and what it
 // does; assign.go, where a packet goes; state.go, whether a subflow or a path lives;
-// watch.go, when it stalls; reinject.go, what goes again; estimate.go and tune.go, how
+// tick.go, when it stalls; reinject.go, what goes again; estimate.go and tune.go, how
 // fast a path may be sent to and how its connections are set.
 package engine

@@ -53,7 +53,7 @@ type tuned struct {
 
 // Record has write called with each line of the record of an engine that New has just
 // made with these arguments. The line ends in a newline and belongs to write.
-func (e *Engine) Record(write func(line []byte)) {
+func Record(e *Engine, write func(line []byte)) {
 	e.rec = &recorder{write: write, sources: make(map[*Source]int), streams: make(map[fq.Puller]*recordedStream)}
 	e.rec.note(entry{Op: "new", On: []bool{e.table.client}, N: []int64{int64(e.table.mode), e.timeout}, Rules: e.table.rules})
 }
@@ -68,8 +68,6 @@ func (r *recorder) note(l entry) {
 
 // answer notes what a call returns.
 func (r *recorder) answer(n ...int64) { r.note(entry{Op: "=", N: n}) }
-
-func (r *recorder) truth(ok bool) { r.note(entry{Op: "=", On: []bool{ok}}) }
 
 // number is a subflow's; 0 is none.
 func number(f *Subflow) int64 {
@@ -168,7 +166,7 @@ func (r *recorder) batch(all []Outgoing, control []byte) {
 }
 
 func (r *recorder) orders(o *Orders) {
-	l := entry{Op: "=", N: []int64{number(o.Ack), o.Hold}, On: []bool{o.Busy, o.Expired}}
+	l := entry{Op: "=", N: []int64{number(o.Ack), o.Hold, o.Sleep}, On: []bool{o.Busy, o.Expired}}
 	for _, f := range o.Replace {
 		l.N = append(l.N, number(f))
 	}

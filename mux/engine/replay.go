@@ -158,7 +158,7 @@ func (p *player) step() {
 			p.bad(errors.New("a record begins with an engine"))
 		}
 		p.e = New(c.on(0), Mode(c.n(0)), c.Rules, c.n(1))
-		p.e.Record(p.check)
+		Record(p.e, p.check)
 		return
 	}
 	e, now := p.e, c.Now

@@ -39,7 +39,7 @@ func recorded(t *testing.T, name string, flows int) (records [2]*bytes.Buffer) {
 			i = 1
 		}
 		records[i] = new(bytes.Buffer)
-		h.e.Record(func(line []byte) { records[i].Write(line) })
+		Record(h.e, func(line []byte) { records[i].Write(line) })
 	}
 	defer func() { onHost = nil }()
 	profileSpan = 2e9

@@ -77,28 +77,20 @@ func (e *Engine) say(p *Path, f *Subflow, after int64, what string) {
 func (e *Engine) Tick(now, passed int64, received uint64) *Orders {
 	if e.rec != nil {
 		e.rec.note(entry{Op: "tick", Now: now, N: []int64{passed, int64(received)}})
+		defer e.rec.orders(&e.orders)
 	}
-	e.turn(now, passed, received)
-	if e.rec != nil {
-		e.rec.orders(&e.orders)
-	}
-	return &e.orders
-}
-
-// turn is Tick, unrecorded.
-func (e *Engine) turn(now, passed int64, received uint64) {
 	o := &e.orders
 	clear(o.Tune)
 	clear(o.Replace)
 	clear(o.Said)
 	*o = Orders{Tune: o.Tune[:0], Replace: o.Replace[:0], Said: o.Said[:0]}
 	if e.closed {
-		return
+		return o
 	}
 	if len(e.subs) == 0 && e.lastUp != 0 && now-e.lastUp > e.timeout {
 		e.lastUp = 0
 		o.Expired = true
-		return
+		return o
 	}
 	for _, p := range e.paths {
 		p.proof, p.stalled = 0, 0
@@ -144,6 +136,7 @@ func (e *Engine) turn(now, passed int64, received uint64) {
 		e.table.sweep(now)
 	}
 	o.Ack, o.Busy, o.Hold, o.Sleep = e.AckBy(), e.Busy(), e.holdBound, sleep(e, now)
+	return o
 }
 
 // Busy says that something is under way or waits to be.

@@ -2,7 +2,11 @@ package mux
 
 import (
 	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/mpsocks/mpsocks/mux/engine"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
@@ -138,5 +142,54 @@ func TestJoinNeedsTheSessionsKey(t *testing.T) {
 	}
 	if got, err := l.find([32]byte{2}, 7); got != nil || err == nil {
 		t.Error("another client's key is let in")
+	}
+}
+
+// A slowHandler takes its time for the first packets that it gets.
+type slowHandler struct {
+	lockWatcher
+	begun, end chan struct{}
+	first      atomic.Bool
+	mu         sync.Mutex // guards got
+	got        []uint32
+}
+
+func (h *slowHandler) Deliver(pkts [][]byte) {
+	if h.first.CompareAndSwap(false, true) {
+		close(h.begun)
+		<-h.end
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, p := range pkts {
+		h.got = append(h.got, packet.ID(p))
+	}
+}
+
+// What a flow sends by another subflow than before is not delivered while the first
+// one's reader still has what came earlier.
+func TestFirstMoveKeepsOrder(t *testing.T) {
+	s := newSession(sessionConfig{client: true, handler: newCollector()})
+	h := &slowHandler{begun: make(chan struct{}), end: make(chan struct{})}
+	s.serve(h)
+	from, to := netip.MustParseAddrPort("192.0.2.1:9"), netip.AddrPortFrom(packet.ClientHost4, 4000)
+	deliver := func(slot int, id uint32) {
+		p := testPacket(from, to, uint64(id), 1200)
+		packet.SetID(p.Bytes(), id)
+		s.reseq.deliver(slot, []received{{pkt: p.Bytes()}}, nil, 1e6*int64(id+1))
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() { deliver(0, 0) })
+	<-h.begun
+	second := make(chan struct{})
+	wg.Go(func() { deliver(1, 1); close(second) })
+	select { // one that does not wait is done at once
+	case <-second:
+	case <-time.After(50 * time.Millisecond):
+	}
+	close(h.end)
+	wg.Wait()
+	if !slices.Equal(h.got, []uint32{0, 1}) {
+		t.Errorf("delivered in the order %v", h.got)
 	}
 }

@@ -3,6 +3,7 @@ package mux
 import (
 	"sync"
 
+	"github.com/mpsocks/mpsocks/mux/engine"
 	"github.com/mpsocks/mpsocks/mux/reseq"
 )
 
@@ -15,26 +16,46 @@ type delivery struct {
 	mu    sync.Mutex // guards all below
 	order *reseq.Resequencer
 	late  [][]byte // scratch of tick
+
+	// alone is held, by slot, while a subflow's reader delivers without mu. It is taken
+	// with mu held.
+	alone [engine.MaxSubflows]sync.Mutex
 }
 
 // deliver takes the datagrams that a subflow brought, and returns views, which is
 // scratch.
 func (d *delivery) deliver(slot int, pkts []received, views [][]byte, now int64) [][]byte {
 	d.mu.Lock()
-	ordered := false
+	ordered, spreads := false, d.order.Spreads
 	for i := range pkts {
 		var spread bool
 		views, spread = d.order.Add(slot, pkts[i].pkt, views, now)
 		ordered = ordered || spread
 	}
 	if !ordered {
+		d.alone[slot].Lock()
+		defer d.alone[slot].Unlock()
 		d.mu.Unlock()
 		d.to.Deliver(views)
 		return views
 	}
 	defer d.mu.Unlock()
+	if d.order.Spreads != spreads {
+		d.await()
+	}
 	d.hand(views)
 	return views
+}
+
+// await waits for readers that deliver without the lock: one of them may still have
+// the packets of a flow that this one goes on with. The caller holds mu.
+func (d *delivery) await() {
+	for i := range d.alone {
+		d.alone[i].Lock()
+	}
+	for i := range d.alone {
+		d.alone[i].Unlock()
+	}
 }
 
 // hand delivers views and gives back the held packets among them. The caller holds mu.

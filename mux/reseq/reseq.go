@@ -15,6 +15,7 @@ const (
 	reseqFlows   = 4096     // known at once: some MiB
 	reseqPackets = 4096     // held for one flow at most: 50 ms at 1 Gbit/s
 	reseqBytes   = 16 << 20 // held for all
+	reseqFlight  = 128      // packets that may overtake a flow's first one
 	reseqIdle    = 60e9     // ns of silence after which a flow is forgotten
 	reseqSweep   = 1e9      // how often idle flows are forgotten
 	reseqRecent  = 64       // flows that are found without the table; a power of two
@@ -46,6 +47,7 @@ type Resequencer struct {
 
 	Restored uint64 // packets that were put in order,
 	Expired  uint64 // and gaps that were given up
+	Spreads  uint64 // flows that began to come by several subflows
 }
 
 // New makes one; wants says that a rule asks for order in what comes with
@@ -89,7 +91,8 @@ func (f *rflow) distance(id uint32) int32 {
 // caller, or of the resequencer until done is called. spread says that the order of
 // the packet's flow is kept, so that what is due has to be delivered before the next
 // call. Flows that come by one subflow need no such care: its reader is the only one
-// that has any of their packets.
+// that has any of their packets. When Spreads has grown, the reader before this one may
+// still have some: they have to be delivered first.
 func (r *Resequencer) Add(slot int, pkt []byte, views [][]byte, now int64) (due [][]byte, spread bool) {
 	f := r.flow(pkt)
 	if f == nil {
@@ -97,6 +100,9 @@ func (r *Resequencer) Add(slot int, pkt []byte, views [][]byte, now int64) (due 
 	}
 	if f.via != slot {
 		if f.via != noSlot {
+			if !f.spread(now) {
+				r.Spreads++
+			}
 			f.moved = now
 		}
 		f.via = slot
@@ -131,11 +137,21 @@ func (r *Resequencer) flow(pkt []byte) *rflow {
 		if len(r.flows) >= reseqFlows && !r.forgetOne() {
 			return nil
 		}
-		f = &rflow{key: k, next: packet.ID(pkt), six: pkt[0]>>4 == 6, order: r.wants(k, packet.TOS(pkt)), via: noSlot}
+		f = &rflow{key: k, next: firstOf(packet.ID(pkt)), six: pkt[0]>>4 == 6, order: r.wants(k, packet.TOS(pkt)), via: noSlot}
 		r.flows[k] = f
 	}
 	*recent = f
 	return f
+}
+
+// firstOf is the number that is due when a flow is seen for the first time: senders count
+// from zero, and what comes before id may be under way elsewhere. A flow that was only
+// forgotten here is further on.
+func firstOf(id uint32) uint32 {
+	if id <= reseqFlight {
+		return 0
+	}
+	return id
 }
 
 // spread says that the flow may come by several subflows at once.
@@ -195,6 +211,11 @@ func (r *Resequencer) arrive(f *rflow, pkt []byte, views [][]byte, now int64) []
 		f.order = f.order || f.quic
 	}
 	d := f.distance(id)
+	if d > 0 && f.mean >= reseqLeast && !f.spread(now) {
+		// Only what got a number counts, and one subflow keeps the order: this is the first
+		// that is seen of a flow that another one has a part of, too.
+		f.moved = now
+	}
 	switch {
 	case d < -reseqPackets: // the sender counts anew
 		views = append(r.flush(f, views), pkt)

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net"
@@ -332,6 +333,31 @@ func TestHostsFileInAnySpelling(t *testing.T) {
 		k := r.find(t.Context(), host, dnsmessage.TypeA)
 		if k == nil || len(k.addrs) != 1 || k.addrs[0] != netip.MustParseAddr("192.0.2.7") {
 			t.Errorf("%s: %+v", host, k)
+		}
+	}
+}
+
+// A response repeats the question in whatever letters, and no other one.
+func TestResponds(t *testing.T) {
+	query := question("Mixed.Example.com.", dnsmessage.TypeA)
+	end := len(query)
+	for _, c := range []struct {
+		name string
+		want bool
+		edit func(b []byte)
+	}{
+		{"as asked", true, func([]byte) {}},
+		{"in small letters", true, func(b []byte) { copy(b[dnsHeaderLen:], bytes.ToLower(b[dnsHeaderLen:])) }},
+		{"of another name", false, func(b []byte) { b[dnsHeaderLen+1] = 'x' }},
+		{"of another type", false, func(b []byte) { b[end-3] = 28 }},
+		{"with another ID", false, func(b []byte) { b[0] ^= 1 }},
+		{"that is a query", false, func(b []byte) { b[2] &^= 0x80 }},
+	} {
+		msg := bytes.Clone(query)
+		msg[2] |= 0x80
+		c.edit(msg)
+		if got := responds(msg, query, end); got != c.want {
+			t.Errorf("one %s: %v", c.name, got)
 		}
 	}
 }

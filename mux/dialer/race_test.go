@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -30,7 +31,17 @@ const never = time.Hour
 func run(t *testing.T, addrs map[netip.AddrPort]fakeAddr, order ...netip.AddrPort) (res *Result[netip.AddrPort], failed []netip.AddrPort, took time.Duration, err error) {
 	t.Helper()
 	var tasks sync.WaitGroup
-	defer tasks.Wait()
+	var made, dropped atomic.Int64
+	defer func() { // whatever was made is the winner's or given back
+		tasks.Wait()
+		kept := int64(0)
+		if res != nil {
+			kept = 1
+		}
+		if made.Load() != dropped.Load()+kept {
+			t.Errorf("%d were made, %d given back, %d won", made.Load(), dropped.Load(), kept)
+		}
+	}()
 	start := time.Now()
 	wait := func(ctx context.Context, d time.Duration) error {
 		select {
@@ -65,9 +76,13 @@ func run(t *testing.T, addrs map[netip.AddrPort]fakeAddr, order ...netip.AddrPor
 			}
 			proof, cancel := context.WithTimeout(ctx, 5*time.Second)
 			defer cancel()
-			return a, wait(proof, f.proof)
+			err := wait(proof, f.proof)
+			if err == nil {
+				made.Add(1)
+			}
+			return a, err
 		},
-		Drop: func(netip.AddrPort) {}, Go: tasks.Go, Timeout: 1200 * time.Millisecond,
+		Drop: func(netip.AddrPort) { dropped.Add(1) }, Go: tasks.Go, Timeout: 1200 * time.Millisecond,
 	}
 	began := time.Now()
 	res, failed, err = r.Run(t.Context())

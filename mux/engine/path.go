@@ -203,6 +203,9 @@ func (p *Path) KeepAlive() int64 { return p.keeper.every() }
 // SetKeepAlive takes what was known of a path before: no more than is safe to begin with
 // where it is none of the steps.
 func (p *Path) SetKeepAlive(ns int64) {
+	if p.rec != nil {
+		p.rec.note(entry{Op: "keep", Path: p.id, N: []int64{ns}})
+	}
 	for i, s := range keepSteps {
 		if s == ns {
 			p.keeper.step = i

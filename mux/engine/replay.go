@@ -188,6 +188,8 @@ func (p *player) step() {
 		e.RemovePath(c.path())
 	case "configure":
 		c.path().Configure(*c.Config)
+	case "keep":
+		c.path().SetKeepAlive(c.n(0))
 	case "capped":
 		c.path().SetCapped(c.on(0))
 	case "ask":

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"flag"
 	"os"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -81,6 +83,28 @@ func TestReplayTells(t *testing.T) {
 	for _, bad := range []string{"x\n", `{"op":"tick"}` + "\n", `{"op":"new"}` + "\n", record[:strings.Index(record, "\n")+1] + `{"op":"detach","sub":3}` + "\n"} {
 		if _, err := Replay(strings.NewReader(bad)); err == nil {
 			t.Errorf("%q is taken for a record", bad)
+		}
+	}
+}
+
+// Each method of the engine is one that a record has, or one that only reads.
+func TestRecordsHaveAllCalls(t *testing.T) {
+	reads := []string{
+		"AckBy", "AddrID", "Alive", "Backlog", "Busy", "Clear", "Committed", "Epoch", "Finishing", "HeardAt", "Idle", "KeepAlive",
+		"Moved", "Moves", "Name", "Octets", "Path", "Paths", "Rests", "Slot", "State", "Subflows",
+	}
+	recorded := []string{
+		"Acked", "AddPath", "Ask", "Assign", "Attach", "Charge", "Close", "Configure", "Control", "Detach", "Drained", "Due",
+		"Establish", "FIN", "Finish", "Glance", "Heard", "Initial", "Learn", "Next", "Probe", "RemovePath", "Renew", "Send",
+		"SetBackup", "SetCapped", "SetKeepAlive", "SetPolicy", "Take", "Tick", "Wake", "Wrote",
+		"PathOf", // by AddPath
+	}
+	for _, v := range []any{new(Engine), new(Subflow), new(Path)} {
+		typ := reflect.TypeOf(v)
+		for i := range typ.NumMethod() {
+			if name := typ.Method(i).Name; !slices.Contains(reads, name) && !slices.Contains(recorded, name) {
+				t.Errorf("%v.%s is in no record, and not known to read only", typ, name)
+			}
 		}
 	}
 }

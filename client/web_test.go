@@ -106,9 +106,10 @@ func TestHTTPProxy(t *testing.T) {
 	if len(conns) != 1 {
 		t.Errorf("%d connections to the origin, want one that is kept", len(conns))
 	}
-	if s := c.Status(); s.Streams != 1 || s.Pending != 1 {
-		t.Errorf("%d streams; %d connections wait, want the idle one", s.Streams, s.Pending)
-	}
+	eventually(t, "only the idle connection is left", func() bool {
+		s := c.Status()
+		return s.Streams == 1 && s.Pending == 1
+	})
 	b.CloseIdleConnections()
 	eventually(t, "nothing is left", func() bool {
 		s := c.Status()

@@ -124,8 +124,9 @@ func TestOthersFollow(t *testing.T) {
 		}
 	}()
 	time.Sleep(1500 * time.Millisecond)
-	// The second has smaller segments, in case the path loses large ones.
-	if got := came.Load(); got > 2 {
+	// One after the other, with smaller segments each, in case the path loses large ones;
+	// six slots that ask at once would be more.
+	if got := came.Load(); got > 4 {
 		t.Errorf("%d connections to a server that says nothing", got)
 	}
 	mute.Close()

@@ -22,9 +22,9 @@ type delivery struct {
 	alone [engine.MaxSubflows]sync.Mutex
 }
 
-// deliver takes the datagrams that a subflow brought, and returns views, which is
-// scratch.
-func (d *delivery) deliver(slot int, pkts []received, views [][]byte, now int64) [][]byte {
+// deliver takes the datagrams that a subflow brought. It returns views, which is scratch,
+// and whether something is held back now.
+func (d *delivery) deliver(slot int, pkts []received, views [][]byte, now int64) (_ [][]byte, held bool) {
 	d.mu.Lock()
 	ordered, spreads := false, d.order.Spreads
 	for i := range pkts {
@@ -33,18 +33,19 @@ func (d *delivery) deliver(slot int, pkts []received, views [][]byte, now int64)
 		ordered = ordered || spread
 	}
 	if !ordered {
+		held = d.order.Holds()
 		d.alone[slot].Lock()
 		defer d.alone[slot].Unlock()
 		d.mu.Unlock()
 		d.to.Deliver(views)
-		return views
+		return views, held
 	}
 	defer d.mu.Unlock()
 	if d.order.Spreads != spreads {
 		d.await()
 	}
 	d.hand(views)
-	return views
+	return views, d.order.Holds()
 }
 
 // await waits for readers that deliver without the lock: one of them may still have

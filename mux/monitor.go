@@ -8,39 +8,46 @@ import (
 	"github.com/mpsocks/mpsocks/mux/engine"
 )
 
-// A monitor is a session's only timer. It ticks while something is under
-// way and sleeps otherwise; it measures, finds stalls, sends what has become
-// due, and pumps.
+// A monitor is a session's only timer. It ticks while something is under way, as closely
+// as the engine wants it, and sleeps otherwise; it measures, finds stalls, sends what has
+// become due, and pumps.
 
-const (
-	tickBusy = time.Duration(engine.TickBusy)
-	tickIdle = 250 * time.Millisecond // and longer where the engine has nothing due
+// ackDelay is how long received bytes may stay without a Data ACK; data in the other
+// direction carries it at once.
+const ackDelay = 25e6
 
-	// ackDelay is how long received bytes may stay without a Data ACK of
-	// their own; data in the other direction carries it at once.
-	ackDelay = 25e6
-)
+// tickMost is the most that it waits while it counts as awake: the engine's.
+const tickMost = engine.TickCalm
+
+// tickIdle is how often an idle session looks after its streams and what it has to
+// announce, in ns; without any it sleeps for as long as the engine has nothing due.
+const tickIdle = 250e6
 
 type monitor struct {
 	s       *Session
 	wake    chan struct{} // 1 slot: there is work
 	ticking atomic.Bool
+	calm    atomic.Bool // it does not look soon
 	ticks   atomic.Uint64
 
 	// The goroutine's own.
-	ackAt  int64 // when a Data ACK last went out on its own
-	held   int   // bytes that the session holds,
-	window int   // and of these without a Data ACK at most; 0 = no matter
+	held   int // bytes that the session holds,
+	window int // and of these without a Data ACK at most; 0 = no matter
 }
 
 // touch makes the monitor tick. The monitor itself must not call it: it would
 // never sleep.
 func (m *monitor) touch() {
 	if !m.ticking.Load() && !m.ticking.Swap(true) {
-		select {
-		case m.wake <- struct{}{}:
-		default:
-		}
+		m.hurry()
+	}
+}
+
+// hurry makes it tick now.
+func (m *monitor) hurry() {
+	select {
+	case m.wake <- struct{}{}:
+	default:
 	}
 }
 
@@ -62,14 +69,13 @@ func (m *monitor) run(ctx context.Context) {
 		}
 		now := s.core.now()
 		m.ticks.Add(1)
-		t.Reset(m.tick(now, now-last))
+		t.Reset(time.Duration(m.tick(now, now-last)))
 		last = now
 	}
 }
 
-// tick does what is due and returns when there will be more: it watches closely what is
-// under way.
-func (m *monitor) tick(now, passed int64) time.Duration {
+// tick does what is due and returns when to do so again, in ns.
+func (m *monitor) tick(now, passed int64) (next int64) {
 	s := m.s
 	m.learn(now)
 	var o *engine.Orders // the monitor's until the next Tick
@@ -103,37 +109,42 @@ func (m *monitor) tick(now, passed int64) time.Duration {
 	}
 	m.obey(o)
 
-	more, rest := o.Busy, time.Duration(o.Sleep)
+	next = o.Next
+	more := o.Busy
 	if o.Ack != nil {
 		f := connOf(o.Ack)
 		if s.space.pending.Load() > 0 {
 			more = true
-			if now-m.ackAt >= ackDelay {
-				m.ackAt = now
+			if wait := s.space.ackAt.Load() + ackDelay - now; wait > 0 {
+				next = min(next, wait)
+			} else {
 				f.sendAck()
 			}
 		}
 		if f.advertise() {
-			rest = tickIdle
+			next = min(next, tickIdle)
 		}
 	}
-	more = s.reseq.tick(now, o.Hold) || more
+	if s.reseq.tick(now, o.Hold) {
+		more, next = true, engine.TickBusy
+	}
 	more = s.streams.Tick(now) || more
-	if !more {
+	if s.streams.Count() > 0 { // they have times of their own
+		next = min(next, tickIdle)
+	}
+	if more { // nobody wakes it for what comes
+		next = min(next, tickMost)
+	} else {
 		m.ticking.Store(false)
 		// What came meanwhile found the monitor awake and did not wake it.
-		if more = m.owes(); more {
+		if m.owes() {
 			m.ticking.Store(true)
+			next = engine.TickBusy
 		}
 	}
+	m.calm.Store(next > engine.TickBusy)
 	s.move()
-	switch {
-	case more:
-		return tickBusy
-	case s.streams.Count() > 0: // they have times of their own
-		return min(rest, tickIdle)
-	}
-	return rest
+	return next
 }
 
 // learn has the carriers report that are to.

@@ -187,7 +187,11 @@ func (s *Session) arrive(f *subflow, now int64) error {
 	}
 	f.rxOctets.Add(uint64(octets))
 	if len(udp) > 0 {
-		f.views = s.reseq.deliver(f.slot, udp, f.views[:0], now)
+		held := false
+		f.views, held = s.reseq.deliver(f.slot, udp, f.views[:0], now)
+		if held && s.monitor.calm.Swap(false) {
+			s.monitor.hurry()
+		}
 	}
 	if s.space.pending.Load() >= ackEvery {
 		f.sendAck()
@@ -214,6 +218,7 @@ func (f *subflow) sendAck() {
 	if space.pending.Swap(0) == 0 {
 		return
 	}
+	space.ackAt.Store(f.s.core.now())
 	d := mptcp.DSS{HasAck: true, Ack8: true, Ack: space.next.Load()}
 	f.queue(d.Append(make([]byte, 0, mptcp.MaxDSSLen)))
 }

@@ -18,6 +18,7 @@ type receiveSpace struct {
 	next    atomic.Uint64 // Data ACK to send
 	total   atomic.Uint64 // octets
 	pending atomic.Int64  // owed a Data ACK
+	ackAt   atomic.Int64  // when one last went out
 }
 
 // reset begins anew, for the keys of that epoch.

@@ -46,6 +46,7 @@ func (s *Session) move() {
 		end     uint64
 		blocked bool
 		failed  bool
+		hurry   bool
 	)
 	for {
 		was := f
@@ -57,7 +58,7 @@ func (s *Session) move() {
 			if asked = len(e.Glance(now, asks[:0])); asked > 0 {
 				return
 			}
-			e.Assign(now)
+			hurry = e.Assign(now) || hurry
 			if next := e.Next(); next != nil {
 				f = connOf(next)
 				f.batch, control = e.Take(next, f.batch[:0])
@@ -70,7 +71,7 @@ func (s *Session) move() {
 			connOf(asks[i].Sub).report(false)
 		}
 		if f == nil && asked == 0 {
-			return
+			break
 		}
 		if f != nil {
 			var err error
@@ -78,6 +79,9 @@ func (s *Session) move() {
 			failed = err != nil
 			end = f.carrier.Committed()
 		}
+	}
+	if hurry {
+		s.monitor.hurry()
 	}
 }
 
@@ -102,6 +106,7 @@ func (f *subflow) write(control []byte) (blocked bool, err error) {
 	}
 	if len(f.batch) > 0 {
 		f.s.space.pending.Store(0) // before next is read: what comes in between is acknowledged once more
+		f.s.space.ackAt.Store(f.s.core.now())
 	}
 	d := mptcp.DSS{HasAck: true, Ack8: true, HasMap: true, DSN8: true, Ack: f.s.space.next.Load(), HasChecksum: f.keys.checksum}
 	for i := range f.batch {

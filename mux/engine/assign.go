@@ -12,19 +12,26 @@ import (
 // brings something.
 
 // Assign moves packets from the queue to subflows: first what must go again,
-// then band by band, as long as the scheduler finds room.
-func (e *Engine) Assign(now int64) {
+// then band by band, as long as the scheduler finds room. It reports, once, that there is
+// something now that cannot wait until the Tick that was asked for last.
+func (e *Engine) Assign(now int64) (hurry bool) {
 	if e.rec != nil {
 		e.rec.note(entry{Op: "assign", Now: now})
 	}
 	if len(e.held.redo) == 0 && e.table.queue.Idle() || e.fin != 0 {
-		return
+		return false
 	}
-	r := &e.choose
-	r.list(now)
-	if len(r.cands) == 0 {
-		return
+	if r := &e.choose; r.list(now) {
+		r.assign(now)
 	}
+	hurry = e.calm && (e.gaveBulk || !e.table.queue.Idle() || len(e.held.redo) > 0)
+	e.calm = e.calm && !hurry
+	return hurry
+}
+
+// assign does it with what was listed.
+func (r *chooser) assign(now int64) {
+	e := r.e
 	e.held.reinject(r)
 	if len(e.held.redo) == 0 {
 		moved(e.paths, now)
@@ -166,7 +173,7 @@ func (r *chooser) burst(band fq.Class, now int64) bool {
 		return false
 	}
 	c := &r.cands[i]
-	r.candSub[i].bulkAt = now
+	r.candSub[i].bulkAt, r.e.gaveBulk = now, true
 	given := 0
 	for c.Room > 0 && !b.Empty() && !r.e.held.out.Full() {
 		flows := b.Active
@@ -233,8 +240,8 @@ func (r *chooser) copies(f *fq.Flow, n int) int {
 	return 0
 }
 
-// list lists the subflows as the scheduler sees them.
-func (r *chooser) list(now int64) {
+// list lists the subflows as the scheduler sees them, and reports whether there are any.
+func (r *chooser) list(now int64) bool {
 	r.cands, r.candSub = r.cands[:0], r.candSub[:0]
 	if r.e.farEnough {
 		r.e.countFlight()
@@ -269,4 +276,5 @@ func (r *chooser) list(now int64) {
 		r.cands = append(r.cands, c)
 		r.candSub = append(r.candSub, f)
 	}
+	return len(r.cands) > 0
 }

@@ -52,6 +52,8 @@ type Engine struct {
 	octets     uint64 // committed
 	octetsSeen uint64 // of these, when Tick last looked
 	activeAt   int64  // when it last saw some more
+	calm       bool   // the next Tick is not due soon,
+	gaveBulk   bool   // and bulk was given to a subflow since the last one
 	copied     uint64
 	budget     sched.Budget
 

@@ -74,7 +74,7 @@ func (p *Path) estimate(e *Engine, now, passed int64, timely bool) {
 		queue, known = max(queue, swell), true
 	}
 	if known && timely && acked > small { // else it says nothing about what bulk can have
-		p.pacer.Learn(now, queue, through, swell > 0, p.full)
+		p.pacer.Learn(now, queue, passed+p.srtt, through, swell > 0, p.full)
 	}
 	// What it can carry, if it was full lately; else as much as TCP would send.
 	p.rate = p.pacer.Known(now)

@@ -12,12 +12,21 @@ import (
 
 const (
 	// askAfter is when bytes without a Data ACK make the session ask the kernel for
-	// its own; measureEvery is how often all that is known of the connection is read,
-	// and measureStart while what is under way fills the window and TCP may enlarge
-	// it. Both calls lock the socket.
+	// its own; measureEvery is how often all that is known of the connection is read
+	// while its path carries bulk, and measureStart while what is under way fills the
+	// window and TCP may enlarge it. Small flows change little in measureSmall, and
+	// what has carried nothing since in measureRest. Both calls lock the socket.
 	askAfter     = 8e6
 	measureEvery = 20e6
 	measureStart = 4e6
+	measureSmall = 100e6
+	measureRest  = 1e9
+	// askBytes is how much may have been written since the kernel was asked before
+	// what is under way may matter to a choice.
+	askBytes = 4 << 10
+	// askSlack is when, beyond a round trip and its variance, an acknowledgement is
+	// late enough to ask for: before the subflow is suspected.
+	askSlack = 3e6
 	// flightFresh is how old the count of bytes in a path may be for a decision.
 	flightFresh = 1e6
 )
@@ -48,14 +57,15 @@ type Ask struct {
 }
 
 // Glance appends the subflows whose count of outstanding bytes is too old for the next
-// decision: each is asked at most once a millisecond.
+// decision: each is asked at most once a millisecond, and only if the answer may change
+// something.
 func (e *Engine) Glance(now int64, asks []Ask) []Ask {
 	before := len(asks)
 	if !e.farEnough || len(e.held.redo) == 0 && e.table.queue.Idle() {
 		return asks
 	}
 	for _, f := range e.subs {
-		if f.state == Moving && f.marks.una != f.marks.tail && now-f.asked > flightFresh && f.tx.minRTT > sched.CopyMinRTT {
+		if f.state == Moving && f.marks.una != f.marks.tail && now-f.asked > flightFresh && f.tx.minRTT > sched.CopyMinRTT && f.doubtful(now) {
 			f.asked = now
 			asks = append(asks, Ask{Sub: f})
 		}
@@ -65,6 +75,28 @@ func (e *Engine) Glance(now int64, asks []Ask) []Ask {
 		e.rec.asks(asks[before:])
 	}
 	return asks
+}
+
+// doubtful says that what is known of the bytes under way may be wrong by enough to
+// matter: there may be many, or an acknowledgement is about to be late.
+func (f *Subflow) doubtful(now int64) bool {
+	return f.tx.outstanding > askBytes || f.age(now) > f.tx.srtt+f.tx.rttvar+askSlack
+}
+
+// measureAfter is how long a full report of the subflow stays good.
+func (f *Subflow) measureAfter(now int64) int64 {
+	switch {
+	case !f.tx.valid:
+		return 0
+	case f.path.works(now) || f.state.Stale() || !f.tx.kernel:
+		if !f.path.seen && f.tx.outstanding > f.tx.cwnd/2 {
+			return measureStart
+		}
+		return measureEvery
+	case f.produced == f.measuredTo && f.marks.una == f.marks.tail && f.heard < f.measured:
+		return measureRest
+	}
+	return measureSmall
 }
 
 // Due appends the subflows whose carriers are to report before the next Tick.
@@ -80,11 +112,7 @@ func (e *Engine) Due(now int64, asks []Ask) []Ask {
 		// Data ACKs come with every packet of a busy session: the kernel is asked
 		// only when they are late.
 		f.acknowledge(&e.held.out, now, f.acked)
-		every := int64(measureEvery)
-		if !f.path.seen && f.tx.outstanding > f.tx.cwnd/2 {
-			every = measureStart
-		}
-		full := now-f.measured >= every || !f.tx.valid || now-f.path.ackedT >= f.path.window(now)
+		full := now-f.measured >= f.measureAfter(now) || f.path.works(now) && now-f.path.ackedT >= f.path.window(now)
 		if full || f.age(now) > askAfter {
 			f.asked = now
 			asks = append(asks, Ask{f, full})
@@ -113,7 +141,7 @@ func (e *Engine) Learn(f *Subflow, now int64, r *Report) {
 	if !r.Full {
 		return
 	}
-	f.measured = now
+	f.measured, f.measuredTo = now, f.produced
 	if !r.Known { // the peer has to tell
 		if f.probeSent == 0 && (!t.valid || f.marks.una < f.marks.tail) {
 			f.ping(now)

@@ -133,6 +133,20 @@ func (p *Path) quiet(now int64) bool {
 // carriesBulk says that the path lately carried bulk.
 func (p *Path) carriesBulk(now int64) bool { return p.bulkAt != 0 && now-p.bulkAt < bulkRecent }
 
+// works says that the path carries bulk, or lately did, or has just been given some: it
+// is to be measured closely.
+func (p *Path) works(now int64) bool {
+	if p.carriesBulk(now) || p.stuck > 0 {
+		return true
+	}
+	for _, f := range p.subs {
+		if f.carriesBulk(now) {
+			return true
+		}
+	}
+	return false
+}
+
 // fade forgets what the path was given.
 func (p *Path) fade(passed int64) { p.share *= 1 - min(float64(passed)/shareMemory, 1) }
 

@@ -154,7 +154,7 @@ func (p *profile) play(seed uint64, flows int, down bool) (o outcome) {
 	at := func(name string) int {
 		return slices.IndexFunc(p.Paths, func(q profilePath) bool { return q.Name == name })
 	}
-	const start = 1e9 // the paths are known
+	start := int64(1e9 + 5e8*w.rnd.Float64()) // the paths are known
 	for _, ev := range p.Events {
 		i := at(ev.Path)
 		do := func() {

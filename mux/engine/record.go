@@ -166,7 +166,7 @@ func (r *recorder) batch(all []Outgoing, control []byte) {
 }
 
 func (r *recorder) orders(o *Orders) {
-	l := entry{Op: "=", N: []int64{number(o.Ack), o.Hold, o.Sleep}, On: []bool{o.Busy, o.Expired}}
+	l := entry{Op: "=", N: []int64{number(o.Ack), o.Hold, o.Next}, On: []bool{o.Busy, o.Expired}}
 	for _, f := range o.Replace {
 		l.N = append(l.N, number(f))
 	}

@@ -159,7 +159,13 @@ func TestRestWakes(t *testing.T) {
 		}
 		t.Logf("bulk %v: %.3f of the paths and %.3f after rest, game's p99 %d and %d ms, longest %d and %d", bulk, share[0], share[1],
 			p99[0]/1e6, p99[1]/1e6, longest[0]/1e6, longest[1]/1e6)
-		if share[1] < share[0]-0.03 || p99[1] > p99[0]+p99[0]/4+2e6 || longest[1] > longest[0]+longest[0]/4+2e6 {
+		// Beside a download that begins: the delay of the empty path was just measured
+		// there, and nobody can know it after an hour. The bound is what that costs.
+		late, most := p99[0]+p99[0]/4+2e6, longest[0]+longest[0]/4+2e6
+		if bulk {
+			late, most = max(late, 125e6), max(most, 160e6)
+		}
+		if share[1] < share[0]-0.03 || p99[1] > late || longest[1] > most {
 			t.Error("it is felt that the paths were at rest")
 		}
 	}

@@ -139,3 +139,24 @@ func (r *roster) lead() (lead *Path) {
 	}
 	return lead
 }
+
+// lull returns how long the next Tick has time when nothing waits: what small flows alone
+// have under way is looked at when the first of it would be overdue. Whatever they send
+// meanwhile is overdue no sooner than stallTime from now.
+func (r *roster) lull(now int64) int64 {
+	next := int64(TickCalm)
+	for _, f := range r.subs {
+		if f.state == Ended {
+			continue
+		}
+		if f.state.Stale() || f.path.doubted != 0 || f.path.works(now) || !f.tx.kernel {
+			return TickBusy
+		}
+		limit := f.stallTime()
+		next = min(next, limit)
+		if f.marks.una != f.marks.tail {
+			next = min(next, max(f.marks.at(f.marks.una).at, f.progress)+limit-now)
+		}
+	}
+	return max(next, TickBusy)
+}

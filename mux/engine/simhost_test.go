@@ -25,9 +25,10 @@ type host struct {
 	views   [][]byte
 	owed    int64
 	ackAt   int64
-	ticking bool
+	ticking bool // something is watched
+	calm    bool // but not closely
+	turn    int  // counts what was scheduled
 	lastT   int64
-	nextT   int64 // when it ticks next
 	paths   []*Path
 	redial  func(path int, old *simSub)
 
@@ -115,24 +116,24 @@ func (s *simSub) end() {
 	s.peer.h.pump()
 }
 
-// pump is move, and has the monitor look.
+// pump is move, and has the monitor watch what is under way.
 func (h *host) pump() {
 	h.move()
-	if !h.ticking || h.nextT-h.w.now > sleepLeast {
-		h.ticking, h.nextT = true, h.w.now
-		h.w.at(h.w.now, h.tick)
+	if !h.ticking || h.order.Holds() && h.calm {
+		h.schedule(0)
 	}
 }
 
 // move assigns and writes.
 func (h *host) move() {
+	hurry := false
 	for {
 		var room [MaxSubflows]Ask
 		for _, a := range h.e.Glance(h.w.now, room[:0]) {
 			r := a.Sub.Owner.(*simSub).tx.report(false)
 			h.e.Learn(a.Sub, h.w.now, &r)
 		}
-		h.e.Assign(h.w.now)
+		hurry = h.e.Assign(h.w.now) || hurry
 		f := h.e.Next()
 		if f == nil {
 			break
@@ -148,7 +149,7 @@ func (h *host) move() {
 			control = control[n:]
 		}
 		if len(s.batch) > 0 {
-			h.owed = 0
+			h.owed, h.ackAt = 0, h.w.now
 		}
 		for _, o := range s.batch {
 			n := FrameHead + o.P.Len()
@@ -159,6 +160,21 @@ func (h *host) move() {
 		s.out -= s.tx.write(s.out)
 		h.e.Wrote(f, h.w.now, s.batch, s.produced, s.out > 0, false)
 	}
+	if hurry {
+		h.schedule(0)
+	}
+}
+
+// schedule has the monitor tick in so many ns, and not when it would have otherwise.
+func (h *host) schedule(in int64) {
+	h.ticking, h.calm = true, in > TickBusy
+	h.turn++
+	turn := h.turn
+	h.w.at(h.w.now+in, func() {
+		if turn == h.turn {
+			h.tick()
+		}
+	})
 }
 
 // flush gives the kernel what it did not take before.
@@ -264,9 +280,6 @@ func (h *host) hand() {
 // tick is the session's monitor.
 func (h *host) tick() {
 	now := h.w.now
-	if now != h.nextT {
-		return // it was woken meanwhile
-	}
 	var room [MaxSubflows]Ask
 	for _, a := range h.e.Due(now, room[:0]) {
 		r := a.Sub.Owner.(*simSub).tx.report(a.Full)
@@ -290,21 +303,25 @@ func (h *host) tick() {
 			h.redial(s.path, s)
 		}
 	}
-	more := o.Busy
+	next := o.Next
 	if o.Ack != nil && h.owed > 0 {
-		more = true
 		if now-h.ackAt >= 25e6 {
 			h.ack(o.Ack)
+		} else {
+			next = min(next, h.ackAt+25e6-now)
 		}
 	}
 	h.views = h.order.Tick(now, o.Hold, h.views[:0])
 	h.hand()
-	next := o.Sleep
-	if more || h.order.Holds() {
+	if h.order.Holds() {
 		next = TickBusy
 	}
-	h.nextT = now + next
-	h.w.at(h.nextT, h.tick)
+	more := o.Busy || h.owed > 0 || h.order.Holds()
+	if more {
+		next = min(next, TickCalm)
+	}
+	h.schedule(next)
+	h.ticking = more
 	h.move()
 }
 

@@ -26,17 +26,18 @@ type Subflow struct {
 	born  int64
 	epoch uint64 // of the session's keys
 
-	state    State
-	staleAt  int64 // since when it is stale
-	writing  bool  // somebody holds the write token
-	blocked  bool  // the kernel is full: the token is with who waits for room
-	backup   bool  // as the peer or the configuration last said
-	bulk     bool  // carries bulk
-	ccAsked  string
-	ccAt     int64 // when that congestion control was asked for
-	lowat    int   // bytes of unsent data that the kernel may hold
-	measured int64 // when it was last reported in full,
-	asked    int64 // and when at all
+	state      State
+	staleAt    int64 // since when it is stale
+	writing    bool  // somebody holds the write token
+	blocked    bool  // the kernel is full: the token is with who waits for room
+	backup     bool  // as the peer or the configuration last said
+	bulk       bool  // carries bulk
+	ccAsked    string
+	ccAt       int64  // when that congestion control was asked for
+	lowat      int    // bytes of unsent data that the kernel may hold
+	measured   int64  // when it was last reported in full,
+	asked      int64  // and when at all
+	measuredTo uint64 // TCP bytes made by then
 
 	pending     []uint64 // segment numbers to write next
 	pendingSize int

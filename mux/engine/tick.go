@@ -7,9 +7,12 @@ import (
 )
 
 const (
-	// TickBusy is how often Tick is to be called while Orders says that something is
-	// under way, in ns.
+	// TickBusy is how soon, in ns, Tick is to be called again while bulk is under way,
+	// something waits, or something stalls.
 	TickBusy = 5e6
+	// TickCalm is the same, at most, while small flows alone are under way: they need a
+	// tick when something of theirs would be overdue.
+	TickCalm = 50e6
 
 	// probeTimeout is when an unanswered probe on an idle subflow makes it stale.
 	probeTimeout = 3e9
@@ -50,8 +53,8 @@ type Orders struct {
 	Said    []Saying   // for the log
 	Ack     *Subflow   // where a Data ACK of its own goes, or nil
 	Hold    int64      // how long packets may wait for order, ns
-	Busy    bool       // something is under way or waits to be
-	Sleep   int64      // else how long nothing is due, ns
+	Busy    bool       // something is under way or waits to be, or was since the last Tick
+	Next    int64      // the next Tick is due after this long, ns
 	Expired bool       // the session was without a subflow for too long
 }
 
@@ -135,7 +138,17 @@ func (e *Engine) Tick(now, passed int64, received uint64) *Orders {
 		e.swept = now
 		e.table.sweep(now)
 	}
-	o.Ack, o.Busy, o.Hold, o.Sleep = e.AckBy(), e.Busy(), e.holdBound, sleep(e, now)
+	o.Ack, o.Hold = e.AckBy(), e.holdBound
+	o.Busy = e.Busy() || e.activeAt == now && e.octets > 0
+	switch {
+	case !o.Busy:
+		o.Next = sleep(e, now)
+	case !e.table.queue.Idle() || len(e.held.redo) > 0:
+		o.Next = TickBusy
+	default:
+		o.Next = e.lull(now)
+	}
+	e.calm, e.gaveBulk = o.Next > TickBusy, false
 	return o
 }
 

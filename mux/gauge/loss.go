@@ -27,11 +27,11 @@ func (l *LossJudge) Lost(now, queue int64) {
 	}
 }
 
-// Yields says that CUBIC holds back what has a rate of through, though it waits,
-// nothing stands in the path, and the pace would let more pass: on long ways a
-// loss in a thousand packets is enough.
+// Yields says that CUBIC holds back what has a rate of through, though it waits, the
+// pace would let more pass, and no more stands in the path than a delay that wanders
+// shows: on long ways a loss in a thousand packets is enough.
 func (l *LossJudge) Yields(now, queue int64, through, pace float64, limited bool) bool {
-	if limited && queue <= PaceBusy && through < pace*paceUsed {
+	if limited && queue < PaceSure && through < pace*paceUsed {
 		l.short++
 	} else {
 		l.short = 0

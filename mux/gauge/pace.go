@@ -23,6 +23,17 @@ type Pacer struct {
 	free     int64   // not paced before
 	calm     int     // decisions in a row that found no queue
 	steady   int     // measurements in a row without growth, while nothing is known
+
+	// What the path carries is doubted, see doubt.
+	unsure bool    // a short queue was all that spoke for it
+	odd    float64 // measurements with a queue that cannot be ours, fading
+	queue  int64   // of the measurement before
+	check  int64   // when to try what is believed
+	wait   int64   // and how long after it to try again
+	trial  float64 // what is tried; 0 = nothing
+	more   float64 // that is this much more than is believed
+	begun  int64   // since when
+	opened int64   // the queue then
 }
 
 const (
@@ -49,6 +60,22 @@ const (
 	// was acknowledged left a round trip before it.
 	paceStart = 1.5
 	paceGrows = 1.3 // from one measurement to the next: TCP still finds its window
+	// A trial gives the path so much more than it is believed to carry, at most trialMore,
+	// that a queue of trialQueue would come of it in vain before it is noticed. If the
+	// path takes trialTook of that, the belief was wrong, and the next trial follows at
+	// once, with half as much again. It is made when the queue has grown oddMost times or
+	// so within a second although the pace did not let it, and once where the first belief
+	// was unsure. What failed is not repeated before trialWait, twice as long each time.
+	trialMore  = 0.25
+	trialQueue = 15e6 // ns
+	trialTook  = 0.6
+	trialWait  = 1e9
+	trialLong  = 16e9 // and at most: what becomes better is found within that
+	trialStop  = 20e6 // ns: so much more queue ends it,
+	trialMost  = 1e9  // or this much time
+	oddMost    = 2.5
+	oddFade    = 0.9 // from one measurement to the next: they count for about a second
+	oddGrew    = 2e6 // ns of growth from one measurement to the next
 	// fullMemory is how long it is believed what a path carried when it was full.
 	fullMemory = 30e9
 )
@@ -64,15 +91,65 @@ func (p *Pacer) Known(now int64) float64 {
 // Young says that the path has just been full for the first time.
 func (p *Pacer) Young(now int64) bool { return now-p.first < paceYoung }
 
+// doubt looks for signs that the path carries more than is believed, and has that tried.
+// A delay that wanders by itself (a radio's scheduler, somebody else's burst) looks like a
+// queue; yielding to it, the path delivers less, and is believed to carry no more. But a
+// queue of ours grows only while more is sent than the path carries.
+func (p *Pacer) doubt(now, queue, window int64, through float64, limited bool) {
+	known := p.Known(now)
+	grew := queue > PaceTarget && queue > p.queue+oddGrew
+	p.queue = queue
+	switch {
+	case known == 0 || p.rate == 0 || now < p.free:
+		p.odd, p.trial, p.check = 0, 0, 0
+		return
+	case p.check == 0:
+		p.check, p.wait = now+paceYoung, trialWait
+	}
+	if p.odd *= oddFade; grew && p.trial == 0 && p.rate <= known*1.01 {
+		p.odd++
+	}
+	switch {
+	case p.trial > 0 && now-p.begun < window: // what was measured began before
+	case p.trial > 0 && through > known*(1+p.more*trialTook):
+		p.Capacity, p.Full = min(through, p.trial*paceBunched), now
+		p.begin(now, queue, min(p.more*3/2, trialMore))
+		p.wait = trialWait
+	case p.trial > 0: // TCP may take a while to follow, and with no queue it does no harm
+		if now-p.begun > trialMost {
+			p.settle(now)
+		}
+	case limited && now >= p.check && through > p.rate*paceUsed && (p.odd >= oddMost || p.unsure):
+		p.unsure = false
+		p.begin(now, queue, min(trialQueue/float64(window), trialMore))
+	}
+}
+
+func (p *Pacer) begin(now, queue int64, more float64) {
+	p.trial, p.more, p.begun, p.opened = p.Capacity*(1+more), more, now, queue
+}
+
+// settle ends a trial that has shown nothing.
+func (p *Pacer) settle(now int64) {
+	p.trial, p.odd = 0, 0
+	p.wait = min(2*p.wait, trialLong)
+	p.check = now + p.wait
+}
+
 // Learn takes one measurement: the standing queue (ns), what was delivered (bytes
 // a nanosecond), whether what was delivered has met that queue for certain, and
 // whether the path had more to carry than it took.
-func (p *Pacer) Learn(now, queue int64, through float64, met, limited bool) {
+// The measurement took window ns, the round trip included that an acknowledgement takes.
+func (p *Pacer) Learn(now, queue, window int64, through float64, met, limited bool) {
 	if through <= 0 {
 		return
 	}
+	p.doubt(now, queue, window, through, limited)
 	known, last := p.Known(now), p.last
 	p.last = through
+	if p.trial > 0 {
+		return // doubt judges it
+	}
 	if known > 0 && p.rate > 0 && !p.Young(now) { // what came earlier is counted with it
 		through = min(through, max(p.rate, known)*paceBunched)
 	}
@@ -93,7 +170,7 @@ func (p *Pacer) Learn(now, queue int64, through float64, met, limited bool) {
 			share, through = 1, max(through, last)
 		}
 		if share > 0 {
-			p.first, p.steady = now, 0
+			p.first, p.steady, p.unsure = now, 0, queue < PaceSure
 		}
 	case through > known:
 		share = 0.75
@@ -101,6 +178,8 @@ func (p *Pacer) Learn(now, queue int64, through float64, met, limited bool) {
 		// The pace held it back: a queue of ours would have brought more.
 	case queue > 2*PaceTarget && p.Young(now) && through > p.rate*paceHeld: // longer measured than at first
 		share = 0.75
+	case p.rate > 0 && limited && through < p.rate*paceUsed && queue < PaceSure:
+		// TCP's window held it back: were it the path, the queue would grow by more.
 	case queue > 2*PaceTarget:
 		share = 0.3
 	default: // the path may have been empty for a moment
@@ -132,6 +211,12 @@ func (p *Pacer) Update(now, queue, stands, srtt int64, limited bool) float64 {
 			p.rate = p.last * paceStart
 		}
 		return p.rate
+	}
+	if p.trial > 0 && queue <= p.opened+trialStop {
+		p.rate = p.trial
+		return p.rate
+	} else if p.trial > 0 {
+		p.settle(now)
 	}
 	switch excess := float64(queue - PaceTarget); {
 	case now-p.short > paceStood+2*srtt: // somebody else fills the queue

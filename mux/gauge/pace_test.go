@@ -32,7 +32,7 @@ func TestPacerHoldsTheQueueShort(t *testing.T) {
 	pace, delivered, worst := 0.0, 0.0, int64(0)
 	for i := range 200 {
 		through := b.step(pace, 80*mbit)
-		p.Learn(int64(i)*100e6, b.delay(), through, false, true)
+		p.Learn(int64(i)*100e6, b.delay(), 1e8, through, false, true)
 		pace = p.Update(int64(i)*100e6, b.delay(), b.delay(), 20e6+b.delay(), true)
 		if i >= 100 {
 			delivered += through
@@ -51,15 +51,15 @@ func TestPacerHoldsTheQueueShort(t *testing.T) {
 // that is known.
 func TestPacerLeavesRoom(t *testing.T) {
 	var p Pacer
-	p.Learn(0, 0, 50*mbit, false, true)
+	p.Learn(0, 0, 1e8, 50*mbit, false, true)
 	if r := p.Update(0, 0, 0, 20e6, true); r != 0 {
 		t.Errorf("paced at %g although the path was never full", r)
 	}
-	p.Learn(1e9, 50e6, 50*mbit, false, true)
+	p.Learn(1e9, 50e6, 1e8, 50*mbit, false, true)
 	if r := p.Update(1e9, 50e6, 50e6, 70e6, true); r <= 0 || r >= 50*mbit {
 		t.Errorf("paced at %g with a standing queue", r)
 	}
-	p.Learn(2e9, 0, 10*mbit, false, false)
+	p.Learn(2e9, 0, 1e8, 10*mbit, false, false)
 	if r := p.Update(2e9, 0, 0, 70e6, false); r <= 50*mbit || r > 60*mbit {
 		t.Errorf("paced at %g while nothing waits", r)
 	}
@@ -74,7 +74,7 @@ func TestPacerCompetes(t *testing.T) {
 	var p Pacer
 	through := 50 * mbit
 	for i := range 300 {
-		p.Learn(int64(i)*100e6, 80e6, through, false, true)
+		p.Learn(int64(i)*100e6, 80e6, 1e8, through, false, true)
 		rate := p.Update(int64(i)*100e6, 80e6, 80e6, 100e6, true)
 		if i > 10 && rate == 0 {
 			if through < 0.4*50*mbit {
@@ -96,13 +96,13 @@ func TestPacerWaitsForTheWindow(t *testing.T) {
 	now := int64(0)
 	for _, through := range []float64{5 * mbit, 10 * mbit, 20 * mbit, 40 * mbit} {
 		now += 20e6
-		if p.Learn(now, 20e6, through, false, true); p.Known(now) != 0 {
+		if p.Learn(now, 20e6, 1e8, through, false, true); p.Known(now) != 0 {
 			t.Fatalf("knows %g while that doubles", p.Known(now)/mbit)
 		}
 	}
 	for range 2 {
 		now += 20e6
-		p.Learn(now, 20e6, 50*mbit, false, true)
+		p.Learn(now, 20e6, 1e8, 50*mbit, false, true)
 	}
 	if p.Known(now) < 48*mbit || p.Known(now) > 50*mbit {
 		t.Errorf("learned %g of 50 Mbit/s", p.Known(now)/mbit)
@@ -113,12 +113,12 @@ func TestPacerWaitsForTheWindow(t *testing.T) {
 // what the path carries, or each would lower the other.
 func TestPacerIsNoProofOfItself(t *testing.T) {
 	var p Pacer
-	p.Learn(0, 0, 50*mbit, false, true)
-	p.Learn(1, 20e6, 50*mbit, false, true)
+	p.Learn(0, 0, 1e8, 50*mbit, false, true)
+	p.Learn(1, 20e6, 1e8, 50*mbit, false, true)
 	pace := p.Update(2, 20e6, 20e6, 20e6, true)
 	for i := range 20 {
 		now := int64(i+1) * 30e6
-		p.Learn(now, 10e6, min(pace, 50*mbit), false, true)
+		p.Learn(now, 10e6, 1e8, min(pace, 50*mbit), false, true)
 		pace = p.Update(now, 10e6, 10e6, 20e6, true)
 	}
 	if p.Capacity < 49*mbit {
@@ -129,9 +129,9 @@ func TestPacerIsNoProofOfItself(t *testing.T) {
 // Where nothing takes what the pace offers, it does not grow for ever.
 func TestPaceIsBounded(t *testing.T) {
 	var p Pacer
-	p.Learn(0, 50e6, 50*mbit, false, true)
+	p.Learn(0, 50e6, 1e8, 50*mbit, false, true)
 	for i := range int64(200) {
-		p.Learn(i*100e6, 0, 10*mbit, false, true)
+		p.Learn(i*100e6, 0, 1e8, 10*mbit, false, true)
 		if r := p.Update(i*100e6, 0, 0, 20e6, true); r > 2*50*mbit {
 			t.Fatalf("a pace of %g Mbit/s on a path of 50", r/mbit)
 		}
@@ -145,7 +145,7 @@ func TestFirstRate(t *testing.T) {
 	first := func(queue int64, met bool, through ...float64) *Pacer {
 		var p Pacer
 		for i, mb := range through {
-			p.Learn(now+int64(i)*22e6, queue, mb*mbit, met, true)
+			p.Learn(now+int64(i)*22e6, queue, 1e8, mb*mbit, met, true)
 		}
 		return &p
 	}
@@ -178,7 +178,7 @@ func TestFirstRate(t *testing.T) {
 func TestBurstIsNoProof(t *testing.T) {
 	const now = 10e9
 	p := Pacer{Capacity: 50 * mbit, Full: now, first: now - 2*paceYoung, rate: 48 * mbit}
-	p.Learn(now+100e6, 5e6, 63*mbit, false, true)
+	p.Learn(now+100e6, 5e6, 1e8, 63*mbit, false, true)
 	if got := p.Known(now+100e6) / mbit; got > 52 {
 		t.Errorf("believes that the path carries %.1f of 50 Mbit/s", got)
 	}
@@ -198,3 +198,47 @@ func TestPaceStaysWithinJitter(t *testing.T) {
 
 // mbit is a megabit a second in bytes a nanosecond.
 const mbit = 1e6 / 8 / 1e9
+
+// wandering is a delay that goes up and down by itself, whatever is sent.
+func wandering(i int) int64 {
+	if i%4 < 2 {
+		return 0
+	}
+	return 4e6 + int64(i%2)*5e6
+}
+
+// A delay that wanders is no queue: a pace that yielded to it, and so proved itself, is
+// doubted, and what the path carries is found.
+func TestPacerDoubtsItself(t *testing.T) {
+	now, pace, rate := int64(0), 6*mbit, 50*mbit
+	p := Pacer{Capacity: pace, Full: now, first: now - 2*paceYoung, rate: pace, short: now}
+	for i := range 50 {
+		now += 100e6
+		queue := wandering(i)
+		p.Learn(now, queue, 120e6, min(pace, rate), false, true)
+		pace = p.Update(now, queue, queue, 20e6, true)
+	}
+	if known := p.Known(now); known < 0.9*rate {
+		t.Errorf("after five seconds it is believed to carry %.1f of 50 Mbit/s", known/mbit)
+	}
+}
+
+// What carries no more than is believed is left alone soon, whatever the delay does.
+func TestPacerTriesInVain(t *testing.T) {
+	now, rate := int64(0), 50*mbit
+	p := Pacer{Capacity: rate, Full: now, first: now - 2*paceYoung, rate: rate, short: now}
+	trials, was := 0, false
+	for i := range 600 {
+		now += 100e6
+		queue := wandering(i)
+		p.Learn(now, queue, 120e6, rate, false, true)
+		p.Update(now, queue, queue, 20e6, true)
+		if p.trial > 0 && !was {
+			trials++
+		}
+		was = p.trial > 0
+	}
+	if trials == 0 || trials > 8 {
+		t.Errorf("%d trials in a minute", trials)
+	}
+}

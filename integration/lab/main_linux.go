@@ -2,6 +2,7 @@
 //
 //	go run ./integration/lab -run loss_1 -loads game -subject mpsocks,raw -seconds 10
 //	go run ./integration/lab -bars all
+//	go run ./integration/lab -bars death -family 46      one path over IPv4, one over IPv6
 //	go run ./integration/lab                     the whole matrix, with tables and plots in -out
 //
 // Each measurement prints one line; see line in report.go for what it says.
@@ -44,6 +45,7 @@ type options struct {
 	binary    string
 	out       string
 	mode      string
+	family    string
 	set       string
 	verbose   bool
 	points    bool
@@ -87,6 +89,7 @@ func run(ctx context.Context, args []string) error {
 	f.StringVar(&o.binary, "bin", "", "mpsocks executable (default: built from this module)")
 	f.StringVar(&o.out, "out", "", "directory for tables and plots (default: none when profiles are chosen, run/lab otherwise)")
 	f.StringVar(&o.mode, "mode", "auto", "mode in both halves' configurations")
+	f.StringVar(&o.family, "family", "4", "what the paths of mpsocks carry: 4, 6, or 46 for both in turn")
 	f.StringVar(&o.set, "set", "", "YAML merged into both halves' configurations, such as '{log: {level: debug}}'")
 	f.BoolVar(&o.verbose, "v", false, "show the halves' logs")
 	f.BoolVar(&o.points, "points", false, "print latency over time below each line")
@@ -95,6 +98,9 @@ func run(ctx context.Context, args []string) error {
 			return nil
 		}
 		return err
+	}
+	if !slices.Contains([]string{"4", "6", "46"}, o.family) {
+		return fmt.Errorf("-family %q: want 4, 6 or 46", o.family)
 	}
 	set := map[string]bool{}
 	f.Visit(func(g *flag.Flag) { set[g.Name] = true })

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -85,11 +86,11 @@ func (g stage) startMpsocks(ctx context.Context, lab *netlab.Lab, p *profiles.Pr
 		return fmt.Errorf("mpsocks init: %w: %s", err, out)
 	}
 	var paths []map[string]any
-	for _, q := range p.Paths {
+	for i, q := range p.Paths {
 		if only != "" && q.Name != only {
 			continue
 		}
-		entry := map[string]any{"name": q.Name, "bind": lab.Path(q.Name).Name}
+		entry := map[string]any{"name": q.Name, "bind": g.bind(lab.Path(q.Name), i)}
 		if q.Metered {
 			entry["metered"] = true
 		}
@@ -104,12 +105,15 @@ func (g stage) startMpsocks(ctx context.Context, lab *netlab.Lab, p *profiles.Pr
 	}
 	client, server := filepath.Join(dir, "client.yaml"), filepath.Join(dir, "server.yaml")
 	common := map[string]any{"mode": g.mode, "log": map[string]any{"level": level, "format": "console"}}
+	if err := g.reach(client); err != nil {
+		return err
+	}
 	if err := g.edit(client, common, map[string]any{"listen": []string{socks.String()}, "paths": paths, "admin": adminAddrs[0]}); err != nil {
 		return err
 	}
 	// The world is in the server's namespace, so that its addresses are the server's own.
 	world := map[string]any{"allow": []string{netlab.World.String(), netlab.World6.String()}}
-	if err := g.edit(server, common, map[string]any{"admin": adminAddrs[1], "relay": world}); err != nil {
+	if err := g.edit(server, common, map[string]any{"listen": []string{":7443"}, "admin": adminAddrs[1], "relay": world}); err != nil {
 		return err
 	}
 	s.admin = true
@@ -117,6 +121,46 @@ func (g stage) startMpsocks(ctx context.Context, lab *netlab.Lab, p *profiles.Pr
 		return err
 	}
 	return g.half(lab.Client, s, 0, "client", g.binary, "client", "-c", client)
+}
+
+// bind is what the i-th path is bound to: its device, or, with both families, the address
+// that it has of its own one.
+func (g stage) bind(p *netlab.Path, i int) string {
+	switch {
+	case g.family != "46":
+		return p.Name
+	case i%2 == 0:
+		return p.ClientAddr().String()
+	}
+	return p.ClientAddr6().String()
+}
+
+// reach has the client look for the server at addresses of the family.
+func (g stage) reach(file string) error {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	all := map[string]any{}
+	if err := yaml.Unmarshal(b, &all); err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	server, ok := all["server"].(map[string]any)
+	if !ok {
+		return fmt.Errorf("%s: no server", file)
+	}
+	var at []string
+	for family, addr := range map[string]netip.Addr{"4": netlab.Server, "6": netlab.Server6} {
+		if strings.Contains(g.family, family) {
+			at = append(at, netip.AddrPortFrom(addr, 7443).String())
+		}
+	}
+	slices.Sort(at) // an address with digits before one in brackets
+	server["addresses"] = at
+	if b, err = yaml.Marshal(all); err != nil {
+		return err
+	}
+	return os.WriteFile(file, b, 0o600)
 }
 
 // edit puts the changes over the top-level keys of a configuration file; -set has the last word.

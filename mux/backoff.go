@@ -73,36 +73,6 @@ func nextPause(pause time.Duration, err error) time.Duration {
 	return min(2*pause, backoffMax)
 }
 
-// trying notes since when the slot that leads is dialling; zero = it is not.
-func (c *Client) trying(p *clientPath, since time.Time) {
-	c.mu.Lock()
-	p.trying = since
-	c.mu.Unlock()
-}
-
-// follow holds a slot while its path has no subflow that works, so that a dead path
-// costs one SYN at a time: false if ctx ended.
-func (c *Client) follow(ctx context.Context, p *clientPath) bool {
-	for {
-		c.mu.Lock()
-		up, since := p.up, p.trying
-		c.mu.Unlock()
-		wait := followWait(c.session.core.works(p.path), since, time.Now())
-		if wait <= 0 {
-			return ctx.Err() == nil
-		}
-		t := time.NewTimer(wait)
-		select {
-		case <-up:
-		case <-t.C:
-		case <-ctx.Done():
-		}
-		if t.Stop(); ctx.Err() != nil {
-			return false
-		}
-	}
-}
-
 // followWait returns how long a slot that does not lead looks no further: 0 if it may
 // dial.
 func followWait(works bool, trying, now time.Time) time.Duration {

@@ -185,7 +185,7 @@ func TestOnlyPathCapped(t *testing.T) {
 // What a path brings while it is being removed counts for the next of its name.
 func TestRemovedPathIsCounted(t *testing.T) {
 	s := newSession(sessionConfig{client: true, handler: newCollector()})
-	c := &Client{session: s, counts: make(map[string]*capCount), cfg: ClientConfig{Log: zerolog.Nop(), clock: time.Now, retireBytes: retireBytes}}
+	c := &Client{session: s, meter: meter{s: s, log: zerolog.Nop(), counts: make(map[string]*capCount), worn: retireBytes}, cfg: ClientConfig{Log: zerolog.Nop(), clock: time.Now}}
 	p, f := countedPath(s)
 	carried(f).sent.Store(10)
 	c.paths = []*clientPath{p}
@@ -198,8 +198,8 @@ func TestRemovedPathIsCounted(t *testing.T) {
 	carried(f).received.Store(130)
 	s.enter(func(e *engine.Engine, now int64) { e.Detach(f.core, now, 0, f.octets()) }) // as detach does
 	c.countBytes(now)
-	if k := c.counts["lte"]; k.monthBytes != 140 || len(c.leaving) != 0 {
-		t.Errorf("%d bytes counted, %d paths waited for", k.monthBytes, len(c.leaving))
+	if k := c.meter.counts["lte"]; k.monthBytes != 140 || len(c.meter.leaving) != 0 {
+		t.Errorf("%d bytes counted, %d paths waited for", k.monthBytes, len(c.meter.leaving))
 	}
 }
 
@@ -224,12 +224,12 @@ func (w *words) count(what string) int {
 // A copy that came before by another path is no news, but it is on the bill.
 func TestCapCountsRepeats(t *testing.T) {
 	s := newSession(sessionConfig{client: true, handler: newCollector()})
-	c := &Client{cfg: ClientConfig{retireBytes: retireBytes}, session: s, counts: make(map[string]*capCount)}
+	c := &Client{session: s, meter: meter{s: s, counts: make(map[string]*capCount), worn: retireBytes}}
 	p, f := countedPath(s)
 	c.paths = []*clientPath{p}
 	carried(f).received.Store(1000) // of which rxOctets has nothing
 	c.countBytes(time.Now())
-	if k := c.counts["lte"]; k.dayBytes != 1000 {
+	if k := c.meter.counts["lte"]; k.dayBytes != 1000 {
 		t.Errorf("%d bytes counted", k.dayBytes)
 	}
 }

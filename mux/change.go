@@ -1,54 +1,13 @@
 package mux
 
 import (
-	"crypto/ed25519"
 	"slices"
-	"time"
 
 	"github.com/mpsocks/mpsocks/mux/carrier"
-	"github.com/mpsocks/mpsocks/mux/handshake"
-	"github.com/mpsocks/mpsocks/mux/mptcp"
 )
 
 // What changes while a Client or a Listener runs, without an end to anything that
 // need not end. setpaths.go has the same for paths.
-
-// SetServer puts other addresses and keys of the server in the place of those that
-// the client began with. Subflows stay, but for those with a key that is trusted no
-// more: these are ended, and dialled again.
-func (c *Client) SetServer(addresses []string, keys []ed25519.PublicKey) error {
-	g, err := handshake.NewGreeter(c.cfg.Key, c.cfg.Cover, keys...)
-	if err != nil {
-		return err
-	}
-	c.mu.Lock()
-	c.servers = slices.Clone(addresses)
-	c.mu.Unlock()
-	c.greet.Store(g)
-	trusted := func(k [32]byte) bool {
-		return slices.ContainsFunc(keys, func(t ed25519.PublicKey) bool { return [32]byte(t) == k })
-	}
-	for _, f := range c.session.core.connections() {
-		if !trusted(f.peer) {
-			f.retire(mptcp.ReasonProhibited)
-		}
-	}
-	return nil
-}
-
-// addresses returns where the server is, as it was configured last.
-func (c *Client) addresses() []string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.servers
-}
-
-// SetPolicy puts another mode, other rules and another time without a subflow (0 = 2
-// minutes) in the place of those that the client began with, for flows that are under
-// way as well.
-func (c *Client) SetPolicy(mode Mode, rules []Rule, timeout time.Duration) {
-	c.session.setPolicy(mode, rules, timeout)
-}
 
 // Change has the listener go by another configuration: addresses are bound and
 // left, clients come and go, policies hold for flows under way, limits for what

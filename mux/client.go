@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/ed25519"
 	"errors"
+	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,38 +16,8 @@ import (
 	"github.com/mpsocks/mpsocks/mux/dialer"
 	"github.com/mpsocks/mpsocks/mux/engine"
 	"github.com/mpsocks/mpsocks/mux/handshake"
+	"github.com/mpsocks/mpsocks/mux/mptcp"
 )
-
-// Path is a way from the client to the server, as configured.
-type Path struct {
-	Name        string
-	Interface   string     // bind to this interface, or ""
-	Local       netip.Addr // bind to this address, or invalid
-	Subflows    int        // 0 = auto
-	Backup      bool       // only when no other path is up
-	Metered     bool       // nothing but keep-alives unless needed or allowed
-	KernelMPTCP bool       // kernel MPTCP sockets
-	Weight      int        // share of bulk; 0 = by rate
-	DailyCap    int64      // bytes in both directions; 0 = none
-	MonthlyCap  int64
-	BillingDay  int // of the month on which MonthlyCap begins anew; 0 = the first
-}
-
-// autoSubflows is how many subflows `auto` gives a path: two for bulk, and
-// thin ones enough that small flows rarely meet a stalled one.
-const autoSubflows = 6
-
-// autoShare is how many it gives to each of these, which share a session's 63.
-func autoShare(paths []Path) int {
-	left, auto := engine.MaxSubflows, 0
-	for i := range paths {
-		if paths[i].Subflows == 0 {
-			auto++
-		}
-		left -= paths[i].Subflows
-	}
-	return max(1, min(autoSubflows, left/max(1, auto)))
-}
 
 // ClientConfig is what a Client is made of.
 type ClientConfig struct {
@@ -74,44 +46,21 @@ type ClientConfig struct {
 // the monitor, watchCaps and one goroutine per subflow slot (slot.go); they end
 // with its context.
 type Client struct {
-	cfg       ClientConfig // what may change while it runs is below
-	greet     atomic.Pointer[handshake.Greeter]
-	session   *Session
+	cfg     ClientConfig // what may change while it runs is below
+	greet   atomic.Pointer[handshake.Greeter]
+	session *Session
+
 	recording *recording // or nil; set before Run
-	names     *dialer.Names
 
-	mu      sync.Mutex
-	servers []string        // as ClientConfig.Addresses; never changed in place
-	ctx     context.Context // of Run; nil before
-	slots   sync.WaitGroup
-	paths   []*clientPath
-	auto    int           // subflows that `auto` means
-	leaving []*clientPath // removed, with subflows that still end
-	counts  map[string]*capCount
-	usage   usageFile
-	learned []netip.AddrPort // by ADD_ADDR
-	moving  uint64           // the epoch that ends because its server does
-	denied  bool             // C flag: no joins to the configured addresses
-	renewed string           // why the session before ended, until that is said
-	state   int
-	changed chan struct{} // closed and renewed when state changes
-}
+	servers servers
+	opening opening
+	slots   sync.WaitGroup // of the paths, and all else that ends with ctx
 
-// A clientPath is a configured path with its slots. What may change is guarded by
-// Client.mu.
-type clientPath struct {
-	path    *engine.Path
-	way     Path               // as it was when it was added,
-	cfg     Path               // and as it is now
-	cancel  context.CancelFunc // ends the slots; nil = there are none
-	book    dialer.Book        // how the addresses did
-	mtu     int                // packets that get through; 0 = any
-	bad     string             // the last of these; "" after one that worked
-	again   chan struct{}      // closed and renewed when attempts are to go on at once
-	said    []string           // errors since a subflow was up, so that each is said once
-	counted uint64             // bytes that are in the count of its name
-	up      chan struct{}      // closed and renewed when a subflow comes up
-	trying  time.Time          // since when the slot that leads dials; zero = it does not
+	mu    sync.Mutex      // guards the rest, and what it guards of each path
+	ctx   context.Context // of Run; nil before
+	paths []*clientPath
+	auto  int // subflows that `auto` means
+	meter meter
 }
 
 // NewClient prepares a client; nothing is dialled before Run.
@@ -133,17 +82,19 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	if cfg.retireBytes == 0 {
 		cfg.retireBytes = retireBytes
 	}
-	c := &Client{cfg: cfg, servers: cfg.Addresses, auto: autoSubflows, changed: make(chan struct{}), counts: make(map[string]*capCount), names: dialer.NewNames(cfg.lookup)}
+	c := &Client{cfg: cfg, auto: autoSubflows}
+	c.servers.names, c.servers.listed, c.servers.log = dialer.NewNames(cfg.lookup), cfg.Addresses, cfg.Log
+	c.opening.c, c.opening.changed = c, make(chan struct{})
 	c.greet.Store(g)
-	c.usage = usageFile{path: cfg.UsageFile}
-	if err := c.usage.load(c.counts); err != nil {
-		cfg.Log.Warn().Err(err).Msg("what paths have carried before is not known: byte caps count from now")
-	}
 	c.session = newSession(sessionConfig{
 		client: true, handler: cfg.Handler, mode: cfg.Mode, rules: cfg.Rules, timeout: cfg.SessionTimeout,
 		streams: cfg.MaxStreams, capture: cfg.Capture, log: cfg.Log,
 	})
-	c.session.advertised, c.session.refused, c.session.left = c.learn, c.renew, c.leaves
+	c.session.advertised, c.session.refused, c.session.left = c.servers.learn, c.opening.renew, c.opening.leaves
+	c.meter = meter{s: c.session, log: cfg.Log, counts: make(map[string]*capCount), usage: usageFile{path: cfg.UsageFile}, worn: cfg.retireBytes}
+	if err := c.meter.usage.load(c.meter.counts); err != nil {
+		cfg.Log.Warn().Err(err).Msg("what paths have carried before is not known: byte caps count from now")
+	}
 	return c, nil
 }
 
@@ -185,6 +136,61 @@ func (c *Client) Run(ctx context.Context) error {
 	c.session.Finish(ErrClosed)
 	cancel()
 	c.slots.Wait()
-	c.usage.keep(c, true)
+	c.keepUsage(true)
 	return err
+}
+
+// running is the context of Run; nil before.
+func (c *Client) running() context.Context {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ctx
+}
+
+// list returns the paths that there are.
+func (c *Client) list() []*clientPath {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.paths)
+}
+
+// SetServer puts other addresses and keys of the server in the place of those that
+// the client began with. Subflows stay, but for those with a key that is trusted no
+// more: these are ended, and dialled again.
+func (c *Client) SetServer(addresses []string, keys []ed25519.PublicKey) error {
+	g, err := handshake.NewGreeter(c.cfg.Key, c.cfg.Cover, keys...)
+	if err != nil {
+		return err
+	}
+	c.servers.set(addresses)
+	c.greet.Store(g)
+	trusted := func(k [32]byte) bool {
+		return slices.ContainsFunc(keys, func(t ed25519.PublicKey) bool { return [32]byte(t) == k })
+	}
+	for _, f := range c.session.core.connections() {
+		if !trusted(f.peer) {
+			f.retire(mptcp.ReasonProhibited)
+		}
+	}
+	return nil
+}
+
+// SetPolicy puts another mode, other rules and another time without a subflow (0 = 2
+// minutes) in the place of those that the client began with, for flows that are under
+// way as well.
+func (c *Client) SetPolicy(mode Mode, rules []Rule, timeout time.Duration) {
+	c.session.setPolicy(mode, rules, timeout)
+}
+
+// Servers are the addresses of the server that are known now.
+func (c *Client) Servers() (addrs []netip.Addr) {
+	for _, name := range c.servers.addresses() {
+		if a, err := netip.ParseAddrPort(name); err == nil {
+			addrs = append(addrs, a.Addr().Unmap())
+		} else if host, _, err := net.SplitHostPort(name); err == nil {
+			ips, _, _ := c.servers.names.Known(host)
+			addrs = append(addrs, ips...)
+		}
+	}
+	return addrs
 }

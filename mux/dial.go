@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/mpsocks/mpsocks/mux/carrier"
@@ -28,11 +26,6 @@ const (
 	maxServers = 8
 )
 
-// way is what the path's sockets are bound to.
-func (p *Path) dialWay() *dialer.Way {
-	return &dialer.Way{Interface: p.Interface, Local: p.Local, KernelMPTCP: p.KernelMPTCP}
-}
-
 // A proven is a connection on which the server has proved its key.
 type proven struct {
 	carrier *carrier.TLS
@@ -43,25 +36,26 @@ type proven struct {
 // connect makes one subflow: the address that proves first that it is the server,
 // and the MPTCP handshake with it. A server that does not know the session is not
 // asked again before the others.
-func (c *Client) connect(ctx context.Context, p *clientPath, timeout time.Duration) (*subflow, error) {
+func (p *clientPath) connect(ctx context.Context, timeout time.Duration) (*subflow, error) {
+	c := p.c
 	var asked []netip.AddrPort // that do not know it
 	var refused *forgottenError
 	for len(asked) < maxServers {
-		v, err := c.race(ctx, p, timeout, asked)
+		v, err := p.race(ctx, timeout, asked)
 		if err != nil {
 			if refused != nil { // no other server is left
-				c.forgotten(refused.epoch)
+				c.opening.forgotten(refused.epoch)
 				return nil, refused
 			}
 			return nil, judged(err, false)
 		}
-		f, err := c.open(ctx, p, v)
+		f, err := p.open(ctx, v)
 		if !errors.As(err, &refused) {
 			return f, err
 		}
 		p.book.Unknown(v.addr, time.Now())
-		if asked = append(asked, v.addr); c.lastServer(p, asked) {
-			c.forgotten(refused.epoch)
+		if asked = append(asked, v.addr); p.lastServer(asked) {
+			c.opening.forgotten(refused.epoch)
 			return nil, refused
 		}
 	}
@@ -70,8 +64,9 @@ func (c *Client) connect(ctx context.Context, p *clientPath, timeout time.Durati
 
 // lastServer says that nobody else is likely to know the session: the others were
 // asked or fail, or have it and are silent, while this one answers.
-func (c *Client) lastServer(p *clientPath, asked []netip.AddrPort) bool {
-	addrs, _, _ := c.targets(p)
+func (p *clientPath) lastServer(asked []netip.AddrPort) bool {
+	c := p.c
+	addrs, _, _ := p.targets()
 	silent := c.session.core.remotes(func(f *engine.Subflow) bool { return !f.Moves() })
 	moving := c.session.core.remotes((*engine.Subflow).Moves)
 	addrs = slices.DeleteFunc(addrs, func(a netip.AddrPort) bool {
@@ -87,11 +82,12 @@ func silent(s *Session) (silent bool) {
 }
 
 // open does the MPTCP handshake and adds the subflow to the session.
-func (c *Client) open(ctx context.Context, p *clientPath, v *proven) (*subflow, error) {
+func (p *clientPath) open(ctx context.Context, v *proven) (*subflow, error) {
+	c := p.c
 	stop := context.AfterFunc(ctx, func() { v.carrier.Close() })
 	defer stop()
 	v.carrier.SetDeadline(time.Now().Add(handshakeTimeout))
-	f, err := c.join(ctx, p, v)
+	f, err := p.join(ctx, v)
 	if err != nil {
 		v.carrier.Close()
 		return nil, judged(fmt.Errorf("session with %s: %w", v.addr, plainNet(err)), true)
@@ -111,19 +107,20 @@ func (c *Client) open(ctx context.Context, p *clientPath, v *proven) (*subflow, 
 
 // race returns the first connection on which the server proves its key, of all
 // addresses but some.
-func (c *Client) race(ctx context.Context, p *clientPath, timeout time.Duration, but []netip.AddrPort) (*proven, error) {
-	c.askNames(p)
+func (p *clientPath) race(ctx context.Context, timeout time.Duration, but []netip.AddrPort) (*proven, error) {
+	c := p.c
+	c.servers.ask(c.ctx, c.slots.Go, p.way.dialWay())
 	var why error
 	c.mu.Lock()
 	mtu := p.mtu
 	c.mu.Unlock()
 	race := dialer.Race[*proven]{
 		Targets: func() (addrs []netip.AddrPort, asking bool) {
-			addrs, asking, why = c.targets(p)
+			addrs, asking, why = p.targets()
 			return slices.DeleteFunc(addrs, func(a netip.AddrPort) bool { return slices.Contains(but, a) }), asking
 		},
 		Try: func(ctx context.Context, a netip.AddrPort, mtu int, connected func()) (*proven, error) {
-			return c.prove(ctx, p, a, mtu, timeout, connected)
+			return p.prove(ctx, a, mtu, timeout, connected)
 		},
 		Drop: func(v *proven) { v.carrier.Close() },
 		Go:   c.slots.Go, MTU: mtu, Timeout: timeout,
@@ -136,10 +133,10 @@ func (c *Client) race(ctx context.Context, p *clientPath, timeout time.Duration,
 	if won == nil {
 		for _, a := range failed {
 			p.book.Failed(a, now)
-			c.unlearn(p, a)
+			c.servers.unlearn(a, p.book.Fails(a))
 		}
 		if len(but) == 0 && ctx.Err() == nil {
-			c.doubtNames()
+			c.servers.doubt()
 		}
 		if err == nil {
 			err = why
@@ -162,15 +159,16 @@ func (c *Client) race(ctx context.Context, p *clientPath, timeout time.Duration,
 
 // prove connects to one address and has the server prove its key. One that has another
 // of its keys is asked again with that one.
-func (c *Client) prove(ctx context.Context, p *clientPath, a netip.AddrPort, mtu int, timeout time.Duration, connected func()) (*proven, error) {
-	v, err := c.proveOnce(ctx, p, a, mtu, timeout, connected)
+func (p *clientPath) prove(ctx context.Context, a netip.AddrPort, mtu int, timeout time.Duration, connected func()) (*proven, error) {
+	v, err := p.proveOnce(ctx, a, mtu, timeout, connected)
 	if errors.Is(err, handshake.ErrOtherKey) {
-		v, err = c.proveOnce(ctx, p, a, mtu, timeout, connected)
+		v, err = p.proveOnce(ctx, a, mtu, timeout, connected)
 	}
 	return v, err
 }
 
-func (c *Client) proveOnce(ctx context.Context, p *clientPath, a netip.AddrPort, mtu int, timeout time.Duration, connected func()) (*proven, error) {
+func (p *clientPath) proveOnce(ctx context.Context, a netip.AddrPort, mtu int, timeout time.Duration, connected func()) (*proven, error) {
+	c := p.c
 	dial, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	tcp, err := p.way.dialWay().Dialer(dialer.Segment(mtu, a.Addr())).DialContext(dial, "tcp", a.String())
@@ -196,26 +194,42 @@ func (c *Client) proveOnce(ctx context.Context, p *clientPath, a netip.AddrPort,
 	return &proven{k, key, a}, nil
 }
 
-// plainNet drops from an error what differs from one attempt to the next, the port
-// that this side has: what happened again is said once.
-func plainNet(err error) error {
-	op, ok := errors.AsType[*net.OpError](err)
-	if !ok || op.Source == nil {
-		return err
+// targets lists the addresses that are known, as they did: the configured ones, the
+// announced ones; only of the family that the path is bound to. Behind a load
+// balancer the configured ones come only when the session has no subflow and the
+// announced ones fail: they lead to any server. asking says that names may bring
+// more; the error, why there is none.
+func (p *clientPath) targets() (addrs []netip.AddrPort, asking bool, failed error) {
+	learned, now := p.c.servers.announced(), time.Now()
+	live := p.c.session.core.remotes((*engine.Subflow).Moves)
+	denied := p.c.opening.denies() && (len(live) > 0 || !p.book.Hopeless(learned, now))
+	add := func(a netip.AddrPort) {
+		a = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+		if l := p.way.Local; l.IsValid() && l.Is4() != a.Addr().Is4() || slices.Contains(addrs, a) {
+			return
+		}
+		addrs = append(addrs, a)
 	}
-	plain := *op
-	plain.Source = nil
-	if err == error(op) {
-		return &plain
+	if !denied {
+		var listed []netip.AddrPort
+		listed, asking, failed = p.c.servers.configured(p.c.ctx)
+		for _, a := range listed {
+			add(a)
+		}
 	}
-	return &rewritten{text: strings.ReplaceAll(err.Error(), op.Error(), plain.Error()), error: err}
+	for _, a := range learned {
+		add(a)
+	}
+	p.book.Order(addrs, live, now)
+	if len(addrs) == 0 && denied {
+		failed = errNotHere
+	}
+	if len(addrs) == 0 && failed == nil {
+		failed = fmt.Errorf("no server address of the family of %s", p.way.Local)
+	}
+	return addrs, asking, failed
 }
 
-// rewritten is an error with another text.
-type rewritten struct {
-	error
-	text string
-}
-
-func (r *rewritten) Error() string { return r.text }
-func (r *rewritten) Unwrap() error { return r.error }
+// errNotHere keeps a slot from an address where the server takes no joins (the C
+// flag of RFC 8684, Section 3.1): another one is about to be announced.
+var errNotHere = errors.New("the server takes no further subflows at this address")

@@ -1,7 +1,18 @@
-// Package mux is the tunnel: it carries whole IP packets between a client and a
-// server over several connections at once (TLS over TCP), as MPTCP does it
-// (RFC 8684). It knows nothing of SOCKS: an end of the tunnel puts a Handler
-// behind a Session and calls Send.
+// Package mux is the tunnel's face: it carries whole IP packets, and TCP streams as such,
+// between a client and a server over several connections at once, as MPTCP does it (RFC
+// 8684). It knows nothing of SOCKS.
+//
+// Each end puts a Handler behind a Session. Session.Send takes packets, and
+// Handler.Deliver gets them at the other end, each once; Session.OpenStream opens a stream
+// there, which Handler.Stream serves. A Session lives as long as one of its connections
+// does, and for a while without any.
+//
+// A Client keeps one Session with a server alive over all of its paths, which may come and
+// go; a Listener accepts clients and has a Session with each. Snapshot and PathReport say
+// how that goes, a Capture shows it to Wireshark.
+package mux
+
+// How it works inside. One session:
 //
 //	Send ─► queue ─► DSN ─┬─► subflow: DSS | packet ─► TLS ─► TCP ─┬─► each DSN once ─► Deliver
 //	        per flow      ├─► subflow                            ─┤
@@ -32,12 +43,14 @@
 // scheduler pulls segments from it when they can leave (stream/send.go).
 //
 // Paths come and go (setpaths.go), and with them their slots (slot.go, backoff.go),
-// places for a subflow each. dial.go and targets.go with package dialer (client)
+// places for a subflow each (both are methods of clientPath). dial.go and servers.go with package dialer (client)
 // and listener.go (server) connect, package handshake has both sides prove
-// their keys, and opens or joins the session (join.go, welcome.go), Session.attach starts the subflow.
+// their keys, and opens or joins the session (join.go, opening.go, welcome.go); Session.attach
+// starts the subflow.
 // monitor.go has carriers report to the engine, which finds the ones that stall, sends
 // what they hold on others, measures paths and keeps their queues short; it then does
-// what the engine orders. caps.go counts their bytes. snapshot.go, snapshot_flow.go and capture.go let people look.
+// what the engine orders. meter.go counts their bytes for the caps (caps.go). snapshot.go,
+// snapshot_flow.go and capture.go let people look.
 //
 // # Goroutines
 //
@@ -58,7 +71,7 @@
 //
 // # Locks
 //
-// Outermost first: Client.mu or Listener.mu; delivery.mu, which is held while
+// Outermost first: opening.mu; Client.mu or Listener.mu; servers.mu; delivery.mu, which is held while
 // ordered flows are delivered, so that a Handler may Send; subflow.asking; the session's
 // (Session.enter); Stream.mu;
 // Table.mu. The mutexes of receiveSpace, of a carrier and of Capture are taken last
@@ -83,4 +96,3 @@
 // carrier is what lies under a subflow: TLS over TCP, behind an interface that another one
 // would have, too. mptcp has the options themselves, packet the packets, buf their memory; udpio
 // is not used here but by both ends.
-package mux

@@ -68,18 +68,20 @@ func (l *leave) wait(ctx context.Context, done <-chan struct{}) error {
 }
 
 // leaves has the session moved, beside the reader that has heard of it.
-func (c *Client) leaves(epoch uint64, in time.Duration) {
-	c.slots.Go(func() { c.moveAway(epoch, in) })
+func (o *opening) leaves(epoch uint64, in time.Duration) {
+	o.c.slots.Go(func() { o.moveAway(epoch, in) })
 }
 
 // moveAway moves the session to another server, if there is one, before the present one
 // ends: when no stream is under way, soon after a new one is wanted, at the latest when a
 // quarter of the time is left. Packets that are queued stay; associations live on.
-func (c *Client) moveAway(epoch uint64, left time.Duration) {
-	c.mu.Lock()
-	ctx, again := c.ctx, c.moving == epoch
-	c.moving = epoch
-	c.mu.Unlock()
+func (o *opening) moveAway(epoch uint64, left time.Duration) {
+	c := o.c
+	ctx := c.running()
+	o.mu.Lock()
+	again := o.moving == epoch
+	o.moving = epoch
+	o.mu.Unlock()
 	if ctx == nil || again || left <= 0 || left > 24*time.Hour {
 		return
 	}
@@ -87,7 +89,7 @@ func (c *Client) moveAway(epoch uint64, left time.Duration) {
 	defer cancel()
 	s := c.session
 	here := s.core.remotes(func(f *engine.Subflow) bool { return f.State() != engine.Ended })
-	there, ok := c.elsewhere(ctx, here)
+	there, ok := o.elsewhere(ctx, here)
 	if !ok {
 		c.cfg.Log.Warn().Stringer("in", left).Msg("the server is about to end, and no other one answers: staying until then")
 		return
@@ -112,10 +114,8 @@ func (c *Client) moveAway(epoch uint64, left time.Duration) {
 		}
 	}
 	s.end.farewell(epoch)
-	c.renewAfter(epoch, "the server is about to end: moving to "+there.String())
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, p := range c.paths {
+	o.renewAfter(epoch, "the server is about to end: moving to "+there.String())
+	for _, p := range c.list() {
 		for _, a := range here {
 			p.book.Failed(a, time.Now())
 		}
@@ -123,15 +123,12 @@ func (c *Client) moveAway(epoch uint64, left time.Duration) {
 }
 
 // elsewhere looks for another server that proves its key now, by any path.
-func (c *Client) elsewhere(ctx context.Context, here []netip.AddrPort) (netip.AddrPort, bool) {
-	c.mu.Lock()
-	paths := slices.Clone(c.paths)
-	c.mu.Unlock()
-	for _, p := range paths {
-		if addrs, _, _ := c.targets(p); len(slices.DeleteFunc(addrs, func(a netip.AddrPort) bool { return slices.Contains(here, a) })) == 0 {
+func (o *opening) elsewhere(ctx context.Context, here []netip.AddrPort) (netip.AddrPort, bool) {
+	for _, p := range o.c.list() {
+		if addrs, _, _ := p.targets(); len(slices.DeleteFunc(addrs, func(a netip.AddrPort) bool { return slices.Contains(here, a) })) == 0 {
 			continue
 		}
-		v, err := c.race(ctx, p, dialTimeout, here)
+		v, err := p.race(ctx, dialTimeout, here)
 		if err == nil {
 			v.carrier.Close()
 			return v.addr, true

@@ -29,8 +29,3 @@ func (g *guarded) enter(f func(e *engine.Engine, now int64)) {
 
 // connOf returns the connection of an engine's subflow.
 func connOf(f *engine.Subflow) *subflow { return f.Owner.(*subflow) }
-
-// config is what the engine has to know of a path.
-func (p *Path) config() engine.PathConfig {
-	return engine.PathConfig{Name: p.Name, Backup: p.Backup, Metered: p.Metered, Weight: p.Weight}
-}

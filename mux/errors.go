@@ -3,6 +3,8 @@ package mux
 import (
 	"errors"
 	"fmt"
+	"net"
+	"strings"
 
 	"github.com/mpsocks/mpsocks/mux/handshake"
 	"github.com/mpsocks/mpsocks/mux/stream"
@@ -29,3 +31,27 @@ type ResetError = handshake.ResetError
 func protocolErrorf(format string, a ...any) error {
 	return protocolError(fmt.Sprintf(format, a...))
 }
+
+// plainNet drops from an error what differs from one attempt to the next, the port
+// that this side has: what happened again is said once.
+func plainNet(err error) error {
+	op, ok := errors.AsType[*net.OpError](err)
+	if !ok || op.Source == nil {
+		return err
+	}
+	plain := *op
+	plain.Source = nil
+	if err == error(op) {
+		return &plain
+	}
+	return &rewritten{text: strings.ReplaceAll(err.Error(), op.Error(), plain.Error()), error: err}
+}
+
+// rewritten is an error with another text.
+type rewritten struct {
+	error
+	text string
+}
+
+func (r *rewritten) Error() string { return r.text }
+func (r *rewritten) Unwrap() error { return r.error }

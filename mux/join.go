@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
+	"slices"
 
 	"github.com/mpsocks/mpsocks/mux/carrier"
 	"github.com/mpsocks/mpsocks/mux/engine"
@@ -16,36 +16,17 @@ import (
 // wait for that and join; when the server has forgotten the session, one of those
 // that were refused begins a new one.
 
-// States of the session on the client.
-const (
-	stateNone         = iota
-	stateEstablishing // one slot does MP_CAPABLE, the others wait
-	stateEstablished  // slots join
-)
-
 // join does MP_CAPABLE when there is no session and MP_JOIN when there is.
-func (c *Client) join(ctx context.Context, p *clientPath, v *proven) (*subflow, error) {
-	k := v.carrier
+func (p *clientPath) join(ctx context.Context, v *proven) (*subflow, error) {
+	c, k := p.c, v.carrier
 	capture := c.cfg.Capture.subflow(carrier.AddrPort(k.LocalAddr()), carrier.AddrPort(k.RemoteAddr()), true)
 	for {
-		c.mu.Lock()
-		state, changed := c.state, c.changed
-		if state == stateNone {
-			c.setState(stateEstablishing)
-		}
-		keys := c.session.keys() // under both locks: renew changes them with the state
-		c.mu.Unlock()
+		state, changed, keys := c.opening.turn()
 		switch state {
 		case stateNone:
 			var err error
-			keys, err = c.establish(p, k, capture)
-			c.mu.Lock()
-			if err != nil {
-				c.setState(stateNone)
-			} else {
-				c.setState(stateEstablished)
-			}
-			c.mu.Unlock()
+			keys, err = p.establish(k, capture)
+			c.opening.opened(err == nil)
 			if err != nil {
 				return nil, err
 			}
@@ -57,14 +38,14 @@ func (c *Client) join(ctx context.Context, p *clientPath, v *proven) (*subflow, 
 			}
 			continue
 		default:
-			if c.deniedAt(v.addr) { // dialled before the server had said so
+			if c.opening.denies() && !slices.Contains(c.servers.announced(), v.addr) { // dialled before the server had said so
 				if c.session.core.alive(keys.epoch) {
 					return nil, errNotHere
 				}
-				c.renew(keys.epoch)
+				c.opening.renew(keys.epoch)
 				continue
 			}
-			if err := c.joinExisting(p, k, capture, keys); err != nil {
+			if err := p.joinExisting(k, capture, keys); err != nil {
 				return nil, err
 			}
 		}
@@ -74,42 +55,23 @@ func (c *Client) join(ctx context.Context, p *clientPath, v *proven) (*subflow, 
 	}
 }
 
-func (c *Client) setState(state int) {
-	c.state = state
-	close(c.changed)
-	c.changed = make(chan struct{})
-}
-
 // establish does MP_CAPABLE and returns the new keys.
-func (c *Client) establish(p *clientPath, rw io.ReadWriter, capture *subflowCapture) (keys sessionKeys, err error) {
+func (p *clientPath) establish(rw io.ReadWriter, capture *subflowCapture) (keys sessionKeys, err error) {
 	local := handshake.NewKey()
 	r, err := handshake.Capable(capture.tap(rw), local, false)
 	if err != nil {
 		return keys, err
 	}
-	s := c.session
+	s := p.c.session
 	keys = s.establish(local, r.Remote, r.Checksum)
 	s.enter(func(e *engine.Engine, _ int64) { e.Initial(p.path) })
-	c.mu.Lock()
-	c.denied = r.DenyJoin
-	why := c.renewed
-	c.renewed = ""
-	c.mu.Unlock()
-	line := c.cfg.Log.Info().Str("path", p.way.Name).Str("session", Number(s.ID()))
+	why := p.c.opening.agreed(r.DenyJoin)
+	line := p.c.cfg.Log.Info().Str("path", p.way.Name).Str("session", Number(s.ID()))
 	if why != "" {
 		line = line.Str("why", why)
 	}
 	line.Msg("session established")
 	return keys, nil
-}
-
-// deniedAt says that the server takes no joins at an address (RFC 8684, Section
-// 3.1, the C flag).
-func (c *Client) deniedAt(a netip.AddrPort) bool {
-	c.mu.Lock()
-	denied := c.denied
-	c.mu.Unlock()
-	return denied && c.isConfigured(a)
 }
 
 // errForgotten is the refusal of a join whose token the server does not know.
@@ -124,42 +86,13 @@ type forgottenError struct {
 func (e *forgottenError) Unwrap() []error { return []error{errForgotten, e.error} }
 
 // joinExisting does MP_JOIN with those keys.
-func (c *Client) joinExisting(p *clientPath, rw io.ReadWriter, capture *subflowCapture, keys sessionKeys) error {
+func (p *clientPath) joinExisting(rw io.ReadWriter, capture *subflowCapture, keys sessionKeys) error {
 	par := handshake.Params{Local: keys.local, Remote: keys.remote}
-	c.session.enter(func(*engine.Engine, int64) { par.AddrID, par.Backup = p.path.AddrID(), p.path.Rests() })
+	p.c.session.enter(func(*engine.Engine, int64) { par.AddrID, par.Backup = p.path.AddrID(), p.path.Rests() })
 	err := handshake.Join(capture.tap(rw), par)
 	var reset *ResetError
 	if errors.As(err, &reset) && !reset.Transient {
 		return &forgottenError{keys.epoch, fmt.Errorf("%w: %w", errForgotten, err)}
 	}
 	return err
-}
-
-// forgotten begins anew after the server refused a join, unless the session
-// lives on other subflows (a load balancer may have led this one elsewhere).
-func (c *Client) forgotten(epoch uint64) {
-	if !c.session.core.alive(epoch) {
-		c.renew(epoch)
-	}
-}
-
-// renew begins a new session in the place of the one with that epoch, unless that
-// was done: the slots that were refused with the same keys all ask for it. It
-// holds the lock throughout, so that nobody joins with keys that are gone.
-func (c *Client) renew(epoch uint64) {
-	c.renewAfter(epoch, "the server does not know the session before any more")
-}
-
-// renewAfter is renew with what is said of it.
-func (c *Client) renewAfter(epoch uint64, why string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.state == stateEstablished && c.session.renew(epoch) {
-		c.setState(stateNone)
-		for _, p := range c.paths {
-			p.book.Renew()
-		}
-		c.renewed = why // who establishes the new one says it
-		c.cfg.Log.Debug().Msg("a new session is begun: " + why)
-	}
 }

@@ -34,7 +34,7 @@ func (c *Client) Reports() []PathReport {
 	}
 	out := make([]PathReport, 0, len(c.paths))
 	for _, p := range c.paths {
-		k := c.capCount(p)
+		k := c.meter.of(p)
 		k.add(now, 0)
 		r := PathReport{
 			Path: p.cfg, Error: p.bad,

@@ -48,12 +48,12 @@ func (c *Client) try(t *testing.T, way Path, timeout time.Duration) (took time.D
 	t.Helper()
 	begin := time.Now()
 	// The listener proves nothing; what counts is whether it was reached.
-	p := &clientPath{way: way, path: &engine.Path{}}
-	c.askNames(p)
+	p := &clientPath{c: c, way: way, path: &engine.Path{}}
+	c.servers.ask(c.ctx, c.slots.Go, p.way.dialWay())
 	var why error
 	race := dialer.Race[net.Conn]{
 		Targets: func() (addrs []netip.AddrPort, asking bool) {
-			addrs, asking, why = c.targets(p)
+			addrs, asking, why = p.targets()
 			return addrs, asking
 		},
 		Try: func(ctx context.Context, a netip.AddrPort, mss int, _ func()) (net.Conn, error) {

@@ -323,7 +323,7 @@ func TestRenewedOnce(t *testing.T) {
 	// Those that were refused at the same time all ask for it.
 	epoch := n.client.Session().keys().epoch
 	for range 8 {
-		n.client.renew(epoch)
+		n.client.opening.renew(epoch)
 	}
 	if got := n.client.Session().Snapshot().Renewals; got != 4 {
 		t.Errorf("%d renewals, want 4", got)

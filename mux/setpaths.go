@@ -1,13 +1,9 @@
 package mux
 
 import (
-	"context"
-	"net"
-	"net/netip"
 	"slices"
 
 	"github.com/mpsocks/mpsocks/mux/engine"
-	"github.com/mpsocks/mpsocks/mux/mptcp"
 )
 
 // How paths come and go while a client runs. A path is added and removed by its
@@ -27,7 +23,7 @@ func (c *Client) SetPaths(paths []Path) {
 	var keep []*clientPath
 	for _, p := range c.paths {
 		if i := slices.IndexFunc(paths, func(n Path) bool { return n.sameWay(&p.way) }); i >= 0 {
-			c.update(p, paths[i])
+			p.update(paths[i])
 			keep = append(keep, p)
 			continue
 		}
@@ -81,21 +77,9 @@ func (c *Client) hurry(which func(*clientPath) bool) {
 	}
 }
 
-// Servers are the addresses of the server that are known now.
-func (c *Client) Servers() (addrs []netip.Addr) {
-	for _, name := range c.addresses() {
-		if a, err := netip.ParseAddrPort(name); err == nil {
-			addrs = append(addrs, a.Addr().Unmap())
-		} else if host, _, err := net.SplitHostPort(name); err == nil {
-			ips, _, _ := c.names.Known(host)
-			addrs = append(addrs, ips...)
-		}
-	}
-	return addrs
-}
-
 // spread returns the paths with a number in the place of `auto`. It does not grow
-// when there are fewer: they may come back, and those that stay keep running.
+// when there are fewer: they may come back, and those that stay keep running. The caller
+// holds mu.
 func (c *Client) spread(paths []Path) []Path {
 	if paths = slices.Clone(paths); len(paths) == 0 {
 		paths = []Path{{Name: DefaultPath}}
@@ -109,86 +93,28 @@ func (c *Client) spread(paths []Path) []Path {
 	return paths
 }
 
-// sameWay reports whether the subflows of one path serve the other.
-func (p *Path) sameWay(o *Path) bool {
-	return p.Name == o.Name && p.Interface == o.Interface && p.Local == o.Local &&
-		p.Subflows == o.Subflows && p.KernelMPTCP == o.KernelMPTCP
-}
-
-// update changes what can change live and tells the peer by MP_PRIO.
-func (c *Client) update(p *clientPath, n Path) {
-	p.cfg = n
-	c.session.enter(func(*engine.Engine, int64) {
-		if !p.path.Configure(n.config()) {
-			return
-		}
-		for _, f := range p.path.Subflows() {
-			f.Control((&mptcp.Prio{Backup: p.path.Rests()}).Append(nil))
-		}
-	})
-	c.session.pump()
-}
-
-// add makes a new path and starts its slots, unless it is over its cap.
+// add makes a new path and starts its slots, unless it is over its cap. The caller holds
+// Client.mu.
 func (c *Client) add(n Path) *clientPath {
-	p := &clientPath{way: n, cfg: n, up: make(chan struct{}), again: make(chan struct{})}
+	p := &clientPath{c: c, way: n, cfg: n, up: make(chan struct{}), again: make(chan struct{})}
 	c.session.enter(func(e *engine.Engine, _ int64) { p.path = e.AddPath(n.config(), -1) })
 	if p.path == nil {
 		c.cfg.Log.Error().Str("path", n.Name).Msgf("more than %d paths: this one is not used", engine.MaxPaths)
 		return nil
 	}
-	known := c.capCount(p).keep
+	known := c.meter.of(p).keep
 	c.session.enter(func(*engine.Engine, int64) { p.path.SetKeepAlive(known) })
-	if !c.overCap(p, c.cfg.clock()) {
-		c.start(p)
+	if !c.meter.over(p, c.cfg.clock()) {
+		p.start()
 	}
 	return p
 }
 
 // remove ends a path. What its subflows still bring is counted until they are
-// gone: a path of that name may come back.
+// gone: a path of that name may come back. The caller holds mu.
 func (c *Client) remove(p *clientPath) {
 	c.session.enter(func(e *engine.Engine, _ int64) { e.RemovePath(p.path) })
-	c.leaving = append(c.leaving, p)
-	c.stop(p)
+	c.meter.leaving = append(c.meter.leaving, p)
+	p.stop()
 	c.countBytes(c.cfg.clock())
-}
-
-// start begins the slots of a path that has none.
-func (c *Client) start(p *clientPath) {
-	ctx, cancel := context.WithCancel(c.ctx)
-	p.cancel = cancel
-	for i := range p.way.Subflows {
-		c.slots.Go(func() { c.slot(ctx, p, i == 0) })
-	}
-}
-
-// stop ends the slots and subflows of a path and withdraws its address (RFC 8684,
-// Section 3.4.2). What they hold is sent again on others.
-func (c *Client) stop(p *clientPath) {
-	if p.cancel == nil {
-		return
-	}
-	p.cancel()
-	p.cancel = nil
-	s := c.session
-	s.enter(func(e *engine.Engine, _ int64) {
-		var tell *engine.Subflow
-		for _, f := range e.Subflows() {
-			if f.Path() != p.path && f.State() != engine.Ended && (tell == nil || tell.State().Stale()) {
-				tell = f
-			}
-		}
-		if tell != nil {
-			o := mptcp.RemoveAddr{N: 1}
-			o.IDs[0] = p.path.AddrID()
-			tell.Control(o.Append(nil))
-		}
-	})
-	for _, f := range s.core.connections() {
-		if f.path == p.path {
-			f.retire(mptcp.ReasonProhibited)
-		}
-	}
-	s.pump()
 }

@@ -25,11 +25,11 @@ const (
 
 // slot is the goroutine. The one that leads finds out whether its path works;
 // the others wait for it.
-func (c *Client) slot(ctx context.Context, p *clientPath, leads bool) {
+func (p *clientPath) slot(ctx context.Context, leads bool) {
 	pause, tries, forgotten := backoffMin, 0, 0
 	var old *subflow
 	for ctx.Err() == nil {
-		if !leads && !c.follow(ctx, p) {
+		if !leads && !p.follow(ctx) {
 			return
 		}
 		// A lost SYN goes again after 1, 3, 7 s: short attempts find a path
@@ -40,27 +40,27 @@ func (c *Client) slot(ctx context.Context, p *clientPath, leads bool) {
 		}
 		tries++
 		if leads {
-			c.trying(p, time.Now())
+			p.dials(time.Now())
 		}
-		f, err := c.connect(ctx, p, timeout)
+		f, err := p.connect(ctx, timeout)
 		if leads {
-			c.trying(p, time.Time{})
+			p.dials(time.Time{})
 		}
 		if old != nil && (err == nil || isDead(old) || noRoom(err)) {
 			old.abandon()
 			old = nil
 		}
 		if err != nil {
-			c.complain(ctx, p, err)
+			p.complain(ctx, err)
 			if errors.Is(err, errForgotten) && forgotten < maxServers {
 				forgotten++
 				continue // there is a new session to begin
 			}
 			wait := pause/2 + rand.N(pause)/2
 			pause = nextPause(pause, err)
-			c.mu.Lock()
+			p.c.mu.Lock()
 			again := p.again
-			c.mu.Unlock()
+			p.c.mu.Unlock()
 			select {
 			case <-ctx.Done():
 			case <-again:
@@ -70,7 +70,7 @@ func (c *Client) slot(ctx context.Context, p *clientPath, leads bool) {
 			continue
 		}
 		pause, tries, forgotten = backoffMin, 0, 0
-		if c.tend(ctx, f) {
+		if p.tend(ctx, f) {
 			old = f
 		}
 	}
@@ -78,7 +78,7 @@ func (c *Client) slot(ctx context.Context, p *clientPath, leads bool) {
 
 // tend waits for the end of a subflow, or until another shall take its place: then
 // it returns true.
-func (c *Client) tend(ctx context.Context, f *subflow) (replace bool) {
+func (p *clientPath) tend(ctx context.Context, f *subflow) (replace bool) {
 	retire := time.NewTimer(retireAge + rand.N(retireAge/8))
 	defer retire.Stop()
 	select {
@@ -121,21 +121,51 @@ const maxSaid = 4
 
 // complain notes an error for Reports, whose reader tells people of it, and logs it once
 // until the path works again.
-func (c *Client) complain(ctx context.Context, p *clientPath, err error) {
+func (p *clientPath) complain(ctx context.Context, err error) {
 	if ctx.Err() != nil {
 		return
 	}
 	if errors.Is(err, errNotHere) {
 		return // that is how it is meant
 	}
-	c.mu.Lock()
+	p.c.mu.Lock()
 	p.bad = err.Error()
 	said := slices.Contains(p.said, err.Error()) || len(p.said) >= maxSaid
 	if !said {
 		p.said = append(p.said, err.Error())
 	}
-	c.mu.Unlock()
+	p.c.mu.Unlock()
 	if !said {
-		c.cfg.Log.Debug().Str("path", p.way.Name).Err(err).Msg("cannot reach the server by this path")
+		p.c.cfg.Log.Debug().Str("path", p.way.Name).Err(err).Msg("cannot reach the server by this path")
+	}
+}
+
+// dials notes since when the slot that leads is dialling; zero = it is not.
+func (p *clientPath) dials(since time.Time) {
+	p.c.mu.Lock()
+	p.trying = since
+	p.c.mu.Unlock()
+}
+
+// follow holds a slot while its path has no subflow that works, so that a dead path
+// costs one SYN at a time: false if ctx ended.
+func (p *clientPath) follow(ctx context.Context) bool {
+	for {
+		p.c.mu.Lock()
+		up, since := p.up, p.trying
+		p.c.mu.Unlock()
+		wait := followWait(p.c.session.core.works(p.path), since, time.Now())
+		if wait <= 0 {
+			return ctx.Err() == nil
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-up:
+		case <-t.C:
+		case <-ctx.Done():
+		}
+		if t.Stop(); ctx.Err() != nil {
+			return false
+		}
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/rs/zerolog"
 )
 
 const (
@@ -81,21 +83,17 @@ func (u *usageFile) load(counts map[string]*capCount) error {
 	return nil
 }
 
-// keep writes the file when it is time, or now.
-func (u *usageFile) keep(c *Client, now bool) {
+// due says that it is time to write, and when it is time again.
+func (u *usageFile) due(now bool) bool {
 	if u.path == "" || !now && time.Now().Before(u.next) {
-		return
+		return false
 	}
 	u.next = time.Now().Add(usageEvery)
-	all := usageFormat{Paths: make(map[string]usageRecord)}
-	c.mu.Lock()
-	if now {
-		c.countBytes(c.cfg.clock())
-	}
-	for name, k := range c.counts {
-		all.Paths[name] = usageRecord{k.day.Format(usageDate), k.dayBytes, k.month.Format(usageDate), k.monthBytes, k.keep / 1e9}
-	}
-	c.mu.Unlock()
+	return true
+}
+
+// keep writes the file, if anything has changed.
+func (u *usageFile) keep(all usageFormat, log *zerolog.Logger) {
 	body, err := json.MarshalIndent(all, "", "  ")
 	if err == nil && string(body) == u.last {
 		return
@@ -107,7 +105,7 @@ func (u *usageFile) keep(c *Client, now bool) {
 		u.last, u.tired = string(body), false
 	} else if !u.tired {
 		u.tired = true
-		c.cfg.Log.Warn().Err(err).Msg("what paths have carried cannot be kept: a restart forgets it")
+		log.Warn().Err(err).Msg("what paths have carried cannot be kept: a restart forgets it")
 	}
 }
 

@@ -51,7 +51,7 @@ func TestUsageOutlivesTheClient(t *testing.T) {
 		return pathAt(first.client.Session(), 1).Capped
 	})
 	carried := first.client.Reports()[1].Month
-	first.client.usage.keep(first.client, true)
+	first.client.keepUsage(true)
 	info, err := os.Stat(file)
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Fatalf("%v, %v", info, err)
@@ -61,7 +61,7 @@ func TestUsageOutlivesTheClient(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k := second.counts["path1"]
+	k := second.meter.counts["path1"]
 	if k == nil || k.monthBytes < carried || k.reached(&first.client.cfg.Paths[1]) != "monthly" {
 		t.Errorf("after a restart %+v, not the %d bytes that were carried", k, carried)
 	}
@@ -78,8 +78,9 @@ func TestUsageFileDamaged(t *testing.T) {
 		if err := u.load(map[string]*capCount{}); err == nil {
 			t.Errorf("%q is read without an error", body)
 		}
-		c := &Client{cfg: ClientConfig{clock: time.Now, Log: zerolog.Nop(), retireBytes: retireBytes}, counts: map[string]*capCount{"a": {day: time.Now(), month: time.Now(), dayBytes: 7}}, session: newSession(sessionConfig{client: true})}
-		u.keep(c, true)
+		c := &Client{cfg: ClientConfig{clock: time.Now, Log: zerolog.Nop()}}
+		c.meter = meter{counts: map[string]*capCount{"a": {day: time.Now(), month: time.Now(), dayBytes: 7}}, usage: u, worn: retireBytes}
+		c.keepUsage(true)
 		got := map[string]*capCount{}
 		if err := u.load(got); err != nil || got["a"] == nil || got["a"].dayBytes != 7 {
 			t.Errorf("after %q: %v, %v", body, got, err)

@@ -30,16 +30,16 @@ func TestAnnouncedAddressesAreOfTheServersKind(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, a := range announced {
-			c.learn(netip.MustParseAddrPort(a))
+			c.servers.learn(netip.MustParseAddrPort(a))
 		}
-		if len(c.learned) != want {
-			t.Errorf("of a server at %s are dialled: %v", configured, c.learned)
+		if len(c.servers.learned) != want {
+			t.Errorf("of a server at %s are dialled: %v", configured, c.servers.learned)
 		}
 		for i := range 100 {
-			c.learn(netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 51, 100, byte(i)}), 443))
+			c.servers.learn(netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 51, 100, byte(i)}), 443))
 		}
-		if len(c.learned) > maxLearned {
-			t.Errorf("%d are remembered", len(c.learned))
+		if len(c.servers.learned) > maxLearned {
+			t.Errorf("%d are remembered", len(c.servers.learned))
 		}
 	}
 }

@@ -23,9 +23,11 @@ func (d *deadline) stop() {
 	}
 }
 
-func (st *Stream) setDeadline(d *deadline, c *sync.Cond, t time.Time) {
+// set has the one who waits for c woken at t, the zero time being none. The stream's lock,
+// which is c's, is held.
+func (d *deadline) set(c *sync.Cond, t time.Time) {
 	d.stop()
-	if t.IsZero() || st.closed {
+	if t.IsZero() {
 		return
 	}
 	left := time.Until(t)
@@ -36,8 +38,8 @@ func (st *Stream) setDeadline(d *deadline, c *sync.Cond, t time.Time) {
 	}
 	turn := d.turn
 	d.timer = time.AfterFunc(left, func() {
-		st.mu.Lock()
-		defer st.mu.Unlock()
+		c.L.Lock()
+		defer c.L.Unlock()
 		if d.turn == turn {
 			d.expired = true
 			c.Broadcast()
@@ -49,8 +51,8 @@ func (st *Stream) setDeadline(d *deadline, c *sync.Cond, t time.Time) {
 func (st *Stream) SetDeadline(t time.Time) error {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	st.setDeadline(&st.readDeadline, &st.readable, t)
-	st.setDeadline(&st.writeDeadline, &st.writable, t)
+	st.readDeadline.set(&st.readable, st.until(t))
+	st.writeDeadline.set(&st.writable, st.until(t))
 	return nil
 }
 
@@ -58,7 +60,7 @@ func (st *Stream) SetDeadline(t time.Time) error {
 func (st *Stream) SetReadDeadline(t time.Time) error {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	st.setDeadline(&st.readDeadline, &st.readable, t)
+	st.readDeadline.set(&st.readable, st.until(t))
 	return nil
 }
 
@@ -66,6 +68,14 @@ func (st *Stream) SetReadDeadline(t time.Time) error {
 func (st *Stream) SetWriteDeadline(t time.Time) error {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	st.setDeadline(&st.writeDeadline, &st.writable, t)
+	st.writeDeadline.set(&st.writable, st.until(t))
 	return nil
+}
+
+// until is t, or none at all for a closed stream, where nobody waits. The lock is held.
+func (st *Stream) until(t time.Time) time.Time {
+	if st.closed {
+		return time.Time{}
+	}
+	return t
 }

@@ -26,77 +26,14 @@ import (
 // by the table's tick. Lock order: session, stream, table; wake and accept are
 // called with neither the stream's nor the table's lock held.
 type Stream struct {
-	table *Table
-	key   packet.Key // of what is sent
-	peer  packet.Key // of what is received
+	key  packet.Key     // of what is sent
+	peer packet.Key     // of what is received
+	from netip.AddrPort // the application's address, on the client
 
-	local, remote netip.AddrPort
-	from          netip.AddrPort // the application's address, on the client
-
-	mu       sync.Mutex // guards all below
-	readable sync.Cond
-	writable sync.Cond
-
-	// Sending. Offsets count data bytes from 0; offset 0 has the sequence
-	// number iss+1, as SYN takes one.
-	iss       uint32
-	synDue    bool // SYN may leave even without data
-	synSent   bool
-	queue     queue
-	queued    int    // bytes in queue
-	charged   int64  // memory of all the stream's buffers, as the table counts it
-	sent      uint64 // offset of the next byte that next takes
-	acked     uint64
-	edge      uint64 // the peer takes bytes before this offset
-	shift     uint8  // scale of the peer's window
-	sendLimit int    // Write waits while queued reaches it
-	waiting   int    // writers that wait
-	writing   bool   // one Write at a time
-	finDue    bool
-	finSent   bool
-	finAcked  bool
-	id        uint32 // Identification of the next packet
-
-	// Receiving. Offset 0 has the sequence number irs+1.
-	irs      uint32
-	peerSYN  bool
-	early    []earlySegment // came before the peer's SYN
-	received uint64         // everything before this offset came
-	highest  uint64         // end of the furthest byte that came
-	ready    queue          // in order, not read yet
-	unread   int            // bytes in ready and in the hands of WriteTo
-	pieces   []piece        // out of order, sorted
-	promised uint64         // the peer may send bytes before this offset
-	edges    [4]uint64      // the last values of promised, those far enough apart
-	meter    windowMeter
-	limit    int    // how much unread data is allowed
-	grewAt   uint64 // what had been read when limit last grew
-	finKnown bool
-	finAt    uint64 // with finKnown: the peer's data ends here
-	peerFIN  bool   // all data and the FIN came
-	ackOwed  bool   // an ACK waits for a segment to go with, or for tick
-	ackDue   bool   // it waits no longer
-
-	// Ending.
-	closed     bool  // Close was called: nobody reads any more
-	err        error // set: the stream is dead
-	rstDue     bool
-	rstLast    bool   // nobody writes any more: RST follows what is queued
-	rstEarly   bool   // a RST came that waits for the SYN before it
-	rstSeq     uint32 // its sequence number
-	rstKnown   bool   // a RST came that waits for data before it
-	rstAt      uint64 // the peer's data ends here then
-	failed     func() // see AfterFailure
-	removed    bool   // no longer in the table
-	writtenOff bool   // see cutOff
-	awake      bool   // the session knows that next may return something
-
+	mu sync.Mutex // guards the rest
+	block
 	readDeadline  deadline
 	writeDeadline deadline
-
-	// For tick.
-	mark  uint64 // changes with every progress
-	since int64  // when mark changed last
 }
 
 var (
@@ -112,11 +49,13 @@ var (
 // newStream makes a stream with the 5-tuple of its outgoing packets.
 func (t *Table) newStream(local, remote netip.AddrPort, iss uint32) *Stream {
 	st := &Stream{
-		table: t, local: local, remote: remote,
 		key: keyOf(local, remote), peer: keyOf(remote, local),
-		iss: iss, edge: initialWindow, promised: initialWindow,
-		limit: initialWindow, sendLimit: sendMin, edges: [4]uint64{initialWindow},
-		since: t.now.Load(),
+		block: block{
+			table: t, local: local, remote: remote,
+			iss: iss, edge: initialWindow, promised: initialWindow,
+			limit: initialWindow, sendLimit: sendMin, edges: [4]uint64{initialWindow},
+			since: t.now.Load(),
+		},
 	}
 	st.readable.L, st.writable.L = &st.mu, &st.mu
 	return st
@@ -225,71 +164,7 @@ func (st *Stream) AfterFailure(f func()) (stop func() bool) {
 	}
 }
 
-// abort kills the stream and tells the peer. The lock is held.
-func (st *Stream) abort(err error) {
-	if st.err != nil {
-		return
-	}
-	st.rstDue = st.synSent || st.peerSYN || len(st.early) > 0
-	if !st.peerSYN && len(st.early) > 0 {
-		// Acknowledge what came, so that the peer believes the RST.
-		st.peerSYN, st.irs = true, st.early[0].seq-1
-	}
-	st.die(err)
-}
-
-// die ends the stream without a word to the peer. What came in order can still
-// be read, everything else is given back. The lock is held.
-func (st *Stream) die(err error) {
-	if st.err != nil {
-		return
-	}
-	st.err = err
-	if st.failed != nil {
-		go st.failed()
-		st.failed = nil
-	}
-	for b := st.queue.pop(); b != nil; b = st.queue.pop() {
-		st.charge(-b.Held())
-		b.Release()
-	}
-	st.queued = 0
-	st.dropEarly()
-	for _, p := range st.pieces {
-		st.charge(-p.b.Held())
-		p.b.Release()
-	}
-	st.pieces = nil
-	st.readable.Broadcast()
-	st.writable.Broadcast()
-}
-
-// dropReady gives back what nobody will read. The lock is held.
-func (st *Stream) dropReady() {
-	for b := st.ready.pop(); b != nil; b = st.ready.pop() {
-		st.unread -= b.Len()
-		st.charge(-b.Held())
-		b.Release()
-	}
-}
-
-// finished says whether the table may forget the stream. Delivery is reliable,
-// so the server needs no ACK of its FIN: after both FINs nothing comes that
-// matters. The client waits for one, because it is the client that may use the
-// ports again. The lock is held.
-func (st *Stream) finished() bool {
-	switch {
-	case st.err != nil:
-		return true
-	case !st.peerFIN:
-		return false
-	case st.table.client:
-		return st.finAcked
-	}
-	return st.finSent && !st.ackOwed
-}
-
-// unlock releases the lock and does what must be done without it: it wakes the
+// unlock releases the lock, which its caller holds, and does what must be done without it: it wakes the
 // session once when there is something to pull, and leaves the table when all
 // is over.
 func (st *Stream) unlock() {
@@ -338,12 +213,6 @@ func (st *Stream) tick(now int64) {
 	st.unlock()
 }
 
-// charge counts n bytes of buffers more, or fewer. The lock is held.
-func (st *Stream) charge(n int) {
-	st.charged += int64(n)
-	st.table.held.Add(int64(n))
-}
-
 // holds is the memory of all its buffers: to be sent, not read, beyond a gap, before
 // the SYN, and what WriteTo has in its hands.
 func (st *Stream) holds() int64 {
@@ -363,10 +232,64 @@ func (st *Stream) cutOff() {
 	st.unlock()
 }
 
-// piece is data beyond a gap.
-type piece struct {
-	off uint64
-	b   *buf.Buffer
+// input takes one segment; h and payload are borrowed. It says whether the
+// stream was opened by it, so that accept is called once.
+func (st *Stream) input(h *packet.TCP, payload []byte) (opened bool) {
+	var b *buf.Buffer
+	if len(payload) > packBelow {
+		b = buf.Get(len(payload)) // filled before the lock is taken
+		copy(b.Bytes(), payload)
+	}
+	st.mu.Lock()
+	switch {
+	case st.err != nil:
+	case h.Flags&packet.FlagRST != 0:
+		if st.believes(h) {
+			st.resetArrived(h.Seq)
+		}
+	case h.Flags&packet.FlagSYN != 0:
+		opened = st.synchronize(h, payload, b)
+		b = nil
+	case !st.peerSYN:
+		st.hold(h, payload, b)
+		b = nil
+	default:
+		st.segmentArrived(h.Seq, h.Ack, h.Window, h.Flags, payload, b)
+		b = nil
+	}
+	st.unlock()
+	if b != nil {
+		b.Release()
+	}
+	return opened
 }
 
-func (p *piece) end() uint64 { return p.off + uint64(p.b.Len()) }
+// Next returns the next whole packet to send, at most "most" bytes long (but at
+// least minCut are allowed), or nil when there is nothing now; wake says
+// when there is again. The session calls it with its own lock held.
+func (st *Stream) Next(most int) *buf.Buffer {
+	st.mu.Lock()
+	b := st.cut(most)
+	if b == nil {
+		st.awake = false
+	}
+	// All that unlock has to do here is to leave the table: a wake from here
+	// would call back into the session.
+	remove, reset, grown := !st.removed && st.finished(), st.err != nil, 0
+	if remove {
+		st.removed = true
+		grown = st.ungrow()
+	}
+	st.mu.Unlock()
+	if remove {
+		st.table.remove(st, reset, grown)
+	}
+	return b
+}
+
+// Ended reports whether the stream has nothing to send any more, ever.
+func (st *Stream) Ended() bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.removed && !st.rstDue
+}

@@ -61,46 +61,46 @@ const (
 
 // target is how far the peer may send by what has been read. Once nobody reads
 // any more it does not move.
-func (st *Stream) target() uint64 {
-	if st.closed {
-		return st.promised
+func (c *block) target() uint64 {
+	if c.closed {
+		return c.promised
 	}
-	return max(st.promised, st.received-uint64(st.unread)+uint64(st.allowed()))
+	return max(c.promised, c.received-uint64(c.unread)+uint64(c.allowed()))
 }
 
 // allowed is how much unread data is allowed for now. A narrow window is given again in
 // full each time that a quarter of it is read, as any other.
-func (st *Stream) allowed() int {
-	if st.table.tight() {
-		return min(st.limit, tightWindow)
+func (c *block) allowed() int {
+	if c.table.tight() {
+		return min(c.limit, tightWindow)
 	}
-	return st.limit
+	return c.limit
 }
 
 // moved says whether the window is worth a packet of its own.
-func (st *Stream) moved() bool {
-	return !st.finKnown && st.target()-st.promised >= uint64(st.allowed())/4
+func (c *block) moved() bool {
+	return !c.finKnown && c.target()-c.promised >= uint64(c.allowed())/4
 }
 
 // announce promises the peer all that can be promised and returns the window
 // field that says so.
-func (st *Stream) announce() uint16 {
-	w := min((st.target()-st.received)>>windowShift, 65535)
-	edge := st.received + w<<windowShift
-	if edge <= st.promised {
+func (c *block) announce() uint16 {
+	w := min((c.target()-c.received)>>windowShift, 65535)
+	edge := c.received + w<<windowShift
+	if edge <= c.promised {
 		return uint16(w)
 	}
-	if edge-st.edges[0] >= uint64(st.allowed())/8 {
-		copy(st.edges[1:], st.edges[:])
-		st.edges[0] = edge
-		st.meter.promise(st.table.clock(), st.promised, st.read())
+	if edge-c.edges[0] >= uint64(c.allowed())/8 {
+		copy(c.edges[1:], c.edges[:])
+		c.edges[0] = edge
+		c.meter.promise(c.table.clock(), c.promised, c.read())
 	}
-	st.promised = edge
+	c.promised = edge
 	return uint16(w)
 }
 
 // read is how far the application has read.
-func (st *Stream) read() uint64 { return st.received - uint64(st.unread) }
+func (c *block) read() uint64 { return c.received - uint64(c.unread) }
 
 // A windowMeter learns how much of a stream is read in a round trip. Data
 // beyond an edge answers the promise of a further one, so it comes a round trip
@@ -139,12 +139,12 @@ func (m *windowMeter) promise(now int64, edge, read uint64) {
 }
 
 // measure ends a measurement of the round trip when data up to end answers it.
-func (st *Stream) measure(end uint64) {
-	m := &st.meter
+func (c *block) measure(end uint64) {
+	m := &c.meter
 	if m.at == 0 || end <= m.edge {
 		return
 	}
-	now := st.table.clock()
+	now := c.table.clock()
 	took := max(now-m.at, 1)
 	m.at = 0
 	if m.rtt == 0 || took < m.rtt || now-m.rttAt > rttMemory {
@@ -157,32 +157,32 @@ func (st *Stream) measure(end uint64) {
 // large window, which would only leave the processor's caches, the peer must
 // also have stopped right before an edge that was promised lately, because the
 // next promise was still on its way. The peer sets PSH where it stops.
-func (st *Stream) growWindow(end uint64) {
-	half := st.limit / 2
-	if st.limit >= maxWindow || st.closed || st.meter.product < uint64(half) || st.read() < st.grewAt+uint64(half) {
+func (c *block) growWindow(end uint64) {
+	half := c.limit / 2
+	if c.limit >= maxWindow || c.closed || c.meter.product < uint64(half) || c.read() < c.grewAt+uint64(half) {
 		return
 	}
-	stopped := st.meter.rtt > shortWay
-	for _, e := range st.edges {
+	stopped := c.meter.rtt > shortWay
+	for _, e := range c.edges {
 		stopped = stopped || end <= e && e < end+payloadOf
 	}
-	if stopped && st.table.grow(st.limit) {
-		st.limit *= 2
-		st.grewAt = st.read()
+	if stopped && c.table.grow(c.limit) {
+		c.limit *= 2
+		c.grewAt = c.read()
 	}
 }
 
 // growSend doubles the send buffer when it ran dry while a writer waited.
-func (st *Stream) growSend() {
-	if st.sendLimit < sendMax && st.table.grow(st.sendLimit) {
-		st.sendLimit *= 2
+func (c *block) growSend() {
+	if c.sendLimit < sendMax && c.table.grow(c.sendLimit) {
+		c.sendLimit *= 2
 	}
 }
 
 // ungrow takes both limits back to the start and returns how much that gives
 // back to the table. What was promised stays promised.
-func (st *Stream) ungrow() int {
-	n := st.limit - initialWindow + st.sendLimit - sendMin
-	st.limit, st.sendLimit = initialWindow, sendMin
+func (c *block) ungrow() int {
+	n := c.limit - initialWindow + c.sendLimit - sendMin
+	c.limit, c.sendLimit = initialWindow, sendMin
 	return n
 }

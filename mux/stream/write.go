@@ -100,6 +100,7 @@ func (st *Stream) claim() error {
 	return nil
 }
 
+// disclaim lets other writers in. The caller holds the lock, and does not afterwards.
 func (st *Stream) disclaim() {
 	st.writing = false
 	st.writable.Broadcast()
@@ -122,6 +123,7 @@ func (st *Stream) space() (int, error) {
 	}
 }
 
+// writeError says why nothing more can be written, if so. The caller holds the lock.
 func (st *Stream) writeError() error {
 	switch {
 	case st.closed:

@@ -141,7 +141,7 @@ func (l *Listener) handshake(ctx context.Context, tcp net.Conn, place *gate.Plac
 	}
 	err := k.Server(ctx, cfg)
 	if err != nil && k.Hushed() && ctx.Err() == nil {
-		err = l.stranger(ctx, k, place)
+		err = l.guests.serve(ctx, &l.live.Load().Cover, k, place)
 	}
 	if err == nil {
 		place.Prove(time.Now())

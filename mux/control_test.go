@@ -136,7 +136,7 @@ func TestReceiveSpaceOfOtherKeys(t *testing.T) {
 // A join counts only from the key that opened the session.
 func TestJoinNeedsTheSessionsKey(t *testing.T) {
 	s := newSession(sessionConfig{identity: [32]byte{1}})
-	l := &Listener{sessions: map[mptcp.Token]*Session{7: s}}
+	l := &registry{sessions: map[mptcp.Token]*Session{7: s}}
 	if got, err := l.find([32]byte{1}, 7); got != s || err != nil {
 		t.Errorf("its own key: %v", err)
 	}

@@ -21,16 +21,18 @@ type Cover = handshake.Cover
 var errStranger = errors.New("no proof of a client's key")
 
 const (
-	// guests is how many strangers the upstream serves at once.
-	guests = 1024
+	// mostGuests is how many strangers the upstream serves at once.
+	mostGuests = 1024
 	// upstreamTimeout is how long it may take to connect to it.
 	upstreamTimeout = 5 * time.Second
 )
 
-// stranger gives a connection that is no client's to the upstream, or keeps silent
+// guests are the strangers at the cover's upstream.
+type guests struct{ gate *gate.Gate }
+
+// serve gives a connection that is no client's to the upstream, or keeps silent
 // until its time is over. The place is left.
-func (l *Listener) stranger(ctx context.Context, k *carrier.TLS, place *gate.Place) error {
-	cover := &l.live.Load().Cover
+func (g *guests) serve(ctx context.Context, cover *Cover, k *carrier.TLS, place *gate.Place) error {
 	if cover.Upstream == "" {
 		_, err := io.Copy(io.Discard, k.TCP())
 		k.TCP().Close()
@@ -38,7 +40,7 @@ func (l *Listener) stranger(ctx context.Context, k *carrier.TLS, place *gate.Pla
 	}
 	ctx, leave := context.WithCancel(ctx)
 	defer leave()
-	guest, _ := l.guests.Enter(carrier.AddrPort(k.RemoteAddr()).Addr(), time.Now(), leave)
+	guest, _ := g.gate.Enter(carrier.AddrPort(k.RemoteAddr()).Addr(), time.Now(), leave)
 	place.Leave()
 	defer k.TCP().Close()
 	if guest == nil {

@@ -50,7 +50,7 @@ package mux
 // monitor.go has carriers report to the engine, which finds the ones that stall, sends
 // what they hold on others, measures paths and keeps their queues short; it then does
 // what the engine orders. meter.go counts their bytes for the caps (caps.go). snapshot.go,
-// snapshot_flow.go and capture.go let people look.
+// snapshot_flow.go and package capture let people look.
 //
 // # Goroutines
 //

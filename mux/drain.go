@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/mpsocks/mpsocks/mux/carrier"
 	"github.com/mpsocks/mpsocks/mux/engine"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
 )
@@ -25,23 +24,6 @@ const (
 	// movePoll is how often a client that is to move looks whether it may.
 	movePoll = 50 * time.Millisecond
 )
-
-// Drain has the listener take no new subflows and sessions, and tells the clients that it
-// ends after left. Run goes on.
-func (l *Listener) Drain(left time.Duration) {
-	l.mu.Lock()
-	carrier.CloseDoors(l.lns)
-	l.lns = nil
-	l.mu.Unlock()
-	for _, s := range l.Sessions() {
-		s.enter(func(e *engine.Engine, _ int64) {
-			for _, f := range e.Subflows() {
-				f.Control(engine.AppendProbe(nil, probeLeave, uint64(left.Milliseconds())))
-			}
-		})
-		s.pump()
-	}
-}
 
 // A leave is the time from when a client knows that it moves until it has.
 type leave struct {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 
+	"github.com/mpsocks/mpsocks/mux/capture"
 	"github.com/mpsocks/mpsocks/mux/carrier"
 	"github.com/mpsocks/mpsocks/mux/engine"
 	"github.com/mpsocks/mpsocks/mux/handshake"
@@ -19,13 +20,13 @@ import (
 // join does MP_CAPABLE when there is no session and MP_JOIN when there is.
 func (p *clientPath) join(ctx context.Context, v *proven) (*subflow, error) {
 	c, k := p.c, v.carrier
-	capture := c.cfg.Capture.subflow(carrier.AddrPort(k.LocalAddr()), carrier.AddrPort(k.RemoteAddr()), true)
+	shown := c.cfg.Capture.Subflow(carrier.AddrPort(k.LocalAddr()), carrier.AddrPort(k.RemoteAddr()), true)
 	for {
 		state, changed, keys := c.opening.turn()
 		switch state {
 		case stateNone:
 			var err error
-			keys, err = p.establish(k, capture)
+			keys, err = p.establish(k, shown)
 			c.opening.opened(err == nil)
 			if err != nil {
 				return nil, err
@@ -45,20 +46,20 @@ func (p *clientPath) join(ctx context.Context, v *proven) (*subflow, error) {
 				c.opening.renew(keys.epoch)
 				continue
 			}
-			if err := p.joinExisting(k, capture, keys); err != nil {
+			if err := p.joinExisting(k, shown, keys); err != nil {
 				return nil, err
 			}
 		}
 		f := newSubflow(c.session, p.path, k, keys)
-		f.capture, f.peer = capture, v.key
+		f.capture, f.peer = shown, v.key
 		return f, nil
 	}
 }
 
 // establish does MP_CAPABLE and returns the new keys.
-func (p *clientPath) establish(rw io.ReadWriter, capture *subflowCapture) (keys sessionKeys, err error) {
+func (p *clientPath) establish(rw io.ReadWriter, shown *capture.Subflow) (keys sessionKeys, err error) {
 	local := handshake.NewKey()
-	r, err := handshake.Capable(capture.tap(rw), local, false)
+	r, err := handshake.Capable(shown.Tap(rw), local, false)
 	if err != nil {
 		return keys, err
 	}
@@ -86,10 +87,10 @@ type forgottenError struct {
 func (e *forgottenError) Unwrap() []error { return []error{errForgotten, e.error} }
 
 // joinExisting does MP_JOIN with those keys.
-func (p *clientPath) joinExisting(rw io.ReadWriter, capture *subflowCapture, keys sessionKeys) error {
+func (p *clientPath) joinExisting(rw io.ReadWriter, shown *capture.Subflow, keys sessionKeys) error {
 	par := handshake.Params{Local: keys.local, Remote: keys.remote}
 	p.c.session.enter(func(*engine.Engine, int64) { par.AddrID, par.Backup = p.path.AddrID(), p.path.Rests() })
-	err := handshake.Join(capture.tap(rw), par)
+	err := handshake.Join(shown.Tap(rw), par)
 	var reset *ResetError
 	if errors.As(err, &reset) && !reset.Transient {
 		return &forgottenError{keys.epoch, fmt.Errorf("%w: %w", errForgotten, err)}

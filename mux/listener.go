@@ -5,7 +5,6 @@ import (
 	"crypto/ed25519"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"sync"
@@ -15,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/time/rate"
 
+	"github.com/mpsocks/mpsocks/mux/capture"
 	"github.com/mpsocks/mpsocks/mux/carrier"
 	"github.com/mpsocks/mpsocks/mux/engine"
 	"github.com/mpsocks/mpsocks/mux/gate"
@@ -58,17 +58,16 @@ type Listener struct {
 	gate     *gate.Gate
 	memory   *Memory
 	refusals refusals
-	guests   *gate.Gate // at the cover's upstream
+	guests   guests
+	sessions registry
 	book     proof.Book
 	// strangers pays for handshakes with those who show no proof first.
 	strangers *rate.Limiter
 	familiar  *rate.Limiter // the same, for addresses that have proved a key
 
-	mu       sync.Mutex      // guards all below
-	ctx      context.Context // of Run; nil before
-	lns      []carrier.Door
-	sessions map[mptcp.Token]*Session
-	opening  map[[32]byte]int // those that are not in sessions yet, by key
+	mu  sync.Mutex      // guards the rest
+	ctx context.Context // of Run; nil before
+	lns []carrier.Door
 }
 
 // listening is what a Listener goes by now; Change puts another in its place.
@@ -80,9 +79,9 @@ type listening struct {
 // Listen binds all addresses; its error names the one that failed.
 func Listen(cfg ListenerConfig) (*Listener, error) {
 	l := &Listener{
-		sessions: make(map[mptcp.Token]*Session), opening: make(map[[32]byte]int),
-		gate: newGate(), strangers: newStrangers(), familiar: newStrangers(),
-		memory: newMemory(), guests: gate.New(guests, gate.Share, 0),
+		sessions: registry{sessions: make(map[mptcp.Token]*Session), opening: make(map[[32]byte]int)},
+		gate:     newGate(), strangers: newStrangers(), familiar: newStrangers(),
+		memory: newMemory(), guests: guests{gate.New(mostGuests, gate.Share, 0)},
 	}
 	now, err := newListening(cfg)
 	if err != nil {
@@ -142,15 +141,7 @@ func (l *Listener) Addrs() []netip.AddrPort {
 }
 
 // Sessions returns the sessions there are now.
-func (l *Listener) Sessions() []*Session {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	var ss []*Session
-	for _, s := range l.sessions {
-		ss = append(ss, s)
-	}
-	return ss
-}
+func (l *Listener) Sessions() []*Session { return l.sessions.list() }
 
 // Run accepts until ctx ends; then it ends all sessions, in order where clients answer.
 func (l *Listener) Run(ctx context.Context) error {
@@ -178,17 +169,6 @@ var (
 	errRevoked = errors.New("the client's key was taken away")
 )
 
-// find returns the session of a token; a join counts only from the identity
-// that opened it.
-func (l *Listener) find(key [32]byte, t mptcp.Token) (*Session, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if s := l.sessions[t]; s != nil && s.identity == key {
-		return s, nil
-	}
-	return nil, fmt.Errorf("no session with token %08x", uint32(t))
-}
-
 // open makes a session for a client that has room for one.
 func (l *Listener) open(key [32]byte) (*Session, error) {
 	cfg := l.live.Load()
@@ -196,7 +176,7 @@ func (l *Listener) open(key [32]byte) (*Session, error) {
 	if !known {
 		return nil, errRevoked // since its TLS handshake
 	}
-	if limit := l.reserve(cfg, key); limit != "" {
+	if limit := l.sessions.reserve(cfg, key); limit != "" {
 		return nil, &limitError{name, limit}
 	}
 	s := newSession(sessionConfig{
@@ -206,62 +186,11 @@ func (l *Listener) open(key [32]byte) (*Session, error) {
 	s.memory = l.memory
 	h, err := cfg.Accept(s)
 	if err != nil {
-		l.mu.Lock()
-		l.opened(key)
-		l.mu.Unlock()
+		l.sessions.unreserve(key)
 		return nil, err
 	}
-	s.serve(&closing{h, func() { l.forget(s) }})
+	s.serve(&closing{h, func() { l.sessions.forget(s) }})
 	return s, nil
-}
-
-// reserve takes room for one more session of a client, also from one that waits for
-// a client that has come anew. What is counted is taken at once, however many come
-// together. It returns the limit that leaves none, or "".
-func (l *Listener) reserve(cfg *listening, key [32]byte) (limit string) {
-	l.mu.Lock()
-	n, all := l.opening[key], len(l.sessions)
-	for _, k := range l.opening {
-		all += k
-	}
-	var idle *Session
-	var token mptcp.Token
-	for t, s := range l.sessions {
-		if s.identity == key {
-			n++
-			if s.core.abandoned() && (idle == nil || s.core.start.Before(idle.core.start)) {
-				idle, token = s, t
-			}
-		}
-	}
-	switch {
-	case all >= cfg.MaxSessions:
-		limit = limitSessions
-	case n >= cfg.MaxSessionsPerClient:
-		limit = limitPerClient
-	}
-	full := limit != ""
-	if full && idle == nil {
-		l.mu.Unlock()
-		return limit
-	}
-	if full {
-		delete(l.sessions, token)
-	}
-	l.opening[key]++
-	l.mu.Unlock()
-	if full {
-		idle.end.shut(ErrTimeout, false)
-		idle.log.Info().Str("session", Number(uint32(token))).AnErr("why", ErrTimeout).Msg("session ended")
-	}
-	return ""
-}
-
-// opened gives the reserved room back. The caller holds l.mu.
-func (l *Listener) opened(key [32]byte) {
-	if l.opening[key]--; l.opening[key] == 0 {
-		delete(l.opening, key)
-	}
 }
 
 // closing calls done after the handler's Closed.
@@ -275,39 +204,34 @@ func (c *closing) Closed(err error) {
 	c.done()
 }
 
-// register gives a session its key, with a token that no other has (RFC 8684,
-// Section 3.1), and makes it findable.
-func (l *Listener) register(s *Session) mptcp.Key {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	k := handshake.NewKey()
-	for l.sessions[k.Token()] != nil {
-		k = handshake.NewKey()
-	}
-	l.sessions[k.Token()] = s
-	l.opened(s.identity)
-	for i, a := range l.live.Load().Advertise {
-		s.adverts = append(s.adverts, advert{id: uint8(i + 1), addr: a})
-	}
-	return k
-}
-
-func (l *Listener) forget(s *Session) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for t, have := range l.sessions {
-		if have == s {
-			delete(l.sessions, t)
-			s.log.Info().Str("session", Number(uint32(t))).AnErr("why", s.end.err).Msg("session ended")
-		}
-	}
-}
-
 // attach adds a subflow to the path that its address ID names.
-func (l *Listener) attach(s *Session, k *carrier.TLS, capture *subflowCapture, id uint8, backup bool) error {
+func (l *Listener) attach(s *Session, k *carrier.TLS, shown *capture.Subflow, id uint8, backup bool) error {
 	k.SetDeadline(time.Time{})
 	f := newSubflow(s, s.core.pathOf(id, carrier.AddrPort(k.RemoteAddr())), k, s.keys())
 	s.enter(func(*engine.Engine, int64) { f.core.SetBackup(backup) })
-	f.capture = capture
+	f.capture = shown
 	return s.attach(f)
 }
+
+// Drain has the listener take no new subflows and sessions, and tells the clients that it
+// ends after left. Run goes on.
+func (l *Listener) Drain(left time.Duration) {
+	l.mu.Lock()
+	carrier.CloseDoors(l.lns)
+	l.lns = nil
+	l.mu.Unlock()
+	for _, s := range l.Sessions() {
+		s.enter(func(e *engine.Engine, _ int64) {
+			for _, f := range e.Subflows() {
+				f.Control(engine.AppendProbe(nil, probeLeave, uint64(left.Milliseconds())))
+			}
+		})
+		s.pump()
+	}
+}
+
+// Refusals counts the connections that were turned away, by reason.
+func (l *Listener) Refusals() map[string]uint64 { return l.refusals.list() }
+
+// Door says who stands before a key was proved, and what sessions hold.
+func (l *Listener) Door() (gate.Counts, MemoryUse) { return l.gate.Counts(), l.memory.Use() }

@@ -1,6 +1,7 @@
 package mux
 
 import (
+	"github.com/mpsocks/mpsocks/mux/capture"
 	"github.com/mpsocks/mpsocks/mux/engine"
 	"github.com/mpsocks/mpsocks/mux/fq"
 )
@@ -41,3 +42,11 @@ type Source = engine.Source
 // Rule overrides the class of the flows it matches; the first match wins. Empty fields
 // match everything.
 type Rule = engine.Rule
+
+// A Capture writes what passes through the tunnel to a file for Wireshark; see package
+// capture.
+type Capture = capture.Capture
+
+// NewCapture returns a Capture that begins at once; new(Capture) is one that waits for
+// Begin.
+func NewCapture(path string) (*Capture, error) { return capture.New(path) }

@@ -101,7 +101,7 @@ func (f *subflow) parse(b []byte) (used int, err error) {
 		}
 		if o.Subtype != mptcp.MPDSS {
 			if f.capture != nil {
-				f.capture.frame(false, b[used:used+n], nil)
+				f.capture.Frame(false, b[used:used+n], nil)
 			}
 			used += n
 			if err := f.command(o); err != nil {
@@ -124,7 +124,7 @@ func (f *subflow) parse(b []byte) (used int, err error) {
 			}
 		}
 		if f.capture != nil {
-			f.capture.frame(false, b[used:used+n], b[used+n:end])
+			f.capture.Frame(false, b[used:used+n], b[used+n:end])
 		}
 		if d.HasMap {
 			if err := f.mapping(d, b[used+n:end]); err != nil {
@@ -176,7 +176,7 @@ func (s *Session) arrive(f *subflow, now int64) error {
 	udp, octets := f.rxPkts[:0], 0
 	for _, r := range fresh {
 		if s.capture != nil {
-			s.capture.inner(false, r.pkt)
+			s.capture.Inner(false, r.pkt)
 		}
 		octets += len(r.pkt)
 		if packet.Proto(r.pkt) == packet.ProtoTCP {

@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
-
-	"github.com/mpsocks/mpsocks/mux/gate"
 )
 
 const (
@@ -126,9 +124,3 @@ func refusalReason(err error) string {
 	}
 	return refusedOther
 }
-
-// Refusals counts the connections that were turned away, by reason.
-func (l *Listener) Refusals() map[string]uint64 { return l.refusals.list() }
-
-// Door says who stands before a key was proved, and what sessions hold.
-func (l *Listener) Door() (gate.Counts, MemoryUse) { return l.gate.Counts(), l.memory.Use() }

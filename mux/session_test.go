@@ -302,7 +302,7 @@ func TestRenewedOnce(t *testing.T) {
 	n := newLoopTunnel(t, 2, 16, func(c *ClientConfig, _ *ListenerConfig) { c.Log = zerolog.New(&said) })
 	for i := range 3 {
 		for _, s := range n.listener.Sessions() {
-			n.listener.forget(s)
+			n.listener.sessions.forget(s)
 			s.end.shut(ErrTimeout, false)
 		}
 		for end := time.Now().Add(5 * time.Second); ; time.Sleep(2 * time.Millisecond) {

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mpsocks/mpsocks/mux/capture"
 	"github.com/mpsocks/mpsocks/mux/carrier"
 	"github.com/mpsocks/mpsocks/mux/engine"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
@@ -25,7 +26,7 @@ type subflow struct {
 	most          int // bytes that the carrier is given at once
 	local, remote netip.AddrPort
 	peer          [32]byte // client: the key that the server proved here
-	capture       *subflowCapture
+	capture       *capture.Subflow
 	keys          sessionKeys
 	kick          chan struct{} // 1 slot: wake the writer goroutine
 	dead          chan struct{} // closed at the end

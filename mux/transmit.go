@@ -102,7 +102,7 @@ func (f *subflow) write(control []byte) (blocked bool, err error) {
 	pb := plainPool.Get().(*[]byte)
 	plain := append((*pb)[:0], control...)
 	if f.capture != nil && len(control) > 0 {
-		f.capture.options(true, control)
+		f.capture.Options(true, control)
 	}
 	if len(f.batch) > 0 {
 		f.s.space.pending.Store(0) // before next is read: what comes in between is acknowledged once more
@@ -129,9 +129,9 @@ func (f *subflow) write(control []byte) (blocked bool, err error) {
 		plain = d.Append(plain)
 		if f.capture != nil {
 			if o.First {
-				f.s.capture.inner(true, b)
+				f.s.capture.Inner(true, b)
 			}
-			f.capture.frame(true, plain[at:], b)
+			f.capture.Frame(true, plain[at:], b)
 		}
 		plain = append(plain, b...)
 	}

@@ -15,14 +15,14 @@ func (l *Listener) welcome(k *carrier.TLS, keep func() bool) error {
 	if err != nil {
 		return err
 	}
-	capture := l.live.Load().Capture.subflow(carrier.AddrPort(k.LocalAddr()), carrier.AddrPort(k.RemoteAddr()), false)
-	rw := capture.tap(k)
+	shown := l.live.Load().Capture.Subflow(carrier.AddrPort(k.LocalAddr()), carrier.AddrPort(k.RemoteAddr()), false)
+	rw := shown.Tap(k)
 	first, err := handshake.ReadFirst(rw)
 	if err != nil {
 		return err
 	}
 	if first.Subtype == mptcp.MPJoin {
-		s, err := l.find(key, first.Join.Token)
+		s, err := l.sessions.find(key, first.Join.Token)
 		if err != nil {
 			return errors.Join(err, handshake.Refuse(rw, mptcp.ReasonMPTCP))
 		}
@@ -42,7 +42,7 @@ func (l *Listener) welcome(k *carrier.TLS, keep func() bool) error {
 			return err
 		}
 		keep()
-		return l.attach(s, k, capture, first.Join.AddrID, first.Join.Backup)
+		return l.attach(s, k, shown, first.Join.AddrID, first.Join.Backup)
 	}
 	s, err := l.open(key)
 	if full, ok := errors.AsType[*limitError](err); ok {
@@ -51,7 +51,7 @@ func (l *Listener) welcome(k *carrier.TLS, keep func() bool) error {
 	if err != nil {
 		return errors.Join(err, handshake.RefuseTransient(rw, mptcp.ReasonResources))
 	}
-	local := l.register(s)
+	local := l.sessions.register(s, l.live.Load().Advertise)
 	r, err := handshake.AcceptCapable(rw, &first, local, l.live.Load().DenyJoinInitial)
 	if err != nil {
 		s.end.shut(err, false)
@@ -61,7 +61,7 @@ func (l *Listener) welcome(k *carrier.TLS, keep func() bool) error {
 	l.tasks.Go(func() { s.monitor.run(l.running()) })
 	s.log.Info().Str("session", Number(uint32(local.Token()))).Msg("session established")
 	keep()
-	if err := l.attach(s, k, capture, 0, false); err != nil {
+	if err := l.attach(s, k, shown, 0, false); err != nil {
 		s.end.shut(err, false) // nothing else would end it
 		return err
 	}

@@ -1,4 +1,4 @@
-package mux
+package capture
 
 import (
 	"io"
@@ -9,7 +9,7 @@ import (
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
 
-// A subflowCapture draws one subflow as the TCP connection that it would be if
+// A Subflow draws one subflow as the TCP connection that it would be if
 // its options were in TCP headers, where Wireshark looks for them:
 //
 //	SYN      MP_CAPABLE or MP_JOIN     the handshake, with real addresses
@@ -22,25 +22,25 @@ import (
 // The sequence number of a segment is the initial one + 1 + the bytes mapped
 // before, so that it agrees with the relative SSN of the mapping. It is guarded
 // by the Capture's lock; a nil one captures nothing.
-type subflowCapture struct {
+type Subflow struct {
 	c    *Capture
-	ends [2]captureEnd // in, out: indexed by who sends
+	ends [2]end // in, out: indexed by who sends
 }
 
-// A captureEnd is one of the two hosts.
-type captureEnd struct {
+// A end is one of the two hosts.
+type end struct {
 	addr netip.AddrPort
 	seq  uint32
 	id   uint32
 }
 
-// subflow returns the picture of a subflow between two addresses, of which
+// Subflow returns the picture of a subflow between two addresses, of which
 // client says whether the local one has dialled.
-func (c *Capture) subflow(local, remote netip.AddrPort, client bool) *subflowCapture {
+func (c *Capture) Subflow(local, remote netip.AddrPort, client bool) *Subflow {
 	if c == nil {
 		return nil
 	}
-	f := &subflowCapture{c: c}
+	f := &Subflow{c: c}
 	// A stream that is no TCP connection has no addresses: any will do.
 	ports := [2]uint16{1, 2}
 	if client {
@@ -50,14 +50,14 @@ func (c *Capture) subflow(local, remote netip.AddrPort, client bool) *subflowCap
 		if !local.IsValid() || !remote.IsValid() || local.Addr().Is4() != remote.Addr().Is4() {
 			a = netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(ports[i])}), ports[i])
 		}
-		f.ends[i] = captureEnd{addr: a, seq: rand.Uint32()}
+		f.ends[i] = end{addr: a, seq: rand.Uint32()}
 	}
 	return f
 }
 
-// frame captures one option and what its DSS maps, if anything. opts holds
+// Frame captures one option and what its DSS maps, if anything. opts holds
 // exactly that option.
-func (f *subflowCapture) frame(out bool, opts, payload []byte) {
+func (f *Subflow) Frame(out bool, opts, payload []byte) {
 	if f == nil || !f.c.on.Load() {
 		return
 	}
@@ -73,8 +73,8 @@ func (f *subflowCapture) frame(out bool, opts, payload []byte) {
 	f.segment(out, segmentFlags(opts), opts, payload)
 }
 
-// options captures several options in a row, none of which maps anything.
-func (f *subflowCapture) options(out bool, opts []byte) {
+// Options captures several options in a row, none of which maps anything.
+func (f *Subflow) Options(out bool, opts []byte) {
 	if f == nil || !f.c.on.Load() {
 		return
 	}
@@ -83,7 +83,7 @@ func (f *subflowCapture) options(out bool, opts []byte) {
 		if n < 3 || n > mptcp.MaxLen || n > len(opts) {
 			return // no option
 		}
-		f.frame(out, opts[:n], nil)
+		f.Frame(out, opts[:n], nil)
 		opts = opts[n:]
 	}
 }
@@ -104,21 +104,21 @@ func segmentFlags(opts []byte) uint8 {
 	return packet.FlagACK
 }
 
-// captureSYNOptions go with a SYN: a maximum segment size of 65,495, so that our large
+// synOptions go with a SYN: a maximum segment size of 65,495, so that our large
 // segments are no wonder, and a window scale of 14, so that the constant window
 // below (1 GiB) is never full.
-var captureSYNOptions = []byte{2, 4, 0xFF, 0xD7, 3, 3, 14}
+var synOptions = []byte{2, 4, 0xFF, 0xD7, 3, 3, 14}
 
 // segment writes one TCP segment and moves the sequence numbers on. The caller
 // holds the lock.
-func (f *subflowCapture) segment(out bool, flags uint8, opts, payload []byte) {
+func (f *Subflow) segment(out bool, flags uint8, opts, payload []byte) {
 	from, to := &f.ends[0], &f.ends[1]
 	if out {
 		from, to = to, from
 	}
 	var room [packet.MaxTCPOptions]byte
-	if flags&packet.FlagSYN != 0 && len(opts)+len(captureSYNOptions) <= len(room) {
-		opts = append(append(room[:0], opts...), captureSYNOptions...)
+	if flags&packet.FlagSYN != 0 && len(opts)+len(synOptions) <= len(room) {
+		opts = append(append(room[:0], opts...), synOptions...)
 	}
 	h := packet.TCP{
 		Src: from.addr, Dst: to.addr, Seq: from.seq, Flags: flags, Window: 0xFFFF, TTL: 64, ID: from.id,
@@ -140,7 +140,7 @@ func (f *subflowCapture) segment(out bool, flags uint8, opts, payload []byte) {
 	b := f.c.segment[:n+len(payload)]
 	copy(b[n:], payload)
 	packet.PutTCP(b, &h)
-	f.c.write(captureFrames, out, b)
+	f.c.write(frames, out, b)
 	from.seq += uint32(len(payload))
 	if flags&packet.FlagSYN != 0 {
 		from.seq++
@@ -148,27 +148,27 @@ func (f *subflowCapture) segment(out bool, flags uint8, opts, payload []byte) {
 	from.id++
 }
 
-// tap returns rw, whose messages are captured as they pass. It is for the
+// Tap returns rw, whose messages are captured as they pass. It is for the
 // handshake, where each write is one option and reads end with an option.
-func (f *subflowCapture) tap(rw io.ReadWriter) io.ReadWriter {
+func (f *Subflow) Tap(rw io.ReadWriter) io.ReadWriter {
 	if f == nil {
 		return rw
 	}
-	return &captureTap{rw: rw, f: f}
+	return &tap{rw: rw, f: f}
 }
 
-type captureTap struct {
+type tap struct {
 	rw  io.ReadWriter
-	f   *subflowCapture
+	f   *Subflow
 	got []byte // of an option that is not whole yet
 }
 
-func (t *captureTap) Write(b []byte) (int, error) {
-	t.f.options(true, b)
+func (t *tap) Write(b []byte) (int, error) {
+	t.f.Options(true, b)
 	return t.rw.Write(b)
 }
 
-func (t *captureTap) Read(b []byte) (int, error) {
+func (t *tap) Read(b []byte) (int, error) {
 	n, err := t.rw.Read(b)
 	t.got = append(t.got, b[:n]...)
 	for len(t.got) >= 3 && t.got[0] == mptcp.Kind {
@@ -176,7 +176,7 @@ func (t *captureTap) Read(b []byte) (int, error) {
 		if k < 3 || k > mptcp.MaxLen || k > len(t.got) {
 			break // the end of it, or nonsense that the reader refuses
 		}
-		t.f.frame(false, t.got[:k], nil)
+		t.f.Frame(false, t.got[:k], nil)
 		t.got = t.got[k:]
 	}
 	return n, err

@@ -1,4 +1,4 @@
-package mux
+package capture
 
 import (
 	"bytes"
@@ -57,12 +57,12 @@ func captureInnerTCP(n int) []byte {
 func captureScene(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "scene.pcapng")
-	c, err := NewCapture(path)
+	c, err := New(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	first := c.subflow(netip.MustParseAddrPort("192.0.2.10:50001"), netip.MustParseAddrPort("203.0.113.5:7443"), true)
-	second := c.subflow(netip.MustParseAddrPort("[2001:db8:1::10]:50002"), netip.MustParseAddrPort("[2001:db8:2::5]:7443"), true)
+	first := c.Subflow(netip.MustParseAddrPort("192.0.2.10:50001"), netip.MustParseAddrPort("203.0.113.5:7443"), true)
+	second := c.Subflow(netip.MustParseAddrPort("[2001:db8:1::10]:50002"), netip.MustParseAddrPort("[2001:db8:2::5]:7443"), true)
 	captureHandshake(t, first, func(rw io.ReadWriter) error {
 		_, err := handshake.Capable(rw, hsClientKey, false)
 		return err
@@ -85,7 +85,7 @@ func captureScene(t *testing.T) string {
 
 	// Data: the client's on both subflows, the server's on the first.
 	dsn, ssn := [2]uint64{hsServerKey.IDSN() + 1, hsClientKey.IDSN() + 1}, map[string]uint32{}
-	data := func(name string, f *subflowCapture, out bool, pkt []byte) {
+	data := func(name string, f *Subflow, out bool, pkt []byte) {
 		mine, theirs := &dsn[0], &dsn[1]
 		if out {
 			mine, theirs = theirs, mine
@@ -97,8 +97,8 @@ func captureScene(t *testing.T) string {
 		d := mptcp.DSS{
 			HasAck: true, Ack8: true, Ack: *theirs, HasMap: true, DSN8: true, DSN: *mine, SSN: ssn[key], Length: uint16(len(pkt)),
 		}
-		f.frame(out, d.Append(nil), pkt)
-		c.inner(out, pkt)
+		f.Frame(out, d.Append(nil), pkt)
+		c.Inner(out, pkt)
 		*mine += uint64(len(pkt))
 		ssn[key] += uint32(len(pkt))
 	}
@@ -108,26 +108,26 @@ func captureScene(t *testing.T) string {
 	data("first", first, true, captureInnerUDP(65507)) // does not fit into one segment with its DSS
 	data("first", first, true, captureInnerUDP(0))
 	ack := mptcp.DSS{HasAck: true, Ack8: true, Ack: dsn[1]}
-	first.frame(false, ack.Append(nil), nil)
+	first.Frame(false, ack.Append(nil), nil)
 
 	// Several control options in one write.
 	addr := netip.MustParseAddr("203.0.113.6")
 	add := mptcp.AddAddr{ID: 2, Addr: addr, Port: 7443, HMAC: mptcp.AddAddrHMAC(hsServerKey, hsClientKey, 2, addr, 7443)}
 	echo := add
 	echo.Echo = true
-	first.frame(false, add.Append(nil), nil)
+	first.Frame(false, add.Append(nil), nil)
 	ping := mptcp.Experimental{Type: 1}
 	ping.SetPayload([]byte("12345678"))
 	prio := mptcp.Prio{Backup: true}
-	first.options(true, ping.Append(prio.Append(echo.Append(nil))))
-	first.frame(false, (&mptcp.RemoveAddr{N: 2, IDs: [mptcp.MaxRemove]uint8{2, 3}}).Append(nil), nil)
-	first.frame(false, (&mptcp.Fail{DSN: dsn[1]}).Append(nil), nil)
-	second.frame(false, (&mptcp.Reset{Reason: mptcp.ReasonPerformance}).Append(nil), nil)
-	first.frame(true, (&mptcp.FastClose{Receiver: hsServerKey}).Append(nil), nil)
+	first.Options(true, ping.Append(prio.Append(echo.Append(nil))))
+	first.Frame(false, (&mptcp.RemoveAddr{N: 2, IDs: [mptcp.MaxRemove]uint8{2, 3}}).Append(nil), nil)
+	first.Frame(false, (&mptcp.Fail{DSN: dsn[1]}).Append(nil), nil)
+	second.Frame(false, (&mptcp.Reset{Reason: mptcp.ReasonPerformance}).Append(nil), nil)
+	first.Frame(true, (&mptcp.FastClose{Receiver: hsServerKey}).Append(nil), nil)
 	if err := c.Close(); err != nil {
 		t.Fatal(err)
 	}
-	c.inner(true, captureInnerUDP(1)) // too late: dropped
+	c.Inner(true, captureInnerUDP(1)) // too late: dropped
 	if err := c.Close(); err != nil {
 		t.Errorf("the second Close: %v", err)
 	}
@@ -135,7 +135,7 @@ func captureScene(t *testing.T) string {
 }
 
 // captureHandshake runs both sides of a handshake; the client's is captured.
-func captureHandshake(t *testing.T, f *subflowCapture, client, server func(rw io.ReadWriter) error) {
+func captureHandshake(t *testing.T, f *Subflow, client, server func(rw io.ReadWriter) error) {
 	t.Helper()
 	a, b := net.Pipe()
 	defer a.Close()
@@ -143,7 +143,7 @@ func captureHandshake(t *testing.T, f *subflowCapture, client, server func(rw io
 	_ = a.SetDeadline(time.Now().Add(5 * time.Second))
 	served := make(chan error, 1)
 	go func() { served <- server(b) }()
-	if err := client(f.tap(a)); err != nil {
+	if err := client(f.Tap(a)); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-served; err != nil {
@@ -272,12 +272,12 @@ func captureDescribe(t *testing.T, h *packet.TCP, payload int, mapped uint32) st
 
 func TestCaptureNil(t *testing.T) {
 	var c *Capture
-	f := c.subflow(netip.AddrPort{}, netip.AddrPort{}, true)
-	f.frame(true, nil, nil)
-	f.options(false, []byte{30, 3, 0x50})
-	c.inner(true, nil)
+	f := c.Subflow(netip.AddrPort{}, netip.AddrPort{}, true)
+	f.Frame(true, nil, nil)
+	f.Options(false, []byte{30, 3, 0x50})
+	c.Inner(true, nil)
 	rw := &bytes.Buffer{}
-	if f != nil || f.tap(rw) != io.ReadWriter(rw) || c.Close() != nil {
+	if f != nil || f.Tap(rw) != io.ReadWriter(rw) || c.Close() != nil {
 		t.Error("a nil Capture captures")
 	}
 }
@@ -290,27 +290,27 @@ func FuzzCaptureTap(f *testing.F) {
 	f.Add([]byte("\x1e\x28\x20\x01"))
 	f.Add(append([]byte("\x1e\x29\x20"), make([]byte, 40)...)) // longer than a TCP header's options
 	f.Fuzz(func(t *testing.T, b []byte) {
-		c, err := NewCapture(os.DevNull)
+		c, err := New(os.DevNull)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		in, out := c.subflow(netip.AddrPort{}, netip.AddrPort{}, true), c.subflow(netip.AddrPort{}, netip.AddrPort{}, false)
-		if _, err := io.ReadAll(in.tap(bytes.NewBuffer(b))); err != nil {
+		in, out := c.Subflow(netip.AddrPort{}, netip.AddrPort{}, true), c.Subflow(netip.AddrPort{}, netip.AddrPort{}, false)
+		if _, err := io.ReadAll(in.Tap(bytes.NewBuffer(b))); err != nil {
 			t.Fatal(err)
 		}
-		_, _ = out.tap(&bytes.Buffer{}).Write(b)
+		_, _ = out.Tap(&bytes.Buffer{}).Write(b)
 	})
 }
 
 func TestCaptureErrors(t *testing.T) {
-	if _, err := NewCapture(filepath.Join(t.TempDir(), "no", "such", "place")); err == nil || !strings.HasPrefix(err.Error(), "capture: ") {
+	if _, err := New(filepath.Join(t.TempDir(), "no", "such", "place")); err == nil || !strings.HasPrefix(err.Error(), "capture: ") {
 		t.Errorf("error %v", err)
 	}
 	if _, err := os.Stat("/dev/full"); err != nil {
 		t.Skip("no /dev/full here")
 	}
-	if _, err := NewCapture("/dev/full"); err == nil {
+	if _, err := New("/dev/full"); err == nil {
 		t.Error("a full disk was not noticed")
 	}
 }
@@ -398,7 +398,7 @@ func TestCaptureLeavesFilesAlone(t *testing.T) {
 		t.Skip("no links here: ", err)
 	}
 	for _, path := range []string{file, link} {
-		if c, err := NewCapture(path); err == nil {
+		if c, err := New(path); err == nil {
 			c.Close()
 			t.Errorf("%s is captured to", path)
 		}
@@ -406,7 +406,7 @@ func TestCaptureLeavesFilesAlone(t *testing.T) {
 	if b, _ := os.ReadFile(file); string(b) != "mine" {
 		t.Errorf("the file holds %q", b)
 	}
-	c, err := NewCapture(fresh)
+	c, err := New(fresh)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -415,3 +415,9 @@ func TestCaptureLeavesFilesAlone(t *testing.T) {
 		t.Errorf("mode %v, %v", info.Mode(), err)
 	}
 }
+
+// Keys of the sessions that are drawn.
+const (
+	hsClientKey mptcp.Key = 0x0102030405060708
+	hsServerKey mptcp.Key = 0x1122334455667788
+)

@@ -1,4 +1,6 @@
-package mux
+// Package capture shows people what passes through a tunnel: a pcapng file that Wireshark
+// reads. It knows options and packets, and no session.
+package capture
 
 import (
 	"bufio"
@@ -14,7 +16,7 @@ import (
 
 // A Capture writes what passes through the tunnel to a pcapng file with two
 // interfaces: 0, "frames", has each frame as a TCP segment of its subflow (see
-// subflowCapture); 1, "inner", has the packets of the tunnel as they are. Both
+// Subflow); 1, "inner", has the packets of the tunnel as they are. Both
 // have the link type RAW: Wireshark reads them without help.
 //
 // All methods may be called on a nil Capture, which captures nothing, and by
@@ -22,7 +24,7 @@ import (
 // and it costs a lock and a copy per packet.
 type Capture struct {
 	on      atomic.Bool // there is a file
-	mu      sync.Mutex  // guards all that follows, and every subflowCapture
+	mu      sync.Mutex  // guards all that follows, and every Subflow
 	file    *os.File
 	w       *bufio.Writer
 	err     error // the first one; nothing is written after it
@@ -33,8 +35,8 @@ type Capture struct {
 
 // Interfaces of the file.
 const (
-	captureFrames = 0
-	captureInner  = 1
+	frames = 0
+	inner  = 1
 )
 
 // pcapng block and option types (draft-ietf-opsawg-pcapng, Sections 4 and 3.5),
@@ -49,12 +51,12 @@ const (
 	linkRaw        = 101
 )
 
-// captureFlush bounds how much of a capture is missing after a crash.
-const captureFlush = time.Second
+// flushEvery bounds how much of a capture is missing after a crash.
+const flushEvery = time.Second
 
-// NewCapture returns a Capture that begins at once; new(Capture) is one that waits for
+// New returns a Capture that begins at once; new(Capture) is one that waits for
 // Begin.
-func NewCapture(path string) (*Capture, error) {
+func New(path string) (*Capture, error) {
 	c := new(Capture)
 	if err := c.Begin(path); err != nil {
 		return nil, err
@@ -131,14 +133,14 @@ func (c *Capture) Close() error {
 	return nil
 }
 
-// inner captures a packet of the tunnel; out says that this side sends it.
-func (c *Capture) inner(out bool, pkt []byte) {
+// Inner captures a packet of the tunnel; out says that this side sends it.
+func (c *Capture) Inner(out bool, pkt []byte) {
 	if c == nil || !c.on.Load() {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.write(captureInner, out, pkt)
+	c.write(inner, out, pkt)
 }
 
 // write appends one packet. The caller holds the lock.
@@ -162,7 +164,7 @@ func (c *Capture) write(iface uint32, out bool, pkt []byte) {
 	c.option(optionFlags, binary.LittleEndian.AppendUint32(nil, flags))
 	c.put32(0)
 	c.end()
-	if c.err == nil && now.Sub(c.flushed) > captureFlush {
+	if c.err == nil && now.Sub(c.flushed) > flushEvery {
 		c.err = c.w.Flush()
 		c.flushed = now
 	}
@@ -171,14 +173,17 @@ func (c *Capture) write(iface uint32, out bool, pkt []byte) {
 // A block is its type, its length, the body, and its length again; everything
 // in it is aligned to 4 bytes.
 
+// begin begins one. The lock is held, as by all that follow.
 func (c *Capture) begin(kind uint32) {
 	c.block = c.block[:0]
 	c.put32(kind)
 	c.put32(0)
 }
 
+// put32 appends to the block. The lock is held.
 func (c *Capture) put32(v uint32) { c.block = binary.LittleEndian.AppendUint32(c.block, v) }
 
+// bytes appends to the block, aligned. The lock is held.
 func (c *Capture) bytes(b []byte) {
 	c.block = append(c.block, b...)
 	for len(c.block)%4 != 0 {
@@ -186,11 +191,13 @@ func (c *Capture) bytes(b []byte) {
 	}
 }
 
+// option appends one to the block. The lock is held.
 func (c *Capture) option(code uint16, value []byte) {
 	c.put32(uint32(code) | uint32(len(value))<<16)
 	c.bytes(value)
 }
 
+// end writes the block. The lock is held.
 func (c *Capture) end() {
 	n := uint32(len(c.block) + 4)
 	c.put32(n)

@@ -301,6 +301,8 @@ func (k *watched) turn(state status.State, cause string, now time.Time) {
 	switch {
 	case !k.fails():
 		k.failed = time.Time{}
+	case was == status.Absent && state == status.Dead && !k.ever: // it has come, and is no better
+		k.failed, k.said = now, false
 	case !failed:
 		k.failed = now
 		if k.said {

@@ -212,3 +212,14 @@ func TestObstacle(t *testing.T) {
 		}
 	}
 }
+
+// A path that the first look finds absent, because the tunnel was not told of it yet, and
+// that then does not work, is said as any other.
+func TestPathThatComesAndDoesNotWork(t *testing.T) {
+	d := newDiary("dsl", "lte")
+	d.state["dsl"], d.state["lte"] = "absent", "absent"
+	d.pass(watchTick)
+	d.state["dsl"], d.state["lte"] = "dial tcp 192.0.2.1:7443: connect: connection refused", "dial tcp 192.0.2.1:7443: connect: connection refused"
+	d.pass(10 * time.Second)
+	d.want(t, "paths dsl and lte do not work: the server refuses connections: does it run, at this port?; no path is left, and programs wait")
+}

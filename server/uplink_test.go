@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux/buf"
 	"github.com/mpsocks/mpsocks/mux/packet"
 	"github.com/mpsocks/mpsocks/mux/udpio"
@@ -175,8 +176,9 @@ func BenchmarkReceive(b *testing.B) {
 }
 
 func FuzzDeliver(f *testing.F) {
-	s := testServer(f, nil, func(s *Server) {
-		s.rules.current.Store(&access{deny: allow(f, "0.0.0.0/0", "::/0")}) // nothing leaves
+	// Nothing leaves. The rules are the configuration's: others would be replaced when
+	// interfaces are looked at.
+	s := testServer(f, func(c *conf.Server) { c.Relay.Deny = allow(f, "0.0.0.0/0", "::/0") }, func(s *Server) {
 		s.resolver.config = upstreams()
 		s.resolver.hosts = noNames
 		s.resolver.system = noNames

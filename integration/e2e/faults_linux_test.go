@@ -185,7 +185,10 @@ func memoryGroup(t *testing.T, pid int, bytes int64) (dir string) {
 		if os.Mkdir(dir, 0o755) != nil {
 			continue
 		}
-		t.Cleanup(func() { _ = os.Remove(dir) })
+		t.Cleanup(func() { // it can go when the process has
+			for end := time.Now().Add(5 * time.Second); os.Remove(dir) != nil && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+			}
+		})
 		if os.WriteFile(filepath.Join(dir, limit), []byte(strconv.FormatInt(bytes, 10)), 0o600) == nil &&
 			os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0o600) == nil {
 			return dir
@@ -199,6 +202,7 @@ func memoryGroup(t *testing.T, pid int, bytes int64) (dir string) {
 func TestLittleMemory(t *testing.T) {
 	p := begin(t, halves.Config{Server: "limits: {memory: 32MiB}\n"})
 	memoryGroup(t, p.Server.PID(), 64<<20)
+	t.Cleanup(p.Kill) // before the group goes
 	if err := p.Ready(20 * time.Second); err != nil {
 		t.Fatal(err)
 	}

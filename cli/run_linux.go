@@ -24,6 +24,7 @@ import (
 	"github.com/mpsocks/mpsocks/client/confine"
 	"github.com/mpsocks/mpsocks/client/tun"
 	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/mux"
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
 
@@ -40,7 +41,7 @@ func systemCommands() []*cobra.Command { return []*cobra.Command{newRun(), newRu
 
 // newRun is `mpsocks run`: a program whose only way out is the tunnel.
 func newRun() *cobra.Command {
-	var file, socket, name string
+	var file, socket, name, class string
 	var loopback []uint16
 	cmd := &cobra.Command{
 		Use:   "run [-c FILE] [flags] -- PROGRAM [ARGUMENT]...",
@@ -63,15 +64,20 @@ own. The exit status is the program's.`,
 			if name == "" {
 				name = filepath.Base(args[0])
 			}
+			if class != "" {
+				if _, err := mux.ParseClass(class); err != nil {
+					return fmt.Errorf("--class: %w", err)
+				}
+			}
 			p := confine.Program{
 				Path: path, Args: args, Resolvers: []netip.Addr{packet.ServerHost4},
 				Local4: tun.Inside4, Local6: tun.Inside6, MTU: tun.MTU, Loopback: loopback,
 			}
 			var lend lender
 			if file != "" {
-				lend, err = ownClient(cmd.Context(), file, cmd.ErrOrStderr())
+				lend, err = ownClient(cmd.Context(), file, class, cmd.ErrOrStderr())
 			} else {
-				lend, err = runningClient(socket)
+				lend, err = runningClient(socket, class)
 			}
 			if err != nil {
 				return err
@@ -83,6 +89,7 @@ own. The exit status is the program's.`,
 	cmd.Flags().StringVarP(&file, "config", "c", "", "start a client of its own with this configuration")
 	cmd.Flags().StringVar(&socket, "socket", "", "the client's run_socket, where it is not the usual one")
 	cmd.Flags().StringVar(&name, "name", "", "what rules and status know the program by, as a SOCKS5 user (the program's name)")
+	cmd.Flags().StringVar(&class, "class", "", "the class of all that the program sends by UDP, before any rule: latency, bulk, ordered, metered or backup")
 	cmd.Flags().Var(portList{&loopback}, "loopback", "let the program reach this TCP port of this machine's loopback (may be given again)")
 	return cmd
 }
@@ -129,7 +136,7 @@ func findProgram(name string) (string, error) {
 type lender func(ctx context.Context, name string, device *os.File, ready func()) error
 
 // ownClient starts a client in this process, without the file's listeners.
-func ownClient(ctx context.Context, file string, stderr io.Writer) (lender, error) {
+func ownClient(ctx context.Context, file, class string, stderr io.Writer) (lender, error) {
 	cfg, err := conf.LoadClient(file)
 	if err != nil {
 		return nil, err
@@ -147,7 +154,7 @@ func ownClient(ctx context.Context, file string, stderr io.Writer) (lender, erro
 		ended := make(chan error, 1)
 		go func() { ended <- c.Run(ctx) }()
 		ready()
-		err = c.ServeTUN(ctx, device, name)
+		err = c.ServeTUN(ctx, device, name, class)
 		cancel()
 		return errors.Join(err, <-ended)
 	}, nil
@@ -155,7 +162,7 @@ func ownClient(ctx context.Context, file string, stderr io.Writer) (lender, erro
 
 // runningClient borrows the tunnel of a client that runs, and of the next one
 // when that has ended.
-func runningClient(socket string) (lender, error) {
+func runningClient(socket, class string) (lender, error) {
 	if socket == "" {
 		socket = client.RunSocket()
 	}
@@ -169,7 +176,7 @@ func runningClient(socket string) (lender, error) {
 	conn.Close()
 	return func(ctx context.Context, name string, device *os.File, ready func()) error {
 		for {
-			err := client.Borrow(ctx, socket, name, device, ready)
+			err := client.Borrow(ctx, socket, name, class, device, ready)
 			if _, refused := errors.AsType[*client.Refusal](err); refused {
 				return err
 			}

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/mpsocks/mpsocks/client/tun"
+	"github.com/mpsocks/mpsocks/mux"
 	"github.com/mpsocks/mpsocks/mux/buf"
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
@@ -17,6 +18,20 @@ import (
 type enclave struct {
 	client *Client
 	name   string // the user that rules see
+	class  mux.Class
+	asked  bool // class is for all that its programs send by UDP
+}
+
+// newEnclave makes one; class is a class's name, or "" for what rules and the flows
+// themselves say.
+func newEnclave(c *Client, name, class string) (*enclave, error) {
+	g := &enclave{client: c, name: name, asked: class != ""}
+	if !g.asked {
+		return g, nil
+	}
+	var err error
+	g.class, err = mux.ParseClass(class)
+	return g, err
 }
 
 // enclavePort is the inner port of one socket.
@@ -29,7 +44,8 @@ type enclavePort struct {
 // Open implements tun.Tunnel.
 func (g *enclave) Open(deliver func(h *packet.UDP, pkt, payload []byte)) (tun.Port, error) {
 	p := &enclavePort{deliver: deliver, holder: holderOf(g.name, netip.Addr{})}
-	p.client, p.source.User = g.client, g.name
+	p.client = g.client
+	p.source.User, p.source.Class, p.source.Asked = g.name, g.class, g.asked
 	if !g.client.associations.acquire(p.holder) {
 		return nil, errTooManyAssociations
 	}

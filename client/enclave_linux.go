@@ -8,10 +8,15 @@ import (
 )
 
 // ServeTUN carries the packets of a TUN device until ctx ends (nil) or the
-// device does. name is what rules know its programs by, as a SOCKS5 user. The
-// file stays the caller's.
-func (c *Client) ServeTUN(ctx context.Context, file *os.File, name string) error {
-	d, err := tun.New(file, &enclave{client: c, name: name})
+// device does. name is what rules know its programs by, as a SOCKS5 user; class is
+// the class of all that they send by UDP, "" for what rules and flows say. The file
+// stays the caller's.
+func (c *Client) ServeTUN(ctx context.Context, file *os.File, name, class string) error {
+	g, err := newEnclave(c, name, class)
+	if err != nil {
+		return err
+	}
+	d, err := tun.New(file, g)
 	if err != nil {
 		return err
 	}

@@ -30,7 +30,8 @@ const (
 // grantRequest comes with a TUN device; the device is served as long as the
 // connection is open.
 type grantRequest struct {
-	Name string `json:"name"`
+	Name  string `json:"name"`
+	Class string `json:"class,omitempty"` // of what the program sends by UDP
 }
 
 // grantReply says why not, or nothing.
@@ -140,6 +141,9 @@ func grant(ctx context.Context, c *Client, conn *net.UnixConn) error {
 	if req.Name == "" || len(req.Name) > 255 {
 		return errors.New("the program's name has to have 1 to 255 bytes")
 	}
+	if _, err := newEnclave(c, req.Name, req.Class); err != nil {
+		return err // before it is told that it is served
+	}
 	conn.SetDeadline(time.Time{})
 	if _, err := conn.Write([]byte("{}")); err != nil {
 		return err
@@ -151,7 +155,7 @@ func grant(ctx context.Context, c *Client, conn *net.UnixConn) error {
 		conn.Read(make([]byte, 1))
 	}()
 	c.log.Info().Str("program", req.Name).Msg("a program with a network of its own begins")
-	err = c.ServeTUN(ctx, files[0], req.Name)
+	err = c.ServeTUN(ctx, files[0], req.Name, req.Class)
 	c.log.Info().Str("program", req.Name).Err(err).Msg("a program with a network of its own ends")
 	conn.Close()
 	return nil
@@ -180,8 +184,9 @@ func sameUser(conn *net.UnixConn) error {
 }
 
 // Borrow gives a device to the client behind a socket and returns when that has
-// ended (nil or why) or ctx has. ready is called when the client has taken it.
-func Borrow(ctx context.Context, path, name string, device *os.File, ready func()) error {
+// ended (nil or why) or ctx has. name and class are those of ServeTUN; ready is called
+// when the client has taken it.
+func Borrow(ctx context.Context, path, name, class string, device *os.File, ready func()) error {
 	conn, err := (&net.Dialer{}).DialContext(ctx, "unixpacket", path)
 	if err != nil {
 		return err
@@ -189,7 +194,7 @@ func Borrow(ctx context.Context, path, name string, device *os.File, ready func(
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
-	b, err := json.Marshal(grantRequest{name})
+	b, err := json.Marshal(grantRequest{name, class})
 	if err != nil {
 		return err
 	}

@@ -114,6 +114,7 @@ var reasons = map[string]string{
 	"large stream":           "much traffic: paths that help",
 	"large, looks like QUIC": "much traffic, as QUIC: in order, paths that help",
 	"rule":                   "a rule says so",
+	"asked":                  "mpsocks run --class says so",
 	"mode latency":           "mode latency: fastest path",
 	"mode aggregate":         "mode aggregate: all paths",
 	"mode redundant":         "mode redundant: copies",

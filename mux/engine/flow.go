@@ -63,26 +63,34 @@ func (t *table) flowFor(src *Source, p []byte, now int64) *fq.Flow {
 func (t *table) openFlow(src *Source, k packet.Key, tos uint8) *fq.Flow {
 	f := t.addFlow(k)
 	if src != nil {
-		f.User = src.User
+		f.User, f.AskedClass, f.Asked = src.User, src.Class, src.Asked
 	}
 	f.TOS = tos
-	if c, ok := t.rule(f); ok {
-		f.Class, f.Forced, f.Why = c, true, "rule"
+	if t.judge(f) {
 		f.Band = f.Place()
 	}
 	return f
 }
 
-// rule returns the class that a rule gives to a flow of datagrams.
-func (t *table) rule(f *fq.Flow) (fq.Class, bool) {
+// judge gives a flow of datagrams the class that its source has asked for, or else the
+// one of a rule. It returns false where neither says anything.
+func (t *table) judge(f *fq.Flow) bool {
 	if f.Stream != nil {
-		return 0, false
+		return false
+	}
+	if f.Asked {
+		f.Class, f.Forced, f.Why = f.AskedClass, true, "asked"
+		return true
 	}
 	remote, port := f.Key.Dst, f.Key.DstPort
 	if !t.client {
 		remote, port = f.Key.Src, f.Key.SrcPort
 	}
-	return Ruled(t.rules, f.User, remote, port, f.TOS)
+	c, ok := Ruled(t.rules, f.User, remote, port, f.TOS)
+	if ok {
+		f.Class, f.Forced, f.Why = c, true, "rule"
+	}
+	return ok
 }
 
 // addFlow makes a flow that no rule is asked about.
@@ -104,9 +112,7 @@ func (t *table) setPolicy(mode Mode, rules []Rule) {
 		if f.Forced {
 			f.Why = "mode latency"
 		}
-		if c, ok := t.rule(f); ok {
-			f.Class, f.Forced, f.Why = c, true, "rule"
-		} else if !f.Forced && f.Packets > 0 {
+		if !t.judge(f) && !f.Forced && f.Packets > 0 {
 			reclassify(f, mode.policy())
 		}
 		t.queue.SetBand(f, f.Place())

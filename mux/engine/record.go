@@ -95,6 +95,9 @@ func (r *recorder) send(src *Source, p *buf.Buffer, now int64) {
 	l := entry{Op: "send", Now: now, N: []int64{r.source(src), int64(len(b)), int64(p.Held())}, Bytes: b[:min(len(b), recordHead)]}
 	if src != nil {
 		l.Text = src.User
+		if src.Asked {
+			l.N = append(l.N, int64(src.Class))
+		}
 	}
 	r.note(l)
 }

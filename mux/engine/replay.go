@@ -9,6 +9,7 @@ import (
 	"io"
 
 	"github.com/mpsocks/mpsocks/mux/buf"
+	"github.com/mpsocks/mpsocks/mux/fq"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
 )
 
@@ -197,7 +198,10 @@ func (p *player) step() {
 	case "send":
 		src := p.sources[c.n(0)]
 		if src == nil && c.n(0) != 0 {
-			src = &Source{User: c.Text}
+			src = &Source{User: c.Text, Asked: len(c.N) > 3}
+			if src.Asked {
+				src.Class = fq.Class(c.n(3))
+			}
 			p.sources[c.n(0)] = src
 		}
 		e.Send(src, c.packet(c.n(1), c.n(2)), now)

@@ -4,11 +4,15 @@ import (
 	"bytes"
 	"errors"
 	"flag"
+	"net/netip"
 	"os"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/mpsocks/mpsocks/mux/fq"
+	"github.com/mpsocks/mpsocks/mux/packet"
 )
 
 var replayed = flag.String("replay", "", "a record of `mpsocks client --record FILE` to run again")
@@ -106,5 +110,20 @@ func TestRecordsHaveAllCalls(t *testing.T) {
 				t.Errorf("%v.%s is in no record, and not known to read only", typ, name)
 			}
 		}
+	}
+}
+
+// What a source asked for is in the record: without it the flow would be another.
+func TestRecordsHaveTheAskedClass(t *testing.T) {
+	var record bytes.Buffer
+	e := New(true, ModeAuto, nil, 0)
+	Record(e, func(line []byte) { record.Write(line) })
+	for i, src := range []*Source{{User: "ann"}, {User: "ann", Asked: true}, {User: "ann", Class: fq.ClassBackup, Asked: true}} {
+		from := netip.AddrPortFrom(packet.ClientHost4, uint16(5000+i))
+		e.Send(src, testPacket(from, netip.MustParseAddrPort("203.0.113.7:443"), 0, 100), 1)
+	}
+	want := bytes.Count(record.Bytes(), []byte("\n"))
+	if n, err := Replay(&record); err != nil || n != want || want < 4 {
+		t.Errorf("%d of %d lines, %v", n, want, err)
 	}
 }

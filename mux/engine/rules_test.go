@@ -69,3 +69,32 @@ func TestRulesOfFlows(t *testing.T) {
 		}
 	}
 }
+
+// What a source asks for comes before every rule and the mode, and stays when these
+// change; another source's flows go by the rules as ever.
+func TestAskedClass(t *testing.T) {
+	far, inner := netip.MustParseAddrPort("203.0.113.7:443"), netip.AddrPortFrom(packet.ClientHost4, 5000)
+	rules := []Rule{{DSCP: -1, Class: fq.ClassMetered}}
+	for _, mode := range []Mode{ModeAuto, ModeLatency} {
+		s := New(true, mode, rules, 0)
+		asks := &Source{User: "ann", Class: fq.ClassBackup, Asked: true}
+		var flows []*fq.Flow
+		for i, src := range []*Source{asks, {User: "ann"}} {
+			p := testPacket(netip.AddrPortFrom(inner.Addr(), inner.Port()+uint16(i)), far, 0, 100)
+			flows = append(flows, s.table.flowFor(src, p.Bytes(), 0))
+			p.Release()
+		}
+		check := func(when string, other fq.Class) {
+			t.Helper()
+			if f := flows[0]; f.Class != fq.ClassBackup || f.Band != fq.ClassBackup || !f.Forced || f.Why != "asked" {
+				t.Errorf("%v, %s: class %s in band %d, %s", mode, when, f.Class, f.Band, f.Why)
+			}
+			if f := flows[1]; f.Class != other || f.Why != "rule" {
+				t.Errorf("%v, %s: the other flow has class %s, %s", mode, when, f.Class, f.Why)
+			}
+		}
+		check("new", fq.ClassMetered)
+		s.SetPolicy(ModeAggregate, []Rule{{DSCP: -1, Class: fq.ClassOrdered}}, 0)
+		check("other rules", fq.ClassOrdered)
+	}
+}

@@ -27,10 +27,13 @@ type Puller interface {
 // A Flow is the packets of one inner 5-tuple in the sending direction: what it
 // does, what class that makes it, and what of it waits.
 type Flow struct {
-	Key    packet.Key
-	User   string
-	TOS    uint8  // of its first packet, for rules
-	Stream Puller // set: packets are pulled from it
+	Key  packet.Key
+	User string
+	// AskedClass is what the source wants where Asked says so, whatever rules say.
+	AskedClass Class
+	Asked      bool
+	TOS        uint8  // of its first packet, for rules
+	Stream     Puller // set: packets are pulled from it
 
 	Class     Class
 	Band      Class // where it waits, see place

@@ -119,6 +119,11 @@ func (d *doctor) running() {
 		if s.Session == nil {
 			continue
 		}
+		for _, p := range s.Published {
+			if p.Problem != "" {
+				d.say(doubt, "running publish", "mpsocks check on the server says what it lets clients publish", "%s %s does not lead to %s: %s", p.Proto, p.Listen, p.To, p.Problem)
+			}
+		}
 		for i := range s.Session.Paths {
 			p := &s.Session.Paths[i]
 			level, remedy := fine, ""

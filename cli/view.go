@@ -76,6 +76,11 @@ func headLines(s *status.Status, width int, now time.Time) []string {
 		second = "NOT READY: " + strings.Join(s.Reasons, "; ")
 	}
 	out = append(out, cut(second, width))
+	for _, p := range s.Published {
+		if p.Problem != "" {
+			out = append(out, cut(fmt.Sprintf("! %s %s does not lead to %s: %s", p.Proto, p.Listen, p.To, p.Problem), width))
+		}
+	}
 	for _, w := range s.Warnings {
 		out = append(out, cut("! "+w, width))
 	}

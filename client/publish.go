@@ -1,15 +1,20 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"time"
+
+	"github.com/rs/zerolog"
 
 	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux/packet"
+	"github.com/mpsocks/mpsocks/status"
 )
 
 const (
@@ -30,14 +35,26 @@ var door = netip.AddrPortFrom(packet.ServerHost4, packet.PublishPort)
 type publication struct {
 	client *Client
 	route  conf.Route
-	said   byte // the server's last answer, for the log; of the goroutine that asks
+	said   atomic.Int32 // the server's last answer, noAnswer before there is one
+}
+
+// noAnswer stands for an answer that has not come.
+const noAnswer = -1
+
+// publishWords say why a port is not published.
+var publishWords = map[byte]string{
+	packet.PublishNotAllowed: "the server does not allow it to this client: its clients[].publish says which ports it does",
+	packet.PublishTaken:      "another client, or another program on the server, has it",
+	packet.PublishFailed:     "the server could not open it",
 }
 
 // newPublications prepares the ports that are to be published.
 func newPublications(c *Client, list []conf.Publish) (out []*publication) {
 	for _, p := range list {
 		for _, r := range p.Routes() {
-			out = append(out, &publication{client: c, route: r, said: 255})
+			one := &publication{client: c, route: r}
+			one.said.Store(noAnswer)
+			out = append(out, one)
 		}
 	}
 	return out
@@ -103,26 +120,30 @@ func (p *publication) open(ctx context.Context, q *packet.Publish) (stream, byte
 
 // say writes the server's answer into the log when it is another one than before.
 func (p *publication) say(code byte) {
-	if code == p.said {
+	if int32(code) == p.said.Swap(int32(code)) {
 		return
 	}
-	p.said = code
-	event := p.client.log.Warn()
-	why := "the server could not open it"
-	switch code {
-	case packet.PublishOK:
-		event, why = p.client.log.Info(), ""
-	case packet.PublishNotAllowed:
-		why = "the server does not allow it to this client: its clients[].publish says which ports it does"
-	case packet.PublishTaken:
-		why = "another client, or another program on the server, has it"
+	of := func(event *zerolog.Event) *zerolog.Event {
+		return event.Stringer("port", p.route.Listen).Str("proto", string(p.route.Proto)).Str("to", p.route.To())
 	}
-	event = event.Stringer("port", p.route.Listen).Str("proto", string(p.route.Proto)).Str("to", p.route.To())
-	if why != "" {
-		event.Str("reason", why).Msg("a port is not published")
+	if code == packet.PublishOK {
+		of(p.client.log.Info()).Msg("a port of the server leads here now")
 		return
 	}
-	event.Msg("a port of the server leads here now")
+	of(p.client.log.Warn()).Str("reason", cmp.Or(publishWords[code], publishWords[packet.PublishFailed])).Msg("a port is not published")
+}
+
+// status is what people see of it.
+func (p *publication) status() status.Publication {
+	out := status.Publication{Listen: p.route.Listen.String(), Proto: string(p.route.Proto), To: p.route.To()}
+	switch said := p.said.Load(); said {
+	case noAnswer:
+		out.Problem = "the server has not answered yet"
+	case int32(packet.PublishOK):
+	default:
+		out.Problem = cmp.Or(publishWords[byte(said)], publishWords[packet.PublishFailed])
+	}
+	return out
 }
 
 // runTCP keeps streams waiting at the server, each for one connection.

@@ -35,6 +35,9 @@ func (c *Client) Status() *status.Status {
 	for _, f := range c.front.list() {
 		s.Forwards = append(s.Forwards, status.Forward{Listen: f.address().String(), Peers: f.count()})
 	}
+	for _, p := range c.publications {
+		s.Published = append(s.Published, p.status())
+	}
 	for _, l := range c.lanes {
 		s.DatagramsUp += l.sent.Load()
 	}

@@ -54,6 +54,8 @@ type Status struct {
 	Names        int       `json:"names"`       // remembered
 	InnerPorts   int       `json:"inner_ports"` // in use
 	Forwards     []Forward `json:"forwards,omitempty"`
+	// Published are the client's ports at the server.
+	Published []Publication `json:"published,omitempty"`
 
 	// Datagrams and bytes of CONNECTs between applications (client) or the
 	// internet (server) and the tunnel.
@@ -92,6 +94,15 @@ func (s *Status) All() []Session {
 type Forward struct {
 	Listen string `json:"listen"`
 	Peers  int    `json:"peers"`
+}
+
+// Publication is a port at the server that leads to a program beside the client.
+type Publication struct {
+	Listen string `json:"listen"`
+	Proto  string `json:"proto"`
+	To     string `json:"to"`
+	// Problem says why it does not, empty if it does.
+	Problem string `json:"problem,omitempty"`
 }
 
 // Peer is a client as the server sees it.

@@ -212,6 +212,10 @@ function show(s) {
   for (const [key, r] of rows) if (!seen.has(key)) { r.row.remove(); rows.delete(key); }
   document.querySelector("#programs .empty").hidden = seen.size > 0;
 
+  $("published").hidden = !(s.published || []).length;
+  document.querySelector("#published .rows").replaceChildren(...(s.published || []).map(p => el("li", {},
+    el("span", { className: "who", textContent: `${p.proto} ${p.listen}` }), el("span", { className: "to", textContent: `to ${p.to}` }), el("span", { className: "why", textContent: p.problem || "open" }))));
+
   showEvents(s);
   const capture = $("capture");
   const on = Boolean(s.capturing);

@@ -22,6 +22,7 @@ func TestPublish(t *testing.T) {
 	tcp := tcpServer(t, "127.0.0.1:0", func(c *net.TCPConn) { _, _ = io.Copy(c, c) })
 	udp := udpEcho(t, fmt.Sprintf("127.0.0.1:%d", tcp.Port()))
 	p, c := beginCutWith(t, halves.Config{
+		Admin:   true,
 		Publish: []string{fmt.Sprint(door.Port()), fmt.Sprintf("%d-%d", headed.Port(), headed.Port())},
 		Client: fmt.Sprintf(`publish:
   - {listen: ":%d", to: "localhost:%d"}
@@ -41,6 +42,18 @@ func TestPublish(t *testing.T) {
 		return err == nil && string(b[:n]) == text
 	}
 	eventually(t, 5*time.Second, "the UDP port is published", func() bool { return ask(visitors[0], "hello") })
+	eventually(t, 5*time.Second, "status says which ports are open, and why one is not", func() bool {
+		open, closed := 0, 0
+		for _, q := range statusOf(t, p, p.ClientAdmin).Published {
+			switch {
+			case q.Problem == "":
+				open++
+			case strings.Contains(q.Problem, "does not allow it") && q.Listen == fmt.Sprintf("[::]:%d", refused.Port()):
+				closed++
+			}
+		}
+		return open == 3 && closed == 2
+	})
 	for i := range 50 {
 		for j, v := range visitors {
 			if text := fmt.Sprint("visitor ", j, " datagram ", i); !ask(v, text) {

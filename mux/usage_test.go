@@ -1,12 +1,16 @@
 package mux
 
 import (
+	"net/netip"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"github.com/mpsocks/mpsocks/mux/carrier"
+	"github.com/mpsocks/mpsocks/mux/engine"
 )
 
 // A billing month begins on its day, or on the last day of a month that has none.
@@ -64,6 +68,61 @@ func TestUsageOutlivesTheClient(t *testing.T) {
 	k := second.meter.counts["path1"]
 	if k == nil || k.monthBytes < carried || k.reached(&first.client.cfg.Paths[1]) != "monthly" {
 		t.Errorf("after a restart %+v, not the %d bytes that were carried", k, carried)
+	}
+}
+
+// How much silence a path bears is known when it comes back, and after a restart.
+func TestKeepAliveOutlivesThePath(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "usage.json")
+	n := newLoopTunnel(t, 2, 1, func(c *ClientConfig, _ *ListenerConfig) { c.UsageFile = file })
+	paths := n.client.cfg.Paths
+	second := func() (p *engine.Path) {
+		n.client.Session().enter(func(e *engine.Engine, _ int64) { p = e.Paths()[1] })
+		return p
+	}
+	known := func() (ns int64) {
+		p := second()
+		n.client.Session().enter(func(*engine.Engine, int64) { ns = p.KeepAlive() })
+		return ns
+	}
+	first := known()
+	const borne = 41e9
+	if first == borne {
+		t.Fatal("it is known from the beginning")
+	}
+	p := second()
+	n.client.Session().enter(func(*engine.Engine, int64) { p.SetKeepAlive(borne) })
+	n.client.SetPaths(paths[:1])
+	n.client.SetPaths(paths)
+	if ns := known(); second() == p || ns != borne {
+		t.Errorf("a path that is back is asked every %d s", ns/1e9)
+	}
+	n.client.meter.usage.keep(n.client.meter.records(), &n.client.cfg.Log)
+	after, err := NewClient(n.client.cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if k := after.meter.counts[paths[1].Name]; k == nil || k.keep != borne {
+		t.Errorf("after a restart %+v", k)
+	}
+	if k := after.meter.counts[paths[0].Name]; k == nil || k.keep != first {
+		t.Errorf("of the other path %+v", k)
+	}
+}
+
+// Headers and what TCP sent again are on the bill.
+func TestOverhead(t *testing.T) {
+	r := carrier.Report{Packets: 10, Again: 5}
+	for at, want := range map[string]uint64{"192.0.2.1:443": 525, "[2001:db8::1]:443": 725} {
+		f := &subflow{remote: netip.MustParseAddrPort(at), carrier: new(counted)}
+		if got := f.overheadOf(&r); got != want {
+			t.Errorf("to %s %d bytes, want %d", at, got, want)
+		}
+		before := f.octets()
+		f.overhead.Store(want)
+		if f.octets() != before+want {
+			t.Error("they are not counted")
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package mux
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/mpsocks/mpsocks/mux/engine"
@@ -102,11 +103,14 @@ func (f *subflow) addAddr(o *mptcp.AddAddr) {
 }
 
 // removeAddr: the peer lost an address. Its subflows are asked whether they
-// still live (RFC 8684, Section 3.4.2), not killed blindly.
+// still live (RFC 8684, Section 3.4.2), not killed blindly; until they answer they carry
+// nothing. The one that says so lives.
 func (f *subflow) removeAddr(o *mptcp.RemoveAddr) {
 	f.s.enter(func(e *engine.Engine, now int64) {
-		for _, id := range o.IDs[:o.N] {
-			e.Ask(id, now)
+		for _, g := range e.Subflows() {
+			if g != f.core && slices.Contains(o.IDs[:o.N], g.Path().AddrID()) {
+				g.Doubt(e, now)
+			}
 		}
 	})
 }

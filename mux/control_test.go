@@ -79,6 +79,13 @@ func TestRemoveAddrAsks(t *testing.T) {
 	if len(fs[0].options()) > 0 || len(fs[1].options()) == 0 {
 		t.Error("the wrong subflow was asked, or none")
 	}
+	if fs[0].core.State().Stale() || !fs[1].core.State().Stale() {
+		t.Error("what is asked carries something, or what says so does not")
+	}
+	o.RemoveAddr.IDs[0] = fs[0].path.AddrID()
+	if err := fs[0].command(o); err != nil || fs[0].core.State().Stale() {
+		t.Errorf("the one that says that an address is lost lives: %v", err)
+	}
 }
 
 // A lockWatcher sees whether the delivery's lock is held while it gets packets.

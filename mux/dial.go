@@ -12,6 +12,7 @@ import (
 	"github.com/mpsocks/mpsocks/mux/dialer"
 	"github.com/mpsocks/mpsocks/mux/engine"
 	"github.com/mpsocks/mpsocks/mux/handshake"
+	"github.com/mpsocks/mpsocks/mux/mptcp"
 )
 
 const (
@@ -100,7 +101,15 @@ func (p *clientPath) open(ctx context.Context, v *proven) (*subflow, error) {
 	p.said, p.bad = nil, ""
 	close(p.up)
 	p.up = make(chan struct{})
+	moved := p.moved
+	p.moved = false
 	c.mu.Unlock()
+	if moved { // what is left of the subflows from the old address cannot say so itself
+		o := mptcp.RemoveAddr{N: 1}
+		c.session.enter(func(*engine.Engine, int64) { o.IDs[0] = p.path.AddrID() })
+		f.queue(o.Append(nil))
+		c.session.pump()
+	}
 	c.cfg.Log.Debug().Str("path", p.way.Name).Stringer("local", f.local).Stringer("remote", f.remote).Msg("subflow up")
 	return f, nil
 }

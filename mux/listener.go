@@ -210,7 +210,18 @@ func (l *Listener) attach(s *Session, k *carrier.TLS, shown *capture.Subflow, id
 	f := newSubflow(s, s.core.pathOf(id, carrier.AddrPort(k.RemoteAddr())), k, s.keys())
 	s.enter(func(*engine.Engine, int64) { f.core.SetBackup(backup) })
 	f.capture = shown
-	return s.attach(f)
+	if err := s.attach(f); err != nil {
+		return err
+	}
+	s.enter(func(e *engine.Engine, now int64) {
+		for _, g := range f.core.Path().Subflows() {
+			if connOf(g).remote.Addr() != f.remote.Addr() {
+				g.Doubt(e, now) // the path's address has changed: what came from the old one may be deaf
+			}
+		}
+	})
+	s.pump()
+	return nil
 }
 
 // Drain has the listener take no new subflows and sessions, and tells the clients that it

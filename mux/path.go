@@ -68,6 +68,7 @@ type clientPath struct {
 	book    dialer.Book        // how the addresses did
 	mtu     int                // packets that get through; 0 = any
 	bad     string             // the last of these; "" after one that worked
+	moved   bool               // its address has changed, and the server has not been told
 	again   chan struct{}      // closed and renewed when attempts are to go on at once
 	said    []string           // errors since a subflow was up, so that each is said once
 	counted uint64             // bytes that are in the count of its name

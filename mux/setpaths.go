@@ -49,7 +49,7 @@ func (c *Client) Redial(names []string) {
 	c.hurry(func(p *clientPath) bool {
 		moved := slices.Contains(names, p.way.Name)
 		if moved {
-			p.mtu = 0 // it may be another network
+			p.mtu, p.moved = 0, true // it may be another network
 		}
 		return moved
 	})

@@ -136,10 +136,10 @@ func TestWeightsDivideBytes(t *testing.T) {
 	}
 }
 
-// REMOVE_ADDR has the subflows of that address asked, and no others.
-func TestRemovedAddressIsAsked(t *testing.T) {
+// A subflow that is doubted is asked, and no other.
+func TestDoubtedIsAsked(t *testing.T) {
 	s := twoPaths(PathConfig{}, PathConfig{})
-	s.Ask(s.paths[1].AddrID(), 5e9)
+	s.subs[1].Doubt(s, 5e9)
 	if s.subs[0].probeSent != 0 || s.subs[1].probeSent != 5e9 || len(s.subs[1].control) == 0 {
 		t.Errorf("asked at %d and %d", s.subs[0].probeSent, s.subs[1].probeSent)
 	}

@@ -238,3 +238,18 @@ func TestAcknowledgedBySomethingElse(t *testing.T) {
 		t.Errorf("the peer has answered: %v, %v, %v", f.state, rest.state, p.state)
 	}
 }
+
+// What is doubted carries nothing until the peer answers by it, and what it holds goes again.
+func TestDoubt(t *testing.T) {
+	s := heldBy(2)
+	f, other := s.subs[0], s.subs[1]
+	sn := holdBy(s, f, true)
+	f.Doubt(s, 2e9)
+	if f.state != Unproven || f.probeSent != 2e9 || other.state != Moving || !slices.Equal(s.held.redo, []uint64{sn}) {
+		t.Fatalf("%v, asked at %d; segments %v go again", f.state, f.probeSent, s.held.redo)
+	}
+	f.state = Ended
+	if f.Doubt(s, 3e9); f.state != Ended {
+		t.Error("one that has ended is doubted")
+	}
+}

@@ -193,8 +193,8 @@ func (p *player) step() {
 		c.path().SetKeepAlive(c.n(0))
 	case "capped":
 		c.path().SetCapped(c.on(0))
-	case "ask":
-		e.Ask(uint8(c.n(0)), now)
+	case "doubt":
+		c.sub().Doubt(e, now)
 	case "send":
 		src := p.sources[c.n(0)]
 		if src == nil && c.n(0) != 0 {

@@ -98,7 +98,7 @@ func TestRecordsHaveAllCalls(t *testing.T) {
 		"Moved", "Moves", "Name", "Octets", "Path", "Paths", "Rests", "Slot", "State", "Subflows",
 	}
 	recorded := []string{
-		"Acked", "AddPath", "Ask", "Assign", "Attach", "Charge", "Close", "Configure", "Control", "Detach", "Drained", "Due",
+		"Acked", "AddPath", "Assign", "Attach", "Charge", "Close", "Configure", "Control", "Detach", "Doubt", "Drained", "Due",
 		"Establish", "FIN", "Finish", "Glance", "Heard", "Initial", "Learn", "Next", "Probe", "RemovePath", "Renew", "Send",
 		"SetBackup", "SetCapped", "SetKeepAlive", "SetPolicy", "Take", "Tick", "Wake", "Wrote",
 		"PathOf", // by AddPath

@@ -105,19 +105,6 @@ func (r *roster) AckBy() (best *Subflow) {
 	return best
 }
 
-// Ask has the subflows of an address ID asked for a sign of life: the peer has lost
-// that address (RFC 8684, Section 3.4.2).
-func (r *roster) Ask(id uint8, now int64) {
-	if r.rec != nil {
-		r.rec.note(entry{Op: "ask", Now: now, N: []int64{int64(id)}})
-	}
-	for _, f := range r.subs {
-		if f.path.addrID == id {
-			f.ping(now)
-		}
-	}
-}
-
 // countFlight adds up what the paths hold.
 func (r *roster) countFlight() {
 	for _, p := range r.paths {

@@ -310,3 +310,30 @@ func (f *Subflow) answered(q *dsn.InFlight, asked, now int64) {
 		f.acknowledge(q, now, f.probeEnd)
 	}
 }
+
+// shelve is stall without a word of it; it reports whether the subflow was in use.
+func (f *Subflow) shelve(e *Engine, now int64, why event) bool {
+	was := f.state.Stale()
+	f.state.on(why)
+	if was {
+		return false
+	}
+	f.staleAt = now
+	if e.surrender(f); f.epoch == e.epoch && len(e.held.redo) > 0 {
+		f.path.strands(f, now)
+	}
+	return true
+}
+
+// Doubt takes a subflow out of use until the peer answers by it, which it is asked to at
+// once: there is reason to believe that it is at its end. What it holds goes by others.
+func (f *Subflow) Doubt(e *Engine, now int64) {
+	if e.rec != nil {
+		e.rec.note(entry{Op: "doubt", Now: now, Sub: f.id})
+	}
+	if f.state == Ended || e.closed {
+		return
+	}
+	f.shelve(e, now, missing)
+	f.ping(now)
+}

@@ -186,15 +186,8 @@ func (e *Engine) watch(f *Subflow, now int64) {
 
 // stall takes the subflow out of use and sends what it holds on others.
 func (e *Engine) stall(f *Subflow, now int64, why event) {
-	was := f.state.Stale()
-	f.state.on(why)
-	if was {
-		return
-	}
-	f.staleAt = now
-	e.say(f.path, f, now-f.progress, "subflow stale")
-	if e.surrender(f); f.epoch == e.epoch && len(e.held.redo) > 0 {
-		f.path.strands(f, now)
+	if f.shelve(e, now, why) {
+		e.say(f.path, f, now-f.progress, "subflow stale")
 	}
 }
 

@@ -50,7 +50,12 @@ func (t *tidings) say(known map[string]*watched, working []string, now time.Time
 func (t *tidings) deaths(known map[string]*watched, working []string, now time.Time) bool {
 	due := ""
 	for name, k := range known {
-		if k.fails() && !k.said && !now.Before(k.failed.Add(k.patience())) && (due == "" || name < due) {
+		if !k.fails() || k.said || now.Before(k.failed.Add(k.patience())) {
+			continue
+		}
+		if k.told && k.state == status.Absent {
+			k.said = true
+		} else if due == "" || name < due {
 			due = name
 		}
 	}

@@ -59,6 +59,7 @@ type watched struct {
 	worked time.Time // since when it works, zero while it does not
 	ever   bool      // it has worked
 	said   bool      // its death
+	told   bool      // that it is not there yet
 	deaths int       // since the last line about it
 	// handed is how long it took until others had what was under way by it when it died.
 	handed  time.Duration
@@ -308,9 +309,7 @@ func (k *watched) turn(state status.State, cause string, now time.Time) {
 		if k.said {
 			k.deaths++
 		}
-		if state == status.Absent && was == "" {
-			k.said = true // checkPaths has said it
-		}
+		k.told = state == status.Absent && was == "" // checkPaths has said it, if it stays so
 	}
 	switch {
 	case !k.worked.IsZero() && !k.said:

@@ -78,6 +78,9 @@ func (d *diary) want(t *testing.T, want ...string) {
 // its cause and who takes over, one for a return, and nothing of a path that only twitches.
 func TestPathEvents(t *testing.T) {
 	d := newDiary("wifi", "dsl")
+	d.state["wifi"], d.state["dsl"] = "absent", "absent" // as long as nobody has looked
+	d.pass(watchTick)
+	d.state["wifi"], d.state["dsl"] = "", ""
 	d.pass(time.Second)
 	d.state["wifi"], d.state["dsl"] = "up", "up"
 	d.pass(10 * time.Second)
@@ -120,6 +123,17 @@ func TestPathsTogether(t *testing.T) {
 	}
 	d.pass(5 * time.Second)
 	d.want(t, "paths a, b and c are back after 11 s")
+}
+
+// A path that is not there at the start was said to be so then: its coming is said.
+func TestPathThatComes(t *testing.T) {
+	d := newDiary("dsl", "lte")
+	d.state["dsl"], d.state["lte"] = "up", "absent"
+	d.pass(10 * time.Second)
+	d.want(t)
+	d.state["lte"] = "up"
+	d.pass(3 * time.Second)
+	d.want(t, "path lte works now")
 }
 
 // A path that cannot work from the start is said once, with the cause that the system

@@ -72,6 +72,7 @@ func (c *child) stop() {
 type request struct {
 	Flood  *load.FloodSpec  `json:",omitempty"`
 	Quiet  *load.QuietSpec  `json:",omitempty"`
+	Paced  *load.PacedSpec  `json:",omitempty"`
 	Hold   *load.HoldSpec   `json:",omitempty"`
 	Churn  *load.ChurnSpec  `json:",omitempty"`
 	Stream *load.StreamSpec `json:",omitempty"`
@@ -82,6 +83,7 @@ type response struct {
 	Error  string             `json:",omitempty"`
 	Flood  *load.FloodResult  `json:",omitempty"`
 	Quiet  *load.QuietResult  `json:",omitempty"`
+	Paced  *load.PacedResult  `json:",omitempty"`
 	Hold   *load.HoldResult   `json:",omitempty"`
 	Churn  *load.ChurnResult  `json:",omitempty"`
 	Stream *load.StreamResult `json:",omitempty"`
@@ -174,6 +176,9 @@ func answer(q request) (r response, err error) {
 	case q.Flood != nil:
 		r.Flood = new(load.FloodResult)
 		*r.Flood, err = load.Flood(*q.Flood)
+	case q.Paced != nil:
+		r.Paced = new(load.PacedResult)
+		*r.Paced, err = load.Paced(*q.Paced)
 	case q.Quiet != nil:
 		r.Quiet = new(load.QuietResult)
 		*r.Quiet, err = load.Quiet(*q.Quiet)

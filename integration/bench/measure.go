@@ -25,6 +25,10 @@ const (
 	gbServer  = "server CPU-s/GB"
 	msClient  = "client CPU-ms each"
 	msServer  = "server CPU-ms each"
+	usClient  = "client CPU-us each"
+	usServer  = "server CPU-us each"
+	swClient  = "client switches each"
+	swServer  = "server switches each"
 )
 
 // A measurement makes one Result.
@@ -43,6 +47,14 @@ func measurements() []measurement {
 			title:   fmt.Sprintf("Round trip of one quiet flow, one datagram of %d B outstanding", size),
 			metrics: []string{p50, p99, longest, loss},
 			run:     func(b *bench, r *Result) error { return b.quiet(r, size) },
+		})
+	}
+	for _, shape := range []struct{ rate, size int }{{50, 200}, {500, 200}, {5000, 1200}, {9400, 1200}} {
+		all = append(all, measurement{
+			name:    fmt.Sprintf("paced-%d-%d", shape.rate, shape.size),
+			title:   fmt.Sprintf("A flow of %d datagrams of %d B a second, echoed: times, and what a round trip costs each half", shape.rate, shape.size),
+			metrics: []string{p50, p99, loss, usClient, usServer, swClient, swServer},
+			run:     func(b *bench, r *Result) error { return b.paced(r, shape.rate, shape.size) },
 		})
 	}
 	for _, shape := range []struct{ a, w int }{{1, 64}, {16, 32}} {
@@ -109,6 +121,27 @@ func (b *bench) quiet(r *Result, size int) error {
 		r.add(s.name, p99, a.Quiet.P99)
 		r.add(s.name, longest, a.Quiet.Max)
 		r.add(s.name, loss, 100*float64(a.Quiet.Lost)/float64(a.Quiet.Count+a.Quiet.Lost))
+		return nil
+	})
+}
+
+func (b *bench) paced(r *Result, rate, size int) error {
+	return b.interleave(r, []string{plain, ours}, func(s *system) error {
+		a, err := b.load.ask(request{Paced: &load.PacedSpec{
+			Proxy: s.proxy, Target: b.echo, Size: size, Rate: rate, Warmup: b.warmup, Duration: b.window, PIDs: s.pids,
+		}})
+		if err != nil {
+			return err
+		}
+		f := a.Paced
+		trips := float64(f.Count)
+		r.add(s.name, p50, f.P50)
+		r.add(s.name, p99, f.P99)
+		r.add(s.name, loss, 100*float64(f.Lost)/(trips+float64(f.Lost)))
+		r.add(s.name, usClient, f.CPU[0]/trips*1e6)
+		r.add(s.name, usServer, f.CPU[1]/trips*1e6)
+		r.add(s.name, swClient, f.Switches[0]/trips)
+		r.add(s.name, swServer, f.Switches[1]/trips)
 		return nil
 	})
 }

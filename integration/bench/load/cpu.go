@@ -4,6 +4,9 @@ package load
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -33,4 +36,31 @@ func since(pids []int, start []float64) ([]float64, error) {
 		now[i] -= start[i]
 	}
 	return now, err
+}
+
+// Switches returns how often the threads of each process have been switched to another
+// or to none so far (proc_pid_status).
+func Switches(pids []int) ([]float64, error) {
+	total := make([]float64, len(pids))
+	for i, pid := range pids {
+		files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+		if err != nil || len(files) == 0 {
+			return nil, fmt.Errorf("process %d has no threads: %w", pid, err)
+		}
+		for _, f := range files {
+			text, err := os.ReadFile(f)
+			if err != nil {
+				continue // the thread has ended
+			}
+			for line := range strings.Lines(string(text)) {
+				var n float64
+				if _, after, ok := strings.Cut(line, "voluntary_ctxt_switches:"); ok { // and nonvoluntary
+					if _, err := fmt.Sscan(after, &n); err == nil {
+						total[i] += n
+					}
+				}
+			}
+		}
+	}
+	return total, nil
 }

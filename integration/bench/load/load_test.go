@@ -69,6 +69,17 @@ func TestQuiet(t *testing.T) {
 	}
 }
 
+// TestPaced sends as many as were due, and counts what the process used meanwhile.
+func TestPaced(t *testing.T) {
+	r, err := Paced(PacedSpec{Target: udp(t), Size: 64, Rate: 200, Warmup: 50 * time.Millisecond, Duration: 500 * time.Millisecond, PIDs: []int{os.Getpid()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Count+r.Lost != 100 || r.Count == 0 || r.P50 <= 0 || r.P99 < r.P50 || r.CPU[0] <= 0 || r.Switches[0] <= 0 {
+		t.Errorf("%+v", r)
+	}
+}
+
 // TestTCP runs short connections and bulk streams against the targets.
 func TestTCP(t *testing.T) {
 	type pair struct{ bulk, echo netip.AddrPort }

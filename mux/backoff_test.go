@@ -172,3 +172,15 @@ func TestUnknownKeyBacksOff(t *testing.T) {
 		t.Errorf("%d attempts in 3 s", got)
 	}
 }
+
+// A server that hangs between its proof and the MPTCP handshake holds up the path for no
+// longer than its way explains.
+func TestJoinHasItsTime(t *testing.T) {
+	for took, want := range map[time.Duration]time.Duration{
+		2 * time.Millisecond: time.Second, 600 * time.Millisecond: 2400 * time.Millisecond, 4 * time.Second: handshakeTimeout,
+	} {
+		if got := (&proven{took: took}).joins(); got != want {
+			t.Errorf("after a proof of %v: %v, want %v", took, got, want)
+		}
+	}
+}

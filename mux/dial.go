@@ -19,6 +19,10 @@ const (
 	dialQuick        = 1200 * time.Millisecond
 	dialTimeout      = 5 * time.Second
 	handshakeTimeout = 5 * time.Second
+	// joinLeast is the least time for the MPTCP handshake, joinPatience how many times
+	// what the proof took it may take otherwise: a server may hang in between.
+	joinLeast    = time.Second
+	joinPatience = 4
 	// silentStagger is the head start of one address over the next where the session has
 	// subflows and all of them are silent: its server may be gone.
 	silentStagger = 100 * time.Millisecond
@@ -32,6 +36,12 @@ type proven struct {
 	carrier *carrier.TLS
 	key     [32]byte // that the server proved
 	addr    netip.AddrPort
+	took    time.Duration // from the SYN to the proof
+}
+
+// joins is how long the MPTCP handshake may take.
+func (v *proven) joins() time.Duration {
+	return min(max(joinPatience*v.took, joinLeast), handshakeTimeout)
 }
 
 // connect makes one subflow: the address that proves first that it is the server,
@@ -87,7 +97,7 @@ func (p *clientPath) open(ctx context.Context, v *proven) (*subflow, error) {
 	c := p.c
 	stop := context.AfterFunc(ctx, func() { v.carrier.Close() })
 	defer stop()
-	v.carrier.SetDeadline(time.Now().Add(handshakeTimeout))
+	v.carrier.SetDeadline(time.Now().Add(v.joins()))
 	f, err := p.join(ctx, v)
 	if err != nil {
 		v.carrier.Close()
@@ -177,7 +187,7 @@ func (p *clientPath) prove(ctx context.Context, a netip.AddrPort, mtu int, timeo
 }
 
 func (p *clientPath) proveOnce(ctx context.Context, a netip.AddrPort, mtu int, timeout time.Duration, connected func()) (*proven, error) {
-	c := p.c
+	c, began := p.c, time.Now()
 	dial, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	tcp, err := p.way.dialWay().Dialer(dialer.Segment(mtu, a.Addr())).DialContext(dial, "tcp", a.String())
@@ -200,7 +210,7 @@ func (p *clientPath) proveOnce(ctx context.Context, a netip.AddrPort, mtu int, t
 		tcp.Close()
 		return nil, err
 	}
-	return &proven{k, key, a}, nil
+	return &proven{k, key, a, time.Since(began)}, nil
 }
 
 // targets lists the addresses that are known, as they did: the configured ones, the

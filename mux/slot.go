@@ -27,11 +27,13 @@ const (
 // the others wait for it.
 func (p *clientPath) slot(ctx context.Context, leads bool) {
 	pause, tries, forgotten := backoffMin, 0, 0
+	knows := false // a server that answers: the one that leads may be held up by another
 	var old *subflow
 	for ctx.Err() == nil {
-		if !leads && !p.follow(ctx) {
+		if !leads && !knows && !p.follow(ctx) {
 			return
 		}
+		knows = false
 		// A lost SYN goes again after 1, 3, 7 s: short attempts find a path
 		// that comes back sooner; every fourth is patient.
 		timeout := dialQuick
@@ -54,6 +56,7 @@ func (p *clientPath) slot(ctx context.Context, leads bool) {
 			p.complain(ctx, err)
 			if errors.Is(err, errForgotten) && forgotten < maxServers {
 				forgotten++
+				knows = true
 				continue // there is a new session to begin
 			}
 			wait := pause/2 + rand.N(pause)/2

@@ -199,7 +199,7 @@ func TestPage(t *testing.T) {
 
 	n.silence("127.0.0.2")
 	b.until(20*time.Second, "the silent path is dead, with its cause", card("wifi", "no answer"))
-	b.until(10*time.Second, "the event says who took over", text("path wifi died: no answer; dsl took over"))
+	b.until(60*time.Second, "the event says who took over", text("path wifi died: no answer; dsl took over"))
 	b.shot("client-1280-death")
 	b.resize(360, 780)
 	time.Sleep(time.Second)
@@ -209,7 +209,7 @@ func TestPage(t *testing.T) {
 	b.shot("client-360-death")
 	n.silence("")
 	b.until(30*time.Second, "it is back", card("wifi", "up"))
-	b.until(10*time.Second, "and that is said", text("path wifi is back after"))
+	b.until(60*time.Second, "and that is said", text("path wifi is back after"))
 
 	// With the keyboard: every control has a name and can be reached.
 	if bad := b.eval(`[...document.querySelectorAll("button,select,a,meter,svg")].filter(e => !e.hidden && !(e.innerText||e.getAttribute("aria-label")||"").trim() && !(e.labels&&e.labels.length)).length`); bad != "0" {
@@ -222,7 +222,7 @@ func TestPage(t *testing.T) {
 	b.until(5*time.Second, "a question before anything changes", `document.getElementById("ask").open && document.getElementById("ask").innerText.includes("Pause wifi")`)
 	b.shot("client-360-ask")
 	b.eval(`document.querySelector("#ask .do").click()`)
-	b.until(10*time.Second, "the path is paused", card("wifi", "paused: by hand"))
+	b.until(30*time.Second, "the path is paused", card("wifi", "paused: by hand"))
 	b.eval(`[...document.querySelectorAll('[aria-label="Path wifi"] button')].find(x => x.innerText === "Resume").click()`)
 	b.eval(`document.querySelector("#ask .do").click()`)
 	b.until(20*time.Second, "and back", card("wifi", "up"))
@@ -230,11 +230,11 @@ func TestPage(t *testing.T) {
 	yes := func() { b.eval(`document.querySelector("#ask .do").click()`) }
 	b.eval(`document.getElementById("capture").click()`)
 	yes()
-	b.until(10*time.Second, "a capture runs", `document.getElementById("capture").innerText === "Stop the capture"`)
+	b.until(30*time.Second, "a capture runs", `document.getElementById("capture").innerText === "Stop the capture"`)
 	time.Sleep(time.Second)
 	b.eval(`document.getElementById("capture").click()`)
 	yes()
-	b.until(10*time.Second, "and ends", `document.getElementById("capture").innerText === "Start a capture" && !document.getElementById("download").hidden`)
+	b.until(30*time.Second, "and ends", `document.getElementById("capture").innerText === "Start a capture" && !document.getElementById("download").hidden`)
 	resp, err := p.Get(p.ClientAdmin, "/capture")
 	if err != nil {
 		t.Fatal(err)
@@ -256,7 +256,7 @@ func TestPage(t *testing.T) {
 	b.call("Emulation.setEmulatedMedia", map[string]any{"features": []map[string]string{{"name": "prefers-color-scheme", "value": "dark"}}})
 	b.call("Page.navigate", map[string]any{"url": "http://" + p.ServerAdmin + "/?token=" + token})
 	b.until(20*time.Second, "the server's page has the client", `(document.querySelector("#clients tbody")||{innerText:""}).innerText.includes("here")`)
-	b.until(10*time.Second, "and the destination that it asked for", text("tcp 127.0.0.1:"))
+	b.until(30*time.Second, "and the destination that it asked for", text("tcp 127.0.0.1:"))
 	time.Sleep(3 * time.Second)
 	b.shot("server-1280-dark")
 }

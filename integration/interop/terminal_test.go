@@ -57,18 +57,18 @@ func TestTerminal(t *testing.T) {
 	}
 
 	run("send-keys", fmt.Sprintf("clear; %s status -w -c %s", mpsocks, p.ClientFile), "Enter")
-	t.Log("\n" + until(10*time.Second, "the live view with its keys", "PATHS", "PROGRAMS", "EVENTS", "q quit", "curl"))
+	t.Log("\n" + until(30*time.Second, "the live view with its keys", "PATHS", "PROGRAMS", "EVENTS", "q quit", "curl"))
 	n.silence("127.0.0.2")
 	t.Log("\n" + until(20*time.Second, "the death as it happens", "no answer", "path wifi died"))
 	n.silence("")
-	until(30*time.Second, "the return", "path wifi is back after")
+	until(60*time.Second, "the return", "path wifi is back after")
 	run("send-keys", "e")
 	until(5*time.Second, "the events alone", "client started")
 	run("send-keys", "a")
 	run("send-keys", "2")
 	until(5*time.Second, "a question before a path is paused", "Pause path wifi? y / n")
 	run("send-keys", "y")
-	until(10*time.Second, "the path is paused", "paused: by hand")
+	until(30*time.Second, "the path is paused", "paused: by hand")
 	run("send-keys", "2")
 	until(5*time.Second, "the way back", "Resume path wifi?")
 	run("send-keys", "n")
@@ -79,7 +79,7 @@ func TestTerminal(t *testing.T) {
 		}
 	}
 	run("send-keys", "echo it is $((40+2))", "Enter")
-	until(10*time.Second, "the shell again", "it is 42")
+	until(30*time.Second, "the shell again", "it is 42")
 
 	plain, err := exec.Command(mpsocks, "status", "-w", "-c", p.ServerFile).Output()
 	if err != nil || !strings.Contains(string(plain), "CLIENTS") || strings.Contains(string(plain), "\x1b") {

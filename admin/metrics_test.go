@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os/exec"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/mpsocks/mpsocks/status"
@@ -110,13 +111,15 @@ func TestMetricsDoNotGrow(t *testing.T) {
 
 // What is known of a path goes with it.
 func TestRecorderForgets(t *testing.T) {
-	st := aStatus()
-	s := start(t, func(c *Config) { c.Status = func() *status.Status { one := *st; return &one } })
+	var now atomic.Pointer[status.Status] // the recorder takes samples by itself, too
+	now.Store(aStatus())
+	s := start(t, func(c *Config) { c.Status = func() *status.Status { one := *now.Load(); return &one } })
 	r := s.recorder
 	r.sample()
-	with := *st.Session
-	with.Paths = with.Paths[:1]
-	st.Session = &with
+	with, session := *now.Load(), *now.Load().Session
+	session.Paths = session.Paths[:1]
+	with.Session = &session
+	now.Store(&with)
 	r.sample()
 	r.mu.Lock()
 	defer r.mu.Unlock()

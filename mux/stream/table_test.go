@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -30,13 +31,18 @@ func maxSegment(h packet.TCP, payload string) []byte {
 // A quietTable is a server's table whose wakes are only noted.
 type quietTable struct {
 	*Table
+	mu            sync.Mutex // several may write at once
 	woken, opened []*Stream
 }
 
 func newQuietTable(most int) *quietTable {
 	q := &quietTable{}
 	q.Table = NewTable(false,
-		func(st *Stream) { q.woken = append(q.woken, st) },
+		func(st *Stream) {
+			q.mu.Lock()
+			defer q.mu.Unlock()
+			q.woken = append(q.woken, st)
+		},
 		func(st *Stream) { q.opened = append(q.opened, st) }, most)
 	return q
 }

@@ -18,6 +18,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -118,13 +119,24 @@ func (m *machines) talk() {
 			_, _ = udp.WriteTo(b[:n], from)
 		}
 	}()
+	var echoes sync.WaitGroup
+	accepted := make(chan net.Conn, 16) // the VPN may be gone before their ends are heard of
+	defer func() {
+		tcp.Close()
+		for c := range accepted {
+			c.Close()
+		}
+		echoes.Wait()
+	}()
 	go func() { // ends with the listener
+		defer close(accepted)
 		for {
 			c, err := tcp.Accept()
 			if err != nil {
 				return
 			}
-			go func() { defer c.Close(); _, _ = io.Copy(c, c) }()
+			accepted <- c
+			echoes.Go(func() { _, _ = io.Copy(c, c) })
 		}
 	}()
 	var datagrams, stream net.Conn

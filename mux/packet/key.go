@@ -78,8 +78,13 @@ func (k *Key) Hash() uint64 {
 	rest := uint64(k.SrcPort)<<32 | uint64(k.DstPort)<<16 | uint64(k.Proto)
 	h := mix(src0^seed0, src1^seed1)
 	h ^= mix(dst0^seed1, dst1^bits.RotateLeft64(seed0, 32))
-	return mix(h^seed0, rest^seed1)
+	// Ports that differ in little change only the upper half of one product, in even
+	// steps; the second one scatters them.
+	return mix(mix(h^seed0, rest^seed1)^seed1, scatter)
 }
+
+// scatter is 2^64 over the golden ratio, odd (Knuth, TAOCP 3, Section 6.4).
+const scatter = 0x9E3779B97F4A7C15
 
 // mix folds the 128-bit product of two numbers, as wyhash does.
 func mix(a, b uint64) uint64 {

@@ -1,7 +1,9 @@
 package packet
 
 import (
+	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 )
 
@@ -38,6 +40,27 @@ func TestKeyOf(t *testing.T) {
 		var k Key
 		if KeyOf(b, &k) {
 			t.Errorf("% x has a flow: %+v", b, k)
+		}
+	}
+}
+
+// No seed leads flows that differ in one port together: with one product in the hash, one
+// process in a hundred had up to 297 of 4,096 in one of 1,024 queues.
+func TestHashSpreadWithAnySeed(t *testing.T) {
+	was0, was1 := seed0, seed1
+	defer func() { seed0, seed1 = was0, was1 }()
+	r := rand.New(rand.NewPCG(1, 2))
+	var k Key
+	KeyOf(buildUDP(client4, remote4, 0), &k)
+	for range 1000 {
+		seed0, seed1 = r.Uint64()|1, r.Uint64()|1
+		var queues [1024]int
+		for port := range 4096 {
+			k.SrcPort = uint16(port)
+			queues[k.Hash()%1024]++
+		}
+		if most := slices.Max(queues[:]); most > 20 {
+			t.Errorf("seeds %x and %x: %d flows in a queue", seed0, seed1, most)
 		}
 	}
 }

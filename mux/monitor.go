@@ -8,21 +8,18 @@ import (
 	"github.com/mpsocks/mpsocks/mux/engine"
 )
 
-// A monitor is a session's only timer. It ticks while something is under way, as closely
-// as the engine wants it, and sleeps otherwise; it measures, finds stalls, sends what has
-// become due, and pumps.
-
 // ackDelay is how long received bytes may stay without a Data ACK; data in the other
 // direction carries it at once.
 const ackDelay = 25e6
 
-// tickMost is the most that it waits while it counts as awake: the engine's.
-const tickMost = engine.TickCalm
-
-// tickIdle is how often an idle session looks after its streams and what it has to
-// announce, in ns; without any it sleeps for as long as the engine has nothing due.
+// tickIdle is how often the monitor of an idle session looks after its streams and what
+// it has to announce, in ns; without any it sleeps for as long as the engine has nothing
+// due.
 const tickIdle = 250e6
 
+// A monitor is a session's only timer. It ticks while something is under way, as closely
+// as the engine wants it, and sleeps otherwise; it measures, finds stalls, sends what has
+// become due, and pumps.
 type monitor struct {
 	s       *Session
 	wake    chan struct{} // 1 slot: there is work
@@ -133,7 +130,7 @@ func (m *monitor) tick(now, passed int64) (next int64) {
 		next = min(next, tickIdle)
 	}
 	if more { // nobody wakes it for what comes
-		next = min(next, tickMost)
+		next = min(next, engine.TickCalm)
 	} else {
 		m.ticking.Store(false)
 		// What came meanwhile found the monitor awake and did not wake it.

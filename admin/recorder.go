@@ -15,6 +15,9 @@ const (
 	// samplesMost how many samples are kept: five minutes.
 	sampleEvery = time.Second
 	samplesMost = 300
+	// freshTime is how old an answer to a question may be: a program that waits for a
+	// path to die or to come is told at once, and many that ask cost ten looks a second.
+	freshTime = 100 * time.Millisecond
 	// lossTime is how long a path's losses count.
 	lossTime = 10 * time.Second
 	// segment is the size of a TCP segment, to compare retransmissions with bytes.
@@ -43,9 +46,12 @@ type recorder struct {
 	trips   *prometheus.HistogramVec
 	ended   chan struct{} // closed when run ends
 
+	asked sync.Mutex // held by the one that looks because somebody asked
+
 	mu      sync.Mutex // guards the rest
 	last    *status.Status
-	before  look // the counters a second ago
+	before  look // the counters of the newest sample
+	earlier look // those of the one before it
 	losses  map[string]*lossMeter
 	states  map[string]stateSince
 	samples []Sample
@@ -103,15 +109,24 @@ func pathKey(s *status.Session, p *status.Path) string {
 	return s.Peer + " " + s.ID + " " + p.Name
 }
 
-// sample looks once, and tells those who watch.
+// sample looks once, for the curves too, and tells those who watch.
 func (r *recorder) sample() {
+	r.take(true)
+}
+
+// take looks once. What is no sample is for somebody who asks between two of them.
+func (r *recorder) take(sample bool) *status.Status {
 	s := r.cfg.Status()
 	now := time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	before := &r.before
+	if now.Sub(before.at) < sampleEvery/2 && !r.earlier.at.IsZero() {
+		before = &r.earlier // rates over less would jump
+	}
 	next := look{at: now, paths: make(map[string][2]uint64), programs: make(map[string][2]uint64), peers: make(map[string][2]uint64)}
 	point := Sample{Time: now, Paths: make(map[string]SamplePoint)}
-	rate := r.rates(now)
+	rate := before.rates(now)
 	total := 0.0
 	sessions := s.Sessions
 	if s.Session != nil {
@@ -124,14 +139,14 @@ func (r *recorder) sample() {
 			key := pathKey(sess, p)
 			n := [2]uint64{p.Sent, p.Received}
 			next.paths[key] = n
-			if old, ok := r.before.paths[key]; ok {
+			if old, ok := before.paths[key]; ok {
 				p.UpBPS, p.DownBPS = rate(n[0], old[0]), rate(n[1], old[1])
 			}
 			total += float64(p.UpBPS + p.DownBPS)
 			p.Loss = r.loss(key, sess, p, now)
 			if s.Session != nil {
 				trips := r.trips.WithLabelValues(p.Name) // there from the start
-				if p.RTT > 0 && p.State == status.Up {
+				if sample && p.RTT > 0 && p.State == status.Up {
 					trips.Observe(p.RTT)
 				}
 			}
@@ -153,7 +168,7 @@ func (r *recorder) sample() {
 		key := p.Session + " " + p.Key
 		n := [2]uint64{p.Bytes, p.Received}
 		next.programs[key] = n
-		if old, ok := r.before.programs[key]; ok {
+		if old, ok := before.programs[key]; ok {
 			p.BPS, p.RecvBPS = rate(n[0], old[0]), rate(n[1], old[1])
 		}
 	}
@@ -161,13 +176,17 @@ func (r *recorder) sample() {
 		c := &s.Clients[i]
 		n := [2]uint64{c.Sent, c.Received}
 		next.peers[c.Name] = n
-		if old, ok := r.before.peers[c.Name]; ok {
+		if old, ok := before.peers[c.Name]; ok {
 			c.SentBPS, c.RecvBPS = rate(n[0], old[0]), rate(n[1], old[1])
 		}
 	}
 	r.complete(s)
 	r.forget(next)
-	r.last, r.before = s, next
+	r.last = s
+	if !sample {
+		return s
+	}
+	r.earlier, r.before = r.before, next
 	r.samples = append(r.samples, point)
 	if n := len(r.samples) - samplesMost; n > 0 {
 		r.samples = append(r.samples[:0], r.samples[n:]...)
@@ -178,11 +197,12 @@ func (r *recorder) sample() {
 		default: // it has not taken the last one yet
 		}
 	}
+	return s
 }
 
-// rates returns how counters become bits a second; the caller holds r.mu.
-func (r *recorder) rates(now time.Time) func(n, old uint64) int64 {
-	d := now.Sub(r.before.at).Seconds()
+// rates returns how counters become bits a second.
+func (l *look) rates(now time.Time) func(n, old uint64) int64 {
+	d := now.Sub(l.at).Seconds()
 	return func(n, old uint64) int64 {
 		if n < old || d <= 0 {
 			return 0 // begun anew
@@ -262,19 +282,27 @@ func (r *recorder) complete(s *status.Status) {
 	s.CompareReleases()
 }
 
-// status is the newest look; with fresh it is not older than a sample's time, so that
-// a half that just began has one.
+// status is a look that is not older than freshTime.
 func (r *recorder) status() *status.Status {
-	r.mu.Lock()
-	s := r.last
-	r.mu.Unlock()
-	if s == nil || time.Since(s.Time) > 2*sampleEvery {
-		r.sample()
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		return r.last
+	if s := r.fresh(); s != nil {
+		return s
 	}
-	return s
+	r.asked.Lock()
+	defer r.asked.Unlock()
+	if s := r.fresh(); s != nil { // another has looked meanwhile
+		return s
+	}
+	return r.take(false)
+}
+
+// fresh is the newest look, nil if it is too old.
+func (r *recorder) fresh() *status.Status {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.last == nil || time.Since(r.last.Time) > freshTime {
+		return nil
+	}
+	return r.last
 }
 
 // history is the curves so far.

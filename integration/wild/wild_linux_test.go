@@ -50,9 +50,7 @@ func TestInterfaceComesLate(t *testing.T) {
 	c.echo("srv")
 	c.client = c.start("cli", "client", "client", client)
 	c.works(30*time.Second, far)
-	if p := c.path("lte"); p.State != status.Absent {
-		t.Errorf("the path without an interface is %q", p.State)
-	}
+	c.until(5*time.Second, "status says that the interface is not there", func() bool { return c.path("lte").State == status.Absent })
 	c.wire(2, 1500, "enp0s20f0u2")
 	took := c.until(20*time.Second, "the interface is used", func() bool { return c.path("lte").State == status.Up })
 	t.Logf("in use %v after it came", took)

@@ -4,7 +4,7 @@
 
 SHELL       := bash
 .SHELLFLAGS := -eu -o pipefail -c
-.PHONY: build run test race lint fuzz hostile soak interop lab rest bench cover dist man deb walk clean
+.PHONY: build run test race lint fuzz hostile soak interop lab rest bench bench-peers cover dist man deb walk clean
 
 FUZZTIME ?= 2m
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
@@ -81,6 +81,13 @@ rest:
 
 bench:
 	go run ./integration/bench
+
+# What people do every day, beside sing-box (shadowsocks of 2022, and unencrypted) and a
+# plain relay in turns, and the ratios; PEERS="-run connects -rounds 5" for a part.
+SING_BOX := github.com/sagernet/sing-box/cmd/sing-box@v1.12.12
+bench-peers:
+	GOBIN=$(CURDIR)/build/tools go install -trimpath $(SING_BOX)
+	go run ./integration/bench -peers -sing-box build/tools/sing-box $(PEERS)
 
 cover:
 	mkdir -p build

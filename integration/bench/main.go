@@ -8,9 +8,10 @@
 //	go run ./integration/bench                        everything, medians of 5: some fifteen minutes
 //	go run ./integration/bench -quick -run flood-16   one thing, quickly
 //	go run ./integration/bench -list                  what there is
+//	make bench-peers                                  the everyday rows beside sing-box, and ratios
 //
-// What lives where: measure.go and scale.go have the measurements, system.go
-// the things measured, child.go the helper processes (this program again),
+// What lives where: measure.go and scale.go have the measurements, system.go and
+// peer.go the things measured, child.go the helper processes (this program again),
 // bars.go the bars; load, target, relay and mmsg are what the helpers do,
 // halves starts mpsocks itself.
 package main
@@ -35,8 +36,8 @@ import (
 
 // options is the command line.
 type options struct {
-	run, bin, only              string
-	quick, list                 bool
+	run, bin, only, singbox     string
+	quick, list, peers          bool
 	rounds                      int
 	window                      time.Duration
 	markdown, json, cpuprofile  string
@@ -63,24 +64,39 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 5, "rounds per measurement")
 	flag.DurationVar(&o.window, "window", 2*time.Second, "measured time per system and round")
 	flag.StringVar(&o.bin, "bin", "", "use this mpsocks `file` instead of building one")
-	flag.StringVar(&o.only, "systems", strings.Join([]string{direct, plain, tlsCopy, ours}, ","), "measure only these, `comma-separated`")
+	flag.StringVar(&o.only, "systems", "", "measure only these, `comma-separated`")
+	flag.BoolVar(&o.peers, "peers", false, "measure what people do every day, beside other programs, three rounds")
+	flag.StringVar(&o.singbox, "sing-box", "", "the sing-box to measure beside, a `file`")
 	flag.StringVar(&o.markdown, "markdown", "", "write the tables to this `file` too")
 	flag.StringVar(&o.json, "json", "", "write every sample to this `file`")
 	flag.StringVar(&o.cpuprofile, "cpuprofile", "", "write profiles of both halves, taken under a load, into this `directory`")
 	flag.StringVar(&o.profileFlood, "profile-flood", "16x32x1200", "the flood to profile, `associations x window x size`")
 	flag.StringVar(&o.profileStream, "profile-stream", "", "profile a CONNECT instead of a flood, `up or down`")
 	flag.Parse()
-	if o.quick {
-		given := map[string]bool{}
-		flag.Visit(func(f *flag.Flag) { given[f.Name] = true })
-		if !given["rounds"] {
-			o.rounds = 3
-		}
-		if !given["window"] {
-			o.window = 500 * time.Millisecond
-		}
+	given := map[string]bool{}
+	flag.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	if !given["rounds"] && (o.quick || o.peers) {
+		o.rounds = 3
+	}
+	if !given["window"] && o.quick {
+		o.window = 500 * time.Millisecond
+	}
+	if o.only == "" {
+		o.only = strings.Join(o.usual(), ",")
 	}
 	exit(o.bench())
+}
+
+// usual are the systems that are measured unless it is said which.
+func (o *options) usual() []string {
+	all := []string{direct, plain, tlsCopy, ours}
+	if o.peers {
+		all = []string{direct, plain, ours, oursOne}
+		if o.singbox != "" {
+			all = append(all, singBox2022, singBoxNone)
+		}
+	}
+	return all
 }
 
 func exit(err error) {
@@ -99,7 +115,7 @@ func (o *options) bench() error {
 	}
 	var chosen []measurement
 	for _, m := range measurements() {
-		if match.MatchString(m.name) {
+		if match.MatchString(m.name) && (!o.peers || m.everyday) {
 			chosen = append(chosen, m)
 		}
 	}
@@ -116,7 +132,7 @@ func (o *options) bench() error {
 	if err != nil {
 		return err
 	}
-	b, err := o.prepare()
+	b, err := o.prepare(strings.Split(o.only, ","))
 	if err != nil {
 		return err
 	}
@@ -138,7 +154,7 @@ func (o *options) bench() error {
 }
 
 // prepare builds mpsocks, when it is wanted, and starts the helpers.
-func (o *options) prepare() (*bench, error) {
+func (o *options) prepare(systems []string) (*bench, error) {
 	// Before anything is started, so that all children inherit the limit.
 	b := &bench{many: files(), rounds: o.rounds, window: o.window, warmup: 500 * time.Millisecond, progress: progress()}
 	if o.quick {
@@ -148,18 +164,25 @@ func (o *options) prepare() (*bench, error) {
 		b.busy = strings.Join(strings.Fields(string(load))[:3], " ")
 	}
 	only := map[string]bool{}
-	for _, name := range strings.Split(o.only, ",") {
+	for _, name := range systems {
 		switch name = strings.TrimSpace(name); name {
-		case direct, plain, tlsCopy, ours:
+		case direct, plain, tlsCopy, ours, oursOne:
 			only[name] = true
+		case singBox2022, singBoxNone:
+			if only[name] = true; o.singbox == "" {
+				return nil, fmt.Errorf("-systems: %s needs -sing-box", name)
+			}
 		default:
 			return nil, fmt.Errorf("-systems: no system %q", name)
 		}
 	}
-	bin := o.bin
-	if bin != "" {
+	bin, singbox := o.bin, o.singbox
+	for _, file := range []*string{&bin, &singbox} {
+		if *file == "" {
+			continue
+		}
 		var err error
-		if bin, err = filepath.Abs(bin); err != nil {
+		if *file, err = filepath.Abs(*file); err != nil {
 			return nil, err
 		}
 	}
@@ -167,8 +190,9 @@ func (o *options) prepare() (*bench, error) {
 	if err != nil {
 		return nil, err
 	}
+	w.singbox = singbox
 	b.world = w
-	if only[ours] && bin == "" {
+	if (only[ours] || only[oursOne]) && bin == "" {
 		b.progress("building mpsocks")
 		if w.bin, err = halves.Build(context.Background(), w.dir); err != nil {
 			w.close()
@@ -193,7 +217,10 @@ func (o *options) report(b *bench, chosen []measurement) error {
 		results = append(results, r)
 	}
 	report := newReport(b, results)
-	if o.run != "" {
+	if o.peers {
+		report.Ratios = ratios(results)
+	}
+	if o.run != "" || o.peers {
 		// Of a part, only what it says.
 		report.Bars = slices.DeleteFunc(report.Bars, func(b Bar) bool { return b.Verdict == notMeasured })
 	}

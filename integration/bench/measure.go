@@ -35,8 +35,12 @@ const (
 type measurement struct {
 	name, title string
 	metrics     []string
+	everyday    bool // it is of what -peers measures
 	run         func(*bench, *Result) error
 }
+
+// tunnels are the systems that carry datagrams, others' last.
+var tunnels = []string{plain, ours, oursOne, singBox2022, singBoxNone}
 
 // measurements are all there are, in the order they are made.
 func measurements() []measurement {
@@ -45,16 +49,16 @@ func measurements() []measurement {
 		all = append(all, measurement{
 			name:    fmt.Sprintf("quiet-%d", size),
 			title:   fmt.Sprintf("Round trip of one quiet flow, one datagram of %d B outstanding", size),
-			metrics: []string{p50, p99, longest, loss},
-			run:     func(b *bench, r *Result) error { return b.quiet(r, size) },
+			metrics: []string{p50, p99, longest, loss}, everyday: size != 512,
+			run: func(b *bench, r *Result) error { return b.quiet(r, size) },
 		})
 	}
 	for _, shape := range []struct{ rate, size int }{{50, 200}, {500, 200}, {5000, 1200}, {9400, 1200}} {
 		all = append(all, measurement{
 			name:    fmt.Sprintf("paced-%d-%d", shape.rate, shape.size),
 			title:   fmt.Sprintf("A flow of %d datagrams of %d B a second, echoed: times, and what a round trip costs each half", shape.rate, shape.size),
-			metrics: []string{p50, p99, loss, usClient, usServer, swClient, swServer},
-			run:     func(b *bench, r *Result) error { return b.paced(r, shape.rate, shape.size) },
+			metrics: []string{p50, p99, loss, usClient, usServer, swClient, swServer}, everyday: true,
+			run: func(b *bench, r *Result) error { return b.paced(r, shape.rate, shape.size) },
 		})
 	}
 	for _, shape := range []struct{ a, w int }{{1, 64}, {16, 32}} {
@@ -62,22 +66,36 @@ func measurements() []measurement {
 			all = append(all, measurement{
 				name:    fmt.Sprintf("flood-%dx%d-%d", shape.a, shape.w, size),
 				title:   fmt.Sprintf("Flood: %d association(s) x %d outstanding, %d B", shape.a, shape.w, size),
-				metrics: []string{kpps, mbits, loss, cpuClient, cpuServer},
-				run:     func(b *bench, r *Result) error { return b.flood(r, shape.a, shape.w, size) },
+				metrics: []string{kpps, mbits, loss, cpuClient, cpuServer}, everyday: shape.a > 1 && size == 1200,
+				run: func(b *bench, r *Result) error { return b.flood(r, shape.a, shape.w, size) },
+			})
+		}
+	}
+	for _, workers := range []int{8, 1, 4, 32} {
+		all = append(all, measurement{
+			name:    fmt.Sprintf("connects-%d", workers),
+			title:   fmt.Sprintf("CONNECTs: handshake, one byte echoed, close; %d worker(s)", workers),
+			metrics: []string{rate, failed, msClient, msServer}, everyday: workers != 8,
+			run: func(b *bench, r *Result) error { return b.connects(r, workers) },
+		})
+	}
+	for _, upload := range []bool{true, false} {
+		way := map[bool]string{true: "upload", false: "download"}[upload]
+		for _, streams := range []int{1, 4} {
+			all = append(all, measurement{
+				name:    fmt.Sprintf("%s-%d", way, streams),
+				title:   fmt.Sprintf("CONNECT goodput, %s, %d stream(s)", way, streams),
+				metrics: []string{mbits, gbClient, gbServer}, everyday: true,
+				run: func(b *bench, r *Result) error { return b.stream(r, streams, upload) },
 			})
 		}
 	}
 	return append(all,
-		measurement{"allocations", "Heap allocations per datagram carried, in a flood of 16 x 32, 1,200 B", []string{allocClient, allocServer}, (*bench).allocations},
-		measurement{"scale", "Processor time per datagram by number of associations, 512 B, 512 outstanding in all", []string{kpps, loss, cpuClient, cpuServer}, (*bench).scale},
-		measurement{"memory", "Resident memory per idle association, KiB", []string{memClient, memServer, memBoth}, (*bench).memory},
-		measurement{"associations", "UDP associations set up and torn down, 8 workers", []string{rate, failed, msClient, msServer}, (*bench).associations},
-		measurement{"connects-8", "CONNECTs: handshake, one byte echoed, close; 8 workers", []string{rate, failed, msClient, msServer}, func(b *bench, r *Result) error { return b.connects(r, 8) }},
-		measurement{"connects-1", "The same, 1 worker", []string{rate, failed, msClient, msServer}, func(b *bench, r *Result) error { return b.connects(r, 1) }},
-		measurement{"upload-1", "CONNECT goodput, upload, 1 stream", []string{mbits, gbClient, gbServer}, func(b *bench, r *Result) error { return b.stream(r, 1, true) }},
-		measurement{"upload-4", "CONNECT goodput, upload, 4 streams", []string{mbits, gbClient, gbServer}, func(b *bench, r *Result) error { return b.stream(r, 4, true) }},
-		measurement{"download-1", "CONNECT goodput, download, 1 stream", []string{mbits, gbClient, gbServer}, func(b *bench, r *Result) error { return b.stream(r, 1, false) }},
-		measurement{"download-4", "CONNECT goodput, download, 4 streams", []string{mbits, gbClient, gbServer}, func(b *bench, r *Result) error { return b.stream(r, 4, false) }},
+		measurement{"allocations", "Heap allocations per datagram carried, in a flood of 16 x 32, 1,200 B", []string{allocClient, allocServer}, false, (*bench).allocations},
+		measurement{"scale", "Processor time per datagram by number of associations, 512 B, 512 outstanding in all", []string{kpps, loss, cpuClient, cpuServer}, false, (*bench).scale},
+		measurement{"memory", "Resident memory per idle association, KiB", []string{memClient, memServer, memBoth}, false, (*bench).memory},
+		measurement{"after-flood", "Resident memory when a flood of 16 x 32, 1,200 B and four streams each way have ended, MiB", []string{rssClient, rssServer, restedClient, restedServer}, true, (*bench).afterFlood},
+		measurement{"associations", "UDP associations set up and torn down, 8 workers", []string{rate, failed, msClient, msServer}, false, (*bench).associations},
 	)
 }
 
@@ -110,7 +128,7 @@ func (b *bench) interleave(r *Result, names []string, step func(*system) error) 
 }
 
 func (b *bench) quiet(r *Result, size int) error {
-	return b.interleave(r, []string{direct, plain, ours}, func(s *system) error {
+	return b.interleave(r, append([]string{direct}, tunnels...), func(s *system) error {
 		a, err := b.load.ask(request{Quiet: &load.QuietSpec{
 			Proxy: s.proxy, Target: b.echo, Size: size, Warmup: b.warmup / 2, Duration: b.window,
 		}})
@@ -126,7 +144,7 @@ func (b *bench) quiet(r *Result, size int) error {
 }
 
 func (b *bench) paced(r *Result, rate, size int) error {
-	return b.interleave(r, []string{plain, ours}, func(s *system) error {
+	return b.interleave(r, tunnels, func(s *system) error {
 		a, err := b.load.ask(request{Paced: &load.PacedSpec{
 			Proxy: s.proxy, Target: b.echo, Size: size, Rate: rate, Warmup: b.warmup, Duration: b.window, PIDs: s.pids,
 		}})
@@ -147,7 +165,7 @@ func (b *bench) paced(r *Result, rate, size int) error {
 }
 
 func (b *bench) flood(r *Result, associations, window, size int) error {
-	return b.interleave(r, []string{direct, plain, ours}, func(s *system) error {
+	return b.interleave(r, append([]string{direct}, tunnels...), func(s *system) error {
 		a, err := b.load.ask(request{Flood: &load.FloodSpec{
 			Proxy: s.proxy, Target: b.echo, Associations: associations, Window: window,
 			Size: size, Warmup: b.warmup, Duration: b.window, PIDs: s.pids,
@@ -184,7 +202,7 @@ func (b *bench) associations(r *Result) error {
 }
 
 func (b *bench) connects(r *Result, workers int) error {
-	return b.interleave(r, []string{direct, ours}, func(s *system) error {
+	return b.interleave(r, []string{direct, ours, oursOne, singBox2022, singBoxNone}, func(s *system) error {
 		return b.churn(r, s, load.ChurnSpec{Proxy: s.proxy, Direct: s.proxy == "", Target: b.tiny, Workers: workers})
 	})
 }
@@ -211,7 +229,7 @@ func (b *bench) churn(r *Result, s *system, spec load.ChurnSpec) error {
 }
 
 func (b *bench) stream(r *Result, streams int, upload bool) error {
-	return b.interleave(r, []string{direct, tlsCopy, ours}, func(s *system) error {
+	return b.interleave(r, []string{direct, tlsCopy, ours, oursOne, singBox2022, singBoxNone}, func(s *system) error {
 		// One plain TLS connection is the yardstick of four streams too: its
 		// own four connections stand beside it for information.
 		counts := []int{streams}

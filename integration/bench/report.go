@@ -26,6 +26,7 @@ type Report struct {
 	Many    int    // associations where ten thousand were asked for
 	Bars    []Bar
 	Results []*Result
+	Ratios  []Ratio `json:",omitempty"` // with -peers
 }
 
 func newReport(b *bench, results []*Result) *Report {
@@ -62,6 +63,12 @@ func (r *Report) markdown() string {
 	}
 	for _, result := range r.Results {
 		result.markdown(&b)
+	}
+	if len(r.Ratios) > 0 {
+		b.WriteString("\n## Ours over others, round by round\n\n| what | metric | over | ratio |\n|---|---|---|---|\n")
+	}
+	for _, ratio := range r.Ratios {
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", ratio.Name, ratio.Metric, ratio.Over, ratio.Figures)
 	}
 	return b.String()
 }

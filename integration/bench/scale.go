@@ -21,6 +21,11 @@ const (
 	memClient = "client"
 	memServer = "server"
 	memBoth   = "both halves"
+
+	rssClient    = "client, at its end"
+	rssServer    = "server, at its end"
+	restedClient = "client, 30 s later"
+	restedServer = "server, 30 s later"
 )
 
 // settle is how long memory is given to come to rest before it is read.
@@ -68,6 +73,69 @@ func (b *bench) memory(r *Result) error {
 		return err
 	}
 	return b.fresh(r, 2, func(s *system, i int) error { return b.idle(r, s, i == 1) })
+}
+
+// rest is how long memory is given to be given back after a load.
+const rest = 30 * time.Second
+
+// afterFlood loads fresh processes of all systems, one after the other, and reads their
+// resident memory at the end of each one's load, and when all have rested.
+func (b *bench) afterFlood(r *Result) error {
+	b.retire()
+	for round := range b.rounds {
+		systems, err := b.systems(tunnels...)
+		if err != nil {
+			return err
+		}
+		for _, s := range systems {
+			b.progress("%s: round %d of %d, %s", r.Name, round+1, b.rounds, s.name)
+			if err := b.everything(s); err != nil {
+				return fmt.Errorf("%s: %w", s.name, err)
+			}
+			if err := noteResident(r, s, rssClient, rssServer); err != nil {
+				return err
+			}
+		}
+		time.Sleep(rest)
+		for _, s := range systems {
+			if err := noteResident(r, s, restedClient, restedServer); err != nil {
+				return err
+			}
+		}
+		b.retire()
+	}
+	return nil
+}
+
+// everything loads a system with a flood, and with streams if it has such.
+func (b *bench) everything(s *system) error {
+	requests := []request{{Flood: &load.FloodSpec{
+		Proxy: s.proxy, Target: b.echo, Associations: 16, Window: 32, Size: 1200, Warmup: b.warmup, Duration: b.window,
+	}}}
+	if s.name != plain {
+		for _, upload := range []bool{true, false} {
+			requests = append(requests, request{Stream: &load.StreamSpec{
+				Proxy: s.proxy, Target: b.bulk, Streams: 4, Upload: upload, Warmup: b.warmup, Duration: b.window,
+			}})
+		}
+	}
+	for _, q := range requests {
+		if _, err := b.load.ask(q); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func noteResident(r *Result, s *system, metrics ...string) error {
+	kib, err := resident(s.pids)
+	if err != nil {
+		return err
+	}
+	for i, metric := range metrics {
+		r.add(s.name, metric, kib[i]/1024)
+	}
+	return nil
 }
 
 // fresh runs each variant of a measurement for each system as often as there

@@ -17,6 +17,7 @@ const (
 	plain   = "plain TCP"   // the minimal three-socket relay
 	tlsCopy = "TLS io.Copy" // one TLS connection per stream, io.Copy on both sides
 	ours    = "mpsocks"
+	oursOne = "mpsocks 1x6" // one path of six subflows
 )
 
 // A system is one way for traffic, running.
@@ -25,22 +26,23 @@ type system struct {
 	proxy  string         // SOCKS address; empty: none
 	target netip.AddrPort // where bulk streams go when there is no proxy
 	pids   []int          // client half, server half; empty for direct
-	pair   *halves.Pair   // ours only
+	pair   *halves.Pair   // ours, and ours on one path
 	stop   func()
 }
 
 // world is everything that runs while measurements are made.
 type world struct {
-	bin   string // mpsocks; empty when it is not measured
-	dir   string // for configurations, removed at the end
-	echo  netip.AddrPort
-	bulk  netip.AddrPort
-	tiny  netip.AddrPort // TCP echo of small connections
-	load  *child
-	all   map[string]*system // started so far
-	only  map[string]bool    // systems wanted
-	stops []func()
-	runs  int // of mpsocks, for names of directories
+	bin     string // mpsocks; empty when it is not measured
+	singbox string // sing-box; empty when it is not
+	dir     string // for configurations, removed at the end
+	echo    netip.AddrPort
+	bulk    netip.AddrPort
+	tiny    netip.AddrPort // TCP echo of small connections
+	load    *child
+	all     map[string]*system // started so far
+	only    map[string]bool    // systems wanted
+	stops   []func()
+	runs    int // of mpsocks, for names of directories
 }
 
 func newWorld(bin string, only map[string]bool) (*world, error) {
@@ -117,11 +119,17 @@ func (w *world) start(name string) (*system, error) {
 		return startTwo(name, "relay-server", "relay-client", nil)
 	case tlsCopy:
 		return startTwo(name, "tls-server", "tls-client", []string{w.bulk.String()})
+	case singBox2022, singBoxNone:
+		return w.singBox(name)
 	}
 	w.runs++
+	paths := halves.TwoPaths()
+	if name == oursOne {
+		paths = []halves.Path{{Name: "one", Bind: "127.0.0.1", Subflows: 6}}
+	}
 	pair, err := halves.Start(w.bin, halves.Config{
 		Dir:   filepath.Join(w.dir, fmt.Sprint("run", w.runs)),
-		Paths: halves.TwoPaths(),
+		Paths: paths,
 		Allow: []string{"127.0.0.0/8"},
 		Admin: true,
 	})

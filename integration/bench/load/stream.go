@@ -34,9 +34,6 @@ type StreamResult struct {
 	CPU     []float64
 }
 
-// chunk is what one read or write moves.
-const chunk = 256 << 10
-
 // Stream runs the streams. A download counts what arrives after the warm-up.
 // An upload counts everything that the target has received, from the first
 // byte to its confirmation: what is still in buffers on the way is not goodput.
@@ -97,18 +94,18 @@ func upload(spec StreamSpec, conns []*net.TCPConn) (r StreamResult, err error) {
 }
 
 func uploadOne(c *net.TCPConn, until time.Time) (int64, error) {
-	b := make([]byte, chunk)
+	b := make([]byte, target.Chunk)
 	b[0] = target.Upload
 	sent := int64(0)
-	for time.Now().Before(until) {
+	for b[0] != target.Last {
+		if !time.Now().Before(until) {
+			b[0] = target.Last
+		}
 		n, err := c.Write(b)
 		if err != nil {
 			return 0, fmt.Errorf("upload: %w", err)
 		}
 		sent += int64(n)
-	}
-	if err := c.CloseWrite(); err != nil {
-		return 0, fmt.Errorf("upload: %w", err)
 	}
 	var count [8]byte
 	if _, err := io.ReadFull(c, count[:]); err != nil {
@@ -131,7 +128,7 @@ func download(spec StreamSpec, conns []*net.TCPConn) (r StreamResult, err error)
 			return r, fmt.Errorf("download: %w", err)
 		}
 		wg.Go(func() {
-			b := make([]byte, chunk)
+			b := make([]byte, target.Chunk)
 			for {
 				n, err := c.Read(b)
 				total.Add(int64(n))

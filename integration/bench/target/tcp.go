@@ -12,18 +12,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Chunk is what one read or write moves on a bulk stream: larger ones do not get
+// cheaper.
+const Chunk = 256 << 10
+
 const (
-	// chunk is what one read or write moves on a bulk stream: larger ones do
-	// not get cheaper.
-	chunk = 256 << 10
 	// echoers is how many connections are echoed at once: twice the workers
 	// of the generator, so that none of them waits for another.
-	echoers = 16
+	echoers = 64
 )
 
-// The first byte of a bulk stream says what it wants.
+// The first byte of a bulk stream says what it wants. An upload is of whole Chunks: the
+// first byte of each is Upload, or Last. So nobody on the way has to know half-closing.
 const (
-	Upload   = 'U' // the target reads until the end, answers with the count (8 bytes) and closes
+	Upload   = 'U'
+	Last     = 'L' // the target answers with the count of bytes (8) and closes
 	Download = 'D' // the target writes until the peer closes
 )
 
@@ -54,7 +57,7 @@ func TCP(ready func(bulk, echo netip.AddrPort)) error {
 // serveBulk ends when the peer does; its errors are the peer's affair.
 func serveBulk(c net.Conn) {
 	defer c.Close()
-	b := make([]byte, chunk)
+	b := make([]byte, Chunk)
 	if _, err := io.ReadFull(c, b[:1]); err != nil {
 		return
 	}
@@ -65,18 +68,16 @@ func serveBulk(c net.Conn) {
 			}
 		}
 	}
-	count := uint64(1)
-	for {
-		n, err := c.Read(b)
-		count += uint64(n)
-		if err == io.EOF {
-			_, _ = c.Write(binary.BigEndian.AppendUint64(nil, count))
-			return
-		}
+	count, at := uint64(1), 1
+	for at < Chunk || b[0] != Last {
+		n, err := c.Read(b[at%Chunk:])
 		if err != nil {
 			return
 		}
+		count += uint64(n)
+		at = at%Chunk + n
 	}
+	_, _ = c.Write(binary.BigEndian.AppendUint64(nil, count))
 }
 
 // listenEcho opens a blocking listener: threads that wait in accept need no

@@ -12,7 +12,10 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev
 # The packages of Debian that tests call, or look at results with.
 TEST_TOOLS    := iproute2 tshark
 INTEROP_TOOLS := $(TEST_TOOLS) iperf3 tcpdump curl dnsmasq dnsutils python3-socks python3-libtorrent chromium tmux prometheus \
-	git openssh-client openssh-server netcat-openbsd unbound haproxy wireguard-go wireguard-tools openvpn srt-tools
+	git openssh-client openssh-server netcat-openbsd unbound haproxy wireguard-go wireguard-tools openvpn srt-tools nftables
+# And those that are Go modules, each of one version, in a folder that the tests find.
+TOOLS         := build/tools
+GO_TOOLS      := sing-box tun2socks xray
 
 # The program, for this machine.
 build:
@@ -69,7 +72,21 @@ soak: build
 # Other people's programs, through the tunnel.
 interop:
 	$(call install,$(INTEROP_TOOLS))
-	go test -json -timeout 20m ./integration/interop/... | go run ./integration/testsum
+	@$(MAKE) --no-print-directory --keep-going $(addprefix $(TOOLS)/,$(GO_TOOLS)) || echo "tests that need what could not be built are skipped"
+	PATH="$(CURDIR)/$(TOOLS):$$PATH" go test -json -timeout 20m ./integration/interop/... | go run ./integration/testsum
+
+$(TOOLS)/sing-box: Makefile
+	GOBIN="$(CURDIR)/$(TOOLS)" go install -tags with_gvisor -ldflags "-s -w" github.com/sagernet/sing-box/cmd/sing-box@v1.14.1
+	@touch $@
+
+$(TOOLS)/xray: Makefile
+	GOBIN="$(CURDIR)/$(TOOLS)/from" go install -ldflags "-s -w" github.com/xtls/xray-core/main@v1.260327.0
+	@mv $(TOOLS)/from/main $@ && rmdir $(TOOLS)/from && touch $@
+
+# The list of this module's versions is not to be had everywhere, which go install wants.
+$(TOOLS)/tun2socks: Makefile integration/interop/testdata/tun2socks/go.mod
+	cd integration/interop/testdata/tun2socks && go build -ldflags "-s -w" -o "$(CURDIR)/$@" github.com/xjasonlyu/tun2socks/v2
+	@touch $@
 
 # Paths with delay, loss and death; needs root.
 lab:

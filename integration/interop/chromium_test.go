@@ -14,7 +14,7 @@ import (
 )
 
 // TestChromium loads a page with its style sheet, scripts and a request of the
-// script's own. A second run through a proxy that is not there shows that the
+// script's own (docs/recipes/browsers.md). A second run through a proxy that is not there shows that the
 // browser does not go around it.
 func TestChromium(t *testing.T) {
 	chromium := need(t, "chromium")

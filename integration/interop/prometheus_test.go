@@ -29,7 +29,7 @@ func TestAlertRules(t *testing.T) {
 	}
 }
 
-// TestDashboard runs every query of the dashboard against a Prometheus that scrapes
+// TestDashboard (docs/recipes/prometheus.md) runs every query of the dashboard against a Prometheus that scrapes
 // both halves, and loads the alert rules. A query may be empty only where nothing of
 // the kind is there.
 func TestDashboard(t *testing.T) {

@@ -191,7 +191,7 @@ func answered(c net.Conn, payload []byte, limit time.Duration) error {
 		return err
 	}
 	_ = c.SetReadDeadline(time.Now().Add(limit))
-	b := make([]byte, 2000)
+	b := make([]byte, 65536)
 	for {
 		n, err := c.Read(b)
 		if err != nil {

@@ -26,6 +26,11 @@ const (
 	// silentStagger is the head start of one address over the next where the session has
 	// subflows and all of them are silent: its server may be gone.
 	silentStagger = 100 * time.Millisecond
+	// homeLeast is the least time that a session's own server has for its proof when a
+	// load balancer's address has given one, homePatience how many times what that took it
+	// may take otherwise.
+	homeLeast    = 300 * time.Millisecond
+	homePatience = 4
 	// maxServers is how many servers one attempt asks for the session: each has
 	// proved its key, and did not know it.
 	maxServers = 8
@@ -37,6 +42,7 @@ type proven struct {
 	key     [32]byte // that the server proved
 	addr    netip.AddrPort
 	took    time.Duration // from the SYN to the proof
+	epoch   uint64        // of the session's keys when it was dialled
 }
 
 // joins is how long the MPTCP handshake may take.
@@ -60,7 +66,7 @@ func (p *clientPath) connect(ctx context.Context, timeout time.Duration) (*subfl
 			}
 			return nil, judged(err, false)
 		}
-		f, err := p.open(ctx, v)
+		f, err := p.open(ctx, p.home(ctx, v))
 		if !errors.As(err, &refused) {
 			return f, err
 		}
@@ -71,6 +77,27 @@ func (p *clientPath) connect(ctx context.Context, timeout time.Duration) (*subfl
 		}
 	}
 	return nil, refused
+}
+
+// home returns a connection with the session's own server in the place of one that a load
+// balancer may have led elsewhere, if there is one to be had: by the other the session
+// ends. Where the session lives on the other is refused, without a question.
+func (p *clientPath) home(ctx context.Context, v *proven) *proven {
+	c := p.c
+	announced := c.servers.announced()
+	if !c.opening.denies() || slices.Contains(announced, v.addr) || c.session.core.alive(v.epoch) {
+		return v
+	}
+	elsewhere, _, _ := p.targets()
+	elsewhere = slices.DeleteFunc(elsewhere, func(a netip.AddrPort) bool { return slices.Contains(announced, a) })
+	ctx, cancel := context.WithTimeout(ctx, max(homeLeast, homePatience*v.took))
+	defer cancel()
+	own, err := p.race(ctx, dialQuick, elsewhere)
+	if err != nil {
+		return v
+	}
+	v.carrier.Close()
+	return own
 }
 
 // lastServer says that nobody else is likely to know the session: the others were
@@ -188,6 +215,7 @@ func (p *clientPath) prove(ctx context.Context, a netip.AddrPort, mtu int, timeo
 
 func (p *clientPath) proveOnce(ctx context.Context, a netip.AddrPort, mtu int, timeout time.Duration, connected func()) (*proven, error) {
 	c, began := p.c, time.Now()
+	epoch := c.session.keys().epoch
 	dial, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	tcp, err := p.way.dialWay().Dialer(dialer.Segment(mtu, a.Addr())).DialContext(dial, "tcp", a.String())
@@ -210,18 +238,18 @@ func (p *clientPath) proveOnce(ctx context.Context, a netip.AddrPort, mtu int, t
 		tcp.Close()
 		return nil, err
 	}
-	return &proven{k, key, a, time.Since(began)}, nil
+	return &proven{k, key, a, time.Since(began), epoch}, nil
 }
 
 // targets lists the addresses that are known, as they did: the configured ones, the
 // announced ones; only of the family that the path is bound to. Behind a load
-// balancer the configured ones come only when the session has no subflow and the
-// announced ones fail: they lead to any server. asking says that names may bring
+// balancer the configured ones come only when no subflow of the session moves, and behind
+// the announced ones: they lead to any server. asking says that names may bring
 // more; the error, why there is none.
 func (p *clientPath) targets() (addrs []netip.AddrPort, asking bool, failed error) {
 	learned, now := p.c.servers.announced(), time.Now()
 	live := p.c.session.core.remotes((*engine.Subflow).Moves)
-	denied := p.c.opening.denies() && (len(live) > 0 || !p.book.Hopeless(learned, now))
+	denied := p.c.opening.denies()
 	add := func(a netip.AddrPort) {
 		a = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 		if l := p.way.Local; l.IsValid() && l.Is4() != a.Addr().Is4() || slices.Contains(addrs, a) {
@@ -229,16 +257,20 @@ func (p *clientPath) targets() (addrs []netip.AddrPort, asking bool, failed erro
 		}
 		addrs = append(addrs, a)
 	}
-	if !denied {
-		var listed []netip.AddrPort
-		listed, asking, failed = p.c.servers.configured(p.c.ctx)
-		for _, a := range listed {
+	addAll := func(list []netip.AddrPort) {
+		for _, a := range list {
 			add(a)
 		}
 	}
-	for _, a := range learned {
-		add(a)
+	if denied {
+		addAll(learned)
 	}
+	if denied = denied && len(live) > 0; !denied {
+		var listed []netip.AddrPort
+		listed, asking, failed = p.c.servers.configured(p.c.ctx)
+		addAll(listed)
+	}
+	addAll(learned)
 	p.book.Order(addrs, live, now)
 	if len(addrs) == 0 && denied {
 		failed = errNotHere

@@ -39,11 +39,11 @@ func (p *clientPath) join(ctx context.Context, v *proven) (*subflow, error) {
 			}
 			continue
 		default:
-			if c.opening.denies() && !slices.Contains(c.servers.announced(), v.addr) { // dialled before the server had said so
-				if c.session.core.alive(keys.epoch) {
+			if c.opening.denies() && !slices.Contains(c.servers.announced(), v.addr) { // dialled before the server had said so, or in need
+				if c.session.core.alive(v.epoch) { // or it is another one by now
 					return nil, errNotHere
 				}
-				c.opening.renew(keys.epoch)
+				c.opening.renew(v.epoch)
 				continue
 			}
 			if err := p.joinExisting(k, shown, keys); err != nil {

@@ -181,15 +181,31 @@ type half struct {
 	log string
 }
 
+// said is what the half has written.
+func (h *half) said(t *testing.T) string {
+	t.Helper()
+	b, err := os.ReadFile(h.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
 // start runs a half in a place until the test ends.
 func (c *country) start(place, name, word, config string) *half {
+	c.t.Helper()
+	return c.run(place, name, program, word, "-c", config)
+}
+
+// run runs a program in a place until the test ends.
+func (c *country) run(place, name string, command ...string) *half {
 	c.t.Helper()
 	h := &half{log: filepath.Join(c.dir, name+".log")}
 	out, err := os.Create(h.log)
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	h.cmd = exec.Command("ip", "netns", "exec", c.prefix+place, program, word, "-c", config)
+	h.cmd = exec.Command("ip", append([]string{"netns", "exec", c.prefix + place}, command...)...)
 	h.cmd.Stdout, h.cmd.Stderr = out, out
 	if err := h.cmd.Start(); err != nil {
 		c.t.Fatal(err)

@@ -19,6 +19,7 @@ const (
 	stall = time.Second
 	again = 400 * time.Millisecond
 	// grace is how long larger packets have once smaller ones got through.
+	// They begin again then, once: what did not answer before may have been away.
 	grace = 200 * time.Millisecond
 	// step is how often the race is looked at.
 	step = 25 * time.Millisecond
@@ -124,7 +125,7 @@ func (r *Race[T]) Run(ctx context.Context) (*Result[T], []netip.AddrPort, error)
 	var won *Result[T] // by smaller packets, while the larger ones may yet do
 	var until time.Time
 	for {
-		if won != nil && time.Now().After(until) {
+		if won != nil && (time.Now().After(until) || !doubtful(all, won.Addr, won.MTU)) {
 			return won, nil, nil
 		}
 		addrs, asking := r.Targets()
@@ -153,12 +154,14 @@ func (r *Race[T]) Run(ctx context.Context) (*Result[T], []netip.AddrPort, error)
 				if won != nil {
 					r.Drop(won.Value)
 				}
+				again := won == nil && larger(r.MTU, n.of.mtu)
 				won = &Result[T]{n.value, n.of.addr, n.of.mtu, beaten(all, n.of)}
-				// A server that was away answers all at once: that says nothing of the path.
-				if !slices.ContainsFunc(all, func(t *attempt) bool { return !t.over && t.addr == won.Addr && larger(t.mtu, won.MTU) }) {
-					return won, nil, nil
+				// A server that was away answers all at once, and a load balancer finds
+				// another one for who comes now: that says nothing of the path.
+				until = time.Now().Add(max(grace, time.Since(n.of.began)*3/2))
+				if again {
+					begin(won.Addr, r.MTU)
 				}
-				until = time.Now().Add(max(grace, 2*n.of.connected.Sub(n.of.began)))
 			default:
 				n.of.over = true
 				if first == nil || ctx.Err() == nil && first == context.DeadlineExceeded {
@@ -176,6 +179,12 @@ func (r *Race[T]) Run(ctx context.Context) (*Result[T], []netip.AddrPort, error)
 			return nil, failed(all), first
 		}
 	}
+}
+
+// doubtful says that packets larger than those that won may yet get through to that
+// address.
+func doubtful(all []*attempt, a netip.AddrPort, mtu int) bool {
+	return slices.ContainsFunc(all, func(t *attempt) bool { return !t.over && t.addr == a && larger(t.mtu, mtu) })
 }
 
 // larger says that packets of a are larger than those of b; 0 is any size.

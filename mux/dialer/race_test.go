@@ -24,6 +24,7 @@ type fakeAddr struct {
 	loses      int // segments of more bytes; 0 = none
 	refuses    bool
 	away       time.Duration // proves nothing before that, and then all at once
+	lost       time.Duration // proves nothing on what was begun before that
 }
 
 const never = time.Hour
@@ -65,6 +66,9 @@ func run(t *testing.T, addrs map[netip.AddrPort]fakeAddr, order ...netip.AddrPor
 			}
 			connected()
 			if f.loses != 0 && (mtu == 0 || mtu > f.loses) {
+				f.proof = never
+			}
+			if time.Since(start) < f.lost {
 				f.proof = never
 			}
 			if left := f.away - time.Since(start); left > 0 {
@@ -109,8 +113,9 @@ func TestRace(t *testing.T) {
 		{"PPPoE", fakeAddr{tcp: 20 * ms, proof: 20 * ms, loses: 1492}, fakeAddr{tcp: never}, first, 1350 * ms, 1492, false},
 		{"LTE", fakeAddr{tcp: 20 * ms, proof: 20 * ms, loses: 1428}, fakeAddr{tcp: never}, first, 1750 * ms, 1400, false},
 		{"IPv6's least", fakeAddr{tcp: 20 * ms, proof: 20 * ms, loses: 1280}, fakeAddr{tcp: never}, first, 2200 * ms, 1280, false},
-		{"PPPoE to afar", fakeAddr{tcp: 250 * ms, proof: 250 * ms, loses: 1492}, fakeAddr{tcp: never}, first, 2300 * ms, 1492, false},
+		{"PPPoE to afar", fakeAddr{tcp: 250 * ms, proof: 250 * ms, loses: 1492}, fakeAddr{tcp: never}, first, 2600 * ms, 1492, false},
 		{"it was away", fakeAddr{tcp: 20 * ms, proof: 20 * ms, away: 3 * time.Second}, fakeAddr{tcp: never}, first, 3250 * ms, 0, false},
+		{"a balancer lost its server", fakeAddr{tcp: 20 * ms, proof: 20 * ms, lost: 1200 * ms}, fakeAddr{tcp: never}, first, 1600 * ms, 0, false},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			res, _, took, err := run(t, map[netip.AddrPort]fakeAddr{first: c.first, second: c.second}, first, second)

@@ -1,0 +1,132 @@
+package wild
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/mpsocks/mpsocks/status"
+)
+
+// The servers behind the balancer, and where each is.
+var backends = []struct{ place, address string }{{"one", "10.98.0.1"}, {"two", "10.97.0.1"}}
+
+// balanced puts two servers behind HAProxy, and a client with two paths in front of it. It
+// returns the servers, and which of them has the session.
+func (c *country) balanced() (servers []*half, at int) {
+	c.t.Helper()
+	haproxy, err := exec.LookPath("/usr/sbin/haproxy")
+	if err != nil {
+		c.t.Skip("haproxy is not there")
+	}
+	c.router(1, 1500, "w1")
+	c.router(2, 1500, "w2")
+	client, server := c.keys("", `paths: [{name: dsl, bind: "w1"}, {name: lte, bind: "w2"}]`)
+	text, err := os.ReadFile(server)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	text = regexp.MustCompile(`(?m)^advertise:.*\n`).ReplaceAll(text, nil)
+	for i, b := range backends {
+		c.place(b.place)
+		c.sh(fmt.Sprintf("ip link add x%d netns %ssrv type veth peer name x netns %s%s", i, c.prefix, c.prefix, b.place))
+		c.ip("srv", fmt.Sprintf("addr add 10.50.%d.1/30 dev x%d", i, i))
+		c.ip("srv", fmt.Sprintf("link set x%d up", i))
+		c.ip(b.place, fmt.Sprintf("addr add 10.50.%d.2/30 dev x", i))
+		c.ip(b.place, "link set x up")
+		c.ip(b.place, "addr add "+b.address+"/32 dev lo")
+		c.ip(b.place, fmt.Sprintf("route add default via 10.50.%d.1", i))
+		c.ip("srv", fmt.Sprintf("route add %s/32 via 10.50.%d.2", b.address, i))
+		own := strings.Replace(string(text), c.dir+"/s", c.dir+"/"+b.place, 1)
+		own += fmt.Sprintf("behind_load_balancer: true\nadvertise: [%q]\n", b.address+":7443")
+		servers = append(servers, c.start(b.place, b.place, "server", c.file(b.place+".yaml", own)))
+	}
+	c.run("srv", "haproxy", haproxy, "-db", "-f", c.file("haproxy.cfg", fmt.Sprintf(`defaults
+    mode tcp
+    timeout connect 2s
+    timeout client 1h
+    timeout server 1h
+frontend tunnel
+    bind %s:7443
+    default_backend mpsocks
+backend mpsocks
+    balance roundrobin
+    server one %s:7443 check inter 500ms
+    server two %s:7443 check inter 500ms
+`, far, backends[0].address, backends[1].address)))
+	c.echo("srv")
+	c.client = c.start("cli", "client", "client", client)
+	c.works(30*time.Second, far)
+	at = -1
+	c.until(20*time.Second, "both paths have reached the server itself", func() bool {
+		for i, b := range backends {
+			if strings.Count(c.client.said(c.t), `"remote":"`+b.address) >= 8 {
+				at = i
+			}
+		}
+		return at >= 0 && c.path("dsl").State == status.Up && c.path("lte").State == status.Up
+	})
+	return servers, at
+}
+
+// file writes one that only its owner reads, and returns its path.
+func (c *country) file(name, text string) string {
+	c.t.Helper()
+	path := filepath.Join(c.dir, name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		c.t.Fatal(err)
+	}
+	return path
+}
+
+// A server behind a load balancer dies, hangs or is cut off: its client is at another one
+// within a moment, and the log says nothing of paths that lose packets.
+func TestServerGoesBehindBalancer(t *testing.T) {
+	for name, end := range map[string]func(c *country, i int, h *half){
+		"dies":       func(_ *country, _ int, h *half) { h.cmd.Process.Kill() },
+		"hangs":      func(_ *country, _ int, h *half) { h.cmd.Process.Signal(syscall.SIGSTOP) },
+		"is cut off": func(c *country, i int, _ *half) { c.ip("srv", fmt.Sprintf("link set x%d down", i)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCountry(t)
+			servers, at := c.balanced()
+			f := c.flow(far)
+			time.Sleep(300 * time.Millisecond)
+			end(c, at, servers[at])
+			time.Sleep(5 * time.Second)
+			gap := f.longest(t)
+			if t.Logf("a gap of %v", gap); gap > 4*time.Second {
+				t.Error("that is too long")
+			}
+			if strings.Contains(c.client.said(t), "loses large packets") {
+				t.Error("a path is blamed for what the server does")
+			}
+		})
+	}
+}
+
+// All paths fail for a moment, and the server behind the balancer is well: the session is
+// the same afterwards, whoever answers first.
+func TestPathsFailBehindBalancer(t *testing.T) {
+	c := newCountry(t)
+	c.balanced()
+	for _, away := range []time.Duration{1100 * time.Millisecond, 2300 * time.Millisecond} {
+		for k := 1; k <= 2; k++ {
+			c.ip("srv", fmt.Sprintf("route replace blackhole 192.168.%d.0/24", k))
+		}
+		time.Sleep(away)
+		for k := 1; k <= 2; k++ {
+			c.ip("srv", fmt.Sprintf("route replace 192.168.%d.0/24 via 10.%d.0.2", k, k))
+		}
+		t.Logf("works %v later", c.works(20*time.Second, far))
+	}
+	if n := strings.Count(c.client.said(t), "session established"); n != 1 {
+		t.Errorf("%d sessions", n)
+	}
+}

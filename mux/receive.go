@@ -31,58 +31,63 @@ type received struct {
 // own: far less than the send window, and seldom enough to cost nothing.
 const ackEvery = 256 << 10
 
+// An inlet is what readLoop remembers between two chunks.
+type inlet struct {
+	rb   *[readSize]byte
+	n    int         // bytes in rb, or in kept: the start of a frame that is not whole
+	kept *buf.Buffer // it, while more is waited for
+}
+
 func (f *subflow) readLoop() error {
-	var rb *[readSize]byte
-	n := 0               // bytes in rb: the start of a frame that is not whole
-	var kept *buf.Buffer // it, while more is waited for
-	defer func() {
-		if kept != nil {
-			kept.Release()
-		}
-	}()
+	var r inlet
+	err := f.carrier.Receive(func() error { return f.chunk(&r) })
+	if r.kept != nil {
+		r.kept.Release()
+	}
+	return err
+}
+
+// chunk reads what has come.
+func (f *subflow) chunk(r *inlet) error {
+	if r.rb == nil {
+		r.rb = readPool.Get().(*[readSize]byte)
+	}
+	rb := r.rb
+	if r.kept != nil {
+		copy(rb[:], r.kept.Bytes())
+		r.kept.Release()
+		r.kept = nil
+	}
 	for {
-		if err := f.carrier.Wait(); err != nil {
-			return err
+		m, err := f.carrier.Read(rb[r.n:])
+		r.n += m
+		if err == carrier.ErrNotYet {
+			break
 		}
-		if rb == nil {
-			rb = readPool.Get().(*[readSize]byte)
-		}
-		if kept != nil {
-			copy(rb[:], kept.Bytes())
-			kept.Release()
-			kept = nil
-		}
-		for {
-			m, err := f.carrier.Read(rb[n:])
-			n += m
-			if err == carrier.ErrNotYet {
-				break
-			}
-			if err != nil {
-				readPool.Put(rb)
-				return err
-			}
-			if readSize-n < recordSize || !f.carrier.Whole() {
-				break
-			}
-		}
-		used, err := f.parse(rb[:n])
 		if err != nil {
 			readPool.Put(rb)
 			return err
 		}
-		n = copy(rb[:], rb[used:n])
-		switch {
-		case n == 0:
-			readPool.Put(rb)
-			rb = nil
-		case f.carrier.Idle(): // a frame that does not come whole holds no more than itself
-			kept = buf.Get(n)
-			copy(kept.Bytes(), rb[:n])
-			readPool.Put(rb)
-			rb = nil
+		if readSize-r.n < recordSize || !f.carrier.Whole() {
+			break
 		}
 	}
+	used, err := f.parse(rb[:r.n])
+	if err != nil {
+		readPool.Put(rb)
+		return err
+	}
+	r.n = copy(rb[:], rb[used:r.n])
+	if !f.carrier.Idle() {
+		return nil
+	}
+	if r.n > 0 { // a frame that does not come whole holds no more than itself
+		r.kept = buf.Get(r.n)
+		copy(r.kept.Bytes(), rb[:r.n])
+	}
+	readPool.Put(rb)
+	r.rb = nil
+	return nil
 }
 
 // parse reads all whole frames of b and returns how many bytes they are.

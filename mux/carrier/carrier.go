@@ -11,9 +11,9 @@ import "net"
 // two ends that know who the other is.
 //
 // While the handshakes run it reads and writes as any connection does, and waits. From
-// Start on nothing but Drain and Wait waits. The writing methods (Write, Flush, Drain,
-// Pending) are called by one goroutine at a time, the reading ones (Wait, Read, Whole,
-// Idle) by one, too; the others by any, at any time.
+// Start on nothing but Drain and Receive waits. The writing methods (Write, Flush, Drain)
+// are called by one goroutine at a time, the reading ones (Receive, and in its handle
+// Read, Whole and Idle) by one, too; the others by any, at any time.
 type Carrier interface {
 	// Start ends the time of the handshakes.
 	Start()
@@ -30,9 +30,9 @@ type Carrier interface {
 	// of which the last one has to be there before the first is of use.
 	LargestFrame() int
 
-	// Wait waits until something has come, and holds no buffer meanwhile. It returns
-	// io.EOF at the end.
-	Wait() error
+	// Receive calls handle whenever something has come, again at once if something is
+	// left, and holds no buffer between. It returns handle's error, or at the end io.EOF.
+	Receive(handle func() error) error
 	// Read reads what has come; ErrNotYet says that it is less than can be read.
 	Read(p []byte) (int, error)
 	// Whole says that the next Read brings something.
@@ -58,7 +58,8 @@ type Carrier interface {
 	RemoteAddr() net.Addr
 	// CloseWrite sends the end behind the last bytes.
 	CloseWrite()
-	// Close ends the carrier; what is in the kernel still goes out. Abort drops that.
+	// Close ends the carrier, when handle is done if it runs; what is in the kernel still
+	// goes out. Abort drops that.
 	Close()
 	Abort()
 }
@@ -90,11 +91,12 @@ const (
 	Lowat      Knob = iota // how many bytes the kernel may hold that it has not sent
 	Pace                   // at which rate it may send
 	Congestion             // the congestion control
+	Patience               // how many bytes may have come before Receive hears of them
 )
 
 // A Setting is what a knob is set to: the field that its name says.
 type Setting struct {
-	Bytes int     // Lowat
+	Bytes int     // Lowat, Patience
 	Rate  float64 // Pace: bytes a nanosecond; 0 = without a bound
 	Name  string  // Congestion
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/big"
 	"net"
+	"runtime"
 	"testing"
 	"time"
 
@@ -84,6 +85,10 @@ func TestCarriers(t *testing.T) {
 			gathers(t, a, b)
 			fills(t, a, b)
 			ends(t, a, b)
+			a, b = pair(t)
+			a.Start()
+			b.Start()
+			lasts(t, a, b)
 		})
 	}
 }
@@ -128,15 +133,14 @@ func gathers(t *testing.T, a, b carrier.Carrier) {
 	if r := a.Report(true); r.Sent < before+100 || r.Outstanding > 0 && uint64(r.Outstanding) > r.Sent {
 		t.Errorf("the report is %+v", r)
 	}
-	if err := b.Wait(); err != nil {
-		t.Fatal(err)
-	}
-	if b.Idle() || !b.Whole() {
-		t.Error("a frame is here, and is not seen")
-	}
-	if n, err := b.Read(make([]byte, 200)); n != 100 || err != nil {
-		t.Fatalf("%d, %v", n, err)
-	}
+	once(t, b, func() {
+		if b.Idle() || !b.Whole() {
+			t.Error("a frame is here, and is not seen")
+		}
+		if n, err := b.Read(make([]byte, 200)); n != 100 || err != nil {
+			t.Errorf("%d, %v", n, err)
+		}
+	})
 	if !b.Idle() || b.Whole() {
 		t.Error("all is read, and something is here")
 	}
@@ -168,14 +172,13 @@ func fills(t *testing.T, a, b carrier.Carrier) {
 	go func() { drained <- a.Drain() }()
 	got := make([]byte, 0, len(all)+1)
 	for len(got) < len(all) {
-		if err := b.Wait(); err != nil {
-			t.Fatal(err)
-		}
-		n, err := b.Read(got[len(got):cap(got)])
-		if err != nil && !errors.Is(err, carrier.ErrNotYet) {
-			t.Fatal(err)
-		}
-		got = got[:len(got)+n]
+		once(t, b, func() {
+			n, err := b.Read(got[len(got):cap(got)])
+			if err != nil && !errors.Is(err, carrier.ErrNotYet) {
+				t.Error(err)
+			}
+			got = got[:len(got)+n]
+		})
 	}
 	if err := <-drained; err != nil || !bytes.Equal(got, all) {
 		t.Errorf("%d of %d bytes, equal is %v, %v", len(got), len(all), bytes.Equal(got, all), err)
@@ -194,15 +197,127 @@ func ends(t *testing.T, a, b carrier.Carrier) {
 		a.Tune(k, v)
 	}
 	heard := make(chan error, 1)
-	go func() { heard <- b.Wait() }()
+	nothing := func() error { return errors.New("nothing was sent") }
+	go func() { heard <- b.Receive(nothing) }()
 	a.CloseWrite()
 	if err := <-heard; err != io.EOF {
 		t.Errorf("the end is %v", err)
 	}
+	go func() { heard <- a.Receive(nothing) }()
+	time.Sleep(10 * time.Millisecond) // it waits, most likely
 	a.Close()
+	if err := <-heard; err == nil || err.Error() == "nothing was sent" {
+		t.Errorf("who waits for what does not come hears of Close: %v", err)
+	}
 	b.Abort()
-	if err := a.Wait(); err == nil {
+	if err := a.Receive(nothing); err == nil {
 		t.Error("a closed end waits and hears something")
+	}
+}
+
+// The end is heard although it comes with the last bytes, and who handles these may close.
+func lasts(t *testing.T, a, b carrier.Carrier) {
+	t.Helper()
+	if _, err := a.Write([]byte("last")); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Drain(); err != nil {
+		t.Fatal(err)
+	}
+	a.CloseWrite()
+	time.Sleep(10 * time.Millisecond) // both are there at once, most likely
+	got := make([]byte, 10)
+	n := 0
+	if err := b.Receive(func() (err error) {
+		if n, err = b.Read(got); errors.Is(err, carrier.ErrNotYet) {
+			err = nil
+		}
+		return err
+	}); err != io.EOF || string(got[:n]) != "last" {
+		t.Errorf("%q, then %v", got[:n], err)
+	}
+	if _, err := b.Write([]byte("answer")); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Drain(); err != nil {
+		t.Fatal(err)
+	}
+	calls := 0
+	if err := a.Receive(func() error {
+		calls++
+		a.Read(got)
+		a.Close()
+		return nil
+	}); err == nil || calls != 1 {
+		t.Errorf("%d calls, then %v", calls, err)
+	}
+}
+
+// once receives one time; what use leaves is there for the next.
+func once(t *testing.T, c carrier.Carrier, use func()) {
+	t.Helper()
+	enough := errors.New("enough")
+	if err := c.Receive(func() error { use(); return enough }); err != enough {
+		t.Fatal(err)
+	}
+}
+
+// Who is patient hears of little only later, and at once when that is over.
+func TestPatience(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux can wait for a number of bytes without a thread")
+	}
+	near, far := sockets(t)
+	a, b := secured(t, near, far)
+	a.Start()
+	b.Start()
+	b.Tune(carrier.Patience, carrier.Setting{Bytes: 4096})
+	send := func(n int) {
+		if _, err := a.Write(make([]byte, n)); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.Drain(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	heard := make(chan int, 64)
+	over := make(chan error)
+	go func() {
+		over <- b.Receive(func() error {
+			n, err := b.Read(make([]byte, 1<<14))
+			if err == nil {
+				heard <- n
+			} else if !errors.Is(err, carrier.ErrNotYet) {
+				return err
+			}
+			return nil
+		})
+	}()
+	time.Sleep(20 * time.Millisecond) // it looks once when it begins
+	send(100)
+	send(100)
+	select {
+	case n := <-heard:
+		t.Errorf("%d bytes are heard of at once", n)
+	case <-time.After(50 * time.Millisecond):
+	}
+	b.Tune(carrier.Patience, carrier.Setting{})
+	all := func(n int) {
+		for n > 0 {
+			n -= <-heard
+		}
+		if n != 0 {
+			t.Errorf("%d bytes too many", -n)
+		}
+	}
+	all(200)
+	b.Tune(carrier.Patience, carrier.Setting{Bytes: 4096})
+	send(100)
+	send(5000)
+	all(5100)
+	a.CloseWrite()
+	if err := <-over; err != io.EOF {
+		t.Errorf("the end is %v", err)
 	}
 }
 
@@ -219,13 +334,12 @@ func TestTLSOverAnyConn(t *testing.T) {
 		t.Errorf("blocked %v, %v", blocked, err)
 	}
 	go func() { _ = a.Drain() }()
-	if err := b.Wait(); err != nil {
-		t.Fatal(err)
-	}
-	got := make([]byte, 10)
-	if n, err := b.Read(got); string(got[:n]) != "hello" || err != nil {
-		t.Errorf("%q, %v", got[:n], err)
-	}
+	once(t, b, func() {
+		got := make([]byte, 10)
+		if n, err := b.Read(got); string(got[:n]) != "hello" || err != nil {
+			t.Errorf("%q, %v", got[:n], err)
+		}
+	})
 	if r := a.Report(true); r.Known || r.Outstanding != -1 {
 		t.Errorf("it says %+v of what it cannot know", r)
 	}

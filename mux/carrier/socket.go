@@ -39,10 +39,12 @@ type socket struct {
 	head     [5]byte // of the record that comes
 	headN    int
 	left     int // bytes of the record that crypto/tls has not read
-	tryRead  func(fd uintptr) bool
-	rn       int
-	rerr     error
+	inbox    inbox
 	received atomic.Uint64
+
+	ending sync.Mutex // guards the rest, see close
+	serves bool       // receive is within a call of the kernel's or of handle
+	closed bool
 }
 
 // outSize is one burst of records; appending beyond it grows the slice.
@@ -166,12 +168,50 @@ func (k *socket) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// wait blocks until there is something to read, holding no memory.
-func (k *socket) wait() error {
-	if k.inR < k.inW {
+// receive calls handle for all that comes; between two calls it holds no memory.
+func (k *socket) receive(handle func() error) error {
+	if err := k.pass(handle); err != nil {
+		return err
+	}
+	if k.raw != nil {
+		return k.serve(handle)
+	}
+	for {
+		if err := k.read(); err != nil {
+			return err
+		}
+		if err := k.pass(handle); err != nil {
+			return err
+		}
+	}
+}
+
+// pass has handle read what is here.
+func (k *socket) pass(handle func() error) error {
+	for !k.idle() {
+		if err := handle(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// read is fill for what is no socket of the kernel's: it holds a buffer meanwhile.
+func (k *socket) read() error {
+	k.in = cipherPool.Get().(*[MostRead]byte)
+	n, err := k.Conn.Read(k.in[:])
+	if k.filled(n); n > 0 {
 		return nil
 	}
-	return k.fill()
+	cipherPool.Put(k.in)
+	k.in = nil
+	return err
+}
+
+// filled notes that in holds n bytes.
+func (k *socket) filled(n int) {
+	k.inR, k.inW = 0, n
+	k.received.Add(uint64(n))
 }
 
 // recordBuffered reports whether the next whole TLS record is here already,

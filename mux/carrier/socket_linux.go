@@ -1,6 +1,7 @@
 package carrier
 
 import (
+	"encoding/binary"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -24,17 +25,46 @@ func sendNow(fd uintptr, p []byte) (int, error) {
 	}
 }
 
-func recvNow(fd uintptr, p []byte) (int, error) {
+// An inbox reads, and learns with what it has read whether something is left: the kernel
+// says how much (TCP_INQ), and something if the end is near.
+type inbox struct {
+	msg  unix.Msghdr
+	part unix.Iovec
+	said [64]byte // control messages
+}
+
+// recv reads what is here. Without more nothing is left, and the poller tells of what
+// comes.
+func (b *inbox) recv(fd uintptr, p []byte) (n int, more bool, err error) {
+	b.part.Base = unsafe.SliceData(p)
+	b.part.SetLen(len(p))
+	b.msg.Iov = &b.part
+	b.msg.SetIovlen(1)
+	b.msg.Control = &b.said[0]
+	defer func() { b.part.Base = nil }() // the buffer is not ours
 	for {
-		n, _, e := unix.RawSyscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), unix.MSG_DONTWAIT, 0, 0)
+		b.msg.SetControllen(len(b.said))
+		r, _, e := unix.RawSyscall(unix.SYS_RECVMSG, fd, uintptr(unsafe.Pointer(&b.msg)), unix.MSG_DONTWAIT)
 		switch e {
 		case 0:
-			return int(n), nil
+			return int(r), b.left(), nil
 		case unix.EINTR:
 			continue
-		case unix.EAGAIN:
-			return 0, unix.EAGAIN
 		}
-		return 0, e
+		return 0, true, e
 	}
+}
+
+// left says whether something is left; a kernel that does not say may have something.
+func (b *inbox) left() bool {
+	const head = unix.SizeofCmsghdr
+	said := b.said[:min(int(b.msg.Controllen), len(b.said))]
+	if len(said) < head+4 {
+		return true
+	}
+	h := (*unix.Cmsghdr)(unsafe.Pointer(&said[0]))
+	if h.Level != unix.SOL_TCP || h.Type != unix.TCP_CM_INQ {
+		return true
+	}
+	return binary.NativeEndian.Uint32(said[unix.CmsgLen(0):]) != 0
 }

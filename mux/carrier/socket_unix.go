@@ -3,9 +3,12 @@
 package carrier
 
 import (
+	"errors"
 	"io"
 	"net"
+	"os"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -28,18 +31,6 @@ func (k *socket) init(c net.Conn) {
 	k.waitWrite = func(fd uintptr) bool {
 		k.wn, k.werr = sendNow(fd, k.pending())
 		return k.werr != unix.EAGAIN || k.wn > 0
-	}
-	k.tryRead = func(fd uintptr) bool {
-		if k.in == nil {
-			k.in = cipherPool.Get().(*[MostRead]byte)
-		}
-		k.rn, k.rerr = recvNow(fd, k.in[:])
-		if k.rerr == unix.EAGAIN {
-			cipherPool.Put(k.in) // an idle subflow holds nothing
-			k.in = nil
-			return false
-		}
-		return true
 	}
 }
 
@@ -87,27 +78,102 @@ func (k *socket) drain() error {
 	return nil
 }
 
+// fill waits for bytes, holding no memory, and reads them.
 func (k *socket) fill() error {
 	if k.raw == nil {
-		k.in = cipherPool.Get().(*[MostRead]byte)
-		n, err := k.Conn.Read(k.in[:])
-		k.inR, k.inW = 0, n
-		k.received.Add(uint64(n))
-		if n > 0 {
-			return nil
+		return k.read()
+	}
+	var failed error
+	err := k.raw.Read(func(fd uintptr) bool {
+		_, failed = k.take(fd)
+		return failed != unix.EAGAIN
+	})
+	if err != nil {
+		return err
+	}
+	return failed
+}
+
+// take reads what is here: EAGAIN for nothing, io.EOF for the end.
+func (k *socket) take(fd uintptr) (more bool, err error) {
+	k.in = cipherPool.Get().(*[MostRead]byte)
+	n, more, err := k.inbox.recv(fd, k.in[:])
+	if n > 0 {
+		k.filled(n)
+		return more, nil
+	}
+	cipherPool.Put(k.in) // an idle subflow holds nothing
+	k.in = nil
+	if err == nil {
+		err = io.EOF
+	}
+	return more, err
+}
+
+// serve is receive for a socket of the kernel's. It stays within one call of raw.Read:
+// beginning another forgets that something has come, which costs a look each time.
+func (k *socket) serve(handle func() error) error {
+	if !k.enter() {
+		return net.ErrClosed
+	}
+	defer k.leave()
+	var failed error
+	err := k.raw.Read(func(fd uintptr) bool {
+		for {
+			more, err := k.take(fd)
+			switch {
+			case err == unix.EAGAIN:
+				return false
+			case err != nil:
+				failed = err
+				return true
+			}
+			if failed = k.pass(handle); failed != nil {
+				return true
+			}
+			if !more {
+				return false
+			}
 		}
-		return err
+	})
+	if failed != nil {
+		return failed
 	}
-	if err := k.raw.Read(k.tryRead); err != nil {
-		return err
+	if errors.Is(err, os.ErrDeadlineExceeded) { // see close
+		return net.ErrClosed
 	}
-	if k.rerr != nil {
-		return k.rerr
+	return err
+}
+
+// enter begins serve, unless the socket is closed.
+func (k *socket) enter() bool {
+	k.ending.Lock()
+	defer k.ending.Unlock()
+	k.serves = !k.closed
+	return k.serves
+}
+
+// leave ends serve, and the socket if that was wanted meanwhile.
+func (k *socket) leave() {
+	k.ending.Lock()
+	k.serves = false
+	closed := k.closed
+	k.ending.Unlock()
+	if closed {
+		k.Conn.Close()
 	}
-	if k.rn == 0 {
-		return io.EOF
+}
+
+// close ends the connection. The poller's Close waits for whoever is within raw.Read,
+// which may be the caller, or wait for a lock of its: so serve is only told, and closes.
+func (k *socket) close() {
+	k.ending.Lock()
+	k.closed = true
+	serves := k.serves
+	k.ending.Unlock()
+	if serves {
+		k.SetDeadline(time.Unix(1, 0))
+		return
 	}
-	k.inR, k.inW = 0, k.rn
-	k.received.Add(uint64(k.rn))
-	return nil
+	k.Conn.Close()
 }

@@ -78,6 +78,15 @@ func (k *socket) setPace(rate float64) {
 	})
 }
 
+// setPatience has the kernel wake the reader for so many bytes, or the end; 0 for any.
+func (k *socket) setPatience(n int) {
+	if k.raw != nil {
+		k.raw.Control(func(fd uintptr) {
+			unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVLOWAT, max(n, 1))
+		})
+	}
+}
+
 // setCongestion chooses the congestion control, where the system allows it.
 func (k *socket) setCongestion(name string) {
 	if k.raw != nil {
@@ -106,5 +115,6 @@ func tune(c net.Conn, lowat int) {
 		unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 		unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, lowat)
 		unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, userTimeout)
+		unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_INQ, 1) // see inbox
 	})
 }

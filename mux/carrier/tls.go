@@ -70,8 +70,8 @@ func (t *TLS) Drain() error { return t.sock.drain() }
 // when the second one is there.
 func (t *TLS) LargestFrame() int { return maxRecord }
 
-// Wait implements Carrier.
-func (t *TLS) Wait() error { return t.sock.wait() }
+// Receive implements Carrier.
+func (t *TLS) Receive(handle func() error) error { return t.sock.receive(handle) }
 
 // Read implements Carrier; before Start it waits.
 func (t *TLS) Read(p []byte) (int, error) { return t.conn.Read(p) }
@@ -116,6 +116,8 @@ func (t *TLS) Tune(k Knob, v Setting) {
 		t.sock.setPace(v.Rate)
 	case Congestion:
 		t.sock.setCongestion(v.Name)
+	case Patience:
+		t.sock.setPatience(v.Bytes)
 	}
 }
 
@@ -133,7 +135,7 @@ func (t *TLS) CloseWrite() {
 }
 
 // Close implements Carrier.
-func (t *TLS) Close() { t.sock.Conn.Close() }
+func (t *TLS) Close() { t.sock.close() }
 
 // Abort implements Carrier: TCP resets the connection.
 func (t *TLS) Abort() {

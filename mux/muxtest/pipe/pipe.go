@@ -147,8 +147,17 @@ func (e *End) pass(wait bool) error {
 // LargestFrame implements carrier.Carrier.
 func (e *End) LargestFrame() int { return e.frame }
 
-// Wait implements carrier.Carrier.
-func (e *End) Wait() error { return e.in.await() }
+// Receive implements carrier.Carrier.
+func (e *End) Receive(handle func() error) error {
+	for {
+		if err := e.in.await(); err != nil {
+			return err
+		}
+		if err := handle(); err != nil {
+			return err
+		}
+	}
+}
 
 // Read implements carrier.Carrier; before Start it waits.
 func (e *End) Read(p []byte) (int, error) {

@@ -59,6 +59,10 @@ type Loop struct {
 	events [maxEvents]unix.EpollEvent
 	ready  []*Conn // of this round
 	number uint32  // of this round
+	// lone says that this round brought one datagram and nothing was left: what comes
+	// wakes the poller, as it would an edge-triggered one, and no look at epoll is needed.
+	// After more than one the look is worth it: what has come meanwhile goes out with them.
+	lone bool
 
 	gathered struct{ sockets, datagrams, bytes int } // since after was last called
 }
@@ -195,7 +199,7 @@ func (l *Loop) Run(ctx context.Context) error {
 // is, true ends the Loop.
 func (l *Loop) step(uintptr) bool {
 	for rounds := 0; !l.stopped.Load(); rounds++ {
-		if !l.round() {
+		if !l.round() || rounds == 0 && l.lone {
 			l.finish()
 			return false
 		}
@@ -222,10 +226,14 @@ func (l *Loop) round() bool {
 		}
 	}
 	l.mu.Unlock()
+	drained := true
 	for i, c := range l.ready {
 		l.ready[i] = nil
-		l.read(c)
+		drained = l.read(c) && drained
 		l.gathered.sockets++
+	}
+	if l.lone = drained && n == 1 && l.gathered.datagrams <= 1; l.lone {
+		l.number++ // the round that is saved
 	}
 	if l.gathered.sockets >= gatherSockets {
 		l.finish()

@@ -83,17 +83,17 @@ func (r *receiver) release() {
 }
 
 // read takes what one socket has, in at most maxBatches batches; epoll reports
-// again what it leaves.
+// again what it leaves. It says whether it has seen that nothing is left.
 //
-// A socket that had one datagram the last time is asked for one: the kernel's
-// vain look for a second costs a quarter of a receive. If it had more, it is
+// A socket that had one datagram the last time is asked for two: the kernel's
+// vain look for the second costs less than asking epoll. If it had more, it is
 // ready in the very next round, and is asked for a batch.
-func (l *Loop) read(c *Conn) {
+func (l *Loop) read(c *Conn) (drained bool) {
 	if !c.acquire() {
-		return
+		return false
 	}
 	defer c.release()
-	want := uintptr(1)
+	want := uintptr(2)
 	if c.busy || c.round == l.number-1 {
 		want = batchSize
 	}
@@ -107,11 +107,11 @@ func (l *Loop) read(c *Conn) {
 			c.busy = n > 1
 			l.deliver(c, int(n))
 			if n < batchSize {
-				return
+				return n < want
 			}
 		case unix.EAGAIN:
 			c.busy = false
-			return
+			return true
 		case unix.EINTR:
 		default:
 			// An ICMP error for something sent earlier (RFC 4787, REQ-12: it
@@ -119,10 +119,11 @@ func (l *Loop) read(c *Conn) {
 			// datagrams may wait behind it.
 			l.stats.errors.Add(1)
 			if errs++; errs == maxICMP {
-				return
+				return false
 			}
 		}
 	}
+	return false
 }
 
 // deliver hands the datagrams in the first n slots to the Handler and refills

@@ -29,6 +29,11 @@ const (
 	askSlack = 3e6
 	// flightFresh is how old the count of bytes in a path may be for a decision.
 	flightFresh = 1e6
+	// askMany is as much as a path has under way that carries no small flow.
+	askMany = 12 << 10
+	// flightPart is the part of a round trip that the count may be old while a path
+	// carries small flows only: at 500 datagrams a second two questions of three are saved.
+	flightPart = 4
 )
 
 // A Report is what the carrier of a subflow knows of its connection.
@@ -65,7 +70,7 @@ func (e *Engine) Glance(now int64, asks []Ask) []Ask {
 		return asks
 	}
 	for _, f := range e.subs {
-		if f.state == Moving && f.marks.una != f.marks.tail && now-f.asked > flightFresh && f.tx.minRTT > sched.CopyMinRTT && f.doubtful(now) {
+		if f.state == Moving && f.marks.una != f.marks.tail && f.tx.minRTT > sched.CopyMinRTT && f.doubtful(now) {
 			f.asked = now
 			asks = append(asks, Ask{Sub: f})
 		}
@@ -78,9 +83,15 @@ func (e *Engine) Glance(now int64, asks []Ask) []Ask {
 }
 
 // doubtful says that what is known of the bytes under way may be wrong by enough to
-// matter: there may be many, or an acknowledgement is about to be late.
+// matter: there may be many, or an acknowledgement is about to be late. What small flows
+// have under way is far from what fits; it is told late by a part of a round trip.
 func (f *Subflow) doubtful(now int64) bool {
-	return f.tx.outstanding > askBytes || f.age(now) > f.tx.srtt+f.tx.rttvar+askSlack
+	fresh := now - f.asked
+	if fresh <= flightFresh {
+		return false
+	}
+	many := f.tx.outstanding > askMany || f.tx.outstanding > askBytes && (f.path.works(now) || fresh > f.tx.srtt/flightPart)
+	return many || f.age(now) > f.tx.srtt+f.tx.rttvar+askSlack
 }
 
 // measureAfter is how long a full report of the subflow stays good.

@@ -42,6 +42,7 @@ func systemCommands() []*cobra.Command { return []*cobra.Command{newRun(), newRu
 // newRun is `mpsocks run`: a program whose only way out is the tunnel.
 func newRun() *cobra.Command {
 	var file, socket, name, class string
+	var paths []string
 	var loopback []uint16
 	cmd := &cobra.Command{
 		Use:   "run [-c FILE] [flags] -- PROGRAM [ARGUMENT]...",
@@ -73,23 +74,25 @@ own. The exit status is the program's.`,
 				Path: path, Args: args, Resolvers: []netip.Addr{packet.ServerHost4},
 				Local4: tun.Inside4, Local6: tun.Inside6, MTU: tun.MTU, Loopback: loopback,
 			}
+			want := client.Program{Name: name, Class: class, Paths: paths}
 			var lend lender
 			if file != "" {
-				lend, err = ownClient(cmd.Context(), file, class, cmd.ErrOrStderr())
+				lend, err = ownClient(file, want, cmd.ErrOrStderr())
 			} else {
-				lend, err = runningClient(socket, class)
+				lend, err = runningClient(socket, want)
 			}
 			if err != nil {
 				return err
 			}
-			return runProgram(cmd.Context(), p, name, lend, cmd.ErrOrStderr())
+			return runProgram(cmd.Context(), p, lend, cmd.ErrOrStderr())
 		},
 	}
 	cmd.Flags().SetInterspersed(false)
 	cmd.Flags().StringVarP(&file, "config", "c", "", "start a client of its own with this configuration")
 	cmd.Flags().StringVar(&socket, "socket", "", "the client's run_socket, where it is not the usual one")
 	cmd.Flags().StringVar(&name, "name", "", "what rules and status know the program by, as a SOCKS5 user (the program's name)")
-	cmd.Flags().StringVar(&class, "class", "", "the class of all that the program sends by UDP, before any rule: latency, bulk, ordered, metered or backup")
+	cmd.Flags().StringVar(&class, "class", "", "the class of all that the program exchanges, before any rule: latency, bulk, ordered, metered or backup")
+	cmd.Flags().StringSliceVar(&paths, "paths", nil, "the only paths that the program uses, by name; while none of them works its traffic waits")
 	cmd.Flags().Var(portList{&loopback}, "loopback", "let the program reach this TCP port of this machine's loopback (may be given again)")
 	return cmd
 }
@@ -133,10 +136,10 @@ func findProgram(name string) (string, error) {
 
 // A lender serves a device until ctx ends (nil) or there is no hope; ready is
 // called whenever a client has it.
-type lender func(ctx context.Context, name string, device *os.File, ready func()) error
+type lender func(ctx context.Context, device *os.File, ready func()) error
 
 // ownClient starts a client in this process, without the file's listeners.
-func ownClient(ctx context.Context, file, class string, stderr io.Writer) (lender, error) {
+func ownClient(file string, want client.Program, stderr io.Writer) (lender, error) {
 	cfg, err := conf.LoadClient(file)
 	if err != nil {
 		return nil, err
@@ -144,7 +147,7 @@ func ownClient(ctx context.Context, file, class string, stderr io.Writer) (lende
 	cfg.Listen, cfg.Forwards, cfg.RunSocket = nil, nil, "off"
 	log, _ := newLogger(cfg.Log, stderr)
 	log = log.Level(zerolog.WarnLevel)
-	return func(ctx context.Context, name string, device *os.File, ready func()) error {
+	return func(ctx context.Context, device *os.File, ready func()) error {
 		c, err := client.New(cfg, log, nil)
 		if err != nil {
 			return err
@@ -153,8 +156,7 @@ func ownClient(ctx context.Context, file, class string, stderr io.Writer) (lende
 		defer cancel()
 		ended := make(chan error, 1)
 		go func() { ended <- c.Run(ctx) }()
-		ready()
-		err = c.ServeTUN(ctx, device, name, class)
+		err = c.ServeTUN(ctx, device, want, ready)
 		cancel()
 		return errors.Join(err, <-ended)
 	}, nil
@@ -162,7 +164,7 @@ func ownClient(ctx context.Context, file, class string, stderr io.Writer) (lende
 
 // runningClient borrows the tunnel of a client that runs, and of the next one
 // when that has ended.
-func runningClient(socket, class string) (lender, error) {
+func runningClient(socket string, want client.Program) (lender, error) {
 	if socket == "" {
 		socket = client.RunSocket()
 	}
@@ -174,9 +176,9 @@ func runningClient(socket, class string) (lender, error) {
 		return nil, fmt.Errorf("no client of this user is running (%w): start one with mpsocks client -c FILE, or give its file to this command by -c FILE", err)
 	}
 	conn.Close()
-	return func(ctx context.Context, name string, device *os.File, ready func()) error {
+	return func(ctx context.Context, device *os.File, ready func()) error {
 		for {
-			err := client.Borrow(ctx, socket, name, class, device, ready)
+			err := client.Borrow(ctx, socket, want, device, ready)
 			if _, refused := errors.AsType[*client.Refusal](err); refused {
 				return err
 			}
@@ -191,7 +193,7 @@ func runningClient(socket, class string) (lender, error) {
 
 // runProgram runs a program to its end. The program begins when a client has its
 // device.
-func runProgram(ctx context.Context, p confine.Program, name string, lend lender, stderr io.Writer) error {
+func runProgram(ctx context.Context, p confine.Program, lend lender, stderr io.Writer) error {
 	ctx = context.WithoutCancel(ctx) // signals are the program's
 	r, err := confine.Start(p)
 	if err != nil {
@@ -208,7 +210,7 @@ func runProgram(ctx context.Context, p confine.Program, name string, lend lender
 	var once sync.Once
 	go func() {
 		defer close(lent)
-		lendErr = lend(serving, name, r.Device, func() { once.Do(func() { close(began) }) })
+		lendErr = lend(serving, r.Device, func() { once.Do(func() { close(began) }) })
 	}()
 	defer func() { stop(); <-lent }()
 	select {

@@ -16,6 +16,7 @@ import (
 	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux"
 	"github.com/mpsocks/mpsocks/mux/buf"
+	"github.com/mpsocks/mpsocks/mux/packet"
 	"github.com/mpsocks/mpsocks/mux/udpio"
 	"github.com/mpsocks/mpsocks/status"
 )
@@ -30,6 +31,8 @@ type tunnel interface {
 	Flush()
 	Ready(ctx context.Context) error
 	OpenStream(ctx context.Context, from, to netip.AddrPort) (stream, error)
+	Wish(at packet.End, w mux.Wish) bool
+	IDs(names []string) (ids uint32, epoch uint64)
 }
 
 // muxTunnel makes a mux.Session a tunnel.
@@ -62,6 +65,7 @@ type Client struct {
 	owners    owners
 	ports     *ports
 	ends      ends
+	wishes    wishes
 	words     words
 
 	associations, streams *quota
@@ -134,7 +138,7 @@ func newClient(cfg *conf.Client, log zerolog.Logger, t tunnel, handed ...net.Lis
 	c.front.client, c.downlink.client = c, c
 	c.front.adopt(handed)
 	c.relays.set(cfg.UDP)
-	c.ends.client = c
+	c.ends.client, c.wishes.client = c, c
 	c.web = newWeb(c)
 	c.publications = newPublications(c, cfg.Publish)
 	if err := c.bind(cfg); err != nil {
@@ -209,6 +213,7 @@ func (c *Client) Run(ctx context.Context) error {
 	c.crowd.wg.Wait()
 	c.names.stop()
 	c.ends.stop()
+	c.wishes.stop()
 	release()
 	return errors.Join(err, under.Wait())
 }

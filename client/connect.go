@@ -12,6 +12,7 @@ import (
 
 	"github.com/txthinking/socks5"
 
+	"github.com/mpsocks/mpsocks/mux"
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
 
@@ -108,8 +109,8 @@ func exitRequest(host string, addr netip.Addr, port uint16) []byte {
 	return binary.BigEndian.AppendUint16(b, port)
 }
 
-// dialExit opens a stream and asks the exit over it. ctx bounds both.
-func dialExit(ctx context.Context, c *Client, from netip.AddrPort, flight []byte) (st stream, reply *socks5.Reply, err error) {
+// dialExit opens a stream, for which w is asked, and asks the exit over it. ctx bounds both.
+func dialExit(ctx context.Context, c *Client, from netip.AddrPort, w mux.Wish, flight []byte) (st stream, reply *socks5.Reply, err error) {
 	defer func() {
 		if answer := answerOf(reply); err != nil || answer != repSuccess {
 			sayUnreached(&c.log, from, "", askedFor(flight), answer, err)
@@ -118,17 +119,29 @@ func dialExit(ctx context.Context, c *Client, from netip.AddrPort, flight []byte
 	if st, err = openStream(c, from); err != nil {
 		return nil, nil, err
 	}
+	if at, ok := innerAddr(st); ok {
+		c.wishes.ask(packet.ProtoTCP, at, w)
+	}
 	stop := context.AfterFunc(ctx, st.Reset)
 	defer stop()
 	if _, err := st.Write(flight); err != nil {
 		st.Reset()
+		forgetWish(c, st)
 		return nil, nil, replyError{repFailure, fmt.Errorf("ask the exit: %w", err)}
 	}
 	if reply, err = readExit(st); err != nil {
 		st.Reset()
+		forgetWish(c, st)
 		return nil, nil, err
 	}
 	return st, reply, nil
+}
+
+// forgetWish ends what was asked for a stream.
+func forgetWish(c *Client, st net.Conn) {
+	if at, ok := innerAddr(st); ok {
+		c.wishes.end(packet.ProtoTCP, at)
+	}
 }
 
 // openStream waits a bounded time for the tunnel and opens a stream to the exit.

@@ -3,8 +3,10 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/mpsocks/mpsocks/client/tun"
@@ -18,20 +20,39 @@ import (
 type enclave struct {
 	client *Client
 	name   string // the user that rules see
-	class  mux.Class
-	asked  bool // class is for all that its programs send by UDP
+	wish   mux.Wish
 }
 
-// newEnclave makes one; class is a class's name, or "" for what rules and the flows
-// themselves say.
-func newEnclave(c *Client, name, class string) (*enclave, error) {
-	g := &enclave{client: c, name: name, asked: class != ""}
-	if !g.asked {
-		return g, nil
+// Program is what programs behind a TUN device are to be known by, and what they want.
+type Program struct {
+	Name  string   `json:"name"`            // as a SOCKS5 user, for rules and status
+	Class string   `json:"class,omitempty"` // of all that is exchanged with them; "" = by rules and by what it does
+	Paths []string `json:"paths,omitempty"` // the only ones that they use; nil = all
+}
+
+// newEnclave makes one, if there are such a class and such paths.
+func newEnclave(c *Client, p Program) (*enclave, error) {
+	g := &enclave{client: c, name: p.Name}
+	if p.Class != "" {
+		var err error
+		if g.wish.Class, err = mux.ParseClass(p.Class); err != nil {
+			return nil, err
+		}
+		g.wish.Asked = true
 	}
-	var err error
-	g.class, err = mux.ParseClass(class)
-	return g, err
+	if len(p.Paths) > 0 {
+		var there []string
+		for _, path := range c.watch.configured() {
+			there = append(there, path.Name)
+		}
+		for _, n := range p.Paths {
+			if !slices.Contains(there, n) {
+				return nil, fmt.Errorf("no path is called %q; there are %s", n, strings.Join(there, ", "))
+			}
+		}
+		g.wish.Paths = p.Paths
+	}
+	return g, nil
 }
 
 // enclavePort is the inner port of one socket.
@@ -45,7 +66,7 @@ type enclavePort struct {
 func (g *enclave) Open(deliver func(h *packet.UDP, pkt, payload []byte)) (tun.Port, error) {
 	p := &enclavePort{deliver: deliver, holder: holderOf(g.name, netip.Addr{})}
 	p.client = g.client
-	p.source.User, p.source.Class, p.source.Asked = g.name, g.class, g.asked
+	p.source.User = g.name
 	if !g.client.associations.acquire(p.holder) {
 		return nil, errTooManyAssociations
 	}
@@ -53,8 +74,12 @@ func (g *enclave) Open(deliver func(h *packet.UDP, pkt, payload []byte)) (tun.Po
 		g.client.associations.release(p.holder)
 		return nil, err
 	}
+	g.client.wishes.ask(packet.ProtoUDP, p.at(), g.wish)
 	return p, nil
 }
+
+// at is the port's address inside the tunnel.
+func (p *enclavePort) at() netip.AddrPort { return p.innerPort.source(packet.ServerHost4) }
 
 // Flush implements tun.Tunnel.
 func (g *enclave) Flush() { g.client.tunnel.Flush() }
@@ -81,6 +106,7 @@ func (p *enclavePort) Close() {
 	p.mu.Lock()
 	p.closed = true
 	p.mu.Unlock()
+	p.client.wishes.end(packet.ProtoUDP, p.at())
 	p.end()
 	p.client.associations.release(p.holder)
 }
@@ -98,7 +124,7 @@ func (g *enclave) Connect(ctx context.Context, from, to netip.AddrPort) (tun.Str
 	if !c.streams.acquire(who) {
 		return nil, errTooManyStreams
 	}
-	st, reply, err := dialExit(ctx, c, from, exitRequest("", to.Addr(), to.Port()))
+	st, reply, err := dialExit(ctx, c, from, g.wish, exitRequest("", to.Addr(), to.Port()))
 	if err == nil && reply.Rep != repSuccess {
 		c.exitRefused.Add(1)
 		st.Reset()
@@ -106,6 +132,7 @@ func (g *enclave) Connect(ctx context.Context, from, to netip.AddrPort) (tun.Str
 	}
 	if err != nil {
 		if st != nil {
+			forgetWish(c, st)
 			st.Close()
 		}
 		c.streams.release(who)
@@ -127,6 +154,7 @@ func (s *enclaveStream) Close() error {
 	if !s.closed {
 		s.closed = true
 		s.client.calls.drop(s.stream)
+		forgetWish(s.client, s.stream)
 		s.client.streams.release(s.holder)
 	}
 	return s.stream.Close()
@@ -134,7 +162,7 @@ func (s *enclaveStream) Close() error {
 
 // attached is a device with its name.
 type attached struct {
-	name   string
+	Program
 	device *tun.Device
 }
 
@@ -146,7 +174,7 @@ type enclaves struct {
 
 // Enclave is what is known of a TUN device at the client.
 type Enclave struct {
-	Name   string
+	Program
 	Counts tun.Counts
 }
 
@@ -156,7 +184,7 @@ func (c *Client) Enclaves() []Enclave {
 	defer c.enclaves.mu.Unlock()
 	out := make([]Enclave, 0, len(c.enclaves.list))
 	for _, g := range c.enclaves.list {
-		out = append(out, Enclave{g.name, g.device.Counts()})
+		out = append(out, Enclave{g.Program, g.device.Counts()})
 	}
 	return out
 }

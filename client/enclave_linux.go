@@ -8,11 +8,10 @@ import (
 )
 
 // ServeTUN carries the packets of a TUN device until ctx ends (nil) or the
-// device does. name is what rules know its programs by, as a SOCKS5 user; class is
-// the class of all that they send by UDP, "" for what rules and flows say. The file
-// stays the caller's.
-func (c *Client) ServeTUN(ctx context.Context, file *os.File, name, class string) error {
-	g, err := newEnclave(c, name, class)
+// device does. ready is called once before the first packet is taken. The file stays
+// the caller's.
+func (c *Client) ServeTUN(ctx context.Context, file *os.File, p Program, ready func()) error {
+	g, err := newEnclave(c, p)
 	if err != nil {
 		return err
 	}
@@ -20,11 +19,12 @@ func (c *Client) ServeTUN(ctx context.Context, file *os.File, name, class string
 	if err != nil {
 		return err
 	}
-	a := &attached{name: name, device: d}
+	a := &attached{Program: p, device: d}
 	if !c.enclaves.add(a) {
 		return errTooManyEnclaves
 	}
 	defer c.enclaves.remove(a)
+	ready()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stop := context.AfterFunc(c.life, cancel)

@@ -2,28 +2,51 @@ package client
 
 import (
 	"errors"
+	"io"
+	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux"
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
 
-// A program's class reaches the session with each of its sockets, and none does where
-// none was asked for.
-func TestEnclaveClass(t *testing.T) {
-	c := lonely(t)
+// What a program wants is asked for each of its sockets and connections, of the session
+// and of the server, and no longer than they live.
+func TestEnclaveWishes(t *testing.T) {
+	f := &fakeTunnel{ids: map[string]uint8{"dsl": 1, "lte": 4}, exit: func(conn net.Conn) {
+		b := make([]byte, 13)
+		io.ReadFull(conn, b)
+		conn.Write([]byte{5, 0, 5, 0, 0, 1, 0, 0, 0, 0, 0, 0})
+		io.Copy(io.Discard, conn)
+	}}
+	c := start(t, f, func(cfg *conf.Client) {
+		cfg.Paths = []conf.Path{{Name: "dsl", Bind: "lo"}, {Name: "lte", Bind: "lo"}}
+	})
+	backup := uint8(mux.ClassBackup)
 	for _, test := range []struct {
-		class string
-		want  mux.Source
+		program Program
+		want    mux.Wish
+		class   uint8
+		paths   uint32
 	}{
-		{"", mux.Source{User: "iperf3"}},
-		{"backup", mux.Source{User: "iperf3", Class: mux.ClassBackup, Asked: true}},
-		{"latency", mux.Source{User: "iperf3", Class: mux.ClassLatency, Asked: true}},
+		{Program{}, mux.Wish{}, packet.WishNoClass, 0},
+		{Program{Class: "backup"}, mux.Wish{Class: mux.ClassBackup, Asked: true}, backup, 0},
+		{Program{Paths: []string{"lte"}}, mux.Wish{Paths: []string{"lte"}}, packet.WishNoClass, 1 << 4},
+		{
+			Program{Class: "latency", Paths: []string{"lte", "dsl"}},
+			mux.Wish{Class: mux.ClassLatency, Asked: true, Paths: []string{"lte", "dsl"}}, uint8(mux.ClassLatency), 1<<4 | 1<<1,
+		},
 	} {
-		g, err := newEnclave(c, "iperf3", test.class)
+		test.program.Name = "iperf3"
+		g, err := newEnclave(c, test.program)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -31,14 +54,90 @@ func TestEnclaveClass(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := &p.(*enclavePort).source; *got != test.want {
-			t.Errorf("class %q: %+v", test.class, got)
+		st, err := g.Connect(t.Context(), netip.MustParseAddrPort("198.18.255.2:4000"), netip.MustParseAddrPort("192.0.2.1:80"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		at, _ := innerAddr(st)
+		var ends []packet.End
+		for _, x := range []struct {
+			proto uint8
+			at    netip.AddrPort
+		}{{packet.ProtoUDP, p.(*enclavePort).at()}, {packet.ProtoTCP, at}} {
+			end, ok := packet.EndAt(x.proto, x.at)
+			if !ok {
+				t.Fatalf("%v is not inside the tunnel", x.at)
+			}
+			ends = append(ends, end)
+			if got := f.wished(end); !got.Empty() != !test.want.Empty() || got.Class != test.want.Class || !slices.Equal(got.Paths, test.want.Paths) {
+				t.Errorf("%+v: %+v", test.program, got)
+			}
+			if told, ok := f.lastTold(end); ok != !test.want.Empty() || ok && (told.Class != test.class || told.Paths != test.paths) {
+				t.Errorf("%+v: the server was told %+v", test.program, told)
+			}
 		}
 		p.Close()
+		st.Close()
+		for _, end := range ends {
+			if got := f.wished(end); !got.Empty() {
+				t.Errorf("%+v: %+v after the end", test.program, got)
+			}
+			if told, ok := f.lastTold(end); ok && (told.Class != packet.WishNoClass || told.Paths != 0) {
+				t.Errorf("%+v: the server was last told %+v", test.program, told)
+			}
+		}
 	}
-	if g, err := newEnclave(c, "iperf3", "fast"); err == nil {
-		t.Errorf("class fast is %v", g.class)
+	for _, p := range []Program{{Class: "fast"}, {Paths: []string{"dsl", "wifi"}}} {
+		if _, err := newEnclave(c, p); err == nil {
+			t.Errorf("%+v is taken", p)
+		} else if p.Paths != nil && !strings.Contains(err.Error(), `"wifi"; there are dsl, lte`) {
+			t.Error(err)
+		}
 	}
+}
+
+// The server is told again when a path has another address ID, when the session has other
+// keys, and from time to time, but not more often.
+func TestWishesAreToldAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeTunnel{ids: map[string]uint8{"dsl": 1}}
+		c := &Client{tunnel: f}
+		c.wishes.client = c
+		at := netip.AddrPortFrom(packet.ClientHost4, 4000)
+		end, _ := packet.EndAt(packet.ProtoUDP, at)
+		count := func() int { f.mu.Lock(); defer f.mu.Unlock(); return len(f.told) }
+		c.wishes.ask(packet.ProtoUDP, at, mux.Wish{Paths: []string{"dsl"}})
+		time.Sleep(10*wishTick + wishTick/2)
+		if n := count(); n != 1 && n != 2 { // the round begins with the first tick
+			t.Errorf("told %d times in ten seconds", n)
+		}
+		before := count()
+		f.mu.Lock()
+		f.ids["dsl"] = 0
+		f.mu.Unlock()
+		time.Sleep(wishTick)
+		if told, _ := f.lastTold(end); count() != before+1 || told.Paths != 1 {
+			t.Errorf("another ID: told %d times more, %+v", count()-before, told)
+		}
+		f.mu.Lock()
+		f.epoch++
+		f.mu.Unlock()
+		time.Sleep(wishTick)
+		if count() != before+2 {
+			t.Errorf("other keys: told %d times more", count()-before)
+		}
+		time.Sleep(wishAgain + wishTick)
+		if count() != before+3 {
+			t.Errorf("after %v: told %d times more", wishAgain, count()-before)
+		}
+		c.wishes.end(packet.ProtoUDP, at)
+		before = count()
+		time.Sleep(3 * wishAgain)
+		if count() != before {
+			t.Error("told of nothing")
+		}
+		c.wishes.stop()
+	})
 }
 
 // A client refuses a class that it does not know for good, and before it says that the
@@ -58,7 +157,7 @@ func TestGrantOfNoClass(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer device.Close()
-	err = Borrow(t.Context(), path, "iperf3", "fast", device, func() { t.Error("served all the same") })
+	err = Borrow(t.Context(), path, Program{Name: "iperf3", Class: "fast"}, device, func() { t.Error("served all the same") })
 	if _, refused := errors.AsType[*Refusal](err); !refused || !strings.Contains(err.Error(), "fast") {
 		t.Errorf("a class that there is not: %v", err)
 	}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -27,16 +28,11 @@ const (
 	maxGrantConns = 2 * maxEnclaves
 )
 
-// grantRequest comes with a TUN device; the device is served as long as the
-// connection is open.
-type grantRequest struct {
-	Name  string `json:"name"`
-	Class string `json:"class,omitempty"` // of what the program sends by UDP
-}
-
-// grantReply says why not, or nothing.
+// grantReply answers a Program, which comes with a TUN device; the device is served as
+// long as the connection is open. It says why not, or what is granted.
 type grantReply struct {
-	Error string `json:"error,omitempty"`
+	Error string   `json:"error,omitempty"`
+	Paths []string `json:"paths,omitempty"`
 }
 
 // RunSocket is where `mpsocks run` of this user finds the user's client; "" if
@@ -107,7 +103,7 @@ func serveGrants(ctx context.Context, c *Client, l *net.UnixListener) error {
 			defer func() { <-places }()
 			defer conn.Close()
 			if err := grant(ctx, c, conn); err != nil {
-				b, _ := json.Marshal(grantReply{err.Error()})
+				b, _ := json.Marshal(grantReply{Error: err.Error()})
 				conn.Write(b)
 				c.log.Info().Err(err).Msg("mpsocks run was refused")
 			}
@@ -131,7 +127,7 @@ func grant(ctx context.Context, c *Client, conn *net.UnixConn) error {
 		}
 		return err
 	}
-	var req grantRequest
+	var req Program
 	if err := json.Unmarshal(text, &req); err != nil {
 		return fmt.Errorf("request: %w", err)
 	}
@@ -141,21 +137,24 @@ func grant(ctx context.Context, c *Client, conn *net.UnixConn) error {
 	if req.Name == "" || len(req.Name) > 255 {
 		return errors.New("the program's name has to have 1 to 255 bytes")
 	}
-	if _, err := newEnclave(c, req.Name, req.Class); err != nil {
-		return err // before it is told that it is served
-	}
 	conn.SetDeadline(time.Time{})
-	if _, err := conn.Write([]byte("{}")); err != nil {
-		return err
-	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() { // ends with the connection, which grant closes
 		defer cancel()
 		conn.Read(make([]byte, 1))
 	}()
-	c.log.Info().Str("program", req.Name).Msg("a program with a network of its own begins")
-	err = c.ServeTUN(ctx, files[0], req.Name, req.Class)
+	served := false
+	err = c.ServeTUN(ctx, files[0], req, func() {
+		served = true
+		if granted, err := json.Marshal(grantReply{Paths: req.Paths}); err == nil {
+			conn.Write(granted)
+		}
+		c.log.Info().Str("program", req.Name).Str("class", req.Class).Strs("paths", req.Paths).Msg("a program with a network of its own begins")
+	})
+	if !served {
+		return err
+	}
 	c.log.Info().Str("program", req.Name).Err(err).Msg("a program with a network of its own ends")
 	conn.Close()
 	return nil
@@ -184,9 +183,8 @@ func sameUser(conn *net.UnixConn) error {
 }
 
 // Borrow gives a device to the client behind a socket and returns when that has
-// ended (nil or why) or ctx has. name and class are those of ServeTUN; ready is called
-// when the client has taken it.
-func Borrow(ctx context.Context, path, name, class string, device *os.File, ready func()) error {
+// ended (nil or why) or ctx has. ready is called when the client has taken it.
+func Borrow(ctx context.Context, path string, p Program, device *os.File, ready func()) error {
 	conn, err := (&net.Dialer{}).DialContext(ctx, "unixpacket", path)
 	if err != nil {
 		return err
@@ -194,7 +192,7 @@ func Borrow(ctx context.Context, path, name, class string, device *os.File, read
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
-	b, err := json.Marshal(grantRequest{name, class})
+	b, err := json.Marshal(p)
 	if err != nil {
 		return err
 	}
@@ -212,6 +210,9 @@ func Borrow(ctx context.Context, path, name, class string, device *os.File, read
 	}
 	if reply.Error != "" {
 		return &Refusal{reply.Error}
+	}
+	if !slices.Equal(reply.Paths, p.Paths) { // an earlier release, which would use all
+		return &Refusal{"it knows nothing of paths of a program's own: it is of an earlier release"}
 	}
 	ready()
 	conn.Read(answer[:1])

@@ -42,6 +42,10 @@ type fakeTunnel struct {
 	seen    []packet.UDP
 	joined  []uint32 // Identifications of the datagrams that came in fragments
 	sources []string
+	wishes  map[packet.End]mux.Wish
+	ids     map[string]uint8 // address IDs of paths
+	epoch   uint64
+	told    []packet.Wish // what the server was told
 	wg      sync.WaitGroup
 }
 
@@ -58,6 +62,15 @@ func (f *fakeTunnel) Send(src *mux.Source, pkts []*buf.Buffer) {
 			}
 		} else if err != nil {
 			panic(err)
+		}
+		if h.Dst.Port() == packet.WishPort {
+			f.mu.Lock()
+			for ; len(payload) >= packet.WishLen; payload = payload[packet.WishLen:] {
+				f.told = append(f.told, packet.ParseWish(payload))
+			}
+			f.mu.Unlock()
+			b.Release()
+			continue
 		}
 		var replies [][]byte
 		if f.answer != nil {
@@ -104,6 +117,12 @@ func (f *fakeTunnel) Ready(ctx context.Context) error {
 // fakeStream is a TCP connection, which has the half-close of a stream.
 type fakeStream struct{ *net.TCPConn }
 
+// LocalAddr is inside the tunnel.
+func (s fakeStream) LocalAddr() net.Addr {
+	at := s.TCPConn.LocalAddr().(*net.TCPAddr)
+	return net.TCPAddrFromAddrPort(netip.AddrPortFrom(packet.ClientHost4, uint16(at.Port)))
+}
+
 func (s fakeStream) Reset() {
 	s.SetLinger(0)
 	s.Close()
@@ -131,6 +150,45 @@ func (f *fakeTunnel) OpenStream(ctx context.Context, from, to netip.AddrPort) (s
 		f.exit(there)
 	})
 	return fakeStream{here.(*net.TCPConn)}, nil
+}
+
+func (f *fakeTunnel) Wish(at packet.End, w mux.Wish) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.wishes == nil {
+		f.wishes = make(map[packet.End]mux.Wish)
+	}
+	f.wishes[at] = w
+	return true
+}
+
+// wished is what was last asked of the session for an end.
+func (f *fakeTunnel) wished(at packet.End) *mux.Wish {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	w := f.wishes[at]
+	return &w
+}
+
+// lastTold is what the server was last told of an end.
+func (f *fakeTunnel) lastTold(at packet.End) (w packet.Wish, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, t := range f.told {
+		if t.At == at {
+			w, ok = t, true
+		}
+	}
+	return w, ok
+}
+
+func (f *fakeTunnel) IDs(names []string) (ids uint32, epoch uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, n := range names {
+		ids |= 1 << f.ids[n]
+	}
+	return ids, f.epoch
 }
 
 // respond makes a packet with a payload from the far end of h.

@@ -14,6 +14,8 @@ import (
 	"sync"
 
 	"github.com/rs/zerolog"
+
+	"github.com/mpsocks/mpsocks/mux"
 )
 
 var errWebTarget = errors.New("not a host and a port")
@@ -147,7 +149,7 @@ func (c *webConn) dial(ctx context.Context, _, to string) (net.Conn, error) {
 	if !client.streams.acquire(who) {
 		return nil, replyError{repFailure, errTooManyStreams}
 	}
-	st, reply, err := dialExit(ctx, client, remote, flight)
+	st, reply, err := dialExit(ctx, client, remote, mux.Wish{}, flight)
 	if err == nil && reply.Rep != repSuccess {
 		client.exitRefused.Add(1)
 		st.Close()

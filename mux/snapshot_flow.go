@@ -16,8 +16,9 @@ type FlowSnapshot struct {
 	User     string         `json:"user,omitempty"`
 	Class    string         `json:"class"`
 	Why      string         `json:"why"`
-	On       []string       `json:"on"`    // paths that it lately used,
-	Subflows []int          `json:"slots"` // and their subflows
+	Only     []string       `json:"only,omitempty"` // the paths that it may use; none = all
+	On       []string       `json:"on"`             // paths that it lately used,
+	Subflows []int          `json:"slots"`          // and their subflows
 	Packets  uint64         `json:"packets"`
 	Bytes    uint64         `json:"bytes"`
 	Received uint64         `json:"received_bytes"` // of a stream; of datagrams the session does not know
@@ -33,7 +34,7 @@ func flowSnapshot(f *engine.FlowStatus) FlowSnapshot {
 	r := FlowSnapshot{
 		From:  netip.AddrPortFrom(netip.AddrFrom16(f.Key.Src).Unmap(), f.Key.SrcPort),
 		To:    netip.AddrPortFrom(netip.AddrFrom16(f.Key.Dst).Unmap(), f.Key.DstPort),
-		Proto: f.Key.Proto, User: f.User, Class: f.Class.String(), Why: f.Why, On: []string{}, Subflows: []int{},
+		Proto: f.Key.Proto, User: f.User, Class: f.Class.String(), Why: f.Why, Only: f.Only, On: []string{}, Subflows: []int{},
 		Packets: f.Packets, Bytes: f.Octets, Copies: f.Copies, Dropped: f.Dropped, Queued: f.Queued,
 	}
 	for _, on := range f.On {

@@ -29,6 +29,7 @@ type fakeSession struct {
 	flushes int
 	discard bool
 	beside  int64
+	wishes  map[packet.End]mux.Wish
 	more    chan struct{}
 }
 
@@ -40,6 +41,16 @@ type got struct {
 }
 
 func newFakeSession() *fakeSession { return &fakeSession{more: make(chan struct{}, 1)} }
+
+func (f *fakeSession) Wish(at packet.End, w mux.Wish) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.wishes == nil {
+		f.wishes = make(map[packet.End]mux.Wish)
+	}
+	f.wishes[at] = w
+	return true
+}
 
 func (f *fakeSession) Send(src *mux.Source, pkts []*buf.Buffer) {
 	f.mu.Lock()

@@ -22,6 +22,7 @@ type session interface {
 	Send(src *mux.Source, pkts []*buf.Buffer)
 	Flush()
 	Beside(bytes int64)
+	Wish(at packet.End, w mux.Wish) bool
 }
 
 // A peer is one client's session: its mappings and its streams. It is the

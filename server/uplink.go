@@ -36,6 +36,8 @@ type uplink struct {
 	answers []*buf.Buffer
 	// ended are the keys of mappings that the client needs no more.
 	ended []uint64
+	// wishes are what the client has asked for.
+	wishes []wish
 }
 
 func newUplink() any { return &uplink{writer: udpio.NewWriter()} }
@@ -67,6 +69,10 @@ func (p *peer) Deliver(pkts [][]byte) {
 		p.nat.end(u.ended) // after Flush: the batch may have their last datagrams
 		u.ended = u.ended[:0]
 	}
+	for i := range u.wishes {
+		p.session.Wish(u.wishes[i].at, u.wishes[i].want)
+	}
+	u.wishes = u.wishes[:0]
 	if len(u.answers) > 0 {
 		p.session.Send(&p.source, u.answers) // the session flushes when Deliver returns
 		clear(u.answers)
@@ -168,6 +174,8 @@ func (u *uplink) service(p *peer, payload []byte) dropReason {
 		return u.discard(payload)
 	case packet.AlivePort:
 		return u.alive(p, payload)
+	case packet.WishPort:
+		return u.wish(payload)
 	}
 	return dropService
 }

@@ -238,7 +238,8 @@ type Program struct {
 	Proto   string   `json:"proto"`         // udp, tcp
 	To      string   `json:"to"`            // the real destination; a name where one was asked for
 	Class   string   `json:"class"`
-	Why     string   `json:"why"` // it is in the class, and uses these paths and not others
+	Why     string   `json:"why"`            // it is in the class, and uses these paths and not others
+	Only    []string `json:"only,omitempty"` // the paths that it may use; none = all
 	Paths   []string `json:"paths"`
 	BPS     int64    `json:"bps"` // now, sent by this half
 	RecvBPS int64    `json:"received_bps"`

@@ -19,12 +19,13 @@ const (
 // packet is kept until the Data ACK, because any subflow may still have to
 // carry it again.
 type Segment struct {
-	P    *buf.Buffer
-	DSN  uint64
-	N    int32
-	Seen bool   // some batch has carried it
-	Pins int8   // subflows that hold p in a batch they are writing or will write
-	On   uint64 // bit set of the subflow slots that carry it
+	P     *buf.Buffer
+	DSN   uint64
+	N     int32
+	Seen  bool   // some batch has carried it
+	Paths uint16 // those that its flow is for, by the scheduler's index, a bit each; 0 = all
+	Pins  int8   // subflows that hold p in a batch they are writing or will write
+	On    uint64 // bit set of the subflow slots that carry it
 }
 
 // InFlight holds the segments without Data ACK, in DSN order, numbered from

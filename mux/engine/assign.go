@@ -18,7 +18,7 @@ func (e *Engine) Assign(now int64) (hurry bool) {
 	if e.rec != nil {
 		e.rec.note(entry{Op: "assign", Now: now})
 	}
-	if len(e.held.redo) == 0 && e.table.queue.Idle() || e.fin != 0 {
+	if len(e.held.redo) == 0 && e.table.queue.Idle() && !e.table.queue.Barred || e.fin != 0 {
 		return false
 	}
 	if r := &e.choose; r.list(now) {
@@ -32,17 +32,25 @@ func (e *Engine) Assign(now int64) (hurry bool) {
 // assign does it with what was listed.
 func (r *chooser) assign(now int64) {
 	e := r.e
-	e.held.reinject(r)
+	e.held.reinject(r, now)
 	if len(e.held.redo) == 0 {
 		moved(e.paths, now)
 	}
 	if e.held.out.Full() {
 		return
 	}
+	r.assignChosen(now, fq.TurnFirst)
 	r.assignSmall(now)
+	first := r.views%2 == 0 // in turn, as both want all that there is
+	if first {
+		r.assignChosen(now, fq.TurnLarge)
+	}
 	r.assignBulk(now, fq.LargeBands)
 	if e.table.queue.Least(fq.LargeBands) == fq.NoBand {
 		r.assignBulk(now, fq.BackupBands)
+	}
+	if !first {
+		r.assignChosen(now, fq.TurnLarge)
 	}
 }
 
@@ -61,6 +69,7 @@ type chooser struct {
 	cands   []sched.Candidate
 	candSub []*Subflow
 	views   uint64 // how often they were listed
+	chosen  []*fq.Flow
 }
 
 // assignSmall serves the latency band: each packet where it arrives first,

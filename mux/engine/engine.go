@@ -210,7 +210,7 @@ func (e *Engine) Wake(k packet.Key, st fq.Puller, now int64) {
 	if e.closed || e.ending {
 		return
 	}
-	f := e.table.streamFlow(k, st)
+	f := e.table.streamFlow(k, st, now)
 	if f.Packets == 0 {
 		e.stirred.at = now // something new begins, small as it may be yet
 	}

@@ -24,6 +24,7 @@ type table struct {
 	rules  []Rule
 	flows  map[packet.Key]*fq.Flow
 	queue  fq.Queue
+	wishes wishes
 	turn   uint32 // counts what small flows were given; flows differ in it, too
 }
 
@@ -36,6 +37,7 @@ func (t *table) flowFor(src *Source, p []byte, now int64) *fq.Flow {
 	if src != nil && src.last != nil {
 		last := &src.last.Key
 		if *last == k {
+			t.heed(src.last, now)
 			return src.last
 		}
 		// The second fragment of a datagram has no ports; it follows the first
@@ -52,7 +54,9 @@ func (t *table) flowFor(src *Source, p []byte, now int64) *fq.Flow {
 				return f
 			}
 		}
-		f = t.openFlow(src, k, packet.TOS(p))
+		f = t.openFlow(src, k, packet.TOS(p), now)
+	} else {
+		t.heed(f, now)
 	}
 	if src != nil {
 		src.last = f
@@ -60,27 +64,26 @@ func (t *table) flowFor(src *Source, p []byte, now int64) *fq.Flow {
 	return f
 }
 
-func (t *table) openFlow(src *Source, k packet.Key, tos uint8) *fq.Flow {
-	f := t.addFlow(k)
+func (t *table) openFlow(src *Source, k packet.Key, tos uint8, now int64) *fq.Flow {
+	f := t.addFlow(k, now)
 	if src != nil {
-		f.User, f.AskedClass, f.Asked = src.User, src.Class, src.Asked
+		f.User = src.User
 	}
 	f.TOS = tos
-	if t.judge(f) {
-		f.Band = f.Place()
-	}
+	t.judge(f)
+	f.Band = f.Place()
 	return f
 }
 
-// judge gives a flow of datagrams the class that its source has asked for, or else the
-// one of a rule. It returns false where neither says anything.
+// judge gives a flow the class that is asked for it, or else a flow of datagrams the one
+// of a rule. It returns false where neither says anything.
 func (t *table) judge(f *fq.Flow) bool {
+	if f.Wish != nil && f.Wish.Asked {
+		f.Class, f.Forced, f.Why = f.Wish.Class, true, "asked"
+		return true
+	}
 	if f.Stream != nil {
 		return false
-	}
-	if f.Asked {
-		f.Class, f.Forced, f.Why = f.AskedClass, true, "asked"
-		return true
 	}
 	remote, port := f.Key.Dst, f.Key.DstPort
 	if !t.client {
@@ -94,8 +97,9 @@ func (t *table) judge(f *fq.Flow) bool {
 }
 
 // addFlow makes a flow that no rule is asked about.
-func (t *table) addFlow(k packet.Key) *fq.Flow {
+func (t *table) addFlow(k packet.Key, now int64) *fq.Flow {
 	f := fq.NewFlow(k, t.turn)
+	f.Wish, f.Judged = t.wishes.of(&k, t.client, now), t.wishes.turn
 	if t.mode.policy().pinned {
 		f.Forced, f.Why = true, "mode latency"
 	}
@@ -108,28 +112,38 @@ func (t *table) addFlow(k packet.Key) *fq.Flow {
 func (t *table) setPolicy(mode Mode, rules []Rule) {
 	t.mode, t.rules = mode, rules
 	for _, f := range t.flows {
-		f.Forced, f.Class, f.Why = mode.policy().pinned, fq.ClassLatency, "new"
-		if f.Forced {
-			f.Why = "mode latency"
-		}
-		if !t.judge(f) && !f.Forced && f.Packets > 0 {
-			reclassify(f, mode.policy())
-		}
-		t.queue.SetBand(f, f.Place())
+		t.anew(f)
 	}
+}
+
+// anew judges a flow as if it began.
+func (t *table) anew(f *fq.Flow) {
+	p := t.mode.policy()
+	f.Forced, f.Class, f.Why = p.pinned, fq.ClassLatency, "new"
+	if f.Forced {
+		f.Why = "mode latency"
+	}
+	if !t.judge(f) && !f.Forced && f.Packets > 0 {
+		reclassify(f, p)
+	}
+	t.queue.SetBand(f, f.Place())
 }
 
 // streamFlow returns the flow of a stream. Rules are for UDP: the addresses here are
 // those of the two hosts in the tunnel, whatever a CONNECT is for.
-func (t *table) streamFlow(k packet.Key, st fq.Puller) *fq.Flow {
+func (t *table) streamFlow(k packet.Key, st fq.Puller, now int64) *fq.Flow {
 	f := t.flows[k]
 	if f == nil || f.Stream != st {
 		if f != nil {
 			t.queue.Clear(f, fq.DropRenewed)
 		}
-		f = t.addFlow(k)
+		f = t.addFlow(k, now)
 		f.Stream = st
+		t.judge(f)
+		f.Band = f.Place()
+		return f
 	}
+	t.heed(f, now)
 	return f
 }
 
@@ -167,6 +181,9 @@ func reclassify(f *fq.Flow, p *policy) {
 // sweep forgets idle flows and those of ended streams. It looks at a few,
 // beginning anywhere, so that it never takes long.
 func (t *table) sweep(now int64) {
+	if !t.client {
+		t.wishes.sweep(now)
+	}
 	n := 0
 	for k, f := range t.flows {
 		if n++; n > 1024 {

@@ -56,9 +56,6 @@ func ParseMode(name string) (Mode, error) {
 // One association owns it; the session keeps the flow it used last in it.
 type Source struct {
 	User string
-	// Class is for all that it sends, before any rule, where Asked says so.
-	Class fq.Class
-	Asked bool
 
 	last *fq.Flow
 }

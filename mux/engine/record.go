@@ -2,6 +2,7 @@ package engine
 
 import (
 	"encoding/json"
+	"strings"
 
 	"github.com/mpsocks/mpsocks/mux/buf"
 	"github.com/mpsocks/mpsocks/mux/fq"
@@ -95,11 +96,15 @@ func (r *recorder) send(src *Source, p *buf.Buffer, now int64) {
 	l := entry{Op: "send", Now: now, N: []int64{r.source(src), int64(len(b)), int64(p.Held())}, Bytes: b[:min(len(b), recordHead)]}
 	if src != nil {
 		l.Text = src.User
-		if src.Asked {
-			l.N = append(l.N, int64(src.Class))
-		}
 	}
 	r.note(l)
+}
+
+func (r *recorder) wish(at packet.End, w *fq.Wish, now int64) {
+	r.note(entry{
+		Op: "wish", Now: now, N: []int64{int64(at.Proto), int64(at.Host), int64(at.Port), int64(w.Class), int64(w.IDs)},
+		On: []bool{w.Asked, w.Paths != nil}, Text: strings.Join(w.Paths, "\n"),
+	})
 }
 
 // A recordedStream notes what is pulled of a stream.

@@ -111,31 +111,37 @@ func (h *held) missing(subs []*Subflow, now int64) (on uint64) {
 }
 
 // reinject gives segments again whose subflow ended or stalled.
-func (h *held) reinject(r *chooser) {
+func (h *held) reinject(r *chooser, now int64) {
 	set := sched.Usable(r.cands, false)
-	done := 0
-	for _, sn := range h.redo {
+	left := h.redo[:0]
+	for at, sn := range h.redo {
 		sg := h.out.Live(sn)
 		if sg == nil || sg.On&arrived != 0 || moving(r.e.subs, sg.On) {
-			done++
 			continue
 		}
 		n := int(sg.N)
 		fit := set
+		if sg.Paths != 0 {
+			fit = r.sameWay(sg.Paths, set, now)
+		}
 		for i := range r.cands {
 			if sg.On&(1<<r.candSub[i].slot) != 0 {
 				fit &^= 1 << i
 			}
 		}
 		i := sched.PickSmall(r.cands, fit, n, r.e.table.turn)
+		if i == sched.NoSubflow && sg.Paths != 0 { // it is in nobody's way
+			left = append(left, sn)
+			continue
+		}
 		if i == sched.NoSubflow {
+			left = append(left, h.redo[at:]...)
 			break
 		}
 		r.give(i, sn, n, nil)
 		h.again++
-		done++
 	}
-	h.redo = h.redo[:copy(h.redo, h.redo[done:])]
+	h.redo = left
 }
 
 // moving reports whether some subflow of the set is alive.

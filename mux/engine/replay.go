@@ -7,10 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/mpsocks/mpsocks/mux/buf"
 	"github.com/mpsocks/mpsocks/mux/fq"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
+	"github.com/mpsocks/mpsocks/mux/packet"
 )
 
 // A Difference is where a session that is run again does not answer as its record has it.
@@ -198,13 +200,16 @@ func (p *player) step() {
 	case "send":
 		src := p.sources[c.n(0)]
 		if src == nil && c.n(0) != 0 {
-			src = &Source{User: c.Text, Asked: len(c.N) > 3}
-			if src.Asked {
-				src.Class = fq.Class(c.n(3))
-			}
+			src = &Source{User: c.Text}
 			p.sources[c.n(0)] = src
 		}
 		e.Send(src, c.packet(c.n(1), c.n(2)), now)
+	case "wish":
+		w := fq.Wish{Class: fq.Class(c.n(3)), Asked: c.on(0), IDs: uint32(c.n(4))}
+		if c.on(1) {
+			w.Paths = strings.Split(c.Text, "\n")
+		}
+		e.Wish(packet.End{Proto: uint8(c.n(0)), Host: uint16(c.n(1)), Port: uint16(c.n(2))}, w, now)
 	case "wake":
 		st := p.streams[c.n(0)]
 		if st == nil {

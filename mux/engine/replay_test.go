@@ -94,13 +94,13 @@ func TestReplayTells(t *testing.T) {
 // Each method of the engine is one that a record has, or one that only reads.
 func TestRecordsHaveAllCalls(t *testing.T) {
 	reads := []string{
-		"AckBy", "AddrID", "Alive", "Backlog", "Busy", "Clear", "Committed", "Epoch", "Finishing", "HeardAt", "Idle", "KeepAlive",
+		"AckBy", "AddrID", "Alive", "Backlog", "Busy", "Clear", "Committed", "Epoch", "Finishing", "HeardAt", "IDs", "Idle", "KeepAlive",
 		"Moved", "Moves", "Name", "Octets", "Path", "Paths", "Rests", "Slot", "State", "Subflows",
 	}
 	recorded := []string{
 		"Acked", "AddPath", "Assign", "Attach", "Charge", "Close", "Configure", "Control", "Detach", "Doubt", "Drained", "Due",
 		"Establish", "FIN", "Finish", "Glance", "Heard", "Initial", "Learn", "Next", "Probe", "RemovePath", "Renew", "Send",
-		"SetBackup", "SetCapped", "SetKeepAlive", "SetPolicy", "Take", "Tick", "Wake", "Wrote",
+		"SetBackup", "SetCapped", "SetKeepAlive", "SetPolicy", "Take", "Tick", "Wake", "Wish", "Wrote",
 		"PathOf", // by AddPath
 	}
 	for _, v := range []any{new(Engine), new(Subflow), new(Path)} {
@@ -113,17 +113,28 @@ func TestRecordsHaveAllCalls(t *testing.T) {
 	}
 }
 
-// What a source asked for is in the record: without it the flow would be another.
-func TestRecordsHaveTheAskedClass(t *testing.T) {
+// What programs ask for is in the record: without it their flows would be others.
+func TestRecordsHaveWishes(t *testing.T) {
 	var record bytes.Buffer
 	e := New(true, ModeAuto, nil, 0)
 	Record(e, func(line []byte) { record.Write(line) })
-	for i, src := range []*Source{{User: "ann"}, {User: "ann", Asked: true}, {User: "ann", Class: fq.ClassBackup, Asked: true}} {
+	e.Establish(1)
+	for _, name := range []string{"a", "b"} {
+		e.Attach(NewSubflow(nil, e.AddPath(PathConfig{Name: name}, -1), e.Epoch(), 0), 0)
+	}
+	for i, w := range []fq.Wish{{}, {Asked: true}, {Class: fq.ClassBackup, Asked: true}, {Paths: []string{"b"}}, {Paths: []string{}}, {IDs: 2}} {
 		from := netip.AddrPortFrom(packet.ClientHost4, uint16(5000+i))
-		e.Send(src, testPacket(from, netip.MustParseAddrPort("203.0.113.7:443"), 0, 100), 1)
+		at, _ := packet.EndAt(packet.ProtoUDP, from)
+		e.Wish(at, w, 1)
+		e.Send(&Source{User: "ann"}, testPacket(from, netip.MustParseAddrPort("203.0.113.7:443"), 0, 100), 1)
+	}
+	e.Assign(2)
+	for f := e.Next(); f != nil; f = e.Next() {
+		batch, _ := e.Take(f, nil)
+		e.Wrote(f, 2, batch, 1000, false, false)
 	}
 	want := bytes.Count(record.Bytes(), []byte("\n"))
-	if n, err := Replay(&record); err != nil || n != want || want < 4 {
+	if n, err := Replay(&record); err != nil || n != want || want < 20 {
 		t.Errorf("%d of %d lines, %v", n, want, err)
 	}
 }

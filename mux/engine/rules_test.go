@@ -64,30 +64,36 @@ func TestRulesOfFlows(t *testing.T) {
 		}
 		p.Release()
 		key := packet.Key{Proto: packet.ProtoTCP, DstPort: 1080, SrcPort: 1080}
-		if f := s.table.streamFlow(key, nil); f.Forced || f.Class != fq.ClassLatency {
+		if f := s.table.streamFlow(key, endless{1}, 0); f.Forced || f.Class != fq.ClassLatency {
 			t.Errorf("client %v: a stream has class %s, %s", client, f.Class, f.Why)
 		}
 	}
 }
 
-// What a source asks for comes before every rule and the mode, and stays when these
-// change; another source's flows go by the rules as ever.
+// What is asked for comes before every rule and the mode, and stays when these
+// change; another port's flows go by the rules as ever. It is asked for streams as well.
 func TestAskedClass(t *testing.T) {
 	far, inner := netip.MustParseAddrPort("203.0.113.7:443"), netip.AddrPortFrom(packet.ClientHost4, 5000)
 	rules := []Rule{{DSCP: -1, Class: fq.ClassMetered}}
 	for _, mode := range []Mode{ModeAuto, ModeLatency} {
 		s := New(true, mode, rules, 0)
-		asks := &Source{User: "ann", Class: fq.ClassBackup, Asked: true}
+		at, _ := packet.EndAt(packet.ProtoUDP, inner)
+		s.Wish(at, fq.Wish{Class: fq.ClassBackup, Asked: true}, 0)
 		var flows []*fq.Flow
-		for i, src := range []*Source{asks, {User: "ann"}} {
+		for i := range 2 {
 			p := testPacket(netip.AddrPortFrom(inner.Addr(), inner.Port()+uint16(i)), far, 0, 100)
-			flows = append(flows, s.table.flowFor(src, p.Bytes(), 0))
+			flows = append(flows, s.table.flowFor(&Source{User: "ann"}, p.Bytes(), 0))
 			p.Release()
 		}
+		at.Proto = packet.ProtoTCP
+		s.Wish(at, fq.Wish{Class: fq.ClassBackup, Asked: true}, 0)
+		stream := s.table.streamFlow(packet.Key{Proto: packet.ProtoTCP, Src: inner.Addr().As16(), SrcPort: inner.Port()}, endless{1}, 0)
 		check := func(when string, other fq.Class) {
 			t.Helper()
-			if f := flows[0]; f.Class != fq.ClassBackup || f.Band != fq.ClassBackup || !f.Forced || f.Why != "asked" {
-				t.Errorf("%v, %s: class %s in band %d, %s", mode, when, f.Class, f.Band, f.Why)
+			for i, f := range []*fq.Flow{flows[0], stream} {
+				if f.Class != fq.ClassBackup || f.Band != fq.ClassBackup || !f.Forced || f.Why != "asked" {
+					t.Errorf("%v, %s, %d: class %s in band %d, %s", mode, when, i, f.Class, f.Band, f.Why)
+				}
 			}
 			if f := flows[1]; f.Class != other || f.Why != "rule" {
 				t.Errorf("%v, %s: the other flow has class %s, %s", mode, when, f.Class, f.Why)

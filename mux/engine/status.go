@@ -56,6 +56,7 @@ type FlowStatus struct {
 	User    string
 	Class   fq.Class
 	Why     string
+	Only    []string // the paths that it may use; nil = all
 	Packets uint64
 	Octets  uint64
 	Copies  uint64
@@ -99,6 +100,14 @@ func Describe(e *Engine, now int64, flows int) Status {
 		r := FlowStatus{
 			Key: f.Key, User: f.User, Class: f.Class, Why: f.Why, Packets: f.Packets, Octets: f.Octets,
 			Copies: f.Copies, Dropped: f.Dropped, Queued: f.Bytes,
+		}
+		if f.Wish.Limits() {
+			r.Only = []string{}
+			for _, p := range e.paths {
+				if may(f.Wish, p) {
+					r.Only = append(r.Only, p.cfg.Name)
+				}
+			}
 		}
 		for _, sf := range e.subs {
 			if (f.Used.Now|f.Used.Before)&(1<<sf.slot) != 0 {

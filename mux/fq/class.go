@@ -16,6 +16,7 @@ const (
 	ClassMetered              // as bulk, and may use metered paths
 	ClassBackup               // only what all others leave
 	classStream               // bulk of streams, which put themselves in order
+	ClassChosen               // band of flows that may use some paths only, of any class: one that has none holds up no other
 	Classes
 )
 
@@ -26,6 +27,7 @@ const (
 	TurnFirst Turn = iota // before all others
 	TurnLarge             // side by side with the others of this turn
 	TurnLast              // when none of these waits for anything
+	TurnOwn               // apart: whenever its own paths have room
 )
 
 // How the packets of one flow are Spread.
@@ -52,6 +54,7 @@ var kinds = [Classes]Kind{
 	ClassMetered: {Name: "metered", Turn: TurnLarge, Spread: SpreadFreely, Metered: true},
 	ClassBackup:  {Name: "backup", Turn: TurnLast, Spread: SpreadFreely},
 	classStream:  {Turn: TurnLarge, Spread: SpreadFreely},
+	ClassChosen:  {Turn: TurnOwn},
 }
 
 // Kind returns the row of the class.

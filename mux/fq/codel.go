@@ -97,7 +97,7 @@ func (q *Queue) oldest(f *Flow) int64 {
 	switch {
 	case q.Grace:
 		return maxAgeGrace
-	case kinds[f.Band].Turn == TurnFirst:
+	case kinds[f.Class].Turn == TurnFirst:
 		return maxAgeSmall + q.Target
 	}
 	return maxAge + q.Target

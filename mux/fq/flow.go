@@ -27,13 +27,12 @@ type Puller interface {
 // A Flow is the packets of one inner 5-tuple in the sending direction: what it
 // does, what class that makes it, and what of it waits.
 type Flow struct {
-	Key  packet.Key
-	User string
-	// AskedClass is what the source wants where Asked says so, whatever rules say.
-	AskedClass Class
-	Asked      bool
-	TOS        uint8  // of its first packet, for rules
-	Stream     Puller // set: packets are pulled from it
+	Key    packet.Key
+	User   string
+	Wish   *Wish  // or nil
+	TOS    uint8  // of its first packet, for rules
+	Judged uint32 // which state of all wishes it knows
+	Stream Puller // set: packets are pulled from it
 
 	Class     Class
 	Band      Class // where it waits, see place
@@ -68,6 +67,9 @@ func NewFlow(k packet.Key, home uint32) *Flow {
 
 // Place is the band of a flow of its class.
 func (f *Flow) Place() Class {
+	if f.Wish.Limits() {
+		return ClassChosen
+	}
 	if f.Stream != nil && f.Class == ClassBulk {
 		return classStream
 	}

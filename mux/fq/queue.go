@@ -72,13 +72,16 @@ func (b *band) Empty() bool { return b.fresh.head == nil && b.old.head == nil }
 
 // backlog estimates the bytes waiting; a stream is pulled, so its own buffer
 // is not known here and stands for a good deal.
-func (b *band) backlog() int { return b.bytes + b.streams*(256<<10) }
+func (b *band) backlog() int { return b.bytes + b.streams*StreamBacklog }
+
+// StreamBacklog stands for what a stream has to send.
+const StreamBacklog = 256 << 10
 
 // Backlog is what waits for bulk subflows, in all.
 func (q *Queue) Backlog() int {
 	n := 0
 	for i := range q.Bands {
-		if kinds[i].Turn != TurnFirst {
+		if t := kinds[i].Turn; t == TurnLarge || t == TurnLast {
 			n += q.Bands[i].backlog()
 		}
 	}
@@ -89,6 +92,7 @@ type Queue struct {
 	Bands  [Classes]band
 	Bytes  int
 	Grace  bool
+	Barred bool  // no flow of ClassChosen has a path now: they do not count as waiting
 	Target int64 // CoDel target, ns: codelTarget plus what the paths' spread needs
 	Drops  [dropReasons]uint64
 }
@@ -170,7 +174,7 @@ func (q *Queue) Least(of BandSet) Class {
 // Idle says that nothing waits.
 func (q *Queue) Idle() bool {
 	for i := range q.Bands {
-		if !q.Bands[i].Empty() {
+		if !q.Bands[i].Empty() && (Class(i) != ClassChosen || !q.Barred) {
 			return false
 		}
 	}

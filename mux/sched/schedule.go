@@ -65,12 +65,15 @@ func (c *Candidate) smallArrival(n int) int64 {
 // Usable marks the candidates that a class may use: never backup or metered
 // ones while something better is up, never stale ones while something moves.
 // It returns a bit set.
-func Usable(cs []Candidate, metered bool) uint64 {
+func Usable(cs []Candidate, metered bool) uint64 { return UsableOf(cs, ^uint64(0), metered) }
+
+// UsableOf is Usable for a class that may use no other candidates than those of a set.
+func UsableOf(cs []Candidate, of uint64, metered bool) uint64 {
 	var best uint64
 	level := 99
 	for i := range cs {
 		c := &cs[i]
-		if c.Closed {
+		if c.Closed || of&(1<<i) == 0 {
 			continue
 		}
 		l := 0

@@ -1,0 +1,153 @@
+package engine
+
+import (
+	"github.com/mpsocks/mpsocks/mux/fq"
+	"github.com/mpsocks/mpsocks/mux/sched"
+)
+
+// Flows that may use some paths only. Each has a choice of its own, as its class wants it,
+// among the subflows of these paths, whether they are metered, backups or none of both.
+// While none of the paths is there what they send waits, and grows stale, as on a link
+// that is down: it never goes another way. What has its number then already is brought to
+// its end by the others after a while, as the data sequence allows no gap.
+
+// mostChosen bounds the flows that one turn looks at.
+const mostChosen = 256
+
+// assignChosen serves them, the small ones or the others.
+func (r *chooser) assignChosen(now int64, turn fq.Turn) {
+	q := &r.e.table.queue
+	if q.Bands[fq.ClassChosen].Empty() {
+		q.Barred = false
+		return
+	}
+	r.chosen = q.Chosen(r.chosen[:0])
+	q.Barred = true
+	for i, f := range r.chosen {
+		if r.e.table.heed(f, now); f.Band != fq.ClassChosen { // another wish since
+			continue
+		}
+		set := r.mine(f.Wish)
+		if set == 0 {
+			q.Expire(f, now)
+			continue
+		}
+		q.Barred = false
+		if (f.Class.Kind().Turn == fq.TurnFirst) == (turn == fq.TurnFirst) && i < mostChosen {
+			r.serve(f, set, now)
+		}
+	}
+	clear(r.chosen)
+}
+
+// mine returns the subflows that a wish leaves; none where all that moves is elsewhere.
+func (r *chooser) mine(w *fq.Wish) (set uint64) {
+	for i, f := range r.candSub {
+		if may(w, f.path) {
+			set |= 1 << i
+		}
+	}
+	set = sched.UsableOf(r.cands, set, true)
+	for i := range r.cands {
+		if set&(1<<i) != 0 && !r.cands[i].Stale {
+			return set
+		}
+	}
+	return 0
+}
+
+// serve gives what a flow has to its subflows, as far as they have room.
+func (r *chooser) serve(f *fq.Flow, set uint64, now int64) {
+	q := &r.e.table.queue
+	for !r.e.held.out.Full() {
+		small := f.Class.Kind().Turn == fq.TurnFirst
+		i := r.pick(f, set, now)
+		if i == sched.NoSubflow {
+			return
+		}
+		p := q.PopOf(f, now, SegmentSize)
+		if p == nil {
+			return
+		}
+		n := p.Len()
+		f.At = uint8(r.candSub[i].slot)
+		sn := r.commit(f, p, now)
+		r.give(i, sn, n, f)
+		r.e.held.out.At(sn).Paths = r.pathsOf(set)
+		want := 0
+		switch {
+		case small:
+			r.e.table.turn++
+			want = r.copies(f, n)
+		case r.e.table.mode.policy().always:
+			want = 1
+		}
+		if !small {
+			r.candSub[i].bulkAt, r.e.gaveBulk = now, true
+		}
+		if want > 0 {
+			r.copy(sn, n, f, set, 1<<i, want)
+		}
+	}
+}
+
+// pick chooses for one packet of a flow, as its class wants it.
+func (r *chooser) pick(f *fq.Flow, set uint64, now int64) int {
+	kind := f.Class.Kind()
+	if kind.Turn == fq.TurnFirst || r.e.table.mode.policy().nearest {
+		i := sched.PickSmall(r.cands, set, fq.Quantum, r.e.table.turn)
+		switch {
+		case i == sched.NoSubflow || sched.Soon(r.cands, set, fq.Quantum, i):
+			return sched.NoSubflow
+		case f.Behaviour.QUIC:
+			return sched.PickSteady(r.cands, set, fq.Quantum, f.Home)
+		case !r.e.lossy:
+			return sched.Settled(r.cands, set, fq.Quantum, i, r.candidateAt(f.At))
+		}
+		return i
+	}
+	ordered := kind.Spread == fq.SpreadTogether
+	if ordered {
+		set = sched.Together(r.cands, set)
+	}
+	backlog := f.Bytes
+	if f.Stream != nil {
+		backlog = fq.StreamBacklog
+	}
+	return sched.PickBulk(r.cands, set, backlog, f.Waited(now), ordered)
+}
+
+// pathsOf returns the paths of some subflows, a bit each.
+func (r *chooser) pathsOf(set uint64) (paths uint16) {
+	for i := range r.cands {
+		if set&(1<<i) != 0 {
+			paths |= 1 << r.cands[i].Path
+		}
+	}
+	return paths
+}
+
+// ownWait is how long, in ns, what a stalled subflow held waits for the paths that its flow
+// is for before others take it: a busy machine stalls a path for some tenths of a second.
+const ownWait = 1e9
+
+// sameWay chooses from which subflows one is to carry a segment again: those of the paths
+// that its flow is for, none while these have only just stalled, and else the others.
+func (r *chooser) sameWay(paths uint16, others uint64, now int64) uint64 {
+	var own uint64
+	late := true
+	for i := range r.cands {
+		c := &r.cands[i]
+		switch {
+		case paths&(1<<c.Path) == 0 || c.Closed:
+		case !c.Stale:
+			own |= 1 << i
+		case now-r.candSub[i].staleAt < ownWait:
+			late = false
+		}
+	}
+	if own == 0 && late {
+		return others
+	}
+	return own
+}

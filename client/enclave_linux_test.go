@@ -42,7 +42,8 @@ func TestEnclaveWishes(t *testing.T) {
 		{Program{Paths: []string{"lte"}}, mux.Wish{Paths: []string{"lte"}}, packet.WishNoClass, 1 << 4},
 		{
 			Program{Class: "latency", Paths: []string{"lte", "dsl"}},
-			mux.Wish{Class: mux.ClassLatency, Asked: true, Paths: []string{"lte", "dsl"}}, uint8(mux.ClassLatency), 1<<4 | 1<<1,
+			mux.Wish{Class: mux.ClassLatency, Asked: true, Paths: []string{"lte", "dsl"}},
+			uint8(mux.ClassLatency), 1<<4 | 1<<1,
 		},
 	} {
 		test.program.Name = "iperf3"

@@ -300,3 +300,19 @@ func (s *Session) ordersByRule(k packet.Key, tos uint8) bool {
 	c, ok := engine.Ruled(*s.rules.Load(), s.name, remote, port, tos)
 	return ok && c == fq.ClassOrdered
 }
+
+// Wish takes what is asked for an end from now on, for flows that are there as of their
+// next packet; an empty wish ends what was asked before. It reports whether there was
+// room.
+func (s *Session) Wish(at packet.End, w Wish) (taken bool) {
+	s.enter(func(e *engine.Engine, now int64) { taken = engine.Want(e, at, w, now) })
+	return taken
+}
+
+// IDs returns the address IDs of paths (RFC 8684, Section 3.2), by name, a bit each, for
+// the peer; nil is none, and names without a path are a bit that no ID has. They mean
+// something within this epoch of the session's keys.
+func (s *Session) IDs(names []string) (ids uint32, epoch uint64) {
+	s.enter(func(e *engine.Engine, _ int64) { ids, epoch = engine.IDs(e, names), e.Epoch() })
+	return ids, epoch
+}

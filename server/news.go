@@ -3,6 +3,9 @@ package server
 import (
 	"encoding/binary"
 	"net/netip"
+
+	"github.com/mpsocks/mpsocks/mux"
+	"github.com/mpsocks/mpsocks/mux/packet"
 )
 
 // discard takes the news of ended inner ports: addresses and ports of the
@@ -46,4 +49,30 @@ func (u *uplink) alive(p *peer, payload []byte) dropReason {
 			m.sent.Store(u.now)
 		}
 	})
+}
+
+// A wish is what the client's programs ask for at one of its ports.
+type wish struct {
+	at   packet.End
+	want mux.Wish
+}
+
+// wish takes what the client asks for what is sent to its ports. Deliver hands it to the
+// session, whose table is bounded.
+func (u *uplink) wish(payload []byte) dropReason {
+	if !u.control() {
+		return dropSource
+	}
+	if len(payload) == 0 || len(payload)%packet.WishLen != 0 {
+		return dropService
+	}
+	for ; len(payload) > 0; payload = payload[packet.WishLen:] {
+		told := packet.ParseWish(payload)
+		want, ok := mux.WishOf(&told)
+		if !ok {
+			return dropService
+		}
+		u.wishes = append(u.wishes, wish{told.At, want})
+	}
+	return dropNone
 }

@@ -36,7 +36,7 @@ func (c *choosy) end(proto uint8, port uint16) netip.AddrPort {
 
 func (c *choosy) wish(proto uint8, port uint16, w fq.Wish) {
 	at, _ := packet.EndAt(proto, c.end(proto, port))
-	if !c.e.Wish(at, w, c.now) {
+	if !Want(c.e, at, w, c.now) {
 		c.t.Error("no room for a wish")
 	}
 }
@@ -268,7 +268,7 @@ func TestWishesEnd(t *testing.T) {
 	}
 	e := New(false, ModeAuto, nil, 0)
 	for i := range maxWishes + 10 {
-		e.Wish(packet.End{Proto: packet.ProtoUDP, Host: uint16(i >> 8), Port: uint16(i)}, fq.Wish{Asked: true}, 1)
+		Want(e, packet.End{Proto: packet.ProtoUDP, Host: uint16(i >> 8), Port: uint16(i)}, fq.Wish{Asked: true}, 1)
 	}
 	if n := len(e.table.wishes.at); n != maxWishes {
 		t.Errorf("%d wishes", n)
@@ -283,7 +283,7 @@ func TestIDs(t *testing.T) {
 		names []string
 		want  uint32
 	}{{nil, 0}, {[]string{"a"}, 1 << a}, {[]string{"b", "a"}, 1<<a | 1<<b}, {[]string{"c"}, 1 << 31}} {
-		if got := c.e.IDs(test.names); got != test.want {
+		if got := IDs(c.e, test.names); got != test.want {
 			t.Errorf("%q: %b, want %b", test.names, got, test.want)
 		}
 	}

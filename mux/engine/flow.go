@@ -129,6 +129,19 @@ func (t *table) anew(f *fq.Flow) {
 	t.queue.SetBand(f, f.Place())
 }
 
+// heed looks whether something else is asked for a flow than when it was last looked at.
+func (t *table) heed(f *fq.Flow, now int64) {
+	if f.Judged == t.wishes.turn {
+		return
+	}
+	w := t.wishes.of(&f.Key, t.client, now)
+	f.Judged = t.wishes.turn
+	if w != f.Wish {
+		f.Wish = w
+		t.anew(f)
+	}
+}
+
 // streamFlow returns the flow of a stream. Rules are for UDP: the addresses here are
 // those of the two hosts in the tunnel, whatever a CONNECT is for.
 func (t *table) streamFlow(k packet.Key, st fq.Puller, now int64) *fq.Flow {

@@ -209,7 +209,7 @@ func (p *player) step() {
 		if c.on(1) {
 			w.Paths = strings.Split(c.Text, "\n")
 		}
-		e.Wish(packet.End{Proto: uint8(c.n(0)), Host: uint16(c.n(1)), Port: uint16(c.n(2))}, w, now)
+		Want(e, packet.End{Proto: uint8(c.n(0)), Host: uint16(c.n(1)), Port: uint16(c.n(2))}, w, now)
 	case "wake":
 		st := p.streams[c.n(0)]
 		if st == nil {

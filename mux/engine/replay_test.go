@@ -94,13 +94,13 @@ func TestReplayTells(t *testing.T) {
 // Each method of the engine is one that a record has, or one that only reads.
 func TestRecordsHaveAllCalls(t *testing.T) {
 	reads := []string{
-		"AckBy", "AddrID", "Alive", "Backlog", "Busy", "Clear", "Committed", "Epoch", "Finishing", "HeardAt", "IDs", "Idle", "KeepAlive",
+		"AckBy", "AddrID", "Alive", "Backlog", "Busy", "Clear", "Committed", "Epoch", "Finishing", "HeardAt", "Idle", "KeepAlive",
 		"Moved", "Moves", "Name", "Octets", "Path", "Paths", "Rests", "Slot", "State", "Subflows",
 	}
 	recorded := []string{
 		"Acked", "AddPath", "Assign", "Attach", "Charge", "Close", "Configure", "Control", "Detach", "Doubt", "Drained", "Due",
 		"Establish", "FIN", "Finish", "Glance", "Heard", "Initial", "Learn", "Next", "Probe", "RemovePath", "Renew", "Send",
-		"SetBackup", "SetCapped", "SetKeepAlive", "SetPolicy", "Take", "Tick", "Wake", "Wish", "Wrote",
+		"SetBackup", "SetCapped", "SetKeepAlive", "SetPolicy", "Take", "Tick", "Wake", "Wrote",
 		"PathOf", // by AddPath
 	}
 	for _, v := range []any{new(Engine), new(Subflow), new(Path)} {
@@ -125,7 +125,7 @@ func TestRecordsHaveWishes(t *testing.T) {
 	for i, w := range []fq.Wish{{}, {Asked: true}, {Class: fq.ClassBackup, Asked: true}, {Paths: []string{"b"}}, {Paths: []string{}}, {IDs: 2}} {
 		from := netip.AddrPortFrom(packet.ClientHost4, uint16(5000+i))
 		at, _ := packet.EndAt(packet.ProtoUDP, from)
-		e.Wish(at, w, 1)
+		Want(e, at, w, 1)
 		e.Send(&Source{User: "ann"}, testPacket(from, netip.MustParseAddrPort("203.0.113.7:443"), 0, 100), 1)
 	}
 	e.Assign(2)

@@ -78,7 +78,7 @@ func TestAskedClass(t *testing.T) {
 	for _, mode := range []Mode{ModeAuto, ModeLatency} {
 		s := New(true, mode, rules, 0)
 		at, _ := packet.EndAt(packet.ProtoUDP, inner)
-		s.Wish(at, fq.Wish{Class: fq.ClassBackup, Asked: true}, 0)
+		Want(s, at, fq.Wish{Class: fq.ClassBackup, Asked: true}, 0)
 		var flows []*fq.Flow
 		for i := range 2 {
 			p := testPacket(netip.AddrPortFrom(inner.Addr(), inner.Port()+uint16(i)), far, 0, 100)
@@ -86,7 +86,7 @@ func TestAskedClass(t *testing.T) {
 			p.Release()
 		}
 		at.Proto = packet.ProtoTCP
-		s.Wish(at, fq.Wish{Class: fq.ClassBackup, Asked: true}, 0)
+		Want(s, at, fq.Wish{Class: fq.ClassBackup, Asked: true}, 0)
 		stream := s.table.streamFlow(packet.Key{Proto: packet.ProtoTCP, Src: inner.Addr().As16(), SrcPort: inner.Port()}, endless{1}, 0)
 		check := func(when string, other fq.Class) {
 			t.Helper()

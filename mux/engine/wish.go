@@ -31,10 +31,10 @@ type wish struct {
 	told int64
 }
 
-// Wish takes what is asked for all that is exchanged with an end from now on, for flows
+// Want takes what is asked for all that is exchanged with an end from now on, for flows
 // that are there as of their next packet. One that is empty ends what was asked before.
 // It reports whether there was room.
-func (e *Engine) Wish(at packet.End, w fq.Wish, now int64) bool {
+func Want(e *Engine, at packet.End, w fq.Wish, now int64) bool {
 	if e.rec != nil {
 		e.rec.wish(at, &w, now)
 	}
@@ -84,19 +84,6 @@ func (s *wishes) of(k *packet.Key, client bool, now int64) *fq.Wish {
 	return &w.Wish
 }
 
-// heed looks whether something else is asked for a flow than when it was last looked at.
-func (t *table) heed(f *fq.Flow, now int64) {
-	if f.Judged == t.wishes.turn {
-		return
-	}
-	w := t.wishes.of(&f.Key, t.client, now)
-	f.Judged = t.wishes.turn
-	if w != f.Wish {
-		f.Wish = w
-		t.anew(f)
-	}
-}
-
 // sweep forgets what a client has told too long ago. It looks at a few, beginning anywhere.
 func (s *wishes) sweep(now int64) {
 	n := 0
@@ -113,7 +100,7 @@ func (s *wishes) sweep(now int64) {
 
 // IDs returns the address IDs of paths, by name, a bit each: those that a peer is told
 // of. None is a set that no path is in.
-func (e *Engine) IDs(names []string) (ids uint32) {
+func IDs(e *Engine, names []string) (ids uint32) {
 	if names == nil {
 		return 0
 	}

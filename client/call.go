@@ -16,6 +16,15 @@ import (
 // when its connection is about to be closed.
 const sentTime = 10 * time.Second
 
+const (
+	// hearTime is how long an application that is still sending may take to come to read
+	// what came before the failure that ends its connection, and pauseTime how long it
+	// has to be silent for that. A reset in the midst of its sending is an error of that:
+	// many programs then look for no answer, and some systems have thrown it away.
+	hearTime  = 500 * time.Millisecond
+	pauseTime = 100 * time.Millisecond
+)
+
 // call is one application's TCP connection and the stream that carries it to the
 // exit, whatever protocol asked for it.
 type call struct {
@@ -26,7 +35,7 @@ type call struct {
 
 	up       chan struct{} // closed when the direction to the exit has ended; nil before it began
 	answered atomic.Bool   // the exit has said yes
-	over     atomic.Bool   // the exit has said no, or the stream failed before it said anything
+	over     atomic.Bool   // the exit has said no, or the stream failed: the upload has no end of its own
 	gone     atomic.Bool   // the application went before the exit said anything
 	deaf     atomic.Bool   // the exit takes no more of what the application sends
 }
@@ -156,6 +165,9 @@ func (k *call) splice() {
 		k.reset()
 	case err != nil:
 		awaitSent(k.conn, sentTime)
+		if n > 0 {
+			k.hear()
+		}
 		k.reset()
 	case k.conn.CloseWrite() != nil:
 		k.reset()
@@ -166,6 +178,21 @@ func (k *call) splice() {
 		// which can overtake the answer.
 		k.conn.SetReadDeadline(time.Now().Add(sentTime))
 		io.Copy(io.Discard, k.conn)
+	}
+}
+
+// hear takes what the application still sends for nobody, until it pauses, closes its side
+// or takes too long.
+func (k *call) hear() {
+	k.over.Store(true)
+	k.conn.SetReadDeadline(time.Unix(1, 0))
+	<-k.up
+	b := make([]byte, 64<<10)
+	for end := time.Now().Add(hearTime); time.Now().Before(end); {
+		k.conn.SetReadDeadline(time.Now().Add(pauseTime))
+		if _, err := k.conn.Read(b); err != nil {
+			return
+		}
 	}
 }
 

@@ -119,6 +119,26 @@ func TestConnectServerCloses(t *testing.T) {
 	}
 }
 
+// TestConnectRefusedUpload has a server answer an upload that it does not read, and close:
+// the application can finish sending, then reads the answer, and only then is reset.
+func TestConnectRefusedUpload(t *testing.T) {
+	p := begin(t, halves.Config{})
+	const answer = "413 too large"
+	server := tcpServer(t, "127.0.0.1:0", func(c *net.TCPConn) {
+		_, _ = io.ReadFull(c, make([]byte, 10))
+		_, _ = c.Write([]byte(answer))
+	})
+	for range 10 {
+		c := connect(t, p.Socks[0], server.String())
+		if _, err := c.Write(make([]byte, 6<<20)); err != nil {
+			t.Errorf("the application is cut off while it sends: %v", err)
+		}
+		if got, err := io.ReadAll(c); string(got) != answer || err == nil {
+			t.Errorf("the answer is %q, then %v", got, err)
+		}
+	}
+}
+
 // TestConnectNoHeadOfLine has one stream that nobody reads: others go on.
 func TestConnectNoHeadOfLine(t *testing.T) {
 	p := begin(t, halves.Config{})

@@ -78,6 +78,9 @@ func TestSessionOverAnotherCarrier(t *testing.T) {
 		}
 		return tuned
 	})
+	until(t, "each end has said that it does not look at TCP's checksums", func() bool {
+		return ends[0].unsummed.Load() && ends[1].unsummed.Load()
+	})
 	if left := len(ends[0].core.connections()); left != 1 {
 		t.Errorf("%d subflows are left", left)
 	}

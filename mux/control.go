@@ -50,6 +50,9 @@ func (f *subflow) probe(x *mptcp.Experimental) {
 	case probeLeave:
 		f.leaving(x.Payload())
 		return
+	case probeUnsummed:
+		f.s.unsummed.Store(true)
+		return
 	}
 	answer := false
 	f.s.enter(func(e *engine.Engine, now int64) { answer = e.Probe(f.core, x, now) })
@@ -67,7 +70,7 @@ func (f *subflow) announce() {
 			f.core.Control((&mptcp.Prio{Backup: true}).Append(nil))
 		}
 		if len(e.Subflows()) == 1 { // once a session, or when it resumes
-			f.core.Control(appendVersion(nil))
+			f.core.Control(engine.AppendProbe(appendVersion(nil), probeUnsummed))
 		}
 	})
 	f.advertise()

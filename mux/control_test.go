@@ -1,6 +1,7 @@
 package mux
 
 import (
+	"bytes"
 	"net/netip"
 	"slices"
 	"sync"
@@ -8,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mpsocks/mpsocks/mux/buf"
 	"github.com/mpsocks/mpsocks/mux/engine"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
 	"github.com/mpsocks/mpsocks/mux/packet"
@@ -200,3 +202,58 @@ func TestFirstMoveKeepsOrder(t *testing.T) {
 		t.Errorf("delivered in the order %v", h.got)
 	}
 }
+
+// A stream's packets have a valid checksum of TCP until the peer says that it does not
+// look, and again with the keys of another session; what another writer may be reading is
+// not written to.
+func TestChecksumsOfStreams(t *testing.T) {
+	s, fs := controlled()
+	kept := make([]byte, packet.TCPOverhead(packet.ServerHost4, 0)+5)
+	copy(kept[len(kept)-5:], "hello")
+	packet.PutTCP(kept, &packet.TCP{
+		Src: netip.AddrPortFrom(packet.ClientHost4, 4000), Dst: netip.AddrPortFrom(packet.ServerHost4, 1080), TTL: 64, Bare: true, Unsummed: true,
+	})
+	want := slices.Clone(kept)
+	packet.SumTCP(want)
+	sends := func() []byte {
+		p := buf.Get(len(kept))
+		copy(p.Bytes(), kept)
+		defer p.Release()
+		k := &gathering{}
+		fs[0].carrier, fs[0].most, fs[0].batch = k, 16384, []engine.Outgoing{{P: p, DSN: 7, First: true}}
+		if _, err := fs[0].write(nil); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(p.Bytes(), kept) {
+			t.Error("the packet itself was written to")
+		}
+		return k.got[len(k.got)-len(kept):]
+	}
+	if got := sends(); !bytes.Equal(got, want) {
+		t.Errorf("a peer that says nothing is sent % x, not % x", got, want)
+	}
+	said := &mptcp.Option{Subtype: mptcp.MPExperimental}
+	if _, err := said.Parse(engine.AppendProbe(nil, probeUnsummed), false); err != nil {
+		t.Fatal(err)
+	}
+	if err := fs[0].command(said); err != nil {
+		t.Fatal(err)
+	}
+	if got := sends(); !bytes.Equal(got, kept) {
+		t.Errorf("a peer that does not look is sent % x", got)
+	}
+	s.establish(hsClientKey, hsServerKey, false)
+	if got := sends(); !bytes.Equal(got, want) {
+		t.Error("what one peer has said holds for the next one")
+	}
+}
+
+// A gathering is a carrier that keeps what is written.
+type gathering struct {
+	counted
+	got []byte
+}
+
+func (g *gathering) Write(p []byte) (int, error) { g.got = append(g.got, p...); return len(p), nil }
+
+func (g *gathering) Flush() (blocked bool, err error) { return false, nil }

@@ -135,3 +135,7 @@ func appendVersion(b []byte) []byte {
 	x.SetPayload([]byte(Version[:min(len(Version), mptcp.MaxExperimental)]))
 	return x.Append(b)
 }
+
+// probeUnsummed tells the peer that this side does not look at the checksum of TCP in the
+// packets of streams, as TLS has authenticated them: it may leave that 0.
+const probeUnsummed = 8

@@ -185,11 +185,12 @@ func (s *Session) arrive(f *subflow, now int64) error {
 		}
 		octets += len(r.pkt)
 		if packet.Proto(r.pkt) == packet.ProtoTCP {
-			s.streams.Input(r.pkt)
+			f.inbox.Add(r.pkt)
 			continue
 		}
 		udp = append(udp, r)
 	}
+	f.inbox.Flush()
 	f.rxOctets.Add(uint64(octets))
 	if len(udp) > 0 {
 		held := false

@@ -74,6 +74,8 @@ type Session struct {
 	space   receiveSpace
 	reseq   delivery
 	lastAck atomic.Uint64 // highest Data ACK received
+
+	unsummed atomic.Bool // the peer takes streams' packets without the checksum of TCP
 }
 
 // sessionKeys are the keys of one epoch (RFC 8684, Section 2.1), and what was agreed
@@ -151,6 +153,7 @@ func (s *Session) establish(local, remote mptcp.Key, checksum bool) (keys sessio
 		s.key = sessionKeys{e.Establish(local.IDSN() + 1), local, remote, checksum}
 		s.lastAck.Store(local.IDSN() + 1)
 		s.space.reset(remote.IDSN()+1, s.key.epoch)
+		s.unsummed.Store(false) // until the peer, which may be another release now, says so
 		s.adverts.again()
 		keys = s.key
 	})

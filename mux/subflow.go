@@ -10,6 +10,7 @@ import (
 	"github.com/mpsocks/mpsocks/mux/carrier"
 	"github.com/mpsocks/mpsocks/mux/engine"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
+	"github.com/mpsocks/mpsocks/mux/stream"
 )
 
 // A subflow is one connection of a session, a carrier after its MPTCP handshake. What is known of it and what it is to carry is the engine's. Its reader
@@ -37,13 +38,15 @@ type subflow struct {
 	asking sync.Mutex // held while the carrier is asked and the engine told, before the session's lock
 
 	// Owned by the write token.
-	batch []engine.Outgoing
-	ssn   uint32
+	batch  []engine.Outgoing
+	ssn    uint32
+	summed []byte // scratch of sum
 
 	// Owned by the reader.
 	rxSSN  uint32
 	rxPkts []received
 	views  [][]byte
+	inbox  *stream.Inbox
 	option mptcp.Option
 
 	lastRecv atomic.Int64
@@ -57,7 +60,7 @@ func newSubflow(s *Session, p *engine.Path, k carrier.Carrier, keys sessionKeys)
 		s: s, path: p, carrier: k, most: k.LargestFrame(), keys: keys,
 		local: carrier.AddrPort(k.LocalAddr()), remote: carrier.AddrPort(k.RemoteAddr()),
 		kick: make(chan struct{}, 1), dead: make(chan struct{}), replace: make(chan struct{}),
-		ssn: 1, rxSSN: 1,
+		ssn: 1, rxSSN: 1, inbox: s.streams.Inbox(),
 	}
 	s.enter(func(_ *engine.Engine, now int64) {
 		f.core = engine.NewSubflow(f, p, keys.epoch, now)

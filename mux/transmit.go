@@ -6,6 +6,7 @@ import (
 	"github.com/mpsocks/mpsocks/mux/buf"
 	"github.com/mpsocks/mpsocks/mux/engine"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
+	"github.com/mpsocks/mpsocks/mux/packet"
 )
 
 // The way out: Send puts packets into the queue, pump has them given DSNs and
@@ -109,9 +110,13 @@ func (f *subflow) write(control []byte) (blocked bool, err error) {
 		f.s.space.ackAt.Store(f.s.core.now())
 	}
 	d := mptcp.DSS{HasAck: true, Ack8: true, HasMap: true, DSN8: true, Ack: f.s.space.next.Load(), HasChecksum: f.keys.checksum}
+	sums := !f.s.unsummed.Load()
 	for i := range f.batch {
 		o := &f.batch[i]
 		b := o.P.Bytes()
+		if sums && packet.Proto(b) == packet.ProtoTCP {
+			b = f.sum(b)
+		}
 		// A datagram is not split over two records: it could be read only
 		// when the second one is there.
 		if len(plain) > 0 && len(plain)+engine.FrameHead+len(b) > f.most {
@@ -144,6 +149,14 @@ func (f *subflow) write(control []byte) (blocked bool, err error) {
 		return false, err
 	}
 	return f.carrier.Flush()
+}
+
+// sum returns a copy of a stream's packet with its checksum of TCP, until the next one: the
+// packet itself may be in another writer's hands. The caller holds the write token.
+func (f *subflow) sum(b []byte) []byte {
+	f.summed = append(f.summed[:0], b...)
+	packet.SumTCP(f.summed)
+	return f.summed
 }
 
 // drained takes the write token back from the writer goroutine.

@@ -12,11 +12,14 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/mpsocks/mpsocks/mux/packet"
 )
 
 // A Capture writes what passes through the tunnel to a pcapng file with two
 // interfaces: 0, "frames", has each frame as a TCP segment of its subflow (see
-// Subflow); 1, "inner", has the packets of the tunnel as they are. Both
+// Subflow); 1, "inner", has the packets of the tunnel as they are,
+// but with a checksum of TCP where they travel without. Both
 // have the link type RAW: Wireshark reads them without help.
 //
 // All methods may be called on a nil Capture, which captures nothing, and by
@@ -160,7 +163,11 @@ func (c *Capture) write(iface uint32, out bool, pkt []byte) {
 	c.put32(uint32(ticks))
 	c.put32(uint32(len(pkt)))
 	c.put32(uint32(len(pkt)))
+	at := len(c.block)
 	c.bytes(pkt)
+	if iface == inner { // streams' packets travel without
+		packet.SumTCP(c.block[at : at+len(pkt)])
+	}
 	c.option(optionFlags, binary.LittleEndian.AppendUint32(nil, flags))
 	c.put32(0)
 	c.end()

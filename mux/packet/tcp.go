@@ -33,6 +33,8 @@ type TCP struct {
 	TOS, TTL uint8
 	Bare     bool   // IPv6 without a fragment header
 	ID       uint32 // as in UDP
+	// Unsummed has PutTCP leave the checksum 0, for SumTCP; ParseTCP does not look.
+	Unsummed bool
 	// Options is at most MaxTCPOptions bytes. PutTCP pads it with NOPs to a
 	// multiple of four; ParseTCP borrows it from the packet, padding included.
 	Options []byte
@@ -71,6 +73,21 @@ func PutTCP(b []byte, h *TCP) {
 	for i := TCPHeaderLen + copy(t[TCPHeaderLen:end], h.Options); i < end; i++ {
 		t[i] = 1 // NOP
 	}
+	if !h.Unsummed {
+		binary.BigEndian.PutUint16(t[16:], Checksum(t, sum+ProtoTCP+uint64(len(t))))
+	}
+}
+
+// SumTCP writes the checksum into the whole packet b, whatever stands there. It leaves what
+// is no TCP packet alone.
+func SumTCP(b []byte) {
+	var ip ipHeader
+	n, sum, err := ip.parse(b)
+	if err != nil || ip.proto != ProtoTCP || len(b)-n < TCPHeaderLen {
+		return
+	}
+	t := b[n:]
+	binary.BigEndian.PutUint16(t[16:], 0)
 	binary.BigEndian.PutUint16(t[16:], Checksum(t, sum+ProtoTCP+uint64(len(t))))
 }
 

@@ -45,7 +45,13 @@ type block struct {
 	received uint64         // everything before this offset came
 	highest  uint64         // end of the furthest byte that came
 	ready    queue          // in order, not read yet
-	unread   int            // bytes in ready and in the hands of WriteTo
+	unread   int            // bytes in ready, in the outlet and in the hands of WriteTo
+	outlet   *outlet        // while WriteTo waits: where it would write to, if that is a socket
+	holder   *Inbox         // writes to the outlet: WriteTo has to wait for it
+	failure  error          // of the outlet's socket
+	by       *Inbox         // who brings the segment that is being taken
+	news     bool           // it brought something for who waits,
+	stirred  bool           // who is woken by an Inbox that has noted it
 	pieces   []piece        // out of order, sorted
 	promised uint64         // the peer may send bytes before this offset
 	edges    [4]uint64      // the last values of promised, those far enough apart

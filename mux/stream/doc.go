@@ -1,5 +1,5 @@
 // Package stream is TCP inside the tunnel: what a CONNECT travels in. It knows no
-// engine and no session. Who runs it brings the peer's packets (Table.Input), pulls
+// engine and no session. Who runs it brings the peer's packets (Inbox), pulls
 // segments from the streams that wake names (Stream.Next), and calls Table.Tick now
 // and then; the tunnel below delivers each packet once, in any order.
 //

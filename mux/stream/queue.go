@@ -1,6 +1,10 @@
 package stream
 
-import "github.com/mpsocks/mpsocks/mux/buf"
+import (
+	"slices"
+
+	"github.com/mpsocks/mpsocks/mux/buf"
+)
 
 // A queue is a first-in first-out list of Buffers. Its memory is reused,
 // and given back when it ran empty after having been long.
@@ -36,6 +40,16 @@ func (q *queue) pop() *buf.Buffer {
 		}
 	}
 	return b
+}
+
+// unpop puts b before all others.
+func (q *queue) unpop(b *buf.Buffer) {
+	if q.head > 0 {
+		q.head--
+		q.items[q.head] = b
+		return
+	}
+	q.items = slices.Insert(q.items, 0, b)
 }
 
 func (q *queue) front() *buf.Buffer {

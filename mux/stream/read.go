@@ -47,14 +47,22 @@ func (st *Stream) Read(p []byte) (n int, err error) {
 
 // WriteTo writes everything that comes to w, until the peer's end, as
 // io.WriterTo. Buffers go to a socket as they are, many at a time (writev); the
-// peer's window opens when w has taken them.
+// peer's window opens when w has taken them. While WriteTo waits for data, who brings it
+// writes to the socket (see Inbox).
 func (st *Stream) WriteTo(w io.Writer) (n int64, err error) {
 	var run [readRun]*buf.Buffer
 	var store [readRun][]byte
 	var views net.Buffers
+	out := newOutlet(w)
 	for {
 		st.mu.Lock()
-		if err := st.waitReady(); err != nil {
+		st.outlet = out
+		err := st.waitReady()
+		if st.outlet = nil; out != nil {
+			n += out.taken
+			out.taken = 0
+		}
+		if err != nil {
 			st.unlock()
 			if err == io.EOF {
 				err = nil
@@ -105,10 +113,13 @@ func (st *Stream) WriteTo(w io.Writer) (n int64, err error) {
 func (st *Stream) waitReady() error {
 	for {
 		switch {
+		case st.holder != nil: // what came before is being written
 		case st.closed:
 			return errClosed
 		case st.readDeadline.expired:
 			return os.ErrDeadlineExceeded
+		case st.failure != nil:
+			return st.failure
 		case st.ready.front() != nil:
 			return nil
 		case st.peerFIN:

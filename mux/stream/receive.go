@@ -191,7 +191,7 @@ func (c *block) segmentArrived(seq, ack uint32, window uint16, flags uint8, payl
 		}
 		if c.err == nil && c.finKnown && c.received == c.finAt && !c.peerFIN {
 			c.peerFIN, c.ackOwed = true, true
-			c.readable.Broadcast()
+			c.news = true
 		}
 		if c.resetReached() {
 			c.die(errReset)
@@ -249,7 +249,7 @@ func (c *block) place(off uint64, payload []byte, b *buf.Buffer) (kept bool) {
 		}
 		kept = c.deliver(payload, b)
 		c.join()
-		c.readable.Broadcast()
+		c.news = c.holder == nil
 	}
 	c.highest = max(c.highest, end)
 	c.measure(end)
@@ -303,8 +303,8 @@ func (c *block) join() {
 	}
 }
 
-// deliver appends data in order to what can be read, and says whether it kept
-// b, which is nil or a copy of payload.
+// deliver appends data in order to what can be read, or gives it to the outlet, and says
+// whether it kept b, which is nil or a copy of payload.
 func (c *block) deliver(payload []byte, b *buf.Buffer) bool {
 	n := len(payload)
 	c.received += uint64(n)
@@ -312,6 +312,11 @@ func (c *block) deliver(payload []byte, b *buf.Buffer) bool {
 		return false
 	}
 	c.unread += n
+	if c.direct(c.by) {
+		c.holder = c.by
+		c.outlet.add(payload, b)
+		return b != nil
+	}
 	if last := c.ready.back(); last != nil && last.Cap()-last.Len() >= n && n <= packBelow {
 		at := last.Len()
 		last.Resize(at + n)

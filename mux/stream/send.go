@@ -90,10 +90,11 @@ func (c *block) take(most int) *buf.Buffer {
 	return b
 }
 
-// segment writes the headers in front of the data in b.
+// segment writes the headers in front of the data in b, but for the checksum, which is the
+// session's to add where it is wanted.
 func (c *block) segment(b *buf.Buffer, flags uint8) *buf.Buffer {
 	h := packet.TCP{
-		Src: c.local, Dst: c.remote, Flags: flags, TTL: 64, Bare: true, ID: c.id,
+		Src: c.local, Dst: c.remote, Flags: flags, TTL: 64, Bare: true, Unsummed: true, ID: c.id,
 		Seq: c.iss + 1 + uint32(c.sent),
 	}
 	c.id++

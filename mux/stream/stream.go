@@ -19,10 +19,10 @@ import (
 // stream has TCP's offsets, window, half-close and reset, and no loss recovery.
 //
 //	app -> Write, ReadFrom -> send buffers -> next -> the session's fair queue    write.go, send.go
-//	peer's packet -> Table.input -> order restored -> Read, WriteTo -> app  receive.go, read.go
+//	peer's packet -> Inbox -> order restored -> Read, WriteTo -> app        inbox.go, receive.go, read.go
 //
 // A stream starts no goroutine. It is run by those who call Read and Write, by
-// the session, which pulls segments with next and brings them with input, and
+// the session, which pulls segments with next and brings them with an Inbox, and
 // by the table's tick. Lock order: session, stream, table; wake and accept are
 // called with neither the stream's nor the table's lock held.
 type Stream struct {
@@ -232,41 +232,10 @@ func (st *Stream) cutOff() {
 	st.unlock()
 }
 
-// input takes one segment; h and payload are borrowed. It says whether the
-// stream was opened by it, so that accept is called once.
-func (st *Stream) input(h *packet.TCP, payload []byte) (opened bool) {
-	var b *buf.Buffer
-	if len(payload) > packBelow {
-		b = buf.Get(len(payload)) // filled before the lock is taken
-		copy(b.Bytes(), payload)
-	}
-	st.mu.Lock()
-	switch {
-	case st.err != nil:
-	case h.Flags&packet.FlagRST != 0:
-		if st.believes(h) {
-			st.resetArrived(h.Seq)
-		}
-	case h.Flags&packet.FlagSYN != 0:
-		opened = st.synchronize(h, payload, b)
-		b = nil
-	case !st.peerSYN:
-		st.hold(h, payload, b)
-		b = nil
-	default:
-		st.segmentArrived(h.Seq, h.Ack, h.Window, h.Flags, payload, b)
-		b = nil
-	}
-	st.unlock()
-	if b != nil {
-		b.Release()
-	}
-	return opened
-}
-
 // Next returns the next whole packet to send, at most "most" bytes long (but at
 // least minCut are allowed), or nil when there is nothing now; wake says
-// when there is again. The session calls it with its own lock held.
+// when there is again. The session calls it with its own lock held. The packet has no
+// checksum of TCP: see packet.SumTCP.
 func (st *Stream) Next(most int) *buf.Buffer {
 	st.mu.Lock()
 	b := st.cut(most)

@@ -34,7 +34,7 @@ var (
 )
 
 // A Table holds the streams of a session. It has no goroutine: the
-// session brings packets with Input, pulls them from the streams that wake
+// session brings packets with an Inbox, pulls them from the streams that wake
 // names, and calls Tick.
 type Table struct {
 	client bool
@@ -116,29 +116,6 @@ func (t *Table) Open(ctx context.Context, from, to netip.AddrPort) (*Stream, err
 	t.streams[st.peer] = st
 	t.count.Add(1)
 	return st, nil
-}
-
-// Input takes one packet from the peer, which it borrows. Several goroutines
-// may call it at once.
-func (t *Table) Input(pkt []byte) {
-	var h packet.TCP
-	var k packet.Key
-	payload, err := packet.ParseTCP(pkt, &h)
-	if err != nil || !packet.KeyOf(pkt, &k) {
-		return
-	}
-	t.mu.RLock()
-	st := t.streams[k]
-	t.mu.RUnlock()
-	if st == nil {
-		if st = t.admit(&h, &k, payload); st == nil {
-			return
-		}
-	}
-	if st.input(&h, payload) {
-		t.accept(st)
-	}
-	t.relieve()
 }
 
 // admit decides what becomes of a packet of no known stream: on the server it

@@ -289,9 +289,11 @@ func TestStreamSegmentAllocs(t *testing.T) {
 	there = NewTable(true, func(*Stream) { awake[0] = true }, nil, 1)
 	back = NewTable(false, func(*Stream) { awake[1] = true }, func(st *Stream) { s = st }, 1)
 	c, _ = there.Open(t.Context(), exitAddr, exitAddr)
+	inboxes := map[*Table]*Inbox{there: there.Inbox(), back: back.Inbox()}
 	pass := func(st *Stream, to *Table) {
 		for b := st.Next(16384); b != nil; b = st.Next(16384) {
-			to.Input(b.Bytes())
+			inboxes[to].Add(b.Bytes())
+			inboxes[to].Flush()
 			b.Release()
 		}
 	}

@@ -19,9 +19,10 @@ const (
 	maxShift = 14
 
 	// The send buffer holds only what the session has not pulled yet, so it
-	// needs to cover the time a writer takes to wake up, not a round trip.
-	sendMin = 128 << 10
-	sendMax = 4 << 20
+	// needs to cover the time a writer takes to wake up, not a round trip. What waits
+	// longer leaves the processor's caches before it is encrypted.
+	sendMin = 256 << 10
+	sendMax = 512 << 10
 
 	// payloadOf keeps a segment, with its longest headers (IPv6 40, TCP 20,
 	// SYN options 8) and a DSS head (28), within one TLS record of 16 KiB.

@@ -206,6 +206,7 @@ func (h *half) run(ctx context.Context) error {
 	}
 	wg.Go(func() { h.hear(ctx, hup) })
 	wg.Go(func() { h.watchdog(running) })
+	wg.Go(func() { h.tidy(running) })
 	done := make(chan error, 1)
 	go func() { done <- h.end.Run(running) }()
 	h.tellManager(managerReady)

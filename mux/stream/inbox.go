@@ -1,9 +1,6 @@
 package stream
 
-import (
-	"github.com/mpsocks/mpsocks/mux/buf"
-	"github.com/mpsocks/mpsocks/mux/packet"
-)
+import "github.com/mpsocks/mpsocks/mux/packet"
 
 // An Inbox takes the packets that one reader has read at once. What comes in order for a
 // stream whose WriteTo waits for it goes from the reader's own memory straight into
@@ -64,93 +61,4 @@ func (t *Table) Input(pkt []byte) {
 	in := t.Inbox()
 	in.Add(pkt)
 	in.Flush()
-}
-
-// input takes one segment; h and payload are borrowed until the Inbox is flushed. It says
-// whether the stream was opened by it, so that accept is called once.
-func (st *Stream) input(in *Inbox, h *packet.TCP, payload []byte) (opened bool) {
-	st.mu.Lock()
-	var b *buf.Buffer
-	if len(payload) > packBelow && !st.straight(in, h.Seq) {
-		st.mu.Unlock()
-		b = buf.Get(len(payload)) // filled without the lock
-		copy(b.Bytes(), payload)
-		st.mu.Lock()
-	}
-	st.by = in
-	held := st.holder == in
-	switch {
-	case st.err != nil:
-	case h.Flags&packet.FlagRST != 0:
-		if st.believes(h) {
-			st.resetArrived(h.Seq)
-		}
-	case h.Flags&packet.FlagSYN != 0:
-		opened = st.synchronize(h, payload, b)
-		b = nil
-	case !st.peerSYN:
-		st.hold(h, payload, b)
-		b = nil
-	default:
-		st.segmentArrived(h.Seq, h.Ack, h.Window, h.Flags, payload, b)
-		b = nil
-	}
-	st.by = nil
-	if !held && st.holder == in {
-		in.held = append(in.held, st)
-	}
-	if st.news && !st.stirred {
-		st.stirred = true
-		in.stir = append(in.stir, st)
-	}
-	st.news = false
-	st.unlock()
-	if b != nil {
-		b.Release()
-	}
-	return opened
-}
-
-// straight says that the data of a segment would go straight to WriteTo's socket. The lock
-// is held.
-func (c *block) straight(in *Inbox, seq uint32) bool {
-	return c.peerSYN && c.direct(in) && seq == c.irs+1+uint32(c.received)
-}
-
-// direct says the same of data in order.
-func (c *block) direct(in *Inbox) bool {
-	return in != nil && c.outlet != nil && c.ready.front() == nil && (c.holder == nil || c.holder == in) &&
-		!c.closed && c.err == nil && !c.outlet.full()
-}
-
-// pass writes what the outlet has got, and leaves to WriteTo what its socket does not take
-// now. It is called by the Inbox that is the stream's holder.
-func (st *Stream) pass() {
-	o := st.outlet // WriteTo takes it away only when there is no holder
-	written, err := o.flush()
-	left := o.rest(written)
-	st.mu.Lock()
-	st.holder = nil
-	if err != nil && st.failure == nil {
-		st.failure = err
-	}
-	o.taken += int64(written)
-	if !st.writtenOff {
-		st.unread -= written
-	}
-	for i := len(left) - 1; i >= 0; i-- {
-		if b := left[i]; st.closed || st.writtenOff {
-			if !st.writtenOff {
-				st.unread -= b.Len()
-			}
-			b.Release()
-		} else {
-			st.ready.unpop(b)
-			st.charge(b.Held())
-		}
-	}
-	if st.ready.front() != nil || st.peerFIN || st.closed || st.err != nil || st.failure != nil || st.readDeadline.expired {
-		st.readable.Broadcast()
-	}
-	st.unlock()
 }

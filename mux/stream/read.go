@@ -108,6 +108,38 @@ func (st *Stream) WriteTo(w io.Writer) (n int64, err error) {
 	}
 }
 
+// pass writes what the outlet has got, and leaves to WriteTo what its socket does not take
+// now. It is called by the Inbox that is the stream's holder.
+func (st *Stream) pass() {
+	o := st.outlet // WriteTo takes it away only when there is no holder
+	written, err := o.flush()
+	left := o.rest(written)
+	st.mu.Lock()
+	st.holder = nil
+	if err != nil && st.failure == nil {
+		st.failure = err
+	}
+	o.taken += int64(written)
+	if !st.writtenOff {
+		st.unread -= written
+	}
+	for i := len(left) - 1; i >= 0; i-- {
+		if b := left[i]; st.closed || st.writtenOff {
+			if !st.writtenOff {
+				st.unread -= b.Len()
+			}
+			b.Release()
+		} else {
+			st.ready.unpop(b)
+			st.charge(b.Held())
+		}
+	}
+	if st.ready.front() != nil || st.peerFIN || st.closed || st.err != nil || st.failure != nil || st.readDeadline.expired {
+		st.readable.Broadcast()
+	}
+	st.unlock()
+}
+
 // waitReady waits until there is something to read, or returns why there never
 // will be. The lock is held before and after.
 func (st *Stream) waitReady() error {

@@ -331,3 +331,15 @@ func (c *block) deliver(payload []byte, b *buf.Buffer) bool {
 	c.charge(b.Held())
 	return true
 }
+
+// straight says that the data of a segment would go straight to WriteTo's socket. The lock
+// is held.
+func (c *block) straight(in *Inbox, seq uint32) bool {
+	return c.peerSYN && c.direct(in) && seq == c.irs+1+uint32(c.received)
+}
+
+// direct says the same of data in order.
+func (c *block) direct(in *Inbox) bool {
+	return in != nil && c.outlet != nil && c.ready.front() == nil && (c.holder == nil || c.holder == in) &&
+		!c.closed && c.err == nil && !c.outlet.full()
+}

@@ -232,6 +232,51 @@ func (st *Stream) cutOff() {
 	st.unlock()
 }
 
+// input takes one segment; h and payload are borrowed until the Inbox is flushed. It says
+// whether the stream was opened by it, so that accept is called once.
+func (st *Stream) input(in *Inbox, h *packet.TCP, payload []byte) (opened bool) {
+	st.mu.Lock()
+	var b *buf.Buffer
+	if len(payload) > packBelow && !st.straight(in, h.Seq) {
+		st.mu.Unlock()
+		b = buf.Get(len(payload)) // filled without the lock
+		copy(b.Bytes(), payload)
+		st.mu.Lock()
+	}
+	st.by = in
+	held := st.holder == in
+	switch {
+	case st.err != nil:
+	case h.Flags&packet.FlagRST != 0:
+		if st.believes(h) {
+			st.resetArrived(h.Seq)
+		}
+	case h.Flags&packet.FlagSYN != 0:
+		opened = st.synchronize(h, payload, b)
+		b = nil
+	case !st.peerSYN:
+		st.hold(h, payload, b)
+		b = nil
+	default:
+		st.segmentArrived(h.Seq, h.Ack, h.Window, h.Flags, payload, b)
+		b = nil
+	}
+	st.by = nil
+	if !held && st.holder == in {
+		in.held = append(in.held, st)
+	}
+	if st.news && !st.stirred {
+		st.stirred = true
+		in.stir = append(in.stir, st)
+	}
+	st.news = false
+	st.unlock()
+	if b != nil {
+		b.Release()
+	}
+	return opened
+}
+
 // Next returns the next whole packet to send, at most "most" bytes long (but at
 // least minCut are allowed), or nil when there is nothing now; wake says
 // when there is again. The session calls it with its own lock held. The packet has no

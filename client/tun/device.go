@@ -61,7 +61,7 @@ type Counts struct {
 
 type counters struct {
 	out, in, malformed, fragments, unsupported, refused, full atomic.Uint64
-	streams                                                   atomic.Int64
+	streams, names                                            atomic.Int64
 }
 
 // Counts returns what the Device has carried and dropped so far.

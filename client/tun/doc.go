@@ -15,6 +15,8 @@
 // TCP is ended here: link.go is the network interface of gVisor's stack, tcp.go
 // asks the exit before it answers a SYN, and copies both ways.
 //
+// DNS over TCP with the resolver in the tunnel is ended by names.go, and goes on by UDP.
+//
 // ICMP echo requests to the server's inner addresses are answered by icmp.go;
 // others are dropped, and counted.
 //

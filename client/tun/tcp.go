@@ -71,6 +71,10 @@ func (d *Device) accept(ctx context.Context, r *tcp.ForwarderRequest) {
 	id := r.ID()
 	from := addrPort(id.RemoteAddress, id.RemotePort)
 	to := addrPort(id.LocalAddress, id.LocalPort)
+	if resolver(to) {
+		d.acceptNames(ctx, r, to)
+		return
+	}
 	if !streamable(to) {
 		d.n.refused.Add(1)
 		r.Complete(true)
@@ -97,6 +101,26 @@ func (d *Device) accept(ctx context.Context, r *tcp.ForwarderRequest) {
 	stop := context.AfterFunc(ctx, end.Abort)
 	defer stop()
 	splice(gonet.NewTCPConn(&queue, end), end, st)
+}
+
+// acceptNames serves a connection to the resolver.
+func (d *Device) acceptNames(ctx context.Context, r *tcp.ForwarderRequest, to netip.AddrPort) {
+	defer d.n.names.Add(-1)
+	if d.n.names.Add(1) > maxNames {
+		d.n.refused.Add(1)
+		r.Complete(true)
+		return
+	}
+	var queue waiter.Queue
+	end, fault := r.CreateEndpoint(&queue)
+	r.Complete(false)
+	if fault != nil {
+		return
+	}
+	conn := gonet.NewTCPConn(&queue, end)
+	defer conn.Close()
+	end.SocketOptions().SetDelayOption(false)
+	d.names(ctx, conn, to)
 }
 
 // splice copies both ways until both are done. The end of one direction is

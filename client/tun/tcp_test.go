@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net"
+	"net/netip"
 	"sync"
 	"testing"
 	"time"
@@ -84,8 +85,12 @@ func host(t *testing.T, d *Device) *stack.Stack {
 }
 
 func dial(ctx context.Context, s *stack.Stack) (*gonet.TCPConn, error) {
+	return dialAt(ctx, s, netip.AddrPortFrom(dst4.Addr(), 80))
+}
+
+func dialAt(ctx context.Context, s *stack.Stack, to netip.AddrPort) (*gonet.TCPConn, error) {
 	local := tcpip.FullAddress{NIC: nic, Addr: tcpip.AddrFromSlice(src4.Addr().AsSlice())}
-	remote := tcpip.FullAddress{NIC: nic, Addr: tcpip.AddrFromSlice(dst4.Addr().AsSlice()), Port: 80}
+	remote := tcpip.FullAddress{NIC: nic, Addr: tcpip.AddrFromSlice(to.Addr().AsSlice()), Port: to.Port()}
 	return gonet.DialTCPWithBind(ctx, s, local, remote, ipv4.ProtocolNumber)
 }
 

@@ -192,6 +192,9 @@ func TestRun(t *testing.T) {
 		if out, _ := l.run(flags, "dig", "+short", "+time=3", "+tries=1", "web.test"); strings.TrimSpace(out) != farAddress {
 			t.Errorf("%s: dig said %q", name, out)
 		}
+		if out, _ := l.run(flags, "dig", "+tcp", "+short", "+time=3", "+tries=1", "web.test"); strings.TrimSpace(out) != farAddress {
+			t.Errorf("%s: dig over TCP said %q", name, out)
+		}
 		for _, url := range []string{"http://web.test:8000/", "http://" + farAddress + ":8000/", "http://[" + farAddress6 + "]:8000/"} {
 			if out, st := l.run(flags, "curl", "-sgS", "-m", "5", "-o", "/dev/null", "-w", "%{http_code}", url); out != "200" {
 				t.Errorf("%s: curl %s: %q, %d", name, url, out, st.ExitStatus())

@@ -1,0 +1,112 @@
+package tun
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"io"
+	"net"
+	"net/netip"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mpsocks/mpsocks/mux/packet"
+)
+
+func question(n int, fill byte) []byte {
+	return append(binary.BigEndian.AppendUint16(nil, uint16(n)), bytes.Repeat([]byte{fill}, n)...)
+}
+
+// wait polls what another goroutine does, for up to ten seconds.
+func wait(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for range 1000 {
+		if ok() {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatalf("never: %s", what)
+}
+
+// Questions by TCP go to the resolver as datagrams, several in one connection, and their
+// answers come back whole; a port is theirs, and no longer than the connection lives.
+func TestNamesByTCP(t *testing.T) {
+	d, tunnel, _ := newDevice()
+	s := host(t, d)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	to := netip.AddrPortFrom(packet.ServerHost4, packet.ResolverPort)
+	conn, err := dialAt(ctx, s, to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	go conn.Write(append(question(30, 'a'), question(40, 'b')...))
+	var p *fakePort
+	wait(t, "two questions", func() bool {
+		tunnel.mu.Lock()
+		defer tunnel.mu.Unlock()
+		if len(tunnel.ports) == 1 && len(tunnel.ports[0].sent) == 2 {
+			p = tunnel.ports[0]
+		}
+		return p != nil
+	})
+	tunnel.mu.Lock()
+	for i, n := range []int{30, 40} {
+		if q := p.sent[i]; q.to != to || len(q.payload) != n {
+			t.Errorf("question %d: %d bytes to %v", i, len(q.payload), q.to)
+		}
+	}
+	tunnel.mu.Unlock()
+	p.receive(&packet.UDP{Src: dst4}, nil, make([]byte, 50)) // somebody else's
+	answer := bytes.Repeat([]byte{'x'}, 40000)
+	p.receive(&packet.UDP{Src: to}, nil, answer)
+	b := make([]byte, 2+len(answer))
+	if _, err := io.ReadFull(conn, b); err != nil || !bytes.Equal(b, append(binary.BigEndian.AppendUint16(nil, uint16(len(answer))), answer...)) {
+		t.Fatalf("%v, %.20q", err, b)
+	}
+	conn.Close()
+	wait(t, "the port is given back", func() bool {
+		tunnel.mu.Lock()
+		defer tunnel.mu.Unlock()
+		return p.closed
+	})
+	// No other port of the tunnel's hosts takes connections.
+	if other, err := dialAt(ctx, s, netip.AddrPortFrom(packet.ServerHost4, packet.ExitPort)); err == nil {
+		other.Close()
+		t.Error("connected to the exit itself")
+	}
+}
+
+// What is no question ends the connection, and so does silence, and the device's end.
+func TestNamesEnd(t *testing.T) {
+	for name, send := range map[string][]byte{"a short one": {0, 3, 1, 2, 3}, "silence": nil, "half a one": {0, 20, 1}, "none that reads": question(20, 'q')} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d, tunnel, _ := newDevice()
+				here, there := net.Pipe()
+				defer there.Close()
+				done := make(chan struct{})
+				began := time.Now()
+				go func() {
+					d.names(t.Context(), here, netip.AddrPortFrom(packet.ServerHost4, packet.ResolverPort))
+					close(done)
+				}()
+				if send != nil {
+					go there.Write(send) // ends with the pipe
+				}
+				synctest.Wait()
+				for range 3 * maxAnswers { // nobody reads them, and nobody waits
+					tunnel.ports[0].receive(&packet.UDP{Src: netip.AddrPortFrom(packet.ServerHost4, packet.ResolverPort)}, nil, []byte("answer"))
+				}
+				<-done
+				if took := time.Since(began); took > namesIdle || !tunnel.ports[0].closed {
+					t.Errorf("ends after %v, closed %v", took, tunnel.ports[0].closed)
+				}
+				here.Close()
+			})
+		})
+	}
+}

@@ -31,8 +31,8 @@ func resolver(to netip.AddrPort) bool {
 	return to.Port() == packet.ResolverPort && (to.Addr() == packet.ServerHost4 || to.Addr() == packet.ServerHost6)
 }
 
-// names serves one connection to the resolver until it ends, is idle, or ctx ends. The
-// connection stays the caller's.
+// names serves one connection to the resolver until it ends, is idle, or ctx ends, and
+// closes it.
 func (d *Device) names(ctx context.Context, conn net.Conn, to netip.AddrPort) {
 	answers := make(chan []byte, maxAnswers)
 	p, err := d.tunnel.Open(func(h *packet.UDP, _, payload []byte) {
@@ -47,6 +47,7 @@ func (d *Device) names(ctx context.Context, conn net.Conn, to netip.AddrPort) {
 	})
 	if err != nil {
 		d.n.refused.Add(1)
+		conn.Close()
 		return
 	}
 	defer p.Close()
@@ -66,9 +67,8 @@ func (d *Device) names(ctx context.Context, conn net.Conn, to netip.AddrPort) {
 			}
 		}
 	}()
-	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	context.AfterFunc(ctx, func() { conn.Close() })
 	ask(d, conn, p, to)
-	stop()
 	cancel()
 	<-done
 }

@@ -117,10 +117,8 @@ func (d *Device) acceptNames(ctx context.Context, r *tcp.ForwarderRequest, to ne
 	if fault != nil {
 		return
 	}
-	conn := gonet.NewTCPConn(&queue, end)
-	defer conn.Close()
 	end.SocketOptions().SetDelayOption(false)
-	d.names(ctx, conn, to)
+	d.names(ctx, gonet.NewTCPConn(&queue, end), to)
 }
 
 // splice copies both ways until both are done. The end of one direction is

@@ -74,10 +74,10 @@ func host(t *testing.T, d *Device) *stack.Stack {
 		cancel()
 		p.Close()
 		p.Wait()
-		s.Close()
-		s.Wait()
 		close(out.ch)
 		out.stop.Wait()
+		s.Close() // which takes nothing any more
+		s.Wait()
 		close(back.ch)
 		back.stop.Wait()
 	})

@@ -55,6 +55,9 @@ func newDialer(out *egress) *dialer {
 func (d *dialer) connect(ctx context.Context, addrs []netip.Addr, more <-chan []netip.Addr, port uint16) (*net.TCPConn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel() // also ends the attempts that lost
+	if len(addrs) == 1 && more == nil {
+		return d.only(ctx, netip.AddrPortFrom(addrs[0], port))
+	}
 	type result struct {
 		addr netip.Addr
 		conn *net.TCPConn
@@ -115,6 +118,22 @@ func (d *dialer) connect(ctx context.Context, addrs []netip.Addr, more <-chan []
 		best = &dialError{"no address", nil}
 	}
 	return nil, best
+}
+
+// only is connect where there is one address, which most CONNECTs have: it needs no other
+// goroutine and no timer.
+func (d *dialer) only(ctx context.Context, to netip.AddrPort) (*net.TCPConn, error) {
+	conn, err := d.to(ctx, to)
+	switch {
+	case err == nil:
+		d.answered(to.Addr())
+		return conn, nil
+	case ctx.Err() != nil:
+		return nil, closer(err, &dialError{"timed out", ctx.Err()})
+	case rank(err) == rankHost:
+		d.silent(to.Addr())
+	}
+	return nil, err
 }
 
 // order is the one to try the addresses in.

@@ -95,6 +95,7 @@ func measurements() []measurement {
 		measurement{"scale", "Processor time per datagram by number of associations, 512 B, 512 outstanding in all", []string{kpps, loss, cpuClient, cpuServer}, false, (*bench).scale},
 		measurement{"memory", "Resident memory per idle association, KiB", []string{memClient, memServer, memBoth}, false, (*bench).memory},
 		measurement{"after-flood", "Resident memory when a flood of 16 x 32, 1,200 B and four streams each way have ended, MiB", []string{rssClient, rssServer, restedClient, restedServer}, true, (*bench).afterFlood},
+		measurement{"sessions", "CONNECT goodput of one server with 1 and 8 clients, a stream each, by processors that each process may use", []string{upRate, upCPU, downRate, downCPU}, false, (*bench).sessions},
 		measurement{"associations", "UDP associations set up and torn down, 8 workers", []string{rate, failed, msClient, msServer}, false, (*bench).associations},
 	)
 }

@@ -80,3 +80,23 @@ func TestRatios(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// TestSessions has several clients' streams go through one server.
+func TestSessions(t *testing.T) {
+	runtime.LockOSThread() // the helpers die with the thread that started them
+	o := &options{rounds: 1, window: 100 * time.Millisecond, quick: true}
+	b, err := o.prepare([]string{ours})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.close()
+	r := &Result{}
+	if err := b.crowd(r, 3, 1); err != nil {
+		t.Fatal(err)
+	}
+	for _, metric := range []string{upRate, downRate, upCPU, downCPU} {
+		if s := r.get(sessionsRow(3, 1), metric); len(s) != 1 || s[0] <= 0 {
+			t.Errorf("%s: %v", metric, s)
+		}
+	}
+}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/mpsocks/mpsocks/integration/bench/socks"
@@ -58,6 +60,33 @@ func Start(bin string, c Config) (*Pair, error) {
 func (p *Pair) StartServer() (err error) {
 	p.Server, err = Run(p.Bin, "server", "-c", p.ServerFile)
 	return err
+}
+
+// Join starts one more client half with the pair's key, whose SOCKS address is at, and
+// returns when datagrams go through it.
+func (p *Pair) Join(at netip.AddrPort) (*Process, error) {
+	other := *p
+	other.Dir = filepath.Join(p.Dir, fmt.Sprint("client", at.Port()))
+	other.Socks, other.ClientAdmin = []netip.AddrPort{at}, ""
+	k, err := keys(p.ClientFile)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(other.Dir, 0o700); err != nil {
+		return nil, err
+	}
+	other.ClientFile = filepath.Join(other.Dir, "client.yaml")
+	if err := os.WriteFile(other.ClientFile, []byte(other.client(k)), 0o600); err != nil {
+		return nil, err
+	}
+	if other.Client, err = Run(p.Bin, "client", "-c", other.ClientFile); err != nil {
+		return nil, err
+	}
+	if err := other.Ready(startLimit); err != nil {
+		other.Client.Kill()
+		return nil, fmt.Errorf("%w\nclient said: %s", err, other.Client.Output())
+	}
+	return other.Client, nil
 }
 
 // Proxy is the SOCKS address, host:port.

@@ -19,6 +19,7 @@ import (
 // StreamSpec asks for bulk TCP streams in one direction.
 type StreamSpec struct {
 	Proxy    string         // host:port; empty: straight to the target
+	Proxies  []string       // of one stream after the other, in place of Proxy
 	Target   netip.AddrPort // the bulk target, or a relay that ends there
 	Streams  int
 	Upload   bool
@@ -40,6 +41,9 @@ type StreamResult struct {
 func Stream(spec StreamSpec) (r StreamResult, err error) {
 	conns := make([]*net.TCPConn, spec.Streams)
 	for i := range conns {
+		if len(spec.Proxies) > 0 {
+			spec.Proxy = spec.Proxies[i%len(spec.Proxies)]
+		}
 		if conns[i], err = openStream(spec); err != nil {
 			return r, err
 		}

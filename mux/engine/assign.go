@@ -209,6 +209,7 @@ func (r *chooser) commit(f *fq.Flow, p *buf.Buffer, now int64) uint64 {
 	f.Used.Turn(now)
 	if f.Stream != nil {
 		r.e.table.classify(f, len(b), nil, now)
+		f.Active = now
 		f.Packets++
 	} else if !packet.IsFragment(b) { // the Identification of fragments joins them
 		// It counts what got a DSN, so that the receiver of a flow that was

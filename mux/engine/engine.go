@@ -21,6 +21,9 @@ const (
 	BurstSize = 4 * RecordSize
 	// MaxPaths leaves every path some of the subflows.
 	MaxPaths = 16
+	// streamPause is after how long without a packet, in ns, a stream begins anew: shorter
+	// ones are those of the program that writes to it.
+	streamPause = 100e6
 	// maxPacket is what a mapping can hold (RFC 8684, Section 3.3.1).
 	maxPacket = 65535
 )
@@ -213,6 +216,9 @@ func (e *Engine) Wake(k packet.Key, st fq.Puller, now int64) {
 	f := e.table.streamFlow(k, st, now)
 	if f.Packets == 0 {
 		e.stirred.at = now // something new begins, small as it may be yet
+	}
+	if f.Idle() && now-f.Active > streamPause {
+		f.Since = now
 	}
 	f.Active = now
 	e.table.queue.Activate(f)

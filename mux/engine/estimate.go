@@ -68,7 +68,8 @@ func (p *Path) estimate(e *Engine, now, passed int64, timely bool) {
 	p.ackedT, p.stuck, p.segs, p.resent = now, 0, 0, 0
 	window, flight := p.survey(now)
 
-	queue, known := p.delay.Queue(p.rtt, p.starting(now))
+	stands, known := p.stands(now)
+	queue := p.delay.Beyond(stands)
 	swell := p.swell(now)
 	if swell > 0 {
 		queue, known = max(queue, swell), true
@@ -130,11 +131,12 @@ func (p *Path) survey(now int64) (window float64, flight int) {
 		}
 		window += float64(f.tx.cwnd) / float64(max(f.tx.srtt, 1))
 		flight += f.tx.outstanding
-		if now-f.lastSend < 200e6 {
+		// One that is blocked is in use, however long nothing could be written to it.
+		if f.blocked || now-f.lastSend < 200e6 {
 			active = true
 			p.srtt, p.least = max(p.srtt, f.tx.srtt), min(p.least, f.tx.srtt)
 		}
-		if f.carriesBulk(now) {
+		if f.blocked || f.carriesBulk(now) {
 			p.busy++
 		}
 	}
@@ -165,10 +167,23 @@ func (p *Path) swell(now int64) int64 {
 	return 0
 }
 
+// stands returns the standing queue of the path in ns, and whether anything lately told of
+// it: the questions about delay, or, where bulk is in the way of all of them, TCP's own
+// round trips.
+func (p *Path) stands(now int64) (int64, bool) {
+	if p.delay.Tells(now, p.rtt) {
+		return p.delay.Stands(p.rtt, p.starting(now))
+	}
+	if p.busy == 0 || p.least == gauge.NoDelay {
+		return 0, false
+	}
+	return max(p.least-p.rtt-p.delay.Returning(now), 0), true
+}
+
 // steer sets the pace, after every measurement and every answer about delay.
 func (p *Path) steer(e *Engine, now int64) {
 	p.steered = p.delay.Count
-	stands, known := p.delay.Stands(p.rtt, p.starting(now))
+	stands, known := p.stands(now)
 	if !known || p.busy == 0 {
 		return
 	}

@@ -208,7 +208,7 @@ func (e *Engine) Probe(f *Subflow, x *mptcp.Experimental, now int64) (send bool)
 		p := f.path
 		f.answered(&e.held.out, stamp(0), now)
 		p.delay.Answered(stamp(0))
-		p.delay.Add(now, stamp(1)-stamp(0), now-stamp(1))
+		p.delay.Took(stamp(0), now, stamp(1)-stamp(0), now-stamp(1))
 		if !p.carriesBulk(now) {
 			p.extra = p.delay.Beside(now)
 		}

@@ -153,21 +153,22 @@ func (p *Path) fade(passed int64) { p.share *= 1 - min(float64(passed)/shareMemo
 // arrange chooses which of the path's subflows carry bulk: the first that are not to be
 // replaced, those that rest behind the others; the rest stay thin, for small flows.
 func (p *Path) arrange() {
-	n := 0
+	n, most := 0, max(min(bulkSubflows, len(p.subs)-1), 1)
 	for _, f := range p.subs {
-		if f.bulk = !f.state.Replaced() && f.state != Resting && n < bulkSubflows; f.bulk {
+		if f.bulk = !f.state.Replaced() && f.state != Resting && n < most; f.bulk {
 			n++
 		}
 	}
 	for _, f := range p.subs {
-		if f.state == Resting && n < bulkSubflows {
+		if f.state == Resting && n < most {
 			f.bulk = true
 			n++
 		}
 	}
 }
 
-// bulkSubflows is how many subflows of a path carry bulk.
+// bulkSubflows is how many subflows of a path carry bulk; one that is not alone stays thin,
+// for small flows and for the questions about delay, which bulk would hold up.
 const bulkSubflows = 2
 
 // spare says that a path is to rest while another one is up: the client knows by its

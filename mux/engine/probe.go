@@ -48,10 +48,20 @@ func (p *Path) askDelay(e *Engine, now int64) {
 			best = f
 		}
 	}
-	if best != nil {
-		m.Ask(now, e.octets)
-		best.control = AppendProbe(best.control, probeDelay, uint64(now))
+	blunt := p.carriesBulk(now) && (best == nil || best.bulk)
+	if blunt {
+		if best = nil; now-m.Asked > gauge.DelayBeside {
+			best = p.warm()
+		}
 	}
+	if best == nil {
+		return
+	}
+	m.Ask(now, e.octets)
+	if blunt {
+		m.Blunt()
+	}
+	best.control = AppendProbe(best.control, probeDelay, uint64(now))
 }
 
 // AppendProbe appends an MP_EXPERIMENTAL of that type with some stamps.

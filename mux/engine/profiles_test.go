@@ -85,7 +85,8 @@ type outcome struct {
 
 const (
 	profileTime = int64(10e9)
-	profileSubs = 6
+	profileSubs = 6 // subflows of a path,
+	profileFew  = 2 // with every other pair of seeds
 )
 
 // profileSpan is how long a profile is played.
@@ -97,6 +98,14 @@ var profileSpan = profileTime
 func (p *profile) play(seed uint64, flows int, down bool) (o outcome) {
 	w := &world{rnd: rand.New(rand.NewPCG(seed, 1))}
 	a, b := newHost(w, true, len(p.Paths)), newHost(w, false, len(p.Paths))
+	subs := profileSubs
+	if seed%2 == 1 {
+		a.stumbles(rand.New(rand.NewPCG(seed, 2)))
+		b.stumbles(rand.New(rand.NewPCG(seed, 3)))
+	}
+	if seed%4 > 1 {
+		subs = profileFew
+	}
 	there, back := make([]*line, len(p.Paths)), make([]*line, len(p.Paths))
 	live := make([][]*simSub, len(p.Paths))
 	from, to := a, b
@@ -131,7 +140,7 @@ func (p *profile) play(seed uint64, flows int, down bool) (o outcome) {
 		for _, h := range []*host{a, b} {
 			h.paths[i] = h.e.AddPath(PathConfig{Name: p.Paths[i].Name, Metered: p.Paths[i].Metered && h == a}, -1)
 		}
-		for range profileSubs {
+		for range subs {
 			join(i)
 		}
 	}

@@ -52,7 +52,6 @@ func (r *resting) join(path int) {
 	rests := r.a.paths[path].Rests()
 	x.sub.SetBackup(r.a.paths[path].cfg.Backup)
 	y.sub.SetBackup(rests) // MP_PRIO
-	x.tx.wary, y.tx.wary = true, true
 	r.subs[path] = append(r.subs[path], x)
 	if r.forgets > 0 {
 		r.forget(x)

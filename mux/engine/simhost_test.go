@@ -4,11 +4,8 @@ import (
 	"encoding/binary"
 	"hash"
 	"hash/fnv"
-	"math"
-	"net/netip"
-	"slices"
+	"math/rand/v2"
 
-	"github.com/mpsocks/mpsocks/mux/buf"
 	"github.com/mpsocks/mpsocks/mux/dsn"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
 	"github.com/mpsocks/mpsocks/mux/packet"
@@ -37,6 +34,7 @@ type host struct {
 	swapped   int
 	latest    map[uint64]uint64
 	small     map[uint64]int64 // when each packet of the small one came
+	asleep    int64            // until then it does not run, see stumbles
 	sum       hash.Hash64
 }
 
@@ -86,8 +84,8 @@ func dial(w *world, a, b *host, path int, there, back *line) (x, y *simSub) {
 	x.peer, y.peer = y, x
 	x.tx, y.tx = newTCP(w, there, back), newTCP(w, back, there)
 	for _, s := range []*simSub{x, y} {
-		s.tx.ready = s.peer.read
-		s.tx.writable = s.flush
+		s.tx.ready = s.peer.arrived
+		s.tx.writable = func() { s.h.awake(s.flush) }
 		s.sub = NewSubflow(s, s.h.paths[path], s.h.e.Epoch(), w.now)
 		// The handshakes have measured the way.
 		s.tx.srtt = 2 * (there.delay + back.delay) / 2
@@ -171,9 +169,11 @@ func (h *host) schedule(in int64) {
 	h.turn++
 	turn := h.turn
 	h.w.at(h.w.now+in, func() {
-		if turn == h.turn {
-			h.tick()
-		}
+		h.awake(func() {
+			if turn == h.turn {
+				h.tick()
+			}
+		})
 	})
 }
 
@@ -187,6 +187,33 @@ func (s *simSub) flush() {
 		s.h.pump()
 	}
 }
+
+// stumbles has the host's program stand still now and then, as on a machine that others use as
+// well: some milliseconds ten times a second, some ten once in one. The kernel goes on.
+func (h *host) stumbles(rnd *rand.Rand) {
+	var next func()
+	next = func() {
+		long := int64(5e6 * rnd.Float64() * rnd.Float64())
+		if rnd.IntN(10) == 0 {
+			long = int64(5e6 + 25e6*rnd.Float64())
+		}
+		h.asleep = h.w.now + long
+		h.w.at(h.asleep+int64(100e6*rnd.ExpFloat64()), next)
+	}
+	h.w.at(int64(100e6*rnd.ExpFloat64()), next)
+}
+
+// awake does something when the host runs.
+func (h *host) awake(do func()) {
+	if h.w.now < h.asleep {
+		h.w.at(h.asleep, do)
+		return
+	}
+	do()
+}
+
+// arrived is read, when the host runs.
+func (s *simSub) arrived(upTo uint64) { s.h.awake(func() { s.read(upTo) }) }
 
 // read takes the frames that have come whole.
 func (s *simSub) read(upTo uint64) {
@@ -323,82 +350,4 @@ func (h *host) tick() {
 	h.schedule(next)
 	h.ticking = more
 	h.move()
-}
-
-// endless is a stream that always has something to send.
-type endless struct{ size int }
-
-func (s endless) Next(most int) *buf.Buffer {
-	b := buf.Get(min(most, s.size))
-	p := b.Bytes()
-	clear(p[:40])
-	p[0], p[9] = 0x45, packet.ProtoTCP
-	return b
-}
-func (endless) Ended() bool { return false }
-
-// A game is what becomes of the small flow.
-type game struct {
-	lost     int
-	longest  int64 // under way
-	p99, p50 int64
-}
-
-func (h *host) game(sent []int64) (g game) {
-	var took []int64
-	for i, at := range sent {
-		came, ok := h.small[uint64(i)]
-		if !ok {
-			g.lost++
-			continue
-		}
-		took = append(took, came-at)
-	}
-	slices.Sort(took)
-	if len(took) == 0 {
-		return game{lost: g.lost, longest: math.MaxInt64, p99: math.MaxInt64, p50: math.MaxInt64}
-	}
-	g.longest, g.p50, g.p99 = took[len(took)-1], took[len(took)/2], took[len(took)*99/100]
-	return g
-}
-
-// largeFlows sends so many flows of datagrams of 1,200 bytes at that rate in all, bytes a
-// nanosecond, whatever becomes of them.
-func (h *host) largeFlows(flows int, rate float64, from, until int64) {
-	const size = 1200
-	var src [8]Source
-	to := netip.MustParseAddrPort("192.0.2.1:9")
-	sent := 0
-	var next func()
-	next = func() {
-		if h.w.now >= until {
-			return
-		}
-		for due := int(rate * float64(h.w.now-from) / size); sent < due; sent++ {
-			flow := sent % flows
-			n := uint64(flow+1)<<48 | uint64(sent/flows)
-			h.e.Send(&src[flow], testPacket(netip.AddrPortFrom(packet.ClientHost4, uint16(5000+flow)), to, n, size), h.w.now)
-		}
-		h.pump()
-		h.w.at(h.w.now+1e6, next)
-	}
-	h.w.at(from, next)
-}
-
-// smallFlow sends a packet of 200 bytes every 16 ms until then, and returns when each
-// was sent.
-func (h *host) smallFlow(from, until int64, sent *[]int64) {
-	src := &Source{}
-	a, b := netip.AddrPortFrom(packet.ClientHost4, 4000), netip.MustParseAddrPort("192.0.2.1:9")
-	var next func()
-	next = func() {
-		if h.w.now >= until {
-			return
-		}
-		h.e.Send(src, testPacket(a, b, uint64(len(*sent)), 200), h.w.now)
-		*sent = append(*sent, h.w.now)
-		h.pump()
-		h.w.at(h.w.now+16e6, next)
-	}
-	h.w.at(from, next)
 }

@@ -50,6 +50,7 @@ type Flow struct {
 
 	ID      uint32 // Identification of the next packet
 	Active  int64  // last packet, ns
+	Since   int64  // of a stream: since when it sends without a pause, ns
 	Packets uint64
 	Octets  uint64
 	Copies  uint64

@@ -321,9 +321,13 @@ func (q *Queue) Serve(band Class, flows, n int) {
 	q.Bands[band].served += float64(n) / float64(max(flows, 1))
 }
 
-// Waited returns how long the first packet has been waiting; 0 for a stream.
+// Waited returns how long the first packet has been waiting, and of a stream how long it
+// has had something to send without a pause.
 func (f *Flow) Waited(now int64) int64 {
-	if f.head == nil {
+	switch {
+	case f.Stream != nil:
+		return now - f.Since
+	case f.head == nil:
 		return 0
 	}
 	return now - f.head.Stamp

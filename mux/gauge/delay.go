@@ -16,10 +16,13 @@ type Delay struct {
 	base   floor
 	recent [64]int64
 	Jitter int64    // smoothed difference from one to the next (RFC 3550, Section 6.4.1)
-	Heard  int64    // when the last answer came
+	Heard  int64    // when the last answer came that tells of the way there,
+	BackAt int64    // and of the way back
 	back   [2]int64 // the last two differences of the way back,
 	home   floor    // and the least
 	Count  int
+	backs  int   // answers that have told of the way back
+	blunt  int64 // the last question that bulk was in the way of
 }
 
 const (
@@ -50,6 +53,10 @@ func (m *Delay) Ask(now int64, octets uint64) {
 	}
 	m.Asked, m.Octets = now, octets
 }
+
+// Blunt says of the question just asked that bulk is in its way on its own subflow: its
+// answer tells of the way back alone.
+func (m *Delay) Blunt() { m.blunt = m.Asked }
 
 // Answered notes that the question of that time has its answer.
 func (m *Delay) Answered(sent int64) {
@@ -88,7 +95,7 @@ func (m *Delay) Lately() int64 { return max(min(m.ago(0), m.ago(1))-m.empty(), 0
 // Returning returns the queue, in ns, of the way back. What is known of the way
 // there is at least as old.
 func (m *Delay) Returning(now int64) int64 {
-	if !m.recently(now) {
+	if m.backs < delayStart || now-m.BackAt > DelayOld {
 		return 0
 	}
 	return max(m.Late()-m.home.least(), 0)
@@ -99,12 +106,28 @@ func (m *Delay) recently(now int64) bool {
 	return m.Count >= delayStart && now-m.Heard <= DelayOld
 }
 
-// Add takes the differences between the clocks, there and back.
-func (m *Delay) Add(now, d, back int64) {
-	m.Heard = now
+// Took takes the differences between the clocks, there and back, that the answer to the
+// question of that time has shown.
+func (m *Delay) Took(asked, now, d, back int64) {
+	if asked != m.blunt {
+		m.Add(now, d, back)
+		return
+	}
+	m.cameBack(now, back)
+}
+
+func (m *Delay) cameBack(now, back int64) {
 	m.back[0], m.back[1] = m.back[1], back
+	m.home.add(now, back, m.backs == 0)
+	m.BackAt = now
+	m.backs++
+}
+
+// Add takes them of a question that nothing was in the way of.
+func (m *Delay) Add(now, d, back int64) {
+	m.cameBack(now, back)
+	m.Heard = now
 	m.base.add(now, d, m.Count == 0)
-	m.home.add(now, back, m.Count == 0)
 	if m.Count > 0 {
 		step := d - m.ago(0)
 		m.Jitter += (min(max(step, -step), delayStep*m.Jitter+delayLeap) - m.Jitter) / 16
@@ -168,6 +191,12 @@ func (m *Delay) Stands(rtt int64, starting bool) (int64, bool) {
 // Fresh says that the last answer is not old.
 func (m *Delay) Fresh(now int64) bool { return m.Count >= DelayLeast && now-m.Heard < delayFresh }
 
+// Tells says that the answers go on; what they told when they ended may be true no longer.
+// Of a full path they come a queue later.
+func (m *Delay) Tells(now, rtt int64) bool {
+	return m.Count > 0 && now-m.Heard < delayFresh+rtt
+}
+
 // Last returns the delay, in ns, that the last answer showed.
 func (m *Delay) Last() int64 {
 	return max(m.ago(0)-m.empty(), 0)
@@ -186,7 +215,7 @@ func (m *Delay) Peak() int64 {
 // Late returns how long the last acknowledgements were under way, but for the
 // difference of the clocks; 0 if it is not known.
 func (m *Delay) Late() int64 {
-	if m.Count < delayStart {
+	if m.backs < delayStart {
 		return 0
 	}
 	return min(m.back[0], m.back[1])

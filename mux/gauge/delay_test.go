@@ -107,3 +107,30 @@ func TestDelayBeside(t *testing.T) {
 		t.Errorf("queues of %d and %d long after", there, back)
 	}
 }
+
+// A question that bulk was in the way of tells of the way back alone, and answers that have
+// ended tell nothing of now.
+func TestDelayBlunt(t *testing.T) {
+	var m Delay
+	for i := range int64(8) {
+		m.Ask(i*15e6, 0)
+		m.Took(i*15e6, i*15e6+20e6, 10e6, 10e6)
+	}
+	last := m.Heard
+	if !m.Tells(last, 20e6) || m.Tells(last+delayFresh+20e6, 20e6) {
+		t.Error("it is not known whether the answers go on")
+	}
+	for i := range int64(2) {
+		asked := last + 200e6 + i*100e6
+		m.Ask(asked, 0)
+		m.Blunt()
+		m.Took(asked, asked+70e6, 50e6, 30e6)
+	}
+	now := last + 400e6
+	if queue, _ := m.Stands(20e6, false); queue != 0 || m.Heard != last {
+		t.Errorf("a queue of %d ns there, seen through our own", queue)
+	}
+	if back := m.Returning(now); back != 20e6 {
+		t.Errorf("%d ns in the way back, want 20 ms", back)
+	}
+}

@@ -17,11 +17,13 @@ type Pacer struct {
 	last     float64 // delivered in the measurement before
 	Full     int64   // when it last was
 	first    int64   // and first
-	short    int64   // when the queue was last short
 	gone     int64   // and when as good as gone
 	next     int64   // when to decide again
 	free     int64   // not paced before
 	calm     int     // decisions in a row that found no queue
+	alien    int64   // of the queue, ns, what does not answer to yielding,
+	yields   int64   // since when it is yielded to what stands beyond that; 0 = not,
+	stood    int64   // and how much that was
 	steady   int     // measurements in a row without growth, while nothing is known
 
 	// What the path carries is doubted, see doubt.
@@ -50,6 +52,8 @@ const (
 	paceYoung  = 1e9   // what stands then is what TCP overshot by: it may go faster
 	paceStood  = 8e8   // ns, and two round trips: a queue of ours would have left
 	paceFree   = 4e9   // how long it then competes
+	paceYields = 0.97  // of what is believed: a pace below lets a queue of ours leave
+	paceLeaves = 0.75  // of what stood there: less, and it is about to
 	paceShort  = 0.985 // of what the pace lets pass: the path took that much,
 	paceHeld   = 1.03  // and this much if there was not more;
 	paceUsed   = 0.85  // less is not for want of room
@@ -59,6 +63,10 @@ const (
 	// paceStart bounds TCP while it finds its window, once a queue is there: what
 	// was acknowledged left a round trip before it.
 	paceStart = 1.5
+	// paceShows is how much shorter than a measurement, a round trip included, a queue may
+	// be that shows a first rate: in another one it would be as long as half of it, and a
+	// pause of the machine makes a short one.
+	paceShows = 16
 	paceGrows = 1.3 // from one measurement to the next: TCP still finds its window
 	// A trial gives the path so much more than it is believed to carry, at most trialMore,
 	// that a queue of trialQueue would come of it in vain before it is noticed. If the
@@ -144,6 +152,7 @@ func (p *Pacer) Learn(now, queue, window int64, through float64, met, limited bo
 	if through <= 0 {
 		return
 	}
+	queue -= min(p.alien, queue)
 	p.doubt(now, queue, window, through, limited)
 	known, last := p.Known(now), p.last
 	p.last = through
@@ -166,7 +175,7 @@ func (p *Pacer) Learn(now, queue, window int64, through float64, met, limited bo
 			p.steady = 0
 		case met:
 			share, through = 1, (through+last)/2
-		case p.steady > 1 || queue >= PaceSure:
+		case p.steady > 1 && queue > window/paceShows || queue >= max(PaceSure, window/paceShows):
 			share, through = 1, max(through, last)
 		}
 		if share > 0 {
@@ -174,8 +183,8 @@ func (p *Pacer) Learn(now, queue, window int64, through float64, met, limited bo
 		}
 	case through > known:
 		share = 0.75
-	case p.rate > 0 && p.rate < known && through > p.rate*paceShort && through < p.rate*paceHeld && now-p.gone < paceStood:
-		// The pace held it back: a queue of ours would have brought more.
+	case p.rate > 0 && p.rate < known && through > p.rate*paceShort && through < p.rate*paceHeld && (queue < PaceSure || now-p.gone < paceStood):
+		// The pace held it back: a queue of ours would have brought more, and grown.
 	case queue > 2*PaceTarget && p.Young(now) && through > p.rate*paceHeld: // longer measured than at first
 		share = 0.75
 	case p.rate > 0 && limited && through < p.rate*paceUsed && queue < PaceSure:
@@ -191,9 +200,28 @@ func (p *Pacer) Learn(now, queue, window int64, through float64, met, limited bo
 	if queue <= PaceTarget {
 		p.gone = now
 	}
-	if queue < PaceSure || p.short == 0 || now < p.free {
-		p.short = now
+}
+
+// ours returns what of a queue, with and without what jitter explains, may be ours. One that
+// was yielded to for longer than it would have needed to leave, and did not, is not: the way
+// itself has become longer, or somebody else fills it. Yielding on would lower what is
+// believed, and what is believed the pace, without an end. Beside somebody who fills it, the
+// pacer competes; what is too little for that is not counted any more.
+func (p *Pacer) ours(now, queue, stands, srtt int64) (_, _ int64, compete bool) {
+	p.alien = min(p.alien, queue)
+	own := queue - p.alien
+	switch {
+	case own <= PaceTarget || p.rate == 0 || p.rate >= p.Capacity*paceYields:
+		p.yields = 0
+	case p.yields == 0 || float64(own) < paceLeaves*float64(p.stood): // it answers
+		p.yields, p.stood = now, own
+	case now-p.yields <= paceStood+2*srtt:
+	case queue >= PaceSure:
+		compete = true
+	default:
+		p.alien, p.yields = queue, 0
 	}
+	return queue - p.alien, stands - min(p.alien, stands), compete
 }
 
 // Offers returns what to give the path: what it carries, and while the pace asks
@@ -206,6 +234,7 @@ func (p *Pacer) Offers(now int64) float64 {
 // explains of it; limited says whether the path had more to carry than it took.
 func (p *Pacer) Update(now, queue, stands, srtt int64, limited bool) float64 {
 	capacity := p.Known(now)
+	queue, stands, compete := p.ours(now, queue, stands, srtt)
 	if capacity == 0 || now < p.free {
 		if p.rate, p.calm = 0, 0; capacity == 0 && queue >= PaceSure {
 			p.rate = p.last * paceStart
@@ -219,8 +248,8 @@ func (p *Pacer) Update(now, queue, stands, srtt int64, limited bool) float64 {
 		p.settle(now)
 	}
 	switch excess := float64(queue - PaceTarget); {
-	case now-p.short > paceStood+2*srtt: // somebody else fills the queue
-		p.rate, p.calm, p.free = 0, 0, now+paceFree
+	case compete:
+		p.rate, p.calm, p.free, p.yields = 0, 0, now+paceFree, 0
 	case excess > 0: // what stands in the queue leaves within a few round trips
 		most := paceMost
 		if p.Young(now) { // what TCP overshot by

@@ -187,7 +187,7 @@ func TestBurstIsNoProof(t *testing.T) {
 // What jitter may hide is no room for more.
 func TestPaceStaysWithinJitter(t *testing.T) {
 	const now = 10e9
-	p := Pacer{Capacity: 50 * mbit, Full: now, first: now - 2*paceYoung, rate: 50 * mbit, short: now}
+	p := Pacer{Capacity: 50 * mbit, Full: now, first: now - 2*paceYoung, rate: 50 * mbit}
 	for i := range int64(20) {
 		p.Update(now+i*100e6, 0, 8e6, 30e6, true)
 	}
@@ -211,7 +211,7 @@ func wandering(i int) int64 {
 // doubted, and what the path carries is found.
 func TestPacerDoubtsItself(t *testing.T) {
 	now, pace, rate := int64(0), 6*mbit, 50*mbit
-	p := Pacer{Capacity: pace, Full: now, first: now - 2*paceYoung, rate: pace, short: now}
+	p := Pacer{Capacity: pace, Full: now, first: now - 2*paceYoung, rate: pace}
 	for i := range 50 {
 		now += 100e6
 		queue := wandering(i)
@@ -226,7 +226,7 @@ func TestPacerDoubtsItself(t *testing.T) {
 // What carries no more than is believed is left alone soon, whatever the delay does.
 func TestPacerTriesInVain(t *testing.T) {
 	now, rate := int64(0), 50*mbit
-	p := Pacer{Capacity: rate, Full: now, first: now - 2*paceYoung, rate: rate, short: now}
+	p := Pacer{Capacity: rate, Full: now, first: now - 2*paceYoung, rate: rate}
 	trials, was := 0, false
 	for i := range 600 {
 		now += 100e6
@@ -240,5 +240,40 @@ func TestPacerTriesInVain(t *testing.T) {
 	}
 	if trials == 0 || trials > 8 {
 		t.Errorf("%d trials in a minute", trials)
+	}
+}
+
+// A queue that neither leaves nor grows, however long it is yielded to, is none of ours: what
+// is believed of the path does not sink, and the pace comes back to it.
+func TestPacerYieldsOnceToWhatStays(t *testing.T) {
+	for _, stays := range []int64{5e6, 7e6, 13e6} {
+		now, rate := int64(0), 35*mbit
+		p := Pacer{Capacity: rate, Full: now, first: now - 2*paceYoung, rate: rate}
+		pace := rate
+		for range 100 {
+			now += 100e6
+			p.Learn(now, stays, 120e6, min(pace, rate), false, true)
+			pace = p.Update(now, stays, stays, 22e6, true)
+		}
+		if known := p.Known(now); known < 0.97*rate || pace < 0.97*rate {
+			t.Errorf("%d ms: believed to carry %.1f of 35 Mbit/s after ten seconds, and paced at %.1f", stays/1e6, known/mbit, pace/mbit)
+		}
+		// What comes on top of it is ours.
+		if p.Update(now+10e6, stays+10e6, stays+10e6, 22e6, true); p.rate >= rate {
+			t.Errorf("%d ms: paced at %.1f although 10 ms more stand there", stays/1e6, p.rate/mbit)
+		}
+	}
+}
+
+// A long queue that leaves while it is yielded to is no competitor's, however long it takes.
+func TestPacerWaitsForWhatLeaves(t *testing.T) {
+	now, rate := int64(0), 50*mbit
+	p := Pacer{Capacity: rate, Full: now, first: now - 2*paceYoung, rate: rate}
+	for queue := 200e6; queue > PaceTarget; queue *= 0.96 {
+		now += 100e6
+		p.Learn(now, int64(queue), 120e6, rate, false, true)
+		if pace := p.Update(now, int64(queue), int64(queue), 20e6, true); pace == 0 {
+			t.Fatalf("it competes although %.0f of 200 ms have left in %.1f s", 200-queue/1e6, float64(now)/1e9)
+		}
 	}
 }

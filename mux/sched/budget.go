@@ -1,11 +1,11 @@
 package sched
 
-// Redundancy budget: copies may take copyShare, 1.7 %, of what is carried, or copyFloor
+// Redundancy budget: copies may take copyShare, 1.68 %, of what is carried, or copyFloor
 // bytes a second while nothing large is under way: a few games and calls, whole. copyBurst
 // is what may be saved up, a tenth of a second of that; and MaxCopies is how many a packet
 // may have where there is budget and room.
 const (
-	copyShare = 0.017
+	copyShare = 0.0168
 	copyFloor = 600e3
 	copyBurst = 64e3
 	// Below a round trip of 1 ms a stall is found and mended sooner than the

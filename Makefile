@@ -4,7 +4,7 @@
 
 SHELL       := bash
 .SHELLFLAGS := -eu -o pipefail -c
-.PHONY: build run test race lint fuzz hostile soak interop lab rest bench bench-peers cover dist man deb walk clean
+.PHONY: build run test race lint fuzz hostile soak interop lab rest bench bench-peers bench-run cover dist man deb walk clean
 
 FUZZTIME ?= 2m
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
@@ -105,6 +105,14 @@ SING_BOX := github.com/sagernet/sing-box/cmd/sing-box@v1.12.12
 bench-peers:
 	GOBIN=$(CURDIR)/build/tools go install -trimpath $(SING_BOX)
 	go run ./integration/bench -peers -sing-box build/tools/sing-box $(PEERS)
+
+# What a program that speaks no SOCKS gets by mpsocks run, beside tun2socks and sing-box's
+# TUN in front of the same SOCKS port and slirp4netns without a proxy, in turns, with the
+# bars; FRONTS="-rounds 1 -for 2s -only run,socks" for a part; needs root.
+bench-run: build
+	$(call install,iproute2 iperf3 slirp4netns)
+	@$(MAKE) --no-print-directory --keep-going $(TOOLS)/sing-box $(TOOLS)/tun2socks || echo "what could not be built is left out"
+	go run ./integration/fronts -mpsocks ./mpsocks -tools $(TOOLS) $(FRONTS)
 
 cover:
 	mkdir -p build

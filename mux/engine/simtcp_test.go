@@ -31,7 +31,6 @@ type tcp struct {
 	cwnd       float64
 	srtt, vari int64
 	minRTT     int64
-	minAt      int64
 	rackAt     int64 // when what arrived of the last sent was sent,
 	rackSeq    uint64
 
@@ -106,9 +105,6 @@ func (t *tcp) write(n int) int {
 	t.push()
 	return took
 }
-
-// window is what may be under way.
-func (t *tcp) window() float64 { return t.cwnd }
 
 // pacing is the rate that is sent at; 0 = without a bound.
 func (t *tcp) pacing() float64 {

@@ -67,6 +67,9 @@ const (
 	// be that shows a first rate: in another one it would be as long as half of it, and a
 	// pause of the machine makes a short one.
 	paceShows = 16
+	// paceLong is a measurement, ns, so much longer than a pause of the machine that what is
+	// seen in one alone may be a pause.
+	paceLong  = 200e6
 	paceGrows = 1.3 // from one measurement to the next: TCP still finds its window
 	// A trial gives the path so much more than it is believed to carry, at most trialMore,
 	// that a queue of trialQueue would come of it in vain before it is noticed. If the
@@ -153,6 +156,7 @@ func (p *Pacer) Learn(now, queue, window int64, through float64, met, limited bo
 		return
 	}
 	queue -= min(p.alien, queue)
+	stood := p.queue > PaceBusy || window < paceLong
 	p.doubt(now, queue, window, through, limited)
 	known, last := p.Known(now), p.last
 	p.last = through
@@ -175,7 +179,7 @@ func (p *Pacer) Learn(now, queue, window int64, through float64, met, limited bo
 			p.steady = 0
 		case met:
 			share, through = 1, (through+last)/2
-		case p.steady > 1 && queue > window/paceShows || queue >= max(PaceSure, window/paceShows):
+		case p.steady > 1 && queue > window/paceShows || stood && queue >= max(PaceSure, window/paceShows):
 			share, through = 1, max(through, last)
 		}
 		if share > 0 {

@@ -173,6 +173,25 @@ func TestFirstRate(t *testing.T) {
 	}
 }
 
+// Where a measurement is long, a queue that one alone has seen may be a pause of the machine:
+// a rate from it, in the middle of TCP's start, would be a fraction of the path's.
+func TestPauseIsNoFirstRate(t *testing.T) {
+	const now = 10e9
+	var p Pacer
+	for i, queue := range []int64{0, 0, 23e6, 0} {
+		p.Learn(now+int64(i)*120e6, queue, 240e6, 1*mbit, false, true)
+	}
+	if got := p.Known(now + 480e6); got != 0 {
+		t.Errorf("believes that the path carries %.1f Mbit/s", got/mbit)
+	}
+	for i := range int64(2) {
+		p.Learn(now+600e6+i*120e6, 40e6, 240e6, 48*mbit, false, true)
+	}
+	if got := p.Known(now+800e6) / mbit; got < 47.9 {
+		t.Errorf("believes that the path carries %.1f of 48 Mbit/s, which the queue shows twice", got)
+	}
+}
+
 // A path that stood still brings at once what it held back: no proof that it
 // carries more than it was given.
 func TestBurstIsNoProof(t *testing.T) {

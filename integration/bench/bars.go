@@ -2,7 +2,10 @@
 
 package main
 
-import "math"
+import (
+	"fmt"
+	"math"
+)
 
 // A Bar is one line of what the fast path must reach.
 type Bar struct {
@@ -12,10 +15,6 @@ type Bar struct {
 	Verdict string // pass, miss, or not measured
 	Peers   string // what others reach in the same kind of run
 }
-
-// singBoxConnects is sing-box's CONNECTs per second in the comparison of
-// peers, whose direct figure was 5,740.
-const singBoxConnects = 1082
 
 // noAllocation is what counts as none: below one in a hundred datagrams only
 // timers allocate.
@@ -69,11 +68,25 @@ func judge(results []*Result, many int) []Bar {
 		least("CONNECT "+way+", 1 stream over one TLS connection with io.Copy", 0.9, ratio(way+"-1", mbits, tlsCopy), "0.9", "")
 		least("CONNECT "+way+", 4 streams over one TLS connection with io.Copy", 1.0, ratio(way+"-4", mbits, tlsOne), "1.0", "")
 	}
-	base := samples{}
-	for range get("connects-8", ours, rate) {
-		base = append(base, singBoxConnects)
+	for _, workers := range []int{1, 4, 32} {
+		name := fmt.Sprintf("connects-%d", workers)
+		if best := get(name, singBox2022, rate).most(get(name, singBoxNone, rate)); len(best) > 0 {
+			least(fmt.Sprintf("CONNECTs a second, %d at once, over the better sing-box of the round", workers), 1.3, get(name, ours, rate).over(best), "1.3", "")
+		}
 	}
-	least("CONNECTs per second over sing-box's 1,082", 2, get("connects-8", ours, rate).over(base), "2", "1,082 (0.19 of direct)")
+	for way, goal := range []float64{1.3, 1.5} {
+		for _, streams := range []int{1, 4} {
+			way := []string{"upload", "download"}[way]
+			name := fmt.Sprintf("%s-%d", way, streams)
+			if len(get(name, singBox2022, mbits)) == 0 {
+				continue
+			}
+			what := fmt.Sprintf("CONNECT %s, %d stream(s), over sing-box with encryption", way, streams)
+			least(what, goal, ratio(name, mbits, singBox2022), fmt.Sprint(goal), "")
+			cpu := func(system string) samples { return get(name, system, gbClient).plus(get(name, system, gbServer)) }
+			most(what+": processor time", 0.7, cpu(ours).over(cpu(singBox2022)), "0.7", "")
+		}
+	}
 	return bars
 }
 

@@ -42,6 +42,15 @@ func (s samples) plus(other samples) samples {
 	return r
 }
 
+// most takes the larger one, pair by pair.
+func (s samples) most(other samples) samples {
+	var r samples
+	for i := range min(len(s), len(other)) {
+		r = append(r, max(s[i], other[i]))
+	}
+	return r
+}
+
 // String is the median and, where there is one, the spread.
 func (s samples) String() string {
 	switch len(s) {

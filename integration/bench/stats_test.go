@@ -21,6 +21,7 @@ func TestSamples(t *testing.T) {
 		{"even", samples{4, 1, 2, 3}.String(), "2.50 (1.00-4.00)"},
 		{"pairs", samples{2, 9}.over(samples{1, 3}).String(), "2.50 (2.00-3.00)"},
 		{"pairs without a base", samples{2, 9}.over(samples{0, 3}).String(), "3.00"},
+		{"the larger ones", samples{1, 20}.most(samples{10, 2}).String(), "15.0 (10.0-20.0)"},
 		{"sum", samples{1, 2}.plus(samples{10, 20}).String(), "16.5 (11.0-22.0)"},
 	} {
 		if diff := cmp.Diff(tc.want, tc.got); diff != "" {
@@ -55,7 +56,7 @@ func TestJudge(t *testing.T) {
 // TestBarsHaveMeasurements judges results in which everything was measured:
 // a bar whose name fits no measurement would never be.
 func TestBarsHaveMeasurements(t *testing.T) {
-	systems := []string{ours, direct, plain, tlsCopy, tlsOne}
+	systems := []string{ours, direct, plain, tlsCopy, tlsOne, singBox2022, singBoxNone}
 	for _, n := range []int{16, 512, ten} {
 		systems = append(systems, scaleRow(ours, n, 1), scaleRow(ours, n, 32), memoryRow(ours, n, true), memoryRow(ours, n, false))
 	}

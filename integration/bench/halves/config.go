@@ -213,6 +213,9 @@ func FreePorts(n int) ([]netip.AddrPort, error) {
 	givenMu.Lock()
 	defer givenMu.Unlock()
 	var found []netip.AddrPort
+	if n == 0 {
+		return nil, nil
+	}
 	for range 1000 * n {
 		port := firstPort + rand.IntN(lastPort-firstPort+1)
 		address := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(port))

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/mpsocks/mpsocks/client"
 	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/server"
 )
@@ -86,6 +87,12 @@ func (w *words) client(c *conf.Client) {
 		for _, r := range f.Routes() {
 			w.itemf("publish", "%s port %d of the server to %s", strings.ToUpper(string(r.Proto)), r.Listen.Port(), r.To())
 		}
+	}
+	if len(c.Redirect.Listen) > 0 {
+		w.itemf("redirect", "what nftables' TPROXY gives it at %s, UDP and TCP%s", joinAddrs(c.Redirect.Listen), lacking(client.RedirectLacks(c.Redirect.Listen)))
+	}
+	if c.Mark != 0 {
+		w.itemf("mark", "%d on the sockets of the subflows, for rules of routing", c.Mark)
 	}
 	udp := "relay ports as the system gives them"
 	if !c.UDP.Ports.IsZero() {

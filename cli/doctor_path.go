@@ -47,6 +47,7 @@ func (d *doctor) client(c *conf.Client) {
 			d.say(broken, "listen", "choose an address of this machine; a port below 1024 takes a privilege", "%v", err)
 		}
 	}
+	sayLacks(d, c)
 	var targets []netip.AddrPort
 	for _, a := range c.Server.Addresses {
 		host, port, _ := net.SplitHostPort(a) // conf has validated it
@@ -133,6 +134,7 @@ func (d *doctor) tunnel(c *conf.Client, p conf.Path, byDefault bool) {
 	one := *c
 	one.Listen = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}
 	one.Users, one.Forwards, one.Admin, one.RunSocket, one.StateDir = nil, nil, nil, "off", ""
+	one.Redirect = conf.Redirect{}
 	p.Subflows, p.Backup, p.Metered, p.DailyCap, p.MonthlyCap = 1, false, false, 0, 0
 	one.Paths = []conf.Path{p}
 	if byDefault {

@@ -32,6 +32,7 @@ type call struct {
 	conn   *net.TCPConn
 	stream stream
 	holder holder // who the caps count it for
+	name   string // what status calls the application, where the connection does not tell
 
 	up       chan struct{} // closed when the direction to the exit has ended; nil before it began
 	answered atomic.Bool   // the exit has said yes
@@ -77,7 +78,7 @@ func (k *call) end() {
 // the exit is still trying: it frees the stream, and the exit's attempt, at
 // once. sent is called when the flight may be reused.
 func (k *call) ask(flight []byte, early bool, sent func()) (*socks5.Reply, error) {
-	p := party{app: addrOf(k.conn.RemoteAddr()), proxy: addrOf(k.conn.LocalAddr()), user: k.holder.user, to: askedFor(flight)}
+	p := party{app: addrOf(k.conn.RemoteAddr()), proxy: addrOf(k.conn.LocalAddr()), user: k.holder.user, name: k.name, to: askedFor(flight)}
 	k.client.calls.add(k.stream, p)
 	_, err := k.stream.Write(flight)
 	sent()
@@ -149,6 +150,22 @@ func (k *call) stop() {
 	k.conn.SetReadDeadline(time.Unix(1, 0))
 	<-k.up
 	k.conn.SetReadDeadline(time.Time{})
+}
+
+// lead asks the exit for an application that speaks no protocol, and copies.
+func (k *call) lead(flight []byte) error {
+	// An application that ends its direction before it has said anything may
+	// want to hear all the same: it asked nobody for a connection.
+	reply, err := k.ask(flight, true, func() {})
+	if err != nil {
+		return err
+	}
+	if reply.Rep != repSuccess {
+		k.refused()
+		return fmt.Errorf("%w: reply %02x", errExitRefused, reply.Rep)
+	}
+	k.splice()
+	return nil
 }
 
 // refused counts a call that the exit did not make.

@@ -53,6 +53,13 @@ func (q *quota) set(limit, each int) {
 	q.max, q.each = limit, each
 }
 
+// most is the bound in all.
+func (q *quota) most() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.max
+}
+
 // release undoes one acquire.
 func (q *quota) release(h holder) {
 	q.mu.Lock()

@@ -53,6 +53,7 @@ type Client struct {
 	mux       *mux.Client // nil in tests
 	tunnel    tunnel
 	runSocket string // "" = none
+	mark      uint32 // of what must not come back here by rules of routing; 0 = none
 	lanes     []*lane
 	names     *names
 	enclaves  enclaves
@@ -127,6 +128,7 @@ func newClient(cfg *conf.Client, log zerolog.Logger, t tunnel, handed ...net.Lis
 		log:          log,
 		tunnel:       t,
 		runSocket:    runSocketOf(cfg.RunSocket),
+		mark:         uint32(cfg.Mark),
 		ports:        newPorts(),
 		associations: newQuota(cfg.Limits.Associations, cfg.Limits.AssociationsPerUser),
 		streams:      newQuota(cfg.Limits.Streams, cfg.Limits.StreamsPerUser),

@@ -20,6 +20,8 @@ const (
 	dropNoPort                        // from the tunnel: nobody has that inner port
 	dropNoPeer                        // from the tunnel: the application has not said where it is
 	dropSend                          // from the tunnel: the relay socket would not take it
+	dropLoop                          // redirected, and would come back here or is nowhere
+	dropTTL                           // redirected, at the end of its time to live
 	dropReasons
 )
 
@@ -27,6 +29,7 @@ const (
 var dropNames = [dropReasons]string{
 	"source", "header", "port", "tunnel", "fragment", "name", "name_queue", "size", "closed",
 	"forward_peer", "packet", "no_port", "no_peer", "send",
+	"loop", "ttl",
 }
 
 // drops counts dropped datagrams by reason.

@@ -1,9 +1,6 @@
 package client
 
-import (
-	"fmt"
-	"net"
-)
+import "net"
 
 // admit starts the goroutine of a connection at a TCP forward.
 func (f *forward) admit(conn *net.TCPConn) {
@@ -34,16 +31,5 @@ func (f *forward) connect(conn *net.TCPConn) error {
 		return err
 	}
 	defer k.end()
-	// An application that ends its direction before it has said anything may
-	// want to hear all the same: it asked nobody for a connection.
-	reply, err := k.ask(flight, true, func() {})
-	if err != nil {
-		return err
-	}
-	if reply.Rep != repSuccess {
-		k.refused()
-		return fmt.Errorf("%w: reply %02x", errExitRefused, reply.Rep)
-	}
-	k.splice()
-	return nil
+	return k.lead(flight)
 }

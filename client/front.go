@@ -14,14 +14,15 @@ import (
 	"github.com/mpsocks/mpsocks/conf"
 )
 
-// A front is the sockets that applications reach: the SOCKS ports and the forwards, and
-// those who send to published UDP ports.
+// A front is the sockets that applications reach: the SOCKS ports, the forwards, what is
+// redirected here, and those who send to published UDP ports.
 type front struct {
 	client *Client
 
 	mu        sync.Mutex // guards the rest
 	listeners []*net.TCPListener
 	forwards  []*forward
+	redirects []*redirect
 	visitors  []*visitors
 	start     func(func() error) // starts a goroutine of Run; nil before
 	closed    bool
@@ -33,10 +34,11 @@ type bindings struct {
 	listeners, newListeners []*net.TCPListener
 	forwards, newForwards   []*forward
 	targets                 []*target // of each of forwards
+	redirects, newRedirects []*redirect
 }
 
 func (b bindings) fresh() bindings {
-	return bindings{listeners: b.newListeners, forwards: b.newForwards}
+	return bindings{listeners: b.newListeners, forwards: b.newForwards, redirects: b.newRedirects}
 }
 
 // prepare binds what a configuration has more than the front, or nothing.
@@ -47,7 +49,7 @@ func (w *front) prepare(cfg *conf.Client) (b bindings, err error) {
 		}
 	}()
 	w.mu.Lock()
-	have := slices.Clone(w.listeners)
+	have, redirects := slices.Clone(w.listeners), slices.Clone(w.redirects)
 	w.mu.Unlock()
 	for _, addr := range cfg.Listen {
 		if i := slices.IndexFunc(have, func(ln *net.TCPListener) bool { return listensAt(ln, addr) }); i >= 0 {
@@ -80,6 +82,17 @@ func (w *front) prepare(cfg *conf.Client) (b bindings, err error) {
 			return b, err
 		}
 		b.forwards, b.newForwards = append(b.forwards, fresh), append(b.newForwards, fresh)
+	}
+	for i, addr := range cfg.Redirect.Listen {
+		if j := slices.IndexFunc(redirects, func(r *redirect) bool { return r.listen == addr }); j >= 0 {
+			b.redirects = append(b.redirects, redirects[j])
+			continue
+		}
+		fresh, err := newRedirect(w.client, addr, w.client.lanes[i%len(w.client.lanes)])
+		if err != nil {
+			return b, err
+		}
+		b.redirects, b.newRedirects = append(b.redirects, fresh), append(b.newRedirects, fresh)
 	}
 	return b, nil
 }
@@ -117,6 +130,9 @@ func (w *front) release(b bindings) {
 	for _, f := range b.forwards {
 		f.close()
 	}
+	for _, r := range b.redirects {
+		r.close()
+	}
 }
 
 // swap serves the new sockets and leaves those that are not wanted any more. What came
@@ -128,8 +144,8 @@ func (w *front) swap(next bindings) {
 		w.release(next.fresh())
 		return
 	}
-	old := bindings{listeners: w.listeners, forwards: w.forwards}
-	w.listeners, w.forwards = next.listeners, next.forwards
+	old := bindings{listeners: w.listeners, forwards: w.forwards, redirects: w.redirects}
+	w.listeners, w.forwards, w.redirects = next.listeners, next.forwards, next.redirects
 	for i, f := range next.forwards {
 		f.target.Store(next.targets[i])
 	}
@@ -140,6 +156,9 @@ func (w *front) swap(next bindings) {
 		if f.ln != nil {
 			w.start(func() error { return w.accept(w.client.life, f.ln, f.admit) })
 		}
+	}
+	for _, r := range next.newRedirects {
+		w.start(func() error { return w.accept(w.client.life, r.ln, r.admit) })
 	}
 	w.mu.Unlock()
 	for _, ln := range old.listeners {
@@ -152,13 +171,19 @@ func (w *front) swap(next bindings) {
 			f.close()
 		}
 	}
+	for _, r := range old.redirects {
+		if !slices.Contains(next.redirects, r) {
+			r.close()
+		}
+	}
 }
 
 // left says whether the client has stopped listening there on purpose.
 func (w *front) left(ln *net.TCPListener) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return !slices.Contains(w.listeners, ln) && !slices.ContainsFunc(w.forwards, func(f *forward) bool { return f.ln == ln })
+	return !slices.Contains(w.listeners, ln) && !slices.ContainsFunc(w.forwards, func(f *forward) bool { return f.ln == ln }) &&
+		!slices.ContainsFunc(w.redirects, func(r *redirect) bool { return r.ln == ln })
 }
 
 // list returns the present forwards.
@@ -166,6 +191,13 @@ func (w *front) list() []*forward {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.Clone(w.forwards)
+}
+
+// redirected returns the present redirects.
+func (w *front) redirected() []*redirect {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.redirects)
 }
 
 // begin has the front be the sockets that were prepared.
@@ -178,7 +210,7 @@ func (w *front) begin(b bindings) {
 			ln.Close()
 		}
 	}
-	w.listeners, w.forwards = b.listeners, b.forwards
+	w.listeners, w.forwards, w.redirects = b.listeners, b.forwards, b.redirects
 }
 
 // run serves the sockets in goroutines of Run, which start makes, until ctx ends.
@@ -193,6 +225,9 @@ func (w *front) run(ctx context.Context, start func(func() error)) {
 		if f.ln != nil {
 			start(func() error { return w.accept(ctx, f.ln, f.admit) })
 		}
+	}
+	for _, r := range w.redirects {
+		start(func() error { return w.accept(ctx, r.ln, r.admit) })
 	}
 	start(func() error { return w.sweep(ctx) })
 }
@@ -209,6 +244,9 @@ func (w *front) close() {
 		if f.ln != nil {
 			f.ln.Close()
 		}
+	}
+	for _, r := range w.redirects {
+		r.close()
 	}
 }
 
@@ -254,8 +292,11 @@ func (w *front) sweep(ctx context.Context) error {
 				f.sweep()
 			}
 			w.mu.Lock()
-			published := slices.Clone(w.visitors)
+			published, redirects := slices.Clone(w.visitors), slices.Clone(w.redirects)
 			w.mu.Unlock()
+			for _, r := range redirects {
+				r.guests.sweep()
+			}
 			for _, v := range published {
 				v.sweep()
 			}

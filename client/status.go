@@ -35,6 +35,9 @@ func (c *Client) Status() *status.Status {
 	for _, f := range c.front.list() {
 		s.Forwards = append(s.Forwards, status.Forward{Listen: f.address().String(), Peers: f.count()})
 	}
+	for _, r := range c.front.redirected() {
+		s.Forwards = append(s.Forwards, status.Forward{Listen: r.address().String() + " (redirect)", Peers: r.guests.count()})
+	}
 	for _, p := range c.publications {
 		s.Published = append(s.Published, p.status())
 	}
@@ -133,6 +136,8 @@ func (c *Client) partyOf(p *status.Program) party {
 		return party{app: addrOf(o.control.RemoteAddr()), proxy: addrOf(o.control.LocalAddr()), user: o.holder.user}
 	case *forwardPeer:
 		return party{app: netip.AddrPortFrom(o.addr.Addr().Unmap(), o.addr.Port()), name: "forward at " + o.forward.listen.String()}
+	case *guestSocket:
+		return party{app: o.addr, name: o.addr.Addr().String()}
 	case *udpStream:
 		return party{app: addrOf(o.conn.RemoteAddr()), proxy: addrOf(o.conn.LocalAddr()), user: o.source.User}
 	case *visitors:

@@ -38,6 +38,12 @@ type Client struct {
 	// Publish are ports at the server that lead to programs here; the server has
 	// to allow them to this client.
 	Publish []Publish `mapstructure:"publish" reload:"restart"`
+	// Redirect takes what the firewall gives it of other machines (Linux).
+	Redirect Redirect `mapstructure:"redirect"`
+	// Mark is put on the sockets of the subflows, and on those that answer redirected
+	// machines, for rules of routing and of the firewall to know them by (SO_MARK, Linux,
+	// with CAP_NET_ADMIN); 0 is none.
+	Mark int `mapstructure:"mark" reload:"restart"`
 	// RunSocket is the Unix socket at which `mpsocks run` of the same user finds
 	// the client (Linux): a path, auto for one below the user's runtime
 	// directory, or off.
@@ -115,6 +121,14 @@ type Path struct {
 	// BillingDay is the day of the month, 1 to 31, on which the month begins;
 	// a month that is shorter has it at its end. 0 is the first.
 	BillingDay int `mapstructure:"billing_day"`
+}
+
+// Redirect takes connections and datagrams on their way to somewhere else, which
+// nftables' TPROXY gives it, for machines that this one is the router of.
+type Redirect struct {
+	// Listen has the addresses that TPROXY is told, one of each family: 127.0.0.1:1081
+	// and [::1]:1081. Each is for TCP and UDP.
+	Listen []netip.AddrPort `mapstructure:"listen" reload:"live"`
 }
 
 // UDP tunes the relay sockets of associations.

@@ -22,8 +22,16 @@ func (c *Client) validate() Errors {
 	for _, u := range c.Users {
 		users[u.Name] = true
 	}
+	if len(c.Redirect.Listen) > 0 { // machines are known by their addresses
+		for _, r := range c.Rules {
+			if _, err := netip.ParseAddr(r.User); err == nil {
+				users[r.User] = true
+			}
+		}
+	}
 	noteMode(&p, c.Mode, c.Rules, users)
 	c.validateForwards(&p)
+	c.validateRedirect(&p)
 	if r := c.RunSocket; r != "auto" && r != "off" && !filepath.IsAbs(r) {
 		p.addf("run_socket", "expected auto, off or a path that begins with /, got %q", r)
 	}
@@ -39,7 +47,7 @@ func (c *Client) validate() Errors {
 // validateListen holds that nobody but this host's own users gets in without
 // a password unless the file says so.
 func (c *Client) validateListen(p *Errors) {
-	if len(c.Listen) == 0 && len(c.Forwards) == 0 && len(c.Publish) == 0 {
+	if len(c.Listen) == 0 && len(c.Forwards) == 0 && len(c.Publish) == 0 && len(c.Redirect.Listen) == 0 {
 		p.addf("listen", "needs an address, such as 127.0.0.1:1080")
 	}
 	noteListen(p, "listen", c.Listen)

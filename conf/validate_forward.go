@@ -2,6 +2,7 @@ package conf
 
 import (
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"strconv"
@@ -54,6 +55,24 @@ func (c *Client) validateForwards(p *Errors) {
 		}
 		if f.ProxyProtocol && f.Proto == ProtoUDP {
 			p.addf(field+".proxy_protocol", "is for TCP")
+		}
+	}
+}
+
+func (c *Client) validateRedirect(p *Errors) {
+	noteListen(p, "redirect.listen", c.Redirect.Listen)
+	noteRange(p, "mark", c.Mark, 0, math.MaxInt32)
+	for i, r := range c.Redirect.Listen {
+		field := fmt.Sprintf("redirect.listen[%d]", i)
+		for j, l := range c.Listen {
+			if r.IsValid() && l.IsValid() && overlap(r, l) {
+				p.addf(field, "%s is taken by listen[%d]", r, j)
+			}
+		}
+		for j, f := range c.Forwards {
+			if r.IsValid() && f.Listen.overlaps(EndpointOf(r)) {
+				p.addf(field, "%s is taken by forwards[%d]", r, j)
+			}
 		}
 	}
 }

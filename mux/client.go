@@ -34,6 +34,7 @@ type ClientConfig struct {
 	MaxStreams     int           // 0 = 16,384
 	UsageFile      string        // keeps what paths have carried, for their caps; "" = nothing does
 	Cover          Cover         // what others see of the subflows
+	Mark           uint32        // of the subflows' sockets, for rules of routing (SO_MARK, Linux); 0 = none
 	Log            zerolog.Logger
 
 	// For tests; zero values are the real ones.

@@ -155,7 +155,7 @@ func (p *clientPath) open(ctx context.Context, v *proven) (*subflow, error) {
 // addresses but some.
 func (p *clientPath) race(ctx context.Context, timeout time.Duration, but []netip.AddrPort) (*proven, error) {
 	c := p.c
-	c.servers.ask(c.ctx, c.slots.Go, p.way.dialWay())
+	c.servers.ask(c.ctx, c.slots.Go, p.dialWay())
 	var why error
 	c.mu.Lock()
 	mtu := p.mtu
@@ -218,7 +218,7 @@ func (p *clientPath) proveOnce(ctx context.Context, a netip.AddrPort, mtu int, t
 	epoch := c.session.keys().epoch
 	dial, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	tcp, err := p.way.dialWay().Dialer(dialer.Segment(mtu, a.Addr())).DialContext(dial, "tcp", a.String())
+	tcp, err := p.dialWay().Dialer(dialer.Segment(mtu, a.Addr())).DialContext(dial, "tcp", a.String())
 	if err != nil {
 		return nil, plainNet(err)
 	}

@@ -52,6 +52,13 @@ func (p *Path) dialWay() *dialer.Way {
 	return &dialer.Way{Interface: p.Interface, Local: p.Local, KernelMPTCP: p.KernelMPTCP}
 }
 
+// dialWay is what the path's sockets are bound to, and marked with.
+func (p *clientPath) dialWay() *dialer.Way {
+	w := p.way.dialWay()
+	w.Mark = p.c.cfg.Mark
+	return w
+}
+
 // config is what the engine has to know of a path.
 func (p *Path) config() engine.PathConfig {
 	return engine.PathConfig{Name: p.Name, Backup: p.Backup, Metered: p.Metered, Weight: p.Weight}

@@ -20,3 +20,11 @@ func bindInterface(raw syscall.RawConn, name string) (err error) {
 func clamp(raw syscall.RawConn, mss int) {
 	raw.Control(func(fd uintptr) { unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_MAXSEG, mss) })
 }
+
+// setMark gives a socket a mark for rules of routing. It takes CAP_NET_ADMIN.
+func setMark(raw syscall.RawConn, mark uint32) (err error) {
+	if e := raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, int(mark)) }); e != nil {
+		return e
+	}
+	return err
+}

@@ -13,3 +13,5 @@ func bindInterface(syscall.RawConn, string) error { return errNoInterface }
 
 // clamp is not here: a path that loses large packets is not found out.
 func clamp(syscall.RawConn, int) {}
+
+func setMark(syscall.RawConn, uint32) error { return errors.ErrUnsupported }

@@ -14,6 +14,7 @@ type Way struct {
 	Interface   string
 	Local       netip.Addr // or invalid
 	KernelMPTCP bool
+	Mark        uint32 // of the sockets (SO_MARK, Linux), for rules of routing; 0 = none
 }
 
 // Dialer makes TCP connections by the way. mss, in bytes, bounds the segments of
@@ -24,10 +25,15 @@ func (w *Way) Dialer(mss int) *net.Dialer {
 	if w.Local.IsValid() {
 		d.LocalAddr = &net.TCPAddr{IP: w.Local.AsSlice(), Zone: w.Local.Zone()}
 	}
-	if name := w.Interface; name != "" || mss != 0 {
+	if name := w.Interface; name != "" || mss != 0 || w.Mark != 0 {
 		d.ControlContext = func(_ context.Context, _, _ string, raw syscall.RawConn) error {
 			if mss != 0 {
 				clamp(raw, mss)
+			}
+			if w.Mark != 0 {
+				if err := setMark(raw, w.Mark); err != nil {
+					return fmt.Errorf("mark the socket: %w", err)
+				}
 			}
 			if name == "" {
 				return nil

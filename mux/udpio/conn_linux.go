@@ -95,6 +95,16 @@ func (c *Conn) configure(opt Options) error {
 			return os.NewSyscallError("setsockopt SO_REUSEPORT", err)
 		}
 	}
+	if opt.Mark != 0 {
+		if err := unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_MARK, int(opt.Mark)); err != nil {
+			return os.NewSyscallError("setsockopt SO_MARK", err)
+		}
+	}
+	if opt.Transparent {
+		if err := c.transparent(); err != nil {
+			return err
+		}
+	}
 	// Best effort from here: a socket without these still carries datagrams.
 	_ = unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, buffer(opt.RecvBuffer))
 	_ = unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_SNDBUF, buffer(opt.SendBuffer))
@@ -127,6 +137,21 @@ func (c *Conn) configure(opt Options) error {
 			return os.NewSyscallError("getsockname", errno)
 		}
 		c.local = netip.AddrPortFrom(c.local.Addr(), bigEndian(&sa.Port))
+	}
+	return nil
+}
+
+// transparent makes the socket one for other machines' addresses, which says of each
+// datagram where it was sent to.
+func (c *Conn) transparent() error {
+	level, options := unix.IPPROTO_IP, []int{unix.IP_TRANSPARENT, unix.IP_RECVORIGDSTADDR, unix.IP_RECVTTL}
+	if c.v6 {
+		level, options = unix.IPPROTO_IPV6, []int{unix.IPV6_TRANSPARENT, unix.IPV6_RECVORIGDSTADDR, unix.IPV6_RECVHOPLIMIT}
+	}
+	for _, o := range options {
+		if err := unix.SetsockoptInt(c.fd, level, o, 1); err != nil {
+			return os.NewSyscallError("setsockopt IP_TRANSPARENT", err)
+		}
 	}
 	return nil
 }

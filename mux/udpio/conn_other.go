@@ -30,7 +30,7 @@ func open(local netip.AddrPort, opt Options) (*Conn, error) {
 	if !addr.IsValid() {
 		return nil, errors.New("no address")
 	}
-	if opt.Reuse {
+	if opt.Reuse || opt.Transparent || opt.Mark != 0 {
 		return nil, errors.ErrUnsupported
 	}
 	network := "udp4"

@@ -11,6 +11,7 @@ import (
 	"os"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/rs/zerolog"
@@ -67,8 +68,17 @@ func FuzzParseControl(f *testing.F) {
 	var c sendControl
 	n := c.put(true, 3, true, 1200)
 	f.Add(c[0], c[1], c[2], c[3], c[4], c[5], n)
+	for _, h := range []unix.Cmsghdr{{Level: unix.IPPROTO_IPV6, Type: unix.IPV6_ORIGDSTADDR}, {Level: unix.IPPROTO_IP, Type: unix.IP_ORIGDSTADDR}, {Level: unix.IPPROTO_IP, Type: unix.IP_TTL}} {
+		for _, size := range []int{3, 4, unix.SizeofSockaddrInet4, unix.SizeofSockaddrInet6} {
+			var c sendControl
+			h.SetLen(unix.CmsgLen(size))
+			*(*unix.Cmsghdr)(unsafe.Pointer(&c)) = h
+			*(*uint16)(unsafe.Add(unsafe.Pointer(&c), unix.CmsgLen(0))) = unix.AF_INET6
+			f.Add(c[0], c[1], c[2], c[3], c[4], c[5], unix.CmsgSpace(size))
+		}
+	}
 	f.Fuzz(func(t *testing.T, a, b, c, d, e, g uint64, n int) {
-		parseControl([]uint64{a, b, c, d, e, g}, n) // must not read beyond, nor hang
+		new(Message).parseControl([]uint64{a, b, c, d, e, g}, n, new(zones)) // must not read beyond, nor hang
 	})
 }
 

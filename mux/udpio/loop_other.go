@@ -52,7 +52,7 @@ func NewLoop(_ zerolog.Logger, after func()) (*Loop, error) {
 
 // Listen binds a socket that this Loop reads from now on, or from the start of
 // Run. Any goroutine may call it. Errors: net.ErrClosed after Run,
-// errors.ErrUnsupported for Options.Reuse, or the system's, wrapped with the
+// errors.ErrUnsupported for options of Linux, or the system's, wrapped with the
 // address.
 func (l *Loop) Listen(local netip.AddrPort, opt Options, h Handler) (*Conn, error) {
 	c, err := open(local, opt)

@@ -19,9 +19,10 @@ const (
 	// slot holds any datagram and any GRO train. Its pages stay untouched
 	// until something long arrives.
 	overflowSize = 65536
-	// controlWords is the room for control messages, in 64-bit words: TOS or
-	// Traffic Class, and the segment size of UDP_GRO (24 bytes each).
-	controlWords = 6
+	// controlWords is the room for control messages, in 64-bit words: TOS or Traffic
+	// Class, the segment size of UDP_GRO and the time to live (24 bytes each), and
+	// where the datagram was sent to (48 bytes).
+	controlWords = 15
 	// maxICMP is how many ICMP errors are taken from a socket in one round,
 	// lest a flood of them holds the others.
 	maxICMP = 8
@@ -137,7 +138,7 @@ func (l *Loop) deliver(c *Conn, n int) {
 		m := Message{Addr: addrPort(&r.names[i], &r.zones)}
 		segment := 0
 		if h.hdr.Controllen > 0 {
-			m.TOS, segment = parseControl(r.control[i][:], int(h.hdr.Controllen))
+			segment = m.parseControl(r.control[i][:], int(h.hdr.Controllen), &r.zones)
 		}
 		truncated := h.hdr.Flags&unix.MSG_TRUNC != 0
 		h.hdr.Namelen = uint32(unsafe.Sizeof(sockaddr{}))
@@ -245,24 +246,34 @@ func (l *Loop) flush(c *Conn) {
 	}
 }
 
-// parseControl reads the control messages of a received datagram.
-func parseControl(words []uint64, length int) (tos uint8, segment int) {
+// parseControl reads the control messages of a received datagram into m, and returns the
+// length of the segments of a train, or 0.
+func (m *Message) parseControl(words []uint64, length int, z *zones) (segment int) {
 	b := unsafe.Slice((*byte)(unsafe.Pointer(&words[0])), len(words)*8)
 	length = min(length, len(b))
 	for at := 0; at+unix.SizeofCmsghdr <= length; {
 		h := (*unix.Cmsghdr)(unsafe.Pointer(&b[at]))
-		data := at + unix.CmsgLen(0)
-		switch {
-		case int(h.Len) < unix.SizeofCmsghdr || int(h.Len) > length-at:
-			return tos, segment
-		case h.Level == unix.IPPROTO_IP && h.Type == unix.IP_TOS && data+1 <= length:
-			tos = b[data]
-		case h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_TCLASS && data+4 <= length:
-			tos = uint8(*(*int32)(unsafe.Pointer(&b[data])))
-		case h.Level == unix.SOL_UDP && h.Type == unix.UDP_GRO && data+4 <= length:
-			segment = int(*(*int32)(unsafe.Pointer(&b[data])))
+		if int(h.Len) < unix.SizeofCmsghdr || int(h.Len) > length-at {
+			return segment
 		}
-		at += unix.CmsgSpace(int(h.Len) - unix.CmsgLen(0))
+		data := at + unix.CmsgLen(0)
+		size := int(h.Len) - unix.CmsgLen(0)
+		switch {
+		case h.Level == unix.IPPROTO_IP && h.Type == unix.IP_TOS && size >= 1:
+			m.TOS = b[data]
+		case h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_TCLASS && size >= 4:
+			m.TOS = uint8(*(*int32)(unsafe.Pointer(&b[data])))
+		case h.Level == unix.SOL_UDP && h.Type == unix.UDP_GRO && size >= 4:
+			segment = int(*(*int32)(unsafe.Pointer(&b[data])))
+		case size >= 4 && (h.Level == unix.IPPROTO_IP && h.Type == unix.IP_TTL || h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_HOPLIMIT):
+			m.TTL = uint8(*(*int32)(unsafe.Pointer(&b[data])))
+		case h.Level == unix.IPPROTO_IP && h.Type == unix.IP_ORIGDSTADDR && size >= unix.SizeofSockaddrInet4,
+			h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_ORIGDSTADDR && size >= unix.SizeofSockaddrInet6:
+			var sa sockaddr
+			copy((*[unix.SizeofSockaddrInet6]byte)(unsafe.Pointer(&sa))[:], b[data:data+size])
+			m.To = addrPort(&sa, z)
+		}
+		at += unix.CmsgSpace(size)
 	}
-	return tos, segment
+	return segment
 }

@@ -22,7 +22,7 @@ type sender struct {
 // sendControl is room for two control messages, laid out for the kernel: TOS
 // or Traffic Class (int), then UDP_SEGMENT (uint16). It lets a train become
 // single datagrams by leaving out its end.
-type sendControl [controlWords]uint64
+type sendControl [6]uint64
 
 func (o *sender) init() {
 	for i := range o.hdrs {

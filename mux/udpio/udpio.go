@@ -28,6 +28,8 @@ type Message struct {
 	Buf  *buf.Buffer    // the payload, with buf.Headroom free in front
 	Addr netip.AddrPort // the sender; IPv4 is never in its IPv4-mapped form
 	TOS  uint8          // TOS or Traffic Class (DSCP and ECN) if Options.TOS was set, else 0
+	TTL  uint8          // time to live or hop limit if Options.Transparent was set, else 0
+	To   netip.AddrPort // where it was sent to if Options.Transparent was set, else invalid
 }
 
 // A Handler takes a batch of datagrams that one socket received, in order of
@@ -48,6 +50,14 @@ type Options struct {
 	// Reuse shares the address with other sockets that also set it
 	// (SO_REUSEPORT). Linux only; elsewhere Listen fails.
 	Reuse bool
+	// Transparent binds to addresses that are not this machine's, and takes what is
+	// sent to any that the firewall gives to the socket (nftables TPROXY): each Message
+	// then says where it was sent to, and with which time to live. It takes
+	// CAP_NET_ADMIN. Linux only; elsewhere Listen fails.
+	Transparent bool
+	// Mark is the socket's mark (SO_MARK), for rules of routing; 0 is none. It takes
+	// CAP_NET_ADMIN. Linux only; elsewhere Listen fails.
+	Mark uint32
 	// RecvBuffer and SendBuffer are the socket buffer limits in bytes, best
 	// effort; 0 means DefaultBuffer. They are limits: an idle socket uses none.
 	RecvBuffer, SendBuffer int

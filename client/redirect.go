@@ -1,0 +1,176 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"syscall"
+
+	"github.com/mpsocks/mpsocks/mux/udpio"
+)
+
+// A redirect is one address to which the firewall gives what other machines send to
+// the internet, of both protocols (nftables TPROXY). A machine's UDP socket has an inner
+// port, as a forward's applications have, and its connections leave as CONNECTs do.
+type redirect struct {
+	// Set once at construction.
+	client  *Client
+	listen  netip.AddrPort // as configured
+	lane    *lane
+	conn    *udpio.Conn
+	ln      *net.TCPListener
+	streams *quota // of one machine
+	guests  redirectGuests
+	local   localAddrs
+}
+
+// newRedirect binds the sockets of a redirect.
+func newRedirect(c *Client, listen netip.AddrPort, l *lane) (*redirect, error) {
+	r := &redirect{client: c, listen: listen, lane: l, streams: newQuota(0, redirectedStreams(c))}
+	r.guests.redirect, r.guests.replies.most = r, maxReplies
+	ln, err := listenTransparent(listen, c.mark)
+	if err != nil {
+		return nil, fmt.Errorf("redirect %s: %w", listen, explainTransparent(err))
+	}
+	at := ln.Addr().(*net.TCPAddr).AddrPort() // the port, if it was 0
+	r.ln = ln
+	if r.conn, err = l.loop.Listen(netip.AddrPortFrom(at.Addr().Unmap(), at.Port()), r.sockets(), r.uplink); err != nil {
+		ln.Close()
+		return nil, fmt.Errorf("redirect %s: %w", listen, explainTransparent(err))
+	}
+	return r, nil
+}
+
+// redirectedStreams is how many connections one redirected machine may have.
+func redirectedStreams(c *Client) int {
+	most := int64(c.streams.most())
+	if d := c.crowd.descriptors.most.Load(); d > 0 && (most == 0 || d < most) {
+		most = d
+	}
+	return int(max(most/shareOfOne, 1))
+}
+
+// sockets are the options of all UDP sockets of a redirect.
+func (r *redirect) sockets() udpio.Options {
+	opt := r.client.relays.now.Load().sockets
+	opt.Transparent, opt.Mark = true, r.client.mark
+	return opt
+}
+
+// explainTransparent adds what to do to the errors that a user can mend.
+func explainTransparent(err error) error {
+	switch {
+	case errors.Is(err, syscall.EPERM):
+		return fmt.Errorf("%w: it takes root, or CAP_NET_ADMIN (AmbientCapabilities= in the unit)", err)
+	case errors.Is(err, errors.ErrUnsupported):
+		return errors.New("it needs Linux")
+	}
+	return explainBind(err)
+}
+
+// admits says whether a redirected machine may be led to a destination. What would come
+// back here is not: the redirect itself, this machine, and the server, which the subflows
+// go to.
+func (r *redirect) admits(to netip.AddrPort) bool {
+	a := to.Addr()
+	switch {
+	case to.Port() == 0 || !a.IsValid() || a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() || a.IsLinkLocalUnicast(),
+		a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		return false
+	case r.client.mux != nil && slices.Contains(r.client.mux.Servers(), a):
+		return false
+	}
+	return !r.local.has(a)
+}
+
+// admit starts the goroutine of a redirected connection.
+func (r *redirect) admit(conn *net.TCPConn) {
+	if r.client.crowd.enter(conn) {
+		go r.serve(conn)
+	}
+}
+
+// serve makes the connection that another machine asked for, and copies. It was started
+// by admit; the end of either connection stops it.
+func (r *redirect) serve(conn *net.TCPConn) {
+	c := r.client
+	defer c.crowd.wg.Done() // counted by track
+	defer c.crowd.forget(conn)
+	defer conn.Close()
+	if err := r.connect(conn); err != nil {
+		c.log.Debug().Err(err).Stringer("app", conn.RemoteAddr()).Stringer("to", conn.LocalAddr()).Msg("redirected connection ended")
+		conn.SetLinger(0) // refused is what the application should see
+	}
+}
+
+var (
+	errLoop  = errors.New("it leads back here, or to the server")
+	errShare = errors.New("this machine has its share of connections")
+)
+
+// connect asks the exit for where the connection was on its way to.
+func (r *redirect) connect(conn *net.TCPConn) error {
+	to, from := addrOf(conn.LocalAddr()), addrOf(conn.RemoteAddr())
+	if !r.admits(to) || !mayReach(to) {
+		r.client.drops.add(dropLoop)
+		return errLoop
+	}
+	who := holderOf("", from.Addr())
+	if !r.streams.acquire(who) {
+		return errShare
+	}
+	defer r.streams.release(who)
+	flight := exitRequest("", to.Addr(), to.Port())
+	k, err := newCall(r.client, conn, "", flight)
+	if err != nil {
+		return err
+	}
+	defer k.end()
+	k.name = from.Addr().String()
+	return k.lead(flight)
+}
+
+// close ends the redirect with all that it carries by UDP; connections go on.
+func (r *redirect) close() {
+	r.ln.Close()
+	r.conn.Close()
+	r.guests.close()
+}
+
+// address is where the redirect listens.
+func (r *redirect) address() netip.AddrPort { return r.conn.LocalAddr() }
+
+// listenTransparent binds a TCP listener that takes connections to any address.
+func listenTransparent(addr netip.AddrPort, mark uint32) (*net.TCPListener, error) {
+	if makeTransparent == nil {
+		return nil, errors.ErrUnsupported
+	}
+	network := "tcp4"
+	if addr.Addr().Is6() {
+		network = "tcp6"
+	}
+	lc := net.ListenConfig{
+		KeepAlive: -1, // set below, for all at once
+		Control: func(_, _ string, raw syscall.RawConn) error {
+			if err := inheritKeepAlive(raw); err != nil {
+				return err
+			}
+			return makeTransparent(raw, addr.Addr().Is6(), mark)
+		},
+	}
+	lc.SetMultipathTCP(false)
+	ln, err := lc.Listen(context.Background(), network, addr.String())
+	if err != nil {
+		return nil, err
+	}
+	return ln.(*net.TCPListener), nil
+}
+
+// A Lack is something that a setting needs of the machine and does not find there.
+type Lack struct {
+	What   string
+	Remedy string
+}

@@ -214,6 +214,20 @@ func TestRun(t *testing.T) {
 			}
 		}
 	}
+	// Root needs no user namespace; the client is another user's, so root starts one.
+	for line, want := range map[string]string{
+		"id -u": "0", "dig +short +time=3 +tries=1 web.test": farAddress, "sh -c 'exit 7'": "",
+		"curl -sgS -m 5 -o /dev/null -w %{http_code} http://[" + farAddress6 + "]:8000/": "200",
+	} {
+		args := []string{"-c", fmt.Sprintf("exec ip netns exec %s %s run -c %s -- %s", l.near, mpsocks, l.file, line)}
+		cmd := exec.Command("sh", args...)
+		var said bytes.Buffer
+		cmd.Stdout = &said
+		cmd.Run()
+		if got, code := strings.TrimSpace(said.String()), cmd.ProcessState.ExitCode(); got != want || (code == 7) != (want == "") || want != "" && code != 0 {
+			t.Errorf("as root: %s: %q, %d", line, got, code)
+		}
+	}
 	// Without its client a program's traffic waits, and goes on with the next one.
 	line := l.asNobody(append(append([]string{mpsocks, "run"}, socket...), "--", "sh", "-c",
 		`while ! [ -e `+l.dir+`/run/stop ]; do curl -s -m 1 -o /dev/null http://web.test:8000/ && echo up || echo down; sleep .1; done`)...)

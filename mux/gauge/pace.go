@@ -24,6 +24,7 @@ type Pacer struct {
 	alien    int64   // of the queue, ns, what does not answer to yielding,
 	yields   int64   // since when it is yielded to what stands beyond that; 0 = not,
 	stood    int64   // and how much that was
+	short    int64   // when the queue was last short
 	steady   int     // measurements in a row without growth, while nothing is known
 
 	// What the path carries is doubted, see doubt.
@@ -214,14 +215,17 @@ func (p *Pacer) Learn(now, queue, window int64, through float64, met, limited bo
 func (p *Pacer) ours(now, queue, stands, srtt int64) (_, _ int64, compete bool) {
 	p.alien = min(p.alien, queue)
 	own := queue - p.alien
+	if queue < PaceSure || p.short == 0 {
+		p.short = now
+	}
 	switch {
 	case own <= PaceTarget || p.rate == 0 || p.rate >= p.Capacity*paceYields:
 		p.yields = 0
 	case p.yields == 0 || float64(own) < paceLeaves*float64(p.stood): // it answers
 		p.yields, p.stood = now, own
 	case now-p.yields <= paceStood+2*srtt:
-	case queue >= PaceSure:
-		compete = true
+	case queue >= PaceSure: // what has only just become long is ours
+		compete = now-p.short > paceStood+2*srtt
 	default:
 		p.alien, p.yields = queue, 0
 	}

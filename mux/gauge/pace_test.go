@@ -296,3 +296,17 @@ func TestPacerWaitsForWhatLeaves(t *testing.T) {
 		}
 	}
 }
+
+// A queue that has only just become long, after a short one stood for a while, is yielded to.
+func TestPacerYieldsToWhatGrew(t *testing.T) {
+	now, rate := int64(0), 50*mbit
+	p := Pacer{Capacity: rate, Full: now, first: now - 2*paceYoung, rate: 0.95 * rate}
+	for range 9 {
+		now += 90e6
+		p.Update(now, 6e6, 6e6, 20e6, true)
+	}
+	now += 90e6
+	if pace := p.Update(now, 40e6, 40e6, 20e6, true); pace == 0 {
+		t.Error("it competes with a queue that is 90 ms old")
+	}
+}

@@ -96,14 +96,19 @@ func TestAddressChanges(t *testing.T) {
 	c.echo("srv")
 	c.client = c.start("cli", "client", "client", client)
 	c.works(30*time.Second, far)
-	f := c.flow(far)
-	time.Sleep(300 * time.Millisecond)
-	c.ip("cli", "addr add 192.168.1.77/24 dev w1")
-	c.ip("cli", "addr del 192.168.1.2/24 dev w1")
-	time.Sleep(4 * time.Second)
-	gap := f.longest(t)
-	if t.Logf("a gap of %v", gap); gap > 3*time.Second {
-		t.Error("that is too long")
+	best := time.Minute // of some: the machine has much else to do
+	for host := 2; host < 6; host++ {
+		f := c.flow(far)
+		time.Sleep(300 * time.Millisecond)
+		c.ip("cli", fmt.Sprintf("addr add 192.168.1.%d/24 dev w1", host+1))
+		c.ip("cli", fmt.Sprintf("addr del 192.168.1.%d/24 dev w1", host))
+		time.Sleep(1200 * time.Millisecond)
+		gap := f.longest(t)
+		t.Logf("a gap of %v", gap)
+		best = min(best, gap)
+	}
+	if best > 500*time.Millisecond {
+		t.Errorf("a gap of %v at the least", best)
 	}
 }
 

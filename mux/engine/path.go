@@ -151,18 +151,24 @@ func (p *Path) works(now int64) bool {
 func (p *Path) fade(passed int64) { p.share *= 1 - min(float64(passed)/shareMemory, 1) }
 
 // arrange chooses which of the path's subflows carry bulk: the first that are not to be
-// replaced, those that rest behind the others; the rest stay thin, for small flows.
+// replaced, behind them those that rest, and behind these those of an address that the
+// peer has no more; the rest stay thin, for small flows.
 func (p *Path) arrange() {
 	n, most := 0, max(min(bulkSubflows, len(p.subs)-1), 1)
 	for _, f := range p.subs {
-		if f.bulk = !f.state.Replaced() && f.state != Resting && n < most; f.bulk {
+		if f.bulk = !f.state.Replaced() && f.state != Resting && !f.withdrawn && n < most; f.bulk {
 			n++
 		}
 	}
-	for _, f := range p.subs {
-		if f.state == Resting && n < most {
-			f.bulk = true
-			n++
+	for _, last := range []func(*Subflow) bool{
+		func(f *Subflow) bool { return f.state == Resting },
+		func(f *Subflow) bool { return f.withdrawn && !f.state.Replaced() && f.state != Ended },
+	} {
+		for _, f := range p.subs {
+			if !f.bulk && n < most && last(f) {
+				f.bulk = true
+				n++
+			}
 		}
 	}
 }

@@ -253,3 +253,39 @@ func TestDoubt(t *testing.T) {
 		t.Error("one that has ended is doubted")
 	}
 }
+
+// Where the subflows that carry a path's bulk are doubted, others of the path carry it at
+// once, and they do when one more comes.
+func TestDoubtedBulkGoesOn(t *testing.T) {
+	s := heldBy(5)
+	p := s.subs[0].path
+	for _, f := range s.subs[1:] {
+		f.path = p
+	}
+	p.subs = s.subs[:4]
+	carry := func(when string, want ...int) {
+		t.Helper()
+		var slots []int
+		for _, f := range p.subs {
+			if f.bulk {
+				slots = append(slots, f.slot)
+			}
+		}
+		if !slices.Equal(slots, want) {
+			t.Errorf("%s: %v carry bulk, not %v", when, slots, want)
+		}
+	}
+	p.arrange()
+	carry("at first", 0, 1)
+	s.subs[0].Doubt(s, 2e9)
+	carry("one is doubted", 1, 2)
+	s.subs[1].Doubt(s, 2e9)
+	carry("both are", 2, 3)
+	p.subs = s.subs
+	p.arrange()
+	carry("another one comes", 2, 3)
+	for _, f := range s.subs[2:] {
+		f.Doubt(s, 2e9)
+	}
+	carry("all are", 0, 1)
+}

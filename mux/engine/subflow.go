@@ -56,6 +56,7 @@ type Subflow struct {
 	bulkAt    int64  // when it last got bulk
 	lastSend  int64
 	restAt    int64  // since when it is Resting
+	withdrawn bool   // the peer has its address no more, and has not answered by it since
 	overslept bool   // it had no answer when it was to wake: this says nothing of the path
 	probeSent int64  // time of the probe that waits for its answer, 0 = none,
 	silence   int64  // and how long neither side had said anything before it
@@ -334,6 +335,8 @@ func (f *Subflow) Doubt(e *Engine, now int64) {
 	if f.state == Ended || e.closed {
 		return
 	}
+	f.withdrawn = true
 	f.shelve(e, now, missing)
+	f.path.arrange() // a stall may last for a moment only, this is worse
 	f.ping(now)
 }

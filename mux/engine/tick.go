@@ -205,7 +205,8 @@ func (e *Engine) recover(f *Subflow, now int64) {
 		return // the peer itself has to answer
 	}
 	f.overslept = false
-	if replaced {
+	if replaced || f.withdrawn {
+		f.withdrawn = false
 		f.path.arrange()
 	}
 	e.rescue()

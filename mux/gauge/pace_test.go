@@ -301,7 +301,7 @@ func TestPacerWaitsForWhatLeaves(t *testing.T) {
 func TestPacerYieldsToWhatGrew(t *testing.T) {
 	now, rate := int64(0), 50*mbit
 	p := Pacer{Capacity: rate, Full: now, first: now - 2*paceYoung, rate: 0.95 * rate}
-	for range 9 {
+	for range 10 {
 		now += 90e6
 		p.Update(now, 6e6, 6e6, 20e6, true)
 	}

@@ -3,14 +3,15 @@ package mux
 import (
 	"errors"
 	"sync"
+	"time"
 )
 
 // What sessions hold is counted in bytes of the buffers that they really hold: packets
 // without a Data ACK, queues, streams, subflows, what the kernel has of both, and what the
 // Handler says that it holds beside. A Memory shares it out: a client that comes near its
 // share is slowed, by a smaller window and smaller streams for each of its sessions; one
-// that is over it loses its largest session, and when all together are over, the largest
-// client does. Nobody else notices.
+// that stays over it, or is far over it, loses its largest session, and when all together
+// are over, the largest client does. Nobody else notices.
 
 // errMemory ends the largest session of a client that holds too much.
 var errMemory = errors.New("the client holds more memory than its share")
@@ -20,6 +21,9 @@ const (
 	shareOf = 4
 	// leastPart is the smallest part of a share that a session gets.
 	leastPart = 2 << 20
+	// overTime is how long a client may be over its share, by a half of it at most: what
+	// slows it takes its time to show.
+	overTime = 2 * time.Second
 )
 
 // A Memory is the budget of all sessions of a Listener. It is safe for concurrent use.
@@ -36,6 +40,19 @@ type Memory struct {
 type holder struct {
 	total    int64
 	sessions map[*Session]int64
+	since    time.Time // it has been over its share, zero if it is not
+}
+
+// over says whether it has had its time. The caller holds mu.
+func (c *holder) over(share int64) bool {
+	switch {
+	case c.total <= share:
+		c.since = time.Time{}
+		return false
+	case c.since.IsZero():
+		c.since = time.Now()
+	}
+	return c.total > share+share/2 || time.Since(c.since) > overTime
 }
 
 func newMemory() *Memory { return &Memory{clients: make(map[[32]byte]*holder)} }
@@ -70,7 +87,7 @@ func (m *Memory) hold(s *Session, bytes int64) (part int64, cut bool) {
 		return 0, false
 	}
 	share := m.limit / shareOf
-	if c.total > share && c.largest(s) || m.total > m.limit && m.biggest(c) && c.largest(s) {
+	if c.over(share) && c.largest(s) || m.total > m.limit && m.biggest(c) && c.largest(s) {
 		m.cuts++
 		return leastPart, true
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/mpsocks/mpsocks/mux/handshake"
@@ -23,7 +24,9 @@ func charged(identity [32]byte) *Session {
 	return &Session{identity: identity, streams: stream.NewTable(false, nil, nil, 1)}
 }
 
-func TestMemoryIsShared(t *testing.T) {
+func TestMemoryIsShared(t *testing.T) { synctest.Test(t, testMemoryIsShared) }
+
+func testMemoryIsShared(t *testing.T) {
 	m := newMemory()
 	m.setLimit(400 << 20)
 	greedy, second, honest := charged([32]byte{1}), charged([32]byte{1}), charged([32]byte{2})
@@ -38,6 +41,20 @@ func TestMemoryIsShared(t *testing.T) {
 		t.Error("the honest one is cut")
 	}
 	m.hold(second, 60<<20)
+	if _, cut := m.hold(second, 61<<20); cut {
+		t.Error("a client within its share is cut")
+	}
+	m.hold(greedy, 50<<20)
+	if _, cut := m.hold(second, 61<<20); cut {
+		t.Error("a client that is just over its share has no time to become slower")
+	}
+	time.Sleep(overTime)
+	m.hold(second, 40<<20)
+	time.Sleep(time.Second)
+	if _, cut := m.hold(second, 61<<20); cut {
+		t.Error("the time that it was over before counts")
+	}
+	time.Sleep(overTime + 1)
 	if _, cut := m.hold(greedy, 50<<20); cut {
 		t.Error("over its share the client loses a session that is not its largest")
 	}
@@ -48,10 +65,13 @@ func TestMemoryIsShared(t *testing.T) {
 	if _, cut := m.hold(greedy, 50<<20); cut {
 		t.Error("it is cut when the other has gone")
 	}
+	if _, cut := m.hold(greedy, 151<<20); !cut {
+		t.Error("a client that is over its share by more than a half goes on")
+	}
 	m.drop(greedy)
 	m.drop(greedy)
 	m.drop(honest)
-	if u := m.Use(); u.Held != 0 || len(m.clients) != 0 || u.Cut != 1 {
+	if u := m.Use(); u.Held != 0 || len(m.clients) != 0 || u.Cut != 2 {
 		t.Errorf("all have gone: %+v, %d clients", u, len(m.clients))
 	}
 }
@@ -123,11 +143,11 @@ func TestSessionsAreCharged(t *testing.T) {
 func TestSessionsAreCut(t *testing.T) {
 	n := newLoopTunnel(t, 1, 1, func(_ *ClientConfig, l *ListenerConfig) { l.MaxMemory = 64 << 20 })
 	s := <-n.serverSession
-	s.Beside(17 << 20)
+	s.Beside(25 << 20)
 	select {
 	case <-s.end.ended:
 	case <-time.After(20 * time.Second):
-		t.Fatal("it goes on with more than a quarter of the memory")
+		t.Fatal("it goes on with far more than a quarter of the memory")
 	}
 	if _, u := n.listener.Door(); u.Cut != 1 {
 		t.Errorf("%+v", u)
@@ -170,5 +190,19 @@ func TestKeyUpdatesAreBounded(t *testing.T) {
 	}
 	if got > (1024+64)*26 { // carrier ends it after 1,024 records of 26 bytes
 		t.Errorf("%d bytes of answers", got)
+	}
+}
+
+// A session takes in less when more of its part is held by streams and the kernel, never
+// nothing, and all of it together fits into the part.
+func TestRoomIsWhatOthersLeave(t *testing.T) {
+	const part = 64 << 20
+	for beside, want := range map[int64]int64{0: 16 << 20, 16 << 20: 16 << 20, 32 << 20: 12 << 20, 50 << 20: 4 << 20, 100 << 20: 4 << 20} {
+		if got := room(part, beside); got != want {
+			t.Errorf("beside %d MiB: %d MiB, not %d", beside>>20, got>>20, want>>20)
+		}
+	}
+	if room(0, 0) != 0 || room(0, 1<<20) != 0 {
+		t.Error("without a limit there is one")
 	}
 }

@@ -197,9 +197,17 @@ func (m *monitor) overdrawn() (over bool) {
 	if s.memory == nil {
 		return false
 	}
-	part, over := s.memory.hold(s, int64(m.held)+s.streams.Held()+s.beside.Load())
-	// A quarter is left for subflows, queues and what the kernel has.
-	m.window = int(part / 2)
-	s.streams.SetBudget(part / 4)
+	beside := s.streams.Held() + s.beside.Load()
+	part, over := s.memory.hold(s, int64(m.held)+beside)
+	m.window = int(room(part, beside))
+	s.streams.SetBudget(part / 2)
 	return over
+}
+
+// room is how much may be without a Data ACK in a session whose part of the memory is
+// that, while its streams and the kernel at their other ends hold so much: who takes in
+// what it does not take out is slowed before it is cut. The kernel has what is in flight
+// once more, and an eighth is for what comes before that shows.
+func room(part, beside int64) int64 {
+	return min(max((part-part/8-beside)/2, part/16), part/4)
 }

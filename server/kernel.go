@@ -41,12 +41,12 @@ func kernelShare(memory int64) int64 {
 
 // kernelBuffer is the size of each buffer of the newest of n connections of a client
 // with that share; 0 leaves it to the kernel. The sum over all n grows with its
-// logarithm only.
+// logarithm only: ten have one share and a half, a thousand four.
 func kernelBuffer(share, n int) int {
 	if n <= min(kernelFree, share/kernelAlone) {
 		return 0
 	}
-	return max(share/n, kernelLeast)
+	return max(share/2/n, kernelLeast)
 }
 
 // clamp sets the buffers of a connection of the client.

@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"math"
 	"runtime/debug"
 
 	"github.com/mpsocks/mpsocks/conf"
@@ -14,6 +15,9 @@ const (
 	memoryShare = 4
 	// memoryUnknown stands for a machine that does not tell.
 	memoryUnknown = 2 << 30
+	// memoryLeast is what it is at least, as far as half of the machine's goes: with less
+	// one client's part is too small for a few downloads.
+	memoryLeast = 32 << 20
 	// reserveLeast and reserveMost bound the descriptors that are kept for accepting
 	// clients, for control and for names: a quarter of all between these.
 	reserveLeast = 24
@@ -22,32 +26,55 @@ const (
 
 // memoryLimit is what limits.memory means here, bytes.
 func memoryLimit(set int64) int64 {
+	n, _ := memoryOf(set)
+	return n
+}
+
+// memoryOf is the same, and how it comes about.
+func memoryOf(set int64) (n int64, how string) {
 	if set > 0 {
-		return set
+		return set, "set"
 	}
-	n := machineMemory()
+	n, whose := machineMemory()
 	if n <= 0 {
-		n = memoryUnknown
+		return memoryUnknown / memoryShare, "this machine does not say how much it has"
 	}
-	return n / memoryShare
+	if n < memoryShare*memoryLeast {
+		return min(n/2, memoryLeast), fmt.Sprintf("of %s %d MiB", whose, n>>20)
+	}
+	return n / memoryShare, "a quarter of " + whose
 }
 
 // Memory says in words what limits.memory means on this machine.
 func Memory(cfg *conf.Server) string {
-	n := memoryLimit(int64(cfg.Limits.Memory))
-	how := "set"
-	if cfg.Limits.Memory == 0 {
-		how = "a quarter of this machine's"
-	}
+	n, how := memoryOf(int64(cfg.Limits.Memory))
 	return fmt.Sprintf("%d MiB for what sessions hold (%s), a client a quarter of it", n>>20, how)
 }
 
-// mindMemory has the collector work harder before the process is much larger than
-// what it may hold, unless the environment (GOMEMLIMIT) says something else.
-func mindMemory(limit int64) {
-	if old := debug.SetMemoryLimit(-1); old > 1<<60 {
-		debug.SetMemoryLimit(limit + limit/8 + max(0, 64<<20-limit/4)) // the program itself needs some
+// A heap is what the collector of the language is told. Whoever uses it makes its calls
+// one after the other.
+type heap struct{ told int64 }
+
+// mind has the collector work harder before the process is much larger than what it may
+// hold, or than what the machine lets it have, unless the environment (GOMEMLIMIT) says
+// something else.
+func (h *heap) mind(limit, machine int64) {
+	if old := debug.SetMemoryLimit(-1); old != h.told && old < math.MaxInt64 {
+		return
 	}
+	h.told = limit + limit/8 + max(0, 64<<20-limit/4) // the program itself needs some
+	if machine > 0 {
+		h.told = min(h.told, machine-machine/8)
+	}
+	debug.SetMemoryLimit(h.told)
+}
+
+// hold has the server go by limits.memory.
+func (s *Server) hold(set int64) {
+	limit := memoryLimit(set)
+	s.exits.share.Store(kernelShare(limit))
+	machine, _ := machineMemory()
+	s.heap.mind(limit, machine)
 }
 
 // descriptors returns how many sockets mappings and CONNECTs may have in all and for

@@ -3,4 +3,4 @@
 package server
 
 // machineMemory is not known here.
-func machineMemory() int64 { return 0 }
+func machineMemory() (total int64, whose string) { return 0, "" }

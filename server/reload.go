@@ -23,7 +23,7 @@ func (s *Server) Apply(cfg *conf.Server) error {
 	}
 	s.publishing.allow(cfg.Clients)
 	s.rules.govern(cfg)
-	s.exits.share.Store(kernelShare(memoryLimit(int64(cfg.Limits.Memory))))
+	s.hold(int64(cfg.Limits.Memory))
 	s.outlet.relay.Store(newRelay(&cfg.Relay))
 	s.mappings.max.Store(int64(cfg.Limits.Mappings))
 	s.streams.max.Store(int64(cfg.Limits.Streams))

@@ -61,13 +61,6 @@ func (r *roll) limit(c *client) {
 	}
 }
 
-// memory is what the configuration allows, bytes.
-func (r *roll) memory() int64 {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return int64(r.limits.Memory)
-}
-
 // client returns what the sessions of a client share.
 func (r *roll) client(name string) *client {
 	r.mu.Lock()

@@ -40,6 +40,7 @@ type Server struct {
 	mappings, streams quota // in all
 	sockets           quota // of both, as the process can open so many files
 	exits             exits
+	heap              heap
 	publishing        publishing
 	drops             drops
 	connects          connects
@@ -97,7 +98,7 @@ func newServer(cfg *conf.Server, log zerolog.Logger) (*Server, error) {
 	}
 	s.outlet.egress = out
 	s.rules.govern(cfg)
-	s.exits.share.Store(kernelShare(memoryLimit(int64(cfg.Limits.Memory))))
+	s.hold(int64(cfg.Limits.Memory))
 	used, err := s.usage.load(cfg.StateDir)
 	if err != nil {
 		log.Warn().Err(err).Msg("what clients have used is not known: they begin anew")
@@ -130,7 +131,6 @@ func (s *Server) Run(ctx context.Context) error {
 // run serves with the tunnel's Run. The Loops outlast the tunnel, so that
 // sessions end with their mappings in place.
 func (s *Server) run(ctx context.Context, tunnel func(context.Context) error) error {
-	mindMemory(memoryLimit(s.roll.memory()))
 	stop := context.AfterFunc(ctx, s.cancel) // streams and queries end at once
 	defer stop()
 	outer, end := context.WithCancel(context.WithoutCancel(ctx))

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -171,67 +170,5 @@ func TestFullDisk(t *testing.T) {
 	}
 	if kept == 0 {
 		t.Error("nothing was kept at the end, with room on the disk")
-	}
-}
-
-// memoryGroup makes a control group of so many bytes and puts the process into it.
-func memoryGroup(t *testing.T, pid int, bytes int64) (dir string) {
-	t.Helper()
-	for root, limit := range map[string]string{"/sys/fs/cgroup/memory": "memory.limit_in_bytes", "/sys/fs/cgroup": "memory.max"} {
-		if _, err := os.Stat(filepath.Join(root, "cgroup.procs")); err != nil {
-			continue
-		}
-		dir := filepath.Join(root, fmt.Sprintf("mpsocks-test-%d", pid))
-		if os.Mkdir(dir, 0o755) != nil {
-			continue
-		}
-		t.Cleanup(func() { // it can go when the process has
-			for end := time.Now().Add(5 * time.Second); os.Remove(dir) != nil && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-			}
-		})
-		if os.WriteFile(filepath.Join(dir, limit), []byte(strconv.FormatInt(bytes, 10)), 0o600) == nil &&
-			os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0o600) == nil {
-			return dir
-		}
-	}
-	t.Skip("no control group for memory can be made")
-	return ""
-}
-
-// TestLittleMemory runs a server of 64 MiB, that is told so, with a load that fits.
-func TestLittleMemory(t *testing.T) {
-	p := begin(t, halves.Config{Server: "limits: {memory: 32MiB}\n"})
-	memoryGroup(t, p.Server.PID(), 64<<20)
-	t.Cleanup(p.Kill) // before the group goes
-	if err := p.Ready(20 * time.Second); err != nil {
-		t.Fatal(err)
-	}
-	echo := udpEcho(t, "127.0.0.1:0")
-	var flows []*flow
-	for range 20 {
-		f := associate(t, p.Socks[0])
-		defer f.close()
-		flows = append(flows, f)
-		eventually(t, 5*time.Second, "it works", func() bool { return echoed(t, f, echo.String()) })
-	}
-	lost := 0
-	body := make([]byte, 1200)
-	for range 100 {
-		for _, f := range flows {
-			f.send(t, echo.String(), body)
-		}
-		for _, f := range flows {
-			if _, _, ok := f.receive(t, patience); !ok {
-				lost++
-			}
-		}
-	}
-	if lost > 0 {
-		t.Errorf("%d of 2,000 datagrams were lost", lost)
-	}
-	select {
-	case <-p.Server.Done():
-		t.Errorf("the server has ended: %s", p.Server.Output())
-	default:
 	}
 }

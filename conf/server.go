@@ -167,6 +167,7 @@ type ServerLimits struct {
 	// destinations. 0 is no bound.
 	RefusalsPerSecond int `mapstructure:"refusals_per_second" reload:"live"`
 	// Memory is how many bytes of buffers all sessions may hold, one client a quarter
-	// of it: auto, a quarter of the machine's, or a size.
+	// of it: auto, a quarter of what the machine or a control group above this process
+	// has, or a size.
 	Memory Memory `mapstructure:"memory" reload:"live"`
 }

@@ -1,0 +1,131 @@
+package server
+
+import (
+	"net"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/mpsocks/mpsocks/conf"
+)
+
+// bufferSizes is what the kernel says that a connection's two buffers may be.
+func bufferSizes(t *testing.T, c *net.TCPConn) (receive, send int) {
+	t.Helper()
+	raw, err := c.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = raw.Control(func(fd uintptr) {
+		receive, _ = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF)
+		send, _ = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF)
+	})
+	return receive, send
+}
+
+// TestKernelBuffersAreShared has 150 CONNECTs of one client of which nobody reads
+// anything: for one half of them not the application, for the other not the destination.
+// What the kernel holds for them, as the kernel says, stays within a few shares, its
+// buffers are small, and those that do not move get the least.
+func TestKernelBuffersAreShared(t *testing.T) {
+	const streams, memory = 150, 64 << 20
+	s := testServer(t, func(c *conf.Server) { c.Limits.Memory = memory }, nil)
+	p := newPeer(s, "laptop", newFakeSession())
+	source, sink := listenTCP(t, "127.0.0.1:0"), listenTCP(t, "127.0.0.1:0")
+	serve := func(l net.Listener, f func(net.Conn)) {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			t.Cleanup(func() { c.Close() })
+			if f != nil {
+				go f(c)
+			}
+		}
+	}
+	endless := func(c net.Conn) {
+		_ = c.SetWriteDeadline(time.Now().Add(time.Minute))
+		for b := make([]byte, 1<<20); ; {
+			if _, err := c.Write(b); err != nil {
+				return
+			}
+		}
+	}
+	go serve(source, endless)
+	go serve(sink, nil)
+	for i := range streams {
+		app, _ := openStream(t, p)
+		to := source
+		if i%2 == 1 {
+			to = sink
+		}
+		if code, _ := askConnect(t, app, 1, "127.0.0.1", to.Addr().(*net.TCPAddr).AddrPort().Port(), ""); code != 0 {
+			t.Fatalf("reply %d to the %dth", code, i)
+		}
+		if i%2 == 1 {
+			go endless(app)
+		}
+	}
+	all := func() (out []*net.TCPConn) {
+		s.exits.mu.Lock()
+		defer s.exits.mu.Unlock()
+		for e := range s.exits.set {
+			if c := e.target.Load(); c != nil {
+				out = append(out, c)
+			}
+		}
+		return out
+	}
+	if n := len(all()); n != streams {
+		t.Fatalf("%d of %d are connected", n, streams)
+	}
+	holds := func() (held int64) {
+		for _, c := range all() {
+			held += kernelHolds(c)
+		}
+		return held
+	}
+	held, still := int64(0), 0
+	patiently(t, "it is full", func() bool { // nothing more comes
+		was := held
+		if held = holds(); held == 0 || held != was {
+			still = 0
+		}
+		still++
+		return still > 20
+	})
+	share := int(kernelShare(memory))
+	if most := int64(5*share + 2*streams*kernelLeast); held > most {
+		t.Errorf("%d CONNECTs hold %d MiB in the kernel, more than %d", streams, held>>20, most>>20)
+	}
+	most := 0
+	for _, c := range all() {
+		r, w := bufferSizes(t, c)
+		most = max(most, r, w)
+	}
+	if most > share {
+		t.Errorf("a buffer may be %d KiB, of a share of %d for all", most>>10, share>>10)
+	}
+	// None of them moves: at the second look those that hold much have the least.
+	patiently(t, "those that are stuck are clamped", func() bool {
+		for _, c := range all() {
+			if r, w := bufferSizes(t, c); kernelHolds(c) > 2*kernelLeast && max(r, w) > kernelLeast {
+				return false
+			}
+		}
+		return true
+	})
+	t.Logf("%d CONNECTs hold %d MiB in the kernel; the largest buffer was %d KiB", streams, held>>20, most>>10)
+}
+
+// patiently is eventually for what a busy machine needs long for.
+func patiently(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("never: " + what)
+		}
+	}
+}

@@ -69,14 +69,6 @@ func (h *heap) mind(limit, machine int64) {
 	debug.SetMemoryLimit(h.told)
 }
 
-// hold has the server go by limits.memory.
-func (s *Server) hold(set int64) {
-	limit := memoryLimit(set)
-	s.exits.share.Store(kernelShare(limit))
-	machine, _ := machineMemory()
-	s.heap.mind(limit, machine)
-}
-
 // descriptors returns how many sockets mappings and CONNECTs may have in all and for
 // one client, given how many files the process may open (0 = nobody knows).
 func descriptors(files int) (all, each int) {

@@ -30,3 +30,11 @@ func (s *Server) Apply(cfg *conf.Server) error {
 	s.roll.apply(cfg)
 	return nil
 }
+
+// hold has the server go by limits.memory.
+func (s *Server) hold(set int64) {
+	limit := memoryLimit(set)
+	s.exits.share.Store(kernelShare(limit))
+	machine, _ := machineMemory()
+	s.heap.mind(limit, machine)
+}

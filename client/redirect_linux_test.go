@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
@@ -27,6 +29,15 @@ func redirected(t *testing.T, f *fakeTunnel, at string, change func(*conf.Client
 		t.Fatal(err)
 	}
 	ln.Close()
+	// The destinations' addresses are bound, and another run of these tests has the same.
+	lock, err := os.OpenFile(filepath.Join(os.TempDir(), "mpsocks-redirect-test.lock"), os.O_CREATE|os.O_RDWR, 0o666)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { lock.Close() })
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
 	c := start(t, f, func(cfg *conf.Client) {
 		cfg.Redirect.Listen = []netip.AddrPort{netip.MustParseAddrPort(at)}
 		if change != nil {

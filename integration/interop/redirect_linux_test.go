@@ -177,7 +177,7 @@ func TestRouterRecipe(t *testing.T) {
 	for _, server := range []string{routedSite, routedSite6} {
 		for _, how := range []string{"+notcp", "+tcp"} {
 			// dig says who answered, and complains if it is not whom it asked.
-			out := h.in(h.guest, "dig", how, "+time=3", "+tries=1", "@"+server, "web.test")
+			out := h.in(h.guest, "dig", how, "+time=3", "+tries=3", "@"+server, "web.test")
 			if !strings.Contains(out, "IN\tA\t"+routedSite) || !strings.Contains(out, "SERVER: "+server+"#53") {
 				t.Errorf("dig %s @%s: %s", how, server, out)
 			}

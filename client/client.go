@@ -70,7 +70,7 @@ type Client struct {
 	words     words
 
 	associations, streams *quota
-	publications          []*publication
+	publications          publications
 	web                   *web
 	relays                relays
 	fragments             fragments
@@ -142,7 +142,8 @@ func newClient(cfg *conf.Client, log zerolog.Logger, t tunnel, handed ...net.Lis
 	c.relays.set(cfg.UDP)
 	c.ends.client, c.wishes.client = c, c
 	c.web = newWeb(c)
-	c.publications = newPublications(c, cfg.Publish)
+	c.publications.client = c
+	c.publications.set(cfg.Publish)
 	if err := c.bind(cfg); err != nil {
 		c.discard()
 		return nil, err
@@ -203,9 +204,7 @@ func (c *Client) Run(ctx context.Context) error {
 	}
 	g.Go(func() error { return tellAlive(ctx, c) })
 	g.Go(func() error { return c.web.run(ctx) })
-	for _, p := range c.publications {
-		g.Go(func() error { return p.run(ctx) })
-	}
+	c.publications.run(ctx, g.Go)
 	g.Go(func() error {
 		<-ctx.Done()
 		c.shut()
@@ -238,6 +237,7 @@ var errTunnelEnded = errors.New("the tunnel ended by itself")
 // shut closes listeners and connections; their goroutines end by that.
 func (c *Client) shut() {
 	c.stop()
+	c.publications.close()
 	c.front.close()
 	c.crowd.close()
 }
@@ -267,6 +267,7 @@ func (c *Client) Apply(cfg *conf.Client) error {
 		c.policy.configure(policy)
 	}
 	c.relays.set(cfg.UDP)
+	c.publications.set(cfg.Publish)
 	c.associations.set(cfg.Limits.Associations, cfg.Limits.AssociationsPerUser)
 	c.streams.set(cfg.Limits.Streams, cfg.Limits.StreamsPerUser)
 	c.front.swap(next)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -34,8 +35,10 @@ var door = netip.AddrPortFrom(packet.ServerHost4, packet.PublishPort)
 // publication is one port at the server that leads to a program here.
 type publication struct {
 	client *Client
-	route  conf.Route
-	said   atomic.Int32 // the server's last answer, noAnswer before there is one
+	route  atomic.Pointer[conf.Route] // its port and protocol stay, where it leads to may change
+	moved  chan struct{}              // has room for one: where it leads to has changed
+	said   atomic.Int32               // the server's last answer, noAnswer before there is one
+	stop   context.CancelFunc         // ends run, nil before it; guarded by publications.mu
 }
 
 // noAnswer stands for an answer that has not come.
@@ -48,41 +51,51 @@ var publishWords = map[byte]string{
 	packet.PublishFailed:     "the server could not open it",
 }
 
-// newPublications prepares the ports that are to be published.
-func newPublications(c *Client, list []conf.Publish) (out []*publication) {
-	for _, p := range list {
-		for _, r := range p.Routes() {
-			one := &publication{client: c, route: r}
-			one.said.Store(noAnswer)
-			out = append(out, one)
-		}
+// newPublication prepares a port that is to be published.
+func newPublication(c *Client, r conf.Route) *publication {
+	p := &publication{client: c, moved: make(chan struct{}, 1)}
+	p.route.Store(&r)
+	p.said.Store(noAnswer)
+	return p
+}
+
+// move has the port lead elsewhere: what comes from now on goes there.
+func (p *publication) move(r conf.Route) {
+	if *p.route.Swap(&r) == r {
+		return
 	}
-	return out
+	select {
+	case p.moved <- struct{}{}:
+	default:
+	}
 }
 
 // run publishes the port until ctx ends.
-func (p *publication) run(ctx context.Context) error {
-	if p.route.Proto == conf.ProtoUDP {
-		return p.runUDP(ctx)
+func (p *publication) run(ctx context.Context) {
+	if p.route.Load().Proto == conf.ProtoUDP {
+		p.runUDP(ctx)
+		return
 	}
-	return p.runTCP(ctx)
+	p.runTCP(ctx)
 }
 
 // ask opens a stream and asks for the port. It returns the stream when the server
 // has agreed, and else nil when the pause is over.
 func (p *publication) ask(ctx context.Context, q *packet.Publish) stream {
 	st, code, err := p.open(ctx, q)
+	pause := publishPause
 	if err == nil {
 		if code == packet.PublishOK {
 			p.say(code)
 			return st
 		}
 		st.Close()
+		// The first no may be of a moment: the port that a reload has given up is
+		// not yet free.
+		if p.said.Load() == int32(code) {
+			pause = publishRest
+		}
 		p.say(code)
-	}
-	pause := publishPause
-	if err == nil {
-		pause = publishRest
 	}
 	select {
 	case <-ctx.Done():
@@ -123,8 +136,9 @@ func (p *publication) say(code byte) {
 	if int32(code) == p.said.Swap(int32(code)) {
 		return
 	}
+	r := p.route.Load()
 	of := func(event *zerolog.Event) *zerolog.Event {
-		return event.Stringer("port", p.route.Listen).Str("proto", string(p.route.Proto)).Str("to", p.route.To())
+		return event.Stringer("port", r.Listen).Str("proto", string(r.Proto)).Str("to", r.To())
 	}
 	if code == packet.PublishOK {
 		of(p.client.log.Info()).Msg("a port of the server leads here now")
@@ -135,7 +149,8 @@ func (p *publication) say(code byte) {
 
 // status is what people see of it.
 func (p *publication) status() status.Publication {
-	out := status.Publication{Listen: p.route.Listen.String(), Proto: string(p.route.Proto), To: p.route.To()}
+	r := p.route.Load()
+	out := status.Publication{Listen: r.Listen.String(), Proto: string(r.Proto), To: r.To()}
 	switch said := p.said.Load(); said {
 	case noAnswer:
 		out.Problem = "the server has not answered yet"
@@ -147,26 +162,26 @@ func (p *publication) status() status.Publication {
 }
 
 // runTCP keeps streams waiting at the server, each for one connection.
-func (p *publication) runTCP(ctx context.Context) error {
-	q := packet.Publish{Protocol: packet.ProtocolTCP, At: p.route.Listen}
+func (p *publication) runTCP(ctx context.Context) {
+	q := packet.Publish{Protocol: packet.ProtocolTCP, At: p.route.Load().Listen}
 	waiting := make(chan struct{}, publishSpare)
 	for {
 		select {
 		case waiting <- struct{}{}:
 		case <-ctx.Done():
-			return nil
+			return
 		}
 		st := p.ask(ctx, &q)
 		if st == nil {
 			<-waiting
 			if ctx.Err() != nil {
-				return nil
+				return
 			}
 			continue
 		}
 		if !p.client.crowd.begin() {
 			st.Reset()
-			return nil
+			return
 		}
 		go p.visit(ctx, st, func() { <-waiting })
 	}
@@ -190,14 +205,14 @@ func (p *publication) visit(ctx context.Context, st stream, taken func()) {
 	from, to := packet.ParseVisitor(b[:])
 	if err := p.lead(st, from, to); err != nil {
 		st.Reset()
-		c.log.Debug().Err(err).Stringer("visitor", from).Stringer("port", p.route.Listen).Msg("a visitor did not reach the program")
+		c.log.Debug().Err(err).Stringer("visitor", from).Stringer("port", p.route.Load().Listen).Msg("a visitor did not reach the program")
 	}
 }
 
 // lead connects to the program and copies.
 func (p *publication) lead(st stream, from, to netip.AddrPort) error {
-	c := p.client
-	who := holder{user: "publish " + p.route.Listen.String()}
+	c, r := p.client, p.route.Load()
+	who := holder{user: "publish " + r.Listen.String()}
 	if !c.streams.acquire(who) {
 		return errTooManyStreams
 	}
@@ -205,7 +220,7 @@ func (p *publication) lead(st stream, from, to netip.AddrPort) error {
 	defer k.end()
 	ctx, cancel := context.WithTimeout(c.life, publishDial)
 	defer cancel()
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", p.route.To())
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", r.To())
 	if err != nil {
 		return err
 	}
@@ -216,7 +231,7 @@ func (p *publication) lead(st stream, from, to netip.AddrPort) error {
 	defer c.crowd.wg.Done() // counted by enter
 	defer c.crowd.forget(k.conn)
 	defer k.conn.Close()
-	if p.route.ProxyProtocol {
+	if r.ProxyProtocol {
 		if _, err := k.conn.Write(appendProxyHeader(nil, from, to)); err != nil {
 			return fmt.Errorf("tell the program who it is: %w", err)
 		}
@@ -228,16 +243,21 @@ func (p *publication) lead(st stream, from, to netip.AddrPort) error {
 }
 
 // runUDP holds a UDP port at the server.
-func (p *publication) runUDP(ctx context.Context) error {
+func (p *publication) runUDP(ctx context.Context) {
+	at := p.route.Load().Listen
 	v := &visitors{publication: p, lane: p.client.lanes[0], by: make(map[netip.AddrPort]*visitor)}
 	v.client, v.source.User = p.client, ""
 	if err := p.client.ports.take(&v.innerPort, v); err != nil {
-		return fmt.Errorf("publish %s: %w", p.route.Listen, err)
+		p.client.log.Error().Err(err).Stringer("port", at).Msg("a port is not published: too many are in use here")
+		return
 	}
 	p.client.front.visited(v, true)
 	defer p.client.front.visited(v, false)
 	defer v.close()
-	q := packet.Publish{Protocol: packet.ProtocolUDP, At: p.route.Listen, Host: v.host, Port: v.port}
+	var moves sync.WaitGroup
+	moves.Go(func() { v.follow(ctx) })
+	defer moves.Wait()
+	q := packet.Publish{Protocol: packet.ProtocolUDP, At: at, Host: v.host, Port: v.port}
 	for ctx.Err() == nil {
 		v.resolve(ctx)
 		st := p.ask(ctx, &q)
@@ -253,5 +273,4 @@ func (p *publication) runUDP(ctx context.Context) error {
 		case <-time.After(publishPause):
 		}
 	}
-	return nil
 }

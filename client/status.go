@@ -38,7 +38,7 @@ func (c *Client) Status() *status.Status {
 	for _, r := range c.front.redirected() {
 		s.Forwards = append(s.Forwards, status.Forward{Listen: r.address().String() + " (redirect)", Peers: r.guests.count()})
 	}
-	for _, p := range c.publications {
+	for _, p := range c.publications.all() {
 		s.Published = append(s.Published, p.status())
 	}
 	for _, l := range c.lanes {
@@ -141,7 +141,7 @@ func (c *Client) partyOf(p *status.Program) party {
 	case *udpStream:
 		return party{app: addrOf(o.conn.RemoteAddr()), proxy: addrOf(o.conn.LocalAddr()), user: o.source.User}
 	case *visitors:
-		return party{name: "published port " + o.publication.route.Listen.String()}
+		return party{name: "published port " + o.publication.route.Load().Listen.String()}
 	case *enclavePort:
 		return party{name: o.holder.user}
 	case *names:

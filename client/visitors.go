@@ -38,7 +38,7 @@ type visitor struct {
 
 // resolve finds the program's address; a name may be of this machine's network.
 func (v *visitors) resolve(ctx context.Context) {
-	r := v.publication.route
+	r := v.publication.route.Load()
 	list, err := net.DefaultResolver.LookupNetIP(ctx, "ip", r.Host)
 	if err != nil || len(list) == 0 {
 		if ctx.Err() == nil {
@@ -48,6 +48,26 @@ func (v *visitors) resolve(ctx context.Context) {
 	}
 	to := netip.AddrPortFrom(list[0].Unmap(), r.Port)
 	v.target.Store(&to)
+}
+
+// follow leads the visitors elsewhere when the configuration says so, until ctx ends.
+// Whoever was there gets another port of this machine, for the old may be one that the
+// new program cannot answer.
+func (v *visitors) follow(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-v.publication.moved:
+		}
+		v.target.Store(nil)
+		v.resolve(ctx)
+		v.table.Lock()
+		for from, one := range v.by {
+			v.drop(from, one)
+		}
+		v.table.Unlock()
+	}
 }
 
 // receive takes one packet from the tunnel to the program.
@@ -104,7 +124,7 @@ func (o *visitor) uplink(_ *udpio.Conn, msgs []udpio.Message) {
 	v.mu.Lock()
 	for i := range msgs {
 		m := &msgs[i]
-		if v.closed || m.Addr != *target {
+		if v.closed || target == nil || m.Addr != *target {
 			v.client.drops.add(dropSource)
 			continue
 		}

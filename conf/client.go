@@ -37,7 +37,7 @@ type Client struct {
 	Forwards []Forward `mapstructure:"forwards" reload:"live"`
 	// Publish are ports at the server that lead to programs here; the server has
 	// to allow them to this client.
-	Publish []Publish `mapstructure:"publish" reload:"restart"`
+	Publish []Publish `mapstructure:"publish" reload:"live"`
 	// Redirect takes what the firewall gives it of other machines (Linux).
 	Redirect Redirect `mapstructure:"redirect"`
 	// Mark is put on the sockets of the subflows, and on those that answer redirected

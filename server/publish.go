@@ -28,23 +28,67 @@ type publishing struct {
 	mu      sync.Mutex // guards all following fields
 	allowed map[string][]conf.PortRange
 	doors   map[netip.AddrPort]*door
+	held    map[*hold]struct{}
 }
 
-// allow takes the ports that clients may publish.
+// A hold is one published UDP port.
+type hold struct {
+	client string
+	port   uint16
+	end    func()
+}
+
+// allow takes the ports that clients may publish. Ports that are no longer allowed are
+// closed; connections that came through them go on.
 func (t *publishing) allow(clients []conf.Peer) {
 	allowed := make(map[string][]conf.PortRange, len(clients))
 	for _, c := range clients {
 		allowed[c.Name] = c.Publish
 	}
 	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.allowed = allowed
-	t.mu.Unlock()
+	for _, d := range t.doors {
+		if !t.mayNow(d.client, d.at.Port()) {
+			t.shut(d)
+		}
+	}
+	for h := range t.held {
+		if !t.mayNow(h.client, h.port) {
+			h.end()
+		}
+	}
+}
+
+// hold notes a published UDP port, and end, which is called when the client may have it
+// no longer; false if it may not now. free is called when the port is free.
+func (t *publishing) hold(client string, port uint16, end func()) (free func(), ok bool) {
+	h := &hold{client, port, end}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.mayNow(client, port) {
+		return nil, false
+	}
+	if t.held == nil {
+		t.held = make(map[*hold]struct{})
+	}
+	t.held[h] = struct{}{}
+	return func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		delete(t.held, h)
+	}, true
 }
 
 // may says whether a client may publish a port.
 func (t *publishing) may(client string, port uint16) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	return t.mayNow(client, port)
+}
+
+// mayNow is may. t.mu is held.
+func (t *publishing) mayNow(client string, port uint16) bool {
 	return slices.ContainsFunc(t.allowed[client], func(r conf.PortRange) bool { return !r.IsZero() && r.Contains(port) })
 }
 
@@ -87,12 +131,14 @@ func publish(p *peer, st stream) {
 		return
 	}
 	d, code := s.publishing.open(p.client.name, q.At)
+	leave := func() {}
 	if d != nil {
-		defer s.publishing.leave(d)
+		leave = sync.OnceFunc(func() { s.publishing.leave(d) })
+		defer leave()
 	}
 	if answer(code) {
-		await(p, st, d)
-	} else if d == nil {
+		await(p, st, d, leave)
+	} else if d == nil && code != packet.PublishNotAllowed {
 		p.client.wrong("its port " + q.At.String() + " is not published: another program has it, or it cannot be bound")
 	}
 }
@@ -108,6 +154,12 @@ func codeOf(err error) byte {
 // publishUDP binds the mappings of an inner port to a port of the server's, as
 // long as the stream lives. No idle time ends them, and nobody is filtered.
 func publishUDP(p *peer, st stream, q *packet.Publish, answer func(byte) bool) {
+	free, ok := p.server.publishing.hold(p.client.name, q.At.Port(), st.Reset)
+	if !ok {
+		answer(packet.PublishNotAllowed)
+		return
+	}
+	defer free()
 	four, six := packet.ClientHost4, packet.ClientHost6
 	for range q.Host {
 		four, six = four.Next(), six.Next()
@@ -148,7 +200,7 @@ type door struct {
 	ln     *net.TCPListener
 	conns  chan *net.TCPConn // from accept to the streams that wait
 	closed chan struct{}
-	refs   int         // streams that wait or carry; guarded by publishing.mu
+	refs   int         // streams that wait; guarded by publishing.mu
 	rest   *time.Timer // closes it, or nil; guarded by publishing.mu
 }
 
@@ -158,6 +210,8 @@ func (t *publishing) open(client string, at netip.AddrPort) (*door, byte) {
 	defer t.mu.Unlock()
 	d := t.doors[at]
 	switch {
+	case !t.mayNow(client, at.Port()):
+		return nil, packet.PublishNotAllowed
 	case d != nil && d.client != client:
 		return nil, packet.PublishTaken
 	case d == nil:
@@ -249,8 +303,9 @@ func (d *door) accept() {
 	}
 }
 
-// await waits with a stream for a connection, and carries it.
-func await(p *peer, st stream, d *door) {
+// await waits with a stream for a connection, and carries it; leave is called when the
+// stream waits no more: what is carried does not keep a port open that nobody wants.
+func await(p *peer, st stream, d *door, leave func()) {
 	// The client says nothing before it has heard of a connection: what can be
 	// read is the end.
 	gone := make(chan struct{})
@@ -268,6 +323,7 @@ func await(p *peer, st stream, d *door) {
 		<-gone
 		return
 	}
+	leave()
 	_ = st.SetReadDeadline(time.Unix(1, 0))
 	<-gone
 	_ = st.SetReadDeadline(time.Time{})

@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -168,4 +170,114 @@ func TestPublishEnds(t *testing.T) {
 	} else {
 		u.Close()
 	}
+}
+
+// TestPublishReload adds, moves and takes away published ports while both halves run:
+// what came through a port before goes on, and the server's permission counts at once.
+func TestPublishReload(t *testing.T) {
+	free := ports(t, 2)
+	first, second := free[0], free[1]
+	echo := tcpServer(t, "127.0.0.1:0", func(c *net.TCPConn) { _, _ = io.Copy(c, c) })
+	udp := udpEcho(t, fmt.Sprintf("127.0.0.1:%d", echo.Port()))
+	other := tcpServer(t, "127.0.0.1:0", func(c *net.TCPConn) { _, _ = io.WriteString(c, "other") })
+	loud, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(other))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { loud.Close() })
+	go func() {
+		b := make([]byte, 100)
+		for {
+			_, from, err := loud.ReadFromUDPAddrPort(b)
+			if err != nil {
+				return
+			}
+			_, _ = loud.WriteToUDPAddrPort([]byte("other"), from)
+		}
+	}()
+	to := func(port, program netip.AddrPort) string {
+		return fmt.Sprintf("  - {listen: \":%d\", to: \"127.0.0.1:%d\"}\n", port.Port(), program.Port())
+	}
+	p := begin(t, halves.Config{
+		Admin:   true,
+		Publish: []string{fmt.Sprint(first.Port()), fmt.Sprint(second.Port())},
+		Client:  "publish:\n" + to(first, udp),
+	})
+	reload := func(file, before, after string) {
+		t.Helper()
+		text := read(t, file)
+		if !strings.Contains(text, before) {
+			t.Fatalf("no %q in %s", before, text)
+		}
+		if err := os.WriteFile(file, []byte(strings.Replace(text, before, after, 1)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := exec.Command(mpsocks, "reload", "-c", file).CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+	}
+	udpSays := func(port netip.AddrPort, want string) bool {
+		v := dialUDP(t, port)
+		defer v.Close()
+		_, _ = v.Write([]byte("hello"))
+		_ = v.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+		b := make([]byte, 100)
+		n, err := v.Read(b)
+		return err == nil && string(b[:n]) == want
+	}
+	tcpSays := func(port netip.AddrPort, want string) bool {
+		conn, err := net.Dial("tcp", port.String())
+		if err != nil {
+			return false
+		}
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(time.Second))
+		_, _ = io.WriteString(conn, "hello")
+		got := make([]byte, len("hello"))
+		_, err = io.ReadFull(conn, got)
+		return err == nil && string(got) == want
+	}
+	closed := func(port netip.AddrPort) bool {
+		conn, err := net.Dial("tcp", port.String())
+		if err == nil {
+			conn.Close()
+		}
+		return err != nil && !udpSays(port, "hello") && !udpSays(port, "other")
+	}
+	eventually(t, 10*time.Second, "the port is published", func() bool { return tcpSays(first, "hello") && udpSays(first, "hello") })
+	long, err := net.Dial("tcp", first.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer long.Close()
+	lives := func(when string) {
+		t.Helper()
+		_ = long.SetDeadline(time.Now().Add(10 * time.Second))
+		_, _ = io.WriteString(long, "still")
+		got := make([]byte, len("still"))
+		if _, err := io.ReadFull(long, got); err != nil || string(got) != "still" {
+			t.Fatalf("%s a connection that was there before says %q, %v", when, got, err)
+		}
+	}
+	lives("at first")
+
+	reload(p.ClientFile, to(first, udp), to(first, other)+to(second, udp))
+	eventually(t, 10*time.Second, "the port leads to another program", func() bool { return tcpSays(first, "other") && udpSays(first, "other") })
+	eventually(t, 10*time.Second, "a second port is published", func() bool { return tcpSays(second, "hello") && udpSays(second, "hello") })
+	lives("when its port leads elsewhere")
+
+	reload(p.ClientFile, to(first, other), "")
+	eventually(t, 30*time.Second, "the first port is closed", func() bool { return closed(first) })
+	lives("when its port is gone")
+	eventually(t, 10*time.Second, "the second port works when the first is gone", func() bool {
+		return tcpSays(second, "hello") && udpSays(second, "hello")
+	})
+
+	reload(p.ServerFile, fmt.Sprint(second.Port()), fmt.Sprint(first.Port()))
+	eventually(t, 10*time.Second, "the second port is closed", func() bool { return closed(second) })
+	eventually(t, 10*time.Second, "status says why", func() bool {
+		list := statusOf(t, p, p.ClientAdmin).Published
+		return len(list) == 2 && strings.Contains(list[0].Problem, "does not allow it") && strings.Contains(list[1].Problem, "does not allow it")
+	})
+	lives("when the server allows its client another port")
 }

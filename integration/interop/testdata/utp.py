@@ -1,13 +1,15 @@
 """BitTorrent over uTP and nothing else, by libtorrent.
 
 utp.py seed ADDRESS PORT DIRECTORY BYTES
-    writes a file and its torrent into the directory, and serves it until standard input ends
+    writes a file and its torrent into the directory, and serves it until standard input ends;
+    the addresses of its peers go to a file there
 utp.py fetch PROXY-HOST PROXY-PORT PEER PORT DIRECTORY SECONDS
     fetches it through a SOCKS5 proxy, UDP only, and prints the bytes a second that came after the
     first second, for so many seconds
 """
 
 import os
+import select
 import sys
 import time
 
@@ -29,7 +31,7 @@ COMMON = {
     "max_out_request_queue": 2000,
     "send_buffer_watermark": 8 << 20,
     "send_buffer_low_watermark": 1 << 20,
-    "alert_mask": lt.alert.category_t.error_notification,
+    "alert_mask": lt.alert.category_t.error_notification | lt.alert.category_t.peer_notification,
 }
 
 
@@ -50,7 +52,11 @@ def seed(address, port, directory, size):
     with open(os.path.join(directory, "new"), "wb") as f:
         f.write(lt.bencode(torrent.generate()))
     os.rename(os.path.join(directory, "new"), os.path.join(directory, "data.torrent"))
-    sys.stdin.read()
+    while not select.select([sys.stdin], [], [], 0.2)[0]:
+        for alert in session.pop_alerts():
+            if isinstance(alert, lt.incoming_connection_alert):
+                with open(os.path.join(directory, "peers"), "a") as f:
+                    f.write("%s:%d\n" % alert.endpoint)
 
 
 def fetch(host, port, peer, peer_port, directory, seconds):
@@ -86,9 +92,24 @@ def fetch(host, port, peer, peer_port, directory, seconds):
     print((status.total_payload_download - from_bytes) / (time.time() - from_time))
 
 
+def get(peer, peer_port, directory):
+    session = lt.session(dict(COMMON, listen_interfaces="0.0.0.0:0"))
+    info = lt.torrent_info(os.path.join(directory, "data.torrent"))
+    handle = session.add_torrent({"ti": info, "save_path": os.path.join(directory, "fetched")})
+    end = time.time() + 40
+    while not handle.status().is_seeding:
+        if time.time() > end:
+            raise SystemExit("it does not come: %s" % [str(a) for a in session.pop_alerts()])
+        if not handle.status().num_peers:
+            handle.connect_peer((peer, peer_port))
+        time.sleep(0.2)
+
+
 if __name__ == "__main__":
     a = sys.argv
     if a[1] == "seed":
         seed(a[2], int(a[3]), a[4], int(a[5]))
+    elif a[1] == "get":
+        get(a[2], int(a[3]), a[4])
     else:
         fetch(a[2], int(a[3]), a[4], int(a[5]), a[6], float(a[7]))

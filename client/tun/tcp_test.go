@@ -22,20 +22,32 @@ type discard struct{}
 func (discard) DeliverNetworkPacket(tcpip.NetworkProtocolNumber, *stack.PacketBuffer) {}
 func (discard) DeliverLinkPacket(tcpip.NetworkProtocolNumber, *stack.PacketBuffer)    {}
 
-// wire gives what one stack sends to another Device, and back, in order.
+// wire gives what one stack sends to another Device, and back, in order, until it is cut.
 type wire struct {
 	ch   chan []byte
+	done chan struct{}
 	stop sync.WaitGroup
 }
 
 func newWire(to func(b []byte)) *wire {
-	w := &wire{ch: make(chan []byte, 4096)}
+	w := &wire{ch: make(chan []byte, 4096), done: make(chan struct{})}
 	w.stop.Go(func() {
-		for b := range w.ch {
-			to(b)
+		for {
+			select {
+			case b := <-w.ch:
+				to(b)
+			case <-w.done:
+				return
+			}
 		}
 	})
 	return w
+}
+
+// cut ends it; what the stacks still send is lost.
+func (w *wire) cut() {
+	close(w.done)
+	w.stop.Wait()
 }
 
 func (w *wire) writePacket(_ *[vnetLen]byte, parts [][]byte) bool {
@@ -43,7 +55,10 @@ func (w *wire) writePacket(_ *[vnetLen]byte, parts [][]byte) bool {
 	for _, p := range parts {
 		b = append(b, p...)
 	}
-	w.ch <- b
+	select {
+	case w.ch <- b:
+	case <-w.done:
+	}
 	return true
 }
 
@@ -72,14 +87,12 @@ func host(t *testing.T, d *Device) *stack.Stack {
 	d.link.out = back
 	t.Cleanup(func() {
 		cancel()
+		out.cut()
+		back.cut()
 		p.Close()
 		p.Wait()
-		close(out.ch)
-		out.stop.Wait()
-		s.Close() // which takes nothing any more
+		s.Close()
 		s.Wait()
-		close(back.ch)
-		back.stop.Wait()
 	})
 	return p
 }

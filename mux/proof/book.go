@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"crypto/hmac"
 	"encoding/binary"
+	"slices"
 	"sync"
 	"time"
 )
@@ -102,16 +103,15 @@ func (e *entry) forget(now time.Time) {
 	if len(e.seen) < seenMost {
 		return
 	}
-	lo, hi := int64(1)<<62, int64(0)
+	times := make([]int64, 0, len(e.seen))
 	for _, at := range e.seen {
-		lo, hi = min(lo, at), max(hi, at)
+		times = append(times, at)
 	}
-	for mid := lo + (hi-lo)/2; len(e.seen) > seenMost/2; mid += (hi-mid)/2 + 1 {
-		e.floor = max(e.floor, mid)
-		for n, at := range e.seen {
-			if at <= mid {
-				delete(e.seen, n)
-			}
+	slices.Sort(times)
+	e.floor = max(e.floor, times[len(times)/2]) // a few by a clock that was ahead do not move it
+	for n, at := range e.seen {
+		if at <= e.floor {
+			delete(e.seen, n)
 		}
 	}
 }

@@ -210,3 +210,19 @@ func TestBadKeys(t *testing.T) {
 		t.Error("a proof of the neutral point is taken")
 	}
 }
+
+// A few proofs by a clock that was ahead make nobody a stranger when much is forgotten.
+func TestAFewAheadCostNothing(t *testing.T) {
+	_, _, p, b := pair(t)
+	for range 3 {
+		if !b.Check(p.Name(t0.Add(leeway-time.Hour)), t0) {
+			t.Fatal("one from a clock that is ahead is refused")
+		}
+	}
+	for i := range 2 * seenMost {
+		at := t0.Add(time.Duration(i) * time.Millisecond)
+		if !b.Check(p.Name(at), at) {
+			t.Fatalf("number %d is refused", i)
+		}
+	}
+}

@@ -94,13 +94,17 @@ func (k *socket) fill() error {
 	return failed
 }
 
+// lone is as much as a wake-up for a datagram or two brings. After more, something has
+// most likely come by the time that it is handled, and a look costs less than a wake-up.
+const lone = 4 << 10
+
 // take reads what is here: EAGAIN for nothing, io.EOF for the end.
 func (k *socket) take(fd uintptr) (more bool, err error) {
 	k.in = cipherPool.Get().(*[MostRead]byte)
 	n, more, err := k.inbox.recv(fd, k.in[:])
 	if n > 0 {
 		k.filled(n)
-		return more, nil
+		return more || n > lone, nil
 	}
 	cipherPool.Put(k.in) // an idle subflow holds nothing
 	k.in = nil

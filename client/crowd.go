@@ -53,6 +53,23 @@ func (c *crowd) enter(conn *net.TCPConn) bool {
 	return false
 }
 
+// serve starts the goroutine of a connection whose destination is settled: connect makes
+// the connection to there, and copies. The end of either connection stops it; refused is
+// what the application sees when connect fails.
+func (c *crowd) serve(conn *net.TCPConn, connect func(*net.TCPConn) error) {
+	if !c.enter(conn) {
+		return
+	}
+	go func() {
+		defer c.wg.Done() // counted by track
+		defer c.forget(conn)
+		defer conn.Close()
+		if connect(conn) != nil {
+			conn.SetLinger(0)
+		}
+	}()
+}
+
 // begin counts a goroutine that serves something; false if there is an end of that.
 func (c *crowd) begin() bool {
 	c.mu.Lock()

@@ -86,24 +86,15 @@ func (r *redirect) admits(to netip.AddrPort) bool {
 	return !r.local.has(a)
 }
 
-// admit starts the goroutine of a redirected connection.
+// admit serves a redirected connection.
 func (r *redirect) admit(conn *net.TCPConn) {
-	if r.client.crowd.enter(conn) {
-		go r.serve(conn)
-	}
-}
-
-// serve makes the connection that another machine asked for, and copies. It was started
-// by admit; the end of either connection stops it.
-func (r *redirect) serve(conn *net.TCPConn) {
-	c := r.client
-	defer c.crowd.wg.Done() // counted by track
-	defer c.crowd.forget(conn)
-	defer conn.Close()
-	if err := r.connect(conn); err != nil {
-		c.log.Debug().Err(err).Stringer("app", conn.RemoteAddr()).Stringer("to", conn.LocalAddr()).Msg("redirected connection ended")
-		conn.SetLinger(0) // refused is what the application should see
-	}
+	r.client.crowd.serve(conn, func(conn *net.TCPConn) error {
+		err := r.connect(conn)
+		if err != nil {
+			r.client.log.Debug().Err(err).Stringer("app", conn.RemoteAddr()).Stringer("to", conn.LocalAddr()).Msg("redirected connection ended")
+		}
+		return err
+	})
 }
 
 var (

@@ -24,7 +24,7 @@ type tidier struct {
 	give func()
 }
 
-// tidy looks until ctx ends.
+// tidy looks until ctx ends; the half starts it in a goroutine of its own.
 func (h *half) tidy(ctx context.Context) {
 	t := tidier{used: processorTime(), give: giveBack}
 	tick := time.NewTicker(tidyEvery)

@@ -37,10 +37,12 @@
 // (crowd.go), and what is known of the paths is watch.go's. Each has a lock of its own,
 // and none is entered from within another.
 //
-// Goroutines: one per listener (accept), one per SOCKS connection, two per
-// CONNECT, one per Loop of UDP sockets, one that ends idle peers of forwards,
-// one that keeps open ports alive, and two that watch the paths. Names, fragments and
-// ends have one timer each, which runs only while something is open. An idle association holds one goroutine that
-// waits for the end of its control connection, and no buffer. All of them end
-// when the context of Client.Run does.
+// Goroutines: one per listener (accept), one per connection to the SOCKS port, a forward
+// or a redirect, two per CONNECT, one per Loop of UDP sockets, one that ends idle peers of
+// forwards and redirects, one that keeps open ports alive, and two that watch the paths.
+// A published port has one, of UDP a second that follows where it leads; they end with the
+// port. One per waiting or lent stream of a published TCP port. Names, fragments, ends and
+// wishes have one timer each, which runs only while something is open. An idle association
+// holds one goroutine that waits for the end of its control connection, and no buffer. All
+// of them end when the context of Client.Run does.
 package client

@@ -31,6 +31,7 @@ type tunnel interface {
 	Flush()
 	Ready(ctx context.Context) error
 	OpenStream(ctx context.Context, from, to netip.AddrPort) (stream, error)
+	Settled(ctx context.Context) error
 	Wish(at packet.End, w mux.Wish) bool
 	IDs(names []string) (ids uint32, epoch uint64)
 }

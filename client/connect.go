@@ -44,6 +44,7 @@ type stream interface {
 	net.Conn
 	CloseWrite() error
 	Reset()
+	Stands(yes bool)
 }
 
 // connect serves a CONNECT request, RFC 1928, Section 4. The exit at the server

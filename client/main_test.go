@@ -114,6 +114,8 @@ func (f *fakeTunnel) Ready(ctx context.Context) error {
 	return nil
 }
 
+func (f *fakeTunnel) Settled(ctx context.Context) error { return f.Ready(ctx) }
+
 // fakeStream is a TCP connection, which has the half-close of a stream.
 type fakeStream struct{ *net.TCPConn }
 
@@ -122,6 +124,8 @@ func (s fakeStream) LocalAddr() net.Addr {
 	at := s.TCPConn.LocalAddr().(*net.TCPAddr)
 	return net.TCPAddrFromAddrPort(netip.AddrPortFrom(packet.ClientHost4, uint16(at.Port)))
 }
+
+func (fakeStream) Stands(bool) {}
 
 func (s fakeStream) Reset() {
 	s.SetLinger(0)

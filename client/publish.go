@@ -3,6 +3,7 @@ package client
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -14,6 +15,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/mux"
 	"github.com/mpsocks/mpsocks/mux/packet"
 	"github.com/mpsocks/mpsocks/status"
 )
@@ -89,13 +91,17 @@ func (p *publication) ask(ctx context.Context, q *packet.Publish) stream {
 			p.say(code)
 			return st
 		}
-		st.Close()
 		// The first no may be of a moment: the port that a reload has given up is
 		// not yet free.
 		if p.said.Load() == int32(code) {
 			pause = publishRest
 		}
 		p.say(code)
+		end := time.Now().Add(pause)
+		if again(ctx, st, end) {
+			return nil
+		}
+		pause = time.Until(end)
 	}
 	select {
 	case <-ctx.Done():
@@ -104,15 +110,31 @@ func (p *publication) ask(ctx context.Context, q *packet.Publish) stream {
 	return nil
 }
 
+// again waits with a stream that was told no, until then at most, and says that it is
+// worth while to ask again: the server says so, or the session has ended. A server that
+// does not know this ends the stream, and nothing is known then.
+func again(ctx context.Context, st stream, until time.Time) bool {
+	defer st.Close()
+	stop := context.AfterFunc(ctx, st.Reset)
+	defer stop()
+	if st.SetReadDeadline(until) != nil {
+		return false
+	}
+	var b [1]byte
+	_, err := io.ReadFull(st, b[:])
+	return err == nil && b[0] == packet.PublishAgain || errors.Is(err, mux.ErrRenewed)
+}
+
 // open opens a stream and reads the server's answer.
 func (p *publication) open(ctx context.Context, q *packet.Publish) (stream, byte, error) {
-	if err := p.client.tunnel.Ready(ctx); err != nil {
+	if err := p.client.tunnel.Settled(ctx); err != nil {
 		return nil, 0, err
 	}
 	st, err := p.client.tunnel.OpenStream(ctx, netip.AddrPort{}, door)
 	if err != nil {
 		return nil, 0, err
 	}
+	st.Stands(true)
 	var code [1]byte
 	_, err = st.Write(q.Append(nil))
 	if err == nil {
@@ -202,6 +224,7 @@ func (p *publication) visit(ctx context.Context, st stream, taken func()) {
 		st.Reset()
 		return
 	}
+	st.Stands(false)
 	from, to := packet.ParseVisitor(b[:])
 	if err := p.lead(st, from, to); err != nil {
 		st.Reset()

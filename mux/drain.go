@@ -39,6 +39,14 @@ func (l *leave) wait(ctx context.Context, done <-chan struct{}) error {
 		return nil
 	}
 	l.once.Do(func() { close(l.wanted) })
+	return l.settled(ctx, done)
+}
+
+// settled waits for the end of a move, which it does not hasten.
+func (l *leave) settled(ctx context.Context, done <-chan struct{}) error {
+	if l == nil {
+		return nil
+	}
 	select {
 	case <-l.over:
 		return nil
@@ -82,7 +90,7 @@ func (o *opening) moveAway(epoch uint64, left time.Duration) {
 	tick := time.NewTicker(movePoll)
 	defer tick.Stop()
 	wanted, hurry := l.wanted, (<-chan time.Time)(nil)
-	for waiting := true; waiting && s.streams.Count() > 0; {
+	for waiting := true; waiting && s.streams.Busy() > 0; {
 		select {
 		case <-tick.C:
 		case <-wanted:

@@ -244,6 +244,15 @@ func (s *Session) Ready(ctx context.Context) error {
 	}
 }
 
+// Settled waits until a subflow is up and the session is not about to move to another
+// server, for streams that are in no hurry: OpenStream has the move made soon.
+func (s *Session) Settled(ctx context.Context) error {
+	if err := s.leave.Load().settled(ctx, s.end.done); err != nil {
+		return err
+	}
+	return s.Ready(ctx)
+}
+
 // Peer returns the client's configured name; on the client it is empty.
 func (s *Session) Peer() string { return s.name }
 

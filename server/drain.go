@@ -22,6 +22,7 @@ func (s *Server) Drain(ctx context.Context) {
 		left = time.Until(end)
 	}
 	s.draining.Store(true)
+	s.publishing.close() // visitors go elsewhere, with the client
 	if s.listener != nil {
 		s.listener.Drain(left)
 	}
@@ -39,7 +40,7 @@ func (s *Server) Drain(ctx context.Context) {
 				moved, since = m, now
 			}
 			quiet := now.Sub(since) >= drainQuiet || s.mappings.used.Load() == 0
-			if s.streams.used.Load() == 0 && (len(s.roll.list()) == 0 || quiet) {
+			if s.streams.used.Load() <= s.publishing.standing.Load() && (len(s.roll.list()) == 0 || quiet) {
 				return
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -29,13 +30,20 @@ type publishing struct {
 	allowed map[string][]conf.PortRange
 	doors   map[netip.AddrPort]*door
 	held    map[*hold]struct{}
+	ending  bool          // nothing is opened any more
+	changed chan struct{} // closed when a port may have become somebody's to publish; nil = nobody waits
+
+	// Streams that carry nothing: they wait for a connection or for another answer, or
+	// hold a UDP port. A server that drains does not wait for them.
+	standing atomic.Int64
 }
 
 // A hold is one published UDP port.
 type hold struct {
-	client string
-	port   uint16
-	end    func()
+	client    string
+	port      uint16
+	end       func()
+	published bool // guarded by publishing.mu
 }
 
 // allow takes the ports that clients may publish. Ports that are no longer allowed are
@@ -48,6 +56,7 @@ func (t *publishing) allow(clients []conf.Peer) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.allowed = allowed
+	t.tell()
 	for _, d := range t.doors {
 		if !t.mayNow(d.client, d.at.Port()) {
 			t.shut(d)
@@ -60,24 +69,37 @@ func (t *publishing) allow(clients []conf.Peer) {
 	}
 }
 
-// hold notes a published UDP port, and end, which is called when the client may have it
-// no longer; false if it may not now. free is called when the port is free.
-func (t *publishing) hold(client string, port uint16, end func()) (free func(), ok bool) {
-	h := &hold{client, port, end}
+// hold notes a UDP port that is to be published, and end, which is called when the
+// client may have it no longer; false if it may not now. Whoever holds it frees it.
+func (t *publishing) hold(client string, port uint16, end func()) (h *hold, ok bool) {
+	h = &hold{client: client, port: port, end: end}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.mayNow(client, port) {
+	if t.ending || !t.mayNow(client, port) {
 		return nil, false
 	}
 	if t.held == nil {
 		t.held = make(map[*hold]struct{})
 	}
 	t.held[h] = struct{}{}
-	return func() {
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		delete(t.held, h)
-	}, true
+	return h, true
+}
+
+// free is called when the port of a hold is free.
+func (t *publishing) free(h *hold) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.held, h)
+	if h.published {
+		t.tell()
+	}
+}
+
+// bound notes that the port of a hold is published.
+func (t *publishing) bound(h *hold) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	h.published = true
 }
 
 // may says whether a client may publish a port.
@@ -97,7 +119,7 @@ func (t *publishing) mayNow(client string, port uint16) bool {
 func publish(p *peer, st stream) {
 	s := p.server
 	defer st.Close()
-	if !p.streams.take() {
+	if s.draining.Load() || !p.streams.take() {
 		s.connects.capped.Add(1)
 		st.Reset()
 		return
@@ -116,9 +138,20 @@ func publish(p *peer, st stream) {
 		st.Reset()
 		return
 	}
+	s.publishing.standing.Add(1)
+	stand := sync.OnceFunc(func() { s.publishing.standing.Add(-1) })
+	defer stand()
+	// A no is the last word until something has changed; the client may go before.
+	news := s.publishing.news()
 	answer := func(code byte) bool {
 		_, err := st.Write([]byte{code})
-		return err == nil && st.SetDeadline(time.Time{}) == nil && code == packet.PublishOK
+		if err != nil || st.SetDeadline(time.Time{}) != nil {
+			return false
+		}
+		if code != packet.PublishOK {
+			s.publishing.reconsider(st, p.client.name, q.At.Port(), code, news)
+		}
+		return code == packet.PublishOK
 	}
 	if !s.publishing.may(p.client.name, q.At.Port()) {
 		p.log.Info().Stringer("at", q.At).Msg("a client wants to publish a port that it may not")
@@ -131,15 +164,17 @@ func publish(p *peer, st stream) {
 		return
 	}
 	d, code := s.publishing.open(p.client.name, q.At)
-	leave := func() {}
-	if d != nil {
-		leave = sync.OnceFunc(func() { s.publishing.leave(d) })
-		defer leave()
+	if d == nil {
+		if code != packet.PublishNotAllowed {
+			p.client.wrong("its port " + q.At.String() + " is not published: another program has it, or it cannot be bound")
+		}
+		answer(code)
+		return
 	}
+	leave := sync.OnceFunc(func() { s.publishing.leave(d); stand() })
+	defer leave()
 	if answer(code) {
 		await(p, st, d, leave)
-	} else if d == nil && code != packet.PublishNotAllowed {
-		p.client.wrong("its port " + q.At.String() + " is not published: another program has it, or it cannot be bound")
 	}
 }
 
@@ -154,11 +189,12 @@ func codeOf(err error) byte {
 // publishUDP binds the mappings of an inner port to a port of the server's, as
 // long as the stream lives. No idle time ends them, and nobody is filtered.
 func publishUDP(p *peer, st stream, q *packet.Publish, answer func(byte) bool) {
-	free, ok := p.server.publishing.hold(p.client.name, q.At.Port(), st.Reset)
+	h, ok := p.server.publishing.hold(p.client.name, q.At.Port(), st.Reset)
 	if !ok {
 		answer(packet.PublishNotAllowed)
 		return
 	}
+	free := sync.OnceFunc(func() { p.server.publishing.free(h) })
 	defer free()
 	four, six := packet.ClientHost4, packet.ClientHost6
 	for range q.Host {
@@ -180,12 +216,16 @@ func publishUDP(p *peer, st stream, q *packet.Publish, answer func(byte) bool) {
 		}
 		keys = append(keys, key)
 	}
-	defer func() { p.nat.end(keys) }()
+	end := sync.OnceFunc(func() { p.nat.end(keys) })
+	defer end()
 	if len(keys) == 0 || errors.Is(failed, syscall.EADDRINUSE) {
 		p.log.Info().Err(failed).Stringer("at", q.At).Msg("a port is not published")
+		end()
+		free()
 		answer(codeOf(failed))
 		return
 	}
+	p.server.publishing.bound(h)
 	if answer(packet.PublishOK) {
 		p.log.Info().Stringer("at", q.At).Str("proto", "udp").Msg("a client's port is published")
 		_, _ = io.Copy(io.Discard, st)
@@ -210,7 +250,7 @@ func (t *publishing) open(client string, at netip.AddrPort) (*door, byte) {
 	defer t.mu.Unlock()
 	d := t.doors[at]
 	switch {
-	case !t.mayNow(client, at.Port()):
+	case t.ending || !t.mayNow(client, at.Port()):
 		return nil, packet.PublishNotAllowed
 	case d != nil && d.client != client:
 		return nil, packet.PublishTaken
@@ -261,13 +301,16 @@ func (t *publishing) shut(d *door) {
 		delete(t.doors, d.at)
 		close(d.closed)
 		d.ln.Close()
+		t.tell()
 	}
 }
 
-// close closes all doors.
+// close closes all doors for good. UDP ports that are held stay as long as their
+// clients.
 func (t *publishing) close() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.ending = true
 	for _, d := range t.doors {
 		if d.rest != nil {
 			d.rest.Stop()

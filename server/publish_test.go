@@ -179,3 +179,55 @@ func TestPublishedUDP(t *testing.T) {
 		}
 	}
 }
+
+// TestPublishAgain tells a client that was told no when it may have the port: by a
+// permission, and by another client's going. One that goes first is let go.
+func TestPublishAgain(t *testing.T) {
+	port := freePort(t)
+	at := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port)
+	everything := []conf.PortRange{{From: 1, To: 65535}}
+	clients := []conf.Peer{{Name: "laptop"}, {Name: "phone", Publish: everything}}
+	s := testServer(t, func(c *conf.Server) { c.Clients = clients }, nil)
+	laptop, phone := newPeer(s, "laptop", newFakeSession()), newPeer(s, "phone", newFakeSession())
+	for _, protocol := range []uint8{packet.ProtocolTCP, packet.ProtocolUDP} {
+		request := (&packet.Publish{Protocol: protocol, At: at, Port: 4000}).Append(nil)
+		left, code := publishAs(t, laptop, request)
+		refused, also := publishAs(t, laptop, request)
+		if code != packet.PublishNotAllowed || also != packet.PublishNotAllowed {
+			t.Fatalf("%d, %d", code, also)
+		}
+		left.Close()
+		hears := func(st net.Conn, when string) {
+			t.Helper()
+			var b [1]byte
+			if _, err := io.ReadFull(st, b[:]); err != nil || b[0] != packet.PublishAgain {
+				t.Errorf("%s: %d, %v", when, b[0], err)
+			}
+		}
+		s.publishing.allow(clients) // nothing of its own
+		_ = refused.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+		if n, _ := refused.Read(make([]byte, 1)); n > 0 {
+			t.Error("a client is told that has no leave")
+		}
+		_ = refused.SetReadDeadline(time.Now().Add(5 * time.Second))
+		s.publishing.allow([]conf.Peer{{Name: "laptop", Publish: everything}, clients[1]})
+		hears(refused, "with leave")
+
+		first, code := publishAs(t, laptop, request)
+		second, also := publishAs(t, phone, request)
+		if code != packet.PublishOK || also != packet.PublishTaken {
+			t.Fatalf("%d, %d", code, also)
+		}
+		first.Close()
+		if protocol == packet.ProtocolUDP {
+			hears(second, "when it is free")
+		} else {
+			s.publishing.allow(clients) // the door would rest a while
+			hears(second, "when it is free")
+		}
+		s.publishing.allow(clients)
+	}
+	if n := s.publishing.standing.Load(); n < 0 || n > 4 {
+		t.Errorf("%d streams stand", n)
+	}
+}

@@ -67,7 +67,12 @@ func digest(c *net.TCPConn) {
 
 func connect(t *testing.T, proxy netip.AddrPort, dst string) *net.TCPConn {
 	t.Helper()
-	d := socks.Dialer{Proxy: proxy.String()}
+	return connectBy(t, &socks.Dialer{Proxy: proxy.String()}, dst)
+}
+
+// connectBy is connect as somebody.
+func connectBy(t *testing.T, d *socks.Dialer, dst string) *net.TCPConn {
+	t.Helper()
 	c, err := d.Connect(dst)
 	if err != nil {
 		t.Fatalf("CONNECT %s: %v", dst, err)

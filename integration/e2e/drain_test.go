@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"io"
 	"net"
 	"os/exec"
@@ -56,6 +57,35 @@ func TestDrain(t *testing.T) {
 	}
 	if !strings.Contains(p.Client.Output(), "the server is about to end") {
 		t.Error("the client was not told")
+	}
+}
+
+// TestDrainPublished drains a server whose client has ports published that nobody is at:
+// nothing is under way, so it is gone soon, and visitors find the ports closed at once.
+func TestDrainPublished(t *testing.T) {
+	door := ports(t, 1)[0]
+	program := tcpServer(t, "127.0.0.1:0", func(c *net.TCPConn) { _, _ = io.WriteString(c, "hello") })
+	p := begin(t, halves.Config{
+		Server:  "drain: 60s\n",
+		Publish: []string{fmt.Sprint(door.Port())},
+		Client:  fmt.Sprintf("publish: [{listen: \":%d\", to: \"127.0.0.1:%d\"}]\n", door.Port(), program.Port()),
+	})
+	says := func() string {
+		conn, err := net.Dial("tcp", door.String())
+		if err != nil {
+			return ""
+		}
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(time.Second))
+		all, _ := io.ReadAll(conn)
+		return string(all)
+	}
+	eventually(t, 10*time.Second, "the port is published", func() bool { return says() == "hello" })
+	if took, err := p.Server.Stop(); err != nil {
+		t.Errorf("it ends after %v with %v", took, err)
+	}
+	if says() != "" {
+		t.Error("the port is still there")
 	}
 }
 

@@ -60,7 +60,12 @@ type flow struct {
 
 func associate(t *testing.T, proxy netip.AddrPort) *flow {
 	t.Helper()
-	d := socks.Dialer{Proxy: proxy.String()}
+	return associateBy(t, &socks.Dialer{Proxy: proxy.String()})
+}
+
+// associateBy is associate as somebody.
+func associateBy(t *testing.T, d *socks.Dialer) *flow {
+	t.Helper()
 	control, relay, err := d.Associate()
 	if err != nil {
 		t.Fatal(err)

@@ -280,4 +280,13 @@ func TestPublishReload(t *testing.T) {
 		return len(list) == 2 && strings.Contains(list[0].Problem, "does not allow it") && strings.Contains(list[1].Problem, "does not allow it")
 	})
 	lives("when the server allows its client another port")
+
+	// By then the client has asked twice for each, and rests.
+	eventually(t, 20*time.Second, "the client rests", func() bool {
+		return strings.Count(p.Server.Output(), "wants to publish a port that it may not") >= 4
+	})
+	reload(p.ServerFile, fmt.Sprint("publish: [", first.Port()), fmt.Sprint("publish: [", second.Port()))
+	eventually(t, 10*time.Second, "the port is published as soon as the server allows it", func() bool {
+		return tcpSays(second, "hello") && udpSays(second, "hello")
+	})
 }

@@ -85,13 +85,13 @@ func (r *roundTripper) associated(t *testing.T, f *flow, echo string, stop <-cha
 
 // TestReload has both halves read random files, valid and invalid ones, while 20
 // associations and 20 CONNECTs are in use: nothing is lost, nothing is reset, but of the
-// one client that comes and goes. E2E_RELOADS says how many , 200 otherwise.
+// one client that comes and goes. E2E_RELOADS says how many, 200 otherwise.
 func TestReload(t *testing.T) {
 	reloads := 200
 	if n, err := strconv.Atoi(os.Getenv("E2E_RELOADS")); err == nil {
 		reloads = n
 	}
-	p := begin(t, halves.Config{Admin: true})
+	p := begin(t, halves.Config{Admin: true, Client: "users: [" + ann + "]\n", User: "ann", Password: "correct horse"})
 	echo := udpEcho(t, "127.0.0.1:0")
 	server := tcpServer(t, "127.0.0.1:0", func(c *net.TCPConn) { _ = c.SetDeadline(time.Time{}); _, _ = io.Copy(c, c) })
 
@@ -117,7 +117,8 @@ func TestReload(t *testing.T) {
 	for i := range 20 {
 		a, c := &roundTripper{name: fmt.Sprint("association ", i)}, &roundTripper{name: fmt.Sprint("CONNECT ", i)}
 		all = append(all, a, c)
-		f, conn := associate(t, p.Socks[0]), connect(t, p.Socks[0], server.String())
+		by := socks.Dialer{Proxy: p.Proxy(), User: p.User, Password: p.Password}
+		f, conn := associateBy(t, &by), connectBy(t, &by, server.String())
 		wg.Go(func() { a.associated(t, f, echo.String(), stop) })
 		wg.Go(func() { c.connected(conn, stop) })
 	}
@@ -129,8 +130,7 @@ func TestReload(t *testing.T) {
 	}()
 
 	goodServer, goodClient := read(t, p.ServerFile), read(t, p.ClientFile)
-	second := ports(t, 2)
-	rnd := rand.New(rand.NewPCG(1, uint64(reloads)))
+	v := variations{rnd: rand.New(rand.NewPCG(1, uint64(reloads))), pair: p, free: ports(t, 8)}
 	sessions := sessionIDs(p)
 	revoked, invalid := 0, 0
 	var guestConn *net.TCPConn
@@ -143,12 +143,12 @@ func TestReload(t *testing.T) {
 		if err := os.WriteFile(asked, []byte(good), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		text, bad := good, rnd.IntN(3) == 0
+		text, bad := good, v.rnd.IntN(3) == 0
 		if bad {
-			text = mistakes[rnd.IntN(len(mistakes))](good)
+			text = mistakes[v.rnd.IntN(len(mistakes))](good)
 			invalid++
 		} else {
-			text += variation(rnd, i%2 == 1, second)
+			text = v.of(good, i%2 == 1)
 		}
 		// As an editor that is minded does it.
 		if err := os.WriteFile(file+".new", []byte(text), 0o600); err != nil {
@@ -215,23 +215,76 @@ func TestReload(t *testing.T) {
 	t.Logf("%d reloads, %d of them with a mistake; %d round trips, %d lost; %d times the guest was revoked", reloads, invalid, sent, lost, revoked)
 }
 
-// variation is what a valid file may have in addition.
-func variation(rnd *rand.Rand, client bool, second []netip.AddrPort) string {
-	common := []string{
-		"mode: aggregate\n", "mode: latency\n", "mode: redundant\n", "session_timeout: 3m\n",
-		"rules:\n  - {ports: 1-65535, class: latency}\n", "rules:\n  - {to: 127.0.0.0/8, class: bulk}\n",
+// ann is the user whose connections go on.
+const ann = "{name: ann, password: correct horse}"
+
+// variations are valid files.
+type variations struct {
+	rnd  *rand.Rand
+	pair *halves.Pair
+	free []netip.AddrPort // for what a file has in addition
+}
+
+// of changes up to three settings of a file, each a line.
+func (v *variations) of(text string, client bool) string {
+	lines := []string{
+		"mode: aggregate", "mode: latency", "mode: redundant", "session_timeout: 3m",
+		"rules: [{ports: 1-65535, class: latency}]", "rules: [{to: 127.0.0.0/8, class: bulk}]",
+		"log: {level: debug, format: console}", "log: {level: warn, format: console}",
 	}
 	if client {
-		common = append(common, "limits: {associations: 21, streams: 21}\n", "udp: {offload: \"off\"}\n", "users: []\n",
-			fmt.Sprintf("forwards: [{listen: %q, to: \"192.0.2.1:53\"}]\n", second[0]), fmt.Sprintf("forwards: [{listen: %q, to: \"192.0.2.2:53\"}]\n", second[0]))
+		lines = append(lines, v.client()...)
 	} else {
-		common = append(common, "limits: {mappings: 30, mappings_per_client: 25, streams: 30, streams_per_client: 25, sessions: 3, sessions_per_client: 2}\n", "drain: 3s\n", "advertise: [\"192.0.2.9:443\"]\n")
+		lines = append(lines, v.server(text)...)
 	}
-	a, b := rnd.IntN(len(common)), rnd.IntN(len(common))
-	if a == b || strings.SplitN(common[a], ":", 2)[0] == strings.SplitN(common[b], ":", 2)[0] {
-		return common[a]
+	for range 3 {
+		line := lines[v.rnd.IntN(len(lines))]
+		key, _, _ := strings.Cut(line, ":")
+		begin := key + ":"
+		if line[0] == ' ' { // an element of a list, with its name
+			begin, _, _ = strings.Cut(line, ",")
+		}
+		if strings.Contains("\n"+text, "\n"+begin) {
+			text = replaceLine(text, begin, line)
+		} else {
+			text += line + "\n"
+		}
 	}
-	return common[a] + common[b]
+	return text
+}
+
+func (v *variations) client() []string {
+	lines := []string{
+		"limits: {associations: 21, streams: 21}", "udp: {offload: \"off\"}",
+		"users: [" + ann + ", {name: bob, password: battery}]", "users: [{name: eve, password: staple}, " + ann + "]",
+		fmt.Sprintf("listen: [%q, %q]", v.pair.Socks[0], v.free[0]), fmt.Sprintf("listen: [%q, %q]", v.free[1], v.pair.Socks[0]),
+		fmt.Sprintf("forwards: [{listen: %q, to: \"192.0.2.1:53\"}]", v.free[2]), fmt.Sprintf("forwards: [{listen: %q, to: \"192.0.2.2:53\"}]", v.free[2]),
+		fmt.Sprintf("publish: [{listen: \":%d\", to: \"127.0.0.1:9\"}]", v.free[3].Port()),
+		fmt.Sprintf("admin: [%q, %q]", v.pair.ClientAdmin, v.free[4]),
+		"  - {name: two, bind: 127.0.0.2, subflows: 1, metered: true, monthly_cap: 1GiB}",
+		"  - {name: two, bind: 127.0.0.2, subflows: 1}\n  - {name: three, bind: 127.0.0.4, weight: 2}",
+		"  - {name: two, bind: 127.0.0.5, backup: true}",
+	}
+	if os.Geteuid() == 0 { // TPROXY needs it
+		lines = append(lines, fmt.Sprintf("redirect: {listen: [%q]}", v.free[5]))
+	}
+	return lines
+}
+
+func (v *variations) server(text string) []string {
+	here := ""
+	for l := range strings.Lines(text) {
+		if strings.HasPrefix(l, "  - {name: here") {
+			here, _, _ = strings.Cut(l, "publish:")
+		}
+	}
+	return []string{
+		"limits: {mappings: 30, mappings_per_client: 25, streams: 60, streams_per_client: 50, sessions: 3, sessions_per_client: 2}",
+		"drain: 3s", "advertise: [\"192.0.2.9:443\"]",
+		fmt.Sprintf("listen: [%q, %q]", v.pair.Tunnel, v.free[6]),
+		fmt.Sprintf("admin: [%q, %q]", v.pair.ServerAdmin, v.free[7]),
+		here + fmt.Sprintf("publish: [%d]}", v.free[3].Port()), here + "publish: [], quota: 500GiB}", here + "publish: [1-1000], rate: 1Gbit, streams: 100}",
+	}
 }
 
 // try connects once.

@@ -22,6 +22,7 @@ const (
 	PublishNotAllowed = 1 // the client may not publish this port
 	PublishTaken      = 2 // another client, or another program, has it
 	PublishFailed     = 3 // the server could not do it
+	PublishAgain      = 4 // after a no: it may be another answer now
 )
 
 // IP protocols of a request.

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -30,6 +31,8 @@ type Stream struct {
 	peer packet.Key     // of what is received
 	from netip.AddrPort // the application's address, on the client
 
+	stands atomic.Bool // see Stands
+
 	mu sync.Mutex // guards the rest
 	block
 	readDeadline  deadline
@@ -45,6 +48,10 @@ var (
 	errTimeout  = fmt.Errorf("stream: no answer: %w", syscall.ETIMEDOUT)
 	errMemory   = fmt.Errorf("streams hold too much unread data: %w", syscall.ENOBUFS)
 )
+
+// Stands says that the stream carries nothing for now, and that nobody minds when it is
+// ended: it waits for what may come at some time.
+func (st *Stream) Stands(yes bool) { st.stands.Store(yes) }
 
 // newStream makes a stream with the 5-tuple of its outgoing packets.
 func (t *Table) newStream(local, remote netip.AddrPort, iss uint32) *Stream {

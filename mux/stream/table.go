@@ -230,6 +230,18 @@ func (t *Table) Count() int {
 	return len(t.streams)
 }
 
+// Busy is the number of streams that do not stand.
+func (t *Table) Busy() (n int) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	for _, st := range t.streams {
+		if !st.stands.Load() {
+			n++
+		}
+	}
+	return n
+}
+
 // Received is how many bytes of data have come on the stream that sends packets of a
 // key, 0 if there is none.
 func (t *Table) Received(sends *packet.Key) uint64 {

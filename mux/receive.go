@@ -94,7 +94,7 @@ func (f *subflow) chunk(r *inlet) error {
 func (f *subflow) parse(b []byte) (used int, err error) {
 	s := f.s
 	f.rxPkts = f.rxPkts[:0]
-	ack, hasAck := uint64(0), false
+	ack, hasAck, halves := uint64(0), false, false
 	o := &f.option
 	for used < len(b) {
 		n, err := o.Parse(b[used:], f.keys.checksum)
@@ -120,10 +120,7 @@ func (f *subflow) parse(b []byte) (used int, err error) {
 			break
 		}
 		if d.HasAck {
-			a := d.Ack
-			if !d.Ack8 {
-				a = mptcp.Expand(s.lastAck.Load(), uint32(a))
-			}
+			a := f.rxAck.Read(d.Ack, d.Ack8, s.lastAck.Load())
 			if !hasAck || int64(a-ack) > 0 {
 				ack, hasAck = a, true
 			}
@@ -135,6 +132,7 @@ func (f *subflow) parse(b []byte) (used int, err error) {
 			if err := f.mapping(d, b[used+n:end]); err != nil {
 				return used, err
 			}
+			halves = !d.DSN8
 		}
 		used = end
 	}
@@ -144,6 +142,9 @@ func (f *subflow) parse(b []byte) (used int, err error) {
 		s.acked(f, ack)
 	}
 	if len(f.rxPkts) > 0 {
+		if halves != s.space.halves.Load() {
+			s.space.halves.Store(halves)
+		}
 		return used, s.arrive(f, now)
 	}
 	return used, nil
@@ -161,10 +162,7 @@ func (f *subflow) mapping(d *mptcp.DSS, pkt []byte) error {
 		return protocolErrorf("subflow sequence number %d where %d belongs", d.SSN, f.rxSSN)
 	}
 	f.rxSSN += uint32(len(pkt))
-	dsn := d.DSN
-	if !d.DSN8 {
-		dsn = mptcp.Expand(f.s.space.next.Load(), uint32(dsn))
-	}
+	dsn := f.rxDSN.Read(d.DSN, d.DSN8, f.s.space.next.Load())
 	if d.HasChecksum && mptcp.Checksum(dsn, d.SSN, d.Length, pkt) != d.Checksum {
 		return f.checksumFailed(dsn)
 	}

@@ -19,6 +19,7 @@ type receiveSpace struct {
 	total   atomic.Uint64 // octets
 	pending atomic.Int64  // owed a Data ACK
 	ackAt   atomic.Int64  // when one last went out
+	halves  atomic.Bool   // the peer sends lower halves of DSNs, so it takes those of Data ACKs
 }
 
 // reset begins anew, for the keys of that epoch.

@@ -73,7 +73,7 @@ func (p *scripted) join(t *testing.T, s *Session) {
 // say sends one step of a script.
 func (p *scripted) say(op, x, y, z byte) {
 	i := int(op>>5) & 1
-	d := mptcp.DSS{HasMap: true, DSN8: true, DSN: p.dsn, SSN: p.ssn[i], HasChecksum: p.sum}
+	d := mptcp.DSS{HasMap: true, DSN8: op&0x40 == 0, DSN: p.dsn, SSN: p.ssn[i], HasChecksum: p.sum}
 	var out, pkt []byte
 	switch op & 0xF {
 	case 0, 1, 2: // a datagram, perhaps ahead of its turn

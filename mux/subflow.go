@@ -40,10 +40,14 @@ type subflow struct {
 	// Owned by the write token.
 	batch  []engine.Outgoing
 	ssn    uint32
+	txDSN  mptcp.Half
+	txAck  mptcp.Half
 	summed []byte // scratch of sum
 
 	// Owned by the reader.
 	rxSSN  uint32
+	rxDSN  mptcp.Half
+	rxAck  mptcp.Half
 	rxPkts []received
 	views  [][]byte
 	inbox  *stream.Inbox

@@ -109,7 +109,11 @@ func (f *subflow) write(control []byte) (blocked bool, err error) {
 		f.s.space.pending.Store(0) // before next is read: what comes in between is acknowledged once more
 		f.s.space.ackAt.Store(f.s.core.now())
 	}
-	d := mptcp.DSS{HasAck: true, Ack8: true, HasMap: true, DSN8: true, Ack: f.s.space.next.Load(), HasChecksum: f.keys.checksum}
+	// The Data ACK goes once, in front: the subflow keeps the order.
+	d := mptcp.DSS{HasAck: true, HasMap: true, Ack: f.s.space.next.Load(), HasChecksum: f.keys.checksum}
+	if len(f.batch) > 0 {
+		d.Ack8 = !f.txAck.Enough(d.Ack) || !f.s.space.halves.Load()
+	}
 	sums := !f.s.unsummed.Load()
 	for i := range f.batch {
 		o := &f.batch[i]
@@ -117,21 +121,23 @@ func (f *subflow) write(control []byte) (blocked bool, err error) {
 		if sums && packet.Proto(b) == packet.ProtoTCP {
 			b = f.sum(b)
 		}
+		d.DSN, d.SSN, d.Length = o.DSN, f.ssn, uint16(len(b))
+		d.DSN8 = !f.txDSN.Enough(o.DSN) || o.Full
 		// A datagram is not split over two records: it could be read only
 		// when the second one is there.
-		if len(plain) > 0 && len(plain)+engine.FrameHead+len(b) > f.most {
+		if len(plain) > 0 && len(plain)+d.Len()+len(b) > f.most {
 			if _, err := f.carrier.Write(plain); err != nil {
 				return false, err
 			}
 			plain = plain[:0]
 		}
-		d.DSN, d.SSN, d.Length = o.DSN, f.ssn, uint16(len(b))
 		if d.HasChecksum {
 			d.Checksum = mptcp.Checksum(d.DSN, d.SSN, d.Length, b)
 		}
 		f.ssn += uint32(len(b))
 		at := len(plain)
 		plain = d.Append(plain)
+		d.HasAck = false
 		if f.capture != nil {
 			if o.First {
 				f.s.capture.Inner(true, b)

@@ -230,3 +230,32 @@ func TestReset(t *testing.T) {
 		t.Errorf("the first segment is %+v", s)
 	}
 }
+
+// TestWraps: a DSN is sent in full while 2 GiB went within the last Maximum Segment Lifetimes,
+// and not by a session that was fast long ago.
+func TestWraps(t *testing.T) {
+	q := InFlight{next: 1 << 40, acked: 1 << 40}
+	now := int64(5e9)
+	send := func(n uint64, over int64) {
+		for range 100 {
+			now += over / 100
+			q.next += n / 100
+			q.Pass(now)
+		}
+	}
+	for _, c := range []struct {
+		name string
+		n    uint64
+		over int64
+		want bool
+	}{
+		{"slow", 1 << 30, 100e9, false},
+		{"fast", 3 << 30, 10e9, true},
+		{"a minute later", 1 << 20, 60e9, true},
+		{"five minutes later", 1 << 20, 300e9, false},
+	} {
+		if send(c.n, c.over); q.Wraps() != c.want {
+			t.Errorf("%s: %v", c.name, q.Wraps())
+		}
+	}
+}

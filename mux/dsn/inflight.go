@@ -37,8 +37,11 @@ type InFlight struct {
 	next       uint64    // DSN of the next segment
 	acked      uint64    // all below is acknowledged
 	Bytes      int
-	Held       int // bytes of memory that the segments' buffers are
-	Most       int // what Held may be before no more is taken; 0 = HoldWindow
+	Held       int    // bytes of memory that the segments' buffers are
+	turn       int64  // when this MSL began,
+	since      uint64 // with which DSN,
+	before     uint64 // and the one before with which
+	Most       int    // what Held may be before no more is taken; 0 = HoldWindow
 }
 
 func (q *InFlight) At(sn uint64) *Segment { return &q.ring[sn&uint64(len(q.ring)-1)] }
@@ -51,6 +54,27 @@ func (q *InFlight) Full() bool {
 	}
 	return q.Bytes >= SendWindow || q.Held >= most || q.Tail-q.Head >= SendSegments
 }
+
+const (
+	// msl is the Maximum Segment Lifetime of RFC 7323, Section 5.1, in ns.
+	msl = 120e9
+	// wrapBytes within it leave no doubt which DSN a lower half belongs to.
+	wrapBytes = 1 << 31
+)
+
+// Pass lets time pass: what was sent before the last MSL is not under way any more.
+func (q *InFlight) Pass(now int64) {
+	switch {
+	case q.turn == 0:
+		q.turn, q.since, q.before = now, q.next, q.next
+	case now-q.turn > msl:
+		q.turn, q.since, q.before = now, q.next, q.since
+	}
+}
+
+// Wraps says that the lower half of a DSN may come again within an MSL, so that it has to be
+// sent in full (RFC 8684, Section 3.3.1).
+func (q *InFlight) Wraps() bool { return q.next-q.before >= wrapBytes }
 
 // Push gives p the next DSN and returns its segment number.
 func (q *InFlight) Push(p *buf.Buffer) uint64 {

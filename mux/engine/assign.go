@@ -21,6 +21,7 @@ func (e *Engine) Assign(now int64) (hurry bool) {
 	if len(e.held.redo) == 0 && e.table.queue.Idle() && !e.table.queue.Barred || e.fin != 0 {
 		return false
 	}
+	e.held.out.Pass(now)
 	if r := &e.choose; r.list(now) {
 		r.assign(now)
 	}

@@ -10,7 +10,8 @@ import (
 )
 
 const (
-	// FrameHead is the length of the DSS in front of every packet.
+	// FrameHead is the length of the DSS in front of a packet, at most: that of a session so
+	// fast that its sequence numbers are sent in full.
 	FrameHead = 26
 	// RecordSize is the largest TLS plaintext record (RFC 8446, Section 5.1).
 	RecordSize = 16384

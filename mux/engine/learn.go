@@ -239,10 +239,10 @@ func (e *Engine) Take(f *Subflow, batch []Outgoing) (_ []Outgoing, control []byt
 	if e.rec != nil {
 		e.rec.note(entry{Op: "take", Sub: f.id})
 	}
-	before := len(batch)
+	before, full := len(batch), e.held.out.Wraps()
 	for _, sn := range f.pending {
 		sg := e.held.out.At(sn)
-		batch = append(batch, Outgoing{P: sg.P, DSN: sg.DSN, First: !sg.Seen, sn: sn})
+		batch = append(batch, Outgoing{P: sg.P, DSN: sg.DSN, First: !sg.Seen, Full: full, sn: sn})
 		sg.Seen = true
 	}
 	f.pending, f.pendingSize = f.pending[:0], 0

@@ -81,6 +81,7 @@ type Outgoing struct {
 	P     *buf.Buffer
 	DSN   uint64
 	First bool // no batch has carried it before
+	Full  bool // its DSN has to be sent in full, see dsn
 	sn    uint64
 }
 

@@ -16,7 +16,7 @@ const (
 
 // DSS is the Data Sequence Signal (RFC 8684, Section 3.3): the data-level
 // acknowledgement, and the mapping of the bytes that follow to the data
-// sequence space. It goes in front of every packet.
+// sequence space. One with a mapping goes in front of every packet.
 //
 //	+---------------+---------------+-------+-----------+-+-+-+-+-+
 //	|     Kind      |    Length     |Subtype| (reserved)|F|m|M|a|A|
@@ -80,7 +80,7 @@ func (d *DSS) Append(b []byte) []byte {
 
 // put writes the option into a and returns its length.
 func (d *DSS) put(a *[MaxDSSLen]byte) int {
-	// The form that every packet has, with all offsets known.
+	// The forms that most packets have, with all offsets known: those of a fast session,
 	if d.HasAck && d.Ack8 && d.HasMap && d.DSN8 && !d.DataFIN && !d.HasChecksum {
 		binary.BigEndian.PutUint32(a[0:], Kind<<24|26<<16|uint32(MPDSS)<<12|dssAck|dssAck8|dssMap|dssDSN8)
 		binary.BigEndian.PutUint64(a[4:], d.Ack)
@@ -88,6 +88,14 @@ func (d *DSS) put(a *[MaxDSSLen]byte) int {
 		binary.BigEndian.PutUint32(a[20:], d.SSN)
 		binary.BigEndian.PutUint16(a[24:], d.Length)
 		return 26
+	}
+	// And those in the middle of a batch, where the lower half of the DSN is enough.
+	if !d.HasAck && d.HasMap && !d.DSN8 && !d.DataFIN && !d.HasChecksum {
+		binary.BigEndian.PutUint32(a[0:], Kind<<24|14<<16|uint32(MPDSS)<<12|dssMap)
+		binary.BigEndian.PutUint32(a[4:], uint32(d.DSN))
+		binary.BigEndian.PutUint32(a[8:], d.SSN)
+		binary.BigEndian.PutUint16(a[12:], d.Length)
+		return 14
 	}
 	flags, n := byte(0), 4
 	if d.HasAck {
@@ -136,6 +144,13 @@ func (d *DSS) parse(b []byte, checksum bool) error {
 			HasAck: true, Ack8: true, HasMap: true, DSN8: true,
 			Ack: binary.BigEndian.Uint64(b[4:]), DSN: binary.BigEndian.Uint64(b[12:]),
 			SSN: binary.BigEndian.Uint32(b[20:]), Length: binary.BigEndian.Uint16(b[24:]),
+		}
+		return nil
+	}
+	if len(b) == 14 && !checksum && b[3]&0x1F == dssMap {
+		*d = DSS{
+			HasMap: true, DSN: uint64(binary.BigEndian.Uint32(b[4:])),
+			SSN: binary.BigEndian.Uint32(b[8:]), Length: binary.BigEndian.Uint16(b[12:]),
 		}
 		return nil
 	}

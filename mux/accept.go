@@ -143,17 +143,24 @@ func (l *Listener) handshake(ctx context.Context, tcp net.Conn, place *gate.Plac
 	if err != nil && k.Hushed() && ctx.Err() == nil {
 		err = l.guests.serve(ctx, &l.live.Load().Cover, k, place)
 	}
-	if err == nil {
+	proved := err == nil
+	if proved {
 		place.Prove(time.Now())
 		err = l.welcome(k, stop)
 	}
-	if err != nil {
-		tcp.Close()
-		if l.running().Err() == nil {
-			log := &l.live.Load().Log
-			log.Debug().Stringer("from", tcp.RemoteAddr()).Err(err).Msg("subflow refused")
-			l.refusals.note(log, tcp.RemoteAddr(), err, time.Now())
-		}
+	if err == nil {
+		return
+	}
+	tcp.Close()
+	log := &l.live.Load().Log
+	switch {
+	case l.running().Err() != nil:
+	case proved && hasLeft(err):
+		// A client that looked which of its servers answer, or by which way.
+		log.Debug().Stringer("from", tcp.RemoteAddr()).Err(err).Msg("a client has gone before it was let in")
+	default:
+		log.Debug().Stringer("from", tcp.RemoteAddr()).Err(err).Msg("subflow refused")
+		l.refusals.note(log, tcp.RemoteAddr(), err, time.Now())
 	}
 }
 

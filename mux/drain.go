@@ -84,6 +84,7 @@ func (o *opening) moveAway(epoch uint64, left time.Duration) {
 		c.cfg.Log.Warn().Stringer("in", left).Msg("the server is about to end, and no other one answers: staying until then")
 		return
 	}
+	c.cfg.Log.Info().Stringer("in", left).Stringer("to", there).Msg("the server is about to end: moving to another one when what is under way has ended")
 	l := &leave{wanted: make(chan struct{}), over: make(chan struct{})}
 	s.leave.Store(l)
 	defer func() { s.leave.Store(nil); close(l.over) }()

@@ -2,15 +2,19 @@ package mux
 
 import (
 	"errors"
+	"io"
 	"maps"
 	"net"
 	"net/netip"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"github.com/mpsocks/mpsocks/mux/handshake"
 )
 
 const (
@@ -29,7 +33,9 @@ const (
 	refusedCaps    = "limit"
 	refusedSession = "unknown_session"
 	refusedTLS     = "no_tls"
+	refusedNoKey   = "no_key"
 	refusedSilent  = "silent"
+	refusedLeft    = "left"
 	refusedOther   = "other"
 )
 
@@ -40,7 +46,9 @@ var refusalWords = map[string]string{
 	refusedCaps:    "there is no room for it",
 	refusedSession: "its session is not known here; it begins a new one",
 	refusedTLS:     "it does not speak TLS as mpsocks does: a scanner, or another program",
+	refusedNoKey:   "it proves no key: a browser or a scanner, or a client whose server.public_key is not this server's",
 	refusedSilent:  "it said nothing in time",
+	refusedLeft:    "it went away before it had said who it is: a scanner, or something that looks whether the port answers",
 	refusedOther:   "its handshake failed",
 }
 
@@ -62,6 +70,7 @@ func (r *refusals) note(log *zerolog.Logger, from net.Addr, err error, now time.
 		who = a.Addr().Unmap().String()
 	}
 	full, limited := errors.AsType[*limitError](err)
+	stranger, unknown := errors.AsType[*handshake.UnknownKeyError](err)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.counts == nil {
@@ -74,6 +83,9 @@ func (r *refusals) note(log *zerolog.Logger, from net.Addr, err error, now time.
 	if limited {
 		key += full.limit
 	}
+	if unknown {
+		key += stranger.Key
+	}
 	if _, known := r.said[key]; known || len(r.lines) >= refusalsMost {
 		r.unsaid++
 		return
@@ -84,6 +96,9 @@ func (r *refusals) note(log *zerolog.Logger, from net.Addr, err error, now time.
 	if limited {
 		line = line.Str("client", full.client).Str("limit", full.limit)
 		text = full.limit + " is reached"
+	}
+	if unknown {
+		line = line.Str("key", stranger.Key)
 	}
 	if r.unsaid > 0 {
 		line = line.Uint64("more", r.unsaid)
@@ -108,19 +123,29 @@ func (r *refusals) list() map[string]uint64 {
 func refusalReason(err error) string {
 	text := err.Error()
 	var timeout net.Error
+	_, unknown := errors.AsType[*handshake.UnknownKeyError](err)
 	switch {
 	case errors.Is(err, errRevoked):
 		return refusedRevoked
 	case errors.Is(err, errTooMany):
 		return refusedCaps
-	case strings.Contains(text, "not among the configured clients"):
+	case unknown:
 		return refusedKey
 	case strings.Contains(text, "no session with token"):
 		return refusedSession
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return refusedSilent
+	case strings.Contains(text, "didn't provide a certificate"):
+		return refusedNoKey
 	case strings.Contains(text, "tls:"), errors.Is(err, errStranger):
 		return refusedTLS
+	case hasLeft(err):
+		return refusedLeft
 	}
 	return refusedOther
+}
+
+// hasLeft says that the other side has ended the connection without a word.
+func hasLeft(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)
 }

@@ -3,6 +3,7 @@ package mux
 import (
 	"context"
 	"crypto/ed25519"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -13,6 +14,8 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"github.com/mpsocks/mpsocks/mux/handshake"
 )
 
 // Who was refused and why is said, a few lines a minute however many there are, and all
@@ -24,14 +27,14 @@ func TestRefusalsAreSaid(t *testing.T) {
 	now := time.Now()
 	for i := range 1000 {
 		from := &net.TCPAddr{IP: net.IPv4(192, 0, 2, byte(i%200)), Port: 1000 + i}
-		err := errors.New("client's key x is not among the configured clients")
+		err := error(&handshake.UnknownKeyError{Key: "x"})
 		if i%2 == 1 {
 			err = fmt.Errorf("handshake: %w", os.ErrDeadlineExceeded)
 		}
 		r.note(&log, from, err, now)
 	}
 	lines := strings.Count(out.String(), "\n")
-	if lines == 0 || lines > refusalsMost || !strings.Contains(out.String(), `"from":"192.0.2.0","reason":"unknown_key"`) || !strings.Contains(out.String(), "clients add") {
+	if lines == 0 || lines > refusalsMost || !strings.Contains(out.String(), `"from":"192.0.2.0","reason":"unknown_key","key":"x"`) || !strings.Contains(out.String(), "clients add") {
 		t.Errorf("%d lines:\n%s", lines, out.String())
 	}
 	if c := r.list(); c[refusedKey] != 500 || c[refusedSilent] != 500 || len(c) != len(refusalWords) {
@@ -99,6 +102,30 @@ func TestLimitIsNamed(t *testing.T) {
 	})
 	eventually(t, "the server's log does", func() bool {
 		return strings.Contains(out.String(), `"limit":"limits.sessions_per_client"`)
+	})
+}
+
+// Who it was that was refused is told apart: what only looks at the port, a browser, and a
+// client that takes this server for another one.
+func TestStrangersAreToldApart(t *testing.T) {
+	var out logLines
+	n := newLoopTunnel(t, 1, 1, func(_ *ClientConfig, l *ListenerConfig) { l.Log = zerolog.New(&out) })
+	looks, err := net.Dial("tcp", n.addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	looks.Close()
+	browser, err := net.Dial("tcp", n.addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer browser.Close()
+	_ = browser.SetDeadline(time.Now().Add(5 * time.Second))
+	c := tls.Client(browser, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13})
+	_ = c.Handshake()
+	_, _ = c.Read(make([]byte, 1))
+	eventually(t, "both are named", func() bool {
+		return strings.Contains(out.String(), "something that looks whether the port answers") && strings.Contains(out.String(), "it proves no key")
 	})
 }
 

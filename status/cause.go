@@ -47,8 +47,8 @@ var causes = []struct {
 	{"no such device", Cause{"the interface is not there", remedyPlug}},
 	{"cannot assign requested address", Cause{"the address is not there", remedyPlug}},
 	{"operation not permitted", Cause{"the system forbids it (a firewall, or a missing privilege)", "look at this machine's firewall, and at what the client's user may do"}},
-	{"another key", Cause{"TLS: the server's key differs", remedyKey}},
-	{"public key", Cause{"TLS: the server's key differs", remedyKey}},
+	{"server's key is ", Cause{"TLS: the server's key differs", remedyKey}},
+	{"does not know this client's key", Cause{"the server does not know this client's key", remedyClient}},
 	{"certificate required", Cause{"the server does not know this client's key", remedyClient}},
 	{"bad certificate", Cause{"the server does not know this client's key", remedyClient}},
 	{"TLS with ", Cause{}}, // what follows may mean more, by the entries of stalledTLS

@@ -133,6 +133,12 @@ func TestDrainMoves(t *testing.T) {
 	if !strings.Contains(other(), "session established") {
 		t.Errorf("the second server says\n%s", other())
 	}
+	if strings.Contains(other(), "refused") {
+		t.Errorf("a client that looks whether the second server answers counts as refused:\n%s", other())
+	}
+	if !strings.Contains(p.Client.Output(), "moving to another one") {
+		t.Error("the client does not say that it moves")
+	}
 	if err := p.Server.Wait(10 * time.Second); err != nil {
 		t.Errorf("the first server ends with %v", err)
 	}

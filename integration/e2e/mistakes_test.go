@@ -150,7 +150,7 @@ var people = []mistake{
 		trustServer(t, w.ClientFile, other.ClientFile)
 		other.server()
 		return nil, w.client()
-	}, "the server does not know this client's key: add its public key to the server's clients"},
+	}, "do not work: the server does not know this client's key; no path is left, and programs wait"},
 	{"gives the client another server's key", func(t *testing.T, w *workshop) ([]string, func() string) {
 		other := &workshop{halves.Config{Dir: t.TempDir(), Tunnel: w.Tunnel, Socks: ports(t, 1)}, t}
 		if err := other.Write(mpsocks); err != nil {
@@ -158,7 +158,7 @@ var people = []mistake{
 		}
 		other.server()
 		return nil, w.client()
-	}, "server's key is"},
+	}, "do not work: TLS: the server's key differs; no path is left, and programs wait"},
 	{"points the client at a port where something else answers", func(t *testing.T, w *workshop) ([]string, func() string) {
 		l, err := net.Listen("tcp", w.Tunnel.String())
 		if err != nil {

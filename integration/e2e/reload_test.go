@@ -237,8 +237,8 @@ func (v *variations) of(text string, client bool) string {
 	} else {
 		lines = append(lines, v.server(text)...)
 	}
-	for range 3 {
-		line := lines[v.rnd.IntN(len(lines))]
+	for _, i := range v.rnd.Perm(len(lines))[:3] {
+		line := lines[i]
 		key, _, _ := strings.Cut(line, ":")
 		begin := key + ":"
 		if line[0] == ' ' { // an element of a list, with its name

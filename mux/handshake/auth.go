@@ -56,6 +56,15 @@ func ClientTLS(key ed25519.PrivateKey, servers ...ed25519.PublicKey) (*tls.Confi
 	return c, nil
 }
 
+// An UnknownKeyError is what a server says to a client whose key it does not know.
+type UnknownKeyError struct {
+	Key string // the public one, in base64
+}
+
+func (e *UnknownKeyError) Error() string {
+	return "client's key " + e.Key + " is not among the configured clients"
+}
+
 // ServerTLS returns the configuration of a server with key that talks to the
 // clients whose public keys are known, and looks like its cover. known is called by
 // several goroutines.
@@ -71,7 +80,7 @@ func ServerTLS(key ed25519.PrivateKey, cover Cover, known func(pub [32]byte) boo
 			return fmt.Errorf("client: %w", err)
 		}
 		if !known(got) {
-			return fmt.Errorf("client's key %s is not among the configured clients", printKey(got))
+			return &UnknownKeyError{printKey(got)}
 		}
 		return checkALPN(cs, c.NextProtos)
 	}

@@ -5,6 +5,8 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+
+	"github.com/mpsocks/mpsocks/mux/gate"
 )
 
 const (
@@ -13,12 +15,16 @@ const (
 	maxPending = 1024
 	// maxPendingEach is the share of one address (IPv6: of one /64).
 	maxPendingEach = maxPending / 2
+	// maxAsked is of how many the kernel is asked whether they have said anything, for
+	// one that is closed.
+	maxAsked = 16
 )
 
 // lobby holds the connections of which nothing is known yet: those that have not
 // sent their request, and those of HTTP between two requests. When it is full,
 // or an address has its share, the oldest one of whoever holds most is closed:
-// an honest application speaks at once and is gone from here before it is old.
+// an honest application speaks at once and is gone from here before it is old. What it
+// has said may still wait in the kernel, when hundreds come at once: it is passed over.
 type lobby struct {
 	most, each int // set once at construction
 
@@ -86,9 +92,21 @@ func (l *lobby) leave(g *guest) {
 	l.mu.Unlock()
 }
 
-// oldest takes the oldest guest of a list out, to be closed. l.mu is held.
+// oldest takes the oldest guest of a list out that has said nothing, to be closed; or
+// the oldest of all if the first few have. l.mu is held.
 func (l *lobby) oldest(q *list.List) *guest {
 	g := q.Front().Value.(*guest)
+	at := q.Front()
+	for range maxAsked {
+		if at == nil {
+			break
+		}
+		if o := at.Value.(*guest); !gate.Unread(o.conn) {
+			g = o
+			break
+		}
+		at = at.Next()
+	}
 	l.remove(g)
 	l.closed++
 	return g

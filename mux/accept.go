@@ -98,7 +98,7 @@ func (l *Listener) accept(ctx context.Context, ln net.Listener) {
 func (l *Listener) admit(ctx context.Context, conn net.Conn) {
 	from := carrier.AddrPort(conn.RemoteAddr())
 	ctx, leave := context.WithCancel(ctx)
-	place, first := l.gate.Enter(from.Addr(), time.Now(), leave)
+	place, first := l.gate.Enter(from.Addr(), time.Now(), leave, func() bool { return gate.Unread(conn) })
 	if first {
 		l.live.Load().Log.Warn().Stringer("from", from.Addr()).
 			Msg("more connections than there is room for that prove nothing: the oldest of them are closed")

@@ -40,7 +40,7 @@ func (g *guests) serve(ctx context.Context, cover *Cover, k *carrier.TLS, place 
 	}
 	ctx, leave := context.WithCancel(ctx)
 	defer leave()
-	guest, _ := g.gate.Enter(carrier.AddrPort(k.RemoteAddr()).Addr(), time.Now(), leave)
+	guest, _ := g.gate.Enter(carrier.AddrPort(k.RemoteAddr()).Addr(), time.Now(), leave, nil)
 	place.Leave()
 	defer k.TCP().Close()
 	if guest == nil {

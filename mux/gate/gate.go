@@ -5,7 +5,8 @@
 // A Gate has a bounded number of places. An address (IPv6: a /64) gets a share of
 // them, and a part is kept for addresses that have proved a key before. When it is
 // tight, the oldest connection that has said nothing goes first, then the oldest that
-// has proved nothing; who has proved a key is never sent away.
+// has proved nothing; who has proved a key is never sent away. Where hundreds come at
+// once, on a busy machine, what somebody has said waits in the kernel: he is not silent.
 package gate
 
 import (
@@ -26,6 +27,9 @@ const (
 	remember = 7 * 24 * time.Hour
 	// quiet is how long nobody must have been sent away before it is said anew.
 	quiet = time.Minute
+	// asked is of how many silent ones the kernel is asked whether they are, for one that
+	// comes: what one connection costs is bounded.
+	asked = 16
 )
 
 // A Gate is safe for concurrent use.
@@ -70,7 +74,9 @@ type Place struct {
 	home  netip.Prefix
 	known bool   // its address had proved a key before
 	leave func() // ends the connection
-	stage stage
+	// unread says whether it has sent what was not looked at yet; may be nil.
+	unread func() bool
+	stage  stage
 }
 
 type stage uint8
@@ -94,10 +100,11 @@ func Home(a netip.Addr) netip.Prefix {
 }
 
 // Enter gives a connection from that address a place, nil when there is none. leave
-// is called, from any goroutine, if the place is taken away again. first says that
-// somebody had to go, for the first time in a while: to be logged.
-func (g *Gate) Enter(from netip.Addr, now time.Time, leave func()) (p *Place, first bool) {
-	p = &Place{g: g, home: Home(from), leave: leave}
+// is called, from any goroutine, if the place is taken away again. unread says whether
+// the connection has sent what was not looked at yet (see Unread); nil is never. first
+// says that somebody had to go, for the first time in a while: to be logged.
+func (g *Gate) Enter(from netip.Addr, now time.Time, leave func(), unread func() bool) (p *Place, first bool) {
+	p = &Place{g: g, home: Home(from), leave: leave, unread: unread}
 	g.mu.Lock()
 	t, known := g.proven[p.home]
 	p.known = known && now.Sub(t) < remember
@@ -153,12 +160,16 @@ func (g *Gate) room(p *Place) (out *Place, ok bool) {
 // oldest returns the oldest of those that match and have proved nothing: one that is
 // silent if there is any.
 func (g *Gate) oldest(match func(*Place) bool) (out *Place) {
+	left := asked
 	for _, w := range g.waiting {
 		if w.stage == proved || !match(w) {
 			continue
 		}
 		if w.stage == silent {
-			return w
+			if w.unread == nil || left == 0 || !w.unread() {
+				return w
+			}
+			left--
 		}
 		if out == nil {
 			out = w

@@ -16,7 +16,7 @@ var (
 func enter(t *testing.T, g *Gate, a netip.Addr) (p *Place, there func() bool) {
 	t.Helper()
 	left := false
-	p, _ = g.Enter(a, t0, func() { left = true })
+	p, _ = g.Enter(a, t0, func() { left = true }, nil)
 	if p == nil {
 		t.Fatalf("%s was refused", a)
 	}
@@ -76,7 +76,7 @@ func TestWhoHasProvedStays(t *testing.T) {
 		p.Prove(t0)
 		all = append(all, p)
 	}
-	if p, _ := g.Enter(crowd, t0, func() {}); p != nil {
+	if p, _ := g.Enter(crowd, t0, func() {}, nil); p != nil {
 		t.Error("a ninth has a place of eight that have all proved a key")
 	}
 	if g.Counts().Refused != 1 {
@@ -114,14 +114,14 @@ func TestSaidOnceInAWhile(t *testing.T) {
 	g := New(2, 2, 0)
 	said := 0
 	for i := range 100 {
-		if _, first := g.Enter(crowd, t0.Add(time.Duration(i)*time.Second), func() {}); first {
+		if _, first := g.Enter(crowd, t0.Add(time.Duration(i)*time.Second), func() {}, nil); first {
 			said++
 		}
 	}
 	if said != 1 {
 		t.Errorf("said %d times in a flood", said)
 	}
-	if _, first := g.Enter(crowd, t0.Add(10*time.Minute), func() {}); !first {
+	if _, first := g.Enter(crowd, t0.Add(10*time.Minute), func() {}, nil); !first {
 		t.Error("a flood after ten quiet minutes is not said")
 	}
 }
@@ -129,7 +129,7 @@ func TestSaidOnceInAWhile(t *testing.T) {
 func TestTheMemoryIsBounded(t *testing.T) {
 	g := New(4, 4, 0)
 	for i := range memory + 100 {
-		p, _ := g.Enter(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), t0, func() {})
+		p, _ := g.Enter(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), t0, func() {}, nil)
 		p.Prove(t0.Add(time.Duration(i)))
 		p.Leave()
 	}
@@ -144,23 +144,44 @@ func TestTheOldestProofIsForgotten(t *testing.T) {
 	g := New(4, 4, 0)
 	at := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}) }
 	for i := range memory {
-		p, _ := g.Enter(at(i), t0, func() {})
+		p, _ := g.Enter(at(i), t0, func() {}, nil)
 		p.Prove(t0.Add(time.Duration(memory - i)))
 		p.Leave()
 	}
 	if len(g.proven) != memory {
 		t.Fatalf("of %d addresses %d are remembered", memory, len(g.proven))
 	}
-	p, _ := g.Enter(at(memory), t0, func() {})
+	p, _ := g.Enter(at(memory), t0, func() {}, nil)
 	home := p.home
 	p.Prove(t0.Add(2 * memory))
 	p.Leave()
-	oldest, _ := g.Enter(at(memory-1), t0, func() {})
+	oldest, _ := g.Enter(at(memory-1), t0, func() {}, nil)
 	defer oldest.Leave()
 	if _, there := g.proven[oldest.home]; there || len(g.proven) != memory {
 		t.Errorf("the oldest is remembered, and %d in all", len(g.proven))
 	}
 	if _, there := g.proven[home]; !there {
 		t.Error("the newest is not remembered")
+	}
+}
+
+// On a busy machine hundreds of connections are accepted before what one of them has
+// said is read: it goes after the silent ones.
+func TestWhoWasNotHeardYetIsNotSilent(t *testing.T) {
+	g := New(16, 8, 0)
+	said, gone := true, false
+	g.Enter(crowd, t0, func() { gone = true }, func() bool { return said })
+	for range 500 {
+		enter(t, g, crowd)
+	}
+	if gone {
+		t.Fatal("one whose bytes nobody has read went before silent ones")
+	}
+	said = false // it was half of a ClientHello, and no more comes
+	for range 8 {
+		enter(t, g, crowd)
+	}
+	if !gone {
+		t.Error("one that says no more keeps its place")
 	}
 }

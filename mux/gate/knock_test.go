@@ -18,7 +18,7 @@ func TestKnocksAreShared(t *testing.T) {
 	g := NewRated(Places, Share, Reserve, 1000)
 	now := time.Unix(1_800_000_000, 0)
 	home := netip.MustParseAddr("192.0.2.1")
-	p, _ := g.Enter(home, now, func() {})
+	p, _ := g.Enter(home, now, func() {}, nil)
 	p.Prove(now)
 	p.Leave()
 	let, first, own := 0, 0, 0
@@ -52,7 +52,7 @@ func TestKnocksAreBounded(t *testing.T) {
 	g := NewRated(Places, Share, Reserve, 1000)
 	now := time.Unix(1_800_000_000, 0)
 	home := netip.MustParseAddr("192.0.2.1")
-	p, _ := g.Enter(home, now, func() {})
+	p, _ := g.Enter(home, now, func() {}, nil)
 	p.Prove(now)
 	p.Leave()
 	for i := range 3 * visitors {

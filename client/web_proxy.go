@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -24,6 +25,9 @@ var errWebTarget = errors.New("not a host and a port")
 func (w *web) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	conn := r.Context().Value(webKey{}).(*webConn)
 	conn.known()
+	// net/http waits for the rest of a request's body when it was answered, and the
+	// connection is in the lobby no more: that has an end.
+	defer func() { _ = http.NewResponseController(rw).SetReadDeadline(time.Now().Add(lingerTime)) }()
 	proxied := r.Method == http.MethodConnect || r.URL.IsAbs()
 	switch {
 	case !proxied:

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"time"
 )
 
 // Who may see what:
@@ -23,6 +24,9 @@ import (
 //     loopback, which may have been rebound to it.
 
 type connKey struct{}
+
+// bodyTime is how long the body of a request may take that was answered already.
+const bodyTime = time.Second
 
 // withConn keeps the connection for local.
 func withConn(ctx context.Context, c net.Conn) context.Context {
@@ -47,6 +51,8 @@ func local(r *http.Request) (unix, loopback bool) {
 // guard refuses what no page of ours and no tool asks for.
 func guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// net/http waits for the rest of a request's body when it was answered.
+		defer func() { _ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime)) }()
 		unix, loopback := local(r)
 		if loopback && !unix {
 			host, _, err := net.SplitHostPort(r.Host)
@@ -111,6 +117,9 @@ func (p *porter) open(next http.HandlerFunc) http.HandlerFunc {
 func (p *porter) closed(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if unix, _ := local(r); unix || p.admitted(r) {
+			if c, ok := r.Context().Value(connKey{}).(net.Conn); ok {
+				trust(c)
+			}
 			next(w, r)
 			return
 		}

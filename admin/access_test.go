@@ -1,6 +1,8 @@
 package admin
 
 import (
+	"errors"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -8,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mpsocks/mpsocks/conf"
 )
@@ -221,31 +224,67 @@ func TestChange(t *testing.T) {
 	}
 }
 
-// A flood of connections costs no more than so many descriptors, and those that are
-// there go on.
+// A flood of connections costs no more than so many descriptors, and keeps nobody out:
+// neither those that say nothing, nor those whose requests do not end.
 func TestManyConnections(t *testing.T) {
+	for _, says := range []string{"", "GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\n", "GET /met"} {
+		s := start(t, nil)
+		s.get("/healthz", nil)
+		var all []net.Conn
+		for range 3 * mostConns {
+			c, err := net.Dial("tcp", s.Addrs()[0].Addr.String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			io.WriteString(c, says)
+			all = append(all, c)
+		}
+		fresh := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
+		resp, err := fresh.Get(s.base + "/healthz")
+		if err != nil {
+			t.Fatalf("beside %d connections that say %q: %v", len(all), says, err)
+		}
+		resp.Body.Close()
+		for _, c := range all[:2*mostConns] { // the oldest have gone
+			c.SetReadDeadline(time.Now().Add(5 * time.Second))
+			if _, err := io.Copy(io.Discard, c); err != nil && errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Fatalf("one of %d that say %q is held: %v", len(all), says, err)
+			}
+		}
+		if code, _ := s.get("/healthz", nil); code != 200 {
+			t.Error(code)
+		}
+	}
+}
+
+// Whoever has shown the token and asks for something goes for nobody.
+func TestWhoHasTheTokenStays(t *testing.T) {
 	s := start(t, nil)
-	s.get("/healthz", nil)
-	var all []net.Conn
+	resp, err := s.ask("GET", "/events", "", s.bearer())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != 200 {
+		t.Fatal(resp.Status)
+	}
 	for range 3 * mostConns {
 		c, err := net.Dial("tcp", s.Addrs()[0].Addr.String())
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		all = append(all, c)
+		io.WriteString(c, "GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\n")
 	}
-	one := make([]byte, 1)
-	closed := 0
-	for _, c := range all[mostConns:] {
-		if _, err := c.Read(one); err != nil {
-			closed++
-		}
+	if _, err := s.ask("GET", "/healthz", "", nil); err != nil {
+		t.Fatal(err)
 	}
-	if closed < 2*mostConns {
-		t.Errorf("%d of %d were closed", closed, len(all))
-	}
-	if code, _ := s.get("/healthz", nil); code != 200 {
-		t.Error(code)
+	gone := make(chan error, 1)
+	go func() { _, err := io.Copy(io.Discard, resp.Body); gone <- err }()
+	select {
+	case err := <-gone:
+		t.Errorf("its events have ended: %v", err)
+	case <-time.After(100 * time.Millisecond):
 	}
 }

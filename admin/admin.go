@@ -85,6 +85,7 @@ func Listen(cfg Config) (*Server, error) {
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    16 << 10,
 		ConnContext:       withConn,
+		ConnState:         follow,
 	}
 	if err := s.Change(cfg.Addrs); err != nil {
 		return nil, err

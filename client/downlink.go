@@ -60,6 +60,8 @@ func (l *downlink) Deliver(pkts [][]byte) {
 			if pkt, payload = l.whole(pkt, &d.udp); pkt == nil {
 				continue // its other half is on the way
 			}
+		} else if err == packet.ErrProtocol && l.icmp(pkt) {
+			continue
 		} else if err != nil {
 			c.drops.add(dropPacket)
 			continue

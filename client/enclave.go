@@ -58,13 +58,15 @@ func newEnclave(c *Client, p Program) (*enclave, error) {
 // enclavePort is the inner port of one socket.
 type enclavePort struct {
 	inner
-	deliver func(h *packet.UDP, pkt, payload []byte)
-	holder  holder
+	to     tun.Sink
+	wish   mux.Wish
+	holder holder
+	asked  bool // for echo requests, too; guarded by mu
 }
 
 // Open implements tun.Tunnel.
-func (g *enclave) Open(deliver func(h *packet.UDP, pkt, payload []byte)) (tun.Port, error) {
-	p := &enclavePort{deliver: deliver, holder: holderOf(g.name, netip.Addr{})}
+func (g *enclave) Open(to tun.Sink) (tun.Port, error) {
+	p := &enclavePort{to: to, wish: g.wish, holder: holderOf(g.name, netip.Addr{})}
 	p.client = g.client
 	p.source.User = g.name
 	if !g.client.associations.acquire(p.holder) {
@@ -101,20 +103,41 @@ func (p *enclavePort) Send(b *buf.Buffer, to netip.AddrPort, tos, ttl uint8) {
 	p.client.tunnel.Send(&p.source, appendPackets(nil, b))
 }
 
+// Echo implements tun.Port.
+func (p *enclavePort) Echo(b *buf.Buffer, to netip.Addr, seq uint16, tos, ttl uint8) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		b.Release()
+		return
+	}
+	if !p.asked {
+		p.asked = true
+		p.client.wishes.ask(packet.ProtoICMP, p.at(), p.wish)
+	}
+	h := packet.Echo{Src: p.innerPort.source(to).Addr(), Dst: to, TOS: tos, TTL: ttl, ID: p.port, Seq: seq}
+	packet.PutEcho(b.Prepend(h.Overhead()), &h)
+	one := [1]*buf.Buffer{b}
+	p.client.tunnel.Send(&p.source, one[:])
+}
+
 // Close implements tun.Port.
 func (p *enclavePort) Close() {
 	p.mu.Lock()
 	p.closed = true
 	p.mu.Unlock()
 	p.client.wishes.end(packet.ProtoUDP, p.at())
+	p.client.wishes.end(packet.ProtoICMP, p.at())
 	p.end()
 	p.client.associations.release(p.holder)
 }
 
 // receive implements owner.
 func (p *enclavePort) receive(d *delivery, pkt, payload []byte) {
-	p.deliver(&d.udp, pkt, payload)
-	p.client.downlink.received.Add(1)
+	if p.to.UDP != nil {
+		p.to.UDP(&d.udp, pkt, payload)
+		p.client.downlink.received.Add(1)
+	}
 }
 
 // Connect implements tun.Tunnel: the exit is asked as it is for a CONNECT.

@@ -29,5 +29,6 @@ func (c *Client) ServeTUN(ctx context.Context, file *os.File, p Program, ready f
 	defer cancel()
 	stop := context.AfterFunc(c.life, cancel)
 	defer stop()
+	defer func() { c.log.Debug().Str("program", p.Name).Interface("carried", d.Counts()).Msg("a TUN device ends") }()
 	return d.Serve(ctx, file)
 }

@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mpsocks/mpsocks/client/tun"
 	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux"
 	"github.com/mpsocks/mpsocks/mux/packet"
@@ -51,7 +52,7 @@ func TestEnclaveWishes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p, err := g.Open(func(*packet.UDP, []byte, []byte) {})
+		p, err := g.Open(tun.Sink{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -161,5 +162,59 @@ func TestGrantOfNoClass(t *testing.T) {
 	err = Borrow(t.Context(), path, Program{Name: "iperf3", Class: "fast"}, device, func() { t.Error("served all the same") })
 	if _, refused := errors.AsType[*Refusal](err); !refused || !strings.Contains(err.Error(), "fast") {
 		t.Errorf("a class that there is not: %v", err)
+	}
+}
+
+// A program's echo requests leave with its inner port for an identifier; what comes for that
+// port goes to it, and what is for nobody, forged or no reply goes nowhere.
+func TestEnclaveICMP(t *testing.T) {
+	f := &fakeTunnel{}
+	c := start(t, f, nil)
+	g, err := newEnclave(c, Program{Name: "ping"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var echoes []packet.Echo
+	var failures []packet.Failure
+	p, err := g.Open(tun.Sink{
+		Echo:    func(h *packet.Echo, payload []byte) { echoes = append(echoes, *h) },
+		Failure: func(h *packet.Failure) { failures = append(failures, *h) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	at := p.(*enclavePort)
+	for _, to := range []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")} {
+		from := at.innerPort.source(to)
+		answer := packet.Echo{Src: to, Dst: from.Addr(), TOS: 8, TTL: 50, Reply: true, ID: from.Port(), Seq: 9}
+		word := packet.Failure{From: to, To: from.Addr(), Proto: packet.ProtoUDP, Src: from, Dst: netip.AddrPortFrom(to, 53)}
+		word.NoPort(to.Is4())
+		forged := word
+		forged.To = forged.To.Next()
+		echoes, failures = nil, nil
+		request := answer
+		request.Reply = false
+		nobody := answer
+		nobody.ID++
+		var pkts [][]byte
+		for _, h := range []packet.Echo{answer, request, nobody} {
+			b := make([]byte, h.Overhead())
+			packet.PutEcho(b, &h)
+			pkts = append(pkts, b)
+		}
+		for _, h := range []packet.Failure{word, forged} {
+			b := make([]byte, h.Len())
+			packet.PutFailure(b, &h)
+			pkts = append(pkts, b)
+		}
+		dropped := c.drops[dropPacket].Load()
+		c.downlink.Deliver(pkts)
+		if len(echoes) != 1 || echoes[0] != answer || len(failures) != 1 || failures[0] != word {
+			t.Errorf("%s: got %+v and %+v", to, echoes, failures)
+		}
+		if n := c.drops[dropPacket].Load() - dropped; n != 2 {
+			t.Errorf("%d packets dropped, want 2", n)
+		}
 	}
 }

@@ -153,7 +153,7 @@ func (c *Client) partyOf(p *status.Program) party {
 // portOf finds the inner port that datagrams come from, or nil.
 func (c *Client) portOf(p *status.Program) *innerPort {
 	from, err := netip.ParseAddrPort(p.App)
-	if err != nil || p.Proto != "udp" {
+	if err != nil || p.Proto != "udp" && p.Proto != "icmp" {
 		return nil
 	}
 	return c.ports.lookup(from)

@@ -312,6 +312,14 @@ func (a Access) Match(dst netip.AddrPort) bool {
 	return len(a.Ports) == 0
 }
 
+// Covers says whether the entry is for all ports of an address.
+func (a Access) Covers(addr netip.Addr) bool {
+	if a.List != "" {
+		return slices.ContainsFunc(accessLists[a.List], func(x Access) bool { return x.Covers(addr) })
+	}
+	return len(a.Ports) == 0 && a.Prefix.Contains(addr.Unmap())
+}
+
 // String is a form that UnmarshalText reads.
 func (a Access) String() string {
 	if a.List != "" {

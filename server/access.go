@@ -46,6 +46,37 @@ func (a *access) verdict(dst netip.AddrPort) dropReason {
 	return dropOwn
 }
 
+// host returns what verdict does for a host as such, whatever the port: entries of ports
+// do not count.
+func (a *access) host(addr netip.Addr) dropReason {
+	if addr = addr.WithZone(""); !addr.IsValid() || addr.Is4In6() {
+		return dropRefused
+	}
+	inner, embedded := embedded4(addr)
+	if covers(a.deny, addr) || embedded && covers(a.deny, inner) {
+		return dropDenied
+	}
+	refused := special(addr) || embedded && special(inner)
+	mine := a.own.has(addr) || embedded && a.own.has(inner)
+	switch {
+	case !refused && !mine || covers(a.allow, addr):
+		return dropNone
+	case refused:
+		return dropRefused
+	}
+	return dropOwn
+}
+
+// covers says whether an entry of the list is for all ports of an address.
+func covers(list []conf.Access, addr netip.Addr) bool {
+	for i := range list {
+		if list[i].Covers(addr) {
+			return true
+		}
+	}
+	return false
+}
+
 // matches says whether an entry of the list covers dst.
 func matches(list []conf.Access, dst netip.AddrPort) bool {
 	for i := range list {

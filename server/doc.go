@@ -22,6 +22,8 @@
 // answers port 7, resolve.go answers port 53, and news.go hears
 // at port 9 which inner ports have ended, and at port 11 which go on.
 //
+// Echo requests leave by ping.go; what did not arrive is told by unreached.go.
+//
 // A CONNECT walks through connect.go (armon/go-socks5 reads the request and
 // writes the reply), access.go and dial.go (Happy Eyeballs), and is then copied
 // by exit.go.
@@ -36,6 +38,6 @@
 // Streams to port 1081 publish ports of the server's: publish.go.
 //
 // Goroutines: the mux.Listener's, one per Loop (one to four of them), one
-// sweeper for all idle timers, one per name that is being resolved, and two per
+// sweeper for all idle timers, one per family of echo requests, one per name that is being resolved, and two per
 // CONNECT. All of them end when the context of Server.Run does.
 package server

@@ -46,7 +46,7 @@ func (m *mapping) receive(_ *udpio.Conn, msgs []udpio.Message) {
 		now = s.now()
 	}
 	h := &r.header
-	h.Dst, h.TTL = m.inner, hopLimit
+	h.Dst = m.inner
 	if m.peer.client.over.Load() {
 		s.drops.add(dropQuota, uint64(len(msgs)))
 		return
@@ -69,9 +69,14 @@ func (m *mapping) receive(_ *udpio.Conn, msgs []udpio.Message) {
 	m.peer.session.Send(&m.source, r.packets)
 	clear(r.packets)
 	r.packets = r.packets[:0]
-	if !m.peer.touched[r.index] {
-		m.peer.touched[r.index] = true
-		r.touched = append(r.touched, m.peer)
+	r.touch(m.peer)
+}
+
+// touch has a session flushed at the end of the round.
+func (r *room) touch(p *peer) {
+	if !p.touched[r.index] {
+		p.touched[r.index] = true
+		r.touched = append(r.touched, p)
 	}
 }
 
@@ -94,7 +99,10 @@ func (m *mapping) bring(h *packet.UDP, msg *udpio.Message, now int64) dropReason
 	if m.visitors != nil {
 		m.visitors.note(from, now)
 	}
-	h.Src, h.TOS = from, msg.TOS
+	h.Src, h.TOS, h.TTL = from, msg.TOS, msg.TTL
+	if h.TTL == 0 { // the system does not tell
+		h.TTL = hopLimit
+	}
 	n := msg.Buf.Len()
 	if l := m.peer.client.in.limiter.Load(); l != nil && !l.AllowN(time.Now(), n+packet.UDPOverhead(h.Dst.Addr())) {
 		return dropRate

@@ -27,13 +27,15 @@ const (
 	dropSize                // from the internet: longer than an IP packet can be
 	dropQueries             // too many names are being resolved
 	dropQuery               // not a DNS query
+	dropEcho                // an echo request, which the system does not let the server send
+	dropTTL                 // at the end of its time to live
 	dropReasons
 )
 
 // dropNames are the words for metrics, by reason.
 var dropNames = [dropReasons]string{
 	"", "packet", "source", "port", "refused", "own", "denied", "brake", "quota", "rate", "service", "cap", "socket", "send", "closed",
-	"filtered", "forged", "family", "size", "queries", "query",
+	"filtered", "forged", "family", "size", "queries", "query", "echo", "ttl",
 }
 
 // String returns the word for metrics.

@@ -25,6 +25,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type fakeSession struct {
 	mu      sync.Mutex
 	got     []got
+	icmp    [][]byte // packets
 	halves  udpio.Reassembler
 	flushes int
 	discard bool
@@ -35,7 +36,7 @@ type fakeSession struct {
 
 type got struct {
 	src, dst netip.AddrPort
-	tos      uint8
+	tos, ttl uint8
 	id       uint32
 	payload  []byte
 }
@@ -64,15 +65,45 @@ func (f *fakeSession) Send(src *mux.Source, pkts []*buf.Buffer) {
 					b.Release()
 					continue
 				}
+			} else if err == packet.ErrProtocol {
+				f.icmp = append(f.icmp, bytes.Clone(b.Bytes()))
+				b.Release()
+				continue
 			} else if err != nil {
 				panic(err)
 			}
-			f.got = append(f.got, got{h.Src, h.Dst, h.TOS, h.ID, bytes.Clone(payload)})
+			f.got = append(f.got, got{h.Src, h.Dst, h.TOS, h.TTL, h.ID, bytes.Clone(payload)})
 		}
 		b.Release()
 	}
 	f.mu.Unlock()
 	f.wake()
+}
+
+// nextICMP waits for one packet with ICMP.
+func (f *fakeSession) nextICMP(t *testing.T) []byte {
+	t.Helper()
+	var pkt []byte
+	eventually(t, "a packet with ICMP", func() bool {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if len(f.icmp) > 0 {
+			pkt, f.icmp = f.icmp[0], f.icmp[1:]
+		}
+		return pkt != nil
+	})
+	return pkt
+}
+
+// quietICMP expects that none comes.
+func (f *fakeSession) quietICMP(t *testing.T) {
+	t.Helper()
+	time.Sleep(30 * time.Millisecond)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.icmp) > 0 {
+		t.Fatalf("unexpected ICMP: % x", f.icmp[0])
+	}
 }
 
 func (f *fakeSession) Beside(n int64) {

@@ -30,7 +30,7 @@ type relay struct {
 func newRelay(cfg *conf.Relay) *relay {
 	return &relay{
 		filtering: cfg.Filtering,
-		socket:    udpio.Options{Offload: cfg.Offload != conf.OffloadOff, TOS: true},
+		socket:    udpio.Options{Offload: cfg.Offload != conf.OffloadOff, TOS: true, TTL: true},
 		idle:      cfg.IdleTimeout,
 	}
 }
@@ -55,7 +55,9 @@ func (o *outlet) listen(p *peer, inner, at netip.AddrPort, published bool) (m *m
 			idle:  int64(relay.idle),
 		}
 	}
-	m.conn, err = m.room.loop.Listen(at, relay.socket, m.receive)
+	options := relay.socket
+	options.Failed = m.failed
+	m.conn, err = m.room.loop.Listen(at, options, m.receive)
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/mpsocks/mpsocks/conf"
 )
 
@@ -101,6 +103,8 @@ type client struct {
 	out, in pace        // how fast its traffic to the internet and from there may be
 	over    atomic.Bool // its quota of the month is used
 	fault   atomic.Pointer[fault]
+
+	pings, failures *rate.Limiter // echo requests, and words of what did not arrive
 
 	// Guarded by Server.mu.
 	sent, received uint64    // what its ended sessions carried, bytes

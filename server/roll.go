@@ -67,7 +67,7 @@ func (r *roll) client(name string) *client {
 	defer r.mu.Unlock()
 	c := r.clients[name]
 	if c == nil {
-		c = &client{name: name}
+		c = &client{name: name, pings: newPingLimit(), failures: newFailureLimit()}
 		r.limit(c)
 		_, each := descriptors(openFiles())
 		c.sockets.max.Store(int64(each))

@@ -30,6 +30,7 @@ type Server struct {
 	// How datagrams and CONNECTs leave.
 	rules    rulebook
 	outlet   outlet
+	pinger   pinger
 	resolver *resolver
 	dialer   *dialer
 	spare    time.Duration // below it no mapping is evicted
@@ -97,6 +98,7 @@ func newServer(cfg *conf.Server, log zerolog.Logger) (*Server, error) {
 		exits:   exits{idle: streamIdle, set: make(map[*exit]struct{})},
 	}
 	s.outlet.egress = out
+	s.pinger.server, s.pinger.families[0].v4 = s, true
 	s.rules.govern(cfg)
 	s.hold(int64(cfg.Limits.Memory))
 	used, err := s.usage.load(cfg.StateDir)
@@ -181,6 +183,7 @@ func (s *Server) sweep(ctx context.Context) {
 				p.nat.expire(now - int64(idle))
 			}
 			s.exits.expire(now)
+			s.pinger.expire(now)
 		case <-ctx.Done():
 			tick.Stop()
 			return

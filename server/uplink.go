@@ -91,6 +91,8 @@ func (u *uplink) packet(p *peer, pkt []byte) dropReason {
 		if payload, whole = p.join(pkt, h); !whole {
 			return dropNone // its other half is on the way
 		}
+	} else if err == packet.ErrProtocol {
+		return ping(u, p, pkt)
 	} else if err != nil {
 		return dropPacket
 	}
@@ -109,7 +111,7 @@ func (u *uplink) packet(p *peer, pkt []byte) dropReason {
 		visited := p.nat.mappings[key]
 		if (reason != dropOwn || !p.server.outlet.hairpin(h.Dst)) &&
 			(visited == nil || visited.visitors == nil || !visited.visitors.admits(h.Dst, u.now)) {
-			return reason
+			return unreachable(u, p, reason)
 		}
 	}
 	if p.client.braked.Load() && !p.client.brake.admits(h.Dst) {
@@ -117,6 +119,9 @@ func (u *uplink) packet(p *peer, pkt []byte) dropReason {
 	}
 	if l := p.client.out.limiter.Load(); l != nil && !l.AllowN(time.Now(), len(pkt)) {
 		return dropRate
+	}
+	if h.TTL <= 1 {
+		return expired(u, p)
 	}
 	m := u.mapping
 	if m == nil || key != u.key {
@@ -139,7 +144,11 @@ func (u *uplink) packet(p *peer, pkt []byte) dropReason {
 	}
 	// DSCP and ECN go on as they came (RFC 6040). Where the system cannot set
 	// them, udpio sends without, which is not-ECT and so no lie.
-	u.writer.Add(m.conn, h.Dst, h.TOS, payload)
+	ttl := h.TTL - 1
+	if h.TTL == hopLimit {
+		ttl = 0 // nobody has asked for another than the system's
+	}
+	u.writer.AddTTL(m.conn, h.Dst, h.TOS, ttl, payload)
 	return dropNone
 }
 

@@ -190,6 +190,8 @@ func FuzzDeliver(f *testing.F) {
 	f.Add(makePacket(inner4(1), netip.MustParseAddrPort("1.1.1.1:53"), 0, 0, []byte("x")), false)
 	f.Add(makePacket(inner6(1), netip.MustParseAddrPort("[fd6d:7073::1]:7"), 0, 0, []byte("x")), false)
 	f.Add(makePacket(inner4(1), netip.AddrPortFrom(packet.ServerHost4, 53), 0, 0, question("example.com.", 1)), true)
+	f.Add(echoTo(inner4(1), netip.MustParseAddr("1.1.1.1"), 1, 64, "x"), false)
+	f.Add(echoTo(inner6(1), packet.ServerHost6, 1, 64, "x"), false)
 	f.Fuzz(func(t *testing.T, b []byte, wrap bool) {
 		if wrap && len(b) < 60000 {
 			b = makePacket(inner4(1), netip.AddrPortFrom(packet.ServerHost4, 53), 0, 0, b)

@@ -10,8 +10,10 @@ import (
 
 // Protocol numbers of IANA that flows have.
 const (
-	protoTCP = 6
-	protoUDP = 17
+	protoICMP  = 1
+	protoTCP   = 6
+	protoUDP   = 17
+	protoICMP6 = 58
 )
 
 // OfSession puts a session's own report into the model: its state, and its
@@ -84,16 +86,18 @@ func ofPath(p mux.PathSnapshot, subflows []mux.SubflowSnapshot) Path {
 }
 
 func ofFlow(s mux.Snapshot, f mux.FlowSnapshot) Program {
-	proto := "udp"
+	proto, to := "udp", f.To.String()
 	switch f.Proto {
 	case protoTCP:
 		proto = "tcp"
 	case protoUDP:
+	case protoICMP, protoICMP6:
+		proto, to = "icmp", f.To.Addr().String()
 	default:
 		proto = fmt.Sprint("ip ", f.Proto)
 	}
 	return Program{
-		Session: s.ID, Client: s.Peer, User: f.User, Proto: proto, To: f.To.String(), App: f.From.String(), Class: f.Class,
+		Session: s.ID, Client: s.Peer, User: f.User, Proto: proto, To: to, App: f.From.String(), Class: f.Class,
 		Why: f.Why, Only: f.Only, Paths: f.On, Bytes: f.Bytes, Received: f.Received, Packets: f.Packets, Copies: f.Copies, Dropped: f.Dropped, Queued: f.Queued,
 		Key: FlowKey(f.Proto, f.From, f.To),
 	}

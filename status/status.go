@@ -235,7 +235,7 @@ type Program struct {
 	User    string   `json:"user,omitempty"`   // of SOCKS
 	Name    string   `json:"program,omitempty"`
 	App     string   `json:"app,omitempty"` // the application's address
-	Proto   string   `json:"proto"`         // udp, tcp
+	Proto   string   `json:"proto"`         // udp, tcp, icmp
 	To      string   `json:"to"`            // the real destination; a name where one was asked for
 	Class   string   `json:"class"`
 	Why     string   `json:"why"`            // it is in the class, and uses these paths and not others

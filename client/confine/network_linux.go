@@ -2,8 +2,11 @@ package confine
 
 import (
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
+	"os"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -28,6 +31,14 @@ func bringUp(name string, o *order) error {
 	if err := netlink.LinkSetUp(dev); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
+	// ping(8) has no privilege here: its sockets are allowed to everybody inside. Where
+	// that fails there is no ping, and nothing else is missing.
+	group := os.Getegid()
+	last := group
+	if !o.Drop {
+		group, last = 0, math.MaxInt32
+	}
+	_ = os.WriteFile("/proc/sys/net/ipv4/ping_group_range", fmt.Appendf(nil, "%d %d\n", group, last), 0)
 	for _, p := range []netip.Prefix{o.Local4, o.Local6} {
 		if err := way(dev, p); err != nil {
 			return fmt.Errorf("%s: %s: %w", name, p, err)
@@ -53,5 +64,19 @@ func way(dev netlink.Link, p netip.Prefix) error {
 	if err != nil {
 		return err
 	}
-	return netlink.RouteAdd(&netlink.Route{LinkIndex: dev.Attrs().Index, Dst: all, Src: p.Addr().AsSlice()})
+	if err := netlink.RouteAdd(&netlink.Route{LinkIndex: dev.Attrs().Index, Dst: all, Src: p.Addr().AsSlice()}); err != nil {
+		return err
+	}
+	settle(p.Addr())
+	return nil
+}
+
+// settle waits until the kernel takes what is sent to a new address: an IPv6 one it makes
+// its own a moment after it was added, and the first answer was lost now and then.
+func settle(a netip.Addr) {
+	for deadline := time.Now().Add(time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if r, err := netlink.RouteGet(a.AsSlice()); err != nil || len(r) > 0 && r[0].Type == unix.RTN_LOCAL {
+			return
+		}
+	}
 }

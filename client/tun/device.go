@@ -23,9 +23,8 @@ var (
 
 // Tunnel is what a Device needs of the client.
 type Tunnel interface {
-	// Open takes an inner port. receive gets what comes for it, from several
-	// goroutines: pkt is a whole packet, payload its end; both may be rewritten.
-	Open(receive func(h *packet.UDP, pkt, payload []byte)) (Port, error)
+	// Open takes an inner port. to gets what comes for it.
+	Open(to Sink) (Port, error)
 	// Connect opens a connection by the exit and returns after its answer. from
 	// is the program's address.
 	Connect(ctx context.Context, from, to netip.AddrPort) (Stream, error)
@@ -33,10 +32,23 @@ type Tunnel interface {
 	Flush()
 }
 
+// A Sink is where goes what comes for an inner port. Its functions are called by several
+// goroutines; what is not set is dropped.
+type Sink struct {
+	// UDP gets a datagram: pkt is a whole packet, payload its end; both may be rewritten.
+	UDP func(h *packet.UDP, pkt, payload []byte)
+	// Echo gets the answer to an echo request, whose identifier is the inner port.
+	Echo func(h *packet.Echo, payload []byte)
+	// Failure is told of what the port has sent and did not arrive.
+	Failure func(f *packet.Failure)
+}
+
 // Port is an inner port.
 type Port interface {
 	// Send takes a payload; it owns b from then on.
 	Send(b *buf.Buffer, to netip.AddrPort, tos, ttl uint8)
+	// Echo sends an echo request with this payload; it owns b from then on.
+	Echo(b *buf.Buffer, to netip.Addr, seq uint16, tos, ttl uint8)
 	Close()
 }
 
@@ -49,7 +61,8 @@ type Stream interface {
 
 // Counts says what a Device has carried and dropped.
 type Counts struct {
-	Out, In     uint64 // datagrams
+	Out, In     uint64 // datagrams, and echo requests and their answers
+	Failures    uint64 // ICMP errors that programs were told
 	Streams     int64  // TCP connections open
 	Ports       int    // inner ports in use
 	Malformed   uint64 // packets that are none, or with a wrong checksum
@@ -60,14 +73,14 @@ type Counts struct {
 }
 
 type counters struct {
-	out, in, malformed, fragments, unsupported, refused, full atomic.Uint64
-	streams, names                                            atomic.Int64
+	out, in, failures, malformed, fragments, unsupported, refused, full atomic.Uint64
+	streams, names                                                      atomic.Int64
 }
 
 // Counts returns what the Device has carried and dropped so far.
 func (d *Device) Counts() Counts {
 	return Counts{
-		Out: d.n.out.Load(), In: d.n.in.Load(), Streams: d.n.streams.Load(), Ports: d.ports.count(),
+		Out: d.n.out.Load(), In: d.n.in.Load(), Failures: d.n.failures.Load(), Streams: d.n.streams.Load(), Ports: d.ports.count(),
 		Malformed: d.n.malformed.Load(), Fragments: d.n.fragments.Load(), Unsupported: d.n.unsupported.Load(),
 		Refused: d.n.refused.Load(), Full: d.n.full.Load(),
 	}
@@ -109,7 +122,7 @@ func (d *Device) packet(v *vnet, b []byte, whole *buf.Buffer) (taken bool) {
 		return d.udp(v, b, &n, whole)
 	case packet.ProtoTCP:
 		d.link.inject(b[:n.total], n.dst.Is4())
-	case protoICMP4, protoICMP6:
+	case packet.ProtoICMP, packet.ProtoICMP6:
 		if !d.echo(b[:n.total], &n) {
 			d.n.unsupported.Add(1)
 		}
@@ -130,7 +143,7 @@ func (d *Device) udp(v *vnet, b []byte, n *network, whole *buf.Buffer) (taken bo
 		d.n.refused.Add(1)
 		return false
 	}
-	p := d.ports.of(h.src)
+	p := d.ports.of(socket{at: h.src})
 	if p == nil {
 		d.n.refused.Add(1)
 		return false

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"sync"
 	"syscall"
@@ -107,7 +106,7 @@ func New(file *os.File, t Tunnel) (*Device, error) {
 	}
 	k := newKernel(raw)
 	d := &Device{tunnel: t, link: &link{out: k, offload: k.offload()}}
-	d.ports = &ports{device: d, bySrc: make(map[netip.AddrPort]*port)}
+	d.ports = &ports{device: d, bySrc: make(map[socket]*port)}
 	return d, nil
 }
 

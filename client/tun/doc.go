@@ -17,8 +17,8 @@
 //
 // DNS over TCP with the resolver in the tunnel is ended by names.go, and goes on by UDP.
 //
-// ICMP echo requests to the server's inner addresses are answered by icmp.go;
-// others are dropped, and counted.
+// ICMP echo requests go to the exit by icmp.go, and what ICMP says there about what a
+// program has sent comes back to it. Other messages are dropped, and counted.
 //
 // Goroutines: one reads the device, one per TCP connection in each direction,
 // those of gVisor's stack; all end with Serve.

@@ -60,9 +60,9 @@ func TestNamesByTCP(t *testing.T) {
 		}
 	}
 	tunnel.mu.Unlock()
-	p.receive(&packet.UDP{Src: dst4}, nil, make([]byte, 50)) // somebody else's
+	p.to.UDP(&packet.UDP{Src: dst4}, nil, make([]byte, 50)) // somebody else's
 	answer := bytes.Repeat([]byte{'x'}, 40000)
-	p.receive(&packet.UDP{Src: to}, nil, answer)
+	p.to.UDP(&packet.UDP{Src: to}, nil, answer)
 	b := make([]byte, 2+len(answer))
 	if _, err := io.ReadFull(conn, b); err != nil || !bytes.Equal(b, append(binary.BigEndian.AppendUint16(nil, uint16(len(answer))), answer...)) {
 		t.Fatalf("%v, %.20q", err, b)
@@ -99,7 +99,7 @@ func TestNamesEnd(t *testing.T) {
 				}
 				synctest.Wait()
 				for range 3 * maxAnswers { // nobody reads them, and nobody waits
-					tunnel.ports[0].receive(&packet.UDP{Src: netip.AddrPortFrom(packet.ServerHost4, packet.ResolverPort)}, nil, []byte("answer"))
+					tunnel.ports[0].to.UDP(&packet.UDP{Src: netip.AddrPortFrom(packet.ServerHost4, packet.ResolverPort)}, nil, []byte("answer"))
 				}
 				<-done
 				if took := time.Since(began); took > 2*namesIdle || !tunnel.ports[0].closed {

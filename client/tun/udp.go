@@ -26,24 +26,30 @@ type ports struct {
 	device *Device // set once
 
 	mu    sync.Mutex // guards all following fields
-	bySrc map[netip.AddrPort]*port
+	bySrc map[socket]*port
 	last  *port
 	ended bool
+}
+
+// A socket is one of a program's, or an identifier of its echo requests.
+type socket struct {
+	at   netip.AddrPort // of echo requests the port is the identifier
+	echo bool
 }
 
 // port is one of them.
 type port struct {
 	device *Device
-	src    netip.AddrPort // the program's socket
-	port   Port           // set before anything can come for it
-	active atomic.Int64   // when the program last sent, ns since start
+	src    socket
+	port   Port         // set before anything can come for it
+	active atomic.Int64 // when the program last sent, ns since start
 	sent   atomic.Uint32
 }
 
 var start = time.Now()
 
 // of returns the port of a socket, a new one if need be; nil when none is left.
-func (t *ports) of(src netip.AddrPort) *port {
+func (t *ports) of(src socket) *port {
 	now := int64(time.Since(start))
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -63,7 +69,7 @@ func (t *ports) of(src netip.AddrPort) *port {
 
 // open makes a port; t.mu is held. When the table is full the one that has been
 // idle the longest goes.
-func (t *ports) open(src netip.AddrPort, now int64) *port {
+func (t *ports) open(src socket, now int64) *port {
 	if t.ended {
 		return nil
 	}
@@ -74,7 +80,7 @@ func (t *ports) open(src netip.AddrPort, now int64) *port {
 		}
 	}
 	p := &port{device: t.device, src: src}
-	inner, err := t.device.tunnel.Open(p.receive)
+	inner, err := t.device.tunnel.Open(Sink{UDP: p.receive, Echo: p.reply, Failure: p.fail})
 	if err != nil {
 		return nil
 	}
@@ -87,7 +93,10 @@ func (t *ports) open(src netip.AddrPort, now int64) *port {
 func (t *ports) sweep(now int64) {
 	for src, p := range t.bySrc {
 		limit := int64(idleAfter)
-		if p.sent.Load() == 1 {
+		switch {
+		case src.echo:
+			limit = int64(echoIdle)
+		case p.sent.Load() == 1:
 			limit = int64(shortIdle)
 		}
 		if now-p.active.Load() > limit {
@@ -108,7 +117,7 @@ func (t *ports) evict() {
 }
 
 // drop forgets a port; the caller holds t.mu.
-func (t *ports) drop(src netip.AddrPort, p *port) {
+func (t *ports) drop(src socket, p *port) {
 	delete(t.bySrc, src)
 	if t.last == p {
 		t.last = nil
@@ -136,8 +145,8 @@ func (t *ports) end() {
 // becomes the program's, in place. It may run at the same time as itself.
 func (p *port) receive(h *packet.UDP, pkt, payload []byte) {
 	out := *h
-	out.Dst = p.src
-	if p.src.Addr().Is4() != h.Src.Addr().Is4() || h.TTL == 0 {
+	out.Dst = p.src.at
+	if p.src.at.Addr().Is4() != h.Src.Addr().Is4() || p.src.echo || h.TTL == 0 {
 		p.device.n.malformed.Add(1)
 		return
 	}
@@ -150,7 +159,5 @@ func (p *port) receive(h *packet.UDP, pkt, payload []byte) {
 	b := pkt[len(pkt)-len(payload)-room:]
 	packet.PutUDP(b, &out)
 	p.device.n.in.Add(1)
-	if !p.device.link.write(b) {
-		p.device.n.full.Add(1)
-	}
+	p.device.give(b)
 }

@@ -17,7 +17,8 @@ type Key struct {
 // KeyOf reads the flow of the packet b into k and says whether there is one.
 // It trusts lengths only as far as it must to stay within b, and verifies no
 // checksum. The ports are those of a UDP, TCP or other header that begins with
-// them; fragments behind the first have ports 0.
+// them; fragments behind the first have ports 0. Of an ICMP echo the end that asks has its
+// identifier for a port.
 func KeyOf(b []byte, k *Key) bool {
 	if len(b) < IPv4HeaderLen {
 		return false
@@ -52,6 +53,12 @@ func KeyOf(b []byte, k *Key) bool {
 		return false
 	}
 	k.SrcPort, k.DstPort = 0, 0
+	if k.Proto == ProtoICMP || k.Proto == ProtoICMP6 {
+		if first && len(b) >= n {
+			k.SrcPort, k.DstPort = endsICMP(k.Proto, b[n:])
+		}
+		return true
+	}
 	if first {
 		if len(b) < n+4 {
 			return false

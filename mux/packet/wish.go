@@ -12,7 +12,7 @@ const WishPort = 12
 // counts from the beginning of the tunnel's prefixes, so that ClientHost4 and ClientHost6
 // are host 2.
 type End struct {
-	Proto uint8 // IP protocol
+	Proto uint8 // IP protocol; ICMP's is that of both families, and Port an identifier
 	Host  uint16
 	Port  uint16
 }
@@ -24,6 +24,9 @@ func EndAt(proto uint8, a netip.AddrPort) (e End, ok bool) {
 }
 
 func endOf(proto uint8, b *[16]byte, port uint16) (e End, ok bool) {
+	if proto == ProtoICMP6 {
+		proto = ProtoICMP
+	}
 	e = End{proto, binary.BigEndian.Uint16(b[14:]), port}
 	if b[0] == 0xFD {
 		return e, b[1] == 0x6D && b[2] == 0x70 && b[3] == 0x73 && binary.BigEndian.Uint64(b[4:]) == 0 && b[12]|b[13] == 0

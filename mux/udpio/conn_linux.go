@@ -24,6 +24,7 @@ type Conn struct {
 	loop    *Loop
 	slot    int // its index in loop.conns
 	handler Handler
+	failed  func(*Conn, *Failure) // or nil
 	local   netip.AddrPort
 
 	// state is closedBit and the number of calls that use fd right now. The
@@ -114,6 +115,16 @@ func (c *Conn) configure(opt Options) error {
 		} else {
 			_ = unix.SetsockoptInt(c.fd, unix.IPPROTO_IP, unix.IP_RECVTOS, 1)
 		}
+	}
+	if opt.TTL {
+		if c.v6 {
+			_ = unix.SetsockoptInt(c.fd, unix.IPPROTO_IPV6, unix.IPV6_RECVHOPLIMIT, 1)
+		} else {
+			_ = unix.SetsockoptInt(c.fd, unix.IPPROTO_IP, unix.IP_RECVTTL, 1)
+		}
+	}
+	if opt.Failed != nil {
+		c.hearFailures()
 	}
 	if opt.Offload {
 		can := probe()

@@ -66,7 +66,7 @@ func TestSockaddr(t *testing.T) {
 
 func FuzzParseControl(f *testing.F) {
 	var c sendControl
-	n := c.put(true, 3, true, 1200)
+	n := c.put(true, 3, 0, true, 1200)
 	f.Add(c[0], c[1], c[2], c[3], c[4], c[5], n)
 	for _, h := range []unix.Cmsghdr{{Level: unix.IPPROTO_IPV6, Type: unix.IPV6_ORIGDSTADDR}, {Level: unix.IPPROTO_IP, Type: unix.IP_ORIGDSTADDR}, {Level: unix.IPPROTO_IP, Type: unix.IP_TTL}} {
 		for _, size := range []int{3, 4, unix.SizeofSockaddrInet4, unix.SizeofSockaddrInet6} {

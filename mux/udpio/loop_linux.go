@@ -58,6 +58,7 @@ type Loop struct {
 	recv   receiver
 	events [maxEvents]unix.EpollEvent
 	ready  []*Conn // of this round
+	faulty []*Conn // of this round, with something in their error queue
 	number uint32  // of this round
 	// lone says that this round brought one datagram and nothing was left: what comes
 	// wakes the poller, as it would an edge-triggered one, and no look at epoll is needed.
@@ -125,7 +126,7 @@ func (l *Loop) Listen(local netip.AddrPort, opt Options, h Handler) (*Conn, erro
 	if err != nil {
 		return nil, err
 	}
-	c.loop, c.handler = l, h
+	c.loop, c.handler, c.failed = l, h, opt.Failed
 	if err := l.register(c); err != nil {
 		c.Close()
 		return nil, fmt.Errorf("listen udp %s: %w", local, err)
@@ -223,10 +224,18 @@ func (l *Loop) round() bool {
 		e := &l.events[i]
 		if at := l.conns[e.Fd]; at.conn != nil && at.generation == e.Pad {
 			l.ready = append(l.ready, at.conn)
+			if e.Events&unix.EPOLLERR != 0 && at.conn.failed != nil {
+				l.faulty = append(l.faulty, at.conn)
+			}
 		}
 	}
 	l.mu.Unlock()
-	drained := true
+	drained := len(l.faulty) == 0
+	for i, c := range l.faulty {
+		l.faulty[i] = nil
+		l.failures(c)
+	}
+	l.faulty = l.faulty[:0]
 	for i, c := range l.ready {
 		l.ready[i] = nil
 		drained = l.read(c) && drained

@@ -19,10 +19,10 @@ type sender struct {
 	iov     int // iovecs in use
 }
 
-// sendControl is room for two control messages, laid out for the kernel: TOS
-// or Traffic Class (int), then UDP_SEGMENT (uint16). It lets a train become
-// single datagrams by leaving out its end.
-type sendControl [6]uint64
+// sendControl is room for three control messages, laid out for the kernel: TOS
+// or Traffic Class (int), time to live or hop limit (int), then UDP_SEGMENT
+// (uint16). It lets a train become single datagrams by leaving out its end.
+type sendControl [9]uint64
 
 func (o *sender) init() {
 	for i := range o.hdrs {
@@ -79,23 +79,19 @@ func (w *Writer) stage(c *Conn, r *run, first int32, count int) {
 		o.iov++
 		at = d.next
 	}
-	h.SetControllen(o.control[o.n].put(c.v6, r.tos, h.Iovlen > 1, r.segment))
+	h.SetControllen(o.control[o.n].put(c.v6, r.tos, r.ttl, h.Iovlen > 1, r.segment))
 	o.n++
 }
 
-// put writes the control messages for a TOS, unless 0, and for the segment
-// size of a train, and returns their length.
-func (b *sendControl) put(v6 bool, tos uint8, train bool, segment uint32) int {
+// put writes the control messages for a TOS and a TTL, unless 0, and for the
+// segment size of a train, and returns their length.
+func (b *sendControl) put(v6 bool, tos, ttl uint8, train bool, segment uint32) int {
 	n := 0
 	if tos != 0 {
-		h := (*unix.Cmsghdr)(unsafe.Pointer(b))
-		h.Level, h.Type = unix.IPPROTO_IP, unix.IP_TOS
-		if v6 {
-			h.Level, h.Type = unix.IPPROTO_IPV6, unix.IPV6_TCLASS
-		}
-		h.SetLen(unix.CmsgLen(4))
-		*(*int32)(unsafe.Add(unsafe.Pointer(b), unix.CmsgLen(0))) = int32(tos)
-		n = unix.CmsgSpace(4)
+		n = b.number(n, v6, unix.IP_TOS, unix.IPV6_TCLASS, tos)
+	}
+	if ttl != 0 {
+		n = b.number(n, v6, unix.IP_TTL, unix.IPV6_HOPLIMIT, ttl)
 	}
 	if train {
 		p := unsafe.Add(unsafe.Pointer(b), n)
@@ -108,10 +104,24 @@ func (b *sendControl) put(v6 bool, tos uint8, train bool, segment uint32) int {
 	return n
 }
 
+// number writes a control message with an int at n, of the type that the family has for
+// it, and returns where it ends.
+func (b *sendControl) number(n int, v6 bool, type4, type6 int32, value uint8) int {
+	p := unsafe.Add(unsafe.Pointer(b), n)
+	h := (*unix.Cmsghdr)(p)
+	h.Level, h.Type = unix.IPPROTO_IP, type4
+	if v6 {
+		h.Level, h.Type = unix.IPPROTO_IPV6, type6
+	}
+	h.SetLen(unix.CmsgLen(4))
+	*(*int32)(unsafe.Add(p, unix.CmsgLen(0))) = int32(value)
+	return n + unix.CmsgSpace(4)
+}
+
 // transmit gives the staged messages to the kernel, as often as it takes.
 func (w *Writer) transmit(c *Conn) {
 	o := &w.out
-	retried := false // the message at hand
+	retried := 0 // the message at hand
 	for at := 0; at < o.n; {
 		n, errno := o.send(c.fd, at)
 		if errno == 0 {
@@ -120,7 +130,7 @@ func (w *Writer) transmit(c *Conn) {
 				w.sent += int(o.hdrs[at].hdr.Iovlen)
 				at++
 			}
-			retried = false
+			retried = 0
 			continue
 		}
 		h := &o.hdrs[at].hdr
@@ -132,6 +142,9 @@ func (w *Writer) transmit(c *Conn) {
 				w.drop(DropFull, int(o.hdrs[at].hdr.Iovlen))
 			}
 			continue
+		case errno == unix.EMSGSIZE && c.failed != nil && retried < retries(errno):
+			retried++ // perhaps the word of a router about an earlier one
+			continue
 		case count > 1 && w.refused(c, h, errno):
 			w.sendSingly(c, h)
 		case w.again(h, errno, &retried):
@@ -141,24 +154,33 @@ func (w *Writer) transmit(c *Conn) {
 			w.zones.forget()
 		}
 		at++
-		retried = false
+		retried = 0
 	}
 	clear(o.iovs[:o.iov])
 	o.n, o.iov = 0, 0
 }
 
+// retries is how often a message is tried again after an error. Whoever takes one from a
+// socket's error queue has the kernel report the next, if there is one.
+func retries(errno unix.Errno) int {
+	if errno == unix.ECONNREFUSED { // never of this message itself
+		return 64
+	}
+	return 3
+}
+
 // again says whether a message that the kernel did not take is to be tried once
 // more.
-func (w *Writer) again(h *unix.Msghdr, errno unix.Errno, retried *bool) bool {
+func (w *Writer) again(h *unix.Msghdr, errno unix.Errno, retried *int) bool {
 	switch {
 	case errno == unix.EINTR:
 		return true
-	case dropReason(errno) == DropUnreachable && !*retried:
+	case dropReason(errno) == DropUnreachable && *retried < retries(errno):
 		// Most likely the ICMP answer to an earlier datagram, which the kernel
 		// reports in place of sending this one; or EPERM from a firewall that
 		// has not seen the fresh socket yet.
 		w.stats.errors.Add(1)
-		*retried = true
+		*retried++
 		return true
 	case errno == unix.EINVAL && h.Controllen > 0:
 		// The system takes no TOS by control message: better none, which is
@@ -212,7 +234,7 @@ func (w *Writer) sendSingly(c *Conn, h *unix.Msghdr) {
 	iovs := unsafe.Slice(h.Iov, int(h.Iovlen))
 	h.SetIovlen(1)
 	h.SetControllen(int(h.Controllen) - unix.CmsgSpace(2))
-	retried := false
+	retried := 0
 	for at := 0; at < len(iovs); {
 		h.Iov = &iovs[at]
 		_, _, errno := unix.RawSyscall(unix.SYS_SENDMSG, uintptr(c.fd), uintptr(unsafe.Pointer(h)), 0)
@@ -229,6 +251,6 @@ func (w *Writer) sendSingly(c *Conn, h *unix.Msghdr) {
 			w.drop(dropReason(errno), 1)
 		}
 		at++
-		retried = false
+		retried = 0
 	}
 }

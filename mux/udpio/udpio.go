@@ -28,8 +28,15 @@ type Message struct {
 	Buf  *buf.Buffer    // the payload, with buf.Headroom free in front
 	Addr netip.AddrPort // the sender; IPv4 is never in its IPv4-mapped form
 	TOS  uint8          // TOS or Traffic Class (DSCP and ECN) if Options.TOS was set, else 0
-	TTL  uint8          // time to live or hop limit if Options.Transparent was set, else 0
+	TTL  uint8          // time to live or hop limit if Options.Transparent or TTL was set, else 0
 	To   netip.AddrPort // where it was sent to if Options.Transparent was set, else invalid
+}
+
+// A Failure is an ICMP error about a datagram that a socket has sent.
+type Failure struct {
+	To         netip.AddrPort // where it was sent to
+	From       netip.Addr     // who says it
+	Type, Code uint8          // in the numbers of the address family
 }
 
 // A Handler takes a batch of datagrams that one socket received, in order of
@@ -47,6 +54,11 @@ type Options struct {
 	Offload bool
 	// TOS asks for the received TOS or Traffic Class of each datagram.
 	TOS bool
+	// TTL asks for the received time to live or hop limit of each datagram.
+	TTL bool
+	// Failed, if set, is told of datagrams that did not arrive, as far as ICMP says it.
+	// It is called as a Handler is. Linux only; elsewhere nothing is told.
+	Failed func(c *Conn, f *Failure)
 	// Reuse shares the address with other sockets that also set it
 	// (SO_REUSEPORT). Linux only; elsewhere Listen fails.
 	Reuse bool

@@ -55,7 +55,7 @@ type datagram struct {
 // GSO message: all of one size, but the last may be shorter.
 type run struct {
 	dst         netip.AddrPort
-	tos         uint8
+	tos, ttl    uint8
 	open        bool // takes more
 	count       int32
 	segment     uint32
@@ -88,6 +88,11 @@ func NewWriter() *Writer {
 // borrowed until Flush returns or the Writer, being full, flushes by itself
 // inside a later Add; the caller must leave it alone until Flush.
 func (w *Writer) Add(c *Conn, dst netip.AddrPort, tos uint8, payload []byte) {
+	w.AddTTL(c, dst, tos, 0, payload)
+}
+
+// AddTTL is Add with a time to live, or hop limit; 0 is the system's.
+func (w *Writer) AddTTL(c *Conn, dst netip.AddrPort, tos, ttl uint8, payload []byte) {
 	if len(w.pending) == maxPending {
 		w.flush()
 	}
@@ -103,7 +108,7 @@ func (w *Writer) Add(c *Conn, dst netip.AddrPort, tos uint8, payload []byte) {
 			}
 			// Only the newest run for a destination may grow, or datagrams
 			// would overtake each other.
-			if !r.open || r.tos != tos || size > r.segment || r.bytes+size > maxPayload4 {
+			if !r.open || r.tos != tos || r.ttl != ttl || size > r.segment || r.bytes+size > maxPayload4 {
 				break
 			}
 			w.pending[r.last].next = at
@@ -116,7 +121,7 @@ func (w *Writer) Add(c *Conn, dst netip.AddrPort, tos uint8, payload []byte) {
 	}
 	i := int32(len(w.runs))
 	w.runs = append(w.runs, run{
-		dst: dst, tos: tos, open: g.gso > size && size > 0,
+		dst: dst, tos: tos, ttl: ttl, open: g.gso > size && size > 0,
 		count: 1, segment: size, bytes: size,
 		first: at, last: at, next: -1, prev: g.last,
 	})

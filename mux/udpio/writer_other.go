@@ -54,6 +54,11 @@ func (w *Writer) Add(c *Conn, dst netip.AddrPort, _ uint8, payload []byte) {
 	w.stats.datagrams.Add(1)
 }
 
+// AddTTL is Add: nor does this Writer set a time to live.
+func (w *Writer) AddTTL(c *Conn, dst netip.AddrPort, tos, _ uint8, payload []byte) {
+	w.Add(c, dst, tos, payload)
+}
+
 // Flush returns how many datagrams were sent and dropped since it last did.
 func (w *Writer) Flush() (sent, dropped int) {
 	sent, dropped = w.sent, w.dropped

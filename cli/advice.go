@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"syscall"
 )
 
@@ -26,7 +27,11 @@ func advise(err error) error {
 	case errno == syscall.ENOENT:
 		return fmt.Errorf("%w (`mpsocks init --server HOST:PORT` writes new files)", err)
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("%w: run as the file's owner, or for a port under 1024 as root or with CAP_NET_BIND_SERVICE", err)
+		_, bind := errors.AsType[*net.OpError](err)
+		if !bind {
+			return fmt.Errorf("%w: run as the file's owner, or as root", err)
+		}
+		return fmt.Errorf("%w: run as root or with CAP_NET_BIND_SERVICE, or choose another port", err)
 	}
 	return err
 }

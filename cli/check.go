@@ -124,7 +124,7 @@ func (w *words) server(s *conf.Server) {
 	}
 	w.itemf("identity", "public key %s, which the clients' server.public_key needs", s.PrivateKey.Public())
 	for _, c := range s.Clients {
-		w.itemf("client", "%s, with the key %s", c.Name, joinKeys(c.Keys()))
+		w.itemf("client", "%s, with the key %s%s", c.Name, joinKeys(c.Keys()), granted(&c))
 	}
 	from := "the address that the routing table gives"
 	if s.Relay.Bind != "" {
@@ -263,6 +263,23 @@ func describeRule(r conf.Rule) string {
 }
 
 // share is a per-user limit in brackets; 0 is none.
+// granted is what a client of the server may have, as far as the server's file says.
+func granted(c *conf.Peer) (out string) {
+	if c.Quota != 0 {
+		out += fmt.Sprintf("; %s a month", c.Quota)
+	}
+	if c.Rate != 0 {
+		out += fmt.Sprintf("; %s each way", c.Rate)
+	}
+	if c.Streams != 0 {
+		out += fmt.Sprintf("; %d CONNECTs at once", c.Streams)
+	}
+	if ports := texts(c.Publish); len(ports) > 0 {
+		out += "; may publish " + strings.Join(ports, ", ")
+	}
+	return out
+}
+
 func share(n int, of string) string {
 	if n == 0 {
 		return ""

@@ -1,7 +1,7 @@
 package cli
 
 import (
-	"net/netip"
+	"fmt"
 
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
@@ -70,7 +70,7 @@ func clientHalf(c *client.Client, cfg *conf.Client, file string, log zerolog.Log
 }
 
 // texts writes addresses for a log line.
-func texts(addrs []netip.AddrPort) []string {
+func texts[T fmt.Stringer](addrs []T) []string {
 	out := make([]string, len(addrs))
 	for i, a := range addrs {
 		out[i] = a.String()

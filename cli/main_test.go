@@ -80,7 +80,7 @@ func TestErrorsAreLines(t *testing.T) {
 	}{
 		{[]string{"bogus"}, []string{`unknown command "bogus": see mpsocks --help`}},
 		{[]string{"clinet", "-c", "x"}, []string{`unknown command "clinet": did you mean client? see mpsocks --help`}},
-		{[]string{"client", "now", "-c", "x"}, []string{`unknown command "now" for "mpsocks client"`}},
+		{[]string{"client", "now", "-c", "x"}, []string{`"now" is too much: see mpsocks client --help`}},
 		{[]string{"client", "-c", filepath.Join(dir, "none.yaml")}, []string{"open " + filepath.Join(dir, "none.yaml")}},
 		{[]string{"check", "-c", bad}, []string{
 			bad + ": modus: unknown key, did you mean mode?",

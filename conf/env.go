@@ -57,7 +57,7 @@ func lookupEnv(name string, known []setting, kind Kind) (path, reason string) {
 		}
 	}
 	reason = "unknown environment variable"
-	if near := nearestText(name, names); near != "" {
+	if near := Nearest(name, names); near != "" {
 		reason += ", did you mean " + near + "?"
 	}
 	return "", reason

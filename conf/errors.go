@@ -14,6 +14,8 @@ type FieldError struct {
 	Field string
 	// Reason says what is wrong and, where that is short, what to write.
 	Reason string
+
+	written bool // by the file itself, whatever the environment says
 }
 
 // Error is one line: file, key and reason.

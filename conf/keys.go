@@ -141,8 +141,8 @@ func nearest(unknown string, known []setting) string {
 	return best
 }
 
-// nearestText finds the text that was probably meant; "" when nothing is near.
-func nearestText(unknown string, known []string) string {
+// Nearest finds the text that was probably meant; "" when nothing is near.
+func Nearest(unknown string, known []string) string {
 	best, bestCost := "", 1+max(2, len(unknown)/3)
 	for _, k := range known {
 		if cost := distance(strings.ToLower(unknown), strings.ToLower(k)); cost < bestCost {

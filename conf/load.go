@@ -1,7 +1,6 @@
 package conf
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -78,6 +77,8 @@ func load[T config](path string, cfg *T, kind Kind) (*T, error) {
 	}
 	problems := decode(raw, os.Environ(), cfg, kind)
 	finish(cfg, path, info, &problems)
+	vars, _ := environment(os.Environ(), settings(reflect.TypeFor[T](), "", true), kind)
+	problems.blame(vars)
 	if err := problems.err(path); err != nil {
 		return nil, err
 	}
@@ -104,27 +105,26 @@ func read(path string) (raw map[string]any, info fs.FileInfo, err error) {
 	if len(data) > maxFile {
 		return nil, nil, Errors{{File: path, Reason: "is over 4 MiB and so no configuration"}}
 	}
-	raw, err = parse(data, strings.TrimPrefix(strings.ToLower(filepath.Ext(path)), "."))
-	if err != nil {
-		return nil, nil, Errors{{File: path, Reason: err.Error()}}
-	}
-	return raw, info, nil
+	raw, problems := parse(data, strings.TrimPrefix(strings.ToLower(filepath.Ext(path)), "."))
+	return raw, info, problems.err(path)
 }
 
 // parse decodes the bytes with viper's decoder for the format.
-func parse(data []byte, format string) (map[string]any, error) {
+func parse(data []byte, format string) (raw map[string]any, problems Errors) {
 	switch format {
 	case "yaml", "yml", "toml", "json":
 	default:
-		return nil, errors.New("the name has to end in .yaml, .yml, .toml or .json")
+		problems.addf("", "the name has to end in .yaml, .yml, .toml or .json")
+		return nil, problems
 	}
 	decoder, err := viper.NewCodecRegistry().Decoder(format)
 	if err != nil {
-		return nil, err
+		problems.addf("", "%v", err)
+		return nil, problems
 	}
-	raw := map[string]any{}
+	raw = map[string]any{}
 	if err := decoder.Decode(data, raw); err != nil {
-		return nil, fmt.Errorf("cannot be read as %s: %w", format, err)
+		return nil, unreadable(data, format, err)
 	}
 	return raw, nil
 }
@@ -166,6 +166,9 @@ func decode[T config](raw map[string]any, env []string, cfg *T, kind Kind) Error
 		problems.addf(key, "%s", reason)
 	}
 	problems = append(problems, decodeInto(raw, &scratch)...)
+	for _, p := range problems {
+		p.written = true
+	}
 
 	vars, failed := environment(env, known, kind)
 	problems = append(problems, failed...)

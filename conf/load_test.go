@@ -181,7 +181,7 @@ func TestEnvironment(t *testing.T) {
 		"MPSOCKS_LOGLEVEL: unknown environment variable, did you mean MPSOCKS_LOG_LEVEL?",
 		"MPSOCKS_PATHS: paths cannot be given in the environment, only in the file",
 		"MPSOCKS_RELAY_BIND: relay.bind is a setting of the server, not of the client",
-		`limits.streams: expected a whole number, got "many"`,
+		`MPSOCKS_LIMITS_STREAMS: expected a whole number, got "many"`,
 	}
 	if diff := cmp.Diff(want, lines(err, path)); diff != "" {
 		t.Error(diff)

@@ -105,7 +105,7 @@ func noteOneOf[T ~string](p *Errors, field string, value T, known ...T) {
 	reason := fmt.Sprintf("%q is not one of %s", shorten(string(value)), strings.Join(words, ", "))
 	if value == "" {
 		reason = "is missing: one of " + strings.Join(words, ", ")
-	} else if near := nearestText(string(value), words); near != "" {
+	} else if near := Nearest(string(value), words); near != "" {
 		reason = fmt.Sprintf("%q is not known, did you mean %s? (one of %s)", shorten(string(value)), near, strings.Join(words, ", "))
 	}
 	p.addf(field, "%s", reason)

@@ -94,7 +94,7 @@ func (e *egress) reaches(addr netip.Addr) bool {
 func (e *egress) refresh() error {
 	ifc, err := net.InterfaceByName(e.bind)
 	if err != nil {
-		return fmt.Errorf("relay.bind: %s is neither an address nor an interface of this machine", e.bind)
+		return fmt.Errorf("relay.bind: %s is neither an address nor an interface of this machine; `mpsocks check` shows which there are", e.bind)
 	}
 	addrs, err := ifc.Addrs()
 	if err != nil {

@@ -34,7 +34,8 @@ type workshop struct {
 // edit changes the text of one file.
 func (w *workshop) edit(file string, change func(string) string) {
 	w.t.Helper()
-	if err := os.WriteFile(file, []byte(change(read(w.t, file))), 0o600); err != nil {
+	old, _ := os.ReadFile(file) // "" if it is a new one
+	if err := os.WriteFile(file, []byte(change(string(old))), 0o600); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -83,7 +84,72 @@ var people = []mistake{
 	{"names a file that is not there", func(*testing.T, *workshop) ([]string, func() string) {
 		return []string{"client", "-c", "nowhere.yaml"}, nil
 	}, "`mpsocks init --server HOST:PORT` writes new files"},
-	{"indents YAML with a tab", added("udp:\n\toffload: auto\n"), "cannot be read as yaml"},
+	{"indents YAML with a tab", added("udp:\n\toffload: auto\n"), "is indented with a tab, and YAML takes spaces only"},
+	{"writes a setting twice", added("mode: auto\nmode: latency\n"), "mode is there already, in line "},
+	{"saves the file as something else than UTF-8", func(_ *testing.T, w *workshop) ([]string, func() string) {
+		w.edit(w.ClientFile, func(s string) string { return strings.Join(strings.Split(s, ""), "\x00") })
+		return []string{"client", "-c", w.ClientFile}, nil
+	}, "is no text in UTF-8: have the editor save it as that"},
+	{"writes the file as another kind of file", func(_ *testing.T, w *workshop) ([]string, func() string) {
+		w.edit(w.ClientFile, func(string) string { return "listen = [\"127.0.0.1:1080\"]\n" })
+		return []string{"client", "-c", w.ClientFile}, nil
+	}, "does not consist of yaml settings, such as mode: auto"},
+	{"names a directory", func(_ *testing.T, w *workshop) ([]string, func() string) { return []string{"client", "-c", w.Dir}, nil }, "is a directory; name the file in it"},
+	{"has an empty file", func(_ *testing.T, w *workshop) ([]string, func() string) {
+		w.edit(w.ClientFile, func(string) string { return "" })
+		return []string{"check", "-c", w.ClientFile}, nil
+	}, "is neither a client's file (which has server: and listen:) nor a server's (which has clients:)"},
+	{"writes an address of IPv6 without brackets", replaced("addresses: [", "addresses: [\"2001:db8::1:7443\", "), "is not host:port, such as example.com:443 or [2001:db8::1]:443"},
+	{"gives admin the port of listen", func(t *testing.T, w *workshop) ([]string, func() string) {
+		w.edit(w.ClientFile, func(s string) string { return replaceLine(s, "admin:", "admin: "+w.Socks[0].String()) })
+		return []string{"client", "-c", w.ClientFile}, nil
+	}, "is taken by listen[0]"},
+	{"leaves the key's file readable by everybody", func(t *testing.T, w *workshop) ([]string, func() string) {
+		key := filepath.Join(w.Dir, "key")
+		if err := os.WriteFile(key, []byte(strings.TrimPrefix(lineOf(t, w.ClientFile, "private_key:"), "private_key: ")+"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		w.edit(w.ClientFile, func(s string) string { return replaceLine(s, "private_key:", "private_key_file: key") })
+		return []string{"client", "-c", w.ClientFile}, nil
+	}, "others can read it (mode 0644): run chmod 600"},
+	{"gives two clients the same key", func(t *testing.T, w *workshop) ([]string, func() string) {
+		line := lineOf(t, w.ServerFile, "  - {name: here")
+		w.edit(w.ServerFile, func(s string) string {
+			return strings.Replace(s, line, line+"\n"+strings.Replace(line, "name: here", "name: there", 1), 1)
+		})
+		return []string{"server", "-c", w.ServerFile}, nil
+	}, "clients[1].public_key: is the key of \"here\" too"},
+	{"misspells an interface at the server", func(t *testing.T, w *workshop) ([]string, func() string) {
+		w.edit(w.ServerFile, func(s string) string { return strings.Replace(s, "relay:\n", "relay:\n  bind: eth77\n", 1) })
+		return []string{"server", "-c", w.ServerFile}, nil
+	}, "relay.bind: eth77 is neither an address nor an interface of this machine; `mpsocks check` shows which there are"},
+	{"misspells an interface at the client", func(t *testing.T, w *workshop) ([]string, func() string) {
+		w.edit(w.ClientFile, func(s string) string { return strings.Replace(s, "bind: 127.0.0.1", "bind: eth77", 1) })
+		return nil, w.client()
+	}, "no such interface yet; waiting for it"},
+	{"writes nonsense into the environment", func(t *testing.T, w *workshop) ([]string, func() string) {
+		t.Setenv("WITH", "MPSOCKS_MODE=fast")
+		return []string{"client", "-c", w.ClientFile}, nil
+	}, "MPSOCKS_MODE: \"fast\" is not one of auto, aggregate, redundant, latency"},
+	{"misspells what to do with clients", func(_ *testing.T, w *workshop) ([]string, func() string) {
+		return []string{"clients", "ad", "phone"}, nil
+	}, "unknown command \"ad\": did you mean add? see mpsocks clients --help"},
+	{"misspells a flag", func(_ *testing.T, w *workshop) ([]string, func() string) {
+		return []string{"client", "--confg", w.ClientFile}, nil
+	}, "unknown flag: --confg: did you mean --config? see mpsocks client --help"},
+	{"says more than there is to say", func(_ *testing.T, w *workshop) ([]string, func() string) {
+		return []string{"client", w.ClientFile}, nil
+	}, "is too much: see mpsocks client --help"},
+	{"takes a name for a client that is no name of a file", func(_ *testing.T, w *workshop) ([]string, func() string) {
+		return []string{"clients", "add", "../phone", "-c", w.ServerFile}, nil
+	}, "cannot be a client's name: use letters, digits and - _ . @"},
+	{"breaks a file in clients.d", func(t *testing.T, w *workshop) ([]string, func() string) {
+		if err := os.MkdirAll(filepath.Join(w.Dir, "clients.d"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		w.edit(filepath.Join(w.Dir, "clients.d", "phone.yaml"), func(string) string { return "name: phone\npublic_key: abc\n" })
+		return []string{"server", "-c", w.ServerFile}, nil
+	}, "phone.yaml: public_key: is not base64"},
 	{"forgets the unit of a time", added("session_timeout: 90\n"), "session_timeout: 90 needs a unit: 90s, 90m or 90h"},
 	{"forgets the unit of a size", replaced("subflows: 1}", "subflows: 1, monthly_cap: 10}"), "needs a unit, such as 500MB or 10GiB"},
 	{"writes off for a truth value of another kind", added("allow_anonymous: 5\n"), "allow_anonymous: expected true or false, got 5"},

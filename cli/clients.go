@@ -86,20 +86,32 @@ func (r *roll) own(name string) (*conf.Peer, error) {
 	return p, nil
 }
 
-// put writes a client's file.
-func (r *roll) put(p *conf.Peer) error {
+// put writes a client's file; undo has all as before.
+func (r *roll) put(p *conf.Peer) (undo func() error, err error) {
 	path := p.File()
 	if path == "" {
-		var err error
 		if path, err = conf.PeerFile(r.dir, p.Name); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if err := os.MkdirAll(r.dir, 0o755); err != nil {
-		return err
+		return nil, err
 	}
-	temporary := filepath.Join(r.dir, "."+filepath.Base(path)+".new") // a reload passes over it
-	if err := os.WriteFile(temporary, p.Text(), 0o644); err != nil {  // no secrets in it
+	old, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	undo = func() error { return os.Remove(path) }
+	if err == nil {
+		undo = func() error { return replace(path, old) }
+	}
+	return undo, replace(path, p.Text())
+}
+
+// replace writes a file of the directory of clients, whole or not at all.
+func replace(path string, text []byte) error {
+	temporary := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".new") // a reload passes over it
+	if err := os.WriteFile(temporary, text, 0o644); err != nil {                   // no secrets in it
 		return err
 	}
 	if err := os.Chmod(temporary, 0o644); err != nil { // whatever the umask says: the service reads it
@@ -165,9 +177,9 @@ func (h *handover) addresses(r *roll) ([]string, error) {
 	return out, nil
 }
 
-// give hands a client's key over; the file, if it is one, is written before the server
-// knows the key.
-func (h *handover) give(out io.Writer, r *roll, name string, key conf.PrivateKey) error {
+// give hands a client's key over, after put has given it to the server; when the client
+// does not get it, it is taken back there.
+func (h *handover) give(out io.Writer, r *roll, name string, key conf.PrivateKey, put func() (undo func() error, err error)) error {
 	addresses, err := h.addresses(r)
 	if err != nil {
 		return err
@@ -175,6 +187,10 @@ func (h *handover) give(out io.Writer, r *roll, name string, key conf.PrivateKey
 	l := &conf.Link{Name: name, Key: key, Addresses: addresses, Servers: []conf.PublicKey{r.server.PrivateKey.Public()}, Cover: r.server.Cover.Told()}
 	if _, err := conf.ParseLink(l.Text()); err != nil {
 		return err // an address that cannot be one
+	}
+	undo, err := put()
+	if err != nil {
+		return err
 	}
 	if h.link || h.qr {
 		if h.qr {
@@ -194,7 +210,7 @@ func (h *handover) give(out io.Writer, r *roll, name string, key conf.PrivateKey
 		file = name + "-client.yaml"
 	}
 	if err := p.writeClient(file, h.force); err != nil {
-		return err
+		return errors.Join(err, undo())
 	}
 	_, err = fmt.Fprintf(out, "wrote %s: move it to the other machine as client.yaml\n", file)
 	return err
@@ -220,21 +236,21 @@ func newClientsAdd(open func() (*roll, error)) *cobra.Command {
 				return fmt.Errorf("there is a client %q already; `mpsocks clients rotate %s` gives it another key", name, name)
 			}
 			peer := &conf.Peer{Name: name}
+			put := func() (func() error, error) { return r.put(peer) }
 			if public != "" {
 				if peer.PublicKey, err = conf.ParsePublic(public); err != nil {
 					return fmt.Errorf("--public-key %w", err)
 				}
+				_, err = put()
 			} else {
-				key, err := conf.Generate()
-				if err != nil {
-					return err
-				}
-				if err := h.give(cmd.OutOrStdout(), r, name, key); err != nil {
-					return err
+				key, failed := conf.Generate()
+				if failed != nil {
+					return failed
 				}
 				peer.PublicKey = key.Public()
+				err = h.give(cmd.OutOrStdout(), r, name, key, put)
 			}
-			if err := r.put(peer); err != nil {
+			if err != nil {
 				return err
 			}
 			return r.tell(cmd)
@@ -317,20 +333,22 @@ when there is time.`,
 				return err
 			}
 			keys := p.Keys()
+			put := func() (func() error, error) {
+				p.PublicKey, p.PublicKeys = nil, keys
+				return r.put(p)
+			}
 			if finish {
 				keys = keys[:1]
+				_, err = put()
 			} else {
-				key, err := conf.Generate()
-				if err != nil {
-					return err
-				}
-				if err := h.give(cmd.OutOrStdout(), r, p.Name, key); err != nil {
-					return err
+				key, failed := conf.Generate()
+				if failed != nil {
+					return failed
 				}
 				keys = append([]conf.PublicKey{key.Public()}, keys...)
+				err = h.give(cmd.OutOrStdout(), r, p.Name, key, put)
 			}
-			p.PublicKey, p.PublicKeys = nil, keys
-			if err := r.put(p); err != nil {
+			if err != nil {
 				return err
 			}
 			return r.tell(cmd)

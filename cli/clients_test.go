@@ -123,3 +123,43 @@ func TestQR(t *testing.T) {
 		t.Errorf("the corner begins with %q", got)
 	}
 }
+
+// A client that does not get its file is not added, and one that does not get its new key
+// keeps the old one.
+func TestClientWithoutItsFile(t *testing.T) {
+	dir := aServer(t)
+	file := filepath.Join(dir, "server.yaml")
+	out := filepath.Join(dir, "phone.yaml")
+	run(t, "clients", "add", "phone", "-c", file, "--out", out)
+	added := filepath.Join(dir, "clients.d", "phone.yaml")
+	before, err := os.ReadFile(added)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{
+		{"clients", "add", "tv", "-c", file, "--out", out},
+		{"clients", "rotate", "phone", "-c", file, "--out", out},
+		{"clients", "add", "tv", "-c", file, "--out", filepath.Join(dir, "nowhere", "tv.yaml")},
+	} {
+		if _, stderr, code := command(t, args...); code != 1 || stderr == "" {
+			t.Errorf("%v ends with %d: %s", args, code, stderr)
+		}
+	}
+	after, err := os.ReadFile(added)
+	if err != nil || string(after) != string(before) {
+		t.Errorf("the key that the client has is gone (%v): %s", err, after)
+	}
+	if list := run(t, "clients", "list", "-c", file); strings.Contains(list, "tv") {
+		t.Errorf("a client without a file was added:\n%s", list)
+	}
+	// Nobody gets a link that the server knows nothing of.
+	if err := os.Rename(filepath.Join(dir, "clients.d"), filepath.Join(dir, "moved")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "clients.d"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if stdout, _, code := command(t, "clients", "add", "tv", "--link", "-c", file); code != 1 || stdout != "" {
+		t.Errorf("it ends with %d and %q", code, stdout)
+	}
+}

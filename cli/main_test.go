@@ -81,6 +81,11 @@ func TestErrorsAreLines(t *testing.T) {
 		{[]string{"bogus"}, []string{`unknown command "bogus": see mpsocks --help`}},
 		{[]string{"clinet", "-c", "x"}, []string{`unknown command "clinet": did you mean client? see mpsocks --help`}},
 		{[]string{"client", "now", "-c", "x"}, []string{`"now" is too much: see mpsocks client --help`}},
+		{[]string{"client", "--confg", "x"}, []string{"unknown flag: --confg: did you mean --config? see mpsocks client --help"}},
+		{[]string{"clients", "ad", "x"}, []string{`unknown command "ad": did you mean add? see mpsocks clients --help`}},
+		{[]string{"clients", "add"}, []string{"it is used as mpsocks clients add NAME"}},
+		{[]string{"init"}, []string{"--server or --link is needed: see mpsocks init --help"}},
+		{[]string{"init", "--server", "a:1", "--link", "x"}, []string{"--link and --server cannot be given together"}},
 		{[]string{"client", "-c", filepath.Join(dir, "none.yaml")}, []string{"open " + filepath.Join(dir, "none.yaml")}},
 		{[]string{"check", "-c", bad}, []string{
 			bad + ": modus: unknown key, did you mean mode?",

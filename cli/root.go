@@ -11,14 +11,11 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"slices"
 	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
-	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux"
 )
 
@@ -43,14 +40,7 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err == nil {
 		return 0
 	}
-	switch cmd, rest, notFound := root.Find(args); {
-	case notFound != nil:
-		err = unknownCommand(root, rest)
-	case strings.HasPrefix(err.Error(), "unknown command ") && cmd.HasSubCommands():
-		err = unknownCommand(cmd, rest)
-	case strings.HasPrefix(err.Error(), "unknown command "):
-		err = fmt.Errorf("%q is too much: see %s --help", cmd.Flags().Arg(0), cmd.CommandPath())
-	}
+	err = plainly(root, args, err)
 	code, own := errors.AsType[exitError](err)
 	if own && code.cause == nil {
 		return code.code
@@ -64,34 +54,6 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return code.code
 	}
 	return 1
-}
-
-// unknownCommand says in one line what cobra would say in several.
-func unknownCommand(of *cobra.Command, args []string) error {
-	name := "-" // which is no flag
-	if i := slices.IndexFunc(args, func(a string) bool { return a != "" && a[0] != '-' }); i >= 0 {
-		name = args[i]
-	}
-	of.SuggestionsMinimumDistance = 2 // letters that a misspelt command may differ in
-	near := of.SuggestionsFor(name)
-	if len(near) == 0 {
-		return fmt.Errorf("unknown command %q: see %s --help", name, of.CommandPath())
-	}
-	return fmt.Errorf("unknown command %q: did you mean %s? see %s --help", name, strings.Join(near, " or "), of.CommandPath())
-}
-
-// flagError adds to an unknown flag which one was probably meant.
-func flagError(cmd *cobra.Command, err error) error {
-	unknown, ok := strings.CutPrefix(err.Error(), "unknown flag: --")
-	if !ok {
-		return err
-	}
-	var known []string
-	cmd.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
-	if near := conf.Nearest(unknown, known); near != "" {
-		return fmt.Errorf("%w: did you mean --%s? see %s --help", err, near, cmd.CommandPath())
-	}
-	return fmt.Errorf("%w: see %s --help", err, cmd.CommandPath())
 }
 
 // errSilent ends a command with exit code 1 when it has said all itself.

@@ -62,7 +62,7 @@ func TestClientsDir(t *testing.T) {
 	want := []string{
 		at + "bad.yaml: nam: unknown key, did you mean name?",
 		at + `none.toml: public_key: is missing; ` + "`mpsocks check` of the client's file prints it",
-		at + `same.yaml: name: "phone" is there twice`,
+		at + `same.yaml: name: "phone" is in ` + at + `phone.yaml too`,
 		at + `same.yaml: public_key: is the key of "a" too`,
 	}
 	if diff := cmp.Diff(want, strings.Split(err.Error(), "\n")); diff != "" {

@@ -68,14 +68,19 @@ func (s *Server) validateClients(p *Errors) {
 	if len(s.Clients) == 0 && s.ClientsDir == "" {
 		p.addf("clients", "needs a client: {name, public_key}")
 	}
-	seen, keys := map[string]bool{}, map[string]int{}
+	seen, keys, files := map[string]bool{}, map[string]int{}, map[string]string{}
 	for i, c := range s.Clients {
 		var found Errors
 		field := fmt.Sprintf("clients[%d].", i)
 		if c.file != "" {
 			field = ""
 		}
-		noteName(&found, field+"name", c.Name, seen)
+		if other := files[c.Name]; other != "" && c.file != "" {
+			found.addf(field+"name", "%q is in %s too", c.Name, other)
+		} else {
+			noteName(&found, field+"name", c.Name, seen)
+		}
+		files[c.Name] = c.file
 		if c.Quota < 0 {
 			found.addf(field+"quota", "%v is negative", c.Quota)
 		}

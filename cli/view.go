@@ -188,14 +188,14 @@ func bothWays(p *status.Program) string {
 }
 
 func clientLines(s *status.Status, width int) []string {
-	out := []string{fmt.Sprintf("%-16s %8s %11s %11s %10s %10s  %s", "client", "sessions", "to it", "from it", "sent", "received", "quota")}
+	out := []string{fmt.Sprintf("%-16s %4s %10s %10s %8s %8s  %s", "client", "sess", "to it", "from it", "sent", "received", "quota")}
 	for i := range s.Clients {
 		c := &s.Clients[i]
 		quota := ""
 		if c.Quota > 0 {
-			quota = fmt.Sprintf("%s of %s", status.Bytes(c.Used), status.Bytes(c.Quota))
+			quota = fmt.Sprintf("%.0f %% of %s", 100*float64(c.Used)/float64(c.Quota), status.Bytes(c.Quota))
 		}
-		out = append(out, cut(fmt.Sprintf("%-16s %8d %11s %11s %10s %10s  %s", cut(c.Name, 16), c.Sessions, status.Rate(c.SentBPS), status.Rate(c.RecvBPS),
+		out = append(out, cut(fmt.Sprintf("%-16s %4d %10s %10s %8s %8s  %s", cut(c.Name, 16), c.Sessions, status.Rate(c.SentBPS), status.Rate(c.RecvBPS),
 			status.Bytes(c.Sent), status.Bytes(c.Received), quota), width))
 		if c.Error != "" {
 			when := ""

@@ -110,6 +110,8 @@ type client struct {
 	sent, received uint64    // what its ended sessions carried, bytes
 	quota          uint64    // bytes a month, 0 for no bound
 	said           time.Time // when it was last told that its quota is used
+	nearly         bool      // it was told that little of its quota is left
+	kept           uint64    // bytes of the month that a crash does not forget
 }
 
 // limit sets the caps; what is held beyond them stays. own is the client's entry, or

@@ -124,26 +124,50 @@ func (r *roll) account(now time.Time, log *zerolog.Logger) (ended []*client, wor
 	}
 	for _, c := range r.clients {
 		r.spend(c, 0, now) // a month may have begun
-		over := c.quota > 0 && r.used[c.name].Bytes >= c.quota
-		if over == c.over.Load() && !(over && now.Sub(c.said) >= wordEvery) {
-			continue
+		text := ""
+		if nearly := c.quota > 0 && r.used[c.name].Bytes >= c.quota/10*9; nearly != c.nearly {
+			if c.nearly = nearly; nearly {
+				text = fmt.Sprintf("nine tenths of the quota of %s a month are used", conf.Size(c.quota))
+			}
 		}
+		over := c.quota > 0 && r.used[c.name].Bytes >= c.quota
 		switch was := c.over.Swap(over); {
 		case over && !was:
-			log.Warn().Str("client", c.name).Msg("quota: " + c.used(now))
+			text = c.used(now)
+			log.Warn().Str("client", c.name).Msg("quota: " + text)
 			ended = append(ended, c)
-		case !over:
+		case over && now.Sub(c.said) >= wordEvery:
+			text = c.used(now)
+		case was && !over:
+			text = "the quota has some left again"
 			log.Info().Str("client", c.name).Msg("quota: it has some left again")
+		}
+		if text == "" {
 			continue
 		}
-		c.said = now
+		if over {
+			c.said = now
+		}
 		for p := range r.peers {
 			if p.client == c {
-				words = append(words, word{p, c.used(now)})
+				words = append(words, word{p, text})
 			}
 		}
 	}
 	return ended, words
+}
+
+// due says that a client has used a hundredth of its quota since the last time that
+// spendings was called: a crash should not forget more.
+func (r *roll) due() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, c := range r.clients {
+		if n := r.used[c.name].Bytes; c.quota > 0 && n > c.kept && n-c.kept >= c.quota/100 {
+			return true
+		}
+	}
+	return false
 }
 
 // tally counts what the session has carried since the last time; the caller holds r.mu.
@@ -168,6 +192,9 @@ func (r *roll) spend(c *client, n uint64, now time.Time) {
 func (r *roll) spendings() ([]byte, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	for _, c := range r.clients {
+		c.kept = r.used[c.name].Bytes
+	}
 	return json.Marshal(r.used) // keys are sorted
 }
 

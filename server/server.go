@@ -210,7 +210,7 @@ func (s *Server) countUsage(ctx context.Context) {
 		}
 		now := time.Now()
 		s.account(now)
-		if running && now.Before(s.usage.next) {
+		if running && now.Before(s.usage.next) && !s.roll.due() {
 			continue
 		}
 		s.usage.next = now.Add(usageEvery)

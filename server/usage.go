@@ -17,8 +17,8 @@ const (
 	// usageTick is how often what sessions have carried is counted: by so much a
 	// client can go beyond its quota.
 	usageTick = time.Second
-	// usageEvery is how often the file is written, if anything has changed: so much
-	// a crash forgets.
+	// usageEvery is how often the file is written, if anything has changed, and sooner
+	// where a client has used much of its quota: so much a crash forgets.
 	usageEvery = 15 * time.Second
 	// usageLimit is how long the file may be: a hundred thousand clients.
 	usageLimit = 16 << 20

@@ -48,6 +48,15 @@ func TestQuota(t *testing.T) {
 	s.account(now)
 	send(p)
 	_, mapped := read(t, remote)
+	if g := sess.next(t); !strings.Contains(string(g.payload), "nine tenths of the quota of 1kB a month are used") {
+		t.Errorf("the client was told %q", g.payload)
+	}
+	if !s.roll.due() {
+		t.Error("a crash may forget the whole quota")
+	}
+	if _, err := s.roll.spendings(); err != nil || s.roll.due() {
+		t.Errorf("it is due when it was just written, %v", err)
+	}
 	sess.received.Store(400)
 	s.account(now)
 	if g := sess.next(t); g.src.Port() != packet.WordPort || !strings.Contains(string(g.payload), "quota of 1kB a month is used up until 1 December") {

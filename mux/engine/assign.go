@@ -99,7 +99,7 @@ func (r *chooser) assignSmall(now int64) {
 		sn := r.commit(f, p, now)
 		r.give(i, sn, n, f)
 		if want := r.copies(f, n); want > 0 {
-			r.copy(sn, n, f, set, 1<<i, want)
+			r.copy(sn, n, f, set, 1<<i, want, now)
 		}
 	}
 }
@@ -116,7 +116,8 @@ func (r *chooser) candidateAt(slot uint8) int {
 
 // copy gives a packet to more subflows: other paths first, then, on paths
 // that lose packets, others of the same path.
-func (r *chooser) copy(sn uint64, n int, f *fq.Flow, set, carried uint64, want int) {
+func (r *chooser) copy(sn uint64, n int, f *fq.Flow, set, carried uint64, want int, now int64) {
+	calm := r.calm(carried)
 	for _, same := range [2]bool{false, true} {
 		for want > 0 {
 			if same && !r.e.lossy {
@@ -131,7 +132,11 @@ func (r *chooser) copy(sn uint64, n int, f *fq.Flow, set, carried uint64, want i
 				break
 			}
 			carried |= 1 << i
+			g := r.candSub[i]
+			alone, gather := len(g.pending) == 0, g.gather
 			r.give(i, sn, n, f)
+			g.gather = gather
+			g.gather.copied(now, alone, calm)
 			r.e.table.turn++
 			want--
 			f.Copies++
@@ -197,7 +202,7 @@ func (r *chooser) burst(band fq.Class, now int64) bool {
 		sn := r.commit(f, p, now)
 		r.give(i, sn, n, f)
 		if policy.always {
-			r.copy(sn, n, f, all, 1<<i, 1)
+			r.copy(sn, n, f, all, 1<<i, 1, now)
 		}
 	}
 	return given > 0
@@ -229,6 +234,7 @@ func (r *chooser) give(i int, sn uint64, n int, fl *fq.Flow) {
 	sg.On |= 1 << f.slot
 	sg.Pins++
 	f.pending = append(f.pending, sn)
+	f.gather.since = 0
 	f.pendingSize += n + FrameHead
 	c.Queued += n + FrameHead
 	c.Room -= n + FrameHead

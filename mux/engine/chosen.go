@@ -86,7 +86,7 @@ func (r *chooser) serve(f *fq.Flow, set uint64, now int64) {
 			r.candSub[i].bulkAt, r.e.gaveBulk = now, true
 		}
 		if want > 0 {
-			r.copy(sn, n, f, set, 1<<i, want)
+			r.copy(sn, n, f, set, 1<<i, want, now)
 		}
 	}
 }

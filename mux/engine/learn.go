@@ -220,7 +220,7 @@ func (e *Engine) Probe(f *Subflow, x *mptcp.Experimental, now int64) (send bool)
 // token is the caller's then, who takes the batch and the options in front of it.
 func (e *Engine) Next() *Subflow {
 	for _, f := range e.subs {
-		if !f.writing && f.state != Ended && (len(f.pending) > 0 || len(f.control) > 0) {
+		if !f.writing && f.state != Ended && (len(f.control) > 0 || len(f.pending) > 0 && !f.gather.wait()) {
 			f.writing = true
 			if e.rec != nil {
 				e.rec.note(entry{Op: "next", Sub: f.id})
@@ -242,10 +242,14 @@ func (e *Engine) Take(f *Subflow, batch []Outgoing) (_ []Outgoing, control []byt
 	before, full := len(batch), e.held.out.Wraps()
 	for _, sn := range f.pending {
 		sg := e.held.out.At(sn)
+		if e.held.out.Live(sn) == nil { // it waited, and another was faster
+			e.held.out.Unpin(sn)
+			continue
+		}
 		batch = append(batch, Outgoing{P: sg.P, DSN: sg.DSN, First: !sg.Seen, Full: full, sn: sn})
 		sg.Seen = true
 	}
-	f.pending, f.pendingSize = f.pending[:0], 0
+	f.pending, f.pendingSize, f.gather.since = f.pending[:0], 0, 0
 	control, f.control = f.control, nil
 	if e.rec != nil {
 		e.rec.batch(batch[before:], control)
@@ -263,7 +267,10 @@ func (e *Engine) Wrote(f *Subflow, now int64, batch []Outgoing, end uint64, bloc
 	if f.probeSent > f.lastSend { // options go first
 		f.probeEnd = f.produced
 	}
-	f.tx.outstanding += int(end - f.produced)
+	if made := int(end - f.produced); made > 0 {
+		f.tx.outstanding += made
+		f.lastSend = now
+	}
 	f.produced = end
 	if f.marks.una == f.marks.tail && len(batch) > 0 && f.state == Moving {
 		f.progress = now // the clock of a stall starts with the first byte out
@@ -282,7 +289,6 @@ func (e *Engine) Wrote(f *Subflow, now int64, batch []Outgoing, end uint64, bloc
 		}
 		e.held.out.Unpin(o.sn)
 	}
-	f.lastSend = now
 	if failed {
 		f.state.on(ended)
 	}

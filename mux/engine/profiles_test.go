@@ -207,7 +207,7 @@ func (p *profile) play(seed uint64, flows int, down bool) (o outcome) {
 	}
 	w.run(start)
 	var sent []int64
-	from.smallFlow(start, start+profileSpan, &sent)
+	from.smallFlow(start, start+profileSpan, 16e6, &sent)
 	if flows > 0 {
 		from.largeFlows(flows, 1.25*sum, start, start+profileSpan)
 	}

@@ -43,7 +43,7 @@ func (h *held) unassign(f *Subflow) {
 			h.redo = append(h.redo, sn)
 		}
 	}
-	f.pending, f.pendingSize = f.pending[:0], 0
+	f.pending, f.pendingSize, f.gather.since = f.pending[:0], 0, 0
 }
 
 // forget drops what was to go again: its numbers mean nothing in another session.

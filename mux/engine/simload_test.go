@@ -69,9 +69,9 @@ func (h *host) largeFlows(flows int, rate float64, from, until int64) {
 	h.w.at(from, next)
 }
 
-// smallFlow sends a packet of 200 bytes every 16 ms until then, and returns when each
+// smallFlow sends a packet of 200 bytes every so often until then, and returns when each
 // was sent.
-func (h *host) smallFlow(from, until int64, sent *[]int64) {
+func (h *host) smallFlow(from, until, every int64, sent *[]int64) {
 	src := &Source{}
 	a, b := netip.AddrPortFrom(packet.ClientHost4, 4000), netip.MustParseAddrPort("192.0.2.1:9")
 	var next func()
@@ -82,7 +82,7 @@ func (h *host) smallFlow(from, until int64, sent *[]int64) {
 		h.e.Send(src, testPacket(a, b, uint64(len(*sent)), 200), h.w.now)
 		*sent = append(*sent, h.w.now)
 		h.pump()
-		h.w.at(h.w.now+16e6, next)
+		h.w.at(h.w.now+every, next)
 	}
 	h.w.at(from, next)
 }

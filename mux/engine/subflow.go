@@ -41,6 +41,7 @@ type Subflow struct {
 
 	pending     []uint64 // segment numbers to write next
 	pendingSize int
+	gather      gathering
 	control     []byte // whole options to write next
 	marks       ring   // what the kernel has and the peer's kernel may not
 

@@ -106,6 +106,7 @@ func (e *Engine) Tick(now, passed int64, received uint64) *Orders {
 			continue
 		}
 		e.watch(f, now)
+		f.gather.due(now)
 		p.proof = max(p.proof, f.proof)
 		if f.state.Stale() && !f.overslept {
 			p.stalled = max(p.stalled, f.staleAt)

@@ -91,8 +91,9 @@ func (w *words) client(c *conf.Client) {
 	if len(c.Redirect.Listen) > 0 {
 		w.itemf("redirect", "what nftables' TPROXY gives it at %s, UDP and TCP%s", joinAddrs(c.Redirect.Listen), lacking(client.RedirectLacks(c.Redirect.Listen)))
 	}
-	if c.Mark != 0 {
-		w.itemf("mark", "%d on the sockets of the subflows, for rules of routing", c.Mark)
+	w.tun(&c.TUN)
+	if m := c.SocketMark(); m != 0 {
+		w.itemf("mark", "%d on the sockets of the subflows, for rules of routing", m)
 	}
 	udp := "relay ports as the system gives them"
 	if !c.UDP.Ports.IsZero() {
@@ -106,6 +107,43 @@ func (w *words) client(c *conf.Client) {
 		c.Limits.Streams, share(c.Limits.StreamsPerUser, "user"))
 	w.itemf("session", "given up after %v without a subflow, then begun anew", c.SessionTimeout)
 	w.rest(c.Admin, c.Log)
+}
+
+// tun says what a device takes.
+func (w *words) tun(t *conf.TUN) {
+	if t.Device == "" {
+		return
+	}
+	w.itemf("tun", "%s, with %s, takes what this machine's programs send to %s%s", t.Device, list(t.Addresses), list(t.Routes), lacking(client.TUNLacks(t)))
+	stay := make([]string, 0, 3)
+	if t.LAN && t.Everything() {
+		stay = append(stay, "the local networks")
+	}
+	if len(t.Exclude) > 0 {
+		stay = append(stay, list(t.Exclude))
+	}
+	if len(stay) > 0 {
+		w.itemf("tun", "not %s", strings.Join(stay, ", "))
+	}
+	if t.Everything() {
+		names := "names are asked where the system asks them, which may be outside"
+		if t.DNS {
+			names = "names are asked in the tunnel, whichever server is asked"
+		}
+		w.itemf("tun", "%s; without a session the traffic is to %s", names, t.WhenDown)
+	}
+	for _, l := range client.TUNDoubts(t) {
+		w.itemf("tun", "%s: %s", l.What, l.Remedy)
+	}
+}
+
+// list writes values.
+func list[T fmt.Stringer](values []T) string {
+	out := make([]string, len(values))
+	for i, v := range values {
+		out[i] = v.String()
+	}
+	return strings.Join(out, ", ")
 }
 
 func (w *words) server(s *conf.Server) {

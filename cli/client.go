@@ -33,6 +33,9 @@ func newClient() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if cfg.TUN.Device == "" {
+				client.TidyRouting(log)
+			}
 			c, err := client.New(&kept, log, capture.Capture, handed(log)...)
 			if err != nil {
 				return err

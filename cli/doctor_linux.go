@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"syscall"
@@ -36,15 +37,18 @@ func maxSegment(conn net.Conn) (n int) {
 	return n
 }
 
-// bindControl binds a socket to an interface, as the client does.
-func bindControl(bind string) func(network, address string, c syscall.RawConn) error {
-	if _, err := netip.ParseAddr(bind); bind == "" || err == nil {
-		return nil
-	}
+// bindControl binds a socket to an interface and marks it, as the client does.
+func bindControl(bind string, mark uint32) func(network, address string, c syscall.RawConn) error {
+	_, isAddress := netip.ParseAddr(bind)
 	return func(_, _ string, c syscall.RawConn) (err error) {
-		if e := c.Control(func(fd uintptr) { err = unix.BindToDevice(int(fd), bind) }); e != nil {
-			return e
-		}
-		return err
+		e := c.Control(func(fd uintptr) {
+			if mark != 0 {
+				err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, int(mark))
+			}
+			if err == nil && bind != "" && isAddress != nil {
+				err = unix.BindToDevice(int(fd), bind)
+			}
+		})
+		return errors.Join(e, err)
 	}
 }

@@ -15,4 +15,4 @@ func descriptorLimit() (n uint64, known bool) { return 0, false }
 
 func maxSegment(net.Conn) int { return 0 }
 
-func bindControl(string) func(network, address string, c syscall.RawConn) error { return nil }
+func bindControl(string, uint32) func(network, address string, c syscall.RawConn) error { return nil }

@@ -72,18 +72,22 @@ func (d *doctor) client(c *conf.Client) {
 	if len(paths) == 0 {
 		paths = []conf.Path{{Name: "default"}}
 	}
+	if !client.CanMark(c.SocketMark()) {
+		d.say(doubt, "paths", "run doctor as root", "they are not tried: this user may not give sockets the mark %d", c.SocketMark())
+		return
+	}
 	for _, p := range paths {
 		if d.ctx.Err() != nil {
 			return
 		}
-		if d.reach(p, targets) {
+		if d.reach(p, targets, c.SocketMark()) {
 			d.tunnel(c, p, len(c.Paths) == 0)
 		}
 	}
 }
 
-// reach tries TCP to the server's addresses by one path, and says whether one answers.
-func (d *doctor) reach(p conf.Path, targets []netip.AddrPort) bool {
+// reach tries TCP to the server's addresses by one path, from sockets with a mark, and says whether one answers.
+func (d *doctor) reach(p conf.Path, targets []netip.AddrPort, mark uint32) bool {
 	check := "path " + p.Name
 	reached := false
 	for _, to := range targets {
@@ -92,10 +96,10 @@ func (d *doctor) reach(p conf.Path, targets []netip.AddrPort) bool {
 			d.say(broken, check, "plug it in, or bring it up: the path is used when it is there", "%v", err)
 			continue
 		}
-		if words, remedy := client.RouteTrouble(p.Bind, local, to.Addr().Unmap()); words != "" {
+		if words, remedy := client.RouteTrouble(p.Bind, local, to.Addr().Unmap(), mark); words != "" {
 			d.say(doubt, check, remedy, "%s", words)
 		}
-		dialer := net.Dialer{Timeout: connectTime, Control: bindControl(p.Bind)}
+		dialer := net.Dialer{Timeout: connectTime, Control: bindControl(p.Bind, mark)}
 		if local.IsValid() {
 			dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(local, 0))
 		}
@@ -134,7 +138,8 @@ func (d *doctor) tunnel(c *conf.Client, p conf.Path, byDefault bool) {
 	one := *c
 	one.Listen = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}
 	one.Users, one.Forwards, one.Admin, one.RunSocket, one.StateDir = nil, nil, nil, "off", ""
-	one.Redirect = conf.Redirect{}
+	one.Mark = int(c.SocketMark())
+	one.Redirect, one.TUN, one.Publish = conf.Redirect{}, conf.TUN{}, nil
 	p.Subflows, p.Backup, p.Metered, p.DailyCap, p.MonthlyCap = 1, false, false, 0, 0
 	one.Paths = []conf.Path{p}
 	if byDefault {

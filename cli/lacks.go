@@ -21,8 +21,31 @@ func lacking(list []client.Lack) string {
 	return fmt.Sprintf(" (not here now: %s)", strings.Join(words, "; "))
 }
 
+// sayTUN checks what a device for this machine's programs needs, and what goes around it.
+func sayTUN(d *doctor, c *conf.Client) {
+	if left := client.RoutingLeft(); len(left) > 0 {
+		d.say(broken, "tun", "the client's next start removes them, or: ip rule flush protocol 109; ip -6 rule flush protocol 109",
+			"a client that was killed has left %s behind, which refuse what it took", strings.Join(left, " and "))
+	}
+	if c.TUN.Device == "" {
+		return
+	}
+	list := client.TUNLacks(&c.TUN)
+	for _, l := range list {
+		d.say(broken, "tun", l.Remedy, "%s", l.What)
+	}
+	doubts := client.TUNDoubts(&c.TUN)
+	for _, l := range doubts {
+		d.say(doubt, "tun", l.Remedy, "%s", l.What)
+	}
+	if len(list)+len(doubts) == 0 {
+		d.say(fine, "tun", "", "what %s needs of this machine is there, and names are asked in the tunnel", c.TUN.Device)
+	}
+}
+
 // sayLacks checks what the client's doors for programs without SOCKS need of this machine.
 func sayLacks(d *doctor, c *conf.Client) {
+	sayTUN(d, c)
 	if len(c.Redirect.Listen) == 0 {
 		return
 	}

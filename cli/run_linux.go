@@ -145,7 +145,7 @@ func ownClient(file string, want client.Program, stderr io.Writer) (lender, erro
 		return nil, err
 	}
 	cfg.Listen, cfg.Forwards, cfg.RunSocket = nil, nil, "off"
-	cfg.Redirect = conf.Redirect{}
+	cfg.Redirect, cfg.TUN = conf.Redirect{}, conf.TUN{}
 	log, _ := newLogger(cfg.Log, stderr)
 	log = log.Level(zerolog.WarnLevel)
 	return func(ctx context.Context, device *os.File, ready func()) error {

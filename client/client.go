@@ -58,6 +58,7 @@ type Client struct {
 	lanes     []*lane
 	names     *names
 	enclaves  enclaves
+	machine   machine
 	calls     calls
 	watch     pathWatch
 	policy    policy
@@ -119,7 +120,7 @@ func New(cfg *conf.Client, log zerolog.Logger, capture *mux.Capture, handed ...n
 	}
 	c.mux, c.tunnel = m, muxTunnel{m.Session()}
 	c.policy.tell, c.policy.config = m.SetPolicy, config
-	c.watch.hinders = func(p conf.Path) status.Cause { return hindrance(p, m.Servers()) }
+	c.watch.hinders = func(p conf.Path) status.Cause { return hindrance(p, m.Servers(), c.mark) }
 	return c, nil
 }
 
@@ -129,11 +130,11 @@ func newClient(cfg *conf.Client, log zerolog.Logger, t tunnel, handed ...net.Lis
 		log:          log,
 		tunnel:       t,
 		runSocket:    runSocketOf(cfg.RunSocket),
-		mark:         uint32(cfg.Mark),
+		mark:         cfg.SocketMark(),
 		ports:        newPorts(),
 		associations: newQuota(cfg.Limits.Associations, cfg.Limits.AssociationsPerUser),
 		streams:      newQuota(cfg.Limits.Streams, cfg.Limits.StreamsPerUser),
-		watch:        pathWatch{log: log, changed: make(chan struct{}, 1), paths: cfg.Paths},
+		watch:        pathWatch{log: log, changed: make(chan struct{}, 1), paths: cfg.Paths, mark: cfg.SocketMark()},
 		words:        words{log: log},
 	}
 	c.life, c.stop = context.WithCancel(context.Background())
@@ -143,7 +144,7 @@ func newClient(cfg *conf.Client, log zerolog.Logger, t tunnel, handed ...net.Lis
 	c.relays.set(cfg.UDP)
 	c.ends.client, c.wishes.client = c, c
 	c.web = newWeb(c)
-	c.publications.client = c
+	c.publications.client, c.machine.client = c, c
 	c.publications.set(cfg.Publish)
 	if err := c.bind(cfg); err != nil {
 		c.discard()
@@ -169,6 +170,10 @@ func (c *Client) bind(cfg *conf.Client) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := c.machine.begin(cfg.TUN); err != nil {
+		c.front.release(bound.fresh())
+		return err
+	}
 	c.front.begin(bound)
 	return nil
 }
@@ -177,6 +182,7 @@ func (c *Client) bind(cfg *conf.Client) (err error) {
 func (c *Client) discard() {
 	c.stop()
 	c.front.close()
+	c.machine.discard()
 	for _, l := range c.lanes {
 		l.loop.Run(c.life) // ended already: frees and returns
 	}
@@ -203,6 +209,7 @@ func (c *Client) Run(ctx context.Context) error {
 	if c.runSocket != "" {
 		g.Go(func() error { return runGrants(ctx, c) })
 	}
+	g.Go(func() error { return c.machine.run(ctx) })
 	g.Go(func() error { return tellAlive(ctx, c) })
 	g.Go(func() error { return c.web.run(ctx) })
 	c.publications.run(ctx, g.Go)
@@ -258,6 +265,10 @@ func (c *Client) Apply(cfg *conf.Client) error {
 	}
 	next, err := c.front.prepare(cfg)
 	if err != nil {
+		return err
+	}
+	if err := c.machine.set(cfg.TUN); err != nil {
+		c.front.release(next.fresh())
 		return err
 	}
 	if c.mux != nil {

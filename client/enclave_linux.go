@@ -11,6 +11,11 @@ import (
 // device does. ready is called once before the first packet is taken. The file stays
 // the caller's.
 func (c *Client) ServeTUN(ctx context.Context, file *os.File, p Program, ready func()) error {
+	return c.serveDevice(ctx, file, p, func(*tun.Device) { ready() })
+}
+
+// serveDevice is ServeTUN, whose ready gets the device.
+func (c *Client) serveDevice(ctx context.Context, file *os.File, p Program, ready func(*tun.Device)) error {
 	g, err := newEnclave(c, p)
 	if err != nil {
 		return err
@@ -24,7 +29,7 @@ func (c *Client) ServeTUN(ctx context.Context, file *os.File, p Program, ready f
 		return errTooManyEnclaves
 	}
 	defer c.enclaves.remove(a)
-	ready()
+	ready(d)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stop := context.AfterFunc(c.life, cancel)

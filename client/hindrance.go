@@ -13,7 +13,7 @@ import (
 // tell: without a route the kernel takes every address for a neighbour of an interface
 // that the socket is bound to, and nobody answers. Nothing is sent. The zero value says
 // that nothing is known to.
-func hindrance(p conf.Path, servers []netip.Addr) status.Cause {
+func hindrance(p conf.Path, servers []netip.Addr, mark uint32) status.Cause {
 	bound := muxPath(p)
 	if len(servers) == 0 || bound.Interface == "" && !bound.Local.IsValid() {
 		return status.Cause{}
@@ -40,7 +40,7 @@ func hindrance(p conf.Path, servers []netip.Addr) status.Cause {
 	if bound.Interface != "" {
 		name = bound.Interface
 	}
-	return obstacle(name, own, servers, func(to netip.Addr) bool { return routed(bound.Interface, bound.Local, to) })
+	return obstacle(name, own, servers, func(to netip.Addr) bool { return routed(bound.Interface, bound.Local, to, mark) })
 }
 
 // obstacle says what is in the way of those who have the addresses own to the servers'.

@@ -8,6 +8,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -83,10 +84,11 @@ func readLinks() (links, error) {
 }
 
 // chosen returns the local addresses by which the routing table would reach the
-// given ones. Nothing is sent.
-func chosen(far []netip.Addr) (out []netip.Addr) {
+// given ones from a socket with a mark, if it is not 0. Nothing is sent.
+func chosen(far []netip.Addr, mark uint32) (out []netip.Addr) {
+	d := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) error { return markSocket(raw, mark) }}
 	for _, a := range far {
-		conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(a, 9)))
+		conn, err := d.Dial("udp", netip.AddrPortFrom(a, 9).String())
 		if err != nil {
 			continue // no route
 		}
@@ -194,7 +196,7 @@ func (w *pathWatch) follow(ctx context.Context, m *mux.Client) error {
 		if l, err := readLinks(); err != nil {
 			w.log.Warn().Err(err).Msg("interfaces not read")
 		} else {
-			l[defaultRoute] = chosen(m.Servers())
+			l[defaultRoute] = chosen(m.Servers(), w.mark)
 			s.update(l)
 			m.Hurry()
 		}

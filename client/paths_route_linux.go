@@ -9,10 +9,10 @@ import (
 )
 
 // routed says whether the routing tables lead to an address by an interface, or from a
-// local address. Where they cannot be asked it says that they do.
-func routed(name string, from, to netip.Addr) bool {
+// local address, what comes from a socket with a mark. Where they cannot be asked it says that they do.
+func routed(name string, from, to netip.Addr, mark uint32) bool {
 	// Without fibmatch the kernel answers that every address is a neighbour there.
-	o := &netlink.RouteGetOptions{Oif: name, FIBMatch: true}
+	o := &netlink.RouteGetOptions{Oif: name, FIBMatch: true, Mark: mark}
 	if from.IsValid() {
 		o.SrcAddr = from.AsSlice()
 	}

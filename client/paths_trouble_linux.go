@@ -13,9 +13,9 @@ import (
 )
 
 // RouteTrouble looks whether packets from a path's own address, or socket bound to its
-// interface, go out by that interface, and come in again. It returns what is wrong and
+// interface, with a mark if it is not 0, go out by that interface, and come in again. It returns what is wrong and
 // what mends it; nothing when all is well, or when it cannot be told.
-func RouteTrouble(bind string, local, remote netip.Addr) (words, remedy string) {
+func RouteTrouble(bind string, local, remote netip.Addr, mark uint32) (words, remedy string) {
 	if !local.IsValid() || local.IsLoopback() {
 		return "", ""
 	}
@@ -28,7 +28,7 @@ func RouteTrouble(bind string, local, remote netip.Addr) (words, remedy string) 
 		name, local, name)
 	to := net.IP(remote.AsSlice())
 	if _, err := netip.ParseAddr(bind); err != nil { // bound to the interface
-		routes, err := netlink.RouteGetWithOptions(to, &netlink.RouteGetOptions{Oif: name})
+		routes, err := netlink.RouteGetWithOptions(to, &netlink.RouteGetOptions{Oif: name, Mark: mark})
 		switch {
 		case err != nil:
 			return fmt.Sprintf("there is no route to %s by %s", remote, name), mend
@@ -37,7 +37,7 @@ func RouteTrouble(bind string, local, remote netip.Addr) (words, remedy string) 
 			return fmt.Sprintf("no route by %s has a gateway: %s is taken for a neighbour there", name, remote), mend
 		}
 	}
-	routes, err := netlink.RouteGetWithOptions(to, &netlink.RouteGetOptions{SrcAddr: local.AsSlice()})
+	routes, err := netlink.RouteGetWithOptions(to, &netlink.RouteGetOptions{SrcAddr: local.AsSlice(), Mark: mark})
 	if err != nil || len(routes) == 0 || routes[0].LinkIndex == link.Attrs().Index {
 		return "", ""
 	}

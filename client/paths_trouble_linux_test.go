@@ -36,7 +36,7 @@ func TestRouteTrouble(t *testing.T) {
 	run("route add default via 192.168.1.1 dev dsl")
 	server := netip.MustParseAddr("203.0.113.5")
 	at := func(bind, local string) string {
-		words, remedy := RouteTrouble(bind, netip.MustParseAddr(local), server)
+		words, remedy := RouteTrouble(bind, netip.MustParseAddr(local), server, 0)
 		if (words == "") != (remedy == "") {
 			t.Errorf("%q, and what mends it is %q", words, remedy)
 		}

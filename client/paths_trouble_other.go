@@ -5,4 +5,4 @@ package client
 import "net/netip"
 
 // RouteTrouble says nothing: the routes of other systems are not read.
-func RouteTrouble(string, netip.Addr, netip.Addr) (words, remedy string) { return "", "" }
+func RouteTrouble(string, netip.Addr, netip.Addr, uint32) (words, remedy string) { return "", "" }

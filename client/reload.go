@@ -27,7 +27,7 @@ func muxConfig(cfg *conf.Client, log zerolog.Logger, capture *mux.Capture) (mux.
 		// limits.streams is the client's own, and may change.
 		MaxStreams: conf.MaxTable,
 		Cover:      mux.Cover{ALPN: cfg.Server.Cover.ALPN, ServerName: cfg.Server.Cover.ServerName},
-		Mark:       uint32(cfg.Mark),
+		Mark:       cfg.SocketMark(),
 		Log:        log,
 	}
 	for _, k := range cfg.Server.Keys() {

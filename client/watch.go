@@ -38,6 +38,7 @@ type pathWatch struct {
 	changed chan struct{} // 1 slot: other paths are wanted
 	// hinders asks the system what keeps a path from the server; nil = nobody is asked.
 	hinders func(conf.Path) status.Cause
+	mark    uint32 // of the subflows' sockets
 
 	mu    sync.Mutex  // guards the rest
 	paths []conf.Path // of the configuration

@@ -40,9 +40,11 @@ type Client struct {
 	Publish []Publish `mapstructure:"publish" reload:"live"`
 	// Redirect takes what the firewall gives it of other machines (Linux).
 	Redirect Redirect `mapstructure:"redirect"`
+	// TUN leads the programs of this machine into the tunnel (Linux).
+	TUN TUN `mapstructure:"tun"`
 	// Mark is put on the sockets of the subflows, and on those that answer redirected
 	// machines, for rules of routing and of the firewall to know them by (SO_MARK, Linux,
-	// with CAP_NET_ADMIN); 0 is none.
+	// with CAP_NET_ADMIN); 0 is none, and with tun one of the client's choice.
 	Mark int `mapstructure:"mark" reload:"restart"`
 	// RunSocket is the Unix socket at which `mpsocks run` of the same user finds
 	// the client (Linux): a path, auto for one below the user's runtime

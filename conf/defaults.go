@@ -18,6 +18,18 @@ func DefaultClient() *Client {
 		Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:1080")},
 		// Each flow by what it does: no other mode is right for a mix.
 		Mode: ModeAuto,
+		// Without a name there is no device; with one it takes everything but the local
+		// network, names included. Its addresses are the tunnel's own, so that they are
+		// those of no network; nothing on the way to the tunnel is shorter than the
+		// longest packet.
+		TUN: TUN{
+			Addresses: []netip.Addr{netip.MustParseAddr("198.18.255.2"), netip.MustParseAddr("fd6d:7073::ffff:2")},
+			MTU:       65535,
+			Routes:    []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")},
+			LAN:       true,
+			DNS:       true,
+			WhenDown:  WhenDownStop,
+		},
 		// Only the user's own programs can reach it.
 		RunSocket: "auto",
 		// Offload is a third of the work per datagram; it is off by itself

@@ -3,6 +3,7 @@ package conf
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"testing"
 )
 
@@ -57,7 +58,7 @@ func loadBoth[T config](t *testing.T, raw map[string]any, cfg *T, kind Kind, val
 
 // FuzzValues holds that the text forms are refused or read back as written.
 func FuzzValues(f *testing.F) {
-	for _, s := range []string{"10GiB", "80-90", "af41", "[fd00::]/8:53,80-90", "10.0.0.0/8:1", "auto", "3"} {
+	for _, s := range []string{"10GiB", "80-90", "af41", "[fd00::]/8:53,80-90", "10.0.0.0/8:1", "auto", "3", "from:fd00::/8", "tcp:22", "port:1-2", "service:22", "user:7-9", "user:ann", "cgroup:a.slice/b.service"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, in string) {
@@ -76,6 +77,10 @@ func FuzzValues(f *testing.F) {
 		var a, a2 Access
 		if a.UnmarshalText([]byte(in)) == nil && (a2.UnmarshalText([]byte(a.String())) != nil || a.String() != a2.String()) {
 			t.Errorf("%q is %v, which reads as %v", in, a, a2)
+		}
+		var e, e2 Exclusion
+		if e.UnmarshalText([]byte(in)) == nil && (e2.UnmarshalText([]byte(e.String())) != nil || !reflect.DeepEqual(e, e2)) {
+			t.Errorf("%q is %v, which reads as %v", in, e, e2)
 		}
 		var n, n2 Subflows
 		if n.UnmarshalText([]byte(in)) == nil && (n2.UnmarshalText([]byte(n.String())) != nil || n != n2) {

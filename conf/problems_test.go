@@ -42,6 +42,26 @@ func TestProblems(t *testing.T) {
 			"paths[0].name: expected text, got 7: put it in quotes",
 			"mode: expected text, got 5: put it in quotes",
 		}},
+		{"tun", good + "tun: {device: mps0, exclude: [11.0.0.0/8, tcp, \"user:9-5\", \"cgroup:../a\", \"port:\", \"\"]}", []string{
+			`tun.exclude[1]: "tcp": a port is missing`,
+			`tun.exclude[2]: "user:9-5": 9-5 is no range of user IDs`,
+			`tun.exclude[3]: "cgroup:../a": "../a" is not a control group, such as system.slice/chrony.service`,
+			`tun.exclude[4]: "port:": a port is missing`,
+			`tun.exclude[5]: "" is none of 192.168.0.0/16, from:192.168.1.2, tcp:22, udp:123, port:53, service:22, user:backup, user:1000-1999 or cgroup:system.slice/x.service`,
+		}},
+		{"tun, as a whole", good + "tun: {device: a/b, addresses: [127.0.0.1, 10.0.0.1, 10.0.0.2], mtu: 500, routes: [10.0.0.0/8, 10.0.0.0/8, 11.0.0.0/8], exclude: [11.0.0.0/8], when_down: open}\npaths: [{name: x, bind: a*}]", []string{
+			`tun.when_down: "open" is not one of stop, around`,
+			"tun.mtu: 500 is not between 1280 and 65535",
+			`tun.device: "a/b" is no name of a network device: 1 to 15 letters and digits, such as mps0`,
+			"tun.addresses[0]: 127.0.0.1 is no address for a device",
+			"tun.addresses[1]: 10.0.0.1 is a second address of its family",
+			"tun.addresses[2]: 10.0.0.2 is a second address of its family",
+			"tun.routes[1]: 10.0.0.0/8 is there twice",
+			"tun.routes[2]: 11.0.0.0/8 is in tun.exclude too",
+		}},
+		{"a path into the tunnel", good + "tun: {device: mps0}\npaths: [{name: x, bind: mps*}]\nrules: [{user: tun, class: bulk}]", []string{
+			"paths[0].bind: mps* means mps0, the device of tun, which leads into the tunnel",
+		}},
 		{"a key in the wrong room", good + "level: debug", []string{"level: unknown key, did you mean log.level?"}},
 		{"dotted keys are not nested keys", good + "log.level: debug", []string{"log.level: unknown key, did you mean log.level?"}},
 		{"kinds", good + "log: info\nudp: [1]\nallow_anonymous: maybe\nmode: 5\nlisten: {a: b}\nlimits: {streams: 1.5, associations: many}\npaths: [eth0]", []string{

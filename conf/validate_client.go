@@ -29,9 +29,13 @@ func (c *Client) validate() Errors {
 			}
 		}
 	}
+	if c.TUN.Device != "" { // its programs are known by this name
+		users[TUNUser] = true
+	}
 	noteMode(&p, c.Mode, c.Rules, users)
 	c.validateForwards(&p)
 	c.validateRedirect(&p)
+	c.validateTUN(&p)
 	if r := c.RunSocket; r != "auto" && r != "off" && !filepath.IsAbs(r) {
 		p.addf("run_socket", "expected auto, off or a path that begins with /, got %q", r)
 	}
@@ -47,7 +51,7 @@ func (c *Client) validate() Errors {
 // validateListen holds that nobody but this host's own users gets in without
 // a password unless the file says so.
 func (c *Client) validateListen(p *Errors) {
-	if len(c.Listen) == 0 && len(c.Forwards) == 0 && len(c.Publish) == 0 && len(c.Redirect.Listen) == 0 {
+	if len(c.Listen) == 0 && len(c.Forwards) == 0 && len(c.Publish) == 0 && len(c.Redirect.Listen) == 0 && c.TUN.Device == "" {
 		p.addf("listen", "needs an address, such as 127.0.0.1:1080")
 	}
 	noteListen(p, "listen", c.Listen)

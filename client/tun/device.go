@@ -94,7 +94,14 @@ type Device struct {
 	ports  *ports
 	joiner joiner // owned by the goroutine of Serve
 	n      counters
+
+	capture atomic.Bool // questions to name servers go to the tunnel's resolver
 }
+
+// CaptureNames says whether questions to name servers at whatever address, by UDP and TCP,
+// are answered by the resolver in the tunnel. Programs see them answered by whom they have
+// asked. Any goroutine may call it, at any time.
+func (d *Device) CaptureNames(on bool) { d.capture.Store(on) }
 
 // packet takes one packet from the device. b is borrowed: what is kept is
 // copied, but for whole, a Buffer that holds all of b, which is taken, if true
@@ -139,11 +146,15 @@ func (d *Device) udp(v *vnet, b []byte, n *network, whole *buf.Buffer) (taken bo
 		d.n.malformed.Add(1)
 		return false
 	}
+	src := socket{at: h.src}
+	if d.capture.Load() && asksNames(h.dst) {
+		src.as, h.dst = h.dst, resolverBeside(h.dst)
+	}
 	if !reachable(h.dst) {
 		d.n.refused.Add(1)
 		return false
 	}
-	p := d.ports.of(socket{at: h.src})
+	p := d.ports.of(src)
 	if p == nil {
 		d.n.refused.Add(1)
 		return false

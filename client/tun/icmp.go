@@ -36,7 +36,7 @@ func (d *Device) echo(b []byte, n *network) bool {
 		d.n.refused.Add(1)
 		return true
 	}
-	p := d.ports.of(socket{netip.AddrPortFrom(n.src, binary.BigEndian.Uint16(m[4:])), true})
+	p := d.ports.of(socket{at: netip.AddrPortFrom(n.src, binary.BigEndian.Uint16(m[4:])), echo: true})
 	if p == nil {
 		d.n.refused.Add(1)
 		return true
@@ -86,6 +86,9 @@ func (p *port) fail(f *packet.Failure) {
 	}
 	out := *f
 	out.To, out.Src, out.Bare = p.src.at.Addr(), p.src.at, true
+	if p.src.as.IsValid() { // it has not asked the resolver, as far as it knows
+		out.Dst = p.src.as
+	}
 	b := make([]byte, out.Len())
 	packet.PutFailure(b, &out)
 	p.device.n.failures.Add(1)

@@ -109,3 +109,49 @@ func TestNamesEnd(t *testing.T) {
 		})
 	}
 }
+
+// A question to whatever name server is answered by the tunnel's resolver, in that one's
+// name; another's datagram is not let in, and what is no question goes where it is sent.
+func TestCaptureNames(t *testing.T) {
+	for _, f := range []struct {
+		src, dst, other netip.AddrPort
+		resolver        netip.Addr
+	}{
+		{src4, netip.MustParseAddrPort("192.168.1.1:53"), netip.MustParseAddrPort("192.0.2.77:7"), packet.ServerHost4},
+		{src6, netip.MustParseAddrPort("[fe80::1]:53"), netip.MustParseAddrPort("[2001:db8::77]:7"), packet.ServerHost6},
+	} {
+		d, tunnel, kernel := newDevice()
+		d.CaptureNames(true)
+		d.packet(&vnet{}, udp(f.src, f.dst, "question", 0, 64), nil)
+		d.packet(&vnet{}, udp(f.src, f.other, "else", 0, 64), nil)
+		if len(tunnel.ports) != 2 || len(tunnel.ports[0].sent) != 1 || len(tunnel.ports[1].sent) != 1 {
+			t.Fatalf("%v: inner ports %+v, want two with a datagram each", f.src, tunnel.ports)
+		}
+		to := netip.AddrPortFrom(f.resolver, packet.ResolverPort)
+		if got := tunnel.ports[0].sent[0]; got.to != to || got.payload != "question" {
+			t.Errorf("asked %+v, want %v", got, to)
+		}
+		if got := tunnel.ports[1].sent[0]; got.to != f.other {
+			t.Errorf("sent %+v, want %v", got, f.other)
+		}
+		for _, from := range []netip.AddrPort{f.other, to} {
+			h := packet.UDP{Src: from, Dst: f.src, TTL: 50}
+			pkt := append(make([]byte, h.Overhead(6)), "answer"...)
+			packet.PutUDP(pkt, &h)
+			tunnel.ports[0].to.UDP(&h, pkt, pkt[len(pkt)-6:])
+		}
+		if len(kernel.pkts) != 1 {
+			t.Fatalf("%d packets for the kernel, want the resolver's alone", len(kernel.pkts))
+		}
+		var n network
+		var g datagram
+		if b := kernel.pkts[0]; !n.parse(b) || !g.parse(b, &n, true) || g.src != f.dst || g.dst != f.src || string(b[g.payload:]) != "answer" {
+			t.Errorf("the program is answered by %v at %v", g.src, g.dst)
+		}
+		d.CaptureNames(false)
+		d.packet(&vnet{}, udp(f.src, f.dst, "question", 0, 64), nil)
+		if got := tunnel.ports[1].sent; len(got) != 2 || got[1].to != f.dst {
+			t.Errorf("sent %+v, want it to be asked itself", got)
+		}
+	}
+}

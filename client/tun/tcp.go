@@ -71,6 +71,9 @@ func (d *Device) accept(ctx context.Context, r *tcp.ForwarderRequest) {
 	id := r.ID()
 	from := addrPort(id.RemoteAddress, id.RemotePort)
 	to := addrPort(id.LocalAddress, id.LocalPort)
+	if d.capture.Load() && asksNames(to) {
+		to = resolverBeside(to)
+	}
 	if resolver(to) {
 		d.acceptNames(ctx, r, to)
 		return

@@ -35,6 +35,7 @@ type ports struct {
 type socket struct {
 	at   netip.AddrPort // of echo requests the port is the identifier
 	echo bool
+	as   netip.AddrPort // the name server that it asks, if another answers in its place
 }
 
 // port is one of them.
@@ -149,6 +150,13 @@ func (p *port) receive(h *packet.UDP, pkt, payload []byte) {
 	if p.src.at.Addr().Is4() != h.Src.Addr().Is4() || p.src.echo || h.TTL == 0 {
 		p.device.n.malformed.Add(1)
 		return
+	}
+	if p.src.as.IsValid() {
+		if !resolver(h.Src) {
+			p.device.n.refused.Add(1)
+			return
+		}
+		out.Src = p.src.as
 	}
 	// No fragment header, which is only needed inside the tunnel.
 	room := packet.UDP4Overhead

@@ -49,6 +49,9 @@ func (w *Way) Dialer(mss int) *net.Dialer {
 
 // dialResolver reaches a name server by the way.
 func (w *Way) dialResolver(ctx context.Context, network, address string) (net.Conn, error) {
+	if w.Mark != 0 {
+		address = beyondStub(address)
+	}
 	d := w.Dialer(0)
 	d.SetMultipathTCP(false)
 	if w.Local.IsValid() && strings.HasPrefix(network, "udp") {
@@ -57,8 +60,11 @@ func (w *Way) dialResolver(ctx context.Context, network, address string) (net.Co
 	return d.DialContext(ctx, network, address)
 }
 
-// binding names what the way is bound to; "" is the default route.
+// binding names what the way is bound to; "" is the default route without a mark.
 func (w *Way) binding() string {
+	if w.Mark != 0 {
+		return fmt.Sprintf("%s %v mark %d", w.Interface, w.Local, w.Mark)
+	}
 	if w.Local.IsValid() {
 		return w.Interface + " " + w.Local.String()
 	}

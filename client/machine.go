@@ -1,0 +1,268 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/mpsocks/mpsocks/client/tun"
+	"github.com/mpsocks/mpsocks/conf"
+)
+
+const (
+	// namesFirst is how long the server's name may take to be found before the machine's
+	// traffic, and so other programs' resolvers, are led into the tunnel.
+	namesFirst = 5 * time.Second
+	// lookPause is how often a device that may be gone around looks for the session, and
+	// how long one that broke is left alone.
+	lookPause = time.Second
+)
+
+// A machine is the TUN device by which this machine's own programs reach the tunnel, with
+// the routing that leads them there.
+type machine struct {
+	client  *Client
+	changed chan struct{} // 1 slot: there is another device, or none
+
+	mu     sync.Mutex // guards the rest
+	cfg    conf.TUN
+	device *machineDevice // nil = none
+	begun  bool           // by run
+}
+
+// begin makes the device. Nothing is led to it before run.
+func (m *machine) begin(cfg conf.TUN) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.changed = make(chan struct{}, 1)
+	if cfg.Device == "" {
+		return nil
+	}
+	d, err := openMachine(cfg.Device)
+	if err != nil {
+		return fmt.Errorf("tun: %w", err)
+	}
+	m.cfg, m.device = cfg, d
+	return nil
+}
+
+// discard is for a client that never runs.
+func (m *machine) discard() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.device != nil {
+		m.device.close()
+	}
+}
+
+// run serves the device that there is, and that of each later configuration, until ctx
+// ends. All that was made for it is undone then. An error is one of the first device.
+func (m *machine) run(ctx context.Context) error {
+	m.mu.Lock()
+	d := m.device
+	m.begun = true
+	m.mu.Unlock()
+	for first := true; ; first = false {
+		var err error
+		if d != nil {
+			if err = m.carry(ctx, d); err != nil && (first || ctx.Err() != nil) {
+				err = errors.Join(err, d.undo())
+			}
+			if err != nil && first {
+				return fmt.Errorf("tun: %w", err)
+			}
+		}
+		if ctx.Err() != nil {
+			return err
+		}
+		if err != nil { // somebody has removed it, say: nothing goes around meanwhile
+			m.client.log.Error().Err(err).Msg("tun: the device is made anew")
+			pause(ctx, lookPause)
+			m.renew(d)
+		} else {
+			select {
+			case <-m.changed:
+			case <-ctx.Done():
+				return nil
+			}
+		}
+		m.mu.Lock()
+		d = m.device
+		m.mu.Unlock()
+	}
+}
+
+// renew makes a device in the place of one that broke.
+func (m *machine) renew(broken *machineDevice) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.device != broken {
+		return
+	}
+	d, err := openMachine(m.cfg.Device)
+	if err != nil {
+		m.client.log.Error().Err(err).Msg("tun: the device cannot be made")
+		broken.failed = true // it is tried again
+		return
+	}
+	m.device = d
+}
+
+// carry serves one device until it is not wanted any more (nil) or ctx ends (nil), and
+// undoes its routing. If the device breaks its routing stays.
+func (m *machine) carry(ctx context.Context, d *machineDevice) (err error) {
+	defer close(d.done)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(d.life, cancel)()
+	defer d.close()
+	if d.failed {
+		return errors.New("it is not there")
+	}
+	m.awaitServer(ctx)
+	var leading sync.WaitGroup
+	defer func() {
+		cancel()
+		leading.Wait()
+		if err == nil {
+			err = d.undo()
+		}
+	}()
+	faults := make(chan error, 1)
+	err = d.serve(ctx, m.client, func(device *tun.Device) {
+		m.mu.Lock()
+		d.device = device
+		m.mu.Unlock()
+		leading.Go(func() {
+			if err := m.lead(ctx, d); err != nil {
+				faults <- err
+				cancel()
+			}
+		})
+	})
+	select {
+	case fault := <-faults:
+		return fault
+	default:
+		return err
+	}
+}
+
+// awaitServer waits until an address of the server is known, or for namesFirst: its name
+// may be asked by a resolver of this machine, whose questions would be led into the tunnel.
+func (m *machine) awaitServer(ctx context.Context) {
+	if m.client.mux == nil || len(m.client.mux.Servers()) > 0 {
+		return
+	}
+	TidyRouting(m.client.log)
+	for end := time.Now().Add(namesFirst); len(m.client.mux.Servers()) == 0 && time.Now().Before(end) && ctx.Err() == nil; {
+		pause(ctx, lookPause/50)
+	}
+}
+
+// lead has the routing be as the configuration says until ctx ends. It returns an error
+// if that fails at once.
+func (m *machine) lead(ctx context.Context, d *machineDevice) error {
+	t := time.NewTicker(lookPause)
+	defer t.Stop()
+	for first := true; ; first = false {
+		m.mu.Lock()
+		routes := m.cfg.Routes
+		err := m.apply(d, m.cfg)
+		m.mu.Unlock()
+		switch {
+		case err != nil && first:
+			return err
+		case err != nil:
+			m.client.log.Error().Err(err).Msg("tun: routing")
+		case first:
+			m.client.log.Info().Str("device", d.name).Stringers("routes", stringers(routes)).Msg("this machine's traffic is led into the tunnel")
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+	}
+}
+
+// apply has the routing be as a configuration says, if it is not; m.mu is held.
+func (m *machine) apply(d *machineDevice, cfg conf.TUN) error {
+	around := cfg.WhenDown == conf.WhenDownAround && !m.up()
+	return d.route(m.client, cfg, around)
+}
+
+// set takes over another configuration. An error leaves the one before.
+func (m *machine) set(cfg conf.TUN) error {
+	m.mu.Lock()
+	old, d := m.cfg, m.device
+	if !m.begun || cfg.Device != "" && m.client.mark == 0 {
+		m.mu.Unlock()
+		if cfg.Device != "" {
+			return errors.New("tun: the subflows have no mark to know them by, which they get at the start: restart the client")
+		}
+		return nil
+	}
+	if cfg.Device != "" && d != nil && d.name == cfg.Device {
+		defer m.mu.Unlock()
+		m.cfg = cfg
+		if d.device == nil { // it is not led to yet
+			return nil
+		}
+		if err := m.apply(d, cfg); err != nil {
+			m.cfg = old
+			if back := m.apply(d, old); back != nil {
+				m.client.log.Error().Err(back).Msg("tun: routing")
+			}
+			return fmt.Errorf("tun: %w", err)
+		}
+		return nil
+	}
+	var next *machineDevice
+	if cfg.Device != "" {
+		var err error
+		if next, err = openMachine(cfg.Device); err != nil {
+			m.mu.Unlock()
+			return fmt.Errorf("tun: %w", err)
+		}
+	}
+	m.cfg, m.device = cfg, next
+	m.mu.Unlock()
+	if d != nil {
+		d.end()
+		<-d.done
+	}
+	poke(m.changed)
+	return nil
+}
+
+// up says whether there is a session.
+func (m *machine) up() bool {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel() // only look
+	return m.client.tunnel.Ready(ctx) == nil
+}
+
+// servers4 are the server's known addresses of IPv4.
+func servers4(c *Client) (out []netip.Addr) {
+	if c.mux == nil {
+		return nil
+	}
+	for _, a := range c.mux.Servers() {
+		if a = a.Unmap(); a.Is4() {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+func stringers(list []netip.Prefix) []fmt.Stringer {
+	out := make([]fmt.Stringer, len(list))
+	for i, p := range list {
+		out[i] = p
+	}
+	return out
+}

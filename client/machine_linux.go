@@ -1,0 +1,77 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/mpsocks/mpsocks/client/routing"
+	"github.com/mpsocks/mpsocks/client/tun"
+	"github.com/mpsocks/mpsocks/conf"
+)
+
+// machineDevice is the TUN device of a machine. Its machine guards what is not set once.
+type machineDevice struct {
+	name    string
+	file    *os.File
+	routing *routing.Machine
+	life    context.Context // ends when it is not wanted any more
+	end     context.CancelFunc
+	done    chan struct{} // closed when all is undone
+
+	device *tun.Device // nil before it is served
+	failed bool        // it could not be made
+}
+
+// openMachine makes a device.
+func openMachine(name string) (*machineDevice, error) {
+	file, name, err := tun.Create(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("%w: as root, modprobe tun (in a container, give it /dev/net/tun)", err)
+	case errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EPERM):
+		return nil, fmt.Errorf("%w: it takes root, or CAP_NET_ADMIN (AmbientCapabilities= in the unit) and access to /dev/net/tun", err)
+	case errors.Is(err, unix.EBUSY):
+		return nil, fmt.Errorf("%w: another program has it", err)
+	case err != nil:
+		return nil, err
+	}
+	d := &machineDevice{name: name, file: file, routing: routing.New(name), done: make(chan struct{})}
+	d.life, d.end = context.WithCancel(context.Background())
+	return d, nil
+}
+
+// close lets the device go, with the routes that lead to it.
+func (d *machineDevice) close() {
+	d.end()
+	d.file.Close()
+}
+
+// serve carries packets until ctx ends (nil) or the device does.
+func (d *machineDevice) serve(ctx context.Context, c *Client, ready func(*tun.Device)) error {
+	return c.serveDevice(ctx, d.file, Program{Name: conf.TUNUser}, ready)
+}
+
+// route has the routing be as a configuration says, whatever others have made of it
+// since; around, that nothing is led here.
+func (d *machineDevice) route(c *Client, cfg conf.TUN, around bool) error {
+	if around {
+		return d.routing.Undo()
+	}
+	s := routing.Settings{TUN: cfg, Mark: c.mark}
+	if routing.Strict(d.name) != "" {
+		s.Servers = servers4(c)
+	}
+	if err := d.routing.Set(s); err != nil {
+		return err
+	}
+	d.device.CaptureNames(cfg.DNS && cfg.Everything())
+	return nil
+}
+
+// undo takes the routing back.
+func (d *machineDevice) undo() error { return d.routing.Undo() }

@@ -1,0 +1,31 @@
+//go:build !linux
+
+package client
+
+import (
+	"context"
+	"errors"
+
+	"github.com/mpsocks/mpsocks/client/tun"
+	"github.com/mpsocks/mpsocks/conf"
+)
+
+// machineDevice is Linux's.
+type machineDevice struct {
+	name   string
+	life   context.Context
+	done   chan struct{}
+	device *tun.Device
+	failed bool
+}
+
+func openMachine(string) (*machineDevice, error) { return nil, errors.New("it needs Linux") }
+
+func (d *machineDevice) end()   {}
+func (d *machineDevice) close() {}
+
+func (d *machineDevice) serve(context.Context, *Client, func(*tun.Device)) error { return nil }
+
+func (d *machineDevice) route(*Client, conf.TUN, bool) error { return nil }
+
+func (d *machineDevice) undo() error { return nil }

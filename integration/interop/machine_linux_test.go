@@ -272,9 +272,15 @@ func TestWholeMachineIPv6(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	leaks := h.start(h.router, "tcpdump", "-lnni", "wan0", "not", "(", "tcp", "port", tunnelPort, "or", "arp", "or", "icmp6", "or", "dst", "net", "ff02::/16", ")")
 	client := h.start(h.router, mpsocks, "client", "-c", h.file)
-	for range 200 { // until the client is up
+	for range 400 { // until the device is led to
+		if strings.Contains(h.in(h.router, "ip", "-6", "rule"), "lookup 10952") {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	leaks := h.start(h.router, "tcpdump", "-lnni", "wan0", "not", "(", "tcp", "port", tunnelPort, "or", "arp", "or", "icmp6", "or", "dst", "net", "ff02::/16", ")")
+	for range 400 { // until the session is there
 		if strings.Contains(h.in(h.guest, "dig", "+short", "+time=1", "+tries=1", "@"+routedSite, "web.test"), routedSite) {
 			break
 		}

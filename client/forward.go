@@ -19,7 +19,7 @@ const (
 	forwardSweep = 30 * time.Second
 	forwardIdle  = 10
 	// maxForwardPeers bounds the applications at one forward; sender addresses
-	// are easily invented.
+	// are easily invented. The longest silent one gives way to a new one.
 	maxForwardPeers = 4096
 )
 
@@ -35,8 +35,9 @@ type forward struct {
 	ln     *net.TCPListener // or nil
 	target atomic.Pointer[target]
 
-	mu    sync.Mutex // guards peers; taken once per batch, before a peer's mutex
-	peers map[netip.AddrPort]*forwardPeer
+	mu     sync.Mutex // guards the rest; taken once per batch, before a peer's mutex
+	peers  map[netip.AddrPort]*forwardPeer
+	places shares // of *forwardPeer
 }
 
 // forwardPeer is one application at a forward: an inner port of its own.
@@ -44,6 +45,7 @@ type forwardPeer struct {
 	inner
 	forward *forward
 	addr    netip.AddrPort
+	place   share       // guarded by forward.mu
 	active  atomic.Bool // since the last sweep
 	idle    int         // sweeps without a datagram; guarded by forward.mu
 }
@@ -78,7 +80,7 @@ func newForward(c *Client, r conf.Route, l *lane) (*forward, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &forward{client: c, listen: r.Listen, lane: l, peers: make(map[netip.AddrPort]*forwardPeer)}
+	w := &forward{client: c, listen: r.Listen, lane: l, peers: make(map[netip.AddrPort]*forwardPeer), places: shares{most: maxForwardPeers}}
 	w.target.Store(to)
 	if r.Proto == conf.ProtoTCP {
 		w.ln, err = listen(r.Listen, nil)
@@ -127,10 +129,16 @@ func (f *forward) uplink(_ *udpio.Conn, msgs []udpio.Message) {
 // peer finds the application at an address, or makes it known. f.mu is held.
 func (f *forward) peer(addr netip.AddrPort) *forwardPeer {
 	if p := f.peers[addr]; p != nil {
+		f.places.touch(&p.place)
 		return p
 	}
-	if len(f.peers) >= maxForwardPeers {
-		return nil
+	host := household(addr.Addr())
+	if host.IsLoopback() {
+		host = netip.Addr{}
+	}
+	if out, ok := f.places.full(host); ok {
+		out := out.(*forwardPeer)
+		f.drop(out.addr, out)
 	}
 	p := &forwardPeer{forward: f, addr: addr}
 	p.client = f.client
@@ -138,6 +146,7 @@ func (f *forward) peer(addr netip.AddrPort) *forwardPeer {
 		return nil
 	}
 	f.peers[addr] = p
+	f.places.add(&p.place, host, p)
 	return p
 }
 
@@ -223,6 +232,7 @@ func (f *forward) drop(addr netip.AddrPort, p *forwardPeer) {
 	p.closed = true
 	p.mu.Unlock()
 	delete(f.peers, addr)
+	f.places.remove(&p.place)
 	p.end()
 }
 

@@ -268,8 +268,8 @@ func (p *publication) lead(st stream, from, to netip.AddrPort) error {
 // runUDP holds a UDP port at the server.
 func (p *publication) runUDP(ctx context.Context) {
 	at := p.route.Load().Listen
-	v := &visitors{publication: p, lane: p.client.lanes[0], by: make(map[netip.AddrPort]*visitor)}
-	v.client, v.source.User = p.client, ""
+	v := newVisitors(p)
+	v.lane = p.client.lanes[0]
 	if err := p.client.ports.take(&v.innerPort, v); err != nil {
 		p.client.log.Error().Err(err).Stringer("port", at).Msg("a port is not published: too many are in use here")
 		return

@@ -5,7 +5,7 @@ import (
 	"net/netip"
 )
 
-// shareOfOne is what part of what all may hold one redirected machine may.
+// shareOfOne is what part of what all may hold one other machine may.
 const shareOfOne = 4
 
 // shares are things in the order of their last use, of all machines and of each.
@@ -23,11 +23,20 @@ type share struct {
 
 // full returns what has to go before a machine may have one more.
 func (s *shares) full(host netip.Addr) (any, bool) {
-	if own := s.by[host]; own != nil && own.Len() >= max(s.most/shareOfOne, 1) {
-		return own.Front().Value, true
+	if out, ok := s.beyond(host); ok {
+		return out, true
 	}
 	if s.all.Len() >= s.most {
 		return s.all.Front().Value, true
+	}
+	return nil, false
+}
+
+// beyond returns what has to go of a machine's own, if it has its share; no address is
+// this machine, whose programs share as they like.
+func (s *shares) beyond(host netip.Addr) (any, bool) {
+	if own := s.by[host]; own != nil && host.IsValid() && own.Len() >= max(s.most/shareOfOne, 1) {
+		return own.Front().Value, true
 	}
 	return nil, false
 }

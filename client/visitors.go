@@ -1,30 +1,50 @@
 package client
 
 import (
+	"container/list"
 	"context"
 	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
 
+	"golang.org/x/time/rate"
+
 	"github.com/mpsocks/mpsocks/mux/udpio"
 )
 
-// maxVisitors bounds the senders at one published UDP port: each has a socket
-// here, and addresses are easily invented.
-const maxVisitors = 1024
+const (
+	// maxVisitors bounds the senders at one published UDP port: each has a socket
+	// here, and addresses are easily invented.
+	maxVisitors = 1024
+	// swapsPerSecond is how many of them may be put in others' places: a flood of
+	// invented addresses is not to make a socket for each.
+	swapsPerSecond = 500
+)
 
 // visitors are those who send to a published UDP port. The program sees each of
-// them at a port of this machine.
+// them at a port of this machine. When there are too many, the longest silent one gives
+// way of those that have not sent again after the program had answered, as an invented
+// address cannot; of the others only when there are no such.
 type visitors struct {
 	inner
 	publication *publication
 	lane        *lane
 	target      atomic.Pointer[netip.AddrPort] // of the program; nil if its name is not resolved
 
-	table sync.Mutex // guards by and ended; taken before mu
-	by    map[netip.AddrPort]*visitor
-	ended bool
+	table  sync.Mutex // guards the rest; taken before mu
+	by     map[netip.AddrPort]*visitor
+	places shares    // of *visitor
+	fresh  list.List // those that have not sent again after an answer, the longest silent one first
+	swaps  *rate.Limiter
+	ended  bool
+}
+
+func newVisitors(p *publication) *visitors {
+	v := &visitors{publication: p, by: make(map[netip.AddrPort]*visitor), places: shares{most: maxVisitors}}
+	v.swaps = rate.NewLimiter(swapsPerSecond, swapsPerSecond)
+	v.client, v.source.User = p.client, ""
+	return v
 }
 
 // visitor is one of them.
@@ -32,6 +52,9 @@ type visitor struct {
 	visitors *visitors
 	from     netip.AddrPort
 	conn     *udpio.Conn
+	place    share         // guarded by visitors.table
+	fresh    *list.Element // nil once it has sent again after an answer; guarded by visitors.table
+	answered atomic.Bool
 	active   atomic.Bool // since the last sweep
 	idle     int         // sweeps without a datagram; guarded by visitors.table
 }
@@ -90,10 +113,12 @@ func (v *visitors) receive(d *delivery, _, payload []byte) {
 func (v *visitors) visitor(from, to netip.AddrPort) *visitor {
 	v.table.Lock()
 	defer v.table.Unlock()
-	if one := v.by[from]; one != nil || v.ended {
+	if one := v.by[from]; one != nil {
+		v.came(one)
 		return one
 	}
-	if len(v.by) >= maxVisitors || !v.client.crowd.descriptors.take(1) {
+	host := household(from.Addr())
+	if v.ended || !v.room(host) {
 		return nil
 	}
 	one := &visitor{visitors: v, from: from}
@@ -111,7 +136,49 @@ func (v *visitors) visitor(from, to netip.AddrPort) *visitor {
 		return nil
 	}
 	v.by[from] = one
+	v.places.add(&one.place, host, one)
+	one.fresh = v.fresh.PushBack(one)
 	return one
+}
+
+// came notes that somebody has sent again; the caller holds v.table.
+func (v *visitors) came(one *visitor) {
+	v.places.touch(&one.place)
+	switch {
+	case one.fresh == nil:
+	case one.answered.Load():
+		v.fresh.Remove(one.fresh)
+		one.fresh = nil
+	default:
+		v.fresh.MoveToBack(one.fresh)
+	}
+}
+
+// room makes room for one more of a host, whose descriptor is taken then; false if there
+// is none. The caller holds v.table.
+func (v *visitors) room(host netip.Addr) bool {
+	out, full := v.places.beyond(host)
+	if !full {
+		if out, full = v.places.full(host); full && v.fresh.Len() > 0 {
+			out = v.fresh.Front().Value
+		}
+	}
+	if full {
+		if !v.swaps.Allow() {
+			return false
+		}
+		out := out.(*visitor)
+		v.drop(out.from, out)
+	}
+	if v.client.crowd.descriptors.take(1) {
+		return true
+	}
+	if v.fresh.Len() == 0 || !v.swaps.Allow() {
+		return false
+	}
+	gone := v.fresh.Front().Value.(*visitor)
+	v.drop(gone.from, gone)
+	return v.client.crowd.descriptors.take(1)
 }
 
 // uplink takes what the program answers, on the Loop's goroutine.
@@ -119,6 +186,7 @@ func (o *visitor) uplink(_ *udpio.Conn, msgs []udpio.Message) {
 	v := o.visitors
 	target := v.target.Load()
 	o.active.Store(true)
+	o.answered.Store(true)
 	l := v.lane
 	pkts, taken := l.pkts[:0], 0
 	v.mu.Lock()
@@ -157,6 +225,10 @@ func (v *visitors) sweep() {
 // drop ends one; the caller holds v.table.
 func (v *visitors) drop(from netip.AddrPort, one *visitor) {
 	delete(v.by, from)
+	v.places.remove(&one.place)
+	if one.fresh != nil {
+		v.fresh.Remove(one.fresh)
+	}
 	one.conn.Close()
 	v.client.crowd.descriptors.give(1)
 }

@@ -1,0 +1,171 @@
+package client
+
+import (
+	"net"
+	"net/netip"
+	"testing"
+
+	"github.com/mpsocks/mpsocks/conf"
+)
+
+// TestVisitorsGiveWay has strangers with invented addresses at a published UDP port: who
+// comes gets in, one house has its share, and whoever has sent again after an answer,
+// which an invented address cannot, stays.
+func TestVisitorsGiveWay(t *testing.T) {
+	c := start(t, &fakeTunnel{answer: echo}, nil)
+	program, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer program.Close()
+	to := program.LocalAddr().(*net.UDPAddr).AddrPort()
+	v := newVisitors(&publication{client: c})
+	v.lane, v.places.most = c.lanes[0], 16
+	used := c.crowd.descriptors.used.Load()
+	stranger := func(i int) netip.AddrPort {
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{203, 0, byte(113 + i>>8), byte(i)}), 9)
+	}
+	come := func(from netip.AddrPort) *visitor {
+		t.Helper()
+		one := v.visitor(from, to)
+		if one == nil {
+			t.Fatalf("%s is kept out, with %d there", from, len(v.by))
+		}
+		return one
+	}
+	player := netip.MustParseAddrPort("198.51.100.7:5000")
+	one := come(player)
+	one.answered.Store(true)
+	come(player) // it has read the answer
+	for i := range 200 {
+		come(stranger(i))
+	}
+	if len(v.by) != 16 || v.by[player] != one {
+		t.Errorf("%d are there, and the player is not: %v", len(v.by), v.by[player] == nil)
+	}
+	for i := range 200 { // one house
+		a := netip.MustParseAddr("2001:db8::").As16()
+		a[15] = byte(i)
+		come(netip.AddrPortFrom(netip.AddrFrom16(a), 9))
+	}
+	house := 0
+	for from := range v.by {
+		if from.Addr().Is6() {
+			house++
+		}
+	}
+	if house != 16/shareOfOne || len(v.by) != 16 {
+		t.Errorf("one house has %d places of %d", house, len(v.by))
+	}
+	// A flood does not make a socket for each address.
+	in := 0
+	for i := range 20 * swapsPerSecond {
+		if v.visitor(stranger(i), to) != nil {
+			in++
+		}
+	}
+	if in > 10*swapsPerSecond { // in a second or two
+		t.Errorf("%d of %d invented addresses have got a socket", in, 20*swapsPerSecond)
+	}
+	if v.by[player] != one {
+		t.Error("the player has lost its place in the flood")
+	}
+	if n := int(c.crowd.descriptors.used.Load() - used); n != len(v.by) || v.places.all.Len() != n || v.fresh.Len() != n-1 {
+		t.Errorf("%d descriptors, %d visitors, %d places, %d fresh", n, len(v.by), v.places.all.Len(), v.fresh.Len())
+	}
+	v.table.Lock()
+	for from, one := range v.by {
+		v.drop(from, one)
+	}
+	v.table.Unlock()
+	if n := int(c.crowd.descriptors.used.Load() - used); n != 0 || v.places.all.Len() != 0 || v.fresh.Len() != 0 {
+		t.Errorf("when all have gone: %d descriptors, %d places, %d fresh", n, v.places.all.Len(), v.fresh.Len())
+	}
+}
+
+// TestForwardPeersGiveWay: a forward that is full of other machines' invented addresses
+// still takes a new one, and one machine has its share.
+func TestForwardPeersGiveWay(t *testing.T) {
+	c := start(t, &fakeTunnel{answer: echo}, forwardTo("192.0.2.50:51820"))
+	f := c.front.forwards[0]
+	f.mu.Lock()
+	f.places.most = 16
+	come := func(from string) *forwardPeer {
+		p := f.peer(netip.MustParseAddrPort(from))
+		if p == nil {
+			t.Fatalf("%s is kept out", from)
+		}
+		return p
+	}
+	old := come("192.0.2.7:1000")
+	for i := range 30 {
+		come(netip.AddrPortFrom(netip.MustParseAddr("192.0.2.8"), uint16(1000+i)).String())
+	}
+	if f.peers[old.addr] != old || len(f.peers) != 1+16/shareOfOne {
+		t.Errorf("one machine has pushed another out, or has %d places", len(f.peers)-1)
+	}
+	for i := range 30 {
+		come(netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(10 + i)}), 9).String())
+		come("192.0.2.7:1000")
+	}
+	if f.peers[old.addr] != old || len(f.peers) != 16 {
+		t.Errorf("who sends has lost its place among %d", len(f.peers))
+	}
+	for i := range 30 { // this machine's programs share as they like: a resolver asks from many ports
+		come(netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(1000+i)).String())
+	}
+	n := 0
+	for at := range f.peers {
+		if at.Addr().IsLoopback() {
+			n++
+		}
+	}
+	if n != 16 {
+		t.Errorf("this machine's programs have %d places", n)
+	}
+	f.mu.Unlock()
+	app := newApp(t, "127.0.0.1", f.conn.LocalAddr())
+	app.exchange(t, "hello")
+}
+
+// TestDoorsThatWantAPassword: where SOCKS has users, no other door of the port is open
+// without one.
+func TestDoorsThatWantAPassword(t *testing.T) {
+	f := &fakeTunnel{answer: echo, exit: armonExit(t)}
+	c := start(t, f, func(cfg *conf.Client) { cfg.Users = oneUser })
+	uot := "\x05\x01\x00\x03\x17" + uotHost + "\x00\x50"
+	for name, tt := range map[string]struct{ says, want string }{
+		"SOCKS4":           {"\x04\x01\x00\x50\xc0\x00\x02\x01u\x00", "\x00\x5b\x00\x00\x00\x00\x00\x00"},
+		"SOCKS4A":          {"\x04\x01\x00\x50\x00\x00\x00\x01ann\x00example.com\x00", "\x00\x5b\x00\x00\x00\x00\x00\x00"},
+		"CONNECT":          {"\x05\x01\x00\x05\x01\x00\x01\xc0\x00\x02\x01\x00\x50", "\x05\xff"},
+		"UDP ASSOCIATE":    {"\x05\x01\x00\x05\x03\x00\x01\x00\x00\x00\x00\x00\x00", "\x05\xff"},
+		"command 5":        {"\x05\x01\x00\x05\x05\x00\x01\x00\x00\x00\x00\x00\x00", "\x05\xff"},
+		"UDP over TCP":     {"\x05\x01\x00" + uot, "\x05\xff"},
+		"both methods":     {"\x05\x02\x00\x02" + "\x01\x03ann\x05wrong" + uot, "\x05\x02\x01\x01"},
+		"an empty name":    {"\x05\x01\x02" + "\x01\x00\x00" + uot, "\x05\x02\x01\x01"},
+		"HTTP CONNECT":     {"CONNECT 192.0.2.1:80 HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 407 "},
+		"HTTP":             {"GET http://192.0.2.1/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "HTTP/1.1 407 "},
+		"HTTP, own header": {"GET http://192.0.2.1/ HTTP/1.1\r\nHost: x\r\nAuthorization: Basic YW5uOnNlY3JldA==\r\n\r\n", "HTTP/1.1 407 "},
+	} {
+		conn := dial(t, c)
+		conn.Write([]byte(tt.says))
+		conn.CloseWrite()
+		got := make([]byte, 64)
+		n := 0
+		for n < len(tt.want) {
+			k, err := conn.Read(got[n:])
+			n += k
+			if err != nil {
+				break
+			}
+		}
+		if n < len(tt.want) || string(got[:len(tt.want)]) != tt.want {
+			t.Errorf("%s: %q, want %q", name, got[:n], tt.want)
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.sources) != 0 || c.Status().Streams != 0 {
+		t.Errorf("something went through: %v, %d streams", f.sources, c.Status().Streams)
+	}
+}

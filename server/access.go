@@ -28,15 +28,21 @@ func (a *access) verdict(dst netip.AddrPort) dropReason {
 	}
 	addr := dst.Addr().WithZone("").Unmap()
 	dst = netip.AddrPortFrom(addr, dst.Port())
-	inner, embedded := embedded4(addr)
-	if matches(a.deny, dst) || embedded && matches(a.deny, netip.AddrPortFrom(inner, dst.Port())) {
+	denied := matches(a.deny, dst)
+	refused := special(addr) || a.own[addr] == shared
+	mine := a.own.has(addr)
+	inner, n := embedded4(addr)
+	for _, in := range inner[:n] {
+		denied = denied || matches(a.deny, netip.AddrPortFrom(in, dst.Port()))
+		refused = refused || special(in) || a.own[in] == shared
+		mine = mine || a.own.has(in)
+	}
+	if denied {
 		return dropDenied
 	}
 	// A translator or a tunnel on the way would bring the datagram to the
 	// embedded address, so that one counts too. An entry of allow has to name
 	// the address that is written in the packet.
-	refused := special(addr) || embedded && special(inner)
-	mine := a.own.has(addr) || embedded && a.own.has(inner)
 	switch {
 	case !refused && !mine || matches(a.allow, dst):
 		return dropNone
@@ -104,7 +110,9 @@ func special4(a [4]byte) bool {
 		return true
 	case 100: // carrier-NAT, RFC 6598
 		return a[1]&0xC0 == 64
-	case 169: // link-local, also the clouds' metadata services
+	case 168: // Azure's for its machines, where they get their settings: nobody else's
+		return a == [4]byte{168, 63, 129, 16}
+	case 169: // link-local, also the other clouds' metadata services
 		return a[1] == 254
 	case 172: // RFC 1918
 		return a[1]&0xF0 == 16
@@ -140,23 +148,36 @@ func isNAT64(a [16]byte) bool {
 	return binary.BigEndian.Uint64(a[0:]) == 0x0064_ff9b_0000_0000 && binary.BigEndian.Uint32(a[8:]) == 0
 }
 
-// embedded4 returns the IPv4 address to which an IPv6 address leads through a
-// translator or an automatic tunnel: NAT64 (RFC 6052), 6to4 (RFC 3056), Teredo
-// (RFC 4380) and ISATAP (RFC 5214).
-func embedded4(addr netip.Addr) (netip.Addr, bool) {
+// embedded4 returns the IPv4 addresses to which an IPv6 address may lead through a
+// translator or an automatic tunnel: NAT64 (RFC 6052; in the local-use prefix of RFC 8215
+// each of the lengths that fit), SIIT (RFC 2765), 6to4 (RFC 3056), Teredo (RFC 4380),
+// ISATAP (RFC 5214) and IPv4-compatible addresses (RFC 4291, Section 2.5.5.1).
+func embedded4(addr netip.Addr) (out [4]netip.Addr, n int) {
 	if !addr.Is6() {
-		return netip.Addr{}, false
+		return out, 0
 	}
 	a := addr.As16()
+	add := func(b0, b1, b2, b3 byte) {
+		out[n] = netip.AddrFrom4([4]byte{b0, b1, b2, b3})
+		n++
+	}
+	high, mid, low := binary.BigEndian.Uint64(a[0:]), binary.BigEndian.Uint32(a[8:]), a[12:16]
 	switch {
 	case isNAT64(a):
-		return netip.AddrFrom4([4]byte(a[12:16])), true
+		add(low[0], low[1], low[2], low[3])
+	case high>>16 == 0x0064_ff9b_0001: // 64:ff9b:1::/48; byte 8 is left out, RFC 6052, Section 2.2
+		add(a[6], a[7], a[9], a[10])
+		add(a[7], a[9], a[10], a[11])
+		add(a[9], a[10], a[11], a[12])
+		add(low[0], low[1], low[2], low[3])
 	case a[0] == 0x20 && a[1] == 0x02: // 2002:V4::/16
-		return netip.AddrFrom4([4]byte(a[2:6])), true
-	case binary.BigEndian.Uint32(a[0:]) == 0x2001_0000: // the client's address, inverted
-		return netip.AddrFrom4([4]byte{^a[12], ^a[13], ^a[14], ^a[15]}), true
-	case binary.BigEndian.Uint32(a[8:])&^0x0200_0000 == 0x0000_5EFE: // ::[02]00:5efe:V4 as interface identifier
-		return netip.AddrFrom4([4]byte(a[12:16])), true
+		add(a[2], a[3], a[4], a[5])
+	case high>>32 == 0x2001_0000: // the client's address, inverted
+		add(^a[12], ^a[13], ^a[14], ^a[15])
+	case high == 0 && (mid == 0 || mid == 0xFFFF_0000): // ::V4, ::ffff:0:V4
+		add(low[0], low[1], low[2], low[3])
+	case mid&^0x0200_0000 == 0x0000_5EFE: // ::[02]00:5efe:V4 as interface identifier
+		add(low[0], low[1], low[2], low[3])
 	}
-	return netip.Addr{}, false
+	return out, n
 }

@@ -19,6 +19,7 @@ func TestAccessDefaults(t *testing.T) {
 		{"100.128.0.0", dropNone},
 		{"126.255.255.255", dropNone},
 		{"128.0.0.0", dropNone},
+		{"168.63.129.15", dropNone},
 		{"169.253.255.255", dropNone},
 		{"169.255.0.0", dropNone},
 		{"172.15.255.255", dropNone},
@@ -47,6 +48,7 @@ func TestAccessDefaults(t *testing.T) {
 		{"100.127.255.255", dropRefused},
 		{"127.0.0.1", dropRefused},
 		{"127.255.255.254", dropRefused},
+		{"168.63.129.16", dropRefused},
 		{"169.254.169.254", dropRefused},
 		{"172.16.0.0", dropRefused},
 		{"172.31.255.255", dropRefused},
@@ -129,6 +131,30 @@ func TestAccessLists(t *testing.T) {
 	} {
 		if got := a.verdict(netip.MustParseAddrPort(tt.dst)); got != tt.want {
 			t.Errorf("%s: %q, want %q", tt.dst, got, tt.want)
+		}
+	}
+}
+
+// TestDenyReachesWhatIsEmbedded: an operator who allows everything, and denies the private
+// networks and the clouds' metadata, has denied them by all ways around too.
+func TestDenyReachesWhatIsEmbedded(t *testing.T) {
+	a := access{allow: allow(t, "0.0.0.0/0", "::/0"), deny: allow(t, "private", "metadata", "smtp")}
+	for _, addr := range []string{
+		"169.254.169.254", "10.1.2.3", "::ffff:169.254.169.254", "::169.254.169.254", "::ffff:0:169.254.169.254",
+		"64:ff9b::a9fe:a9fe", "64:ff9b:1::a9fe:a9fe", // /96
+		"64:ff9b:1:a9fe:a9:fe00::", "64:ff9b:1:a9:fe:a9fe::", "64:ff9b:1:0:a9:fea9:fe00:0", // /48, /56, /64
+		"64:ff9b:1::10.1.2.3", "2002:a9fe:a9fe::1", "2001:0:102:304::5601:5601", "2600::5efe:169.254.169.254",
+	} {
+		if got := a.verdict(netip.AddrPortFrom(netip.MustParseAddr(addr), 80)); got != dropDenied {
+			t.Errorf("%s: %q", addr, got)
+		}
+	}
+	for _, addr := range []string{"192.0.2.1", "::ffff:192.0.2.1", "64:ff9b::c000:201", "2001:db8::1"} {
+		if got := a.verdict(netip.AddrPortFrom(netip.MustParseAddr(addr), 25)); got != dropDenied {
+			t.Errorf("%s, port 25: %q", addr, got)
+		}
+		if got := a.verdict(netip.AddrPortFrom(netip.MustParseAddr(addr), 26)); got != dropNone {
+			t.Errorf("%s, port 26: %q", addr, got)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -14,6 +15,8 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/mpsocks/mpsocks/conf"
 )
 
 func addrsOf(texts ...string) (out []netip.Addr) {
@@ -359,5 +362,83 @@ func TestResponds(t *testing.T) {
 		if got := responds(msg, query, end); got != c.want {
 			t.Errorf("one %s: %v", c.name, got)
 		}
+	}
+}
+
+// TestRebinding: a name's addresses are public when they are looked at and private when
+// they are asked for again, at once. What was judged is what is connected to, and a name
+// is judged each time; a mapped or translated form in an answer is what it leads to.
+func TestRebinding(t *testing.T) {
+	trap := listenTCP(t, "127.0.0.1:0") // must not be reached
+	var trapped atomic.Int32
+	go func() {
+		for {
+			c, err := trap.Accept()
+			if err != nil {
+				return
+			}
+			trapped.Add(1)
+			c.Close()
+		}
+	}()
+	var asked atomic.Int32
+	at := dnsServer(t, func(_ string, m dnsmessage.Message) *dnsmessage.Message {
+		q := m.Questions[0]
+		switch name := q.Name.String(); {
+		case name == "rebind.test." && q.Type == dnsmessage.TypeA:
+			if asked.Add(1)%2 == 1 {
+				return addA(m, 0, "192.0.2.1")
+			}
+			return addA(m, 0, "127.0.0.1")
+		case name == "mixed.test." && q.Type == dnsmessage.TypeA:
+			return addA(m, 0, "127.0.0.1", "192.0.2.1", "10.0.0.1", "0.0.0.0", "224.0.0.1")
+		case name == "mixed.test.":
+			return addAAAA(m, 0, "::ffff:127.0.0.1", "64:ff9b::7f00:1", "64:ff9b:1::7f00:1", "2002:7f00:1::", "::1", "::", "fe80::1", "ff02::1", "::127.0.0.1")
+		}
+		return &m
+	})
+	var dialled sync.Map
+	s := testServer(t, func(c *conf.Server) { c.Relay.Allow = nil }, func(s *Server) {
+		s.resolver.config, s.resolver.hosts, s.resolver.system = upstreams(at), noNames, noNames
+		s.dialer.to = func(_ context.Context, to netip.AddrPort) (*net.TCPConn, error) {
+			dialled.Store(to, true)
+			return nil, &dialError{wordRefused, nil}
+		}
+	})
+	p := newPeer(s, "laptop", newFakeSession())
+	port := portOf(trap)
+	ask := func(host string) byte {
+		app, done := openStream(t, p)
+		code, _ := askConnect(t, app, 1, host, port, "")
+		app.Close()
+		<-done
+		return code
+	}
+	for i := range 6 { // each CONNECT is judged anew
+		want := byte(5) // the public one was dialled
+		if i%2 == 1 {
+			want = 2
+		}
+		if got := ask("rebind.test"); got != want {
+			t.Errorf("time %d: reply %d, want %d", i, got, want)
+		}
+	}
+	if got := ask("mixed.test"); got != 5 {
+		t.Errorf("a name with one public address: reply %d", got)
+	}
+	// Numbers that the C library would take for 127.0.0.1 are names, which nobody has.
+	for _, host := range []string{"127.1", "0x7f.1", "0x7f000001", "2130706433", "017700000001", "127.0.0.1.", "::ffff:7f00:1", "[::1]", "::1%lo", "0", "0.0.0.0"} {
+		if got := ask(host); got == 0 || got == 5 {
+			t.Errorf("%s: reply %d", host, got)
+		}
+	}
+	dialled.Range(func(to, _ any) bool {
+		if a := to.(netip.AddrPort).Addr(); a != netip.MustParseAddr("192.0.2.1") {
+			t.Errorf("%s was dialled", to)
+		}
+		return true
+	})
+	if n := trapped.Load(); n > 0 {
+		t.Errorf("loopback was reached %d times", n)
 	}
 }

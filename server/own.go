@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"encoding/binary"
 	"maps"
 	"net"
 	"net/netip"
@@ -16,14 +17,42 @@ import (
 // may come at any time, and asking costs some microseconds.
 const ownTick = time.Second
 
-// own are the addresses of this server itself. What listens there may be hidden from
-// the world by a firewall that does not see what comes from the server, so that they
-// are refused as loopback is.
-type own map[netip.Addr]struct{}
+// own are the addresses of this server itself, and those that mean many hosts of a network
+// that it is in. What listens there may be hidden from the world by a firewall that does
+// not see what comes from the server, so that they are refused as loopback is.
+type own map[netip.Addr]whose
 
-func (o own) has(addr netip.Addr) bool {
-	_, ok := o[addr]
-	return ok
+type whose uint8
+
+const (
+	nobodys whose = iota
+	ours          // of this server
+	shared        // of all hosts of a network, or of any of its routers
+)
+
+func (o own) has(addr netip.Addr) bool { return o[addr] == ours }
+
+// around adds what an interface's prefix makes special: an IPv4 network's broadcast
+// addresses, the old one of zeros too (RFC 919, RFC 1122, Section 3.3.6), and of IPv6 the
+// anycast address of its routers, which this server may be one of (RFC 4291, Section 2.6.1).
+func (o own) around(p netip.Prefix) {
+	addr := p.Addr().WithZone("").Unmap()
+	bits := p.Bits()
+	if addr.BitLen()-bits < 2 { // a host, or the two ends of a link (RFC 3021, RFC 6164)
+		return
+	}
+	first := netip.PrefixFrom(addr, bits).Masked().Addr()
+	many := []netip.Addr{first}
+	if addr.Is4() {
+		a := first.As4()
+		n := binary.BigEndian.Uint32(a[:]) | (1<<(32-bits) - 1)
+		many = append(many, netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, n))))
+	}
+	for _, a := range many {
+		if o[a] == nobodys {
+			o[a] = shared
+		}
+	}
 }
 
 // ownAddrs returns the addresses of all interfaces, and the further ones that the
@@ -31,10 +60,10 @@ func (o own) has(addr netip.Addr) bool {
 func ownAddrs(cfg *conf.Server, before own) own {
 	out := own{}
 	for _, a := range cfg.Advertise {
-		out[a.Addr().WithZone("").Unmap()] = struct{}{}
+		out[a.Addr().WithZone("").Unmap()] = ours
 	}
 	for _, a := range cfg.Relay.OwnAddresses {
-		out[a.WithZone("").Unmap()] = struct{}{}
+		out[a.WithZone("").Unmap()] = ours
 	}
 	addrs, err := net.InterfaceAddrs()
 	if err != nil {
@@ -42,7 +71,8 @@ func ownAddrs(cfg *conf.Server, before own) own {
 	}
 	for _, a := range addrs {
 		if p, err := netip.ParsePrefix(a.String()); err == nil {
-			out[p.Addr().WithZone("").Unmap()] = struct{}{}
+			out.around(p)
+			out[p.Addr().WithZone("").Unmap()] = ours
 		}
 	}
 	return out

@@ -82,7 +82,7 @@ func TestInterfacesAreWatched(t *testing.T) {
 	cfg := conf.DefaultServer()
 	gone := netip.MustParseAddr("203.0.113.99")
 	s.rules.mu.Lock()
-	s.rules.current.Store(&access{own: own{gone: {}}, from: s.rules.from}) // as if it had been there
+	s.rules.current.Store(&access{own: own{gone: ours}, from: s.rules.from}) // as if it had been there
 	s.rules.mu.Unlock()
 	eventually(t, "the interfaces are read again", func() bool {
 		rules := s.rules.current.Load()
@@ -184,5 +184,42 @@ func TestQuotaBursts(t *testing.T) {
 	wg.Wait()
 	if got.Load() != 16 || q.used.Load() != 16 {
 		t.Errorf("%d taken, %d used", got.Load(), q.used.Load())
+	}
+}
+
+// TestBroadcasts: the addresses of a network's hosts all together are not reached where
+// the server is in that network, whatever the form they are written in, and its neighbours
+// are.
+func TestBroadcasts(t *testing.T) {
+	o := own{}
+	for _, p := range []string{"203.0.113.70/26", "2001:db8:7::5/64", "198.51.100.9/32", "192.0.2.0/31", "::ffff:203.0.113.201/29", "2001:db8:8::/127"} {
+		o.around(netip.MustParsePrefix(p))
+	}
+	a := access{own: o}
+	for addr, want := range map[string]dropReason{
+		"203.0.113.127":          dropRefused,
+		"203.0.113.64":           dropRefused,
+		"::ffff:203.0.113.127":   dropRefused,
+		"64:ff9b::203.0.113.127": dropRefused,
+		"2002:cb00:717f::1":      dropRefused,
+		"2001:db8:7::":           dropRefused,
+		"203.0.113.65":           dropNone,
+		"203.0.113.128":          dropNone,
+		"203.0.113.255":          dropNone,
+		"198.51.100.9":           dropNone, // it is not noted as the server's here
+		"192.0.2.0":              dropNone,
+		"192.0.2.1":              dropNone,
+		"2001:db8:7::1":          dropNone,
+		"2001:db8:8::":           dropNone,
+	} {
+		if got := a.verdict(netip.AddrPortFrom(netip.MustParseAddr(addr), 53)); got != want {
+			t.Errorf("%s: %v, want %v", addr, got, want)
+		}
+	}
+	// An interface's own address stays one, where it is the first of its network.
+	o = own{netip.MustParseAddr("2001:db8:9::"): ours}
+	o.around(netip.MustParsePrefix("2001:db8:9::/64"))
+	if !o.has(netip.MustParseAddr("2001:db8:9::")) {
+		t.Error("an own address is not one any more")
 	}
 }

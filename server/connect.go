@@ -173,14 +173,14 @@ func (r *request) lookup(name string) found {
 	if a, ok := literal(name); ok {
 		return found{addrs: []netip.Addr{a}}
 	}
+	// The other family may come later than this returns.
 	ctx, cancel := context.WithTimeout(r.ctx, queryTimeout)
-	defer cancel()
-	s := r.peer.server
-	if !r.peer.queries.await(ctx) {
+	queries := &r.peer.queries
+	if !queries.await(ctx) {
+		cancel()
 		return found{err: errors.New("too many names are being resolved")}
 	}
-	defer r.peer.queries.give()
-	first, more := s.resolver.addrs(ctx, name)
+	first, more := r.peer.server.resolver.addrs(ctx, name, func() { cancel(); queries.give() })
 	r.more = more
 	return first
 }

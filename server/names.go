@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
@@ -279,12 +280,17 @@ type found struct {
 
 // addrs looks up both families of a host. It returns with the first addresses that
 // there are; IPv4 waits a moment for IPv6. The other family's come by more, unless
-// that is nil.
-func (r *resolver) addrs(ctx context.Context, host string) (first found, more <-chan found) {
+// that is nil: ctx has to last until then. done is called when nothing is asked any more.
+func (r *resolver) addrs(ctx context.Context, host string, done func()) (first found, more <-chan found) {
 	results := [2]chan found{make(chan found, 1), make(chan found, 1)}
+	var asking atomic.Int32
+	asking.Store(2)
 	for i, kind := range []dnsmessage.Type{dnsmessage.TypeAAAA, dnsmessage.TypeA} {
 		go func() { // until the answer, or ctx
 			k := r.find(ctx, host, kind)
+			if asking.Add(-1) == 0 {
+				done()
+			}
 			switch {
 			case k.failed():
 				results[i] <- found{err: errors.New("nobody answers for the name")}

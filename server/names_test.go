@@ -52,7 +52,7 @@ func TestSilentUpstream(t *testing.T) {
 	r := &resolver{life: t.Context(), config: upstreams(silent, at), hosts: noNames, system: noNames}
 	for i, most := range []time.Duration{900 * time.Millisecond, 150 * time.Millisecond} {
 		start := time.Now()
-		got, _ := r.addrs(t.Context(), []string{"first.test", "second.test"}[i])
+		got, _ := r.addrs(t.Context(), []string{"first.test", "second.test"}[i], func() {})
 		if diff := cmp.Diff(addrsOf("192.0.2.1"), got.addrs, sameAddrs); diff != "" || got.err != nil {
 			t.Errorf("%v %s", got.err, diff)
 		}
@@ -85,7 +85,7 @@ func TestFamiliesApart(t *testing.T) {
 	})
 	r := &resolver{life: t.Context(), config: upstreams(at), hosts: noNames, system: noNames}
 	start := time.Now()
-	got, more := r.addrs(t.Context(), "late.test")
+	got, more := r.addrs(t.Context(), "late.test", func() {})
 	if diff := cmp.Diff(addrsOf("192.0.2.1"), got.addrs, sameAddrs); diff != "" || more == nil {
 		t.Fatalf("%v %s", got.err, diff)
 	}
@@ -96,10 +96,10 @@ func TestFamiliesApart(t *testing.T) {
 	if late := <-more; len(late.addrs) != 1 {
 		t.Errorf("the late family: %+v", late)
 	}
-	if got, _ := r.addrs(t.Context(), "broken.test"); got.err != nil || len(got.addrs) != 1 {
+	if got, _ := r.addrs(t.Context(), "broken.test", func() {}); got.err != nil || len(got.addrs) != 1 {
 		t.Errorf("%+v", got)
 	}
-	if got, _ := r.addrs(t.Context(), "six.test"); got.err != nil || len(got.addrs) != 1 {
+	if got, _ := r.addrs(t.Context(), "six.test", func() {}); got.err != nil || len(got.addrs) != 1 {
 		t.Errorf("%+v", got)
 	}
 }
@@ -191,7 +191,7 @@ func TestWrongQuestion(t *testing.T) {
 	r := &resolver{life: t.Context(), config: upstreams(at), hosts: noNames, system: noNames}
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
-	if got, _ := r.addrs(ctx, "good.test"); got.err == nil {
+	if got, _ := r.addrs(ctx, "good.test", func() {}); got.err == nil {
 		t.Errorf("believed: %v", got.addrs)
 	}
 	if m := unpack(t, r.answer(ctx, question("good.test.", dnsmessage.TypeA))); len(m.Answers) > 0 {
@@ -441,4 +441,66 @@ func TestRebinding(t *testing.T) {
 	if n := trapped.Load(); n > 0 {
 		t.Errorf("loopback was reached %d times", n)
 	}
+}
+
+// TestTheOtherFamilyComesLate: of a name whose IPv6 addresses may not be reached, or do not
+// answer, the IPv4 ones are used that come after them, and what is being asked is counted
+// until all is answered.
+func TestTheOtherFamilyComesLate(t *testing.T) {
+	release := make(chan struct{})
+	at := dnsServer(t, func(_ string, m dnsmessage.Message) *dnsmessage.Message {
+		if q := m.Questions[0]; q.Type == dnsmessage.TypeAAAA {
+			if q.Name.String() == "inside.test." {
+				return addAAAA(m, 0, "fd00::1")
+			}
+			return addAAAA(m, 0, "2001:db8::1")
+		}
+		<-release
+		return addA(m, 0, "192.0.2.1")
+	})
+	works := listenTCP(t, "127.0.0.1:0")
+	go func() {
+		for {
+			c, err := works.Accept()
+			if err != nil {
+				return
+			}
+			c.Close()
+		}
+	}()
+	s := testServer(t, func(c *conf.Server) { c.Relay.Allow = nil }, func(s *Server) {
+		s.resolver.config, s.resolver.hosts, s.resolver.system = upstreams(at), noNames, noNames
+		s.dialer.to = func(_ context.Context, to netip.AddrPort) (*net.TCPConn, error) {
+			if to.Addr().Is6() {
+				return nil, &dialError{wordNetwork, nil}
+			}
+			c, err := net.Dial("tcp", works.Addr().String())
+			if err != nil {
+				return nil, err
+			}
+			return c.(*net.TCPConn), nil
+		}
+	})
+	p := newPeer(s, "laptop", newFakeSession())
+	codes := make(chan byte, 2)
+	for _, host := range []string{"inside.test", "outside.test"} {
+		app, _ := openStream(t, p)
+		go func() {
+			code, _ := askConnect(t, app, 1, host, 443, "")
+			codes <- code
+			app.Close()
+		}()
+	}
+	eventually(t, "both are being asked for", func() bool { return p.client.queries.used.Load() == 2 })
+	time.Sleep(50 * time.Millisecond) // both have their IPv6 addresses by now, most likely; the questions go on
+	if n := p.client.queries.used.Load(); n != 2 {
+		t.Errorf("%d names are counted as being asked for", n)
+	}
+	close(release)
+	for range 2 {
+		if code := <-codes; code != 0 {
+			t.Errorf("reply %d", code)
+		}
+	}
+	eventually(t, "nothing is asked any more", func() bool { return p.client.queries.used.Load() == 0 })
 }

@@ -53,13 +53,11 @@ func main() {
 		os.Exit(1)
 	}
 	bad := false
-	alone := p.load(p.socks, honest, *lasting/2)
-	fmt.Printf("%-10s %s; server %s\n", "alone", alone, p.server.state())
 	for _, a := range attacks {
 		if *only != "" && !slices.Contains(strings.Split(*only, ","), a.name) {
 			continue
 		}
-		broken := attempt(p, &a, alone)
+		broken := attempt(p, &a)
 		if len(broken) > 0 {
 			bad = true
 			fmt.Printf("%10s BROKEN: %s\n", "", strings.Join(broken, "; "))
@@ -79,11 +77,20 @@ func main() {
 	}
 }
 
-// honest is the load beside an attack, datagrams a second.
-const honest = 500
+const (
+	// honest is the load beside an attack, datagrams a second.
+	honest = 500
+	// worse is how much of the p99 without an attack, measured right before, there may be
+	// beside it, and noise what is nobody's fault where attacker, server, client and load
+	// share the processor: a turn of the scheduler's.
+	worse, noise = 2, 5 * time.Millisecond
+	// tries is how often a mode is tried whose p99 is over that: others on the machine
+	// are not the attack. A datagram that was lost, and memory, count at once.
+	tries = 3
+)
 
 // attempt runs one mode and says which promises were broken.
-func attempt(p *pair, a *attack, alone measure) (broken []string) {
+func attempt(p *pair, a *attack) (broken []string) {
 	load := func(d time.Duration) measure { return p.load(p.socks, honest, d) }
 	if a.crowd > 0 {
 		c, err := p.gather(a.crowd)
@@ -92,15 +99,32 @@ func attempt(p *pair, a *attack, alone measure) (broken []string) {
 			return []string{err.Error()}
 		}
 		load = func(d time.Duration) measure { return c.load(p, d) }
-		alone = load(*lasting / 2)
-		fmt.Printf("%-10s %d clients, alone: %s\n", a.name, a.crowd, alone)
 	}
+	fmt.Printf("%-10s %s\n", a.name, a.what)
+	for range tries {
+		var slow string
+		if slow, broken = once(p, a, load); slow == "" {
+			return broken
+		}
+		broken = append(broken, slow)
+		if len(broken) > 1 {
+			return broken
+		}
+	}
+	return broken
+}
+
+// once attacks one time. slow says that the honest load or another client had to wait too
+// long, which a busy machine may have done.
+func once(p *pair, a *attack, load func(time.Duration) measure) (slow string, broken []string) {
+	alone := load(*lasting / 2)
 	until := time.Now().Add(*lasting + 3*time.Second)
 	most, server := p.server.peak(), p.server.cpu()
+	before := p.server.state()
 	begin := time.Now()
 	other, err := p.attack(a.name, time.Until(until))
 	if err != nil {
-		return []string{err.Error()}
+		return "", []string{err.Error()}
 	}
 	beside := load(*lasting)
 	server, theirs := p.server.cpu()-server, other.cpu()
@@ -110,18 +134,15 @@ func attempt(p *pair, a *attack, alone measure) (broken []string) {
 	r := other.result()
 	peak := most()
 	time.Sleep(time.Second)
-	fmt.Printf("%-10s %s\n%10s %s\n%10s honest: %s, %.1f times alone; another client joins in %v\n", a.name, a.what, "", r.Got,
-		"", beside, beside.p99.Seconds()/max(alone.p99.Seconds(), 1e-6), joined.Round(time.Millisecond))
-	fmt.Printf("%10s server: %s; at most %d MiB; after: %s; processor: %.0f %% of a core, the attacker's %.0f %%\n",
-		"", during, peak>>20, p.server.state(), 100*server.Seconds()/took, 100*theirs.Seconds()/took)
+	fmt.Printf("%10s %s\n%10s honest: %s; alone right before: %s; p99 %.1f times; another client joins in %v\n", "", r.Got,
+		"", beside, alone, beside.p99.Seconds()/max(alone.p99.Seconds(), 1e-6), joined.Round(time.Millisecond))
+	fmt.Printf("%10s server: %s before, %s during, at most %d MiB, %s after; processor: %.0f %% of a core, the attacker's %.0f %%; load of the machine %s\n",
+		"", before, during, peak>>20, p.server.state(), 100*server.Seconds()/took, 100*theirs.Seconds()/took, machineLoad())
 	if r.Broken != "" {
 		broken = append(broken, r.Broken)
 	}
 	if beside.lost > 0 {
 		broken = append(broken, fmt.Sprintf("the honest load lost %d of %d", beside.lost, beside.sent))
-	}
-	if joined > 2*time.Second {
-		broken = append(broken, "an honest client did not join within 2 s")
 	}
 	if peak > memory+memory/5 {
 		broken = append(broken, fmt.Sprintf("the server had %d MiB, with limits.memory of %d MiB", peak>>20, memory>>20))
@@ -129,5 +150,11 @@ func attempt(p *pair, a *attack, alone measure) (broken []string) {
 	if !p.server.alive() {
 		broken = append(broken, "the server has died")
 	}
-	return broken
+	switch {
+	case joined > 2*time.Second:
+		slow = "an honest client did not join within 2 s"
+	case beside.p99 > worse*alone.p99 && beside.p99 > noise:
+		slow = fmt.Sprintf("the honest p99 was %v, and %v without the attack", beside.p99.Round(time.Microsecond), alone.p99.Round(time.Microsecond))
+	}
+	return slow, broken
 }

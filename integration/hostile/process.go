@@ -65,3 +65,10 @@ func (p *process) peak() (stop func() int64) {
 	}()
 	return func() int64 { close(end); <-done; return most.Load() }
 }
+
+// machineLoad is the load average of the last minute.
+func machineLoad() string {
+	b, _ := os.ReadFile("/proc/loadavg")
+	first, _, _ := strings.Cut(string(b), " ")
+	return first
+}

@@ -3,6 +3,7 @@ package mux
 import (
 	"bytes"
 	"net/netip"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -42,6 +43,37 @@ func TestCapCount(t *testing.T) {
 	}
 	if k.reached(&Path{}) != "" {
 		t.Error("reached a cap that there is not")
+	}
+}
+
+// A clock that is wrong for a while does not forget what was carried, in either direction,
+// and over a restart: routers without a clock of their own begin in the past.
+func TestCapCountOutlivesAWrongClock(t *testing.T) {
+	right := time.Date(2026, 11, 30, 12, 0, 0, 0, time.Local)
+	for _, wrong := range []time.Time{
+		right.Add(-24 * time.Hour), right.Add(24 * time.Hour), time.Unix(0, 0), right.AddDate(0, -1, 0), right.AddDate(80, 0, 0),
+	} {
+		var k capCount
+		k.add(right.AddDate(0, -1, -1), 5)
+		k.add(right, 1000)
+		for range 3 {
+			k.add(wrong, 1)
+			u := usageFile{path: filepath.Join(t.TempDir(), "usage.json")}
+			u.keep(usageFormat{Paths: map[string]usageRecord{"lte": k.record()}}, new(zerolog.Logger))
+			counts := map[string]*capCount{}
+			if err := u.load(counts); err != nil || counts["lte"] == nil {
+				t.Fatal(err)
+			}
+			k = *counts["lte"]
+			k.add(right.Add(time.Hour), 10)
+		}
+		if k.month.bytes < 1030 || k.day.bytes < 1030 || k.month.bytes > 1033 {
+			t.Errorf("with %v for a while: %d bytes of the day and %d of the month are known", wrong, k.day.bytes, k.month.bytes)
+		}
+		k.add(right.AddDate(0, 0, 1), 1)
+		if k.month.bytes > 4 || k.day.bytes > 4 {
+			t.Errorf("the next month, after %v for a while, begins with %d and %d bytes", wrong, k.day.bytes, k.month.bytes)
+		}
 	}
 }
 
@@ -198,8 +230,8 @@ func TestRemovedPathIsCounted(t *testing.T) {
 	carried(f).received.Store(130)
 	s.enter(func(e *engine.Engine, now int64) { e.Detach(f.core, now, 0, f.octets()) }) // as detach does
 	c.countBytes(now)
-	if k := c.meter.counts["lte"]; k.monthBytes != 140 || len(c.meter.leaving) != 0 {
-		t.Errorf("%d bytes counted, %d paths waited for", k.monthBytes, len(c.meter.leaving))
+	if k := c.meter.counts["lte"]; k.month.bytes != 140 || len(c.meter.leaving) != 0 {
+		t.Errorf("%d bytes counted, %d paths waited for", k.month.bytes, len(c.meter.leaving))
 	}
 }
 
@@ -229,8 +261,8 @@ func TestCapCountsRepeats(t *testing.T) {
 	c.paths = []*clientPath{p}
 	carried(f).received.Store(1000) // of which rxOctets has nothing
 	c.countBytes(time.Now())
-	if k := c.meter.counts["lte"]; k.dayBytes != 1000 {
-		t.Errorf("%d bytes counted", k.dayBytes)
+	if k := c.meter.counts["lte"]; k.day.bytes != 1000 {
+		t.Errorf("%d bytes counted", k.day.bytes)
 	}
 }
 

@@ -17,26 +17,44 @@ import (
 
 // A capCount is what is remembered of the paths of one name: what they have carried.
 type capCount struct {
-	day, month time.Time // when they began
-	dayBytes   uint64
-	monthBytes uint64
+	day, month count
 	billing    int  // day of the month on which it begins; 0 is the first
 	over       bool // as it was last said
 
 	keep int64 // how long they may be silent at rest, ns; see engine.Path.KeepAlive
 }
 
+// A count is what was carried in the period that the clock says it is, and in the one that
+// it said before: a clock may be wrong and be set right, as that of a router is at each
+// start which has none that runs on.
+type count struct {
+	span
+	before span
+}
+
+// A span is a day or a month, and what was carried in it.
+type span struct {
+	began time.Time
+	bytes uint64
+}
+
+// turn begins another period, or goes on with the one before.
+func (c *count) turn(began time.Time) {
+	if began.Equal(c.began) {
+		return
+	}
+	if c.span, c.before = c.before, c.span; !began.Equal(c.began) {
+		c.span = span{began: began}
+	}
+}
+
 // add counts n bytes more.
 func (k *capCount) add(now time.Time, n uint64) {
 	y, m, d := now.Date()
-	if day := time.Date(y, m, d, 0, 0, 0, 0, now.Location()); !day.Equal(k.day) {
-		k.day, k.dayBytes = day, 0
-	}
-	if month := billingMonth(now, k.billing, 0); !month.Equal(k.month) {
-		k.month, k.monthBytes = month, 0
-	}
-	k.dayBytes += n
-	k.monthBytes += n
+	k.day.turn(time.Date(y, m, d, 0, 0, 0, 0, now.Location()))
+	k.month.turn(billingMonth(now, k.billing, 0))
+	k.day.bytes += n
+	k.month.bytes += n
 }
 
 // billingMonth is when the billing month of now begins, or one that many months
@@ -57,7 +75,7 @@ func billingMonth(now time.Time, day, later int) time.Time {
 func (k *capCount) until(p *Path, now time.Time) time.Time {
 	switch k.reached(p) {
 	case "daily":
-		return k.day.AddDate(0, 0, 1)
+		return k.day.began.AddDate(0, 0, 1)
 	case "monthly":
 		return billingMonth(now, k.billing, 1)
 	}
@@ -68,9 +86,9 @@ func (k *capCount) until(p *Path, now time.Time) time.Time {
 // one that lasts longer.
 func (k *capCount) reached(p *Path) string {
 	switch {
-	case p.MonthlyCap > 0 && k.monthBytes >= uint64(p.MonthlyCap):
+	case p.MonthlyCap > 0 && k.month.bytes >= uint64(p.MonthlyCap):
 		return "monthly"
-	case p.DailyCap > 0 && k.dayBytes >= uint64(p.DailyCap):
+	case p.DailyCap > 0 && k.day.bytes >= uint64(p.DailyCap):
 		return "daily"
 	}
 	return ""
@@ -99,7 +117,7 @@ func (m *meter) count(paths []*clientPath, now time.Time) {
 func (m *meter) records() usageFormat {
 	all := usageFormat{Paths: make(map[string]usageRecord)}
 	for name, k := range m.counts {
-		all.Paths[name] = usageRecord{k.day.Format(usageDate), k.dayBytes, k.month.Format(usageDate), k.monthBytes, k.keep / 1e9}
+		all.Paths[name] = k.record()
 	}
 	return all
 }

@@ -38,7 +38,7 @@ func (c *Client) Reports() []PathReport {
 		k.add(now, 0)
 		r := PathReport{
 			Path: p.cfg, Error: p.bad,
-			Today: k.dayBytes, Month: k.monthBytes, Until: k.until(&p.cfg, now),
+			Today: k.day.bytes, Month: k.month.bytes, Until: k.until(&p.cfg, now),
 		}
 		c.session.enter(func(_ *engine.Engine, now int64) {
 			r.Dark, r.Silent = p.path.State() == engine.PathDark, time.Duration(now-p.path.HeardAt())

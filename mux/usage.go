@@ -39,6 +39,34 @@ type usageRecord struct {
 	Month      string `json:"month"`
 	MonthBytes uint64 `json:"month_bytes"`
 	KeepAlive  int64  `json:"keep_alive_s,omitempty"` // how long the path is known to bear silence
+	// Before are the day and the month that the clock said before these.
+	Before *usageRecord `json:"before,omitempty"`
+}
+
+// record is a count's line of the file.
+func (k *capCount) record() usageRecord {
+	of := func(day, month span) usageRecord {
+		return usageRecord{Day: day.began.Format(usageDate), DayBytes: day.bytes, Month: month.began.Format(usageDate), MonthBytes: month.bytes}
+	}
+	r := of(k.day.span, k.month.span)
+	if k.day.before.bytes+k.month.before.bytes > 0 {
+		before := of(k.day.before, k.month.before)
+		r.Before = &before
+	}
+	r.KeepAlive = k.keep / 1e9
+	return r
+}
+
+// spans are the day and the month of a line.
+func (r *usageRecord) spans() (day, month span, err error) {
+	at := func(text string) (t time.Time) {
+		var wrong error
+		if t, wrong = time.ParseInLocation(usageDate, text, time.Local); err == nil {
+			err = wrong
+		}
+		return t
+	}
+	return span{at(r.Day), r.DayBytes}, span{at(r.Month), r.MonthBytes}, err
 }
 
 type usageFormat struct {
@@ -70,15 +98,15 @@ func (u *usageFile) load(counts map[string]*capCount) error {
 		return fmt.Errorf("%s: %w", u.path, err)
 	}
 	for name, r := range all.Paths {
-		day, err := time.ParseInLocation(usageDate, r.Day, time.Local)
+		k := &capCount{keep: r.KeepAlive * 1e9}
+		k.day.span, k.month.span, err = r.spans()
+		if err == nil && r.Before != nil {
+			k.day.before, k.month.before, err = r.Before.spans()
+		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", u.path, err)
 		}
-		month, err := time.ParseInLocation(usageDate, r.Month, time.Local)
-		if err != nil {
-			return fmt.Errorf("%s: %w", u.path, err)
-		}
-		counts[name] = &capCount{day: day, dayBytes: r.DayBytes, month: month, monthBytes: r.MonthBytes, keep: r.KeepAlive * 1e9}
+		counts[name] = k
 	}
 	return nil
 }

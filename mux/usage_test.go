@@ -66,7 +66,7 @@ func TestUsageOutlivesTheClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	k := second.meter.counts["path1"]
-	if k == nil || k.monthBytes < carried || k.reached(&first.client.cfg.Paths[1]) != "monthly" {
+	if k == nil || k.month.bytes < carried || k.reached(&first.client.cfg.Paths[1]) != "monthly" {
 		t.Errorf("after a restart %+v, not the %d bytes that were carried", k, carried)
 	}
 }
@@ -138,10 +138,10 @@ func TestUsageFileDamaged(t *testing.T) {
 			t.Errorf("%q is read without an error", body)
 		}
 		c := &Client{cfg: ClientConfig{clock: time.Now, Log: zerolog.Nop()}}
-		c.meter = meter{counts: map[string]*capCount{"a": {day: time.Now(), month: time.Now(), dayBytes: 7}}, usage: u, worn: retireBytes}
+		c.meter = meter{counts: map[string]*capCount{"a": {day: count{span: span{time.Now(), 7}}, month: count{span: span{time.Now(), 7}}}}, usage: u, worn: retireBytes}
 		c.keepUsage(true)
 		got := map[string]*capCount{}
-		if err := u.load(got); err != nil || got["a"] == nil || got["a"].dayBytes != 7 {
+		if err := u.load(got); err != nil || got["a"] == nil || got["a"].day.bytes != 7 {
 			t.Errorf("after %q: %v, %v", body, got, err)
 		}
 	}

@@ -26,16 +26,23 @@ const (
 	usageMonth = "2006-01"
 )
 
-// A spending is what a client has used of a month.
+// A spending is what a client has used of a month, and of the one that the clock said
+// before: a clock may be wrong for a while, and be set right.
 type spending struct {
-	Month string `json:"month"`
-	Bytes uint64 `json:"bytes"`
+	Month       string `json:"month"`
+	Bytes       uint64 `json:"bytes"`
+	BeforeMonth string `json:"before_month,omitempty"`
+	Before      uint64 `json:"before,omitempty"`
 }
 
 // add counts bytes; a month that has begun starts from nothing.
 func (u *spending) add(n uint64, now time.Time) {
-	if month := now.Format(usageMonth); month != u.Month {
-		*u = spending{Month: month}
+	switch month := now.Format(usageMonth); month {
+	case u.Month:
+	case u.BeforeMonth:
+		*u = spending{u.BeforeMonth, u.Before, u.Month, u.Bytes}
+	default:
+		*u = spending{Month: month, BeforeMonth: u.Month, Before: u.Bytes}
 	}
 	u.Bytes += n
 }

@@ -94,6 +94,27 @@ func TestQuota(t *testing.T) {
 	}
 }
 
+// TestUsageOutlivesAWrongClock: what a client has used is known again when a clock that
+// was wrong for a while is right.
+func TestUsageOutlivesAWrongClock(t *testing.T) {
+	right := time.Date(2026, 11, 30, 12, 0, 0, 0, time.Local)
+	for _, wrong := range []time.Time{right.Add(24 * time.Hour), right.AddDate(0, -1, 0), time.Unix(0, 0), right.AddDate(80, 0, 0)} {
+		var u spending
+		u.add(7, right.AddDate(0, -2, 0))
+		u.add(1000, right)
+		for range 3 {
+			u.add(1, wrong)
+			u.add(10, right)
+		}
+		if u.Bytes != 1030 {
+			t.Errorf("with %v for a while %d bytes are known", wrong, u.Bytes)
+		}
+		if u.add(1, right.AddDate(0, 0, 1)); u.Bytes > 4 {
+			t.Errorf("the next month, after %v for a while, begins with %d bytes", wrong, u.Bytes)
+		}
+	}
+}
+
 // TestUsageIsKept: what was used is known after a restart, and a broken file is no end.
 func TestUsageIsKept(t *testing.T) {
 	dir := t.TempDir()
@@ -105,7 +126,7 @@ func TestUsageIsKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	var again usageFile
-	if known, err := again.load(dir); err != nil || known["laptop"] != (spending{"2026-11", 77}) {
+	if known, err := again.load(dir); err != nil || known["laptop"] != (spending{Month: "2026-11", Bytes: 77}) {
 		t.Errorf("%v, %v", known, err)
 	}
 	path := filepath.Join(dir, usageName)

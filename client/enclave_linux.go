@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"os"
 
 	"github.com/mpsocks/mpsocks/client/tun"
@@ -19,6 +20,9 @@ func (c *Client) serveDevice(ctx context.Context, file *os.File, p Program, read
 	g, err := newEnclave(c, p)
 	if err != nil {
 		return err
+	}
+	if !isTUN(file) { // anything else need not end when it is told to
+		return errors.New("what came is no TUN device")
 	}
 	d, err := tun.New(file, g)
 	if err != nil {

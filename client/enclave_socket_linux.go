@@ -160,6 +160,21 @@ func grant(ctx context.Context, c *Client, conn *net.UnixConn) error {
 	return nil
 }
 
+// isTUN says whether a file is an open TUN device, of whatever network namespace.
+func isTUN(f *os.File) bool {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return false
+	}
+	ifr, err := unix.NewIfreq("")
+	if err != nil {
+		return false
+	}
+	var got error
+	err = raw.Control(func(fd uintptr) { got = unix.IoctlIfreq(int(fd), unix.TUNGETIFF, ifr) })
+	return err == nil && got == nil && ifr.Uint16()&unix.IFF_TUN != 0
+}
+
 // sameUser holds that only the client's own user, and root, use its tunnel: the
 // mode of the socket says so already where the system looks at it.
 func sameUser(conn *net.UnixConn) error {

@@ -1,0 +1,114 @@
+package client
+
+import (
+	"encoding/json"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mpsocks/mpsocks/client/confine"
+)
+
+// TestGrantsRefuse has programs of this user say nonsense at the socket of mpsocks run: each
+// is told why or cut, no file of theirs stays open here, and the socket serves the next.
+func TestGrantsRefuse(t *testing.T) {
+	c := lonely(t)
+	path := filepath.Join(t.TempDir(), "mpsocks", "run.sock")
+	l, err := listenGrants(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- serveGrants(c.life, c, l) }()
+	defer func() { l.Close(); c.stop(); <-done }()
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+	if dir, err := os.Stat(filepath.Dir(path)); err != nil || dir.Mode().Perm() != 0o700 {
+		t.Errorf("%v, %v", dir.Mode(), err)
+	}
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer read.Close()
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	good, _ := json.Marshal(Program{Name: "curl"})
+	nameless, _ := json.Marshal(Program{})
+	long, _ := json.Marshal(Program{Name: strings.Repeat("n", 256)})
+	unknown, _ := json.Marshal(Program{Name: "curl", Paths: []string{"nowhere"}})
+	for name, tt := range map[string]struct {
+		text  string
+		files []*os.File
+	}{
+		"no JSON":            {"curl", []*os.File{write}},
+		"half of it":         {string(good[:len(good)-3]), []*os.File{write}},
+		"other kinds":        {`{"Name": [1, 2], "Paths": {}}`, []*os.File{write}},
+		"deep":               {strings.Repeat("[", maxGrant-1), []*os.File{write}},
+		"longer than it may": {string(good[:len(good)-1]) + strings.Repeat(" ", maxGrant) + "}", []*os.File{write}},
+		"no device":          {string(good), nil},
+		"two":                {string(good), []*os.File{write, write}},
+		"many":               {string(good), []*os.File{write, write, write, write, write, write, write, write}},
+		"a pipe":             {string(good), []*os.File{write}},
+		"/dev/null":          {string(good), []*os.File{null}},
+		"no name":            {string(nameless), []*os.File{write}},
+		"a long name":        {string(long), []*os.File{write}},
+		"no such path":       {string(unknown), []*os.File{write}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn, err := net.Dial("unixpacket", path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			if err := confine.SendConn(conn.(*net.UnixConn), []byte(tt.text), tt.files...); err != nil {
+				t.Fatal(err)
+			}
+			conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+			b := make([]byte, 4096)
+			n, err := conn.Read(b)
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Fatal("it is neither told nor cut")
+			}
+			var reply grantReply
+			if err := json.Unmarshal(b[:n], &reply); n > 0 && (err != nil || reply.Error == "") {
+				t.Errorf("served: %s, %v", b[:n], err)
+			}
+		})
+	}
+	// Those who say nothing are cut, and their number is bounded.
+	for range 2 * maxGrantConns {
+		conn, err := net.Dial("unixpacket", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+	}
+	eventually(t, "the silent ones are gone", func() bool {
+		conn, err := net.Dial("unixpacket", path)
+		if err != nil {
+			return false
+		}
+		defer conn.Close()
+		if confine.SendConn(conn.(*net.UnixConn), nameless, write) != nil {
+			return false
+		}
+		conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+		n, _ := conn.Read(make([]byte, 4096))
+		return n > 0
+	})
+	// The reader sees the end only when no copy of the other end is open any more.
+	write.Close()
+	read.SetReadDeadline(time.Now().Add(5 * time.Second))
+	if n, err := read.Read(make([]byte, 1)); n != 0 || err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("a file that was sent is still open: %v", err)
+	}
+}

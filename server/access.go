@@ -26,30 +26,7 @@ func (a *access) verdict(dst netip.AddrPort) dropReason {
 	if dst.Port() == 0 {
 		return dropPort
 	}
-	addr := dst.Addr().WithZone("").Unmap()
-	dst = netip.AddrPortFrom(addr, dst.Port())
-	denied := matches(a.deny, dst)
-	refused := special(addr) || a.own[addr] == shared
-	mine := a.own.has(addr)
-	inner, n := embedded4(addr)
-	for _, in := range inner[:n] {
-		denied = denied || matches(a.deny, netip.AddrPortFrom(in, dst.Port()))
-		refused = refused || special(in) || a.own[in] == shared
-		mine = mine || a.own.has(in)
-	}
-	if denied {
-		return dropDenied
-	}
-	// A translator or a tunnel on the way would bring the datagram to the
-	// embedded address, so that one counts too. An entry of allow has to name
-	// the address that is written in the packet.
-	switch {
-	case !refused && !mine || matches(a.allow, dst):
-		return dropNone
-	case refused:
-		return dropRefused
-	}
-	return dropOwn
+	return a.judge(dst.Addr().WithZone("").Unmap(), dst.Port())
 }
 
 // host returns what verdict does for a host as such, whatever the port: entries of ports
@@ -58,14 +35,27 @@ func (a *access) host(addr netip.Addr) dropReason {
 	if addr = addr.WithZone(""); !addr.IsValid() || addr.Is4In6() {
 		return dropRefused
 	}
-	inner, embedded := embedded4(addr)
-	if covers(a.deny, addr) || embedded && covers(a.deny, inner) {
-		return dropDenied
+	return a.judge(addr, 0)
+}
+
+// judge is verdict for an address and a port; port 0 is the host as such.
+func (a *access) judge(addr netip.Addr, port uint16) dropReason {
+	// A translator or a tunnel on the way would bring the datagram to an
+	// embedded address, so that those count too. An entry of allow has to name
+	// the address that is written in the packet.
+	denied := matches(a.deny, addr, port)
+	refused := special(addr) || a.own[addr] == shared
+	mine := a.own.has(addr)
+	inner, n := embedded4(addr)
+	for _, in := range inner[:n] {
+		denied = denied || matches(a.deny, in, port)
+		refused = refused || special(in) || a.own[in] == shared
+		mine = mine || a.own.has(in)
 	}
-	refused := special(addr) || embedded && special(inner)
-	mine := a.own.has(addr) || embedded && a.own.has(inner)
 	switch {
-	case !refused && !mine || covers(a.allow, addr):
+	case denied:
+		return dropDenied
+	case !refused && !mine || matches(a.allow, addr, port):
 		return dropNone
 	case refused:
 		return dropRefused
@@ -73,20 +63,11 @@ func (a *access) host(addr netip.Addr) dropReason {
 	return dropOwn
 }
 
-// covers says whether an entry of the list is for all ports of an address.
-func covers(list []conf.Access, addr netip.Addr) bool {
+// matches says whether an entry of the list is for a port of an address, or with port 0
+// for all of them.
+func matches(list []conf.Access, addr netip.Addr, port uint16) bool {
 	for i := range list {
-		if list[i].Covers(addr) {
-			return true
-		}
-	}
-	return false
-}
-
-// matches says whether an entry of the list covers dst.
-func matches(list []conf.Access, dst netip.AddrPort) bool {
-	for i := range list {
-		if list[i].Match(dst) {
+		if port == 0 && list[i].Covers(addr) || port != 0 && list[i].Match(netip.AddrPortFrom(addr, port)) {
 			return true
 		}
 	}

@@ -24,6 +24,16 @@ const (
 	maxAgeSmall = 250e6
 	maxAgeGrace = 1e9
 	GraceTime   = 1500e6
+
+	// A flow of datagrams that CoDel has dropped from for deafAfter without a pause does not
+	// answer that: a constant rate, that waits for what a start or a change left behind. It
+	// would wait for seconds, as a path nearly full has little left for it. So for deafMemory
+	// it is let wait for no more than keeps the paths busy. QUIC answers, if late.
+	deafAfter  = 200e6 // ns
+	deafMemory = 5e9   // ns
+	// deafSpread is the part of what the paths' spread adds to the target: the spread itself,
+	// for which a nearer path may be worth a wait.
+	deafSpread = 2.0 / 3
 )
 
 // A codel is the state of RFC 8289, Section 5.
@@ -31,6 +41,8 @@ type codel struct {
 	firstAbove, dropNext int64
 	count, lastCount     uint32
 	dropping             bool
+	since                int64 // it drops without a pause,
+	deaf                 int64 // and when the flow was last seen not to answer that; 0 = never
 }
 
 // codel dequeues as RFC 8289, Section 5.2.
@@ -54,7 +66,7 @@ func (q *Queue) codel(f *Flow, now int64) *buf.Buffer {
 	} else if above {
 		q.drop(f, p, DropCoDel)
 		p, _ = q.sojourn(f, now)
-		c.dropping = true
+		c.dropping, c.since = true, now
 		if delta := c.count - c.lastCount; delta > 1 && now-c.dropNext < 16*codelInterval {
 			c.count = delta
 		} else {
@@ -76,13 +88,18 @@ func (q *Queue) sojourn(f *Flow, now int64) (p *buf.Buffer, above bool) {
 			return nil, false
 		}
 		wait := now - p.Stamp
-		if wait > q.oldest(f) {
-			q.drop(f, p, DropStale)
+		if wait > q.oldest(f, now) {
+			if q.drop(f, p, DropStale); !c.hears(now) {
+				c.deaf = now // still
+			}
 			continue
 		}
 		if wait < q.Target || f.Bytes < Quantum || q.Grace {
 			c.firstAbove = 0
 			return p, false
+		}
+		if c.dropping && now-c.since > deafAfter {
+			c.deaf = now
 		}
 		if c.firstAbove == 0 {
 			c.firstAbove = now + codelInterval
@@ -92,13 +109,18 @@ func (q *Queue) sojourn(f *Flow, now int64) (p *buf.Buffer, above bool) {
 	}
 }
 
+// hears says that the flow may answer what is dropped of it.
+func (c *codel) hears(now int64) bool { return c.deaf == 0 || now-c.deaf > deafMemory }
+
 // oldest returns how long a packet of the flow may wait.
-func (q *Queue) oldest(f *Flow) int64 {
+func (q *Queue) oldest(f *Flow, now int64) int64 {
 	switch {
 	case q.Grace:
 		return maxAgeGrace
 	case kinds[f.Class].Turn == TurnFirst:
 		return maxAgeSmall + q.Target
+	case !f.Behaviour.QUIC && !f.codel.hears(now):
+		return CoDelTarget + int64(float64(q.Target-CoDelTarget)*deafSpread)
 	}
 	return maxAge + q.Target
 }

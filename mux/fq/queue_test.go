@@ -66,12 +66,65 @@ func TestQueueManagesDelay(t *testing.T) {
 	}
 }
 
+// A flow that does not answer what is dropped of it, because its rate is its rate, does not wait
+// for seconds behind what a moment without room left; one that answers is let wait as before,
+// and so is one after a rest.
+func TestDeafFlowsWaitLess(t *testing.T) {
+	const target = CoDelTarget + 22e6 // paths 15 ms apart
+	play := func(answers, quic bool) (longest [3]int64, drops uint64) {
+		q := Queue{Target: target}
+		f := queueFlow(1)
+		f.Behaviour.QUIC = quic
+		slow := int64(0)
+		for now := int64(0); now < 3e9; now += 1e6 {
+			before := f.Dropped
+			if now >= slow {
+				q.add(f, 9, 1200, now)
+			}
+			room := 9 // as much as comes and a little more, but for the first tenth of a second
+			switch {
+			case now < 100e6:
+				room = 0
+			case now%4e6 == 0:
+				room++
+			}
+			for range room {
+				_, p := q.Pop(ClassBulk, now, 16384)
+				if p == nil {
+					break
+				}
+				second := now / 1e9
+				longest[second] = max(longest[second], now-p.Stamp)
+				p.Release()
+			}
+			if answers && f.Dropped > before {
+				slow = now + 60e6
+			}
+		}
+		return longest, f.Dropped
+	}
+	deaf, drops := play(false, false)
+	if deaf[1] > 30e6 || drops > 900 {
+		t.Errorf("deaf: %d ms in the second second, %d dropped", deaf[1]/1e6, drops)
+	}
+	if quic, _ := play(false, true); quic[1] < 60e6 {
+		t.Errorf("QUIC: %d ms in the second second", quic[1]/1e6)
+	}
+	if _, drops := play(true, false); drops > 10 {
+		t.Errorf("one that answers: %d dropped", drops)
+	}
+	var c codel
+	if c.deaf = 1e9; c.hears(1e9+1) || !c.hears(1e9+deafMemory+1) {
+		t.Error("it is not forgotten, or at once")
+	}
+}
+
 // Nothing older than the limit leaves the queue, and the bytes are bounded.
 func TestQueueBounds(t *testing.T) {
 	q := Queue{Target: CoDelTarget}
 	f := queueFlow(1)
 	q.add(f, 10, 100, 0)
-	if _, p := q.Pop(ClassBulk, q.oldest(f)+1, 16384); p != nil {
+	if _, p := q.Pop(ClassBulk, q.oldest(f, 0)+1, 16384); p != nil {
 		t.Error("a stale packet was delivered")
 	}
 	if q.Drops[DropStale] != 10 || q.Bytes != 0 {

@@ -50,7 +50,7 @@ func (q *Queue) Chosen(to []*Flow) []*Flow {
 
 // Expire drops what a flow that may not go has held for too long.
 func (q *Queue) Expire(f *Flow, now int64) {
-	for f.head != nil && now-f.head.Stamp > q.oldest(f) {
+	for f.head != nil && now-f.head.Stamp > q.oldest(f, now) {
 		q.drop(f, q.take(f), DropStale)
 	}
 	if f.head == nil && f.Stream == nil {

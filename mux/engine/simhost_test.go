@@ -34,6 +34,8 @@ type host struct {
 	swapped   int
 	latest    map[uint64]uint64
 	small     map[uint64]int64 // when each packet of the small one came
+	came      func(pkt []byte) // called with each datagram that comes, or nil,
+	due       func(pkt []byte) // and instead of the counts above with each that is in order
 	asleep    int64            // until then it does not run, see stumbles
 	sum       hash.Hash64
 }
@@ -47,6 +49,8 @@ type simSub struct {
 	peer     *simSub
 	frames   []simFrame // what the peer is to read
 	produced uint64
+	record   int // bytes of the record that is being made,
+	inRecord int // and its frames
 	out      int // bytes that the kernel did not take yet
 	batch    []Outgoing
 	gone     bool
@@ -141,26 +145,56 @@ func (h *host) move() {
 		s.batch, control = h.e.Take(f, s.batch[:0])
 		for len(control) > 0 {
 			n := int(control[1])
-			s.produced += uint64(n)
-			s.frames = append(s.frames, simFrame{end: s.produced, option: control[:n]})
-			s.out += n
+			s.add(simFrame{option: control[:n]}, n)
 			control = control[n:]
 		}
 		if len(s.batch) > 0 {
 			h.owed, h.ackAt = 0, h.w.now
 		}
-		for _, o := range s.batch {
-			n := FrameHead + o.P.Len()
-			s.produced += uint64(n)
-			s.frames = append(s.frames, simFrame{end: s.produced, ack: h.space.Due, pkt: o.P.Bytes(), dsn: o.DSN})
-			s.out += n
+		for i, o := range s.batch {
+			n := simHead + o.P.Len()
+			if i == 0 {
+				n += 4 // the Data ACK
+			}
+			if s.record+n > RecordSize {
+				s.seal()
+			}
+			s.add(simFrame{ack: h.space.Due, pkt: o.P.Bytes(), dsn: o.DSN}, n)
 		}
+		s.seal()
 		s.out -= s.tx.write(s.out)
 		h.e.Wrote(f, h.w.now, s.batch, s.produced, s.out > 0, false)
 	}
 	if hurry {
 		h.schedule(0)
 	}
+}
+
+// simHead is the DSS of a packet whose DSN is said by its lower half.
+const simHead = 14
+
+// recordOverhead is what TLS adds to a record: header, type and tag (RFC 8446, Section 5.2).
+const recordOverhead = 5 + 1 + 16
+
+// add puts a frame into the record.
+func (s *simSub) add(f simFrame, n int) {
+	s.frames = append(s.frames, f)
+	s.record += n
+	s.inRecord++
+}
+
+// seal ends the record: none of its frames is read before it is there as a whole.
+func (s *simSub) seal() {
+	if s.record == 0 {
+		return
+	}
+	s.record += recordOverhead
+	s.produced += uint64(s.record)
+	s.out += s.record
+	for i := len(s.frames) - s.inRecord; i < len(s.frames); i++ {
+		s.frames[i].end = s.produced
+	}
+	s.record, s.inRecord = 0, 0
 }
 
 // schedule has the monitor tick in so many ns, and not when it would have otherwise.
@@ -271,6 +305,9 @@ func (h *host) take(slot int, pkt []byte) {
 		h.bytes += uint64(len(pkt))
 		return
 	}
+	if h.came != nil {
+		h.came(pkt)
+	}
 	h.views, _ = h.order.Add(slot, pkt, h.views[:0], h.w.now)
 	h.hand()
 }
@@ -287,6 +324,10 @@ func (h *host) large(flow, n uint64, size int) {
 
 func (h *host) hand() {
 	for _, p := range h.views {
+		if h.due != nil {
+			h.due(p)
+			continue
+		}
 		n := binary.BigEndian.Uint64(packet.UDPPayload(p))
 		if flow := n >> 48; flow != 0 {
 			h.large(flow, n, len(p))

@@ -235,7 +235,7 @@ func (t *tcp) arrive(seq uint64, n int, at int64) {
 		t.early[seq] = n
 	}
 	cum := t.got
-	t.back.send(60, func() { t.acked(cum, seq, at) })
+	t.back.send(26, func() { t.acked(cum, seq, at) }) // one of 52 bytes tells of two segments (RFC 5681, Section 4.2)
 }
 
 // acked takes an acknowledgement: cumulative, and of the segment that caused it.

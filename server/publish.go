@@ -58,7 +58,7 @@ func (t *publishing) allow(clients []conf.Peer) {
 	t.allowed = allowed
 	t.tell()
 	for _, d := range t.doors {
-		if !t.mayNow(d.client, d.at.Port()) {
+		if !t.mayNow(d.client.name, d.at.Port()) {
 			t.shut(d)
 		}
 	}
@@ -163,7 +163,7 @@ func publish(p *peer, st stream) {
 		publishUDP(p, st, &q, answer)
 		return
 	}
-	d, code := s.publishing.open(p.client.name, q.At)
+	d, code := s.publishing.open(p.client, q.At)
 	if d == nil {
 		if code != packet.PublishNotAllowed {
 			p.client.wrong("its port " + q.At.String() + " is not published: another program has it, or it cannot be bound")
@@ -232,27 +232,15 @@ func publishUDP(p *peer, st stream, q *packet.Publish, answer func(byte) bool) {
 	}
 }
 
-// A door is one published TCP port. The streams of its client wait for the
-// connections that come; more wait in the system's own queue.
-type door struct {
-	at     netip.AddrPort
-	client string
-	ln     *net.TCPListener
-	conns  chan *net.TCPConn // from accept to the streams that wait
-	closed chan struct{}
-	refs   int         // streams that wait; guarded by publishing.mu
-	rest   *time.Timer // closes it, or nil; guarded by publishing.mu
-}
-
 // open finds the door at an address, or opens it.
-func (t *publishing) open(client string, at netip.AddrPort) (*door, byte) {
+func (t *publishing) open(c *client, at netip.AddrPort) (*door, byte) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	d := t.doors[at]
 	switch {
-	case t.ending || !t.mayNow(client, at.Port()):
+	case t.ending || !t.mayNow(c.name, at.Port()):
 		return nil, packet.PublishNotAllowed
-	case d != nil && d.client != client:
+	case d != nil && d.client.name != c.name:
 		return nil, packet.PublishTaken
 	case d == nil:
 		network := "tcp"
@@ -265,7 +253,7 @@ func (t *publishing) open(client string, at netip.AddrPort) (*door, byte) {
 		if err != nil {
 			return nil, codeOf(err)
 		}
-		d = &door{at: at, client: client, ln: ln.(*net.TCPListener), conns: make(chan *net.TCPConn), closed: make(chan struct{})}
+		d = &door{at: at, client: c, ln: ln.(*net.TCPListener), visits: make(chan *visit), closed: make(chan struct{})}
 		if t.doors == nil {
 			t.doors = make(map[netip.AddrPort]*door)
 		}
@@ -316,79 +304,5 @@ func (t *publishing) close() {
 			d.rest.Stop()
 		}
 		t.shut(d)
-	}
-}
-
-// accept hands connections to the streams that wait, until the door is closed.
-func (d *door) accept() {
-	for {
-		conn, err := d.ln.AcceptTCP()
-		select {
-		case <-d.closed:
-			if err == nil {
-				conn.Close()
-			}
-			return
-		default:
-		}
-		if err != nil {
-			time.Sleep(acceptPause)
-			continue
-		}
-		select {
-		case d.conns <- conn:
-		case <-time.After(doorRest):
-			conn.Close()
-		case <-d.closed:
-			conn.Close()
-			return
-		}
-	}
-}
-
-// await waits with a stream for a connection, and carries it; leave is called when the
-// stream waits no more: what is carried does not keep a port open that nobody wants.
-func await(p *peer, st stream, d *door, leave func()) {
-	// The client says nothing before it has heard of a connection: what can be
-	// read is the end.
-	gone := make(chan struct{})
-	go func() {
-		defer close(gone)
-		_, _ = st.Read(make([]byte, 1))
-	}()
-	var conn *net.TCPConn
-	select {
-	case conn = <-d.conns:
-	case <-gone:
-		return
-	case <-d.closed:
-		st.Reset()
-		<-gone
-		return
-	}
-	leave()
-	_ = st.SetReadDeadline(time.Unix(1, 0))
-	<-gone
-	_ = st.SetReadDeadline(time.Time{})
-	from, to := conn.RemoteAddr().(*net.TCPAddr).AddrPort(), conn.LocalAddr().(*net.TCPAddr).AddrPort()
-	if _, err := st.Write(packet.AppendVisitor(nil, from, to)); err != nil {
-		_ = conn.SetLinger(0)
-		conn.Close()
-		return
-	}
-	s := p.server
-	e := newExit(p.ctx, p, p.client, st)
-	s.exits.clamp(p.client, conn)
-	s.exits.add(e, s.now())
-	defer s.exits.remove(e)
-	stop := context.AfterFunc(p.ctx, e.kill)
-	defer stop()
-	stopFailure := st.AfterFailure(func() { time.AfterFunc(sentTime, e.kill) })
-	defer stopFailure()
-	defer e.finish()
-	if e.connected(conn) {
-		go e.up()
-		e.down()
-		<-e.upDone
 	}
 }

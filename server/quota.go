@@ -99,6 +99,7 @@ type client struct {
 	brake                      brake
 	braked                     atomic.Bool // brake is on
 	sockets                    quota       // of mappings and streams, for the process can open so many files
+	visits                     visits      // through its published TCP ports
 
 	out, in pace        // how fast its traffic to the internet and from there may be
 	over    atomic.Bool // its quota of the month is used

@@ -11,10 +11,13 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
@@ -273,8 +276,8 @@ func fromTerminal(s os.Signal) bool {
 func exitAs(s syscall.WaitStatus) error {
 	if s.Signaled() {
 		// A shell wants to see the signal itself: it stops a loop then.
-		signal.Reset(s.Signal())
 		unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0) // its core is there already
+		fatal(s.Signal())
 		unix.Kill(os.Getpid(), s.Signal())
 		time.Sleep(100 * time.Millisecond)
 		return exitError{128 + int(s.Signal()), nil}
@@ -283,6 +286,17 @@ func exitAs(s syscall.WaitStatus) error {
 		return nil
 	}
 	return exitError{s.ExitStatus(), nil}
+}
+
+// fatal gives a signal back the kernel's own effect. The language's, of those that a
+// program crashes by, is to tell of this process, and another exit status.
+func fatal(s syscall.Signal) {
+	size := 8 // of the kernel's sigset_t
+	if strings.HasPrefix(runtime.GOARCH, "mips") {
+		size = 16
+	}
+	var action [16]uint64 // zero is SIG_DFL, on every architecture
+	unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(s), uintptr(unsafe.Pointer(&action)), 0, uintptr(size), 0, 0)
 }
 
 // forwardLocal carries connections from the program's loopback to this

@@ -108,7 +108,7 @@ bench-peers:
 
 # What a program that speaks no SOCKS gets by mpsocks run, beside tun2socks and sing-box's
 # TUN in front of the same SOCKS port and slirp4netns without a proxy, in turns, with the
-# bars; FRONTS="-rounds 1 -for 2s -only run,socks" for a part; needs root.
+# bars; FRONTS="-rounds 1 -for 2s -even=false -only run,socks" for a part; needs root.
 bench-run: build
 	$(call install,iproute2 iperf3 slirp4netns)
 	@$(MAKE) --no-print-directory --keep-going $(TOOLS)/sing-box $(TOOLS)/tun2socks || echo "what could not be built is left out"

@@ -1,8 +1,8 @@
 // Command fronts measures what a program that speaks no SOCKS gets, and what it costs:
 // `mpsocks run`, beside tun2socks and sing-box's TUN in front of the same client's SOCKS
 // port, and slirp4netns without a proxy. They run in turns, in two namespaces with a cable
-// between them: datagrams of 1,200 bytes as fast as iperf3 sends them, TCP, processor time,
-// and the round trip of a quiet flow, that also straight through SOCKS. It needs root,
+// between them: datagrams of 1,200 bytes as fast as iperf3 sends them, and the highest rate
+// of them at which next to none are lost (-even), TCP, processor time, and the round trip of a quiet flow, that also straight through SOCKS. It needs root,
 // iperf3 and iproute2; a program that is not there is left out, and said so.
 package main
 
@@ -38,6 +38,7 @@ func main() {
 	tools := flag.String("tools", "build/tools", "where tun2socks and sing-box are")
 	rounds := flag.Int("rounds", 3, "how often each is measured")
 	long := flag.Duration("for", 5*time.Second, "how long each measurement takes")
+	even := flag.Bool("even", true, "look for the highest rate at which next to none are lost")
 	only := flag.String("only", "", "measure these alone, by name, with commas between")
 	echo := flag.String("echo", "", "answer datagrams at this address (started by the program itself)")
 	ask := flag.String("ask", "", "print the round trips to this address (started by the program itself)")
@@ -50,7 +51,7 @@ func main() {
 		case *ask != "":
 			return roundTrips(*ask, *proxy)
 		}
-		return measure(*bin, *tools, *only, *rounds, *long)
+		return measure(*bin, *tools, *only, *rounds, *long, *even)
 	}()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "fronts:", err)
@@ -65,6 +66,7 @@ type rig struct {
 	client         *halves.Process
 	started        []*halves.Process
 	long           time.Duration
+	even           bool
 	left           map[string]string // what is not measured, and why
 	fronts         []*front
 	result         map[string][]figures
@@ -139,7 +141,7 @@ func (r *rig) down() {
 	os.RemoveAll(r.dir)
 }
 
-func measure(bin, tools, only string, rounds int, long time.Duration) error {
+func measure(bin, tools, only string, rounds int, long time.Duration, even bool) error {
 	if os.Geteuid() != 0 {
 		return errors.New("needs root, for network namespaces")
 	}
@@ -157,7 +159,7 @@ func measure(bin, tools, only string, rounds int, long time.Duration) error {
 	}
 	r := &rig{
 		near: fmt.Sprintf("mpfront-a%d", os.Getpid()), far: fmt.Sprintf("mpfront-b%d", os.Getpid()),
-		dir: dir, mpsocks: abs, self: self, long: long, left: make(map[string]string), result: make(map[string][]figures),
+		dir: dir, mpsocks: abs, self: self, long: long, even: even, left: make(map[string]string), result: make(map[string][]figures),
 	}
 	defer r.down()
 	if err := build(r); err != nil {
@@ -201,14 +203,46 @@ func (r *rig) one(f *front) (got figures, err error) {
 		return got, nil // iperf3 speaks no SOCKS
 	}
 	cpu := running.cpu()
-	lost, n, err := r.datagrams(running)
+	lost, n, err := r.datagrams(running, 0)
 	if err != nil {
 		return got, fmt.Errorf("datagrams: %w", err)
 	}
 	got.datagrams, got.lost = float64(n)/r.long.Seconds(), lost
 	got.cpu = (running.cpu() - cpu).Seconds() / float64(max(n, 1)) * 1e6
+	if r.even {
+		if got.even, err = r.evenly(running, got.datagrams); err != nil {
+			return got, fmt.Errorf("datagrams at a fixed rate: %w", err)
+		}
+	}
 	got.stream, err = r.stream(running)
 	return got, err
+}
+
+const (
+	// evenLoss is what may be lost at a fixed rate, and evenSteps how often the span is
+	// halved in which the highest such rate is: to a hundredth of what comes through at
+	// most.
+	evenLoss  = 0.005
+	evenSteps = 7
+)
+
+// evenly returns the highest rate of datagrams at which next to none are lost. At most so
+// many came through when nobody counted the losses.
+func (r *rig) evenly(on running, most float64) (float64, error) {
+	good, bad := 0.0, 1.25*most
+	for range evenSteps {
+		rate := (good + bad) / 2
+		lost, _, err := r.datagrams(on, rate)
+		switch {
+		case err != nil:
+			return 0, err
+		case lost <= evenLoss:
+			good = rate
+		default:
+			bad = rate
+		}
+	}
+	return good, nil
 }
 
 // iperf has iperf3 measure through a front.
@@ -242,11 +276,12 @@ type iperfEnd struct {
 	} `json:"sum_received"`
 }
 
-// datagrams returns how many of 1,200 bytes came through, and the share that did not.
-func (r *rig) datagrams(on running) (lost float64, n int, err error) {
+// datagrams returns how many of 1,200 bytes came through, and the share that did not, of
+// so many a second; 0 is as many as iperf3 can send.
+func (r *rig) datagrams(on running, rate float64) (lost float64, n int, err error) {
 	var end iperfEnd
 	for range 3 { // its first datagram may be lost behind what another front still holds
-		if end, err = r.iperf(on, "-u", "-b", "0", "-l", "1200"); err == nil {
+		if end, err = r.iperf(on, "-u", "-b", fmt.Sprintf("%.0f", rate*1200*8), "-l", "1200"); err == nil {
 			break
 		}
 		time.Sleep(time.Second)

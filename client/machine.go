@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/mpsocks/mpsocks/client/tun"
 	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/mux"
 )
 
 const (
@@ -59,7 +61,8 @@ func (m *machine) discard() {
 }
 
 // run serves the device that there is, and that of each later configuration, until ctx
-// ends. All that was made for it is undone then. An error is one of the first device.
+// ends. All that was made for it is undone then. An error before that is one of the first
+// device, to which nothing could be led.
 func (m *machine) run(ctx context.Context) error {
 	m.mu.Lock()
 	d := m.device
@@ -68,15 +71,16 @@ func (m *machine) run(ctx context.Context) error {
 	for first := true; ; first = false {
 		var err error
 		if d != nil {
-			if err = m.carry(ctx, d); err != nil && (first || ctx.Err() != nil) {
-				err = errors.Join(err, d.undo())
-			}
-			if err != nil && first {
-				return fmt.Errorf("tun: %w", err)
+			err = m.carry(ctx, d)
+			if fails := err != nil && first && !d.led.Load(); fails || ctx.Err() != nil {
+				if err != nil {
+					err = fmt.Errorf("tun: %w", errors.Join(err, d.undo()))
+				}
+				return err
 			}
 		}
 		if ctx.Err() != nil {
-			return err
+			return nil
 		}
 		if err != nil { // somebody has removed it, say: nothing goes around meanwhile
 			m.client.log.Error().Err(err).Msg("tun: the device is made anew")
@@ -179,6 +183,7 @@ func (m *machine) lead(ctx context.Context, d *machineDevice) error {
 		case err != nil:
 			m.client.log.Error().Err(err).Msg("tun: routing")
 		case first:
+			d.led.Store(true)
 			m.client.log.Info().Str("device", d.name).Stringers("routes", stringers(routes)).Msg("this machine's traffic is led into the tunnel")
 		}
 		select {
@@ -239,11 +244,11 @@ func (m *machine) set(cfg conf.TUN) error {
 	return nil
 }
 
-// up says whether there is a session.
+// up says whether some path of the tunnel works.
 func (m *machine) up() bool {
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel() // only look
-	return m.client.tunnel.Ready(ctx) == nil
+	return m.client.mux == nil || slices.ContainsFunc(m.client.mux.Reports(), func(r mux.PathReport) bool {
+		return r.Moving > 0 && !r.Dark && r.Until.IsZero()
+	})
 }
 
 // servers4 are the server's known addresses of IPv4.

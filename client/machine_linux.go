@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -25,6 +26,7 @@ type machineDevice struct {
 
 	device *tun.Device // nil before it is served
 	failed bool        // it could not be made
+	led    atomic.Bool // traffic has been led to it
 }
 
 // openMachine makes a device.

@@ -5,6 +5,7 @@ package client
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 
 	"github.com/mpsocks/mpsocks/client/tun"
 	"github.com/mpsocks/mpsocks/conf"
@@ -17,6 +18,7 @@ type machineDevice struct {
 	done   chan struct{}
 	device *tun.Device
 	failed bool
+	led    atomic.Bool
 }
 
 func openMachine(string) (*machineDevice, error) { return nil, errors.New("it needs Linux") }

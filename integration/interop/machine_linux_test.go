@@ -64,7 +64,7 @@ func TestWholeMachine(t *testing.T) {
 	}
 	h := newHouse(t)
 	h.ip(h.laptop, "route add default via 192.168.8.1 dev wwan0 metric 700")
-	h.serve()
+	server := h.serve()
 	h.start(h.world, "iperf3", "-s", "-B", houseSite)
 	settings := settingOf(t, "tun: {device: mps0}") + "admin: 127.0.0.1:9081\n"
 	for _, want := range []string{"mps0, with 198.18.255.2, fd6d:7073::ffff:2, takes what this machine's programs send to 0.0.0.0/0, ::/0\n", "28016 on the sockets"} {
@@ -93,6 +93,17 @@ func TestWholeMachine(t *testing.T) {
 		t.Errorf("doctor: %v\n%s", err, out)
 	}
 	h.pathDies()
+	// Somebody takes the device away, and then the rules.
+	h.ip(h.laptop, "link del mps0")
+	h.until(20*time.Second, "the device is made anew", func() bool {
+		got := h.fetch("http://" + houseSite + "/")
+		if got == outside {
+			t.Error("without the device it goes around")
+		}
+		return got == inside
+	})
+	h.ip(h.laptop, "rule flush protocol 109")
+	h.until(20*time.Second, "the rules are back", func() bool { return strings.Contains(h.sh("", "ip -n "+h.laptop+" rule"), "lookup 10952") })
 	for _, end := range ends {
 		for _, line := range end() {
 			t.Error("around the tunnel by ", line)
@@ -104,6 +115,7 @@ func TestWholeMachine(t *testing.T) {
 	}
 	h.exclusions(client, settings)
 	h.killed(client, settings)
+	h.withoutServer(server, settings)
 }
 
 // pathDies takes an uplink away while datagrams go to and fro.
@@ -209,6 +221,29 @@ func (h *house) route(to string) string {
 	return strings.Fields(after + " ?")[0]
 }
 
+// withoutServer has the server gone: the traffic stops, or goes around where that is wanted.
+func (h *house) withoutServer(server *halves.Process, settings string) {
+	h.t.Helper()
+	client := h.connect(settings)
+	h.until(10*time.Second, "the device is back", func() bool { return h.fetch("http://example.com/") == inside })
+	server.Kill()
+	for range 3 {
+		if got := h.fetch("http://" + houseSite + "/"); strings.Contains(got, "the site") {
+			h.t.Errorf("without the server: %q", got)
+		}
+	}
+	h.merge("client.yaml", strings.Replace(settings, "mps0}", "mps0, when_down: around}", 1))
+	if _, err := h.script(h.laptop, "kill -HUP "+clientPID(h)); err != nil {
+		h.t.Fatal(err)
+	}
+	h.until(20*time.Second, "it goes around", func() bool { return h.fetch("http://example.com/") == outside })
+	h.serve()
+	h.until(40*time.Second, "it goes through the tunnel again", func() bool { return h.fetch("http://example.com/") == inside })
+	if _, err := client.Stop(); err != nil {
+		h.t.Errorf("the client's end: %v", err)
+	}
+}
+
 // killed has the client killed: nothing goes around, doctor says so, and the next one cleans.
 func (h *house) killed(client *halves.Process, settings string) {
 	h.t.Helper()
@@ -256,9 +291,12 @@ func (h *house) killed(client *halves.Process, settings string) {
 	proc, _ = os.FindProcess(pid)
 	_ = proc.Kill()
 	h.until(10*time.Second, "the device is gone", func() bool { return !strings.Contains(h.sh("", "ip -n "+h.laptop+" link"), "mps0") })
-	h.connect("tun: {}\nadmin: 127.0.0.1:9081\n")
+	p = h.connect("tun: {}\nadmin: 127.0.0.1:9081\n")
 	if got := h.fetch("http://example.com/"); got != outside {
 		h.t.Errorf("with a client that has no device: %q", got)
+	}
+	if _, err := p.Stop(); err != nil {
+		h.t.Errorf("the client's end: %v", err)
 	}
 }
 

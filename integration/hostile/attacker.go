@@ -53,13 +53,22 @@ type attacking struct {
 	out []byte // until done
 }
 
-// attack begins one.
-func (p *pair) attack(name string, d time.Duration) (*attacking, error) {
+// attack begins one. Attackers are on machines of their own: here they get what processor
+// time others leave, but for those that are to share it.
+func (p *pair) attack(a *attack, d time.Duration) (*attacking, error) {
 	own, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	a := &attacking{process: process{cmd: exec.Command(own, "-attack", name, "-at", p.at, "-conf", p.theirs, "-for", d.String()), done: make(chan struct{})}}
+	command := []string{own, "-attack", a.name, "-at", p.at, "-conf", p.theirs, "-for", d.String()}
+	if nice, err := exec.LookPath("nice"); err == nil && !a.shares {
+		command = append([]string{nice, "-n", "19"}, command...)
+	}
+	return begin(exec.Command(command[0], command[1:]...))
+}
+
+func begin(cmd *exec.Cmd) (*attacking, error) {
+	a := &attacking{process: process{cmd: cmd, done: make(chan struct{})}}
 	a.cmd.Stderr = os.Stderr
 	out, err := a.cmd.StdoutPipe()
 	if err != nil {

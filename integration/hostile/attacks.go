@@ -19,7 +19,7 @@ import (
 
 var attacks = []attack{
 	{name: "silent", what: "600 connections that say nothing, anew whenever one is closed", run: silent},
-	{name: "strangers", what: "5,000 ClientHellos a second from everywhere that prove nothing", run: strangers},
+	{name: "strangers", what: "5,000 ClientHellos a second from everywhere that prove nothing, on the server's cores", run: strangers, shares: true},
 	{name: "garbage", what: "connections that send what is not TLS, and halves of a ClientHello", run: garbage},
 	{name: "replay", what: "a client's first bytes, recorded and sent again from everywhere", run: replay},
 	{name: "sessions", what: "60 sessions of one key opened at once, of which 16 are allowed", run: sessions},

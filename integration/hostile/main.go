@@ -36,6 +36,8 @@ type attack struct {
 	run func(p *attacker, until time.Time) (got, broken string)
 	// crowd is how many further clients there are, whose loads are the honest ones.
 	crowd int
+	// shares is whether the attacker's own work is beside the server's on the same cores.
+	shares bool
 }
 
 func main() {
@@ -122,7 +124,7 @@ func once(p *pair, a *attack, load func(time.Duration) measure) (slow string, br
 	most, server := p.server.peak(), p.server.cpu()
 	before := p.server.state()
 	begin := time.Now()
-	other, err := p.attack(a.name, time.Until(until))
+	other, err := p.attack(a, time.Until(until))
 	if err != nil {
 		return "", []string{err.Error()}
 	}

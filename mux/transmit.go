@@ -115,6 +115,7 @@ func (f *subflow) write(control []byte) (blocked bool, err error) {
 		d.Ack8 = !f.txAck.Enough(d.Ack) || !f.s.space.halves.Load()
 	}
 	sums := !f.s.unsummed.Load()
+	var head [mptcp.MaxDSSLen]byte
 	for i := range f.batch {
 		o := &f.batch[i]
 		b := o.P.Bytes()
@@ -135,16 +136,21 @@ func (f *subflow) write(control []byte) (blocked bool, err error) {
 			d.Checksum = mptcp.Checksum(d.DSN, d.SSN, d.Length, b)
 		}
 		f.ssn += uint32(len(b))
-		at := len(plain)
-		plain = d.Append(plain)
+		h := d.Append(head[:0])
 		d.HasAck = false
 		if f.capture != nil {
 			if o.First {
 				f.s.capture.Inner(true, b)
 			}
-			f.capture.Frame(true, plain[at:], b)
+			f.capture.Frame(true, h, b)
 		}
-		plain = append(plain, b...)
+		if frame := f.alone(o, h, len(plain) > 0 || sums); frame != nil {
+			if _, err := f.carrier.Write(frame); err != nil {
+				return false, err
+			}
+			continue
+		}
+		plain = append(append(plain, h...), b...)
 	}
 	if len(plain) > 0 {
 		_, err = f.carrier.Write(plain)
@@ -155,6 +161,18 @@ func (f *subflow) write(control []byte) (blocked bool, err error) {
 		return false, err
 	}
 	return f.carrier.Flush()
+}
+
+// alone returns a packet that fills most of a record as one frame, head in front, so that it is
+// not copied; nil if it is to be copied. The room before a packet is the first batch's: another
+// writer may be reading the packet itself.
+func (f *subflow) alone(o *engine.Outgoing, head []byte, copied bool) []byte {
+	if copied || !o.First || 2*o.P.Len() < f.most {
+		return nil
+	}
+	frame := o.P.Fronted(len(head))
+	copy(frame, head)
+	return frame
 }
 
 // sum returns a copy of a stream's packet with its checksum of TCP, until the next one: the

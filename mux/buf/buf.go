@@ -85,6 +85,16 @@ func (b *Buffer) Prepend(n int) []byte {
 	return b.store[b.off:b.end]
 }
 
+// Fronted returns the data with the n bytes before it, which are of undefined content, and leaves
+// the Buffer as it is: others may read the data meanwhile, but not use the room before it. It
+// returns nil when there is less room.
+func (b *Buffer) Fronted(n int) []byte {
+	if n > b.off {
+		return nil
+	}
+	return b.store[b.off-n : b.end]
+}
+
 // Trim drops n bytes from the front.
 func (b *Buffer) Trim(n int) {
 	if n > b.end-b.off {

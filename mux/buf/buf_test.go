@@ -57,6 +57,21 @@ func TestHeadroom(t *testing.T) {
 	}
 }
 
+// The room before the data can be used without the Buffer changing, as far as it goes.
+func TestFronted(t *testing.T) {
+	b := Get(100)
+	defer b.Release()
+	b.Prepend(Headroom - 28)
+	whole, at := b.Len(), unsafe.SliceData(b.Bytes())
+	f := b.Fronted(28)
+	if len(f) != 28+whole || unsafe.SliceData(f[28:]) != at || b.Len() != whole || unsafe.SliceData(b.Bytes()) != at {
+		t.Errorf("%d bytes in front of %d, and the data of %d", len(f), whole, b.Len())
+	}
+	if b.Fronted(29) != nil {
+		t.Error("there is more room than there is")
+	}
+}
+
 // Resize keeps the start, down to nothing and up to all the room, also of a
 // Buffer whose front was trimmed.
 func TestResize(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 type source struct {
 	r     io.Reader
 	raw   syscall.RawConn // set: read the socket itself
+	tap   tap
 	read1 func(fd uintptr) bool
 	room  int
 	want  int
@@ -88,12 +89,10 @@ func (s *source) plain() {
 // readable is called with a socket that may have data; false waits for more.
 func (s *source) readable(fd uintptr) bool {
 	k := min(s.want, max(1, s.room/payloadOf))
-	var vec [writeRun][]byte
 	for i := range k {
 		s.run[i] = buf.Get(payloadOf)
-		vec[i] = s.run[i].Bytes()
 	}
-	n, err := readVector(fd, vec[:k])
+	n, err := s.tap.read(fd, s.run[:k])
 	s.n = 0
 	for i := range k {
 		m := min(max(n, 0), payloadOf)

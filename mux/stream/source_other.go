@@ -2,10 +2,16 @@
 
 package stream
 
-import "syscall"
+import (
+	"syscall"
 
-// vectored says that readVector works here: elsewhere sockets are read through
-// package net.
+	"github.com/mpsocks/mpsocks/mux/buf"
+)
+
+// vectored says that a tap works here: elsewhere sockets are read through package net.
 const vectored = false
 
-func readVector(uintptr, [][]byte) (int, error) { return 0, syscall.ENOSYS }
+// A tap is nothing here.
+type tap struct{}
+
+func (*tap) read(uintptr, []*buf.Buffer) (int, error) { return 0, syscall.ENOSYS }

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"syscall"
 	"time"
+
+	"github.com/mpsocks/mpsocks/mux/carrier"
 )
 
 // Control connections are kept alive, so that an association ends when its
@@ -38,7 +40,12 @@ func listen(addr netip.AddrPort, all []netip.AddrPort) (*net.TCPListener, error)
 	if inheritKeepAlive != nil {
 		// One set of system calls per listener instead of per connection.
 		lc.KeepAliveConfig.Enable, lc.KeepAlive = false, -1
-		lc.Control = func(_, _ string, raw syscall.RawConn) error { return inheritKeepAlive(raw) }
+		lc.Control = func(_, _ string, raw syscall.RawConn) error {
+			if addr.Addr().IsLoopback() {
+				carrier.Untimed(raw)
+			}
+			return inheritKeepAlive(raw)
+		}
 	}
 	// Go's listeners would offer kernel MPTCP, of which applications on the
 	// same machine have nothing.

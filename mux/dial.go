@@ -218,7 +218,7 @@ func (p *clientPath) proveOnce(ctx context.Context, a netip.AddrPort, mtu int, t
 	epoch := c.session.keys().epoch
 	dial, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	tcp, err := p.dialWay().Dialer(dialer.Segment(mtu, a.Addr())).DialContext(dial, "tcp", a.String())
+	tcp, err := p.dialWay().Dialer(dialer.Segment(mtu, a.Addr()), carrier.Untimed).DialContext(dial, "tcp", a.String())
 	if err != nil {
 		return nil, plainNet(err)
 	}

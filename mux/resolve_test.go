@@ -59,7 +59,7 @@ func (c *Client) try(t *testing.T, way Path, timeout time.Duration) (took time.D
 		Try: func(ctx context.Context, a netip.AddrPort, mss int, _ func()) (net.Conn, error) {
 			ctx, cancel := context.WithTimeout(ctx, timeout)
 			defer cancel()
-			return way.dialWay().Dialer(mss).DialContext(ctx, "tcp", a.String())
+			return way.dialWay().Dialer(mss, nil).DialContext(ctx, "tcp", a.String())
 		},
 		Drop: func(conn net.Conn) { conn.Close() }, Go: c.slots.Go, Timeout: timeout,
 	}

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/mpsocks/mpsocks/mux/carrier"
 )
 
 const (
@@ -186,6 +188,12 @@ func (d *dialer) dial(ctx context.Context, to netip.AddrPort) (*net.TCPConn, err
 		nd.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(local, 0))
 	}
 	nd.SetMultipathTCP(false)
+	if to.Addr().IsLoopback() {
+		nd.Control = func(_, _ string, raw syscall.RawConn) error {
+			carrier.Untimed(raw)
+			return nil
+		}
+	}
 	conn, err := nd.DialContext(ctx, "tcp", to.String())
 	if err != nil {
 		return nil, classed(err)

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"syscall"
 	"time"
 )
 
@@ -36,6 +37,10 @@ func Bind(addrs []ListenAddr) (doors []Door, err error) {
 	for _, a := range addrs {
 		lc := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: orphanAfter, Interval: 5 * time.Second, Count: 3}}
 		lc.SetMultipathTCP(a.KernelMPTCP) // Go's default is on
+		lc.Control = func(_, _ string, raw syscall.RawConn) error {
+			Untimed(raw)
+			return nil
+		}
 		network := "tcp"
 		if a.Addr.Addr().Is4() {
 			network = "tcp4" // "tcp" would take 0.0.0.0 for all of IPv6 too

@@ -96,6 +96,14 @@ func (k *socket) setCongestion(name string) {
 	}
 }
 
+// Untimed has a socket that is not connected yet, and those that a listening one accepts,
+// begin with CUBIC, as best effort. Where BBR is the system's own each segment waits for a timer
+// (tcp_pacing), and a connection that has once had BBR keeps that: on a way within a machine
+// or a house it is a wake-up for every 64 KiB and brings nothing.
+func Untimed(raw syscall.RawConn) {
+	raw.Control(func(fd uintptr) { unix.SetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION, "cubic") })
+}
+
 // userTimeout kills a subflow whose data nobody acknowledges: a black hole.
 // It has been left for others long before.
 const userTimeout = 15_000 // ms

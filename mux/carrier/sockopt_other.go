@@ -2,7 +2,10 @@
 
 package carrier
 
-import "net"
+import (
+	"net"
+	"syscall"
+)
 
 // Elsewhere than on Linux TCP says nothing, and in-band probes measure.
 
@@ -13,3 +16,6 @@ func (k *socket) setPace(float64)          {}
 func (k *socket) setLowat(int)             {}
 func (k *socket) setPatience(int)          {}
 func tune(net.Conn, int)                   {}
+
+// Untimed does nothing here.
+func Untimed(syscall.RawConn) {}

@@ -18,31 +18,36 @@ type Way struct {
 }
 
 // Dialer makes TCP connections by the way. mss, in bytes, bounds the segments of
-// both directions (RFC 9293, Section 3.7.1); 0 = as the interface has it.
-func (w *Way) Dialer(mss int) *net.Dialer {
+// both directions (RFC 9293, Section 3.7.1); 0 = as the interface has it. prepare, if any, sets a
+// socket's options.
+func (w *Way) Dialer(mss int, prepare func(syscall.RawConn)) *net.Dialer {
 	d := &net.Dialer{KeepAlive: -1} // the engine asks itself, and far less
 	d.SetMultipathTCP(w.KernelMPTCP)
 	if w.Local.IsValid() {
 		d.LocalAddr = &net.TCPAddr{IP: w.Local.AsSlice(), Zone: w.Local.Zone()}
 	}
-	if name := w.Interface; name != "" || mss != 0 || w.Mark != 0 {
-		d.ControlContext = func(_ context.Context, _, _ string, raw syscall.RawConn) error {
-			if mss != 0 {
-				clamp(raw, mss)
+	if w.Interface == "" && mss == 0 && w.Mark == 0 && prepare == nil {
+		return d
+	}
+	d.ControlContext = func(_ context.Context, _, _ string, raw syscall.RawConn) error {
+		if prepare != nil {
+			prepare(raw)
+		}
+		if mss != 0 {
+			clamp(raw, mss)
+		}
+		if w.Mark != 0 {
+			if err := setMark(raw, w.Mark); err != nil {
+				return fmt.Errorf("mark the socket: %w", err)
 			}
-			if w.Mark != 0 {
-				if err := setMark(raw, w.Mark); err != nil {
-					return fmt.Errorf("mark the socket: %w", err)
-				}
-			}
-			if name == "" {
-				return nil
-			}
-			if err := bindInterface(raw, name); err != nil {
-				return fmt.Errorf("bind to interface %s: %w", name, err)
-			}
+		}
+		if w.Interface == "" {
 			return nil
 		}
+		if err := bindInterface(raw, w.Interface); err != nil {
+			return fmt.Errorf("bind to interface %s: %w", w.Interface, err)
+		}
+		return nil
 	}
 	return d
 }
@@ -52,7 +57,7 @@ func (w *Way) dialResolver(ctx context.Context, network, address string) (net.Co
 	if w.Mark != 0 {
 		address = beyondStub(address)
 	}
-	d := w.Dialer(0)
+	d := w.Dialer(0, nil)
 	d.SetMultipathTCP(false)
 	if w.Local.IsValid() && strings.HasPrefix(network, "udp") {
 		d.LocalAddr = &net.UDPAddr{IP: w.Local.AsSlice(), Zone: w.Local.Zone()}

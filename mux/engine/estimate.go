@@ -208,6 +208,9 @@ func (p *Path) there(passed int64) int64 {
 
 // rest prepares the subflows of a path without bulk for what comes next.
 func (p *Path) rest(e *Engine, now int64) {
+	if p.rtt < nearRTT { // or not known yet
+		return
+	}
 	for _, f := range p.subs {
 		if f.ccAsked != ccRest || f.lastSend > f.ccAt {
 			f.congest(e, ccRest, now)

@@ -59,14 +59,20 @@ func TestSwell(t *testing.T) {
 }
 
 // BBR stops for 200 ms when it has not seen a shorter round trip for 10 s, on
-// thin subflows as well. It is begun anew before, where something is sent.
+// thin subflows as well. It is begun anew before, where something is sent. Within a machine
+// nothing is asked for: BBR's timer would stay.
 func TestRestRenewsBBR(t *testing.T) {
-	p := &Path{}
+	p := &Path{rtt: 40e3}
 	s := &Engine{}
 	for _, bulk := range []bool{true, false} {
 		p.subs = append(p.subs, &Subflow{path: p, bulk: bulk})
 	}
 	thin := p.subs[1]
+	p.rest(s, 0)
+	if thin.ccAsked != "" {
+		t.Fatalf("a thin subflow of a near path has %q", thin.ccAsked)
+	}
+	p.rtt = 10e6
 	p.rest(s, 1e9)
 	if thin.ccAsked != ccRest || thin.ccAt != 1e9 {
 		t.Fatalf("a thin subflow has %q since %d", thin.ccAsked, thin.ccAt)

@@ -10,6 +10,12 @@ const (
 	ccLossy  = "bbr"
 	ccRest   = "bbr"
 
+	// nearRTT is the round trip, in ns, up to which a path stays with what its connections begin
+	// with, CUBIC without a timer (carrier.Untimed): what is lost so near is there again before
+	// anybody waits for it, and BBR has a timer for each segment that it sends, which cost more
+	// than a tenth of what a stream within a machine took.
+	nearRTT = 300e3
+
 	// lossyRenew is when BBR is begun anew: after 10 s it would stop for 200 ms
 	// to see the path's least round trip (PROBE_RTT), which the probes for delay
 	// know already. Our pace, or what there is to send, bounds its start.

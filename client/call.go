@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/txthinking/socks5"
+
+	"github.com/mpsocks/mpsocks/mux/tcpio"
 )
 
 // sentTime is how long an application may take to read what is there for it
@@ -186,7 +188,7 @@ func (k *call) splice() {
 			k.hear()
 		}
 		k.reset()
-	case k.conn.CloseWrite() != nil:
+	case tcpio.CloseWrite(k.conn) != nil:
 		k.reset()
 	}
 	<-k.up

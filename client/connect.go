@@ -69,7 +69,7 @@ func (a *caller) connect(user string, req *socks5.Request, begin int, ready func
 	if err != nil {
 		return err
 	}
-	if _, err := reply.WriteTo(conn); err != nil {
+	if _, err := reply.WriteTo(a.bare); err != nil {
 		k.stream.Reset()
 		return fmt.Errorf("pass the exit's reply: %w", err)
 	}

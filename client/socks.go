@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/txthinking/socks5"
+
+	"github.com/mpsocks/mpsocks/mux/tcpio"
 )
 
 const (
@@ -69,6 +71,7 @@ func (w *front) admit(conn *net.TCPConn) {
 type caller struct {
 	client  *Client
 	conn    *net.TCPConn
+	bare    *tcpio.Conn // conn, for the handshake
 	guest   *guest
 	preface *preface
 }
@@ -78,7 +81,9 @@ type caller struct {
 func (a *caller) serve() {
 	c, conn := a.client, a.conn
 	defer c.crowd.wg.Done() // counted by track
-	a.preface = newPreface(conn)
+	a.bare = tcpio.New(conn)
+	defer a.bare.Free()
+	a.preface = newPreface(a.bare)
 	taken, err := a.handshake()
 	if taken {
 		return
@@ -177,7 +182,7 @@ func (a *caller) negotiate() (user string, err error) {
 	case err != nil:
 		return "", fmt.Errorf("negotiate: %w", err)
 	}
-	if _, err := socks5.NewNegotiationReply(method).WriteTo(conn); err != nil {
+	if _, err := socks5.NewNegotiationReply(method).WriteTo(a.bare); err != nil {
 		return "", fmt.Errorf("negotiate: %w", err)
 	}
 	if method == socks5.MethodNone {

@@ -68,6 +68,7 @@ var within = map[string][]string{
 	"mux/engine":    {"mux/buf", "mux/dsn", "mux/fq", "mux/gauge", "mux/mptcp", "mux/packet", "mux/sched"},
 	"mux/stream":    {"mux/buf", "mux/packet"}, // knows no engine and no session
 	"mux/udpio":     {"mux/buf", "mux/packet"},
+	"mux/tcpio":     nil,
 	"mux/handshake": {"mux/mptcp", "mux/proof"},  // messages and keys, no session
 	"mux/capture":   {"mux/mptcp", "mux/packet"}, // shows them to people
 	// A carrier knows nothing of what it carries, and a gate nothing of what it lets in.

@@ -76,6 +76,46 @@ func TestRequestTakesItsTime(t *testing.T) {
 	})
 }
 
+// TestAnswersInOneWrite: a client that asks in one flight is answered in one, which wakes it once; one
+// that waits for the answer to its offer gets it, also if that is a refusal.
+func TestAnswersInOneWrite(t *testing.T) {
+	s := testServer(t, nil, func(s *Server) {
+		s.rules.current.Store(&access{from: s.rules.from})
+		s.dialer.to = func(context.Context, netip.AddrPort) (*net.TCPConn, error) {
+			return nil, classed(errors.New("connection refused"))
+		}
+	})
+	p := newPeer(s, "laptop", newFakeSession())
+	offer, request := []byte{5, 1, 0}, []byte{5, 1, 0, 1, 1, 1, 1, 1, 0, 80}
+	refused := []byte{5, 5, 0, 1, 0, 0, 0, 0, 0, 0}
+	for name, flights := range map[string][][2][]byte{
+		"all at once":   {{append(bytes.Clone(offer), request...), append([]byte{5, 0}, refused...)}},
+		"one by one":    {{offer, {5, 0}}, {request, refused}},
+		"a bad request": {{offer, {5, 0}}, {[]byte{5, 1, 0, 9}, {5, 8, 0, 1, 0, 0, 0, 0, 0, 0}}},
+		"a password":    {{[]byte{5, 1, 2}, {5, 0xFF}}},
+	} {
+		app, far := net.Pipe()
+		done := make(chan struct{})
+		go func() { defer close(done); p.connect(pipeStream{far}) }()
+		_ = app.SetDeadline(time.Now().Add(time.Minute))
+		for _, f := range flights {
+			if _, err := app.Write(f[0]); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			var got [64]byte // a pipe's Read brings one Write
+			n, err := app.Read(got[:])
+			if err != nil || !bytes.Equal(got[:n], f[1]) {
+				t.Errorf("%s: %x is answered by %x, %v, want %x", name, f[0], got[:n], err, f[1])
+			}
+		}
+		if n, err := app.Read(make([]byte, 1)); err != io.EOF {
+			t.Errorf("%s: then %d bytes, %v", name, n, err)
+		}
+		app.Close()
+		<-done
+	}
+}
+
 // FuzzExit speaks to the CONNECT exit as a client with bad intentions may: nothing is
 // dialled that the rules forbid, and what comes back is SOCKS5.
 func FuzzExit(f *testing.F) {

@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/mpsocks/mpsocks/mux/tcpio"
 )
 
 // streamIdle ends a connection on which nothing has moved, open or half-closed: the
@@ -33,6 +35,11 @@ type exit struct {
 	target atomic.Pointer[net.TCPConn]
 	asked  atomic.Pointer[string] // host:port that the client asked for
 	killed atomic.Bool
+
+	// armon has answered the offer of methods, and that waits for what comes next: both of
+	// armon's goroutine.
+	offered bool
+	method  []byte
 
 	upErr  atomic.Pointer[error] // the target took no more
 	upDone chan struct{}         // closed when nothing goes to the target any more
@@ -87,7 +94,7 @@ func (e *exit) up() {
 	c := e.target.Load()
 	switch {
 	case err == nil:
-		_ = c.CloseWrite()
+		_ = tcpio.CloseWrite(c)
 	case ofSocket(err):
 		e.upErr.Store(&err) // its answer may be there all the same
 	default:
@@ -135,8 +142,20 @@ func (e *exit) cut() bool {
 	return err != nil && !errors.Is(*err, syscall.EPIPE)
 }
 
+// answer sends what was kept for the client.
+func (e *exit) answer() error {
+	if len(e.method) == 0 {
+		return nil
+	}
+	b := e.method
+	e.method = nil
+	_, err := e.stream.Write(b)
+	return err
+}
+
 // finish ends both sides, when both directions have ended or neither began.
 func (e *exit) finish() {
+	_ = e.answer() // a refusal of what was offered
 	c := e.target.Load()
 	if c == nil {
 		e.stream.Close()
@@ -162,8 +181,28 @@ func ofSocket(err error) bool {
 // inside is the stream as armon sees it. Its end is finish's.
 type inside struct{ *exit }
 
-func (c inside) Read(b []byte) (int, error)         { return c.stream.Read(b) }
-func (c inside) Write(b []byte) (int, error)        { return c.stream.Write(b) }
+// Write keeps the answer to the offer of methods, armon's first, until the reply goes with it
+// or more of the client is waited for: the client is woken once.
+func (c inside) Write(b []byte) (int, error) {
+	if !c.offered {
+		c.offered = true
+		c.method = append(c.method, b...)
+		return len(b), nil
+	}
+	if len(c.method) > 0 {
+		c.method = append(c.method, b...)
+		return len(b), c.answer()
+	}
+	return c.stream.Write(b)
+}
+
+func (c inside) Read(b []byte) (int, error) {
+	if err := c.answer(); err != nil {
+		return 0, err
+	}
+	return c.stream.Read(b)
+}
+
 func (c inside) LocalAddr() net.Addr                { return c.stream.LocalAddr() }
 func (c inside) RemoteAddr() net.Addr               { return c.stream.RemoteAddr() }
 func (c inside) SetDeadline(t time.Time) error      { return c.stream.SetDeadline(t) }

@@ -1,0 +1,60 @@
+package tcpio
+
+import (
+	"net"
+	"os"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// bare says that there are such calls here.
+const bare = true
+
+func (c *Conn) readNow(fd uintptr) bool {
+	return c.done("read", func() (uintptr, unix.Errno) {
+		n, _, e := unix.RawSyscall(unix.SYS_READ, fd, uintptr(unsafe.Pointer(unsafe.SliceData(c.p))), uintptr(len(c.p)))
+		return n, e
+	})
+}
+
+func (c *Conn) writeNow(fd uintptr) bool {
+	return c.done("write", func() (uintptr, unix.Errno) {
+		n, _, e := unix.RawSyscall6(unix.SYS_SENDTO, fd, uintptr(unsafe.Pointer(unsafe.SliceData(c.p))), uintptr(len(c.p)), unix.MSG_NOSIGNAL, 0, 0)
+		return n, e
+	})
+}
+
+// done notes what a call has brought; false means that it would have had to wait.
+func (c *Conn) done(op string, call func() (uintptr, unix.Errno)) bool {
+	for {
+		n, e := call()
+		switch e {
+		case 0:
+			c.n = int(n)
+		case unix.EINTR:
+			continue
+		case unix.EAGAIN:
+			return false
+		default:
+			c.err = &net.OpError{Op: op, Net: "tcp", Source: c.tcp.LocalAddr(), Addr: c.tcp.RemoteAddr(), Err: os.NewSyscallError(op, e)}
+		}
+		return true
+	}
+}
+
+// CloseWrite ends the direction out, as a TCPConn's own does.
+func CloseWrite(tcp *net.TCPConn) error {
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var e unix.Errno
+	if err := raw.Control(func(fd uintptr) { _, _, e = unix.RawSyscall(unix.SYS_SHUTDOWN, fd, unix.SHUT_WR, 0) }); err != nil {
+		return err
+	}
+	if e != 0 {
+		return &net.OpError{Op: "close", Net: "tcp", Source: tcp.LocalAddr(), Addr: tcp.RemoteAddr(), Err: os.NewSyscallError("shutdown", e)}
+	}
+	return nil
+}

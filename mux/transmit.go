@@ -15,7 +15,7 @@ import (
 
 const recordSize = engine.RecordSize
 
-var plainPool = sync.Pool{New: func() any { b := make([]byte, 0, engine.BurstSize+2*recordSize); return &b }}
+var plainPool = sync.Pool{New: func() any { b := make([]byte, 0, 2*recordSize); return &b }}
 
 // Send takes whole IP packets of one source into the queue and owns them. It
 // never blocks; what the queue cannot hold is dropped there. Flush sends.

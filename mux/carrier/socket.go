@@ -48,7 +48,7 @@ type socket struct {
 }
 
 // outSize is one burst of records; appending beyond it grows the slice.
-const outSize = 80 << 10
+const outSize = 288 << 10
 
 var (
 	cipherPool = sync.Pool{New: func() any { return new([MostRead]byte) }}

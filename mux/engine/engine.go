@@ -17,9 +17,9 @@ const (
 	RecordSize = 16384
 	// SegmentSize makes a stream segment fill one record.
 	SegmentSize = RecordSize - FrameHead
-	// BurstSize is what a subflow is given at once at most: four records, one
-	// kernel write.
-	BurstSize = 4 * RecordSize
+	// BurstSize is what a subflow is given at once at most, for one kernel write: as much as a
+	// reader takes. It is bound by lowatTime, too.
+	BurstSize = 16 * RecordSize
 	// MaxPaths leaves every path some of the subflows.
 	MaxPaths = 16
 	// streamPause is after how long without a packet, in ns, a stream begins anew: shorter

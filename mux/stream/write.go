@@ -10,8 +10,8 @@ import (
 // From the application into the send buffer. The one copy of the data lands
 // behind the room for its headers: the buffers of the queue become the packets.
 
-// writeRun is how many segments are filled before the session is woken: 256 KiB, four
-// times what it gives the kernel at once, so that who writes is seldom woken.
+// writeRun is how many segments are filled before the session is woken: 256 KiB, what it
+// gives the kernel at once.
 const writeRun = 16
 
 // Write queues p; it waits while the send buffer is full. Concurrent calls do

@@ -92,7 +92,7 @@ func (p *peer) connect(st stream) {
 		st.Reset()
 		return
 	}
-	_ = st.SetDeadline(time.Now().Add(requestTimeout))
+	_ = st.SetReadDeadline(time.Now().Add(requestTimeout)) // a stream takes the answers at once
 	if err := server.ServeConn(inside{e}); err != nil {
 		p.log.Debug().Err(err).Msg("connect ended")
 	}
@@ -211,7 +211,7 @@ func askedText(to *socks5.AddrSpec) string {
 func (r *request) dial(context.Context, string, string) (net.Conn, error) {
 	s := r.peer.server
 	// The request is complete: from here on only idleness ends the stream.
-	_ = r.exit.stream.SetDeadline(time.Time{})
+	_ = r.exit.stream.SetReadDeadline(time.Time{})
 	if r.err != nil {
 		s.connects.failed.Add(1)
 		r.failed(r.err)

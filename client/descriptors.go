@@ -2,6 +2,10 @@ package client
 
 import "sync/atomic"
 
+// outsideShare is what part of the descriptors people outside may use, at ports that are
+// published: the programs here need the rest.
+const outsideShare = 2
+
 // minReserve and reserveShare are how many of the process's descriptors are kept
 // from applications: for the subflows, which must come back whatever the
 // applications do, the admin listener, and name servers.
@@ -12,6 +16,7 @@ const minReserve, reserveShare = 64, 8
 type descriptors struct {
 	most    atomic.Int64 // 0: the system has no limit
 	used    atomic.Int64
+	outside atomic.Int64 // of those that are used, by visitors of published ports
 	refused atomic.Uint64
 }
 
@@ -35,3 +40,16 @@ func (d *descriptors) take(n int64) bool {
 
 // give undoes one take.
 func (d *descriptors) give(n int64) { d.used.Add(-n) }
+
+// admit says whether somebody outside may have one more, which take counts besides.
+func (d *descriptors) admit() bool {
+	if n, most := d.outside.Add(1), d.most.Load(); most > 0 && n > max(most/outsideShare, 1) {
+		d.outside.Add(-1)
+		d.refused.Add(1)
+		return false
+	}
+	return true
+}
+
+// dismiss undoes one admit.
+func (d *descriptors) dismiss() { d.outside.Add(-1) }

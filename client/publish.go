@@ -241,6 +241,10 @@ func (p *publication) lead(st stream, from, to netip.AddrPort) error {
 	}
 	k := &call{client: c, stream: st, holder: who, up: make(chan struct{})}
 	defer k.end()
+	if !c.crowd.descriptors.admit() {
+		return errTooManyDescriptors
+	}
+	defer c.crowd.descriptors.dismiss()
 	ctx, cancel := context.WithTimeout(c.life, publishDial)
 	defer cancel()
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", r.To())

@@ -132,7 +132,7 @@ func (v *visitors) visitor(from, to netip.AddrPort) *visitor {
 	var err error
 	one.conn, err = v.lane.loop.Listen(netip.AddrPortFrom(local, 0), v.client.relays.now.Load().sockets, one.uplink)
 	if err != nil {
-		v.client.crowd.descriptors.give(1)
+		v.give()
 		return nil
 	}
 	v.by[from] = one
@@ -170,7 +170,7 @@ func (v *visitors) room(host netip.Addr) bool {
 		out := out.(*visitor)
 		v.drop(out.from, out)
 	}
-	if v.client.crowd.descriptors.take(1) {
+	if v.take() {
 		return true
 	}
 	if v.fresh.Len() == 0 || !v.swaps.Allow() {
@@ -178,7 +178,26 @@ func (v *visitors) room(host netip.Addr) bool {
 	}
 	gone := v.fresh.Front().Value.(*visitor)
 	v.drop(gone.from, gone)
-	return v.client.crowd.descriptors.take(1)
+	return v.take()
+}
+
+// take takes a descriptor for one more.
+func (v *visitors) take() bool {
+	d := v.client.crowd.descriptors
+	if !d.admit() {
+		return false
+	}
+	if !d.take(1) {
+		d.dismiss()
+		return false
+	}
+	return true
+}
+
+// give gives one's descriptor back.
+func (v *visitors) give() {
+	v.client.crowd.descriptors.give(1)
+	v.client.crowd.descriptors.dismiss()
 }
 
 // uplink takes what the program answers, on the Loop's goroutine.
@@ -230,7 +249,7 @@ func (v *visitors) drop(from netip.AddrPort, one *visitor) {
 		v.fresh.Remove(one.fresh)
 	}
 	one.conn.Close()
-	v.client.crowd.descriptors.give(1)
+	v.give()
 }
 
 // close ends all of them and the inner port.

@@ -83,6 +83,32 @@ func TestVisitorsGiveWay(t *testing.T) {
 	}
 }
 
+// TestVisitorsLeaveDescriptors: people outside, at published ports, have half of what
+// applications may open.
+func TestVisitorsLeaveDescriptors(t *testing.T) {
+	c := start(t, &fakeTunnel{answer: echo}, nil)
+	c.crowd.descriptors.most.Store(40)
+	v := newVisitors(&publication{client: c})
+	v.lane = c.lanes[0]
+	most := 0
+	for i := range 100 {
+		v.visitor(netip.AddrPortFrom(netip.AddrFrom4([4]byte{203, 0, 113, byte(i)}), 9), netip.MustParseAddrPort("127.0.0.1:9"))
+		most = max(most, len(v.by))
+	}
+	if most != 40/outsideShare || len(v.by) != most {
+		t.Errorf("%d visitors of 40 descriptors", most)
+	}
+	talk(t, dial(t, c), []byte{5, 1, 0}, 2)
+	v.table.Lock()
+	for from, one := range v.by {
+		v.drop(from, one)
+	}
+	v.table.Unlock()
+	if n := c.crowd.descriptors.outside.Load(); n != 0 {
+		t.Errorf("%d are counted when all have gone", n)
+	}
+}
+
 // TestForwardPeersGiveWay: a forward that is full of other machines' invented addresses
 // still takes a new one, and one machine has its share.
 func TestForwardPeersGiveWay(t *testing.T) {

@@ -3,6 +3,7 @@ package client
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/mpsocks/mpsocks/mux"
 	"github.com/mpsocks/mpsocks/mux/packet"
@@ -68,7 +69,7 @@ func (l *downlink) Deliver(pkts [][]byte) {
 		}
 		p := c.ports.lookup(d.udp.Dst)
 		if p == nil {
-			if !c.words.take(&d.udp, payload) {
+			if !c.words.take(&d.udp, payload) && !c.refused(&d.udp, payload, time.Now()) {
 				c.drops.add(dropNoPort)
 			}
 			continue

@@ -52,8 +52,15 @@ func (w *words) take(h *packet.UDP, payload []byte) bool {
 		}
 		return r
 	}, string(payload[:min(len(payload), maxWord)]))
-	if text != "" && w.fresh(text, time.Now()) {
-		w.log.Warn().Msg("the server says: " + text)
+	if text != "" {
+		w.say("the server says: " + text)
 	}
 	return true
+}
+
+// say puts text into the log, unless it was said lately.
+func (w *words) say(text string) {
+	if w.fresh(text, time.Now()) {
+		w.log.Warn().Msg(text)
+	}
 }

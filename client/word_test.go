@@ -30,7 +30,7 @@ func TestWords(t *testing.T) {
 	var c Client
 	word := netip.AddrPortFrom(packet.ServerHost4, packet.WordPort)
 	to := netip.AddrPortFrom(packet.ClientHost4, packet.DiscardPort)
-	if !c.words.take(&packet.UDP{Src: word, Dst: to}, []byte("a\x1b[2J\nb")) || c.words.last != "a[2Jb" {
+	if !c.words.take(&packet.UDP{Src: word, Dst: to}, []byte("a\x1b[2J\nb")) || c.words.last != "the server says: a[2Jb" {
 		t.Errorf("said %q", c.words.last)
 	}
 	for _, h := range []packet.UDP{

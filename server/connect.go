@@ -61,13 +61,13 @@ func (p *peer) connect(st stream) {
 		return
 	}
 	defer p.streams.give()
-	if !p.sockets.take() {
+	if !s.sockets.take(&p.client.sockets, exitSocket) {
 		s.connects.capped.Add(1)
 		p.client.wrong("a CONNECT was refused: its share of file descriptors is used")
 		st.Reset()
 		return
 	}
-	defer p.sockets.give()
+	defer s.sockets.give(&p.client.sockets, exitSocket)
 
 	e := newExit(p.ctx, p, p.client, st)
 	s.exits.add(e, s.now())

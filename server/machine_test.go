@@ -24,26 +24,6 @@ func TestDescriptorsLeaveAReserve(t *testing.T) {
 	}
 }
 
-// One client cannot take what another needs.
-func TestSocketsOfAClientAreItsShare(t *testing.T) {
-	var all, one, other quota
-	all.max.Store(10)
-	one.max.Store(5)
-	other.max.Store(5)
-	greedy, honest := &peer{sockets: pair{&one, &all}}, &peer{sockets: pair{&other, &all}}
-	n := 0
-	for greedy.sockets.take() {
-		n++
-	}
-	if n != 5 || !honest.sockets.take() {
-		t.Errorf("the greedy one has %d of 10, and the honest one gets none", n)
-	}
-	greedy.sockets.give()
-	if !greedy.sockets.take() || greedy.sockets.take() {
-		t.Error("what was given back cannot be had, or more than that")
-	}
-}
-
 func TestMemoryIsSaid(t *testing.T) {
 	cfg := conf.DefaultServer()
 	cfg.Limits.Memory = 256 << 20

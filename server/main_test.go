@@ -209,7 +209,7 @@ func testServer(t testing.TB, change func(*conf.Server), adjust func(*Server)) *
 		if n := s.streams.used.Load(); n != 0 {
 			t.Errorf("%d streams are left", n)
 		}
-		if n := s.sockets.used.Load(); n != 0 {
+		if n := s.sockets.count(); n != 0 {
 			t.Errorf("%d sockets are left", n)
 		}
 	})

@@ -23,11 +23,7 @@ type nat struct {
 // goroutine has just made. It is called without n.mu.
 func (n *nat) open(key uint64, inner netip.AddrPort, now int64) (*mapping, dropReason) {
 	p := n.peer
-	for _, q := range []*quota{p.mappings.own, p.sockets.own, p.mappings.all, p.sockets.all} {
-		if q.full() {
-			p.server.roll.evict(q, now, int64(p.server.spare))
-		}
-	}
+	p.clear(now)
 	local, err := n.outlet.egress.local(inner.Addr().Is4())
 	if err != nil {
 		p.log.Debug().Err(err).Msg("no socket for a mapping")
@@ -79,13 +75,13 @@ func (n *nat) add(key uint64, inner, at netip.AddrPort, published bool, now int6
 	if !p.mappings.take() {
 		return nil, errCapped
 	}
-	if !p.sockets.take() {
+	if !p.server.sockets.take(&p.client.sockets, mappingSocket) {
 		p.mappings.give()
 		return nil, errCapped
 	}
 	m, err := n.outlet.listen(p, inner, at, published)
 	if err != nil {
-		p.sockets.give()
+		p.server.sockets.give(&p.client.sockets, mappingSocket)
 		p.mappings.give()
 		return nil, err
 	}
@@ -99,7 +95,7 @@ func (n *nat) drop(key uint64, m *mapping) {
 	delete(n.mappings, key)
 	n.outlet.external.remove(m.conn.LocalAddr()) // before its port is free for another
 	_ = m.conn.Close()
-	n.peer.sockets.give()
+	n.peer.server.sockets.give(&n.peer.client.sockets, mappingSocket)
 	n.peer.mappings.give()
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"golang.org/x/time/rate"
 
 	"github.com/mpsocks/mpsocks/mux"
 	"github.com/mpsocks/mpsocks/mux/buf"
@@ -39,10 +40,11 @@ type peer struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 
-	counted uint64 // bytes of the session that its client's quota knows; guarded by roll.mu
+	refused *rate.Limiter // of what the client hears of ports without a mapping
+	counted uint64        // bytes of the session that its client's quota knows; guarded by roll.mu
 
 	// What of the client's share, and of that of all, the session holds.
-	mappings, streams, sockets, queries pair
+	mappings, streams, queries pair
 
 	// touched says, per room, whether the session is on the room's list for
 	// this round. Each element belongs to the goroutine of its room's Loop.
@@ -67,8 +69,8 @@ func newPeer(s *Server, name string, sess session) *peer {
 		source:   mux.Source{User: name},
 		mappings: pair{&c.mappings, &s.mappings},
 		streams:  pair{&c.streams, &s.streams},
-		sockets:  pair{&c.sockets, &s.sockets},
 		queries:  pair{&c.queries, &s.resolver.queries},
+		refused:  rate.NewLimiter(refusalRate, refusalBurst),
 	}
 	p.nat.peer, p.nat.outlet, p.nat.mappings = p, &s.outlet, make(map[uint64]*mapping)
 	// The client may hold halves from before a restart of this server.

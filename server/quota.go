@@ -98,7 +98,7 @@ type client struct {
 	mappings, streams, queries quota
 	brake                      brake
 	braked                     atomic.Bool // brake is on
-	sockets                    quota       // of mappings and streams, for the process can open so many files
+	sockets                    holding     // of mappings and streams
 	visits                     visits      // through its published TCP ports
 
 	out, in pace        // how fast its traffic to the internet and from there may be

@@ -69,8 +69,6 @@ func (r *roll) client(name string) *client {
 	if c == nil {
 		c = &client{name: name, pings: newPingLimit(), failures: newFailureLimit()}
 		r.limit(c)
-		_, each := descriptors(openFiles())
-		c.sockets.max.Store(int64(each))
 		r.clients[name] = c
 	}
 	return c

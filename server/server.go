@@ -38,8 +38,8 @@ type Server struct {
 
 	uplinks sync.Pool // of *uplink
 
-	mappings, streams quota // in all
-	sockets           quota // of both, as the process can open so many files
+	mappings, streams quota   // in all
+	sockets           sockets // of both
 	exits             exits
 	heap              heap
 	publishing        publishing
@@ -110,8 +110,7 @@ func newServer(cfg *conf.Server, log zerolog.Logger) (*Server, error) {
 	s.mappings.max.Store(int64(cfg.Limits.Mappings))
 	s.streams.max.Store(int64(cfg.Limits.Streams))
 	s.publishing.allow(cfg.Clients)
-	all, _ := descriptors(openFiles())
-	s.sockets.max.Store(int64(all))
+	s.sockets.most, _ = descriptors(openFiles())
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.resolver = newResolver(s.ctx, out.reaches)
 	for i := range min(max(runtime.GOMAXPROCS(0)/2, 1), maxRooms) {

@@ -36,6 +36,8 @@ type uplink struct {
 	answers []*buf.Buffer
 	// ended are the keys of mappings that the client needs no more.
 	ended []uint64
+	// refused are the inner sources that got no mapping.
+	refused []netip.AddrPort
 	// wishes are what the client has asked for.
 	wishes []wish
 }
@@ -68,6 +70,10 @@ func (p *peer) Deliver(pkts [][]byte) {
 	if len(u.ended) > 0 {
 		p.nat.end(u.ended) // after Flush: the batch may have their last datagrams
 		u.ended = u.ended[:0]
+	}
+	if len(u.refused) > 0 {
+		p.refusals(u.refused)
+		u.refused = u.refused[:0]
 	}
 	for i := range u.wishes {
 		p.session.Wish(u.wishes[i].at, u.wishes[i].want)
@@ -131,6 +137,9 @@ func (u *uplink) packet(p *peer, pkt []byte) dropReason {
 			m, reason = p.nat.open(key, h.Src, u.now)
 			p.nat.mu.RLock()
 			if m == nil {
+				if reason == dropCap {
+					u.refuse(h.Src)
+				}
 				return reason
 			}
 		}

@@ -2,15 +2,19 @@ package e2e
 
 import (
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/mpsocks/mpsocks/integration/bench/halves"
+	"github.com/mpsocks/mpsocks/integration/bench/socks"
 )
 
 // What goes wrong with a machine, and does not end what is up.
@@ -77,7 +81,7 @@ func TestNoDescriptors(t *testing.T) {
 	defer first.close()
 	eventually(t, 5*time.Second, "the first association works", func() bool { return echoed(t, first, echo.String()) })
 	works := 0
-	var more []*flow
+	var more, waiting []*flow
 	for range 100 {
 		f := associate(t, p.Socks[0])
 		more = append(more, f)
@@ -86,8 +90,24 @@ func TestNoDescriptors(t *testing.T) {
 	for _, f := range more {
 		if _, _, ok := f.receive(t, 10*time.Millisecond); ok {
 			works++
+			continue
 		}
+		waiting = append(waiting, f)
 	}
+	datagram, err := socks.AppendDatagram(nil, echo.String(), []byte("more"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 10*time.Second, "programs without a mapping hear so, or are answered late", func() bool {
+		waiting = slices.DeleteFunc(waiting, func(f *flow) bool {
+			_, _ = f.conn.Write(datagram) // fails when the association has ended
+			_ = f.control.SetReadDeadline(time.Now().Add(time.Millisecond))
+			_, err := f.control.Read(make([]byte, 1))
+			_, _, late := f.receive(t, time.Millisecond)
+			return err == io.EOF || late
+		})
+		return len(waiting) == 0
+	})
 	if works == 0 || works == len(more) {
 		t.Errorf("%d of %d more have a mapping, with 80 files", works, len(more))
 	}
@@ -104,6 +124,46 @@ func TestNoDescriptors(t *testing.T) {
 	last := associate(t, p.Socks[0])
 	defer last.close()
 	eventually(t, 10*time.Second, "a new association works again", func() bool { return echoed(t, last, echo.String()) })
+}
+
+// TestConnectsLeaveRoomForDatagrams has CONNECTs take all that they get of the server's
+// files: a new association of the same client works, and so do CONNECTs when some end.
+func TestConnectsLeaveRoomForDatagrams(t *testing.T) {
+	p := begin(t, halves.Config{})
+	limited(t, p, "ulimit -n 128")
+	echo := udpEcho(t, "127.0.0.1:0")
+	hold := tcpServer(t, "127.0.0.1:0", func(c *net.TCPConn) { _, _ = io.Copy(io.Discard, c) })
+	d := socks.Dialer{Proxy: p.Socks[0].String()}
+	var held []net.Conn
+	defer func() {
+		for _, c := range held {
+			c.Close()
+		}
+	}()
+	for range 128 {
+		c, err := d.Connect(hold.String())
+		if err != nil {
+			break
+		}
+		held = append(held, c)
+	}
+	if n := len(held); n < 20 || n == 128 {
+		t.Fatalf("%d CONNECTs of a server with 128 files", n)
+	}
+	for range 5 {
+		f := associate(t, p.Socks[0])
+		eventually(t, 5*time.Second, "a new association works", func() bool { return echoed(t, f, echo.String()) })
+	}
+	for _, c := range held[:6] {
+		c.Close()
+	}
+	eventually(t, 5*time.Second, "there is room for a CONNECT again", func() bool {
+		c, err := d.Connect(hold.String())
+		if err == nil {
+			held = append(held, c)
+		}
+		return err == nil
+	})
 }
 
 // TestFullDisk has the state of both halves on a disk that is full: they start, work, say

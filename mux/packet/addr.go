@@ -32,7 +32,7 @@ func InTunnel(addr netip.Addr) bool {
 // The server's ports inside the tunnel.
 const (
 	EchoPort     = 7    // UDP: answers with what it gets
-	DiscardPort  = 9    // UDP: hears which inner ports have ended
+	DiscardPort  = 9    // UDP: hears which inner ports have ended, and tells which get no mapping
 	AlivePort    = 11   // UDP: hears which inner ports go on, though they send nothing
 	WordPort     = 13   // UDP: where words of the server to a person at the client come from
 	ResolverPort = 53   // UDP: resolves names where the server is

@@ -26,10 +26,7 @@ type association struct {
 
 	port      appPort     // where it sends from
 	fragments *reassembly // or nil; guarded by mu
-
-	// Since when its port gets no mapping, and what it had received then; guarded by mu.
-	refusedAt  time.Time
-	refusedGot uint64
+	refusal   refusal     // guarded by mu
 
 	discard [1]byte // where watch reads into
 }

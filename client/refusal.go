@@ -15,12 +15,12 @@ const noRoom = "the server has no room for another program's datagrams: the limi
 // server hears of ports that have ended a second later, and may have room then.
 const refusalTime = time.Second
 
-// refused takes the server's news of ports that get no mapping there: a list as that of
+// takeRefusals takes the server's news of ports that get no mapping there: a list as that of
 // ended ports, from the same port of the server's. An association that tries on ends,
 // which is how SOCKS tells a program (RFC 1928, Section 7); it would wait for answers in
 // vain. It returns false if the packet is something else. It may be called with the
 // tunnel's locks held: what it closes is closed by those who watch it.
-func (c *Client) refused(h *packet.UDP, payload []byte, now time.Time) bool {
+func takeRefusals(c *Client, h *packet.UDP, payload []byte, now time.Time) bool {
 	from, to := packet.ServerHost4, packet.ClientHost4
 	if h.Dst.Addr().Is6() {
 		from, to = packet.ServerHost6, packet.ClientHost6
@@ -35,23 +35,31 @@ func (c *Client) refused(h *packet.UDP, payload []byte, now time.Time) bool {
 		if p == nil {
 			continue
 		}
-		if a, ok := p.owner.(*association); ok && a.refused(now) {
-			_ = a.control.Close() // watch does the rest
+		if a, ok := p.owner.(*association); ok {
+			a.mu.Lock()
+			ends := a.refusal.again(now, a.received.Load())
+			a.mu.Unlock()
+			if ends {
+				_ = a.control.Close() // watch does the rest
+			}
 		}
 		c.words.say(noRoom)
 	}
 	return true
 }
 
-// refused notes a refusal, and says whether the association is to end: it was refused
+// A refusal is what an association knows of its own.
+type refusal struct {
+	since time.Time
+	got   uint64 // bytes that had come for it by then
+}
+
+// again notes a refusal, and says whether the association is to end: it was refused
 // before, and for long enough, and got no answer in between.
-func (a *association) refused(now time.Time) bool {
-	got := a.received.Load()
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.refusedAt.IsZero() || a.refusedGot != got {
-		a.refusedAt, a.refusedGot = now, got
+func (r *refusal) again(now time.Time, got uint64) bool {
+	if r.since.IsZero() || r.got != got {
+		*r = refusal{now, got}
 		return false
 	}
-	return now.Sub(a.refusedAt) >= refusalTime
+	return now.Sub(r.since) >= refusalTime
 }

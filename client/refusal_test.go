@@ -33,7 +33,7 @@ func TestRefusedAssociationEnds(t *testing.T) {
 		}
 		forged := h
 		forged.Src = netip.AddrPortFrom(family, packet.DiscardPort+1)
-		if c.refused(&forged, list, now) {
+		if takeRefusals(c, &forged, list, now) {
 			t.Error("another port of the server's is believed")
 		}
 		if i == 2 { // there was room meanwhile
@@ -42,7 +42,7 @@ func TestRefusedAssociationEnds(t *testing.T) {
 		if i < 3 && c.Status().Associations != 2 {
 			t.Fatal("one that may get room in a moment has ended")
 		}
-		if !c.refused(&h, list, now) {
+		if !takeRefusals(c, &h, list, now) {
 			t.Error("the news is not taken")
 		}
 		if now = now.Add(refusalTime / 2); i == 2 {

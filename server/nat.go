@@ -23,7 +23,7 @@ type nat struct {
 // goroutine has just made. It is called without n.mu.
 func (n *nat) open(key uint64, inner netip.AddrPort, now int64) (*mapping, dropReason) {
 	p := n.peer
-	p.clear(now)
+	n.clear(now)
 	local, err := n.outlet.egress.local(inner.Addr().Is4())
 	if err != nil {
 		p.log.Debug().Err(err).Msg("no socket for a mapping")
@@ -46,6 +46,27 @@ func (n *nat) open(key uint64, inner netip.AddrPort, now int64) (*mapping, dropR
 		return nil, dropSocket
 	}
 	return m, dropNone
+}
+
+// clear makes room for a mapping of the client's where there is none, among its own
+// first. It is called with no lock held.
+func (n *nat) clear(now int64) {
+	p, s := n.peer, n.peer.server
+	spare := int64(s.spare)
+	own := func(o *peer) bool { return o.client == p.client }
+	every := func(*peer) bool { return true }
+	if p.mappings.own.full() {
+		s.roll.evict(&p.mappings.own.barren, own, now, spare)
+	}
+	if p.mappings.all.full() {
+		s.roll.evict(&p.mappings.all.barren, every, now, spare)
+	}
+	if s.sockets.full(&p.client.sockets, mappingSocket) {
+		s.roll.evict(&p.client.sockets.barren, own, now, spare)
+	}
+	if s.sockets.full(&p.client.sockets, mappingSocket) {
+		s.roll.evict(&s.sockets.barren, every, now, spare)
+	}
 }
 
 // bind makes the mapping of an inner port that is published at an address of the

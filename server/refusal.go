@@ -17,17 +17,23 @@ const (
 	maxRefused = 64
 )
 
-// refuse notes an inner port that gets no mapping, for the client to hear of.
-func (u *uplink) refuse(src netip.AddrPort) {
-	if len(u.refused) < maxRefused && !slices.Contains(u.refused, src) {
-		u.refused = append(u.refused, src)
+// refusals are the inner ports of a batch that get no mapping, for the client to hear of.
+type refusals []netip.AddrPort
+
+func (r *refusals) add(src netip.AddrPort) {
+	if len(*r) < maxRefused && !slices.Contains(*r, src) {
+		*r = append(*r, src)
 	}
 }
 
-// refusals tells the client which of its ports get no mapping, as it tells which have
+// tell tells the client which of its ports get no mapping, as it tells which have
 // ended (RFC 1928 has no other word for a program than the end of its association). It
 // may get lost: the port's next datagram says it again.
-func (p *peer) refusals(ports []netip.AddrPort) {
+func (r *refusals) tell(p *peer) {
+	ports := *r
+	if *r = ports[:0]; len(ports) == 0 {
+		return
+	}
 	if !p.refused.Allow() {
 		return
 	}

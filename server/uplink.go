@@ -37,7 +37,7 @@ type uplink struct {
 	// ended are the keys of mappings that the client needs no more.
 	ended []uint64
 	// refused are the inner sources that got no mapping.
-	refused []netip.AddrPort
+	refused refusals
 	// wishes are what the client has asked for.
 	wishes []wish
 }
@@ -71,10 +71,7 @@ func (p *peer) Deliver(pkts [][]byte) {
 		p.nat.end(u.ended) // after Flush: the batch may have their last datagrams
 		u.ended = u.ended[:0]
 	}
-	if len(u.refused) > 0 {
-		p.refusals(u.refused)
-		u.refused = u.refused[:0]
-	}
+	u.refused.tell(p)
 	for i := range u.wishes {
 		p.session.Wish(u.wishes[i].at, u.wishes[i].want)
 	}
@@ -138,7 +135,7 @@ func (u *uplink) packet(p *peer, pkt []byte) dropReason {
 			p.nat.mu.RLock()
 			if m == nil {
 				if reason == dropCap {
-					u.refuse(h.Src)
+					u.refused.add(h.Src)
 				}
 				return reason
 			}

@@ -166,7 +166,9 @@ func (e *Engine) Learn(f *Subflow, now int64, r *Report) {
 		f.path.lossAt, e.lossAt = now, now
 	}
 	t.kernel, t.valid, t.segs = true, i.SRTT > 0, i.Segs
-	t.srtt, t.rttvar, t.minRTT = i.SRTT, i.RTTVar, i.MinRTT
+	behind := f.path.hidden.Least() // the peer's kernel need not be what answers
+	t.near = i.SRTT
+	t.srtt, t.rttvar, t.minRTT = i.SRTT+behind, i.RTTVar, i.MinRTT+behind
 	t.cwnd, t.retrans, t.sacked = i.CWND, i.Retrans, i.Sacked
 	t.rate = float64(i.Rate) / 1e9
 }

@@ -39,6 +39,7 @@ type Path struct {
 
 	pacer  gauge.Pacer
 	delay  gauge.Delay
+	hidden gauge.Hidden
 	judge  gauge.LossJudge
 	lossAt int64 // when it last lost something
 	bulkAt int64 // when it last carried bulk

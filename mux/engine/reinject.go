@@ -16,9 +16,7 @@ type held struct {
 	out   dsn.InFlight
 	redo  []uint64 // segment numbers to send again, the oldest first
 	again uint64   // how many went again
-
-	lack   uint64 // the first segment without Data ACK, if a kernel has it,
-	lackAt int64  // and since when
+	lack  lack
 }
 
 // reclaim queues everything of a subflow that ended and has no Data ACK.
@@ -70,44 +68,6 @@ func (h *held) surrender(f *Subflow) {
 	}
 	h.unassign(f)
 	h.order()
-}
-
-// dataAckTime is how long a Data ACK may take, in ns beyond two round trips, for what
-// a kernel has acknowledged.
-const dataAckTime = 250e6
-
-// missing finds what some kernel has acknowledged and the peer has not. Where
-// something on the way ends TCP (RFC 3135), the acknowledgement is not the
-// peer's, and what is behind it may be dead. It returns the subflows that carried the
-// first such segment, a bit set: they are not to be used until the peer answers. All
-// that only they brought goes again.
-func (h *held) missing(subs []*Subflow, now int64) (on uint64) {
-	q := &h.out
-	sg := q.Live(q.Head)
-	if sg == nil || sg.On&arrived == 0 {
-		h.lackAt = 0
-		return 0
-	}
-	if h.lackAt == 0 || h.lack != q.Head {
-		h.lack, h.lackAt = q.Head, now
-	}
-	slowest := int64(0)
-	for _, f := range subs {
-		slowest = max(slowest, f.tx.srtt)
-	}
-	if now-h.lackAt < dataAckTime+2*slowest {
-		return 0
-	}
-	h.lackAt = 0
-	on = sg.On &^ arrived
-	for sn := q.Head; sn < q.Tail; sn++ {
-		if sg := q.Live(sn); sg != nil && sg.On&arrived != 0 && sg.On&^arrived&^on == 0 {
-			sg.On &^= arrived
-			h.redo = append(h.redo, sn)
-		}
-	}
-	h.order()
-	return on
 }
 
 // reinject gives segments again whose subflow ended or stalled.

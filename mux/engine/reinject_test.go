@@ -177,7 +177,7 @@ func TestDataAckInTime(t *testing.T) {
 		holdBy(s, f, true)
 		now := int64(2e9 + i*dataAckTime)
 		f.acknowledge(&s.held.out, now, 100*(i+1))
-		s.held.missing(s.subs, now)
+		seek(s, now)
 		s.held.out.Ack(100 * (i + 1))
 	}
 	if len(s.held.redo) != 0 || f.state != Moving {

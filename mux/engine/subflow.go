@@ -66,14 +66,15 @@ type Subflow struct {
 
 // stats is what is known of a subflow's TCP connection.
 type stats struct {
-	srtt, rttvar, minRTT int64 // ns
+	srtt, rttvar, minRTT int64 // to the peer, ns
 	cwnd                 int   // bytes
 	rate                 float64
 	outstanding          int    // bytes the peer's kernel has not acknowledged
 	sacked               uint64 // bytes that arrived behind a gap
 	retrans, segs        uint64
-	valid                bool // srtt is known
-	kernel               bool // the kernel tells
+	valid                bool  // srtt is known
+	kernel               bool  // the kernel tells
+	near                 int64 // the round trip to whatever acknowledges, ns; 0 = to the peer
 }
 
 // An Outgoing is one packet of a batch: pinned, so it may be read without the
@@ -308,6 +309,9 @@ func (f *Subflow) answered(q *dsn.InFlight, asked, now int64) {
 	f.probeSent = 0
 	f.state.on(answered)
 	f.path.keeper.held(now, f.silence)
+	if f.tx.kernel && !f.path.carriesBulk(now) { // which delays the answer by itself
+		f.path.hidden.Add(now, now-asked-f.tx.near)
+	}
 	f.sample(now - asked)
 	if !f.tx.kernel { // what was written before the question has arrived
 		f.acknowledge(q, now, f.probeEnd)

@@ -118,19 +118,7 @@ func (e *Engine) Tick(now, passed int64, received uint64) *Orders {
 		e.inquire(p, now)
 		e.judge(p, now)
 	}
-	if on := e.held.missing(e.subs, now); on != 0 {
-		for _, f := range e.subs {
-			if on&(1<<f.slot) != 0 && f.state != Ended {
-				e.stall(f, now, missing)
-				f.path.doubted = now
-			}
-		}
-		for _, f := range e.subs { // what acknowledges for the peer does so for the neighbours too
-			if f.path.doubted == now {
-				f.ping(now)
-			}
-		}
-	}
+	seek(e, now)
 	e.lossy = gauge.LostLately(e.lossAt, now)
 	e.table.queue.Grace = len(e.subs) == 0 || now-e.trouble < fq.GraceTime
 	e.estimate(now)
@@ -147,7 +135,7 @@ func (e *Engine) Tick(now, passed int64, received uint64) *Orders {
 	case !e.table.queue.Idle() || len(e.held.redo) > 0:
 		o.Next = TickBusy
 	default:
-		o.Next = e.lull(now)
+		o.Next = min(e.lull(now), e.held.lack.next(now))
 	}
 	e.calm, e.gaveBulk = o.Next > TickBusy, false
 	return o
@@ -249,11 +237,7 @@ func (e *Engine) judge(p *Path, now int64) {
 	silent := p.doubted != 0 && now-p.doubted > darkAfter+2*max(p.srtt, p.rtt)
 	dark := silent || p.stalled > p.proof && now-p.proof > darkAfter
 	if silent { // who acknowledges for the peer does so on all of them
-		for _, f := range p.subs {
-			if f.state != Ended {
-				e.stall(f, now, missing)
-			}
-		}
+		e.disown(p, now)
 	}
 	if dark && p.state == PathUp {
 		e.trouble = now
@@ -301,7 +285,7 @@ func (e *Engine) estimate(now int64) {
 	}
 	e.wakeDelay(now)
 	for _, p := range e.paths {
-		if e.farEnough {
+		if e.farEnough || p.delay.Count < gauge.DelayLeast {
 			p.askDelay(e, now)
 		}
 		if passed, window := now-p.ackedT, p.window(now); passed >= window {

@@ -1,0 +1,169 @@
+package engine
+
+import (
+	"math"
+
+	"github.com/mpsocks/mpsocks/mux/dsn"
+)
+
+// Where something on the way ends TCP (RFC 3135), a kernel's acknowledgement is not the
+// peer's, and what is behind it may be dead. What a kernel has acknowledged and the peer
+// has not is then all that there is to see of it.
+
+const (
+	// lackAsk is how late a Data ACK may be, in ns beyond a round trip, before the peer is
+	// asked: it may wait a moment for data to go with, and for a busy machine.
+	lackAsk = 60e6
+	// lackTime is how late the answer may be, beyond two round trips, while another path
+	// brings answers to the same question.
+	lackTime = 50e6
+	// dataAckTime is how late a Data ACK may be beyond two round trips where nothing tells
+	// whether the peer is there at all.
+	dataAckTime = 250e6
+)
+
+// A lack is the first segment without Data ACK, if a kernel has it.
+type lack struct {
+	sn    uint64
+	at    int64 // since when, 0 = there is none
+	asked int64 // when the peer was asked, 0 = not yet
+	due   int64 // when it is to be
+}
+
+// look returns the segment, or nil.
+func (l *lack) look(q *dsn.InFlight, now int64) *dsn.Segment {
+	sg := q.Live(q.Head)
+	switch {
+	case sg == nil || sg.On&arrived == 0:
+		*l = lack{}
+		return nil
+	case l.at == 0 || l.sn != q.Head:
+		*l = lack{sn: q.Head, at: now}
+	}
+	return sg
+}
+
+// next is in how many ns it is to be looked at again.
+func (l *lack) next(now int64) int64 {
+	switch {
+	case l.at == 0:
+		return math.MaxInt64
+	case l.asked == 0:
+		return max(l.due-now, TickBusy)
+	}
+	return TickBusy
+}
+
+// regain has all go again that a kernel has acknowledged to these subflows, a bit set, and
+// that only they brought.
+func (h *held) regain(on uint64) {
+	q := &h.out
+	for sn := q.Head; sn < q.Tail; sn++ {
+		if sg := q.Live(sn); sg != nil && sg.On&arrived != 0 && sg.On&^arrived&^on == 0 {
+			sg.On &^= arrived
+			h.redo = append(h.redo, sn)
+		}
+	}
+	h.order()
+}
+
+// seek finds what some kernel has acknowledged and the peer has not. The subflows that
+// carried the first such segment are not to be used until the peer answers; nor are their
+// neighbours, where the peer is seen to be there by another path: what acknowledges for it
+// does so for all of a path. All that only they brought goes again.
+func seek(e *Engine, now int64) {
+	l := &e.held.lack
+	sg := l.look(&e.held.out, now)
+	if sg == nil {
+		return
+	}
+	slowest := int64(0)
+	for _, f := range e.subs {
+		slowest = max(slowest, f.tx.srtt)
+	}
+	on := sg.On &^ arrived
+	l.due = l.at + slowest + lackAsk
+	switch late := now - l.at - 2*slowest; {
+	case l.asked == 0 && now >= l.due:
+		l.asked = now
+		e.query(on, now)
+		return
+	case l.asked != 0 && e.deaf(on, l.asked, now):
+		for _, p := range e.paths {
+			if own := p.slots(); own&on != 0 {
+				on |= own
+				e.disown(p, now)
+			}
+		}
+	case late < dataAckTime:
+		return
+	}
+	*l = lack{}
+	e.held.regain(on)
+	for _, f := range e.subs {
+		if on&(1<<f.slot) != 0 && f.state != Ended {
+			e.stall(f, now, missing)
+			f.path.doubted = now
+		}
+	}
+	for _, f := range e.subs {
+		if f.path.doubted == now {
+			f.ping(now)
+		}
+	}
+}
+
+// slots are the path's subflows, a bit set.
+func (p *Path) slots() (on uint64) {
+	for _, f := range p.subs {
+		on |= 1 << f.slot
+	}
+	return on
+}
+
+// disown takes all subflows of a path out of use, for the peer does not answer by it
+// whatever kernels acknowledge.
+func (e *Engine) disown(p *Path, now int64) {
+	for _, f := range p.subs {
+		if f.state != Ended {
+			e.stall(f, now, missing)
+		}
+	}
+	e.held.regain(p.slots())
+}
+
+// query asks the peer on the subflows of that bit set, and on one of every other path that
+// is not to rest.
+func (e *Engine) query(on uint64, now int64) {
+	for _, p := range e.paths {
+		if p.slots()&on == 0 {
+			if f := p.warm(); f != nil && p.state == PathUp && !p.spare() {
+				f.ping(now)
+			}
+			continue
+		}
+		for _, f := range p.subs {
+			if on&(1<<f.slot) != 0 {
+				f.ping(now)
+			}
+		}
+	}
+}
+
+// deaf says that the peer, asked then, has answered by another path and not on these
+// subflows, where it had the time to.
+func (e *Engine) deaf(on uint64, asked, now int64) bool {
+	there := false
+	for _, f := range e.subs {
+		switch {
+		case f.state == Ended:
+		case on&(1<<f.slot) != 0:
+			if f.heard >= asked || now-asked < 2*f.tx.srtt+lackTime {
+				return false
+			}
+		case f.path.slots()&on == 0:
+			there = there || f.heard > asked+f.tx.srtt // sent when the question was there
+		}
+	}
+	return there
+}

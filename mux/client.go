@@ -155,6 +155,17 @@ func (c *Client) list() []*clientPath {
 	return slices.Clone(c.paths)
 }
 
+// settle has every path ask for the server's names when the server is there again after no
+// address of it answered: what they meant meanwhile may be a captive portal's word.
+func (c *Client) settle() {
+	if !c.servers.settled() {
+		return
+	}
+	for _, p := range c.list() {
+		c.servers.ask(c.ctx, c.slots.Go, p.dialWay())
+	}
+}
+
 // SetServer puts other addresses and keys of the server in the place of those that
 // the client began with. Subflows stay, but for those with a key that is trusted no
 // more: these are ended, and dialled again.
@@ -189,7 +200,7 @@ func (c *Client) Servers() (addrs []netip.Addr) {
 		if a, err := netip.ParseAddrPort(name); err == nil {
 			addrs = append(addrs, a.Addr().Unmap())
 		} else if host, _, err := net.SplitHostPort(name); err == nil {
-			ips, _, _ := c.servers.names.Known(host)
+			ips, _, _ := c.servers.names.Known(host, nil)
 			addrs = append(addrs, ips...)
 		}
 	}

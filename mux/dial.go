@@ -134,6 +134,7 @@ func (p *clientPath) open(ctx context.Context, v *proven) (*subflow, error) {
 	if err := c.session.attach(f); err != nil {
 		return nil, judged(err, true)
 	}
+	c.settle()
 	c.mu.Lock()
 	p.said, p.bad = nil, ""
 	close(p.up)
@@ -183,6 +184,7 @@ func (p *clientPath) race(ctx context.Context, timeout time.Duration, but []neti
 		}
 		if len(but) == 0 && ctx.Err() == nil {
 			c.servers.doubt()
+			c.servers.ask(c.ctx, c.slots.Go, p.dialWay()) // while it pauses
 		}
 		if err == nil {
 			err = why
@@ -267,7 +269,7 @@ func (p *clientPath) targets() (addrs []netip.AddrPort, asking bool, failed erro
 	}
 	if denied = denied && len(live) > 0; !denied {
 		var listed []netip.AddrPort
-		listed, asking, failed = p.c.servers.configured(p.c.ctx)
+		listed, asking, failed = p.c.servers.configured(p.c.ctx, p.dialWay())
 		addAll(listed)
 	}
 	addAll(learned)

@@ -166,3 +166,48 @@ func TestLookupByThePath(t *testing.T) {
 		}
 	}
 }
+
+// Names are asked again at once when no address that is known answers, and by every path
+// when the server is there again.
+func TestNamesAreAskedAgain(t *testing.T) {
+	var mu sync.Mutex
+	asked := map[string]int{}
+	c := newDialClient(t, func(_ context.Context, way *dialer.Way, _ string) ([]netip.Addr, error) {
+		by := ""
+		if way != nil {
+			by = way.Local.String()
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		asked[by]++
+		return loopback, nil
+	}, "server.test:1") // nobody is there
+	for i := range 2 {
+		way := Path{Name: string('a' + rune(i)), Local: netip.AddrFrom4([4]byte{127, 0, 0, byte(2 + i)})}
+		c.paths = append(c.paths, &clientPath{c: c, way: way, path: &engine.Path{}})
+	}
+	expect := func(when string, byDefault, first, second int) {
+		t.Helper()
+		c.slots.Wait()
+		mu.Lock()
+		defer mu.Unlock()
+		if asked[""] != byDefault || asked["127.0.0.2"] != first || asked["127.0.0.3"] != second {
+			t.Errorf("%s: %v, want %d, %d and %d", when, asked, byDefault, first, second)
+		}
+	}
+	if _, err := c.paths[0].race(c.ctx, time.Second, nil); err == nil {
+		t.Fatal("the server is there")
+	}
+	expect("when nothing answers", 2, 2, 0)
+	if _, err := c.paths[0].race(c.ctx, time.Second, nil); err == nil {
+		t.Fatal("the server is there")
+	}
+	expect("once more", 3, 3, 0) // with each attempt, which have their pauses
+	c.settle()
+	expect("when it is back", 4, 4, 1)
+	c.servers.doubt()
+	c.settle()
+	expect("when it is back after more", 5, 5, 2)
+	c.settle()
+	expect("when nothing was in doubt", 5, 5, 2)
+}

@@ -22,6 +22,7 @@ type servers struct {
 	mu      sync.Mutex // guards the rest
 	listed  []string   // as ClientConfig.Addresses; never changed in place
 	learned []netip.AddrPort
+	doubted bool // since the session was last there
 }
 
 // set puts other addresses in the place of the configured ones.
@@ -60,6 +61,14 @@ func (v *servers) ask(ctx context.Context, begin func(func()), way *dialer.Way) 
 
 // doubt has all names asked again: no address that is known answers.
 func (v *servers) doubt() {
+	v.mu.Lock()
+	v.doubted = true
+	v.mu.Unlock()
+	v.renew()
+}
+
+// renew has whoever asks next ask all names anew.
+func (v *servers) renew() {
 	for _, name := range v.addresses() {
 		if host, _, err := net.SplitHostPort(name); err == nil {
 			v.names.Doubt(host)
@@ -67,9 +76,22 @@ func (v *servers) doubt() {
 	}
 }
 
+// settled says, once after a doubt, that the server is there again. All names are to be
+// asked anew then.
+func (v *servers) settled() bool {
+	v.mu.Lock()
+	doubted := v.doubted
+	v.doubted = false
+	v.mu.Unlock()
+	if doubted {
+		v.renew()
+	}
+	return doubted
+}
+
 // configured lists the configured addresses that are known. asking says that names may
 // bring more; the error, why there is none for one of them.
-func (v *servers) configured(ctx context.Context) (addrs []netip.AddrPort, asking bool, failed error) {
+func (v *servers) configured(ctx context.Context, way *dialer.Way) (addrs []netip.AddrPort, asking bool, failed error) {
 	for _, name := range v.addresses() {
 		if a, err := netip.ParseAddrPort(name); err == nil {
 			addrs = append(addrs, a)
@@ -85,7 +107,7 @@ func (v *servers) configured(ctx context.Context) (addrs []netip.AddrPort, askin
 			failed = err
 			continue
 		}
-		ips, wait, err := v.names.Known(host)
+		ips, wait, err := v.names.Known(host, way)
 		for _, ip := range ips {
 			addrs = append(addrs, netip.AddrPortFrom(ip, uint16(n)))
 		}
@@ -114,7 +136,7 @@ func (v *servers) learn(a netip.AddrPort) {
 		if b, err := netip.ParseAddrPort(name); err == nil {
 			fits = fits || kind == kindOf(b.Addr().Unmap())
 		} else if host, _, err := net.SplitHostPort(name); err == nil {
-			ips, _, _ := v.names.Known(host)
+			ips, _, _ := v.names.Known(host, nil)
 			fits = fits || slices.ContainsFunc(ips, func(ip netip.Addr) bool { return kind == kindOf(ip.Unmap()) })
 		}
 	}

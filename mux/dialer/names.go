@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 )
@@ -40,10 +41,37 @@ type Names struct {
 }
 
 type serverName struct {
-	addrs  []netip.Addr
-	at     time.Time       // when they were found
-	asking map[string]bool // lookups under way, by binding
-	err    error           // of the last lookup that failed; the default route's first
+	answers []answer
+	asking  map[string]bool // lookups under way, by binding
+	err     error           // of the last lookup that failed; the default route's first
+}
+
+// maxAnswers bounds the answers that are kept: as many paths as there may be, with some
+// addresses each.
+const maxAnswers = 32
+
+// An answer is what one binding's resolver says. Resolvers need not agree: a captive
+// portal's names itself, and a company's knows addresses that others do not.
+type answer struct {
+	by    string
+	addrs []netip.Addr
+	at    time.Time // zero: it is doubted
+}
+
+// answered takes what the binding's resolver says, in the place of what it said before.
+func (n *serverName) answered(by string, addrs []netip.Addr, now time.Time) {
+	n.answers = slices.DeleteFunc(n.answers, func(a answer) bool { return a.by == by })
+	n.answers = append(n.answers, answer{by, addrs, now})
+	if len(n.answers) > maxAnswers {
+		n.answers = slices.Delete(n.answers, 0, 1) // the oldest
+	}
+}
+
+// fresh says that the binding need not ask.
+func (n *serverName) fresh(by string) bool {
+	return slices.ContainsFunc(n.answers, func(a answer) bool {
+		return a.by == by && !a.at.IsZero() && time.Since(a.at) < lookupFresh
+	})
 }
 
 // NewNames makes an empty one; nil is the system's resolver.
@@ -64,15 +92,12 @@ func (r *Names) Ask(ctx context.Context, start func(func()), way *Way, host stri
 		n = &serverName{asking: make(map[string]bool)}
 		r.names[host] = n
 	}
-	if n.addrs != nil && time.Since(n.at) < lookupFresh {
-		return
-	}
 	for _, w := range []*Way{nil, way} {
 		by := ""
 		if w != nil {
 			by = w.binding()
 		}
-		if n.asking[by] {
+		if n.asking[by] || n.fresh(by) {
 			continue // or the path is not bound
 		}
 		n.asking[by] = true
@@ -80,30 +105,30 @@ func (r *Names) Ask(ctx context.Context, start func(func()), way *Way, host stri
 	}
 }
 
-// Doubt has a name asked again at once: none of its addresses answers. What was
-// found stays until something else is.
+// Doubt has a name asked again by whoever asks next: none of its addresses answers. What
+// was found stays until something else is.
 func (r *Names) Doubt(host string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if n := r.names[host]; n != nil {
-		n.at = time.Time{}
+		for i := range n.answers {
+			n.answers[i].at = time.Time{}
+		}
 	}
 }
 
-// run is the goroutine of one lookup. The first success of a round counts.
+// run is the goroutine of one lookup.
 func (r *Names) run(ctx context.Context, n *serverName, way *Way, by, host string) {
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
-	begin := time.Now()
 	addrs, err := r.lookup(ctx, way, host)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(n.asking, by)
 	switch {
 	case err == nil && len(addrs) > 0:
-		if n.at.Before(begin) {
-			n.addrs, n.at, n.err = addrs, time.Now(), nil
-		}
+		n.answered(by, addrs, time.Now())
+		n.err = nil
 	case n.err == nil || by == "":
 		n.err = plainDNS(err)
 	}
@@ -125,16 +150,32 @@ func plainDNS(err error) error {
 	return &e
 }
 
-// Known returns the addresses of a name, and if there are none, whether they are
-// being asked for.
-func (r *Names) Known(host string) (addrs []netip.Addr, asking bool, err error) {
+// Known returns the addresses of a name, those first that the way's own resolver knows,
+// and if there are none, whether they are being asked for.
+func (r *Names) Known(host string, way *Way) (addrs []netip.Addr, asking bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n := r.names[host]
 	if n == nil {
 		return nil, false, nil
 	}
-	return n.addrs, n.addrs == nil && len(n.asking) > 0, n.err
+	own := ""
+	if way != nil {
+		own = way.binding()
+	}
+	for _, mine := range []bool{true, false} {
+		for _, a := range slices.Backward(n.answers) { // the latest first
+			if (a.by == own) != mine {
+				continue
+			}
+			for _, addr := range a.addrs {
+				if !slices.Contains(addrs, addr) {
+					addrs = append(addrs, addr)
+				}
+			}
+		}
+	}
+	return addrs, addrs == nil && len(n.asking) > 0, n.err
 }
 
 // Changed is closed when the next lookup has ended.

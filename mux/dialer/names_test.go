@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -35,7 +37,7 @@ func TestLookupIsKept(t *testing.T) {
 			if asked != want {
 				t.Errorf("asked %d times, want %d", asked, want)
 			}
-			if addrs, _, _ := n.Known("server.test"); len(addrs) != 1 {
+			if addrs, _, _ := n.Known("server.test", nil); len(addrs) != 1 {
 				t.Errorf("known: %v", addrs)
 			}
 		}
@@ -86,5 +88,43 @@ func TestLookupErrorIsPlain(t *testing.T) {
 	a := plainDNS(&net.DNSError{Name: "server.test", Server: "192.0.2.1:53", Err: "read udp 192.0.2.9:40001->192.0.2.1:53: i/o timeout", IsTimeout: true})
 	if got := a.Error(); got != "lookup server.test: no answer" {
 		t.Error(got)
+	}
+}
+
+// Resolvers need not agree: a path dials first what its own one says, and then what the
+// others do, whoever answers first. A captive portal's names itself.
+func TestResolversDisagree(t *testing.T) {
+	portal, server := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("198.51.100.1")
+	lte := &Way{Interface: "wwan0"}
+	n := NewNames(func(_ context.Context, way *Way, _ string) ([]netip.Addr, error) {
+		if way == nil {
+			return []netip.Addr{portal}, nil
+		}
+		return []netip.Addr{server}, nil
+	})
+	var lookups []func()
+	n.Ask(t.Context(), func(f func()) { lookups = append(lookups, f) }, lte, "server.test")
+	for _, f := range lookups { // the default route's answer is there first
+		f()
+	}
+	for _, tt := range []struct {
+		way  *Way
+		want []netip.Addr
+	}{{lte, []netip.Addr{server, portal}}, {nil, []netip.Addr{portal, server}}} {
+		if got, _, _ := n.Known("server.test", tt.way); !slices.Equal(got, tt.want) {
+			t.Errorf("by %v: %v, want %v", tt.way, got, tt.want)
+		}
+	}
+}
+
+// Answers of bindings that are gone are forgotten in the end.
+func TestAnswersAreBounded(t *testing.T) {
+	var n serverName
+	for i := range 3 * maxAnswers {
+		n.answered(strconv.Itoa(i), []netip.Addr{{}}, time.Now())
+		n.answered(strconv.Itoa(i), []netip.Addr{{}}, time.Now())
+	}
+	if len(n.answers) != maxAnswers {
+		t.Errorf("%d answers", len(n.answers))
 	}
 }

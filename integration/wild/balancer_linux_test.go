@@ -17,9 +17,19 @@ import (
 // The servers behind the balancer, and where each is.
 var backends = []struct{ place, address string }{{"one", "10.98.0.1"}, {"two", "10.97.0.1"}}
 
+// What HAProxy is told of choosing a server, and of those that hang: by turns and nothing,
+// and as docs/recipes/haproxy.md has it.
+const (
+	byTurns  = "balance roundrobin\n    default-server check inter 500ms"
+	bySource = `balance source
+    option httpchk GET /healthz
+    http-check expect status 200,401
+    default-server check port 9082 inter 1s fall 2 on-marked-down shutdown-sessions`
+)
+
 // balanced puts two servers behind HAProxy, and a client with two paths in front of it. It
 // returns the servers, and which of them has the session.
-func (c *country) balanced() (servers []*half, at int) {
+func (c *country) balanced(choice string) (servers []*half, at int) {
 	c.t.Helper()
 	haproxy, err := exec.LookPath("/usr/sbin/haproxy")
 	if err != nil {
@@ -44,6 +54,7 @@ func (c *country) balanced() (servers []*half, at int) {
 		c.ip(b.place, fmt.Sprintf("route add default via 10.50.%d.1", i))
 		c.ip("srv", fmt.Sprintf("route add %s/32 via 10.50.%d.2", b.address, i))
 		own := strings.Replace(string(text), c.dir+"/s", c.dir+"/"+b.place, 1)
+		own = strings.Replace(own, "127.0.0.1:9082", b.address+":9082", 1)
 		own += fmt.Sprintf("behind_load_balancer: true\nadvertise: [%q]\n", b.address+":7443")
 		servers = append(servers, c.start(b.place, b.place, "server", c.file(b.place+".yaml", own)))
 	}
@@ -56,10 +67,10 @@ frontend tunnel
     bind %s:7443
     default_backend mpsocks
 backend mpsocks
-    balance roundrobin
-    server one %s:7443 check inter 500ms
-    server two %s:7443 check inter 500ms
-`, far, backends[0].address, backends[1].address)))
+    %s
+    server one %s:7443
+    server two %s:7443
+`, far, choice, backends[0].address, backends[1].address)))
 	c.echo("srv")
 	c.client = c.start("cli", "client", "client", client)
 	c.works(30*time.Second, far)
@@ -95,7 +106,7 @@ func TestServerGoesBehindBalancer(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newCountry(t)
-			servers, at := c.balanced()
+			servers, at := c.balanced(byTurns)
 			f := c.flow(far)
 			time.Sleep(300 * time.Millisecond)
 			end(c, at, servers[at])
@@ -111,11 +122,26 @@ func TestServerGoesBehindBalancer(t *testing.T) {
 	}
 }
 
+// A balancer that always leads a client to the same server, and looks whether that answers,
+// leads it to another one when it hangs.
+func TestServerHangsBehindSource(t *testing.T) {
+	c := newCountry(t)
+	servers, at := c.balanced(bySource)
+	f := c.flow(far)
+	time.Sleep(300 * time.Millisecond)
+	servers[at].cmd.Process.Signal(syscall.SIGSTOP)
+	time.Sleep(8 * time.Second)
+	gap := f.longest(t)
+	if t.Logf("a gap of %v", gap); gap > 7*time.Second {
+		t.Error("that is too long")
+	}
+}
+
 // All paths fail for a moment, and the server behind the balancer is well: the session is
-// the same afterwards, whoever answers first.
+// the same afterwards. That it is whoever answers first, TestBalancerIsSooner of mux shows.
 func TestPathsFailBehindBalancer(t *testing.T) {
 	c := newCountry(t)
-	c.balanced()
+	c.balanced(byTurns)
 	for _, away := range []time.Duration{1100 * time.Millisecond, 2300 * time.Millisecond} {
 		for k := 1; k <= 2; k++ {
 			c.ip("srv", fmt.Sprintf("route replace blackhole 192.168.%d.0/24", k))

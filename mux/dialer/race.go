@@ -21,6 +21,12 @@ const (
 	// grace is how long larger packets have once smaller ones got through.
 	// They begin again then, once: what did not answer before may have been away.
 	grace = 200 * time.Millisecond
+	// retryPause is how long after its failure an address is tried again, while others
+	// have taken the connection and are silent; each further time twice as long, up to
+	// retryMost times, and not when the race is older than retryFor.
+	retryPause = 200 * time.Millisecond
+	retryMost  = 4
+	retryFor   = 5 * time.Second
 	// step is how often the race is looked at.
 	step = 25 * time.Millisecond
 )
@@ -83,6 +89,8 @@ type attempt struct {
 	connected time.Time // zero: not yet
 	clamped   bool      // another one with smaller packets has begun
 	over      bool
+	ended     time.Time // when it failed
+	retried   bool      // it was not the first
 }
 
 type news[T any] struct {
@@ -137,6 +145,10 @@ func (r *Race[T]) Run(ctx context.Context) (*Result[T], []netip.AddrPort, error)
 		if a, mtu, ok := r.smaller(all, now); ok && won == nil {
 			begin(a, mtu)
 		}
+		if a, ok := retry(all, now); ok && won == nil && now.Sub(start) < retryFor {
+			begin(a, r.MTU)
+			all[len(all)-1].retried = true
+		}
 		if won == nil && !slices.ContainsFunc(all, func(a *attempt) bool { return !a.over }) && !more && (!asking || now.Sub(start) >= r.Timeout || len(all) > 0 && now.Sub(start) > Stagger) {
 			return nil, failed(all), first
 		}
@@ -163,7 +175,7 @@ func (r *Race[T]) Run(ctx context.Context) (*Result[T], []netip.AddrPort, error)
 					begin(won.Addr, r.MTU)
 				}
 			default:
-				n.of.over = true
+				n.of.over, n.of.ended = true, time.Now()
 				if first == nil || ctx.Err() == nil && first == context.DeadlineExceeded {
 					first = n.err
 				}
@@ -204,6 +216,33 @@ func (r *Race[T]) next(addrs []netip.AddrPort, all []*attempt, now time.Time, ea
 		}
 	}
 	return addrs[i], true
+}
+
+// retry returns an address to try again, if one is due: it has failed, and whoever is
+// still under way may be silent for ever. What stands before several servers may by now
+// lead to another one.
+func retry(all []*attempt, now time.Time) (a netip.AddrPort, ok bool) {
+	if !slices.ContainsFunc(all, func(t *attempt) bool { return !t.over }) {
+		return a, false // the race is over, and the next one begins with all of them
+	}
+	for _, t := range all {
+		tries, latest, runs := 0, time.Time{}, false
+		for _, o := range all {
+			if o.addr == t.addr {
+				if o.retried {
+					tries++
+				}
+				runs = runs || !o.over
+				if o.ended.After(latest) {
+					latest = o.ended
+				}
+			}
+		}
+		if !runs && tries < retryMost && !latest.IsZero() && now.Sub(latest) >= retryPause<<tries {
+			return t.addr, true
+		}
+	}
+	return a, false
 }
 
 // patience is until when an attempt keeps others from beginning.

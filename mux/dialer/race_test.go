@@ -25,6 +25,7 @@ type fakeAddr struct {
 	refuses    bool
 	away       time.Duration // proves nothing before that, and then all at once
 	lost       time.Duration // proves nothing on what was begun before that
+	breaks     time.Duration // is silent until then, and ends what was begun before
 }
 
 const never = time.Hour
@@ -71,6 +72,12 @@ func run(t *testing.T, addrs map[netip.AddrPort]fakeAddr, order ...netip.AddrPor
 			if time.Since(start) < f.lost {
 				f.proof = never
 			}
+			if left := f.breaks - time.Since(start); left > 0 {
+				if err := wait(ctx, left); err != nil {
+					return a, err
+				}
+				return a, errors.New("broken")
+			}
 			if left := f.away - time.Since(start); left > 0 {
 				// The smallest segments come through first.
 				f.proof = left + time.Duration(mtu/1300)*20*time.Millisecond
@@ -116,6 +123,10 @@ func TestRace(t *testing.T) {
 		{"PPPoE to afar", fakeAddr{tcp: 250 * ms, proof: 250 * ms, loses: 1492}, fakeAddr{tcp: never}, first, 2600 * ms, 1492, false},
 		{"it was away", fakeAddr{tcp: 20 * ms, proof: 20 * ms, away: 3 * time.Second}, fakeAddr{tcp: never}, first, 3250 * ms, 0, false},
 		{"a balancer lost its server", fakeAddr{tcp: 20 * ms, proof: 20 * ms, lost: 1200 * ms}, fakeAddr{tcp: never}, first, 1600 * ms, 0, false},
+		{
+			"a balancer leads elsewhere when it has seen that its server hangs", fakeAddr{tcp: 20 * ms, proof: never},
+			fakeAddr{tcp: 20 * ms, proof: 20 * ms, breaks: 3 * time.Second}, second, 3300 * ms, 0, true,
+		},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			res, _, took, err := run(t, map[netip.AddrPort]fakeAddr{first: c.first, second: c.second}, first, second)

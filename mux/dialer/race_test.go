@@ -124,8 +124,10 @@ func TestRace(t *testing.T) {
 		{"it was away", fakeAddr{tcp: 20 * ms, proof: 20 * ms, away: 3 * time.Second}, fakeAddr{tcp: never}, first, 3250 * ms, 0, false},
 		{"a balancer lost its server", fakeAddr{tcp: 20 * ms, proof: 20 * ms, lost: 1200 * ms}, fakeAddr{tcp: never}, first, 1600 * ms, 0, false},
 		{
-			"a balancer leads elsewhere when it has seen that its server hangs", fakeAddr{tcp: 20 * ms, proof: never},
-			fakeAddr{tcp: 20 * ms, proof: 20 * ms, breaks: 3 * time.Second}, second, 3300 * ms, 0, true,
+			"a balancer leads elsewhere when it has seen that its server hangs",
+			fakeAddr{tcp: 20 * ms, proof: never},
+			fakeAddr{tcp: 20 * ms, proof: 20 * ms, breaks: 3 * time.Second},
+			second, 3300 * ms, 0, true,
 		},
 	} {
 		synctest.Test(t, func(t *testing.T) {

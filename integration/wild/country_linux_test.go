@@ -194,7 +194,9 @@ func (h *half) said(t *testing.T) string {
 // start runs a half in a place until the test ends.
 func (c *country) start(place, name, word, config string) *half {
 	c.t.Helper()
-	return c.run(place, name, program, word, "-c", config)
+	h := c.run(place, name, program, word, "-c", config)
+	c.t.Cleanup(func() { terse(c.t, name, h.said(c.t)) })
+	return h
 }
 
 // run runs a program in a place until the test ends.

@@ -1,0 +1,74 @@
+package wild
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+// The default route moves to another network, and the old one is dead in silence, or goes
+// on: the one path goes with it.
+func TestDefaultRouteMoves(t *testing.T) {
+	for name, change := range map[string]func(c *country, old, fresh int){
+		"the old one is dead": func(c *country, old, _ int) {
+			c.ip("srv", fmt.Sprintf("route replace blackhole 192.168.%d.0/24", old))
+			c.ip("cli", fmt.Sprintf("route del default via 192.168.%d.1 dev w%d", old, old))
+		},
+		"a better one": func(c *country, _, fresh int) {
+			c.ip("cli", fmt.Sprintf("route add default via 192.168.%d.1 dev w%d metric 10", fresh, fresh))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCountry(t)
+			c.router(1, 1500, "w1")
+			c.router(2, 1500, "w2")
+			client, server := c.keys("", "")
+			c.start("srv", "server", "server", server)
+			c.echo("srv")
+			c.client = c.start("cli", "client", "client", client)
+			c.works(30*time.Second, far)
+			best := time.Minute // of some: the machine has much else to do
+			for i := range 3 {
+				old, fresh := 1+i%2, 2-i%2
+				f := c.flow(far)
+				time.Sleep(300 * time.Millisecond)
+				change(c, old, fresh)
+				time.Sleep(1200 * time.Millisecond)
+				gap := f.longest(t)
+				t.Logf("a gap of %v", gap)
+				best = min(best, gap)
+				// The other one is the better one the next time.
+				c.ip("srv", fmt.Sprintf("route replace 192.168.%d.0/24 via 10.%d.0.2", old, old))
+				c.ip("cli", "route flush exact default")
+				c.ip("cli", fmt.Sprintf("route add default via 192.168.%d.1 dev w%d metric 100", fresh, fresh))
+				c.ip("cli", fmt.Sprintf("route add default via 192.168.%d.1 dev w%d metric 200", old, old))
+				time.Sleep(300 * time.Millisecond)
+			}
+			if best > 500*time.Millisecond {
+				t.Errorf("a gap of %v at the least", best)
+			}
+		})
+	}
+}
+
+// A path that dies and returns again and again is not said again and again.
+func TestPathFlaps(t *testing.T) {
+	c := newCountry(t)
+	c.router(1, 1500, "w1")
+	c.router(2, 1500, "w2")
+	client, server := c.keys("", `paths: [{name: dsl, bind: "w1"}, {name: lte, bind: "w2"}]`)
+	c.start("srv", "server", "server", server)
+	c.echo("srv")
+	c.client = c.start("cli", "client", "client", client)
+	c.works(30*time.Second, far)
+	f := c.flow(far)
+	for range 4 {
+		c.ip("srv", "route replace blackhole 192.168.1.0/24")
+		time.Sleep(1200 * time.Millisecond)
+		c.ip("srv", "route replace 192.168.1.0/24 via 10.1.0.2")
+		time.Sleep(1500 * time.Millisecond)
+	}
+	if gap := f.longest(t); gap > 3*time.Second {
+		t.Errorf("a gap of %v while another path works", gap)
+	}
+}

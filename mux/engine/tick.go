@@ -299,5 +299,5 @@ func (e *Engine) estimate(now int64) {
 	}
 	spread := slow - fast
 	e.table.queue.Target = fq.CoDelTarget + spread*3/2
-	e.holdBound = min(spread+2*jitter+5e6, 200e6)
+	e.holdBound = min(spread+4*jitter+5e6, 200e6)
 }

@@ -161,8 +161,9 @@ func (c *Client) settle() {
 	if !c.servers.settled() {
 		return
 	}
+	ctx := c.running()
 	for _, p := range c.list() {
-		c.servers.ask(c.ctx, c.slots.Go, p.dialWay())
+		c.servers.ask(ctx, c.slots.Go, p.dialWay())
 	}
 }
 

@@ -86,13 +86,13 @@ func seek(e *Engine, now int64) {
 	switch late := now - l.at - 2*slowest; {
 	case l.asked == 0 && now >= l.due:
 		l.asked = now
-		e.query(on, now)
+		query(e, on, now)
 		return
-	case l.asked != 0 && e.deaf(on, l.asked, now):
+	case l.asked != 0 && deaf(e, on, l.asked, now):
 		for _, p := range e.paths {
-			if own := p.slots(); own&on != 0 {
+			if own := slotsOf(p); own&on != 0 {
 				on |= own
-				e.disown(p, now)
+				disown(e, p, now)
 			}
 		}
 	case late < dataAckTime:
@@ -113,8 +113,8 @@ func seek(e *Engine, now int64) {
 	}
 }
 
-// slots are the path's subflows, a bit set.
-func (p *Path) slots() (on uint64) {
+// slotsOf are the path's subflows, a bit set.
+func slotsOf(p *Path) (on uint64) {
 	for _, f := range p.subs {
 		on |= 1 << f.slot
 	}
@@ -123,20 +123,20 @@ func (p *Path) slots() (on uint64) {
 
 // disown takes all subflows of a path out of use, for the peer does not answer by it
 // whatever kernels acknowledge.
-func (e *Engine) disown(p *Path, now int64) {
+func disown(e *Engine, p *Path, now int64) {
 	for _, f := range p.subs {
 		if f.state != Ended {
 			e.stall(f, now, missing)
 		}
 	}
-	e.held.regain(p.slots())
+	e.held.regain(slotsOf(p))
 }
 
 // query asks the peer on the subflows of that bit set, and on one of every other path that
 // is not to rest.
-func (e *Engine) query(on uint64, now int64) {
+func query(e *Engine, on uint64, now int64) {
 	for _, p := range e.paths {
-		if p.slots()&on == 0 {
+		if slotsOf(p)&on == 0 {
 			if f := p.warm(); f != nil && p.state == PathUp && !p.spare() {
 				f.ping(now)
 			}
@@ -152,7 +152,7 @@ func (e *Engine) query(on uint64, now int64) {
 
 // deaf says that the peer, asked then, has answered by another path and not on these
 // subflows, where it had the time to.
-func (e *Engine) deaf(on uint64, asked, now int64) bool {
+func deaf(e *Engine, on uint64, asked, now int64) bool {
 	there := false
 	for _, f := range e.subs {
 		switch {
@@ -161,7 +161,7 @@ func (e *Engine) deaf(on uint64, asked, now int64) bool {
 			if f.heard >= asked || now-asked < 2*f.tx.srtt+lackTime {
 				return false
 			}
-		case f.path.slots()&on == 0:
+		case slotsOf(f.path)&on == 0:
 			there = there || f.heard > asked+f.tx.srtt // sent when the question was there
 		}
 	}

@@ -237,7 +237,7 @@ func (e *Engine) judge(p *Path, now int64) {
 	silent := p.doubted != 0 && now-p.doubted > darkAfter+2*max(p.srtt, p.rtt)
 	dark := silent || p.stalled > p.proof && now-p.proof > darkAfter
 	if silent { // who acknowledges for the peer does so on all of them
-		e.disown(p, now)
+		disown(e, p, now)
 	}
 	if dark && p.state == PathUp {
 		e.trouble = now

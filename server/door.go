@@ -78,7 +78,7 @@ func await(p *peer, st stream, d *door, leave func()) {
 	leave()
 	defer d.client.visits.leave(v)
 	conn := v.conn
-	if !p.sockets.take() {
+	if !p.server.sockets.take(&p.client.sockets, exitSocket) {
 		p.server.connects.capped.Add(1)
 		p.client.wrong("a connection to its port " + d.at.String() + " was refused: its share of file descriptors is used")
 		_ = conn.SetLinger(0)
@@ -87,7 +87,7 @@ func await(p *peer, st stream, d *door, leave func()) {
 		<-gone
 		return
 	}
-	defer p.sockets.give()
+	defer p.server.sockets.give(&p.client.sockets, exitSocket)
 	_ = st.SetReadDeadline(time.Unix(1, 0))
 	<-gone
 	_ = st.SetReadDeadline(time.Time{})

@@ -96,7 +96,7 @@ func TestVisitsLeaveStreams(t *testing.T) {
 	for range 8 {
 		strangerAt(t, at)
 	}
-	eventually(t, "the visits have their streams", func() bool { return s.roll.client("laptop").sockets.used.Load() == 8 })
+	eventually(t, "the visits have their streams", func() bool { return s.sockets.count() == 8 })
 	more, code := publishAs(t, p, (&packet.Publish{Protocol: packet.ProtocolTCP, At: at}).Append(nil))
 	if code != packet.PublishOK {
 		t.Fatal(code)

@@ -8,7 +8,7 @@ import (
 
 // bindInterface makes a socket use one interface (no privilege needed since
 // Linux 5.7).
-func bindInterface(raw syscall.RawConn, name string) (err error) {
+func bindInterface(raw syscall.RawConn, _, name string) (err error) {
 	if e := raw.Control(func(fd uintptr) { err = unix.BindToDevice(int(fd), name) }); e != nil {
 		return e
 	}

@@ -1,4 +1,4 @@
-//go:build !linux
+//go:build !linux && !darwin && !windows
 
 package dialer
 
@@ -7,9 +7,9 @@ import (
 	"syscall"
 )
 
-var errNoInterface = errors.New("binding to an interface by name needs Linux; give its address instead")
+var errNoInterface = errors.New("binding to an interface by name is not known here; give its address instead")
 
-func bindInterface(syscall.RawConn, string) error { return errNoInterface }
+func bindInterface(syscall.RawConn, string, string) error { return errNoInterface }
 
 // clamp is not here: a path that loses large packets is not found out.
 func clamp(syscall.RawConn, int) {}

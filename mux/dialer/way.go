@@ -29,7 +29,7 @@ func (w *Way) Dialer(mss int, prepare func(syscall.RawConn)) *net.Dialer {
 	if w.Interface == "" && mss == 0 && w.Mark == 0 && prepare == nil {
 		return d
 	}
-	d.ControlContext = func(_ context.Context, _, _ string, raw syscall.RawConn) error {
+	d.ControlContext = func(_ context.Context, network, _ string, raw syscall.RawConn) error {
 		if prepare != nil {
 			prepare(raw)
 		}
@@ -44,7 +44,7 @@ func (w *Way) Dialer(mss int, prepare func(syscall.RawConn)) *net.Dialer {
 		if w.Interface == "" {
 			return nil
 		}
-		if err := bindInterface(raw, w.Interface); err != nil {
+		if err := bindInterface(raw, network, w.Interface); err != nil {
 			return fmt.Errorf("bind to interface %s: %w", w.Interface, err)
 		}
 		return nil

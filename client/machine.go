@@ -43,7 +43,7 @@ func (m *machine) begin(cfg conf.TUN) error {
 	if cfg.Device == "" {
 		return nil
 	}
-	d, err := openMachine(cfg.Device)
+	d, err := openMachine(&cfg)
 	if err != nil {
 		return fmt.Errorf("tun: %w", err)
 	}
@@ -106,7 +106,7 @@ func (m *machine) renew(broken *machineDevice) {
 	if m.device != broken {
 		return
 	}
-	d, err := openMachine(m.cfg.Device)
+	d, err := openMachine(&m.cfg)
 	if err != nil {
 		m.client.log.Error().Err(err).Msg("tun: the device cannot be made")
 		broken.failed = true // it is tried again
@@ -184,7 +184,9 @@ func (m *machine) lead(ctx context.Context, d *machineDevice) error {
 			m.client.log.Error().Err(err).Msg("tun: routing")
 		case first:
 			d.led.Store(true)
-			m.client.log.Info().Str("device", d.name).Stringers("routes", stringers(routes)).Msg("this machine's traffic is led into the tunnel")
+			if needsMark {
+				m.client.log.Info().Str("device", d.name).Stringers("routes", stringers(routes)).Msg("this machine's traffic is led into the tunnel")
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -204,14 +206,14 @@ func (m *machine) apply(d *machineDevice, cfg conf.TUN) error {
 func (m *machine) set(cfg conf.TUN) error {
 	m.mu.Lock()
 	old, d := m.cfg, m.device
-	if !m.begun || cfg.Device != "" && m.client.mark == 0 {
+	if !m.begun || cfg.Device != "" && needsMark && m.client.mark == 0 {
 		m.mu.Unlock()
-		if cfg.Device != "" {
+		if cfg.Device != "" && m.client.mark == 0 {
 			return errors.New("tun: the subflows have no mark to know them by, which they get at the start: restart the client")
 		}
 		return nil
 	}
-	if cfg.Device != "" && d != nil && d.name == cfg.Device {
+	if cfg.Device != "" && d != nil && d.called(cfg.Device) {
 		defer m.mu.Unlock()
 		m.cfg = cfg
 		if d.device == nil { // it is not led to yet
@@ -229,7 +231,7 @@ func (m *machine) set(cfg conf.TUN) error {
 	var next *machineDevice
 	if cfg.Device != "" {
 		var err error
-		if next, err = openMachine(cfg.Device); err != nil {
+		if next, err = openMachine(&cfg); err != nil {
 			m.mu.Unlock()
 			return fmt.Errorf("tun: %w", err)
 		}
@@ -249,19 +251,6 @@ func (m *machine) up() bool {
 	return m.client.mux == nil || slices.ContainsFunc(m.client.mux.Reports(), func(r mux.PathReport) bool {
 		return r.Moving > 0 && !r.Dark && r.Until.IsZero()
 	})
-}
-
-// servers4 are the server's known addresses of IPv4.
-func servers4(c *Client) (out []netip.Addr) {
-	if c.mux == nil {
-		return nil
-	}
-	for _, a := range c.mux.Servers() {
-		if a = a.Unmap(); a.Is4() {
-			out = append(out, a)
-		}
-	}
-	return out
 }
 
 func stringers(list []netip.Prefix) []fmt.Stringer {

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
+	"slices"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -14,6 +16,9 @@ import (
 	"github.com/mpsocks/mpsocks/client/tun"
 	"github.com/mpsocks/mpsocks/conf"
 )
+
+// needsMark says whether subflows have to be known by a mark.
+const needsMark = true
 
 // machineDevice is the TUN device of a machine. Its machine guards what is not set once.
 type machineDevice struct {
@@ -30,8 +35,8 @@ type machineDevice struct {
 }
 
 // openMachine makes a device.
-func openMachine(name string) (*machineDevice, error) {
-	file, name, err := tun.Create(name)
+func openMachine(cfg *conf.TUN) (*machineDevice, error) {
+	file, name, err := tun.Create(cfg.Device)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("%w: as root, modprobe tun (in a container, give it /dev/net/tun)", err)
@@ -46,6 +51,9 @@ func openMachine(name string) (*machineDevice, error) {
 	d.life, d.end = context.WithCancel(context.Background())
 	return d, nil
 }
+
+// called says whether a device has a name of the configuration.
+func (d *machineDevice) called(name string) bool { return d.name == name }
 
 // close lets the device go, with the routes that lead to it.
 func (d *machineDevice) close() {
@@ -66,7 +74,7 @@ func (d *machineDevice) route(c *Client, cfg conf.TUN, around bool) error {
 	}
 	s := routing.Settings{TUN: cfg, Mark: c.mark}
 	if routing.Strict(d.name) != "" {
-		s.Servers = servers4(c)
+		s.Servers = slices.DeleteFunc(servers(c), netip.Addr.Is6) // IPv6 has no such filter
 	}
 	if err := d.routing.Set(s); err != nil {
 		return err

@@ -3,12 +3,13 @@ package conf
 import (
 	"fmt"
 	"net/netip"
+	"runtime"
 	"strconv"
 	"strings"
 )
 
 // TUN is a network device through which the programs of this machine reach the tunnel
-// without knowing of it, as root or with CAP_NET_ADMIN (Linux).
+// without knowing of it, as root or with CAP_NET_ADMIN (Linux; elsewhere without routes).
 type TUN struct {
 	// Device is its name; none means that there is no device.
 	Device string `mapstructure:"device" reload:"live"`
@@ -61,7 +62,7 @@ const tunMark = 28016 // 0x6d70, "mp"
 // SocketMark is the mark of what must not come back to the client by rules of routing; 0 is
 // none.
 func (c *Client) SocketMark() uint32 {
-	if c.Mark == 0 && c.TUN.Device != "" {
+	if c.Mark == 0 && c.TUN.Device != "" && runtime.GOOS == "linux" {
 		return tunMark
 	}
 	return uint32(c.Mark)

@@ -17,8 +17,6 @@ import (
 const (
 	// batch is how many packets are read before what they made is sent.
 	batch = 64
-	// sweepEvery is how often idle ports are looked for.
-	sweepEvery = 30 * time.Second
 )
 
 // Create makes a device in the network namespace of the caller, which needs

@@ -22,6 +22,7 @@ type link struct {
 	out        writer
 	dispatcher stack.NetworkDispatcher // set once, before the device is read
 	offload    bool                    // the kernel cuts and sums
+	mtu        uint32                  // 0 = MTU
 }
 
 var (
@@ -83,7 +84,12 @@ func (l *link) Attach(d stack.NetworkDispatcher) { l.dispatcher = d }
 func (l *link) IsAttached() bool { return l.dispatcher != nil }
 
 // MTU implements stack.NetworkLinkEndpoint.
-func (l *link) MTU() uint32 { return MTU }
+func (l *link) MTU() uint32 {
+	if l.mtu != 0 {
+		return l.mtu
+	}
+	return MTU
+}
 
 // SetMTU implements stack.NetworkLinkEndpoint; the device's never changes.
 func (l *link) SetMTU(uint32) {}

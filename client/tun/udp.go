@@ -18,6 +18,8 @@ const (
 	idleAfter = 5 * time.Minute
 	// shortIdle is the same for a port with a single question to a resolver.
 	shortIdle = 30 * time.Second
+	// sweepEvery is how often idle ports are looked for.
+	sweepEvery = 30 * time.Second
 )
 
 // ports are the inner ports of a device, one for each socket of its programs,

@@ -1,4 +1,4 @@
-//go:build !linux
+//go:build !linux && !darwin && !windows
 
 package client
 
@@ -11,7 +11,9 @@ import (
 	"github.com/mpsocks/mpsocks/conf"
 )
 
-// machineDevice is Linux's.
+const needsMark = false
+
+// machineDevice is not here.
 type machineDevice struct {
 	name   string
 	life   context.Context
@@ -21,7 +23,11 @@ type machineDevice struct {
 	led    atomic.Bool
 }
 
-func openMachine(string) (*machineDevice, error) { return nil, errors.New("it needs Linux") }
+func openMachine(*conf.TUN) (*machineDevice, error) {
+	return nil, errors.New("it needs Linux, macOS or Windows")
+}
+
+func (d *machineDevice) called(string) bool { return false }
 
 func (d *machineDevice) end()   {}
 func (d *machineDevice) close() {}

@@ -28,7 +28,8 @@ func (p pac) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	host := proxy.Addr().String()
 	if proxy.Addr().IsUnspecified() { // as whoever asks has reached this machine
 		host, _, err = net.SplitHostPort(r.Host)
-		if _, bad := netip.ParseAddr(host); err != nil || bad != nil {
+		at, bad := netip.ParseAddr(host)
+		if host = at.WithZone("").String(); err != nil || bad != nil { // a zone may be any text
 			host = "127.0.0.1"
 		}
 	}

@@ -27,6 +27,11 @@ func TestPAC(t *testing.T) {
 	if _, body := everywhere.get("/proxy.pac", nil); !strings.Contains(body, "SOCKS5 127.0.0.1:1081") {
 		t.Error(body)
 	}
+	// What is asked as is no part of the script but an address.
+	_, body := everywhere.get("/proxy.pac", headers{"Host", "[fe80::1%;SOCKS5.evil.example:1;x]:80"})
+	if strings.Contains(body, "evil") || !strings.Contains(body, `"SOCKS5 [fe80::1]:1081; SOCKS [fe80::1]:1081"`) {
+		t.Error(body)
+	}
 	server := start(t, func(c *Config) {
 		c.Status = func() *status.Status { st := aStatus(); st.Half = status.Server; return st }
 	})

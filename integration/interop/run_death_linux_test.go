@@ -34,6 +34,7 @@ func TestRunPathDeath(t *testing.T) {
 	const target = "10.55.9.9"
 	l.sh("ip -n %s addr add %s/32 dev lo", l.far, target)
 	l.start(l.far, python, filepath.Join(l.dir, "tellecho.py"), target, "7777")
+	l.bound(target, "7777")
 	for range 100 {
 		if out, _ := exec.Command("ip", "netns", "exec", l.far, "ss", "-Htn", "state", "established", "sport = :"+tunnelPort).Output(); strings.Contains(string(out), "10.56.0.2") && strings.Contains(string(out), "10.55.0.2") {
 			break

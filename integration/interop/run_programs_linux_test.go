@@ -57,6 +57,18 @@ func (l *land) asRoot(args ...string) (out string, status syscall.WaitStatus) {
 	return string(b), cmd.ProcessState.Sys().(syscall.WaitStatus)
 }
 
+// bound waits until something takes datagrams beside the server.
+func (l *land) bound(address, port string) {
+	l.t.Helper()
+	for range 600 {
+		if out, err := exec.Command("ip", "netns", "exec", l.far, "ss", "-Huln", "sport = :"+port).Output(); err == nil && strings.Contains(string(out), address) {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	l.t.Fatalf("nothing is bound to port %s of %s", port, address)
+}
+
 // Programs of every day that speak no SOCKS, of a user without a privilege and of root.
 func TestRunPrograms(t *testing.T) {
 	l := newLand(t)
@@ -244,12 +256,7 @@ func (l *land) headers(t *testing.T, flags []string) {
 	}
 	for address, lengths := range sizes {
 		l.start(l.far, python, echo, address, "7777")
-		for range 100 {
-			if out, err := exec.Command("ip", "netns", "exec", l.far, "ss", "-Hulnp", "sport = :7777").Output(); err == nil && strings.Contains(string(out), address) {
-				break
-			}
-			time.Sleep(50 * time.Millisecond)
-		}
+		l.bound(address, "7777")
 		out, st := l.run(flags, append([]string{python, ask, address, "7777"}, lengths...)...)
 		if st.ExitStatus() != 0 || !strings.Contains(out, "mtu 65535\nok") {
 			t.Errorf("%s: %d: %s", address, st.ExitStatus(), out)

@@ -117,7 +117,7 @@ func (r *chooser) candidateAt(slot uint8) int {
 // copy gives a packet to more subflows: other paths first, then, on paths
 // that lose packets, others of the same path.
 func (r *chooser) copy(sn uint64, n int, f *fq.Flow, set, carried uint64, want int, now int64) {
-	calm := r.calm(carried)
+	calm, original := r.calm(carried), carried
 	for _, same := range [2]bool{false, true} {
 		for want > 0 {
 			if same && !r.e.lossy {
@@ -136,7 +136,7 @@ func (r *chooser) copy(sn uint64, n int, f *fq.Flow, set, carried uint64, want i
 			alone, gather := len(g.pending) == 0, g.gather
 			r.give(i, sn, n, f)
 			g.gather = gather
-			g.gather.copied(now, alone, calm)
+			g.gather.copied(now, alone, calm && !r.nearer(i, original))
 			r.e.table.turn++
 			want--
 			f.Copies++

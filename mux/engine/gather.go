@@ -4,7 +4,7 @@ package engine
 // system call, the other half a wake-up, and the path some hundred bytes of heads. A copy
 // that waits for the next ones is late when the original is lost after all, so none waits
 // that may soon be needed: nothing was lost lately, the original's subflow answers in
-// time, and neither is it the last one of a burst.
+// time and is not the farther one, and neither is it the last one of a burst.
 
 const (
 	// gatherTime is how long, in ns, a copy may wait: no longer than a path that dies in
@@ -60,6 +60,17 @@ func (r *chooser) calm(carried uint64) bool {
 		}
 	}
 	return true
+}
+
+// nearer says that the copy by a subflow comes before the originals by those of a set: a path
+// that has just come back gets copies first.
+func (r *chooser) nearer(i int, originals uint64) bool {
+	for j := range r.cands {
+		if originals&(1<<j) != 0 && r.cands[i].RTT < r.cands[j].RTT {
+			return true
+		}
+	}
+	return false
 }
 
 // wait says that what is pending waits.

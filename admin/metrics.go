@@ -181,29 +181,26 @@ func truth(b bool) float64 {
 func (e emitter) sessions(s *status.Status) {
 	var sum status.Session
 	up, subflows := 0, 0
-	reasons := make(map[string]uint64)
+	var counts status.Counts
 	for _, v := range s.All() {
 		if v.Up {
 			up++
 		}
 		subflows += len(v.Subflows)
-		sum.Renewals += v.Renewals
+		counts.Add(&status.Counts{
+			Renewals: v.Renewals, Copied: v.Copied, Reinjected: v.Reinjected, Repeats: v.Repeats, Restored: v.Restored, Expired: v.Expired, Drops: v.Drops,
+		})
 		sum.Flows += v.Flows
-		sum.Copied += v.Copied
-		sum.Reinjected += v.Reinjected
-		sum.Repeats += v.Repeats
-		sum.Restored += v.Restored
-		sum.Expired += v.Expired
 		sum.Queued += v.Queued
 		sum.InFlight += v.InFlight
 		sum.Sent += v.Sent
 		sum.Received += v.Received
-		for k, n := range v.Drops {
-			reasons[k] += n
-		}
 	}
 	if s.Half == status.Server {
 		// Those of sessions that have ended count too: a counter does not fall.
+		if counts = (status.Counts{}); s.Counts != nil {
+			counts.Add(s.Counts)
+		}
 		sum.Sent, sum.Received = 0, 0
 		for _, c := range s.Clients {
 			sum.Sent += c.Sent
@@ -216,21 +213,21 @@ func (e emitter) sessions(s *status.Status) {
 	}{
 		{sessionsNow, float64(up)},
 		{subflowsNow, float64(subflows)},
-		{renewals, float64(sum.Renewals)},
+		{renewals, float64(counts.Renewals)},
 		{flowsNow, float64(sum.Flows)},
 		{sentBytes, float64(sum.Sent)},
-		{copiedBytes, float64(sum.Copied)},
-		{reinjected, float64(sum.Reinjected)},
+		{copiedBytes, float64(counts.Copied)},
+		{reinjected, float64(counts.Reinjected)},
 		{received, float64(sum.Received)},
-		{repeats, float64(sum.Repeats)},
-		{resequenced, float64(sum.Restored)},
-		{expired, float64(sum.Expired)},
+		{repeats, float64(counts.Repeats)},
+		{resequenced, float64(counts.Restored)},
+		{expired, float64(counts.Expired)},
 		{queueBytes, float64(sum.Queued)},
 		{flightBytes, float64(sum.InFlight)},
 	} {
 		e.emit(v.m, v.v)
 	}
-	for k, n := range reasons {
+	for k, n := range counts.Drops {
 		e.emit(queueDrops, float64(n), k)
 	}
 }

@@ -112,6 +112,14 @@ func (p *peer) carried() (sent, received uint64) {
 	return 0, 0
 }
 
+// counts are what the session has counted.
+func (p *peer) counts() (c mux.Counts) {
+	if s, ok := p.session.(*mux.Session); ok {
+		c = mux.CountsOf(s)
+	}
+	return c
+}
+
 // say tells the client something for a person to read. It may get lost.
 func (p *peer) say(text string) {
 	h := packet.UDP{

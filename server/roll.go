@@ -11,6 +11,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/mux"
 	"github.com/mpsocks/mpsocks/status"
 )
 
@@ -25,6 +26,7 @@ type roll struct {
 	limits  conf.ServerLimits
 	entries map[string]conf.Peer // of the configuration
 	used    map[string]spending  // of the month, by client
+	past    mux.Counts           // of sessions that have ended
 }
 
 // open begins with what clients have used so far.
@@ -84,12 +86,14 @@ func (r *roll) add(p *peer) {
 // remove notes a session's end, once.
 func (r *roll) remove(p *peer, now time.Time) {
 	sent, received := p.carried()
+	counts := p.counts()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if _, there := r.peers[p]; !there {
 		return
 	}
 	r.tally(p, now)
+	r.past.Add(&counts)
 	p.client.sent += sent
 	p.client.received += received
 	delete(r.peers, p)
@@ -200,6 +204,18 @@ func (r *roll) spendings() ([]byte, error) {
 func (c *client) used(now time.Time) string {
 	next := time.Date(now.Year(), now.Month()+1, 1, 0, 0, 0, 0, now.Location())
 	return fmt.Sprintf("the quota of %s a month is used up until %s", conf.Size(c.quota), next.Format("2 January"))
+}
+
+// counts are what all sessions have counted, those too that have ended.
+func (r *roll) counts() (all mux.Counts) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all.Add(&r.past)
+	for p := range r.peers {
+		counts := p.counts()
+		all.Add(&counts)
+	}
+	return all
 }
 
 // status is what people see of the clients.

@@ -73,5 +73,7 @@ func (s *Server) status() *status.Status {
 	st.SocketErrors = sockets.Errors
 	st.Drops["kernel"] = sockets.Dropped()
 	st.Clients = s.roll.status(st.Time)
+	counts := s.roll.counts()
+	st.Counts = &counts
 	return st
 }

@@ -72,14 +72,18 @@ type Status struct {
 	Gate   *Gate   `json:"gate,omitempty"`
 	Memory *Memory `json:"memory,omitempty"`
 
+	// Counts are what all sessions of the server have counted, those too that have ended.
+	Counts *Counts `json:"counts,omitempty"`
+
 	// Events are those of the last hour, the newest first.
 	Events []Event `json:"events"`
 }
 
-// Gate and Memory are as mux has them.
+// Gate, Memory and Counts are as mux has them.
 type (
 	Gate   = gate.Counts
 	Memory = mux.MemoryUse
+	Counts = mux.Counts
 )
 
 // All returns the sessions of either half.

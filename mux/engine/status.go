@@ -71,6 +71,12 @@ type FlowOn struct {
 	Slot int
 }
 
+// Tally returns what an engine has counted since its beginning: bytes of copies, packets
+// that went again, sessions that were begun anew, and dropped packets by fq.DropNames.
+func Tally(e *Engine) (copied, reinjected, renewals uint64, drops [len(fq.DropNames)]uint64) {
+	return e.copied, e.held.again, e.renewals, e.table.queue.Drops
+}
+
 // Describe says how an engine does, with that many flows at most.
 func Describe(e *Engine, now int64, flows int) Status {
 	q := &e.table.queue

@@ -33,6 +33,7 @@ func (s *Server) handler() http.Handler {
 	})
 	// The style and the script say nothing of this half; the refusal uses the style.
 	mux.HandleFunc("GET /app.js", file("app.js", "text/javascript; charset=utf-8"))
+	mux.HandleFunc("GET /words.js", file("words.js", "text/javascript; charset=utf-8"))
 	mux.HandleFunc("GET /curves.js", file("curves.js", "text/javascript; charset=utf-8"))
 	mux.HandleFunc("GET /style.css", file("style.css", "text/css; charset=utf-8"))
 	mux.HandleFunc("GET /icon.svg", file("icon.svg", "image/svg+xml"))

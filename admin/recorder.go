@@ -137,6 +137,9 @@ func (r *recorder) take(sample bool) *status.Status {
 		for j := range sess.Paths {
 			p := &sess.Paths[j]
 			key := pathKey(sess, p)
+			if !p.Carries() {
+				p.RTT, p.Jitter = 0, 0 // they were those of a path that worked
+			}
 			n := [2]uint64{p.Sent, p.Received}
 			next.paths[key] = n
 			if old, ok := before.paths[key]; ok {
@@ -277,6 +280,11 @@ func (r *recorder) complete(s *status.Status) {
 	if r.cfg.Controls.CaptureFile != nil {
 		s.Capture, s.Capturing = r.cfg.Controls.CaptureFile()
 		s.CanCapture = true
+	}
+	for i := range s.Programs {
+		if p := &s.Programs[i]; p.MostlyReceives() {
+			p.Why = "what it sends: " + p.Why
+		}
 	}
 	s.TidyPrograms()
 	s.CompareReleases()

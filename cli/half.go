@@ -117,7 +117,12 @@ func (h *half) tryReload() (lines []string, err error) {
 // openAdmin binds the admin addresses, if there are any; the caller holds h.mu.
 func (h *half) openAdmin() error {
 	cfg := h.admin
-	cfg.Addrs, cfg.Status, cfg.Log, cfg.Version = h.rest.admin, h.end.Status, h.log, version()
+	cfg.Addrs, cfg.Log, cfg.Version = h.rest.admin, h.log, version()
+	cfg.Status = func() *status.Status {
+		s := h.end.Status()
+		s.LogLevel = zerolog.Level(wantedLevel.Load()).String()
+		return s
+	}
 	cfg.Controls.Reload = h.reload
 	if h.drain != nil {
 		cfg.Controls.Drain = h.drainNow

@@ -71,7 +71,7 @@ func printStatus(w io.Writer, states []*status.Status) error {
 			b.WriteString("\n")
 		}
 		// A line is left for the prompt.
-		for _, part := range view(s, viewWidth, viewHeight-1, time.Now()) {
+		for _, part := range view(s, viewWidth, viewHeight-1, time.Now(), nil) {
 			if part.title != "" {
 				b.WriteString(part.title)
 				if part.more > 0 {

@@ -24,14 +24,15 @@ type section struct {
 	more  int // that did not fit
 }
 
-// view lays a status out for a screen.
-func view(s *status.Status, width, height int, now time.Time) []section {
+// view lays a status out for a screen. curve draws the rates of a path in so many columns,
+// in the free place of its second line; nil draws none.
+func view(s *status.Status, width, height int, now time.Time, curve func(path string, width int) string) []section {
 	head := section{lines: headLines(s, width, now)}
 	var tables []section
 	if s.Half == status.Server {
 		tables = append(tables, section{title: "CLIENTS", lines: clientLines(s, width)})
 	} else {
-		tables = append(tables, section{title: "PATHS", lines: pathLines(s, width, now)})
+		tables = append(tables, section{title: "PATHS", lines: pathLines(s, width, now, curve)})
 	}
 	tables = append(tables, section{title: "PROGRAMS", lines: programLines(s, width)}, section{title: "EVENTS", lines: eventLines(s, width, now)})
 	// Every table has its title; what is left is shared, the first ones served best.
@@ -40,7 +41,7 @@ func view(s *status.Status, width, height int, now time.Time) []section {
 	for i, t := range tables {
 		share := left
 		for _, later := range tables[i+1:] {
-			share -= min(len(later.lines), 3)
+			share -= min(len(later.lines), 3, max(left/4, 1))
 		}
 		if i == 1 { // a program has two lines
 			share -= share % 2
@@ -97,7 +98,7 @@ func count(n int, thing string) string {
 
 // pathLines is a line of figures for each path, and one of words where there is
 // something to say.
-func pathLines(s *status.Status, width int, now time.Time) []string {
+func pathLines(s *status.Status, width int, now time.Time, curve func(path string, width int) string) []string {
 	if s.Session == nil {
 		return nil
 	}
@@ -106,7 +107,11 @@ func pathLines(s *status.Status, width int, now time.Time) []string {
 		p := &s.Session.Paths[i]
 		out = append(out, cut(fmt.Sprintf("%-10s %11s %11s %7s %7s %6s %6s  %s", cut(p.Name, 10), status.Rate(p.UpBPS), status.Rate(p.DownBPS),
 			status.Millis(p.RTT), status.Millis(p.Jitter), status.Percent(p.Loss), status.Percent(p.Share), usageText(p.Usage)), width))
-		out = append(out, cut("  "+p.Words(now)+roleText(p)+leftText(p.Usage), width))
+		words := cut("  "+p.Words(now)+roleText(p)+leftText(p.Usage), width)
+		if free := min(sparkWidth, width-utf8.RuneCountInString(words)-2); curve != nil && free >= sparkLeast {
+			words += strings.Repeat(" ", width-free-utf8.RuneCountInString(words)) + curve(p.Name, free)
+		}
+		out = append(out, words)
 	}
 	return out
 }
@@ -146,26 +151,30 @@ func leftText(u *status.Usage) string {
 
 // programLines is two lines for each: what it is and where it goes, and why.
 func programLines(s *status.Status, width int) []string {
+	who, over := 0, 0 // columns
+	for i := range s.Programs {
+		p := &s.Programs[i]
+		who = max(who, utf8.RuneCountInString(p.Who()))
+		over = max(over, utf8.RuneCountInString(pathsText(p)))
+	}
+	over = min(over, width/5)
+	free := max(width-over-2-2-7-1-13-1, 20)
+	who = min(who, free/2)
+	to := free - who
 	var out []string
 	for i := range s.Programs {
 		p := &s.Programs[i]
-		who := p.Who()
-		paths := strings.Join(p.Paths, "+")
-		if paths == "" {
-			paths = "idle"
-		}
-		// What is left of the width is shared by the two that vary most.
-		free := max(width-2-7-14-len(paths)-4, 20)
-		who = cut(who, free/2)
-		to := cut(p.Proto+" "+p.To, free-utf8.RuneCountInString(who)-2)
-		out = append(out, cut(fmt.Sprintf("%s  %s%s %-7s %13s %s", who, to,
-			strings.Repeat(" ", max(0, free-2-utf8.RuneCountInString(who)-utf8.RuneCountInString(to))), p.Class, bothWays(p), paths), width))
+		line := pad(p.Who(), who) + "  " + pad(p.Proto+" "+p.To, to) + "  " + pad(p.Class, 7) + fmt.Sprintf(" %13s ", bothWays(p)) + pad(pathsText(p), over)
+		out = append(out, cut(line, width))
 		why := "  " + p.Why
-		if p.Copies > 0 {
-			why += fmt.Sprintf("; %d copies", p.Copies)
-		}
-		if p.Dropped > 0 {
-			why += fmt.Sprintf("; %d dropped", p.Dropped)
+		for _, more := range []struct {
+			n    uint64
+			what string
+		}{{p.Copies, "copies"}, {p.Dropped, "dropped"}} {
+			text := fmt.Sprintf("; %d %s", more.n, more.what)
+			if more.n > 0 && utf8.RuneCountInString(why+text) <= width { // or they are in --json
+				why += text
+			}
 		}
 		out = append(out, cut(why, width))
 	}
@@ -173,6 +182,20 @@ func programLines(s *status.Status, width int) []string {
 		out = []string{"  none"}
 	}
 	return out
+}
+
+// pathsText is the paths that most of a program's traffic took.
+func pathsText(p *status.Program) string {
+	if over := p.Over(); len(over) > 0 {
+		return strings.Join(over, "+")
+	}
+	return "idle"
+}
+
+// pad makes a text as wide as a column.
+func pad(s string, n int) string {
+	s = cut(s, n)
+	return s + strings.Repeat(" ", max(0, n-utf8.RuneCountInString(s)))
 }
 
 // bothWays is the rate of the direction in which a program moves more: up is what this

@@ -19,8 +19,9 @@ import (
 // minute as sparklines, anew every second.
 
 const (
-	// sparkWidth is how many seconds a sparkline has.
-	sparkWidth = 60
+	// sparkWidth is how many seconds a sparkline has at most, and sparkLeast how many it
+	// has to have to say something.
+	sparkWidth, sparkLeast = 60, 12
 	// watchRetry is the pause before a half that went is asked again.
 	watchRetry = time.Second
 )
@@ -192,37 +193,33 @@ func (s *screen) askPause(n int) {
 func (s *screen) View() tea.View {
 	var b strings.Builder
 	st := s.states[s.shown]
-	parts := view(st, s.width, s.height-1-len(s.sparks()), time.Now())
+	parts := view(st, s.width, s.height-1, time.Now(), s.curve)
 	if s.section > 0 && s.section < len(parts) {
-		all := view(st, s.width, 1<<20, time.Now())
+		all := view(st, s.width, 1<<20, time.Now(), s.curve)
 		parts = []section{all[0], all[s.section]}
 		room := s.height - 2 - len(parts[0].lines)
 		s.scroll = max(0, min(s.scroll, len(parts[1].lines)-room))
 		parts[1].lines = parts[1].lines[s.scroll:min(len(parts[1].lines), s.scroll+max(room, 0))]
 	}
-	lines := 0
+	var lines []string
 	for i, part := range parts {
 		if part.title != "" {
 			title := part.title
 			if part.more > 0 {
 				title += fmt.Sprintf(" (%s more)", count(part.more, "line"))
 			}
-			b.WriteString(styleTitle.Render(title) + "\n")
-			lines++
+			lines = append(lines, styleTitle.Render(cut(title, s.width)))
 		}
 		for j, line := range part.lines {
-			b.WriteString(paint(line, i == 0 && j == 0) + "\n")
-			lines++
-		}
-		if part.title == "PATHS" {
-			for _, line := range s.sparks() {
-				b.WriteString(line + "\n")
-				lines++
-			}
+			lines = append(lines, paint(line, i == 0 && j == 0))
 		}
 	}
-	for ; lines < s.height-1; lines++ {
-		b.WriteString("\n")
+	room := max(s.height-1, 0) // the last line is the keys'
+	for len(lines) < room {
+		lines = append(lines, "")
+	}
+	for _, line := range lines[:room] {
+		b.WriteString(line + "\n")
 	}
 	b.WriteString(s.foot())
 	v := tea.NewView(b.String())
@@ -231,32 +228,26 @@ func (s *screen) View() tea.View {
 	return v
 }
 
-// sparks is a sparkline of each path, for the view of everything.
-func (s *screen) sparks() []string {
-	st := s.states[s.shown]
-	if st.Session == nil || s.section > 1 {
-		return nil
-	}
-	var out []string
-	for i := range st.Session.Paths {
-		if i >= 3 && s.section == 0 {
-			break // the programs want room too
-		}
-		p := &st.Session.Paths[i]
-		out = append(out, cut(fmt.Sprintf("%-10s %s", cut(p.Name, 10), spark(s.rates[s.shown][p.Name])), s.width))
-	}
-	return out
+// curve draws a path's rates of the last seconds in so many columns.
+func (s *screen) curve(path string, width int) string {
+	values := s.rates[s.shown][path]
+	return spark(values[max(0, len(values)-width):], width)
 }
 
-// spark draws numbers as bars, the newest at the right.
-func spark(values []int64) string {
+// spark draws numbers as bars, the newest at the right of so many columns. Nothing is drawn
+// where there was nothing.
+func spark(values []int64, width int) string {
 	bars := []rune("▁▂▃▄▅▆▇█")
 	top := int64(1)
 	for _, v := range values {
 		top = max(top, v)
 	}
-	out := []rune(strings.Repeat(" ", max(0, sparkWidth-len(values))))
+	out := []rune(strings.Repeat(" ", max(0, width-len(values))))
 	for _, v := range values {
+		if v == 0 {
+			out = append(out, ' ')
+			continue
+		}
 		out = append(out, bars[min(int(v*int64(len(bars)-1)/top), len(bars)-1)])
 	}
 	return string(out)

@@ -222,7 +222,7 @@ func (w *pathWatch) describe(reports []mux.PathReport, seen []status.Path) (serv
 		if i := slices.IndexFunc(reports, func(r mux.PathReport) bool { return r.Path.Name == cfg.Name }); i >= 0 {
 			r := reports[i]
 			p.Backup, p.Metered = r.Path.Backup, r.Path.Metered
-			p.Usage.Today, p.Usage.Month, p.Usage.Until = r.Today, r.Month, r.Until
+			p.Usage.Today, p.Usage.Month, p.Usage.Renews, p.Usage.Until = r.Today, r.Month, r.Renews, r.Until
 			if server == "" && r.Remote.IsValid() {
 				server = r.Remote.String()
 			}

@@ -177,6 +177,10 @@ func (m *monitor) obey(o *engine.Orders) {
 		if said.After > 0 {
 			line = line.Int64("after_ms", said.After/1e6)
 		}
+		if said.What == engine.FlowsMoved {
+			line.Msgf("path %s died: its flows moved to others", said.Path)
+			continue
+		}
 		line.Msg(said.What)
 	}
 }

@@ -20,6 +20,7 @@ type PathReport struct {
 	Error    string         // of the last attempt to reach the server; "" after one that worked
 	Today    uint64         // bytes of TCP since midnight, and
 	Month    uint64         // since the billing month began
+	Renews   time.Time      // when the next billing month begins
 	Until    time.Time      // when the cap that it has reached is over; zero without one
 }
 
@@ -38,7 +39,7 @@ func (c *Client) Reports() []PathReport {
 		k.add(now, 0)
 		r := PathReport{
 			Path: p.cfg, Error: p.bad,
-			Today: k.day.bytes, Month: k.month.bytes, Until: k.until(&p.cfg, now),
+			Today: k.day.bytes, Month: k.month.bytes, Renews: billingMonth(now, k.billing, 1), Until: k.until(&p.cfg, now),
 		}
 		c.session.enter(func(_ *engine.Engine, now int64) {
 			r.Dark, r.Silent = p.path.State() == engine.PathDark, time.Duration(now-p.path.HeardAt())

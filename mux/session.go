@@ -185,6 +185,7 @@ func (s *Session) attach(f *subflow) error {
 			err = protocolErrorf("more than %d subflows", engine.MaxSubflows)
 		default:
 			f.slot = f.core.Slot()
+			f.inbox.By(f.slot)
 			if len(e.Subflows()) == 1 {
 				close(s.up)
 			}

@@ -117,7 +117,9 @@ func (s *Session) Snapshot() Snapshot {
 	for i := range st.Flows {
 		f := flowSnapshot(&st.Flows[i])
 		if k := &st.Flows[i].Key; k.Proto == packet.ProtoTCP {
-			f.Received = s.streams.Received(k)
+			var ways uint64
+			f.Received, ways = s.streams.Received(k)
+			f.came(ways, r.Subflows)
 		}
 		r.Flows = append(r.Flows, f)
 	}

@@ -19,6 +19,7 @@ type FlowSnapshot struct {
 	Only     []string       `json:"only,omitempty"` // the paths that it may use; none = all
 	On       []string       `json:"on"`             // paths that it lately used,
 	Subflows []int          `json:"slots"`          // and their subflows
+	Came     []string       `json:"came"`           // paths that what a stream received lately came by
 	Packets  uint64         `json:"packets"`
 	Bytes    uint64         `json:"bytes"`
 	Received uint64         `json:"received_bytes"` // of a stream; of datagrams the session does not know
@@ -34,7 +35,7 @@ func flowSnapshot(f *engine.FlowStatus) FlowSnapshot {
 	r := FlowSnapshot{
 		From:  netip.AddrPortFrom(netip.AddrFrom16(f.Key.Src).Unmap(), f.Key.SrcPort),
 		To:    netip.AddrPortFrom(netip.AddrFrom16(f.Key.Dst).Unmap(), f.Key.DstPort),
-		Proto: f.Key.Proto, User: f.User, Class: f.Class.String(), Why: f.Why, Only: f.Only, On: []string{}, Subflows: []int{},
+		Proto: f.Key.Proto, User: f.User, Class: f.Class.String(), Why: f.Why, Only: f.Only, On: []string{}, Came: []string{}, Subflows: []int{},
 		Packets: f.Packets, Bytes: f.Octets, Copies: f.Copies, Dropped: f.Dropped, Queued: f.Queued,
 	}
 	for _, on := range f.On {
@@ -44,4 +45,13 @@ func flowSnapshot(f *engine.FlowStatus) FlowSnapshot {
 		}
 	}
 	return r
+}
+
+// came fills in the paths of the subflows that a stream's bytes came by, a bit each.
+func (f *FlowSnapshot) came(ways uint64, subflows []SubflowSnapshot) {
+	for i := range subflows {
+		if sub := &subflows[i]; ways>>sub.Slot&1 == 1 && !slices.Contains(f.Came, sub.Path) {
+			f.Came = append(f.Came, sub.Path)
+		}
+	}
 }

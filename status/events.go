@@ -63,9 +63,12 @@ func (e *Events) Write(line []byte) (int, error) {
 	var more []string
 	for _, k := range keys {
 		v := fields[k]
-		switch k {
-		case "error", "why", "cause":
+		name, millis := strings.CutSuffix(k, "_ms")
+		switch {
+		case k == "error" || k == "why" || k == "cause":
 			more = append(more, Explain(fmt.Sprint(v)))
+		case millis:
+			more = append(more, fmt.Sprintf("%s %v ms", name, v))
 		default:
 			more = append(more, fmt.Sprintf("%s %v", k, v))
 		}

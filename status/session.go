@@ -98,7 +98,7 @@ func ofFlow(s mux.Snapshot, f mux.FlowSnapshot) Program {
 	}
 	return Program{
 		Session: s.ID, Client: s.Peer, User: f.User, Proto: proto, To: to, App: f.From.String(), Class: f.Class,
-		Why: f.Why, Only: f.Only, Paths: f.On, Bytes: f.Bytes, Received: f.Received, Packets: f.Packets, Copies: f.Copies, Dropped: f.Dropped, Queued: f.Queued,
+		Why: f.Why, Only: f.Only, Paths: f.On, Came: f.Came, Bytes: f.Bytes, Received: f.Received, Packets: f.Packets, Copies: f.Copies, Dropped: f.Dropped, Queued: f.Queued,
 		Key: FlowKey(f.Proto, f.From, f.To),
 	}
 }

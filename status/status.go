@@ -192,6 +192,7 @@ type Usage struct {
 	DailyCap   uint64    `json:"daily_cap_bytes,omitempty"`
 	MonthlyCap uint64    `json:"monthly_cap_bytes,omitempty"`
 	BillingDay int       `json:"billing_day,omitempty"`
+	Renews     time.Time `json:"month_ends,omitzero"`
 	Until      time.Time `json:"capped_until,omitzero"` // while a cap is reached
 }
 
@@ -245,7 +246,8 @@ type Program struct {
 	Why     string   `json:"why"`            // it is in the class, and uses these paths and not others
 	Only    []string `json:"only,omitempty"` // the paths that it may use; none = all
 	Paths   []string `json:"paths"`
-	BPS     int64    `json:"bps"` // now, sent by this half
+	Came    []string `json:"received_paths,omitempty"` // what a CONNECT received lately came by these
+	BPS     int64    `json:"bps"`                      // now, sent by this half
 	RecvBPS int64    `json:"received_bps"`
 	Bytes   uint64   `json:"bytes"`
 	// Received is what came the other way. Of an association's datagrams all are

@@ -73,6 +73,17 @@ func TestExplain(t *testing.T) {
 	if p.Why != want {
 		t.Errorf("%q, want %q", p.Why, want)
 	}
+	// What it used when the path died is not where it goes.
+	p = Program{Class: "latency", Why: "small", Paths: []string{"dsl", "wifi"}}
+	p.Explain([]Path{{Name: "dsl", State: Dead, Cause: "no answer"}, {Name: "wifi", State: Up}})
+	if want := "little traffic: fastest path, copies; not dsl: dead, no answer"; p.Why != want || len(p.Paths) != 1 || p.Paths[0] != "wifi" {
+		t.Errorf("%q over %q, want %q", p.Why, p.Paths, want)
+	}
+	p = Program{Class: "latency", Why: "small", Paths: []string{"dsl"}}
+	p.Explain([]Path{{Name: "dsl", State: Dead}})
+	if want := "little traffic: fastest path, copies; it waits for a path"; p.Why != want || len(p.Paths) != 0 {
+		t.Errorf("%q over %q, want %q", p.Why, p.Paths, want)
+	}
 }
 
 // Events are the log's lines of the last hour, bounded, with causes in words.

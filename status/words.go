@@ -40,6 +40,9 @@ func (p *Path) Words(now time.Time) string {
 	return out
 }
 
+// Carries says whether the path works, needed or not, or has only stopped for a moment.
+func (p *Path) Carries() bool { return p.State == Up || p.State == Resting || p.State == Stalled }
+
 // Duration is a duration as one says it: 12 s, 4 min, 3 h, 2 days.
 func Duration(d time.Duration) string {
 	switch {
@@ -126,6 +129,12 @@ func (p *Program) Explain(paths []Path) {
 	if w, ok := reasons[p.Why]; ok {
 		p.Why = w
 	}
+	// What was sent by a path that has died since has gone by others.
+	before := len(p.Paths)
+	p.Paths = slices.DeleteFunc(slices.Clone(p.Paths), func(name string) bool {
+		i := slices.IndexFunc(paths, func(q Path) bool { return q.Name == name })
+		return i >= 0 && !paths[i].Carries()
+	})
 	var used *Path
 	for i := range paths {
 		if slices.Contains(p.Paths, paths[i].Name) {
@@ -134,7 +143,10 @@ func (p *Program) Explain(paths []Path) {
 		}
 	}
 	if used == nil {
-		return // nothing was sent lately
+		if before > 0 {
+			p.Why += "; it waits for a path"
+		}
+		return // or nothing was sent lately
 	}
 	for i := range paths {
 		q := &paths[i]
@@ -158,6 +170,24 @@ func (p *Program) Explain(paths []Path) {
 		}
 		p.Why += fmt.Sprintf("; not %s: %s", q.Name, why)
 	}
+}
+
+// mostReceives is how much more a program receives than it sends when what it sends is
+// little beside that: acknowledgements and requests.
+const mostReceives = 20
+
+// MostlyReceives says that the class and its reason, which are of what this half sends, are
+// not those of most of the traffic.
+func (p *Program) MostlyReceives() bool {
+	return p.RecvBPS > 1_000_000 && p.RecvBPS > mostReceives*p.BPS
+}
+
+// Over is the paths that most of the program's traffic lately took.
+func (p *Program) Over() []string {
+	if p.RecvBPS > p.BPS && len(p.Came) > 0 {
+		return p.Came
+	}
+	return p.Paths
 }
 
 // TidyPrograms puts the fastest first, and of those that rest the largest, and leaves

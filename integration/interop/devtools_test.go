@@ -18,18 +18,23 @@ import (
 
 // A browser is a headless Chromium with one page, spoken to by the DevTools protocol.
 type browser struct {
-	t    *testing.T
-	conn *websocket.Conn
-	last int
+	t     *testing.T
+	conn  *websocket.Conn
+	last  int
+	quiet bool // what the page complains of is expected
 }
 
 // openBrowser starts Chromium; the test's end ends it.
 func openBrowser(t *testing.T) *browser {
 	t.Helper()
 	chromium := need(t, "chromium")
+	home, err := os.MkdirTemp("", "mpsocks-chromium-")
+	if err != nil {
+		t.Fatal(err)
+	}
 	cmd := exec.Command(chromium, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run", "--disable-dev-shm-usage",
-		"--remote-debugging-port=0", "--remote-allow-origins=*", "--user-data-dir="+t.TempDir(), "about:blank")
-	cmd.Env = append(os.Environ(), "HOME="+t.TempDir())
+		"--remote-debugging-port=0", "--remote-allow-origins=*", "--user-data-dir="+home, "about:blank")
+	cmd.Env = append(os.Environ(), "HOME="+home)
 	said, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -40,6 +45,13 @@ func openBrowser(t *testing.T) *browser {
 	t.Cleanup(func() {
 		cmd.Process.Kill()
 		cmd.Wait()
+		// Its children write until they are gone, which nobody tells.
+		for range 50 {
+			if os.RemoveAll(home) == nil {
+				return
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
 	})
 	address := make(chan string, 1)
 	go func() { // ends with the program
@@ -81,6 +93,7 @@ func (b *browser) attach(host string) *browser {
 	b.conn.MaxPayloadBytes = 64 << 20
 	b.t.Cleanup(func() { b.conn.Close() })
 	b.call("Log.enable", nil)
+	b.call("Runtime.enable", nil)
 	return b
 }
 
@@ -107,8 +120,11 @@ func (b *browser) call(method string, params any) json.RawMessage {
 		if err := websocket.JSON.Receive(b.conn, &answer); err != nil {
 			b.t.Fatalf("%s: %v", method, err)
 		}
-		if answer.Method == "Log.entryAdded" && strings.Contains(string(answer.Params), `"level":"error"`) && !strings.Contains(string(answer.Params), "401") {
+		if !b.quiet && answer.Method == "Log.entryAdded" && strings.Contains(string(answer.Params), `"level":"error"`) && !strings.Contains(string(answer.Params), "401") {
 			b.t.Errorf("the page complains: %s", answer.Params)
+		}
+		if answer.Method == "Runtime.exceptionThrown" {
+			b.t.Errorf("the page's script fails: %.600s", answer.Params)
 		}
 		if answer.ID != b.last {
 			continue
@@ -129,13 +145,16 @@ func (b *browser) eval(script string) string {
 		} `json:"result"`
 		Exception *struct {
 			Text string `json:"text"`
+			What struct {
+				Description string `json:"description"`
+			} `json:"exception"`
 		} `json:"exceptionDetails"`
 	}
 	if err := json.Unmarshal(b.call("Runtime.evaluate", map[string]any{"expression": script, "awaitPromise": true}), &out); err != nil {
 		b.t.Fatal(err)
 	}
 	if out.Exception != nil {
-		b.t.Fatalf("%s: %s", script, out.Exception.Text)
+		b.t.Fatalf("%s: %s: %s", script, out.Exception.Text, out.Exception.What.Description)
 	}
 	return fmt.Sprint(out.Result.Value)
 }
@@ -169,11 +188,15 @@ func (b *browser) shot(name string) {
 	if out.Data, err = base64.StdEncoding.DecodeString(raw.Data); err != nil {
 		b.t.Fatal(err)
 	}
-	dir := os.Getenv("PAGE_SHOTS")
-	if dir == "" {
-		dir = b.t.ArtifactDir()
-	}
-	if err := os.WriteFile(filepath.Join(dir, name+".png"), out.Data, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(shotsIn(b.t), name+".png"), out.Data, 0o600); err != nil {
 		b.t.Fatal(err)
 	}
+}
+
+// shotsIn is where pictures and screens are kept: PAGE_SHOTS, or the test's artifacts.
+func shotsIn(t *testing.T) string {
+	if dir := os.Getenv("PAGE_SHOTS"); dir != "" {
+		return dir
+	}
+	return t.ArtifactDir()
 }

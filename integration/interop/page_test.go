@@ -222,7 +222,7 @@ func TestPage(t *testing.T) {
 	b.until(5*time.Second, "a question before anything changes", `document.getElementById("ask").open && document.getElementById("ask").innerText.includes("Pause wifi")`)
 	b.shot("client-360-ask")
 	b.eval(`document.querySelector("#ask .do").click()`)
-	b.until(30*time.Second, "the path is paused", card("wifi", "paused: by hand"))
+	b.until(30*time.Second, "the path is paused", card("wifi", "by hand"))
 	b.eval(`[...document.querySelectorAll('[aria-label="Path wifi"] button')].find(x => x.innerText === "Resume").click()`)
 	b.eval(`document.querySelector("#ask .do").click()`)
 	b.until(20*time.Second, "and back", card("wifi", "up"))

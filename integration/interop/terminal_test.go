@@ -2,12 +2,70 @@ package interop
 
 import (
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 	"unicode/utf8"
 )
+
+// A terminal is a screen of tmux with a shell.
+type terminal struct {
+	t            *testing.T
+	tmux, socket string
+}
+
+// openTerminal starts one of so many columns and lines, which the test's end ends; env are
+// further variables.
+func openTerminal(t *testing.T, tmux string, columns, lines int, env ...string) *terminal {
+	t.Helper()
+	x := &terminal{t, tmux, fmt.Sprintf("mpsocks-test-%d", time.Now().UnixNano())}
+	t.Cleanup(func() { exec.Command(tmux, "-L", x.socket, "kill-server").Run() })
+	x.run(append(append([]string{"new-session", "-d", "-x", fmt.Sprint(columns), "-y", fmt.Sprint(lines), "env", "LANG=C.UTF-8"}, env...), "sh")...)
+	return x
+}
+
+// run gives tmux a command.
+func (x *terminal) run(args ...string) string {
+	x.t.Helper()
+	out, err := exec.Command(x.tmux, append([]string{"-L", x.socket, "-f", "/dev/null"}, args...)...).CombinedOutput()
+	if err != nil {
+		x.t.Fatalf("tmux %v: %v\n%s", args, err, out)
+	}
+	return string(out)
+}
+
+// screen is what can be read there; raw has the colours, too.
+func (x *terminal) screen() string { return x.run("capture-pane", "-p", "-t", "0") }
+func (x *terminal) raw() string    { return x.run("capture-pane", "-e", "-p", "-t", "0") }
+
+// until waits until all the words are on the screen.
+func (x *terminal) until(limit time.Duration, what string, words ...string) string {
+	x.t.Helper()
+	for end := time.Now().Add(limit); ; time.Sleep(100 * time.Millisecond) {
+		s, all := x.screen(), true
+		for _, w := range words {
+			all = all && strings.Contains(s, w)
+		}
+		if all {
+			return s
+		}
+		if time.Now().After(end) {
+			x.t.Fatalf("not within %v: %s (%q)\n%s", limit, what, words, s)
+		}
+	}
+}
+
+// keep logs a screen, and keeps it beside the pictures of the pages.
+func (x *terminal) keep(name, screen string) {
+	x.t.Helper()
+	x.t.Logf("%s:\n%s", name, screen)
+	if err := os.WriteFile(filepath.Join(shotsIn(x.t), name+".txt"), []byte(screen), 0o600); err != nil {
+		x.t.Fatal(err)
+	}
+}
 
 // TestTerminal looks at what `mpsocks status` shows in a terminal of 80 by 24, plain and
 // live, while a path dies.
@@ -15,34 +73,9 @@ func TestTerminal(t *testing.T) {
 	tmux := need(t, "tmux")
 	p, n := pagePair(t)
 	download(t, p)
-	socket := fmt.Sprintf("mpsocks-test-%d", time.Now().UnixNano())
-	run := func(args ...string) string {
-		t.Helper()
-		out, err := exec.Command(tmux, append([]string{"-L", socket, "-f", "/dev/null"}, args...)...).CombinedOutput()
-		if err != nil {
-			t.Fatalf("tmux %v: %v\n%s", args, err, out)
-		}
-		return string(out)
-	}
-	t.Cleanup(func() { exec.Command(tmux, "-L", socket, "kill-server").Run() })
-	screen := func() string { return run("capture-pane", "-p", "-t", "0") }
-	until := func(limit time.Duration, what string, words ...string) string {
-		t.Helper()
-		for end := time.Now().Add(limit); ; time.Sleep(100 * time.Millisecond) {
-			s, all := screen(), true
-			for _, w := range words {
-				all = all && strings.Contains(s, w)
-			}
-			if all {
-				return s
-			}
-			if time.Now().After(end) {
-				t.Fatalf("not within %v: %s (%q)\n%s", limit, what, words, s)
-			}
-		}
-	}
+	x := openTerminal(t, tmux, 80, 24)
+	run, until := x.run, x.until
 
-	run("new-session", "-d", "-x", "80", "-y", "24", "env", "LANG=C.UTF-8", "sh")
 	// Until the metered path counts as one that is not needed.
 	run("send-keys", fmt.Sprintf("until %s status -c %s | grep -q resting; do sleep 0.2; done; clear; %s status -c %s", mpsocks, p.ClientFile, mpsocks, p.ClientFile), "Enter")
 	s := until(30*time.Second, "the plain view", "PATHS", "EVENTS", "dsl", "lte", "metered, and not needed", "/10 GiB", "10 GiB left")

@@ -44,6 +44,9 @@ const (
 	// carried until another one is up, and perhaps only by another server.
 	replaceAfter = 700e6
 	replaceAlone = 300e6
+
+	// toldAgain is how long what is said of a path's death stands for what follows it.
+	toldAgain = 3e9
 )
 
 // Orders are what a Tick wants done. They are valid until the next one.
@@ -250,7 +253,7 @@ func (e *Engine) judge(p *Path, now int64) {
 		}
 	}
 	p.state.dark(dark)
-	if gone := p.state == PathDark || len(p.subs) == 0; gone && p.movedAt > p.toldAt {
+	if gone := p.state == PathDark || len(p.subs) == 0; gone && p.movedAt > p.toldAt && (p.toldAt == 0 || p.movedAt > p.toldAt+toldAgain) {
 		p.toldAt = p.movedAt
 		e.say(p, nil, p.moved, FlowsMoved)
 	}

@@ -43,6 +43,9 @@ type block struct {
 	peerSYN  bool
 	early    []earlySegment // came before the peer's SYN
 	received uint64         // everything before this offset came
+	ways     uint64         // the subflows that bytes came by since waysAt, a bit each,
+	waysOld  uint64         // and in the time before that
+	waysAt   int64
 	highest  uint64         // end of the furthest byte that came
 	ready    queue          // in order, not read yet
 	unread   int            // bytes in ready, in the outlet and in the hands of WriteTo

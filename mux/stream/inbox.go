@@ -10,10 +10,14 @@ type Inbox struct {
 	table *Table
 	held  []*Stream // in order of their first packet: this Inbox writes what they have
 	stir  []*Stream // somebody waits for what came
+	way   uint64    // the bit of the subflow that the reader reads
 }
 
 // Inbox makes an empty one.
 func (t *Table) Inbox() *Inbox { return &Inbox{table: t} }
+
+// By says which subflow the reader reads, 0 to 63; see Table.Received.
+func (in *Inbox) By(slot int) { in.way = 1 << slot }
 
 // Add takes one packet from the peer, which it borrows until Flush.
 func (in *Inbox) Add(pkt []byte) {

@@ -179,3 +179,42 @@ func TestInboxOfAStreamThatEnds(t *testing.T) {
 		}
 	}
 }
+
+// A stream knows which subflows brought what it received, lately: not what only acknowledges,
+// and not what came long ago.
+func TestInboxKnowsItsWay(t *testing.T) {
+	k := newSink(t)
+	in, other := k.Inbox(), k.Inbox()
+	in.By(3)
+	other.By(63)
+	bring := func(in *Inbox, payload []byte) {
+		in.Add(k.next(payload, packet.FlagPSH))
+		in.Flush()
+	}
+	ways := func() uint64 {
+		_, w := k.Received(&k.st.key)
+		return w
+	}
+	bring(other, nil)
+	bring(in, []byte("one"))
+	if w := ways(); w != 1<<3 {
+		t.Errorf("by %x", w)
+	}
+	bring(other, []byte("two"))
+	if n, w := k.Received(&k.st.key); n != 6 || w != 1<<3|1<<63 {
+		t.Errorf("%d bytes by %x", n, w)
+	}
+	for range 3 { // nothing comes, for longer than it counts
+		k.now.Add(waysFor)
+		ways()
+	}
+	bring(in, []byte("three"))
+	if w := ways(); w != 1<<3 {
+		t.Errorf("after a while by %x", w)
+	}
+	in.Add(k.next(nil, packet.FlagFIN))
+	in.Flush()
+	if err := <-k.err; err != nil {
+		t.Error(err)
+	}
+}

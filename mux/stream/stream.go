@@ -251,6 +251,9 @@ func (st *Stream) input(in *Inbox, h *packet.TCP, payload []byte) (opened bool) 
 		st.mu.Lock()
 	}
 	st.by = in
+	if len(payload) > 0 {
+		st.ways |= in.way
+	}
 	held := st.holder == in
 	switch {
 	case st.err != nil:

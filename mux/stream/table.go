@@ -242,20 +242,30 @@ func (t *Table) Busy() (n int) {
 	return n
 }
 
+// waysFor is how long a subflow counts among those that bytes lately came by, at least; twice
+// that at most where somebody looks that often.
+const waysFor = int64(time.Second)
+
 // Received is how many bytes of data have come on the stream that sends packets of a
-// key, 0 if there is none.
-func (t *Table) Received(sends *packet.Key) uint64 {
+// key, 0 if there is none, and the subflows that they lately came by: a bit each, as the
+// Inboxes have them.
+func (t *Table) Received(sends *packet.Key) (bytes, ways uint64) {
 	back := *sends
 	back.Src, back.Dst, back.SrcPort, back.DstPort = back.Dst, back.Src, back.DstPort, back.SrcPort
 	t.mu.RLock()
 	st := t.streams[back]
 	t.mu.RUnlock()
 	if st == nil {
-		return 0
+		return 0, 0
 	}
+	now := t.now.Load()
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	return st.received
+	ways = st.ways | st.waysOld
+	if now-st.waysAt >= waysFor {
+		st.waysOld, st.ways, st.waysAt = st.ways, 0, now
+	}
+	return st.received, ways
 }
 
 // CloseAll ends all streams with err, and open with them, unless the session is

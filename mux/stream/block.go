@@ -46,18 +46,18 @@ type block struct {
 	ways     uint64         // the subflows that bytes came by since waysAt, a bit each,
 	waysOld  uint64         // and in the time before that
 	waysAt   int64
-	highest  uint64         // end of the furthest byte that came
-	ready    queue          // in order, not read yet
-	unread   int            // bytes in ready, in the outlet and in the hands of WriteTo
-	outlet   *outlet        // while WriteTo waits: where it would write to, if that is a socket
-	holder   *Inbox         // writes to the outlet: WriteTo has to wait for it
-	failure  error          // of the outlet's socket
-	by       *Inbox         // who brings the segment that is being taken
-	news     bool           // it brought something for who waits,
-	stirred  bool           // who is woken by an Inbox that has noted it
-	pieces   []piece        // out of order, sorted
-	promised uint64         // the peer may send bytes before this offset
-	edges    [4]uint64      // the last values of promised, those far enough apart
+	highest  uint64    // end of the furthest byte that came
+	ready    queue     // in order, not read yet
+	unread   int       // bytes in ready, in the outlet and in the hands of WriteTo
+	outlet   *outlet   // while WriteTo waits: where it would write to, if that is a socket
+	holder   *Inbox    // writes to the outlet: WriteTo has to wait for it
+	failure  error     // of the outlet's socket
+	by       *Inbox    // who brings the segment that is being taken
+	news     bool      // it brought something for who waits,
+	stirred  bool      // who is woken by an Inbox that has noted it
+	pieces   []piece   // out of order, sorted
+	promised uint64    // the peer may send bytes before this offset
+	edges    [4]uint64 // the last values of promised, those far enough apart
 	meter    windowMeter
 	limit    int    // how much unread data is allowed
 	grewAt   uint64 // what had been read when limit last grew

@@ -37,7 +37,7 @@ func (p pac) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/x-ns-proxy-autoconfig")
 	fmt.Fprintf(w, `function FindProxyForURL(url, host) {
   if (isPlainHostName(host) || dnsDomainIs(host, ".local") || dnsDomainIs(host, ".lan")) return "DIRECT";
-  if (/^(127|10|192\.168|169\.254|172\.(1[6-9]|2\d|3[01]))\./.test(host) || host == "[::1]" || host == "::1") return "DIRECT";
+  if (/^(127\.\d+|10\.\d+|192\.168|169\.254|172\.(1[6-9]|2\d|3[01]))\.\d+\.\d+$/.test(host) || host == "[::1]" || host == "::1") return "DIRECT";
   return "SOCKS5 %s; SOCKS %[1]s";
 }
 `, at)

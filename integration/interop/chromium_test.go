@@ -3,14 +3,18 @@ package interop
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/mpsocks/mpsocks/integration/bench/halves"
 )
 
 // TestChromium loads a page with its style sheet, scripts and a request of the
@@ -75,5 +79,47 @@ document.getElementById("second").textContent = r.responseText;`)
 	before := requests.Load()
 	if page := browse(nobody); strings.Contains(page, "script ran") || requests.Load() != before {
 		t.Error("chromium reached the page without the proxy")
+	}
+}
+
+// TestPAC has the rules of the client's PAC file worked out as browsers do (docs/recipes/browsers.md):
+// by Debian's pacparser, name by name.
+func TestPAC(t *testing.T) {
+	page := cookbookText(t, "browsers.md")
+	if !strings.Contains(page, "--proxy-pac-url=http://127.0.0.1:9081/proxy.pac") {
+		t.Error("the recipe does not have the file's URL")
+	}
+	if _, err := os.Stat("/usr/lib/python3/dist-packages/pacparser"); err != nil {
+		t.Skip("python3-pacparser is not installed: make interop installs it from Debian where it may")
+	}
+	p, err := halves.Start(mpsocks, halves.Config{Dir: t.TempDir(), Paths: halves.TwoPaths(), Allow: loopback, Admin: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Kill)
+	resp, err := http.Get("http://" + p.ClientAdmin + "/proxy.pac")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	pac, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hosts := []string{"example.com", "www.example.com", "8.8.8.8", "172.15.0.1", "172.32.0.1", "11.0.0.1", "10.example.com", "10.1.2.example.com", "printer", "printer.local", "nas.lan", "127.0.0.1", "10.1.2.3", "192.168.1.1", "172.16.0.1", "172.31.255.1", "169.254.1.1"}
+	script := "import sys, pacparser\npacparser.init()\npacparser.parse_pac_file(sys.argv[1])\nfor h in sys.argv[2:]: print(pacparser.find_proxy('http://' + h + '/', h))\n"
+	out := output(t, 20*time.Second, python, append([]string{"-W", "ignore", "-c", script, file(t, "proxy.pac", string(pac))}, hosts...)...)
+	got := strings.Split(strings.TrimSpace(string(out)), "\n")
+	if len(got) != len(hosts) {
+		t.Fatalf("%q", got)
+	}
+	for i, host := range hosts {
+		want := "DIRECT"
+		if i < 8 {
+			want = "SOCKS5 " + p.Proxy() + "; SOCKS " + p.Proxy()
+		}
+		if got[i] != want {
+			t.Errorf("%s goes by %q", host, got[i])
+		}
 	}
 }

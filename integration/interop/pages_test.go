@@ -58,3 +58,13 @@ func (p *cookbookPage) block(name string, edits ...string) string {
 	}
 	return text
 }
+
+// cookbookText is the whole of a page.
+func cookbookText(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "recipes", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}

@@ -121,3 +121,15 @@ func TestDashboard(t *testing.T) {
 		t.Errorf("an alert without a reason: %d (%v)", n, err)
 	}
 }
+
+// TestScrapeConfig has promtool check the configuration of docs/recipes/prometheus.md, with both
+// halves in it.
+func TestScrapeConfig(t *testing.T) {
+	config := cookbook(t, "prometheus.md").block("prometheus.yml")
+	for _, target := range []string{"127.0.0.1:9081", "127.0.0.1:9082"} { // as init writes them
+		if !strings.Contains(config, target) {
+			t.Errorf("the recipe does not scrape %s", target)
+		}
+	}
+	output(t, 20*time.Second, need(t, "promtool"), "check", "config", file(t, "prometheus.yml", config))
+}

@@ -1,7 +1,6 @@
 package interop
 
 import (
-	"context"
 	"crypto/rand"
 	"fmt"
 	"net"
@@ -135,70 +134,6 @@ func TestSSH(t *testing.T) {
 	if !strings.Contains(string(out), "and through") {
 		t.Errorf("ssh says %q", out)
 	}
-}
-
-// asks resolves the known name at a name server.
-func asks(t *testing.T, server netip.AddrPort) error {
-	t.Helper()
-	r := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, "udp", server.String())
-	}}
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
-	defer cancel()
-	got, err := r.LookupNetIP(ctx, "ip4", knownName)
-	if err == nil && (len(got) != 1 || got[0].Unmap() != knownAddr) {
-		err = fmt.Errorf("%s is %v", knownName, got)
-	}
-	return err
-}
-
-// TestNameServers has dnsmasq and unbound resolve all names through a forward.
-func TestNameServers(t *testing.T) {
-	far := dnsmasq(t)
-	forward := freePort(t)
-	p, err := halves.Start(mpsocks, halves.Config{
-		Dir: t.TempDir(), Paths: halves.TwoPaths(), Allow: loopback,
-		Client: fmt.Sprintf("forwards:\n  - {listen: %q, to: \"127.0.0.1:%d\"}\n", forward, far),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(p.Kill)
-	t.Run("dnsmasq", func(t *testing.T) {
-		recipe(t, "dns.md", "no-resolv\nserver=127.0.0.1#5353")
-		at := freePort(t)
-		config := file(t, "dnsmasq.conf", fmt.Sprintf("no-resolv\nserver=127.0.0.1#%d\nport=%d\nlisten-address=127.0.0.1\nbind-interfaces\nno-hosts\n", forward.Port(), at.Port()))
-		daemon(t, at.String(), need(t, "dnsmasq"), "--keep-in-foreground", "--no-daemon", "--pid-file=", "--conf-file="+config)
-		if err := asks(t, at); err != nil {
-			t.Error(err)
-		}
-	})
-	t.Run("unbound", func(t *testing.T) {
-		recipe(t, "dns.md", "do-not-query-localhost: no", "forward-addr: 127.0.0.1@5353")
-		unbound := need(t, "/usr/sbin/unbound")
-		at := freePort(t)
-		config := file(t, "unbound.conf", fmt.Sprintf(`server:
-    do-not-query-localhost: no
-    interface: 127.0.0.1
-    port: %d
-    username: ""
-    chroot: ""
-    directory: "/tmp"
-    pidfile: ""
-    use-syslog: no
-    do-daemonize: no
-    module-config: "iterator"
-    local-zone: "test." nodefault
-forward-zone:
-    name: "."
-    forward-addr: 127.0.0.1@%d
-`, at.Port(), forward.Port()))
-		daemon(t, at.String(), unbound, "-d", "-c", config)
-		if err := asks(t, at); err != nil {
-			t.Error(err)
-		}
-	})
 }
 
 // TestHAProxy has the session begin at a balancer and all further subflows go to the

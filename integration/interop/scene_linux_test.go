@@ -277,7 +277,7 @@ func TestScene(t *testing.T) {
 	b.resize(360, 740)
 	b.call("Page.reload", nil)
 	b.until(30*time.Second, "the same on a phone", row("download", "not dsl: dead, no answer"))
-	if out := b.eval(outside); out != "" {
+	if out := b.eval(offscreen); out != "" {
 		t.Errorf("outside a phone's screen: %s", out)
 	}
 	b.shot("scene-360-death")
@@ -299,7 +299,7 @@ func TestScene(t *testing.T) {
 	b.resize(360, 740)
 	b.call("Page.reload", nil)
 	b.until(30*time.Second, "on a phone", row("tcp "+netlab.World.String()+":80", "bulk"))
-	if out := b.eval(outside); out != "" {
+	if out := b.eval(offscreen); out != "" {
 		t.Errorf("outside a phone's screen: %s", out)
 	}
 	b.shot("scene-server-360-dark")

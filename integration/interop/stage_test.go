@@ -158,8 +158,8 @@ const contrast = `(() => {
   return [...new Set(bad)].join("; ");
 })()`
 
-// outside lists what is wider than the screen, or cut off at its side.
-const outside = `[...document.querySelectorAll("body *")].filter(e => e.checkVisibility() && !e.closest(".unseen, .skip") && (e.getBoundingClientRect().right > innerWidth + 1 || e.getBoundingClientRect().left < -1))
+// offscreen lists what is wider than the screen, or cut off at its side.
+const offscreen = `[...document.querySelectorAll("body *")].filter(e => e.checkVisibility() && !e.closest(".unseen, .skip") && (e.getBoundingClientRect().right > innerWidth + 1 || e.getBoundingClientRect().left < -1))
   .map(e => e.tagName + "." + e.className + " " + e.textContent.slice(0, 30)).slice(0, 5).join("; ")`
 
 // press is a key.
@@ -192,7 +192,7 @@ func TestPageCrowded(t *testing.T) {
 				time.Sleep(300 * time.Millisecond)
 				name := fmt.Sprintf("crowded-%s-%d-%s", half.name, width, scheme)
 				b.shot(name)
-				if out := b.eval(outside); out != "" {
+				if out := b.eval(offscreen); out != "" {
 					t.Errorf("%s: outside the screen: %s", name, out)
 				}
 				if bad := b.eval(contrast); bad != "" {

@@ -50,6 +50,10 @@ type demo struct {
 	speaking sync.Mutex
 
 	socks, tunnel, clientAdmin, serverAdmin netip.AddrPort
+
+	// state is where the halves keep what they do where the user has no place for it; ""
+	// where there is one.
+	state string
 }
 
 // A speaker puts who speaks in front of every line, and writes whole lines only.
@@ -92,6 +96,12 @@ func (d *demo) run(ctx context.Context) error {
 	}
 	if err := d.choosePorts(); err != nil {
 		return err
+	}
+	if dir := ""; keepState(&dir) != nil {
+		var err error
+		if d.state, err = filepath.Abs(filepath.Join(d.dir, "state")); err != nil {
+			return err
+		}
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -202,6 +212,9 @@ func (d *demo) child(ctx context.Context, half string, env ...string) error {
 	cmd := exec.CommandContext(ctx, self, half, "-c", filepath.Join(d.dir, half+".yaml"))
 	// Lines for a person, each with who speaks.
 	cmd.Env = append(append(os.Environ(), "MPSOCKS_LOG_FORMAT=console", "NO_COLOR=1"), env...)
+	if d.state != "" {
+		cmd.Env = append(cmd.Env, "MPSOCKS_STATE_DIR="+d.state)
+	}
 	said := &speaker{w: d.log, mu: &d.speaking, who: half + " | "}
 	defer said.end()
 	cmd.Stdout, cmd.Stderr = said, said
@@ -342,7 +355,11 @@ func (d *demo) countSubflows(ctx context.Context) (int, error) {
 
 // admin asks one of the halves, with the token that it has kept by now.
 func (d *demo) admin(addr netip.AddrPort) *admin.Client {
-	return admin.NewClient(conf.Admin{Addr: addr}, tokenIn(stateDirs()))
+	dirs := stateDirs()
+	if d.state != "" {
+		dirs = []string{d.state}
+	}
+	return admin.NewClient(conf.Admin{Addr: addr}, tokenIn(dirs))
 }
 
 // pages are the links of the halves' pages, a line each.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -58,6 +59,21 @@ func TestDemo(t *testing.T) {
 	t.Error("another program takes the ports each time")
 }
 
+// TestDemoWithoutHome is the same for a user who has no place for what halves keep.
+func TestDemoWithoutHome(t *testing.T) {
+	nowhere := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(nowhere, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("STATE_DIRECTORY", filepath.Join(nowhere, "state"))
+	for range 5 {
+		if demonstrate(t) {
+			return
+		}
+	}
+	t.Error("another program takes the ports each time")
+}
+
 // demonstrate returns false if another program has taken a port between the demo's look
 // and its halves' own.
 func demonstrate(t *testing.T) bool {
@@ -83,6 +99,11 @@ func demonstrate(t *testing.T) bool {
 	}
 	if !strings.Contains(out.String(), "over 2 subflows") {
 		t.Errorf("not over two subflows: %s", out.String())
+	}
+	for _, half := range []string{"client", "server"} {
+		if !strings.Contains(out.String(), "page of the "+half+": http://") {
+			t.Errorf("it does not say where the page of the %s is: %s", half, out.String())
+		}
 	}
 	stopped := time.Now()
 	stop()

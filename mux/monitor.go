@@ -21,11 +21,12 @@ const tickIdle = 250e6
 // as the engine wants it, and sleeps otherwise; it measures, finds stalls, sends what has
 // become due, and pumps.
 type monitor struct {
-	s       *Session
-	wake    chan struct{} // 1 slot: there is work
-	ticking atomic.Bool
-	calm    atomic.Bool // it does not look soon
-	ticks   atomic.Uint64
+	saidMoved time.Time // when a person was last told that flows moved; of obey
+	s         *Session
+	wake      chan struct{} // 1 slot: there is work
+	ticking   atomic.Bool
+	calm      atomic.Bool // it does not look soon
+	ticks     atomic.Uint64
 
 	// The goroutine's own.
 	held   int // bytes that the session holds,
@@ -155,6 +156,9 @@ func (m *monitor) learn(now int64) {
 	}
 }
 
+// movedPause is how often a person at the server is told that a client's flows moved.
+const movedPause = 30 * time.Second
+
 // obey does what a tick of the engine wants done, without its lock.
 func (m *monitor) obey(o *engine.Orders) {
 	s := m.s
@@ -167,7 +171,9 @@ func (m *monitor) obey(o *engine.Orders) {
 	for i := range o.Said {
 		said := &o.Said[i]
 		line := s.log.Debug()
-		if said.What == engine.FlowsMoved && !s.client { // a client's owner says it in other words
+		// A client's owner says it in other words.
+		if now := time.Now(); said.What == engine.FlowsMoved && !s.client && now.Sub(m.saidMoved) > movedPause {
+			m.saidMoved = now
 			line = s.log.Info()
 		}
 		line = line.Str("path", said.Path)

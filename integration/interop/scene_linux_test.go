@@ -318,11 +318,18 @@ func (s *scene) sizes(term *terminal) {
 		if size[0] >= 120 {
 			want = append(want, "call", "game", "not dsl: dead, no answer", "path dsl died: no answer; ")
 		}
-		screen := term.until(20*time.Second, fmt.Sprint("the view in ", size), want...)
-		term.keep(fmt.Sprintf("scene-%dx%d", size[0], size[1]), screen)
-		lines := strings.Split(strings.TrimRight(screen, "\n"), "\n")
-		if !strings.HasPrefix(lines[0], "mpsocks client") || !strings.HasPrefix(lines[len(lines)-1], "q quit") || len(lines) != size[1] {
-			s.t.Errorf("%v: %d lines, the first %q and the last %q", size, len(lines), lines[0], lines[len(lines)-1])
+		// The terminal has its size before the view has drawn itself anew.
+		var screen string
+		fits := func() bool {
+			screen = term.until(20*time.Second, fmt.Sprint("the view in ", size), want...)
+			lines := strings.Split(strings.TrimRight(screen, "\n"), "\n")
+			return strings.HasPrefix(lines[0], "mpsocks client") && strings.HasPrefix(lines[len(lines)-1], "q quit") && len(lines) == size[1]
 		}
+		for end := time.Now().Add(20 * time.Second); !fits(); time.Sleep(100 * time.Millisecond) {
+			if time.Now().After(end) {
+				s.t.Fatalf("the view does not fit %v:\n%s", size, screen)
+			}
+		}
+		term.keep(fmt.Sprintf("scene-%dx%d", size[0], size[1]), screen)
 	}
 }

@@ -131,6 +131,9 @@ func (p *clientPath) open(ctx context.Context, v *proven) (*subflow, error) {
 		return nil, judged(fmt.Errorf("session with %s: %w", v.addr, plainNet(err)), true)
 	}
 	v.carrier.SetDeadline(time.Time{})
+	if !stop() { // from here on it is the session's, which may have a goodbye to say by it
+		return nil, judged(ctx.Err(), true)
+	}
 	if err := c.session.attach(f); err != nil {
 		return nil, judged(err, true)
 	}

@@ -34,7 +34,7 @@ type collector struct {
 	mu    sync.Mutex
 	seen  map[uint64]int
 	order []uint64
-	reply *Session
+	reply atomic.Pointer[Session]
 	src   Source
 	serve func(*Stream)
 	ended chan error
@@ -57,8 +57,8 @@ func (c *collector) Deliver(pkts [][]byte) {
 		c.seen[n]++
 		c.order = append(c.order, n)
 		c.mu.Unlock()
-		if c.reply != nil && !c.deaf.Load() {
-			c.reply.Send(&c.src, []*buf.Buffer{testPacket(h.Dst, h.Src, n, len(payload))})
+		if to := c.reply.Load(); to != nil && !c.deaf.Load() {
+			to.Send(&c.src, []*buf.Buffer{testPacket(h.Dst, h.Src, n, len(payload))})
 		}
 	}
 }
@@ -166,7 +166,7 @@ func (n *loopTunnel) listenerConfig() ListenerConfig {
 	return ListenerConfig{
 		Key: n.serverKey, Clients: map[[32]byte]string{pub: "test"}, Listen: []ListenAddr{{Addr: n.addr}},
 		Accept: func(s *Session) (Handler, error) {
-			n.far.reply = s
+			n.far.reply.Store(s)
 			n.serverSession <- s
 			return n.far, nil
 		},

@@ -154,6 +154,23 @@ func TestSessionsAreCut(t *testing.T) {
 	}
 }
 
+// A session that is cut is counted and said once, however long its end takes.
+func TestCutIsCountedOnce(t *testing.T) {
+	m := newMemory()
+	m.setLimit(64 << 20)
+	s := charged([32]byte{1})
+	s.memory, s.monitor.s, s.monitor.held = m, s, 2<<30
+	cuts := 0
+	for range 3 {
+		if s.monitor.overdrawn() {
+			cuts++
+		}
+	}
+	if cuts != 1 || m.cuts != 1 {
+		t.Errorf("cut %d times, %d counted", cuts, m.cuts)
+	}
+}
+
 // TLS answers to KeyUpdates do not pile up for a peer that reads nothing: its subflow
 // ends after so many.
 func TestKeyUpdatesAreBounded(t *testing.T) {

@@ -29,8 +29,9 @@ type monitor struct {
 	ticks     atomic.Uint64
 
 	// The goroutine's own.
-	held   int // bytes that the session holds,
-	window int // and of these without a Data ACK at most; 0 = no matter
+	held   int  // bytes that the session holds,
+	window int  // and of these without a Data ACK at most; 0 = no matter
+	cut    bool // it ends for what it holds, which is done beside
 }
 
 // touch makes the monitor tick. The monitor itself must not call it: it would
@@ -204,11 +205,12 @@ func (m *monitor) owes() (owes bool) {
 // the monitor calls it.
 func (m *monitor) overdrawn() (over bool) {
 	s := m.s
-	if s.memory == nil {
+	if s.memory == nil || m.cut {
 		return false
 	}
 	beside := s.streams.Held() + s.beside.Load()
 	part, over := s.memory.hold(s, int64(m.held)+beside)
+	m.cut = over
 	m.window = int(room(part, beside))
 	s.streams.SetBudget(part / 2)
 	return over

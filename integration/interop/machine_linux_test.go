@@ -244,6 +244,14 @@ func (h *house) withoutServer(server *halves.Process, settings string) {
 	}
 }
 
+// gone waits until nothing of a client that was killed is left but its rules.
+func (h *house) gone() {
+	h.t.Helper()
+	h.until(10*time.Second, "the device and the port are gone", func() bool {
+		return !strings.Contains(h.sh("", "ip -n "+h.laptop+" link"), "mps0") && h.sh(h.laptop, "ss -Hltn sport = :1080") == ""
+	})
+}
+
 // killed has the client killed: nothing goes around, doctor says so, and the next one cleans.
 func (h *house) killed(client *halves.Process, settings string) {
 	h.t.Helper()
@@ -256,7 +264,7 @@ func (h *house) killed(client *halves.Process, settings string) {
 	if err := proc.Kill(); err != nil {
 		h.t.Fatal(err)
 	}
-	h.until(10*time.Second, "the device is gone", func() bool { return !strings.Contains(h.sh("", "ip -n "+h.laptop+" link"), "mps0") })
+	h.gone()
 	if got := h.fetch("http://" + houseSite + "/"); strings.Contains(got, "the site") {
 		h.t.Errorf("after the client was killed: %q", got)
 	}
@@ -290,7 +298,7 @@ func (h *house) killed(client *halves.Process, settings string) {
 	}
 	proc, _ = os.FindProcess(pid)
 	_ = proc.Kill()
-	h.until(10*time.Second, "the device is gone", func() bool { return !strings.Contains(h.sh("", "ip -n "+h.laptop+" link"), "mps0") })
+	h.gone()
 	p = h.connect("tun: {}\nadmin: 127.0.0.1:9081\n")
 	if got := h.fetch("http://example.com/"); got != outside {
 		h.t.Errorf("with a client that has no device: %q", got)

@@ -26,8 +26,6 @@ type scene struct {
 	lab                   *netlab.Lab
 	dir                   string
 	client, server        string // where the admin pages are found from here
-	serverFile            string
-	token                 string
 	clientHalf, otherHalf *halves.Process
 }
 

@@ -37,9 +37,8 @@ func (x *terminal) run(args ...string) string {
 	return string(out)
 }
 
-// screen is what can be read there; raw has the colours, too.
+// screen is what can be read there.
 func (x *terminal) screen() string { return x.run("capture-pane", "-p", "-t", "0") }
-func (x *terminal) raw() string    { return x.run("capture-pane", "-e", "-p", "-t", "0") }
 
 // until waits until all the words are on the screen.
 func (x *terminal) until(limit time.Duration, what string, words ...string) string {

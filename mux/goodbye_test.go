@@ -2,10 +2,7 @@ package mux
 
 import (
 	"context"
-	"crypto/ed25519"
 	"testing"
-
-	"github.com/rs/zerolog"
 )
 
 // A client that goes as soon as its session is there, while the server still greets it,
@@ -16,13 +13,7 @@ func TestShortSessionsEnd(t *testing.T) {
 		l.MaxSessionsPerClient = 1000
 	})
 	for range 200 {
-		c, err := NewClient(ClientConfig{
-			Key: n.key, ServerKey: n.serverKey.Public().(ed25519.PublicKey), Addresses: []string{n.addr.String()},
-			Paths: []Path{{Name: "a", Subflows: 1}}, Handler: newCollector(), Log: zerolog.Nop(),
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
+		c := n.another()
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- c.Run(ctx) }()

@@ -2,7 +2,6 @@ package mux
 
 import (
 	"context"
-	"crypto/ed25519"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -85,13 +84,7 @@ func TestLimitIsNamed(t *testing.T) {
 	n := newLoopTunnel(t, 1, 1, func(_ *ClientConfig, l *ListenerConfig) {
 		l.MaxSessionsPerClient, l.Log = 1, zerolog.New(&out)
 	})
-	second, err := NewClient(ClientConfig{
-		Key: n.key, ServerKey: n.serverKey.Public().(ed25519.PublicKey), Addresses: []string{n.addr.String()},
-		Paths: []Path{{Name: "a", Subflows: 1}}, Handler: newCollector(), Log: zerolog.Nop(),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	second := n.another()
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- second.Run(ctx) }()

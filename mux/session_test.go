@@ -160,6 +160,19 @@ func newLoopTunnel(t *testing.T, paths, subflows int, tweak func(*ClientConfig, 
 	return n
 }
 
+// another is a second client with the same key, that does not run yet.
+func (n *loopTunnel) another() *Client {
+	n.t.Helper()
+	c, err := NewClient(ClientConfig{
+		Key: n.key, ServerKey: n.serverKey.Public().(ed25519.PublicKey), Addresses: []string{n.addr.String()},
+		Paths: []Path{{Name: "a", Subflows: 1}}, Handler: newCollector(), Log: zerolog.Nop(),
+	})
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return c
+}
+
 func (n *loopTunnel) listenerConfig() ListenerConfig {
 	var pub [32]byte
 	copy(pub[:], n.key.Public().(ed25519.PublicKey))

@@ -98,6 +98,30 @@ type Device struct {
 	capture atomic.Bool // questions to name servers go to the tunnel's resolver
 }
 
+// prepared is a Device behind a link, for serve.
+func prepared(t Tunnel, l *link) *Device {
+	d := &Device{tunnel: t, link: l}
+	d.ports = &ports{device: d, bySrc: make(map[socket]*port)}
+	return d
+}
+
+// serve runs read, which carries packets until its ctx ends, with the stack of TCP beside it.
+func (d *Device) serve(ctx context.Context, read func(ctx context.Context) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s, err := newStack(d.link)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		s.Close()
+		s.Wait()
+	}()
+	d.serveTCP(ctx, s)
+	defer d.ports.end()
+	return read(ctx)
+}
+
 // CaptureNames says whether questions to name servers at whatever address, by UDP and TCP,
 // are answered by the resolver in the tunnel. Programs see them answered by whom they have
 // asked. Any goroutine may call it, at any time.

@@ -103,26 +103,17 @@ func New(file *os.File, t Tunnel) (*Device, error) {
 		return nil, err
 	}
 	k := newKernel(raw)
-	d := &Device{tunnel: t, link: &link{out: k, offload: k.offload()}}
-	d.ports = &ports{device: d, bySrc: make(map[socket]*port)}
-	return d, nil
+	return prepared(t, &link{out: k, offload: k.offload()}), nil
 }
 
 // Serve carries packets until ctx ends (nil) or the device does. The owner of the file
 // closes it to end Serve; Serve is called once.
 func (d *Device) Serve(ctx context.Context, file *os.File) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	s, err := newStack(d.link)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		s.Close()
-		s.Wait()
-	}()
-	d.serveTCP(ctx, s)
-	defer d.ports.end()
+	return d.serve(ctx, func(ctx context.Context) error { return d.read(ctx, file) })
+}
+
+// read is Serve but for TCP's stack.
+func (d *Device) read(ctx context.Context, file *os.File) error {
 	stop := context.AfterFunc(ctx, func() { file.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	sweep := time.NewTicker(sweepEvery)
@@ -133,9 +124,7 @@ func (d *Device) Serve(ctx context.Context, file *os.File) error {
 	for {
 		select {
 		case <-sweep.C:
-			d.ports.mu.Lock()
-			d.ports.sweep(int64(time.Since(start)))
-			d.ports.mu.Unlock()
+			d.ports.tidy()
 		default:
 		}
 		if err := k.raw.Read(r.read); err != nil {

@@ -47,26 +47,17 @@ func (w *plainWriter) writePacket(_ *[vnetLen]byte, parts [][]byte) bool {
 
 // NewPlain prepares a Device for one that ServePlain runs.
 func NewPlain(device Plain, mtu int, t Tunnel) *Device {
-	d := &Device{tunnel: t, link: &link{out: &plainWriter{device: device}, mtu: uint32(mtu)}}
-	d.ports = &ports{device: d, bySrc: make(map[socket]*port)}
-	return d
+	return prepared(t, &link{out: &plainWriter{device: device}, mtu: uint32(mtu)})
 }
 
 // ServePlain carries packets until ctx ends (nil), and then closes the device, or until the
 // device ends. It is called once.
 func ServePlain(ctx context.Context, d *Device, device Plain) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	s, err := newStack(d.link)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		s.Close()
-		s.Wait()
-	}()
-	d.serveTCP(ctx, s)
-	defer d.ports.end()
+	return d.serve(ctx, func(ctx context.Context) error { return readPlain(ctx, d, device) })
+}
+
+// readPlain is ServePlain but for TCP's stack.
+func readPlain(ctx context.Context, d *Device, device Plain) error {
 	defer context.AfterFunc(ctx, func() { device.Close() })()
 	n := max(device.BatchSize(), 1)
 	buffers, sizes := make([][]byte, n), make([]int, n)
@@ -88,9 +79,7 @@ func ServePlain(ctx context.Context, d *Device, device Plain) error {
 		d.tunnel.Flush()
 		if now := time.Now(); now.Sub(swept) > sweepEvery {
 			swept = now
-			d.ports.mu.Lock()
-			d.ports.sweep(int64(time.Since(start)))
-			d.ports.mu.Unlock()
+			d.ports.tidy()
 		}
 	}
 }

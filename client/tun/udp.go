@@ -92,7 +92,14 @@ func (t *ports) open(src socket, now int64) *port {
 	return p
 }
 
-// sweep closes the ports that are idle; t.mu is held.
+// tidy closes the ports that are idle.
+func (t *ports) tidy() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.sweep(int64(time.Since(start)))
+}
+
+// sweep is tidy; t.mu is held.
 func (t *ports) sweep(now int64) {
 	for src, p := range t.bySrc {
 		limit := int64(idleAfter)

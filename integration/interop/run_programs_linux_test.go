@@ -190,17 +190,7 @@ func (l *land) stun(t *testing.T, flags []string) {
 // wireguard has the user-space WireGuard of root in the program's namespace.
 func (l *land) wireguard(t *testing.T) {
 	wireguard, wg := need(t, "wireguard-go"), need(t, "wg")
-	var private, public [2]string
-	for i := range private {
-		private[i] = strings.TrimSpace(string(output(t, 5*time.Second, wg, "genkey")))
-		cmd := exec.Command(wg, "pubkey")
-		cmd.Stdin = strings.NewReader(private[i])
-		out, err := cmd.Output()
-		if err != nil {
-			t.Fatal(err)
-		}
-		public[i] = strings.TrimSpace(string(out))
-	}
+	private, public := wireguardKeys(t, wg)
 	name := fmt.Sprintf("mpsr%d", os.Getpid()%100000)
 	var scripts [2]string
 	for i := range scripts {

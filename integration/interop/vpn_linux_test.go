@@ -203,14 +203,9 @@ func answered(c net.Conn, payload []byte, limit time.Duration) error {
 	}
 }
 
-// TestWireGuard has a WireGuard peer behind a forward: the user-space WireGuard, so that
-// the kernel needs no module.
-func TestWireGuard(t *testing.T) {
-	wireguard, wg := need(t, "wireguard-go"), need(t, "wg")
-	recipe(t, "forwards.md", "Endpoint = 127.0.0.1:51820", "MTU = 1420")
-	m := newMachines(t)
-	from, to := forwarded(t)
-	var private, public [2]string
+// wireguardKeys makes the keys of two peers; wg is the program.
+func wireguardKeys(t *testing.T, wg string) (private, public [2]string) {
+	t.Helper()
 	for i := range private {
 		private[i] = strings.TrimSpace(string(output(t, 5*time.Second, wg, "genkey")))
 		cmd := exec.Command(wg, "pubkey")
@@ -221,6 +216,17 @@ func TestWireGuard(t *testing.T) {
 		}
 		public[i] = strings.TrimSpace(string(out))
 	}
+	return private, public
+}
+
+// TestWireGuard has a WireGuard peer behind a forward: the user-space WireGuard, so that
+// the kernel needs no module.
+func TestWireGuard(t *testing.T) {
+	wireguard, wg := need(t, "wireguard-go"), need(t, "wg")
+	recipe(t, "forwards.md", "Endpoint = 127.0.0.1:51820", "MTU = 1420")
+	m := newMachines(t)
+	from, to := forwarded(t)
+	private, public := wireguardKeys(t, wg)
 	for i := range private {
 		device := fmt.Sprintf("mpswg%d", i)
 		p, err := halves.Run(wireguard, "--foreground", device)

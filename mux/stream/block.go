@@ -41,7 +41,9 @@ type block struct {
 	// Receiving. Offset 0 has the sequence number irs+1.
 	irs      uint32
 	peerSYN  bool
+	unheard  bool           // the table counts it among those whose SYN has not come
 	early    []earlySegment // came before the peer's SYN
+	ackEarly earlyAck       // the same, without data
 	received uint64         // everything before this offset came
 	ways     uint64         // the subflows that bytes came by since waysAt, a bit each,
 	waysOld  uint64         // and in the time before that

@@ -63,22 +63,77 @@ func TestStreamBudgetIsTheHolders(t *testing.T) {
 	}
 }
 
-// Bare segments before a SYN hold memory, which is charged and given back.
-func TestStreamEarlyBareSegmentsAreCharged(t *testing.T) {
+// Bare segments before a SYN hold nothing.
+func TestStreamEarlyBareSegmentsHoldNothing(t *testing.T) {
 	q := newQuietTable(10)
 	q.Input(maxSegment(packet.TCP{Seq: 1}, "x"))
 	one := q.held.Load()
-	for range 100 {
+	for range 3 * maxEarly {
 		q.Input(maxSegment(packet.TCP{Seq: 2, Flags: packet.FlagACK}, ""))
 	}
-	if more := q.held.Load() - one; more < 100*16 {
-		t.Errorf("100 bare segments are charged with %d bytes", more)
+	if more := q.held.Load() - one; more != 0 {
+		t.Errorf("bare segments are charged with %d bytes", more)
 	}
 	q.Input(maxSegment(packet.TCP{Seq: 0, Flags: syn}, ""))
 	if n := q.held.Load(); n != 2048 {
 		t.Errorf("%d bytes after the SYN, of one buffer with an unread byte", n)
 	}
 	q.CloseAll(net.ErrClosed)
+}
+
+// Of the server's acknowledgements that overtake its SYN the furthest counts.
+func TestStreamEarlyAcknowledgements(t *testing.T) {
+	p := NewTable(true, func(*Stream) {}, nil, 10)
+	st, err := p.Open(t.Context(), exitAddr, exitAddr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := st.Write([]byte("hello")); err != nil {
+		t.Fatal(err)
+	}
+	st.Next(16384).Release()
+	answer := func(flags uint8, seq, ack uint32, window uint16) {
+		h := packet.TCP{Src: st.remote, Dst: st.local, Flags: flags, Seq: seq, Ack: ack, Window: window}
+		if flags&packet.FlagSYN != 0 {
+			h.Options = synOptions
+		}
+		p.Input(maxSegment(h, ""))
+	}
+	for _, n := range []uint32{1, 5, 3} {
+		answer(packet.FlagACK, 1001, st.iss+1+n, uint16(2000+n))
+	}
+	answer(packet.FlagACK, 1001, st.iss+1+5, 2900)
+	answer(packet.FlagSYN|packet.FlagACK, 1000, st.iss+1, 65535)
+	st.mu.Lock()
+	acked, edge := st.acked, st.edge
+	st.mu.Unlock()
+	if acked != 5 || edge != 5+2900<<windowShift {
+		t.Errorf("%d bytes are acknowledged of 5, and the window ends at %d", acked, edge)
+	}
+	p.CloseAll(net.ErrClosed)
+}
+
+// Streams whose SYN does not come are no more than a few, and leave room for those whose
+// SYN does.
+func TestStreamsWithoutASYNAreFew(t *testing.T) {
+	q := newQuietTable(10 * unheardMost)
+	at := func(i int) netip.AddrPort { return netip.AddrPortFrom(packet.ClientHost4, uint16(2000+i)) }
+	for i := range 3 * unheardMost {
+		q.Input(maxSegment(packet.TCP{Src: at(i), Dst: exitAddr, Seq: 1}, "x"))
+	}
+	if n := q.Count(); n != unheardMost {
+		t.Errorf("%d streams without a SYN", n)
+	}
+	q.Input(maxSegment(packet.TCP{Src: at(4 * unheardMost), Dst: exitAddr, Flags: syn}, ""))
+	q.Input(maxSegment(packet.TCP{Src: at(0), Dst: exitAddr, Flags: syn}, ""))
+	q.Input(maxSegment(packet.TCP{Src: at(4*unheardMost + 1), Dst: exitAddr, Seq: 1}, "x"))
+	if n := q.Count(); len(q.opened) != 2 || n != unheardMost+2 {
+		t.Errorf("%d streams, of which %d were opened: want one more, and one in the place of what its SYN has opened", n, len(q.opened))
+	}
+	q.CloseAll(net.ErrClosed)
+	if n := q.unheard.Load(); n != 0 {
+		t.Errorf("%d are counted after the end", n)
+	}
 }
 
 // What waits to be sent is charged as well, and all of it together is a quarter of the

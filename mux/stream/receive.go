@@ -18,6 +18,21 @@ type earlySegment struct {
 	b        *buf.Buffer // or nil
 }
 
+// An earlyAck is the furthest acknowledgement that came before the SYN without anything
+// else: it says all that those before it have said.
+type earlyAck struct {
+	ack    uint32
+	window uint16
+	came   bool
+}
+
+// note takes one more.
+func (a *earlyAck) note(ack uint32, window uint16) {
+	if d := int32(ack - a.ack); !a.came || d > 0 || d == 0 && window > a.window {
+		*a = earlyAck{ack, window, true}
+	}
+}
+
 // charge is the memory that it holds, with data or without.
 func (e *earlySegment) charge() int {
 	n := int(unsafe.Sizeof(*e))
@@ -87,6 +102,7 @@ func (c *block) synchronize(h *packet.TCP, payload []byte, b *buf.Buffer) bool {
 		return false
 	}
 	c.peerSYN = true
+	c.heard()
 	c.irs, c.highest = h.Seq, 0
 	c.shift = windowScale(h.Options)
 	early := c.early
@@ -105,10 +121,21 @@ func (c *block) synchronize(h *packet.TCP, payload []byte, b *buf.Buffer) bool {
 			e.b.Release()
 		}
 	}
+	if c.ackEarly.came && c.err == nil {
+		c.acknowledged(c.ackEarly.ack, c.ackEarly.window, false)
+	}
 	if c.rstEarly && c.err == nil {
 		c.resetArrived(c.rstSeq)
 	}
 	return !c.table.client
+}
+
+// heard notes that the stream does not wait for its SYN any more.
+func (c *block) heard() {
+	if c.unheard {
+		c.unheard = false
+		c.table.unheard.Add(-1)
+	}
 }
 
 // windowScale reads the option of a SYN; without one windows are not scaled.
@@ -130,8 +157,16 @@ func windowScale(o []byte) uint8 {
 	return 0
 }
 
-// hold keeps a segment until the SYN comes.
+// hold keeps a segment until the SYN comes. Of those that bring nothing the furthest
+// acknowledgement is kept, and at the server none: it has sent nothing that could be
+// acknowledged.
 func (c *block) hold(h *packet.TCP, payload []byte, b *buf.Buffer) {
+	if len(payload) == 0 && h.Flags&packet.FlagFIN == 0 {
+		if c.table.client && h.Flags&packet.FlagACK != 0 {
+			c.ackEarly.note(h.Ack, h.Window)
+		}
+		return
+	}
 	e := earlySegment{seq: h.Seq, ack: h.Ack, window: h.Window, flags: h.Flags, b: b}
 	if b == nil && len(payload) > 0 {
 		e.b = buf.Get(len(payload))

@@ -186,7 +186,7 @@ func (st *Stream) unlock() {
 	reset := st.err != nil
 	grown := 0
 	if remove {
-		grown = st.ungrow()
+		grown = st.left()
 	}
 	st.mu.Unlock()
 	if remove {
@@ -302,7 +302,7 @@ func (st *Stream) Next(most int) *buf.Buffer {
 	remove, reset, grown := !st.removed && st.finished(), st.err != nil, 0
 	if remove {
 		st.removed = true
-		grown = st.ungrow()
+		grown = st.left()
 	}
 	st.mu.Unlock()
 	if remove {

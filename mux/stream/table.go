@@ -46,6 +46,7 @@ type Table struct {
 	budget   atomic.Int64 // how much memory the buffers of all may be
 	held     atomic.Int64 // memory of the buffers of all
 	count    atomic.Int64 // streams
+	unheard  atomic.Int64 // of these, at the server, whose SYN has not come
 	grown    atomic.Int64 // how far limits have grown beyond the start
 	refusals atomic.Int32 // left until the next tick
 	now      atomic.Int64 // of the last tick, on the session's clock
@@ -136,8 +137,12 @@ func (t *Table) admit(h *packet.TCP, k *packet.Key, payload []byte) *Stream {
 		return nil
 	}
 	guarded := t.guard.has(*k)
-	if !t.client && !guarded && says && len(t.streams) < t.most {
+	if !t.client && !guarded && says && len(t.streams) < t.most && (syn || t.unheard.Load() < unheardMost) {
 		st := t.newStream(h.Dst, h.Src, rand.Uint32())
+		if !syn {
+			st.unheard = true
+			t.unheard.Add(1)
+		}
 		t.streams[*k] = st
 		t.count.Add(1)
 		t.mu.Unlock()

@@ -36,6 +36,8 @@ const (
 	// maxEarly bounds what is kept of a stream whose SYN is still on its
 	// way on a slower subflow.
 	maxEarly = 1024
+	// unheardMost bounds the streams of a session whose SYN is still on its way.
+	unheardMost = 1024
 
 	// memoryMost bounds the buffers of all streams of a session, to be sent and not
 	// read; the session may set less, but not below memoryLeast. A half of it is
@@ -178,6 +180,12 @@ func (c *block) growSend() {
 	if c.sendLimit < sendMax && c.table.grow(c.sendLimit) {
 		c.sendLimit *= 2
 	}
+}
+
+// left counts a stream out that leaves its table, and returns what ungrow does.
+func (c *block) left() int {
+	c.heard()
+	return c.ungrow()
 }
 
 // ungrow takes both limits back to the start and returns how much that gives

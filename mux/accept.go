@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"math"
 	"net"
 	"runtime"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/mpsocks/mpsocks/mux/carrier"
 	"github.com/mpsocks/mpsocks/mux/engine"
 	"github.com/mpsocks/mpsocks/mux/gate"
+	"github.com/mpsocks/mpsocks/mux/handshake"
 )
 
 // Who connects has proved nothing, and there are many on the internet. Each gets a
@@ -43,10 +45,30 @@ func newStrangers() *rate.Limiter {
 	return rate.NewLimiter(rate.Limit(n), n/2)
 }
 
-// newGate is the gate of this machine.
-func newGate() *gate.Gate {
-	return gate.NewRated(gate.Places, gate.Share, gate.Reserve, knocksPerCore*runtime.GOMAXPROCS(0))
+// newGate is the gate of this machine, for a process that may open so many files.
+func newGate(files int) *gate.Gate {
+	n := ofFiles(files, 16, 16, gate.Places)
+	return gate.NewRated(n, max(n*gate.Share/gate.Places, 8), n*gate.Reserve/gate.Places, knocksPerCore*runtime.GOMAXPROCS(0))
 }
+
+// newGuests is the same for the cover's upstream, where each takes two.
+func newGuests(files int) guests {
+	n := ofFiles(files, 32, 4, mostGuests)
+	return guests{gate.NewFair(n, max(n*guestShare/mostGuests, 2))}
+}
+
+// ofFiles is a part of the files that may be opened, between two bounds, and the larger one
+// where it is not known how many these are: what has proved nothing, and one client, must
+// leave some for the others.
+func ofFiles(files, part, least, most int) int {
+	if files <= 0 {
+		return most
+	}
+	return min(max(files/part, least), most)
+}
+
+// subflowsOf is how many subflows the sessions of one client may have together.
+func (c *ListenerConfig) subflowsOf() int { return ofFiles(c.MaxFiles, 16, 4, math.MaxInt) }
 
 // afford waits until a handshake without a proof can be paid for.
 func (l *Listener) afford(ctx context.Context, place *gate.Place) error {
@@ -56,6 +78,13 @@ func (l *Listener) afford(ctx context.Context, place *gate.Place) error {
 		return l.familiar.Wait(ctx)
 	}
 	return l.strangers.Wait(ctx) // at once, when its turn does not come in time
+}
+
+// await waits for the turn of a client that has shown a proof.
+func (l *Listener) await(ctx context.Context, client [32]byte) error {
+	ctx, cancel := context.WithTimeout(ctx, patienceOfStrangers)
+	defer cancel()
+	return l.turns.wait(ctx, client)
 }
 
 // accept is the goroutine of one address.
@@ -129,23 +158,25 @@ func (l *Listener) handshake(ctx context.Context, tcp net.Conn, place *gate.Plac
 	cfg := live.tls.Clone()
 	cfg.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		place.Spoke()
-		if l.book.Check(hello.ServerName, time.Now()) {
-			place.Prove(time.Now())
+		if client, ok := l.book.Check(hello.ServerName, time.Now()); ok {
+			place.Prove(time.Now(), client)
 			k.Answer()
-			return nil, nil
+			return nil, l.await(ctx, client)
 		}
 		if k.Hushed() {
 			return nil, errStranger
 		}
 		return nil, l.afford(ctx, place)
 	}
-	err := k.Server(ctx, cfg)
+	err := k.Server(context.WithoutCancel(ctx), cfg) // its end is the connection's
 	if err != nil && k.Hushed() && ctx.Err() == nil {
 		err = l.guests.serve(ctx, &l.live.Load().Cover, k, place)
 	}
 	proved := err == nil
 	if proved {
-		place.Prove(time.Now())
+		if client, err := handshake.PeerKey(k.State()); err == nil {
+			place.Prove(time.Now(), client)
+		}
 		err = l.welcome(k, stop)
 	}
 	if err == nil {

@@ -4,6 +4,9 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/tls"
+	"errors"
+	"fmt"
+	"math"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -166,4 +169,47 @@ func TestAnAddressThatHasProvedAKeyIsNoStranger(t *testing.T) {
 	if err := dial("127.0.0.2"); err == nil {
 		t.Error("a stranger gets what nobody pays for")
 	}
+}
+
+// Where a process may open few files, what has proved nothing and one client with all of its
+// sessions have a part of them.
+func TestFewFilesAreShared(t *testing.T) {
+	for files, want := range map[int][3]int{0: {512, 1024, math.MaxInt}, 64: {16, 4, 4}, 1024: {64, 32, 64}, 1 << 20: {512, 1024, 65536}} {
+		got := [3]int{ofFiles(files, 16, 16, gate.Places), ofFiles(files, 32, 4, mostGuests), (&ListenerConfig{MaxFiles: files}).subflowsOf()}
+		if got != want {
+			t.Errorf("of %d files: %v, want %v", files, got, want)
+		}
+	}
+	n := newLoopTunnel(t, 1, 1, func(_ *ClientConfig, l *ListenerConfig) { l.MaxFiles = 64 })
+	client, err := handshake.ClientTLS(n.key, n.serverKey.Public().(ed25519.PublicKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dial := func() *tls.Conn {
+		c, err := tls.Dial("tcp", n.addr.String(), client)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+	local := handshake.NewKey()
+	r, err := handshake.Capable(dial(), local, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	have := func(k int) {
+		t.Helper()
+		eventually(t, fmt.Sprint(k, " subflows"), func() bool { return n.listener.sessions.subflows(n.listener.Sessions()[0].identity) == k })
+	}
+	for have(2); err == nil; {
+		k := n.listener.sessions.subflows(n.listener.Sessions()[0].identity)
+		if err = handshake.Join(dial(), handshake.Params{Local: local, Remote: r.Remote, AddrID: 1}); err == nil {
+			have(k + 1)
+		}
+	}
+	if reset, ok := errors.AsType[*handshake.ResetError](err); !ok || !reset.Transient {
+		t.Errorf("the refusal is %v", err)
+	}
+	have(4)
 }

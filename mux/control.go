@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"github.com/mpsocks/mpsocks/mux/engine"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
 )
@@ -148,6 +150,6 @@ func (f *subflow) peerVersion(text []byte) {
 		s.version = string(text)
 	})
 	if !known && string(text) != Version {
-		s.log.Info().Str("ours", Version).Str("theirs", string(text)).Msg("the other half is another release")
+		tell(s, zerolog.InfoLevel).Str("ours", Version).Str("theirs", string(text)).Msg("the other half is another release")
 	}
 }

@@ -21,8 +21,10 @@ type Cover = handshake.Cover
 var errStranger = errors.New("no proof of a client's key")
 
 const (
-	// mostGuests is how many strangers the upstream serves at once.
+	// mostGuests is how many strangers the upstream serves at once, and guestShare how many
+	// of one address.
 	mostGuests = 1024
+	guestShare = 128
 	// upstreamTimeout is how long it may take to connect to it.
 	upstreamTimeout = 5 * time.Second
 )

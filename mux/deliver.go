@@ -85,6 +85,13 @@ func (d *delivery) holds() bool {
 	return d.order.Holds()
 }
 
+// memory is how many bytes wait.
+func (d *delivery) memory() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.order.Held()
+}
+
 // counts returns how many packets were put in order, and how many gaps given up.
 func (d *delivery) counts() (restored, expired uint64) {
 	d.mu.Lock()

@@ -43,6 +43,7 @@ type ListenerConfig struct {
 	MaxSessionsPerClient int   // 0 = 16
 	MaxSubflows          int   // per session; 0 = 63
 	MaxStreams           int   // per session; 0 = 16,384
+	MaxFiles             int   // that the process may open; 0 = not known
 	MaxMemory            int64 // bytes that all sessions may hold, a client a quarter of it; 0 = no limit
 	Capture              *Capture
 	SessionTimeout       time.Duration
@@ -64,6 +65,7 @@ type Listener struct {
 	// strangers pays for handshakes with those who show no proof first.
 	strangers *rate.Limiter
 	familiar  *rate.Limiter // the same, for addresses that have proved a key
+	turns     turns         // of those who show one
 
 	mu  sync.Mutex      // guards the rest
 	ctx context.Context // of Run; nil before
@@ -80,8 +82,8 @@ type listening struct {
 func Listen(cfg ListenerConfig) (*Listener, error) {
 	l := &Listener{
 		sessions: registry{sessions: make(map[mptcp.Token]*Session), opening: make(map[[32]byte]int)},
-		gate:     newGate(), strangers: newStrangers(), familiar: newStrangers(),
-		memory: newMemory(), guests: guests{gate.New(mostGuests, gate.Share, 0)},
+		gate:     newGate(cfg.MaxFiles), strangers: newStrangers(), familiar: newStrangers(),
+		memory: newMemory(), guests: newGuests(cfg.MaxFiles),
 	}
 	now, err := newListening(cfg)
 	if err != nil {
@@ -118,6 +120,7 @@ func (l *Listener) goBy(now *listening) {
 		keys = append(keys, k)
 	}
 	l.book.Set(now.Key, keys)
+	l.turns.keep(now.Clients)
 	l.memory.setLimit(now.MaxMemory)
 	l.live.Store(now)
 }
@@ -183,7 +186,7 @@ func (l *Listener) open(key [32]byte) (*Session, error) {
 		name: name, identity: key, mode: cfg.Mode, rules: cfg.Rules, timeout: cfg.SessionTimeout,
 		streams: cfg.MaxStreams, capture: cfg.Capture, log: cfg.Log.With().Str("client", name).Logger(),
 	})
-	s.memory = l.memory
+	s.memory, s.lines = l.memory, l.turns.client(key).lines
 	h, err := cfg.Accept(s)
 	if err != nil {
 		l.sessions.unreserve(key)

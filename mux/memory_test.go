@@ -16,6 +16,7 @@ import (
 	"github.com/mpsocks/mpsocks/mux/mptcp"
 	"github.com/mpsocks/mpsocks/mux/muxtest"
 	"github.com/mpsocks/mpsocks/mux/packet"
+	"github.com/mpsocks/mpsocks/mux/reseq"
 	"github.com/mpsocks/mpsocks/mux/stream"
 )
 
@@ -195,17 +196,17 @@ func TestKeyUpdatesAreBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	ack := (&mptcp.DSS{HasAck: true, Ack8: true, Ack: 1}).Append(nil)
-	for sent, err := 0, error(nil); err == nil; sent += 512 {
+	for sent, err := 0, error(nil); err == nil; sent += 64 {
 		if sent > 8*1024 {
 			break // the answers are counted below
 		}
-		_, err = r.Conn.Write(r.KeyUpdates(512, ack))
+		_, err = r.Conn.Write(r.KeyUpdates(64, ack))
 	}
 	got, err := io.Copy(io.Discard, r.Conn)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Fatalf("the subflow goes on after %d bytes of answers", got)
 	}
-	if got > (1024+64)*26 { // carrier ends it after 1,024 records of 26 bytes
+	if got > 8<<10 { // 32 answers of 27 bytes, and what the server has to say by itself
 		t.Errorf("%d bytes of answers", got)
 	}
 }
@@ -221,5 +222,31 @@ func TestRoomIsWhatOthersLeave(t *testing.T) {
 	}
 	if room(0, 0) != 0 || room(0, 1<<20) != 0 {
 		t.Error("without a limit there is one")
+	}
+}
+
+// Packets that wait for those before them are memory of the session's.
+func TestWhatWaitsForOrderIsCharged(t *testing.T) {
+	s := charged([32]byte{1})
+	s.reseq.order = reseq.New(func(packet.Key, uint8) bool { return true })
+	s.reseq.to = newCollector()
+	const each = 1000
+	pkt := func(id uint32) received {
+		h := packet.UDP{Src: netip.MustParseAddrPort("[2001:db8::1]:53"), Dst: netip.AddrPortFrom(packet.ClientHost6, 4000), TTL: 64, ID: id}
+		b := make([]byte, h.Overhead(each)+each)
+		packet.PutUDP(b, &h)
+		return received{pkt: b}
+	}
+	s.reseq.deliver(0, []received{pkt(0)}, nil, 1)
+	before := s.reseq.memory()
+	for id := range uint32(10) {
+		s.reseq.deliver(0, []received{pkt(id + 2)}, nil, 1)
+	}
+	if n := s.reseq.memory() - before; n < 10*each || n > 10*4096 {
+		t.Errorf("ten packets of %d bytes that wait are charged with %d", each, n)
+	}
+	s.reseq.tick(1e9, 1)
+	if n := s.reseq.memory(); n != 0 {
+		t.Errorf("%d bytes when nothing waits", n)
 	}
 }

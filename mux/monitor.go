@@ -5,6 +5,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"github.com/mpsocks/mpsocks/mux/engine"
 )
 
@@ -80,11 +82,12 @@ func (m *monitor) tick(now, passed int64) (next int64) {
 	var o *engine.Orders // the monitor's until the next Tick
 	over := false
 	var epoch uint64
+	waits := s.reseq.memory()
 	s.enter(func(e *engine.Engine, _ int64) {
 		if over = s.end.begun; over {
 			return
 		}
-		beside := 0
+		beside := waits
 		for _, f := range e.Subflows() {
 			f.Heard(connOf(f).lastRecv.Load())
 			beside += connOf(f).carrier.Held()
@@ -96,7 +99,7 @@ func (m *monitor) tick(now, passed int64) (next int64) {
 	case over:
 		return tickIdle
 	case m.overdrawn():
-		s.log.Warn().AnErr("why", errMemory).Msg("session ended for what it holds")
+		tell(s, zerolog.WarnLevel).AnErr("why", errMemory).Msg("session ended for what it holds")
 		go s.end.shut(errMemory, true)
 		return tickIdle
 	case o.Expired && s.refused != nil: // a client goes on with a new session; its streams end
@@ -175,7 +178,7 @@ func (m *monitor) obey(o *engine.Orders) {
 		// A client's owner says it in other words.
 		if now := time.Now(); said.What == engine.FlowsMoved && !s.client && now.Sub(m.saidMoved) > movedPause {
 			m.saidMoved = now
-			line = s.log.Info()
+			line = tell(s, zerolog.InfoLevel)
 		}
 		line = line.Str("path", said.Path)
 		if said.Sub != nil {

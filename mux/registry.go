@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"sync"
 
+	"github.com/rs/zerolog"
+
 	"github.com/mpsocks/mpsocks/mux/handshake"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
 )
@@ -36,6 +38,16 @@ func (r *registry) find(key [32]byte, t mptcp.Token) (*Session, error) {
 		return s, nil
 	}
 	return nil, fmt.Errorf("no session with token %08x", uint32(t))
+}
+
+// subflows is how many the sessions of a client have together.
+func (r *registry) subflows(key [32]byte) (n int) {
+	for _, s := range r.list() {
+		if s.identity == key {
+			n += s.core.count()
+		}
+	}
+	return n
 }
 
 // reserve takes room for one more session of a client, also from one that waits for
@@ -75,7 +87,7 @@ func (r *registry) reserve(cfg *listening, key [32]byte) (limit string) {
 	r.mu.Unlock()
 	if full {
 		idle.end.shut(ErrTimeout, false)
-		idle.log.Info().Str("session", Number(uint32(token))).AnErr("why", ErrTimeout).Msg("session ended")
+		tell(idle, zerolog.InfoLevel).Str("session", Number(uint32(token))).AnErr("why", ErrTimeout).Msg("session ended")
 	}
 	return ""
 }
@@ -118,7 +130,7 @@ func (r *registry) forget(s *Session) {
 	for t, have := range r.sessions {
 		if have == s {
 			delete(r.sessions, t)
-			s.log.Info().Str("session", Number(uint32(t))).AnErr("why", s.end.err).Msg("session ended")
+			tell(s, zerolog.InfoLevel).Str("session", Number(uint32(t))).AnErr("why", s.end.err).Msg("session ended")
 		}
 	}
 }

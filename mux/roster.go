@@ -19,6 +19,12 @@ func (g *guarded) connections() (fs []*subflow) {
 	return fs
 }
 
+// count is how many there are.
+func (g *guarded) count() (n int) {
+	g.enter(func(e *engine.Engine, _ int64) { n = len(e.Subflows()) })
+	return n
+}
+
 // remotes are the addresses at which the session has subflows of a kind.
 func (g *guarded) remotes(which func(*engine.Subflow) bool) (addrs []netip.AddrPort) {
 	g.enter(func(e *engine.Engine, _ int64) {

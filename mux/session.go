@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"golang.org/x/time/rate"
 
 	"github.com/mpsocks/mpsocks/mux/engine"
 	"github.com/mpsocks/mpsocks/mux/fq"
@@ -49,6 +50,7 @@ type Session struct {
 	handler  Handler
 	capture  *Capture
 	log      zerolog.Logger
+	lines    *rate.Limiter // of what the peer makes the log have; at the server one client's
 	streams  *stream.Table
 	serving  sync.WaitGroup
 	keyed    chan struct{} // closed when the keys are known for the first time
@@ -107,7 +109,7 @@ const (
 func newSession(c sessionConfig) *Session {
 	s := &Session{
 		client: c.client, name: c.name, identity: c.identity, handler: c.handler,
-		capture: c.capture, log: c.log, up: make(chan struct{}), keyed: make(chan struct{}),
+		capture: c.capture, log: c.log, lines: newLines(), up: make(chan struct{}), keyed: make(chan struct{}),
 	}
 	s.monitor = monitor{s: s, wake: make(chan struct{}, 1)}
 	s.end = ending{s: s, done: make(chan struct{}), ended: make(chan struct{})}

@@ -3,6 +3,8 @@ package mux
 import (
 	"errors"
 
+	"github.com/rs/zerolog"
+
 	"github.com/mpsocks/mpsocks/mux/carrier"
 	"github.com/mpsocks/mpsocks/mux/handshake"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
@@ -33,7 +35,8 @@ func (l *Listener) welcome(k *carrier.TLS, keep func() bool) error {
 		}
 		keys := s.keys()
 		par := handshake.Params{Local: keys.local, Remote: keys.remote, AddrID: 0, Ack: s.space.next.Load()}
-		full := len(s.core.connections()) >= l.live.Load().MaxSubflows
+		cfg := l.live.Load()
+		full := len(s.core.connections()) >= cfg.MaxSubflows || l.sessions.subflows(key) >= cfg.subflowsOf()
 		if full {
 			full := &limitError{s.Peer(), limitSubflows}
 			return errors.Join(full, handshake.RefuseFull(rw, full.limit))
@@ -59,7 +62,7 @@ func (l *Listener) welcome(k *carrier.TLS, keep func() bool) error {
 	}
 	s.establish(local, r.Remote, r.Checksum)
 	l.tasks.Go(func() { s.monitor.run(l.running()) })
-	s.log.Info().Str("session", Number(uint32(local.Token()))).Msg("session established")
+	tell(s, zerolog.InfoLevel).Str("session", Number(uint32(local.Token()))).Msg("session established")
 	keep()
 	if err := l.attach(s, k, shown, 0, false); err != nil {
 		s.end.shut(err, false) // nothing else would end it

@@ -24,6 +24,7 @@ func tunnelConfig(cfg *conf.Server, log zerolog.Logger, capture *mux.Capture) (m
 		MaxSessionsPerClient: cmp.Or(cfg.Limits.SessionsPerClient, cfg.Limits.Sessions),
 		MaxSubflows:          cfg.Limits.SubflowsPerSession,
 		MaxStreams:           cmp.Or(cfg.Limits.StreamsPerClient, cfg.Limits.Streams),
+		MaxFiles:             openFiles(),
 		MaxMemory:            memoryLimit(int64(cfg.Limits.Memory)),
 		Capture:              capture,
 		SessionTimeout:       cfg.SessionTimeout,

@@ -25,8 +25,7 @@ func (t *TLS) Heard() []byte {
 	if k.inR < k.inW {
 		t.hush.heard = append(t.hush.heard, k.in[k.inR:k.inW]...)
 		k.inR = k.inW
-		cipherPool.Put(k.in)
-		k.in = nil
+		k.giveBack()
 	}
 	return t.hush.heard
 }

@@ -39,6 +39,7 @@ func Bind(addrs []ListenAddr) (doors []Door, err error) {
 		lc.SetMultipathTCP(a.KernelMPTCP) // Go's default is on
 		lc.Control = func(_, _ string, raw syscall.RawConn) error {
 			Untimed(raw)
+			deferSilent(raw)
 			return nil
 		}
 		network := "tcp"

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+
+	"golang.org/x/time/rate"
 )
 
 // A socket is the TCP connection under TLS. While the handshakes run it is a plain
@@ -20,10 +22,10 @@ type socket struct {
 	raw syscall.RawConn // nil: not a kernel socket, see flush
 
 	gathering bool
-	mu        sync.Mutex // guards out and taken
-	updates   int        // answers to KeyUpdates, about
-	out       *[]byte    // records not yet taken by the kernel; nil = none
-	taken     int        // bytes at the front of out that were
+	mu        sync.Mutex    // guards the rest of what is written
+	updates   *rate.Limiter // of answers to KeyUpdates, about; nil before the first
+	out       *[]byte       // records not yet taken by the kernel; nil = none
+	taken     int           // bytes at the front of out that were
 
 	written   atomic.Uint64
 	tryWrite  func(fd uintptr) bool
@@ -34,7 +36,7 @@ type socket struct {
 	askOut   func(fd uintptr) // see outstanding
 	outQueue int32
 
-	in       *[MostRead]byte
+	in       []byte // from cipherPool or firstPool; nil = none
 	inR, inW int
 	head     [5]byte // of the record that comes
 	headN    int
@@ -50,8 +52,13 @@ type socket struct {
 // outSize is one burst of records; appending beyond it grows the slice.
 const outSize = 288 << 10
 
+// firstRead is what is read at once while the handshakes run: who has proved nothing holds
+// no more, however long it waits for its turn.
+const firstRead = 4 << 10
+
 var (
 	cipherPool = sync.Pool{New: func() any { return new([MostRead]byte) }}
+	firstPool  = sync.Pool{New: func() any { return new([firstRead]byte) }}
 	outPool    = sync.Pool{New: func() any { b := make([]byte, 0, outSize); return &b }}
 )
 
@@ -71,7 +78,10 @@ func (k *socket) Write(p []byte) (int, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if len(p) == keyUpdateSize {
-		if k.updates++; k.updates > maxKeyUpdates {
+		if k.updates == nil {
+			k.updates = rate.NewLimiter(1, maxKeyUpdates)
+		}
+		if !k.updates.Allow() {
 			return 0, errKeyUpdates
 		}
 	}
@@ -85,10 +95,11 @@ func (k *socket) Write(p []byte) (int, error) {
 // crypto/tls answers every KeyUpdate that asks for one (RFC 8446, Section 4.6.3), also
 // to a peer that reads nothing, and never begins one. The answer is a record of the
 // handshake of one byte's body in TLS's ciphers of 16-byte tags; that a record of ours
-// has this size by chance is rare. An honest peer changes its keys every few GiB.
+// has this size by chance is rare. An honest peer changes its keys every few GiB: so many are
+// answered at once, and one a second more.
 const (
 	keyUpdateSize = 5 + 4 + 1 + 1 + 16
-	maxKeyUpdates = 1024
+	maxKeyUpdates = 32
 )
 
 var errKeyUpdates = errors.New("the peer changes its keys all the time")
@@ -162,10 +173,28 @@ func (k *socket) Read(p []byte) (int, error) {
 	}
 	n := copy(p, b)
 	if k.inR += n; k.inR == k.inW {
-		cipherPool.Put(k.in)
-		k.in = nil
+		k.giveBack()
 	}
 	return n, nil
+}
+
+// borrow takes a buffer to read into.
+func (k *socket) borrow() {
+	if k.gathering {
+		k.in = cipherPool.Get().(*[MostRead]byte)[:]
+	} else {
+		k.in = firstPool.Get().(*[firstRead]byte)[:]
+	}
+}
+
+// giveBack gives it back.
+func (k *socket) giveBack() {
+	if len(k.in) == MostRead {
+		cipherPool.Put((*[MostRead]byte)(k.in))
+	} else {
+		firstPool.Put((*[firstRead]byte)(k.in))
+	}
+	k.in = nil
 }
 
 // receive calls handle for all that comes; between two calls it holds no memory.
@@ -198,13 +227,12 @@ func (k *socket) pass(handle func() error) error {
 
 // read is fill for what is no socket of the kernel's: it holds a buffer meanwhile.
 func (k *socket) read() error {
-	k.in = cipherPool.Get().(*[MostRead]byte)
-	n, err := k.Conn.Read(k.in[:])
+	k.borrow()
+	n, err := k.Conn.Read(k.in)
 	if k.filled(n); n > 0 {
 		return nil
 	}
-	cipherPool.Put(k.in)
-	k.in = nil
+	k.giveBack()
 	return err
 }
 

@@ -13,24 +13,28 @@ import (
 	"github.com/mpsocks/mpsocks/mux/muxtest"
 )
 
-// A record that does not come whole, or that carries no data, holds no buffer while the
-// rest is waited for.
-func TestHalfARecordHoldsNothing(t *testing.T) {
+// connected are both ends of a TCP connection.
+func connected(t *testing.T) (near, far net.Conn) {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	near, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
+	if near, err = net.Dial("tcp", l.Addr().String()); err != nil {
 		t.Fatal(err)
 	}
-	defer near.Close()
-	far, err := l.Accept()
-	if err != nil {
+	if far, err = l.Accept(); err != nil {
 		t.Fatal(err)
 	}
-	defer far.Close()
+	t.Cleanup(func() { near.Close(); far.Close() })
+	return near, far
+}
+
+// A record that does not come whole, or that carries no data, holds no buffer while the
+// rest is waited for.
+func TestHalfARecordHoldsNothing(t *testing.T) {
+	near, far := connected(t)
 	pub, key, _ := ed25519.GenerateKey(nil)
 	like := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Unix(0, 0), NotAfter: time.Unix(1<<35, 0)}
 	der, err := x509.CreateCertificate(nil, like, like, pub, key)
@@ -70,5 +74,28 @@ func TestHalfARecordHoldsNothing(t *testing.T) {
 		if k.sock.in != nil {
 			t.Errorf("after %d bytes a buffer is held", len(part))
 		}
+	}
+}
+
+// Who waits for its turn within the handshake, with more than a hello that was read, holds
+// no buffer of a subflow's size.
+func TestWhoWaitsForItsTurnHoldsLittle(t *testing.T) {
+	near, far := connected(t)
+	if _, err := near.Write(make([]byte, 3*firstRead)); err != nil {
+		t.Fatal(err)
+	}
+	k := newSocket(far)
+	got := 0
+	for b := make([]byte, 100); got < 3*firstRead; {
+		n, err := k.Read(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got += n; len(k.in) > firstRead {
+			t.Fatalf("after %d bytes a buffer of %d is held", got, len(k.in))
+		}
+	}
+	if k.in != nil {
+		t.Error("a buffer is held when all is read")
 	}
 }

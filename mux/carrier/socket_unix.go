@@ -100,14 +100,13 @@ const lone = 4 << 10
 
 // take reads what is here: EAGAIN for nothing, io.EOF for the end.
 func (k *socket) take(fd uintptr) (more bool, err error) {
-	k.in = cipherPool.Get().(*[MostRead]byte)
-	n, more, err := k.inbox.recv(fd, k.in[:])
+	k.borrow()
+	n, more, err := k.inbox.recv(fd, k.in)
 	if n > 0 {
 		k.filled(n)
 		return more || n > lone, nil
 	}
-	cipherPool.Put(k.in) // an idle subflow holds nothing
-	k.in = nil
+	k.giveBack() // an idle subflow holds nothing
 	if err == nil {
 		err = io.EOF
 	}

@@ -104,6 +104,15 @@ func Untimed(raw syscall.RawConn) {
 	raw.Control(func(fd uintptr) { unix.SetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION, "cubic") })
 }
 
+// silentTime is how long the kernel keeps a connection to itself that has said nothing: who
+// comes to speak speaks at once, and the others cost a process nothing meanwhile.
+const silentTime = 3 // s
+
+// deferSilent has a listening socket do so, as best effort (tcp(7), TCP_DEFER_ACCEPT).
+func deferSilent(raw syscall.RawConn) {
+	raw.Control(func(fd uintptr) { unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, silentTime) })
+}
+
 // userTimeout kills a subflow whose data nobody acknowledges: a black hole.
 // It has been left for others long before.
 const userTimeout = 15_000 // ms

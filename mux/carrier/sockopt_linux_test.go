@@ -33,6 +33,9 @@ func TestUntimed(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
+	if _, err := c.Write([]byte{1}); err != nil { // who says nothing is not accepted for a while
+		t.Fatal(err)
+	}
 	s, err := doors[0].Accept()
 	if err != nil {
 		t.Fatal(err)
@@ -48,5 +51,25 @@ func TestUntimed(t *testing.T) {
 		if err != nil || name != "cubic" {
 			t.Errorf("an end has %q, %v", name, err)
 		}
+	}
+}
+
+// Who connects and says nothing stays with the kernel for a while.
+func TestSilentConnectionsStayWithTheKernel(t *testing.T) {
+	doors, err := Bind([]ListenAddr{{Addr: netip.MustParseAddrPort("127.0.0.1:0")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer CloseDoors(doors)
+	raw, err := doors[0].Listener.(*net.TCPListener).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seconds := 0
+	_ = raw.Control(func(fd uintptr) {
+		seconds, err = unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT)
+	})
+	if err != nil || seconds < silentTime {
+		t.Errorf("they stay %d s of %d, %v", seconds, silentTime, err)
 	}
 }

@@ -17,5 +17,7 @@ func (k *socket) setLowat(int)             {}
 func (k *socket) setPatience(int)          {}
 func tune(net.Conn, int)                   {}
 
+func deferSilent(syscall.RawConn) {}
+
 // Untimed does nothing here.
 func Untimed(syscall.RawConn) {}

@@ -5,8 +5,9 @@
 // A Gate has a bounded number of places. An address (IPv6: a /64) gets a share of
 // them, and a part is kept for addresses that have proved a key before. When it is
 // tight, the oldest connection that has said nothing goes first, then the oldest that
-// has proved nothing; who has proved a key is never sent away. Where hundreds come at
-// once, on a busy machine, what somebody has said waits in the kernel: he is not silent.
+// has proved nothing; who has proved a key goes for nobody but the same key, which has a
+// share of its own. Where hundreds come at once, on a busy machine, what somebody has said
+// waits in the kernel: he is not silent.
 package gate
 
 import (
@@ -18,13 +19,15 @@ import (
 const (
 	// Places is how many connections may stand at the gate at once.
 	Places = 512
-	// Share is how many of them one address may have.
+	// Share is how many of them one address may have, and one key that has been proved.
 	Share = 128
 	// Reserve is how many are kept for addresses that have proved a key.
 	Reserve = 128
-	// memory is how many of those addresses are remembered, and remember how long.
-	memory   = 4096
-	remember = 7 * 24 * time.Hour
+	// memory is how many of those addresses are remembered, homesEach how many of one key,
+	// and remember how long.
+	memory    = 4096
+	homesEach = 256
+	remember  = 7 * 24 * time.Hour
 	// quiet is how long nobody must have been sent away before it is said anew.
 	quiet = time.Minute
 	// asked is of how many silent ones the kernel is asked whether they are, for one that
@@ -35,12 +38,15 @@ const (
 // A Gate is safe for concurrent use.
 type Gate struct {
 	places, share, reserve int
+	fair                   bool // see NewFair
 
 	mu      sync.Mutex
 	waiting []*Place // in order of arrival
 	held    map[netip.Prefix]int
-	proven  map[netip.Prefix]time.Time
-	said    time.Time // when somebody was last sent away
+	keys    map[[32]byte]int // how many stand there that have proved it
+	proven  map[netip.Prefix]proof
+	homes   map[[32]byte]int // how many of proven are a key's
+	said    time.Time        // when somebody was last sent away
 	counts  Counts
 	knocks  knocks
 }
@@ -57,14 +63,29 @@ type Counts struct {
 func New(places, share, reserve int) *Gate {
 	return &Gate{
 		places: places, share: share, reserve: reserve,
-		held: make(map[netip.Prefix]int), proven: make(map[netip.Prefix]time.Time),
+		held: make(map[netip.Prefix]int), keys: make(map[[32]byte]int), proven: make(map[netip.Prefix]proof), homes: make(map[[32]byte]int),
 	}
+}
+
+// A proof is which key an address has proved, and when.
+type proof struct {
+	key [32]byte
+	at  time.Time
 }
 
 // NewRated makes a Gate at which may be knocked so often a second (see Knock).
 func NewRated(places, share, reserve, perSecond int) *Gate {
 	g := New(places, share, reserve)
 	g.knocks = newKnocks(perSecond)
+	return g
+}
+
+// NewFair makes a Gate for connections that stay: when all places are taken, the oldest of
+// whoever has most of them goes for one of somebody who has fewer, and who comes while
+// nobody has more does not get in.
+func NewFair(places, share int) *Gate {
+	g := New(places, share, 0)
+	g.fair = true
 	return g
 }
 
@@ -77,6 +98,7 @@ type Place struct {
 	// unread says whether it has sent what was not looked at yet; may be nil.
 	unread func() bool
 	stage  stage
+	key    [32]byte // from proved on
 }
 
 type stage uint8
@@ -106,8 +128,7 @@ func Home(a netip.Addr) netip.Prefix {
 func (g *Gate) Enter(from netip.Addr, now time.Time, leave func(), unread func() bool) (p *Place, first bool) {
 	p = &Place{g: g, home: Home(from), leave: leave, unread: unread}
 	g.mu.Lock()
-	t, known := g.proven[p.home]
-	p.known = known && now.Sub(t) < remember
+	p.known = g.knows(p.home, now)
 	out, ok := g.room(p)
 	if ok {
 		g.waiting = append(g.waiting, p)
@@ -132,10 +153,22 @@ func (g *Gate) Enter(from netip.Addr, now time.Time, leave func(), unread func()
 	return p, first
 }
 
+// knows says whether an address has proved a key. The caller holds g.mu.
+func (g *Gate) knows(home netip.Prefix, now time.Time) bool {
+	t, known := g.proven[home]
+	return known && now.Sub(t.at) < remember
+}
+
 // room says whether p may stand there, and who has to go for it.
 func (g *Gate) room(p *Place) (out *Place, ok bool) {
 	if g.held[p.home] >= g.share {
 		out = g.oldest(func(w *Place) bool { return w.home == p.home })
+		return out, out != nil
+	}
+	if len(g.waiting) >= g.places && g.fair {
+		if home, n := g.fullest(); n > g.held[p.home]+1 {
+			out = g.oldest(func(w *Place) bool { return w.home == home })
+		}
 		return out, out != nil
 	}
 	if len(g.waiting) >= g.places {
@@ -155,6 +188,16 @@ func (g *Gate) room(p *Place) (out *Place, ok bool) {
 		}
 	}
 	return nil, true
+}
+
+// fullest is the address that has most places.
+func (g *Gate) fullest() (home netip.Prefix, n int) {
+	for h, k := range g.held {
+		if k > n {
+			home, n = h, k
+		}
+	}
+	return home, n
 }
 
 // oldest returns the oldest of those that match and have proved nothing: one that is
@@ -183,6 +226,11 @@ func (g *Gate) remove(p *Place) {
 	if p.stage == gone {
 		return
 	}
+	if p.stage == proved {
+		if g.keys[p.key]--; g.keys[p.key] == 0 {
+			delete(g.keys, p.key)
+		}
+	}
 	p.stage = gone
 	for i, w := range g.waiting {
 		if w == p {
@@ -201,23 +249,74 @@ func (p *Place) Known() bool { return p.known }
 // Spoke notes that the connection is not a silent one.
 func (p *Place) Spoke() { p.reach(spoken) }
 
-// Prove notes that the connection has proved a key, and its address with it.
-func (p *Place) Prove(now time.Time) {
-	p.reach(proved)
+// Prove notes that the connection has proved a key, and its address with it. One key has no
+// more than a share of the places: the oldest of its connections goes.
+func (p *Place) Prove(now time.Time, key [32]byte) {
 	g := p.g
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	if len(g.proven) >= memory {
-		var old netip.Prefix
-		for a, t := range g.proven {
-			if !old.IsValid() || t.Before(g.proven[old]) {
-				old = a
-			}
+	var out *Place
+	if p.stage < proved {
+		if g.keys[key] >= g.share {
+			out = g.oldestOf(key)
+			g.remove(out)
+			g.counts.Sent++
 		}
-		delete(g.proven, old)
-		delete(g.knocks.homes, old)
+		p.stage, p.key = proved, key
+		g.keys[key]++
 	}
-	g.proven[p.home] = now
+	g.note(p.home, proof{key, now})
+	g.mu.Unlock()
+	if out != nil {
+		out.leave()
+	}
+}
+
+// oldestOf returns the oldest that has proved a key. The caller holds g.mu.
+func (g *Gate) oldestOf(key [32]byte) *Place {
+	for _, w := range g.waiting {
+		if w.stage == proved && w.key == key {
+			return w
+		}
+	}
+	return nil
+}
+
+// note remembers that an address has proved a key, in the place of the one whose proof is the
+// oldest: of the same key where that has its share. The caller holds g.mu.
+func (g *Gate) note(home netip.Prefix, by proof) {
+	if _, there := g.proven[home]; there {
+		g.drop(home)
+	}
+	switch {
+	case g.homes[by.key] >= homesEach:
+		g.forget(func(t proof) bool { return t.key == by.key })
+	case len(g.proven) >= memory:
+		g.forget(func(proof) bool { return true })
+	}
+	g.proven[home] = by
+	g.homes[by.key]++
+}
+
+// forget drops the address whose proof is the oldest of those that match. The caller holds
+// g.mu.
+func (g *Gate) forget(match func(proof) bool) {
+	var old netip.Prefix
+	for a, t := range g.proven {
+		if match(t) && (!old.IsValid() || t.at.Before(g.proven[old].at)) {
+			old = a
+		}
+	}
+	g.drop(old)
+	delete(g.knocks.homes, old)
+}
+
+// drop takes an address out. The caller holds g.mu.
+func (g *Gate) drop(home netip.Prefix) {
+	key := g.proven[home].key
+	delete(g.proven, home)
+	if g.homes[key]--; g.homes[key] == 0 {
+		delete(g.homes, key)
+	}
 }
 
 func (p *Place) reach(s stage) {

@@ -61,7 +61,7 @@ func TestTheSilentGoBeforeThoseThatSpeak(t *testing.T) {
 func TestWhoHasProvedStays(t *testing.T) {
 	g := New(8, 8, 0)
 	p, there := enter(t, g, crowd)
-	p.Prove(t0)
+	p.Prove(t0, [32]byte{1})
 	for range 50 {
 		enter(t, g, crowd)
 	}
@@ -73,7 +73,7 @@ func TestWhoHasProvedStays(t *testing.T) {
 	var all []*Place
 	for range 8 {
 		p, _ := enter(t, g, crowd)
-		p.Prove(t0)
+		p.Prove(t0, [32]byte{1})
 		all = append(all, p)
 	}
 	if p, _ := g.Enter(crowd, t0, func() {}, nil); p != nil {
@@ -93,7 +93,7 @@ func TestWhoHasProvedStays(t *testing.T) {
 func TestAReserveIsKeptForThoseThatProvedBefore(t *testing.T) {
 	g := New(16, 16, 4)
 	p, _ := enter(t, g, home)
-	p.Prove(t0)
+	p.Prove(t0, [32]byte{1})
 	p.Leave()
 	for i := range 200 { // strangers, each from an address of its own
 		enter(t, g, netip.AddrFrom4([4]byte{203, 0, 113, byte(i)}))
@@ -126,11 +126,80 @@ func TestSaidOnceInAWhile(t *testing.T) {
 	}
 }
 
+// of is the key of a client.
+func of(i int) (key [32]byte) {
+	key[0], key[1] = byte(i), byte(i>>8)
+	return key
+}
+
+// A client that proves its key from many addresses, and then says no more, has a share of
+// the places and of what is remembered: others get in, and stay known.
+func TestOneKeyHasAShare(t *testing.T) {
+	g := New(16, 4, 4)
+	other, _ := enter(t, g, home)
+	other.Prove(t0, of(1))
+	other.Leave()
+	var first func() bool
+	for i := range 2 * homesEach {
+		p, there := enter(t, g, netip.AddrFrom4([4]byte{203, 0, byte(i >> 8), byte(i)}))
+		p.Prove(t0, of(2))
+		p.Prove(t0, of(2)) // in its first bytes, and when the handshake is over
+		if i == 0 {
+			first = there
+		}
+	}
+	if n := g.Counts().Waiting; n != 4 || first() {
+		t.Errorf("%d of one key stand there, the first of them: %v", n, first())
+	}
+	if !g.knows(Home(home), t0) || g.homes[of(2)] != homesEach || len(g.proven) != homesEach+1 {
+		t.Errorf("%d addresses of one key are remembered, of %d in all", g.homes[of(2)], len(g.proven))
+	}
+	var others []func() bool
+	for i := range 12 {
+		_, there := enter(t, g, netip.AddrFrom4([4]byte{198, 51, 100, byte(i)}))
+		others = append(others, there)
+	}
+	for i, there := range others {
+		if !there() {
+			t.Errorf("of 12 others with 12 places that are left number %d was sent away", i)
+		}
+	}
+	g.mu.Lock()
+	all := append([]*Place(nil), g.waiting...)
+	g.mu.Unlock()
+	for _, p := range all {
+		p.Leave()
+	}
+	if len(g.keys) != 0 || len(g.held) != 0 {
+		t.Errorf("all have left: %v, %v", g.keys, g.held)
+	}
+}
+
+// Where connections stay, who has many makes room, and nobody else: a crowd of connections
+// from a few addresses cuts none of somebody who has one, and one from everywhere neither.
+func TestAFairGateKeepsThoseWithFew(t *testing.T) {
+	g := NewFair(16, 8)
+	_, there := enter(t, g, home)
+	for i := range 200 {
+		_, _ = g.Enter(netip.AddrFrom4([4]byte{203, 0, 113, byte(i % 3)}), t0, func() {}, nil)
+	}
+	_, other := enter(t, g, netip.MustParseAddr("198.51.100.9"))
+	for i := range 200 {
+		_, _ = g.Enter(netip.AddrFrom4([4]byte{203, 0, 114, byte(i)}), t0, func() {}, nil)
+	}
+	if !there() || !other() {
+		t.Errorf("the first is there: %v, the second: %v", there(), other())
+	}
+	if c := g.Counts(); c.Waiting != 16 || c.Refused == 0 {
+		t.Errorf("%+v", c)
+	}
+}
+
 func TestTheMemoryIsBounded(t *testing.T) {
 	g := New(4, 4, 0)
 	for i := range memory + 100 {
 		p, _ := g.Enter(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), t0, func() {}, nil)
-		p.Prove(t0.Add(time.Duration(i)))
+		p.Prove(t0.Add(time.Duration(i)), of(i))
 		p.Leave()
 	}
 	if len(g.proven) > memory {
@@ -145,7 +214,7 @@ func TestTheOldestProofIsForgotten(t *testing.T) {
 	at := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}) }
 	for i := range memory {
 		p, _ := g.Enter(at(i), t0, func() {}, nil)
-		p.Prove(t0.Add(time.Duration(memory - i)))
+		p.Prove(t0.Add(time.Duration(memory-i)), of(i))
 		p.Leave()
 	}
 	if len(g.proven) != memory {
@@ -153,7 +222,7 @@ func TestTheOldestProofIsForgotten(t *testing.T) {
 	}
 	p, _ := g.Enter(at(memory), t0, func() {}, nil)
 	home := p.home
-	p.Prove(t0.Add(2 * memory))
+	p.Prove(t0.Add(2*memory), of(memory))
 	p.Leave()
 	oldest, _ := g.Enter(at(memory-1), t0, func() {}, nil)
 	defer oldest.Leave()

@@ -49,7 +49,7 @@ func (g *Gate) Knock(from netip.Addr, now time.Time) (ok, first bool) {
 	if k.others == nil {
 		return true, false
 	}
-	if t, ok := g.proven[home]; ok && now.Sub(t) < remember {
+	if g.knows(home, now) {
 		own := k.homes[home]
 		if own == nil {
 			own = rate.NewLimiter(homeRate, homeBurst)

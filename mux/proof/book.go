@@ -53,43 +53,43 @@ func (b *Book) Set(server ed25519.PrivateKey, clients [][32]byte) {
 	b.server, b.clients = server, next
 }
 
-// Check says whether a name is a proof that has not been used. It costs a hash; the
-// first of each client an X25519 as well.
-func (b *Book) Check(name string, now time.Time) bool {
+// Check says whether a name is a proof that has not been used, and by which client. It costs a
+// hash; the first of each client an X25519 as well.
+func (b *Book) Check(name string, now time.Time) (client [32]byte, ok bool) {
 	if len(name) != encoding.EncodedLen(nameLen) {
-		return false
+		return client, false
 	}
 	raw, err := encoding.DecodeString(name)
 	if err != nil || encoding.EncodeToString(raw) != name { // one spelling: the last letter has unused bits
-		return false
+		return client, false
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	e := b.clients[[idLen]byte(raw)]
 	if e == nil {
-		return false
+		return client, false
 	}
 	if e.key == nil {
 		if e.key, err = macKey(b.server, e.pub); err != nil {
-			return false
+			return client, false
 		}
 	}
 	if !hmac.Equal(mac(e.key, raw[:macAt]), raw[macAt:]) {
-		return false
+		return client, false
 	}
 	at := int64(binary.BigEndian.Uint64(append([]byte{0, 0}, raw[idLen:idLen+6]...)))
 	nonce := binary.BigEndian.Uint64(raw[idLen+6:])
 	if d := now.UnixMilli() - at; d > leeway.Milliseconds() || -d > leeway.Milliseconds() || at <= e.floor {
-		return false
+		return client, false
 	}
 	if _, used := e.seen[nonce]; used {
-		return false
+		return client, false
 	}
 	if len(e.seen) >= seenMost {
 		e.forget(now)
 	}
 	e.seen[nonce] = at
-	return true
+	return [32]byte(e.pub), true
 }
 
 // forget drops what is too old to be taken anyway, or else the older half.

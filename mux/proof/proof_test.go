@@ -47,24 +47,30 @@ func TestForms(t *testing.T) {
 	}
 }
 
+// taken says whether a book takes a proof.
+func taken(b *Book, name string, at time.Time) bool {
+	_, ok := b.Check(name, at)
+	return ok
+}
+
 func TestAProofIsGoodOnce(t *testing.T) {
 	_, server, p, b := pair(t)
 	name := p.Name(t0)
 	if len(name) > 63 {
 		t.Errorf("%d bytes do not fit a label", len(name))
 	}
-	if !b.Check(name, t0) {
+	if !taken(b, name, t0) {
 		t.Fatal("refused")
 	}
-	if b.Check(name, t0) {
+	if taken(b, name, t0) {
 		t.Error("taken twice")
 	}
 	b.Set(server, [][32]byte{[32]byte(b.clients[p.id].pub)})
-	if b.Check(name, t0) {
+	if taken(b, name, t0) {
 		t.Error("taken again after a change of the configuration")
 	}
 	for off, want := range map[time.Duration]bool{-48 * time.Hour: false, -25 * time.Hour: true, 25 * time.Hour: true, 48 * time.Hour: false} {
-		if got := b.Check(p.Name(t0.Add(off)), t0); got != want {
+		if got := taken(b, p.Name(t0.Add(off)), t0); got != want {
 			t.Errorf("a clock that is off by %v: %v", off, got)
 		}
 	}
@@ -76,7 +82,7 @@ func TestOnlyTheHolderOfAKeyCanProve(t *testing.T) {
 	for i := range name {
 		for _, c := range []byte("abcdefghijklmnopqrstuvwxyz234567") {
 			bad := bytes.Clone(name)
-			if bad[i] = c; c != name[i] && b.Check(string(bad), t0) {
+			if bad[i] = c; c != name[i] && taken(b, string(bad), t0) {
 				t.Fatalf("changed at %d to %c, and taken", i, c)
 			}
 		}
@@ -84,15 +90,15 @@ func TestOnlyTheHolderOfAKeyCanProve(t *testing.T) {
 	_, other, _ := ed25519.GenerateKey(nil)
 	q, _ := NewProver(other, server.Public().(ed25519.PublicKey))
 	q.id = p.id // claims to be the client
-	if b.Check(q.Name(t0), t0) {
+	if taken(b, q.Name(t0), t0) {
 		t.Error("another key's proof is taken")
 	}
 	q, _ = NewProver(client, other.Public().(ed25519.PublicKey))
-	if b.Check(q.Name(t0), t0) {
+	if taken(b, q.Name(t0), t0) {
 		t.Error("a proof for another server is taken")
 	}
 	b.Set(server, nil)
-	if b.Check(p.Name(t0), t0) {
+	if taken(b, p.Name(t0), t0) {
 		t.Error("a revoked client's proof is taken")
 	}
 }
@@ -100,16 +106,16 @@ func TestOnlyTheHolderOfAKeyCanProve(t *testing.T) {
 func TestWhatIsSeenIsBounded(t *testing.T) {
 	_, _, p, b := pair(t)
 	first := p.Name(t0)
-	b.Check(first, t0)
+	taken(b, first, t0)
 	for i := range seenMost + 10 {
-		if !b.Check(p.Name(t0.Add(time.Duration(i+1)*time.Millisecond)), t0) {
+		if !taken(b, p.Name(t0.Add(time.Duration(i+1)*time.Millisecond)), t0) {
 			t.Fatalf("number %d is refused", i)
 		}
 	}
 	if n := len(b.clients[p.id].seen); n > seenMost {
 		t.Errorf("%d are remembered", n)
 	}
-	if b.Check(first, t0) {
+	if taken(b, first, t0) {
 		t.Error("one that was forgotten is taken again")
 	}
 }
@@ -143,7 +149,7 @@ func TestEncryptedClientHello(t *testing.T) {
 			ServerName: p.Name(t0), EncryptedClientHelloConfigList: list, MinVersion: tls.VersionTLS13,
 		}).Handshake()
 	}()
-	if name := <-got; !b.Check(name, t0) {
+	if name := <-got; !taken(b, name, t0) {
 		t.Errorf("the server sees %q", name)
 	}
 }
@@ -157,7 +163,7 @@ func FuzzCheck(f *testing.F) {
 	f.Add(p.Name(t0))
 	f.Add("www.example.org")
 	f.Fuzz(func(t *testing.T, name string) {
-		if len(name) > 0 && b.Check(name, t0) && b.Check(name, t0) {
+		if len(name) > 0 && taken(&b, name, t0) && taken(&b, name, t0) {
 			t.Fatalf("%q is taken twice", name)
 		}
 	})
@@ -168,19 +174,19 @@ func FuzzCheck(f *testing.F) {
 func TestOldProofsAreForgottenFirst(t *testing.T) {
 	_, _, p, b := pair(t)
 	for i := range seenMost {
-		if !b.Check(p.Name(t0.Add(time.Duration(i)*time.Microsecond)), t0) {
+		if !taken(b, p.Name(t0.Add(time.Duration(i)*time.Microsecond)), t0) {
 			t.Fatalf("number %d is refused", i)
 		}
 	}
 	later := t0.Add(2 * leeway)
 	early := p.Name(later.Add(-leeway / 2)) // made before, brought after the next one
-	if !b.Check(p.Name(later), later) {
+	if !taken(b, p.Name(later), later) {
 		t.Fatal("a new one is refused")
 	}
 	if n := len(b.clients[p.id].seen); n != 1 {
 		t.Errorf("%d are remembered, and one counts", n)
 	}
-	if !b.Check(early, later) {
+	if !taken(b, early, later) {
 		t.Error("one that came late, but in time, is refused")
 	}
 }
@@ -206,7 +212,7 @@ func TestBadKeys(t *testing.T) {
 	for i := range b.clients {
 		p.id = i
 	}
-	if b.Check(p.Name(t0), t0) {
+	if taken(b, p.Name(t0), t0) {
 		t.Error("a proof of the neutral point is taken")
 	}
 }
@@ -215,13 +221,13 @@ func TestBadKeys(t *testing.T) {
 func TestAFewAheadCostNothing(t *testing.T) {
 	_, _, p, b := pair(t)
 	for range 3 {
-		if !b.Check(p.Name(t0.Add(leeway-time.Hour)), t0) {
+		if !taken(b, p.Name(t0.Add(leeway-time.Hour)), t0) {
 			t.Fatal("one from a clock that is ahead is refused")
 		}
 	}
 	for i := range 2 * seenMost {
 		at := t0.Add(time.Duration(i) * time.Millisecond)
-		if !b.Check(p.Name(at), at) {
+		if !taken(b, p.Name(at), at) {
 			t.Fatalf("number %d is refused", i)
 		}
 	}

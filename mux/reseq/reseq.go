@@ -42,7 +42,7 @@ type Resequencer struct {
 	holding []*rflow            // flows with held packets, and some that had
 	spent   []*buf.Buffer       // held packets that were returned, see done
 	count   int                 // packets held in all,
-	bytes   int                 // and their bytes
+	bytes   int                 // and the memory of their buffers
 	swept   int64
 
 	Restored uint64 // packets that were put in order,
@@ -247,7 +247,7 @@ func (r *Resequencer) hold(f *rflow, id uint32, pkt []byte, now int64) {
 	copy(f.waiting[i+1:], f.waiting[i:])
 	f.waiting[i] = held{id, now, b}
 	r.count++
-	r.bytes += len(pkt)
+	r.bytes += b.Held()
 	if !f.listed {
 		f.listed = true
 		r.holding = append(r.holding, f)
@@ -278,7 +278,7 @@ func (r *Resequencer) pop(f *rflow, n int, views [][]byte) [][]byte {
 	}
 	for _, h := range f.waiting[:n] {
 		views = append(views, h.b.Bytes())
-		r.bytes -= h.b.Len()
+		r.bytes -= h.b.Held()
 		r.spent = append(r.spent, h.b)
 	}
 	r.count -= n
@@ -290,6 +290,9 @@ func (r *Resequencer) pop(f *rflow, n int, views [][]byte) [][]byte {
 
 // Holds says that something waits.
 func (r *Resequencer) Holds() bool { return r.count > 0 }
+
+// Held is how many bytes of memory wait.
+func (r *Resequencer) Held() int { return r.bytes }
 
 // Tick gives up on gaps that are older than bound, forgets idle flows, and appends to
 // views what is due now.

@@ -285,7 +285,7 @@ func TestReseqBytes(t *testing.T) {
 			x.add(0, 0, b)
 			sent++
 		}
-		if x.r.bytes > reseqBytes+2000 {
+		if x.r.bytes > reseqBytes+buf.MaxSize {
 			t.Fatalf("%d bytes held", x.r.bytes)
 		}
 	}

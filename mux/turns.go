@@ -1,0 +1,75 @@
+package mux
+
+import (
+	"context"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/time/rate"
+)
+
+const (
+	// turnsPerCore is how many handshakes a second one client's key may have, on each core,
+	// and turnsAtOnce how many at once beside: more than a client with all of its sessions
+	// and paths needs after a restart of the server. A handshake costs about 0.6 ms.
+	turnsPerCore = 40
+	turnsAtOnce  = 256
+	// linesAtOnce is how many lines at info a client makes a log have at once, and
+	// linesEvery how often one more.
+	linesAtOnce = 64
+	linesEvery  = 2 * time.Second
+)
+
+// turns has handshakes of those who have proved a key wait, each key for itself, so that a
+// client which comes without end costs the others nothing. Its zero value is ready.
+type turns struct {
+	mu sync.Mutex // guards of
+	of map[[32]byte]*turn
+}
+
+// A turn is one client's.
+type turn struct{ handshakes, lines *rate.Limiter }
+
+// wait returns when it is the turn of a client's handshake, or an error when that does not
+// come in time.
+func (t *turns) wait(ctx context.Context, client [32]byte) error {
+	return t.client(client).handshakes.Wait(ctx)
+}
+
+func (t *turns) client(client [32]byte) *turn {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	c := t.of[client]
+	if c == nil {
+		if t.of == nil {
+			t.of = make(map[[32]byte]*turn)
+		}
+		c = &turn{rate.NewLimiter(rate.Limit(turnsPerCore*runtime.GOMAXPROCS(0)), turnsAtOnce), newLines()}
+		t.of[client] = c
+	}
+	return c
+}
+
+// keep forgets all clients but those.
+func (t *turns) keep(clients map[[32]byte]string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for k := range t.of {
+		if _, known := clients[k]; !known {
+			delete(t.of, k)
+		}
+	}
+}
+
+func newLines() *rate.Limiter { return rate.NewLimiter(rate.Every(linesEvery), linesAtOnce) }
+
+// tell begins a line about what the peer has brought about: at the level, as long as it has
+// not brought about many.
+func tell(s *Session, level zerolog.Level) *zerolog.Event {
+	if s.lines.Allow() {
+		return s.log.WithLevel(level)
+	}
+	return s.log.Debug()
+}

@@ -16,6 +16,7 @@ import (
 type access struct {
 	allow, deny []conf.Access
 	own         own
+	nat64       translators  // of the server's network
 	from        *conf.Server // where they are from
 }
 
@@ -47,7 +48,11 @@ func (a *access) judge(addr netip.Addr, port uint16) dropReason {
 	refused := special(addr) || a.own[addr] == shared
 	mine := a.own.has(addr)
 	inner, n := embedded4(addr)
-	for _, in := range inner[:n] {
+	leads := inner[:n]
+	if len(a.nat64) > 0 && addr.Is6() {
+		leads = append(a.nat64.inside(addr), leads...)
+	}
+	for _, in := range leads {
 		denied = denied || matches(a.deny, in, port)
 		refused = refused || special(in) || a.own[in] == shared
 		mine = mine || a.own.has(in)

@@ -206,6 +206,20 @@ func askedText(to *socks5.AddrSpec) string {
 	return net.JoinHostPort(host, strconv.Itoa(to.Port))
 }
 
+// budget is what a CONNECT may cost beside its one socket and its first destination: whoever
+// controls a name's addresses has no more of either than others.
+func (r *request) budget() budget {
+	s, c := r.peer.server, r.peer.client
+	return budget{
+		admits: func(a netip.Addr) bool {
+			return !c.braked.Load() || c.brake.admits(netip.AddrPortFrom(a, r.port))
+		},
+		socket: func() (give func(), ok bool) {
+			return func() { s.sockets.give(&c.sockets, exitSocket) }, s.sockets.take(&c.sockets, exitSocket)
+		},
+	}
+}
+
 // dial connects to the addresses that Allow has kept; armon's own idea of the
 // address is not used.
 func (r *request) dial(context.Context, string, string) (net.Conn, error) {
@@ -217,7 +231,7 @@ func (r *request) dial(context.Context, string, string) (net.Conn, error) {
 		r.failed(r.err)
 		return nil, r.err
 	}
-	conn, err := s.dialer.connect(r.ctx, r.addrs, r.others(), r.port)
+	conn, err := s.dialer.connect(r.ctx, r.addrs, r.others(), r.port, r.budget())
 	if err != nil {
 		if rank(err) == rankRefused {
 			s.connects.refused.Add(1)

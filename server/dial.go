@@ -34,6 +34,29 @@ const (
 	maxShunned = 4096
 )
 
+// A budget is what the attempts of one CONNECT may cost beside the first. Its zero value has no
+// bound.
+type budget struct {
+	admits func(netip.Addr) bool         // whether a further address may be tried
+	socket func() (give func(), ok bool) // takes a socket for an attempt beside others
+}
+
+// take takes what the next attempt needs. ok is false if that is not to be had now, and never
+// that the address may not be tried.
+func (b *budget) take(addr netip.Addr, begun, running int) (give func(), ok, never bool) {
+	give = func() {}
+	if running > 0 && b.socket != nil {
+		if give, ok = b.socket(); !ok {
+			return nil, false, false
+		}
+	}
+	if begun > 0 && b.admits != nil && !b.admits(addr) {
+		give()
+		return nil, false, true
+	}
+	return give, true, false
+}
+
 // A dialer connects CONNECT streams to their destinations.
 type dialer struct {
 	egress *egress
@@ -54,7 +77,7 @@ func newDialer(out *egress) *dialer {
 // one has failed, a few at once and some 20 in all, whatever a name has. Addresses
 // that lately did not answer come last; more brings further ones, or is nil. The error is that of the attempt that came
 // closest.
-func (d *dialer) connect(ctx context.Context, addrs []netip.Addr, more <-chan []netip.Addr, port uint16) (*net.TCPConn, error) {
+func (d *dialer) connect(ctx context.Context, addrs []netip.Addr, more <-chan []netip.Addr, port uint16, cost budget) (*net.TCPConn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel() // also ends the attempts that lost
 	if len(addrs) == 1 && more == nil {
@@ -68,7 +91,8 @@ func (d *dialer) connect(ctx context.Context, addrs []netip.Addr, more <-chan []
 	results, over := make(chan result), ctx.Done()
 	// Each attempt's goroutine ends with ctx at the latest, and closes a
 	// connection that came too late.
-	attempt := func(addr netip.Addr, limit time.Duration) {
+	attempt := func(addr netip.Addr, limit time.Duration, give func()) {
+		defer give()
 		ctx, cancel := context.WithTimeout(ctx, limit)
 		defer cancel()
 		conn, err := d.to(ctx, netip.AddrPortFrom(addr, port))
@@ -91,11 +115,19 @@ func (d *dialer) connect(ctx context.Context, addrs []netip.Addr, more <-chan []
 		}
 		select {
 		case <-tick:
+			give, ok, never := cost.take(waiting[0], begun, running)
+			if !ok {
+				if timer.Reset(dialStagger); never {
+					waiting = waiting[1:]
+					timer.Reset(0)
+				}
+				continue
+			}
 			limit := dialTimeout
 			if len(waiting) > 1 {
 				limit = crowdedTimeout // others wait for its place
 			}
-			go attempt(waiting[0], limit)
+			go attempt(waiting[0], limit, give)
 			waiting, running, begun = waiting[1:], running+1, begun+1
 			timer.Reset(dialStagger)
 		case r := <-results:

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/mpsocks/mpsocks/conf"
@@ -20,7 +21,7 @@ func TestRace(t *testing.T) {
 	start := time.Now()
 	// Addresses that refuse at once cost no stagger.
 	refusing := []netip.Addr{netip.MustParseAddr("127.0.0.5"), netip.MustParseAddr("127.0.0.6"), netip.MustParseAddr("127.0.0.7")}
-	c, err := d.connect(t.Context(), append(refusing, netip.MustParseAddr("127.0.0.1")), nil, portOf(ln))
+	c, err := d.connect(t.Context(), append(refusing, netip.MustParseAddr("127.0.0.1")), nil, portOf(ln), budget{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,15 +29,15 @@ func TestRace(t *testing.T) {
 	if took := time.Since(start); took > dialStagger {
 		t.Errorf("took %v", took)
 	}
-	if _, err := d.connect(t.Context(), refusing, nil, portOf(ln)); rank(err) != rankRefused {
+	if _, err := d.connect(t.Context(), refusing, nil, portOf(ln), budget{}); rank(err) != rankRefused {
 		t.Errorf("refused: %v", err)
 	}
-	if _, err := d.connect(t.Context(), nil, nil, 1); err == nil {
+	if _, err := d.connect(t.Context(), nil, nil, 1, budget{}); err == nil {
 		t.Error("connected to nothing")
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := d.connect(ctx, refusing, nil, portOf(ln)); err == nil {
+	if _, err := d.connect(ctx, refusing, nil, portOf(ln), budget{}); err == nil {
 		t.Error("connected after the end")
 	}
 }
@@ -61,7 +62,7 @@ func TestStagger(t *testing.T) {
 		mu.Unlock()
 		return nil, ctx.Err()
 	}
-	c, err := d.connect(t.Context(), []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("2001:db8::1")}, nil, portOf(ln))
+	c, err := d.connect(t.Context(), []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("2001:db8::1")}, nil, portOf(ln), budget{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +75,7 @@ func TestStagger(t *testing.T) {
 	eventually(t, "the attempt that lost ends", func() bool { mu.Lock(); defer mu.Unlock(); return silent == 1 })
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if _, err := d.connect(ctx, []netip.Addr{netip.MustParseAddr("2001:db8::1")}, nil, 1); rank(err) != rankHost {
+	if _, err := d.connect(ctx, []netip.Addr{netip.MustParseAddr("2001:db8::1")}, nil, 1, budget{}); rank(err) != rankHost {
 		t.Errorf("nobody answers: %v", err)
 	}
 }
@@ -164,5 +165,61 @@ func TestEgress(t *testing.T) {
 			p.Deliver([][]byte{makePacket(inner4(1), at, 0, 0, []byte("x"))})
 			read(t, remote)
 		}
+	}
+}
+
+// Each attempt beside another takes a socket of the client's share, and gives it back; where
+// there is none, one is made at a time. Further addresses count as destinations.
+func TestAttemptsCostWhatTheyTake(t *testing.T) {
+	for _, c := range []struct {
+		name                      string
+		sockets, admitted         int
+		together, tried, refusals int
+	}{
+		{"as much as wanted", 100, 100, maxRunning, 8, 0},
+		{"two beside", 2, 100, 3, 8, 0},
+		{"none beside", 0, 100, 1, 5, 0}, // four seconds each
+		{"three destinations more", 100, 3, 4, 4, 4},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var mu sync.Mutex
+			free, left := c.sockets, c.admitted
+			running, most, tried, refused := 0, 0, 0, 0
+			count := func(f func()) { mu.Lock(); defer mu.Unlock(); f() }
+			d := &dialer{to: func(ctx context.Context, _ netip.AddrPort) (*net.TCPConn, error) {
+				count(func() { running++; tried++; most = max(most, running) })
+				<-ctx.Done()
+				count(func() { running-- })
+				return nil, classed(ctx.Err())
+			}}
+			var addrs []netip.Addr
+			for i := range 8 {
+				addrs = append(addrs, netip.AddrFrom4([4]byte{203, 0, 113, byte(i)}))
+			}
+			_, err := d.connect(t.Context(), addrs, nil, 80, budget{
+				admits: func(netip.Addr) (ok bool) {
+					count(func() {
+						if ok = left > 0; ok {
+							left--
+						} else {
+							refused++
+						}
+					})
+					return ok
+				},
+				socket: func() (give func(), ok bool) {
+					count(func() {
+						if ok = free > 0; ok {
+							free--
+						}
+					})
+					return func() { count(func() { free++ }) }, ok
+				},
+			})
+			synctest.Wait()
+			if err == nil || most != c.together || tried != c.tried || refused != c.refusals || free != c.sockets || running != 0 {
+				t.Errorf("%s: %v; %d at once, %d tried, %d refused, %d sockets of %d", c.name, err, most, tried, refused, free, c.sockets)
+			}
+		})
 	}
 }

@@ -23,6 +23,12 @@ const streamIdle = 2*time.Hour + 4*time.Minute
 // before the application's reset is passed on.
 const sentTime = 10 * time.Second
 
+// sentPause is how soon a target is asked again whether it has, at first, and rarer how soon
+// then: a client may have thousands of targets that never do.
+const sentPause, sentPauseMost = 5 * time.Millisecond, 250 * time.Millisecond
+
+func rarer(pause time.Duration) time.Duration { return min(pause+pause/4, sentPauseMost) }
+
 // An exit is one CONNECT: a stream inside, a TCP connection outside. armon starts
 // a goroutine for each direction, which are up and down here, and waits for both.
 // The failure of one direction never discards what the other has read: data first,
@@ -122,8 +128,9 @@ func (e *exit) down() {
 // awaitSent waits until the target has acknowledged what was written to it, so that
 // a reset does not discard it.
 func (e *exit) awaitSent(c *net.TCPConn) {
-	for end := time.Now().Add(sentTime); !e.killed.Load() && unsent(c) > 0 && time.Now().Before(end); {
-		time.Sleep(5 * time.Millisecond)
+	pause := sentPause
+	for end := time.Now().Add(sentTime); !e.killed.Load() && unsent(c) > 0 && time.Now().Before(end); pause = rarer(pause) {
+		time.Sleep(pause)
 	}
 }
 

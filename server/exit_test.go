@@ -136,3 +136,29 @@ func TestConnectHalfClosedIdle(t *testing.T) {
 		}
 	})
 }
+
+// A target that never acknowledges is asked some dozens of times in all, and soon at first.
+func TestTargetsAreAskedRarely(t *testing.T) {
+	asks, soon, pause := 0, 0, sentPause
+	for at := time.Duration(0); at < sentTime; at += pause {
+		if asks++; at < 100*time.Millisecond {
+			soon++
+		}
+		pause = rarer(pause)
+	}
+	if asks > 80 || soon < 5 {
+		t.Errorf("%d times, %d of them in a tenth of a second", asks, soon)
+	}
+}
+
+// Who waits for a lookup's place looks soon at first, and seldom in the end: thousands may.
+func TestThoseThatWaitSeldomLook(t *testing.T) {
+	looks, pause := 0, quotaTick
+	for at := time.Duration(0); at < queryTimeout; at += pause {
+		looks++
+		pause = longer(pause)
+	}
+	if looks > 80 || longer(quotaTick) > 2*quotaTick {
+		t.Errorf("%d times", looks)
+	}
+}

@@ -10,18 +10,20 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"golang.org/x/net/dns/dnsmessage"
 	"golang.org/x/sync/singleflight"
 )
 
 const (
-	// maxKnown is how many answers are remembered, of at most maxKnownLen bytes
-	// each, and maxKnownTime for how long at most: a server that moves is found
-	// within the hour.
-	maxKnown     = 4096
-	maxKnownLen  = 4096
-	maxKnownTime = time.Hour
+	// maxKnown is how many answers are remembered, of at most maxKnownLen bytes each and
+	// maxKnownBytes of memory in all, and maxKnownTime for how long at most: a server that
+	// moves is found within the hour.
+	maxKnown      = 4096
+	maxKnownLen   = 4096
+	maxKnownBytes = 8 << 20
+	maxKnownTime  = time.Hour
 	// maxNegativeTime is the same for what does not exist (RFC 2308 allows hours):
 	// a name that was just registered should work soon.
 	maxNegativeTime = time.Minute
@@ -52,6 +54,7 @@ type resolver struct {
 
 	mu    sync.Mutex // guards the rest
 	known map[knownKey]*known
+	bytes int                          // of known, about
 	mute  map[netip.AddrPort]time.Time // upstreams that were silent, and until when they are asked last
 }
 
@@ -61,9 +64,11 @@ type knownKey struct {
 	kind dnsmessage.Type
 }
 
-// known is what the answer to a question about addresses was. It never changes.
+// known is what the answer to a question about addresses was. It never changes. The message
+// stays packed: what takes it apart makes it twenty times as large.
 type known struct {
-	msg   dnsmessage.Message
+	raw   []byte // nil = no upstream gave it
+	code  dnsmessage.RCode
 	addrs []netip.Addr
 	at    time.Time
 	ttl   time.Duration
@@ -74,7 +79,7 @@ type known struct {
 
 // failed says that there was no answer that decides the matter.
 func (k *known) failed() bool {
-	return k == nil || k.msg.RCode != dnsmessage.RCodeSuccess && k.msg.RCode != dnsmessage.RCodeNameError
+	return k == nil || k.code != dnsmessage.RCodeSuccess && k.code != dnsmessage.RCodeNameError
 }
 
 func newResolver(life context.Context, reach func(netip.Addr) bool) *resolver {
@@ -110,7 +115,7 @@ func (r *resolver) find(ctx context.Context, host string, kind dnsmessage.Type) 
 		addrs, err := r.system(ctx, "ip", strings.TrimSuffix(host, "."))
 		if dnsErr, ok := errors.AsType[*net.DNSError](err); ok && dnsErr.IsNotFound {
 			k := ofAddrs(nil, kind)
-			k.msg.RCode = dnsmessage.RCodeNameError
+			k.code = dnsmessage.RCodeNameError
 			return k
 		}
 		if err != nil {
@@ -122,7 +127,7 @@ func (r *resolver) find(ctx context.Context, host string, kind dnsmessage.Type) 
 	absolute := strings.TrimSuffix(host, ".") + "."
 	for _, name := range cfg.candidates(host) {
 		k := r.ask(ctx, cfg.servers, knownKey{name, kind})
-		if k != nil && k.msg.RCode == dnsmessage.RCodeSuccess {
+		if k != nil && k.code == dnsmessage.RCodeSuccess {
 			return k
 		}
 		if last = k; name == absolute {
@@ -200,43 +205,81 @@ func (r *resolver) inquire(ctx context.Context, servers []netip.AddrPort, key kn
 		return nil
 	}
 	k := &known{asked: key.name, at: time.Now()}
-	if k.msg.Unpack(reply) != nil {
+	if k.read(reply, key.kind) != nil {
 		return nil
 	}
-	k.read(key.kind)
 	if len(reply) > maxKnownLen {
 		k.ttl = 0
 	}
 	return k
 }
 
+// size is how much memory it is, about, with its key.
+func (k *known) size() int { return 512 + cap(k.raw) + cap(k.addrs)*int(unsafe.Sizeof(netip.Addr{})) }
+
 // read takes the addresses and the lifetime of an answer from its message. The
 // upstream has followed aliases, so every address of the answer section counts.
-func (k *known) read(kind dnsmessage.Type) {
-	k.ttl = maxKnownTime
-	for _, rr := range k.msg.Answers {
-		k.ttl = min(k.ttl, time.Duration(rr.Header.TTL)*time.Second)
-		switch body := rr.Body.(type) {
-		case *dnsmessage.AResource:
-			if kind == dnsmessage.TypeA {
-				k.addrs = append(k.addrs, netip.AddrFrom4(body.A))
-			}
-		case *dnsmessage.AAAAResource:
-			if kind == dnsmessage.TypeAAAA {
-				k.addrs = append(k.addrs, netip.AddrFrom16(body.AAAA).Unmap())
-			}
+func (k *known) read(reply []byte, kind dnsmessage.Type) error {
+	var p dnsmessage.Parser
+	head, err := p.Start(reply)
+	if err != nil {
+		return err
+	}
+	if err := p.SkipAllQuestions(); err != nil {
+		return err
+	}
+	k.raw, k.code, k.ttl = reply, head.RCode, maxKnownTime
+	for {
+		h, err := p.AnswerHeader()
+		if err == dnsmessage.ErrSectionDone {
+			break
+		}
+		if err == nil {
+			err = k.take(&p, &h, kind)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	if len(k.addrs) > 0 {
-		return
+		return nil
 	}
 	negative := time.Duration(0) // without a SOA nobody says for how long (RFC 2308, Section 5)
-	for _, rr := range k.msg.Authorities {
-		if soa, ok := rr.Body.(*dnsmessage.SOAResource); ok {
-			negative = min(time.Duration(min(rr.Header.TTL, soa.MinTTL))*time.Second, maxNegativeTime)
+	for {
+		h, err := p.AuthorityHeader()
+		if err == dnsmessage.ErrSectionDone {
+			break
+		}
+		if err == nil && h.Type == dnsmessage.TypeSOA {
+			var soa dnsmessage.SOAResource
+			if soa, err = p.SOAResource(); err == nil {
+				negative = min(time.Duration(min(h.TTL, soa.MinTTL))*time.Second, maxNegativeTime)
+			}
+		} else if err == nil {
+			err = p.SkipAuthority()
+		}
+		if err != nil {
+			return err
 		}
 	}
 	k.ttl = min(k.ttl, negative)
+	return nil
+}
+
+// take reads one answer, whose header has been read.
+func (k *known) take(p *dnsmessage.Parser, h *dnsmessage.ResourceHeader, kind dnsmessage.Type) error {
+	k.ttl = min(k.ttl, time.Duration(h.TTL)*time.Second)
+	switch {
+	case h.Type == dnsmessage.TypeA && kind == dnsmessage.TypeA:
+		a, err := p.AResource()
+		k.addrs = append(k.addrs, netip.AddrFrom4(a.A))
+		return err
+	case h.Type == dnsmessage.TypeAAAA && kind == dnsmessage.TypeAAAA:
+		a, err := p.AAAAResource()
+		k.addrs = append(k.addrs, netip.AddrFrom16(a.AAAA).Unmap())
+		return err
+	}
+	return p.SkipAnswer()
 }
 
 // recall returns what is remembered, or nil.
@@ -260,16 +303,26 @@ func (r *resolver) remember(key knownKey, k *known) {
 	if r.known == nil {
 		r.known = make(map[knownKey]*known)
 	}
-	if len(r.known) >= maxKnown {
-		dropped := 0
+	r.forget(key)
+	if len(r.known) >= maxKnown || r.bytes+k.size() > maxKnownBytes {
+		dropped, most := 0, max(len(r.known)/8, 1)
 		for old, is := range r.known { // the map's order is random
-			if time.Since(is.at) >= is.ttl || dropped < maxKnown/8 {
-				delete(r.known, old)
+			if time.Since(is.at) >= is.ttl || dropped < most {
+				r.forget(old)
 				dropped++
 			}
 		}
 	}
 	r.known[key] = k
+	r.bytes += k.size()
+}
+
+// forget drops an answer. The caller holds mu.
+func (r *resolver) forget(key knownKey) {
+	if k := r.known[key]; k != nil {
+		delete(r.known, key)
+		r.bytes -= k.size()
+	}
 }
 
 // found is what one family's question of a CONNECT brought.

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/mpsocks/mpsocks/conf"
 )
@@ -112,16 +113,29 @@ func TestKnownNames(t *testing.T) {
 	key := knownKey{"example.com.", dnsmessage.TypeA}
 	synctest.Test(t, func(t *testing.T) {
 		r := &resolver{}
+		read := func(k *known, m dnsmessage.Message) {
+			m.Questions = []dnsmessage.Question{q}
+			reply, err := m.Pack()
+			if err == nil {
+				err = k.read(reply, dnsmessage.TypeA)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
 		k := &known{asked: key.name, at: time.Now()}
-		k.msg.Answers = []dnsmessage.Resource{{Header: header, Body: &dnsmessage.AResource{A: [4]byte{192, 0, 2, 1}}}}
-		k.read(dnsmessage.TypeA)
+		read(k, dnsmessage.Message{Answers: []dnsmessage.Resource{{Header: header, Body: &dnsmessage.AResource{A: [4]byte{192, 0, 2, 1}}}}})
 		r.remember(key, k)
+		query, err := (&dnsmessage.Message{Header: dnsmessage.Header{ID: 7}, Questions: []dnsmessage.Question{q}}).Pack()
+		if err != nil {
+			t.Fatal(err)
+		}
 		time.Sleep(40 * time.Second)
 		got := r.recall(key)
 		if got == nil {
 			t.Fatal("forgotten")
 		}
-		if m := unpack(t, got.response(dnsmessage.Header{ID: 7}, q)); m.ID != 7 || m.Answers[0].Header.TTL != 60 {
+		if m := unpack(t, got.response(query, q)); m.ID != 7 || m.Answers[0].Header.TTL != 60 {
 			t.Errorf("%v", m.GoString())
 		}
 		time.Sleep(60 * time.Second)
@@ -130,14 +144,16 @@ func TestKnownNames(t *testing.T) {
 		}
 		// What does not exist is believed in as long as the SOA says, and not without.
 		none := &known{at: time.Now()}
-		none.msg.RCode = dnsmessage.RCodeNameError
-		none.read(dnsmessage.TypeA)
+		read(none, dnsmessage.Message{Header: dnsmessage.Header{RCode: dnsmessage.RCodeNameError}})
 		r.remember(key, none)
 		if r.recall(key) != nil {
 			t.Error("remembered without a SOA")
 		}
-		none.msg.Authorities = []dnsmessage.Resource{{Header: header, Body: &dnsmessage.SOAResource{NS: name, MBox: name, MinTTL: 30}}}
-		none.read(dnsmessage.TypeA)
+		none = &known{at: time.Now()}
+		read(none, dnsmessage.Message{
+			Header:      dnsmessage.Header{RCode: dnsmessage.RCodeNameError},
+			Authorities: []dnsmessage.Resource{{Header: header, Body: &dnsmessage.SOAResource{NS: name, MBox: name, MinTTL: 30}}},
+		})
 		r.remember(key, none)
 		time.Sleep(29 * time.Second)
 		if r.recall(key) == nil {
@@ -149,6 +165,86 @@ func TestKnownNames(t *testing.T) {
 		}
 		if n := len(r.known); n > maxKnown {
 			t.Errorf("%d names are remembered", n)
+		}
+	})
+}
+
+// TestKnownNamesAreSmall: answers with many addresses hold little memory, however many
+// a client has asked for.
+func TestKnownNamesAreSmall(t *testing.T) {
+	name := dnsmessage.MustNewName("many.test.")
+	q := dnsmessage.Question{Name: name, Type: dnsmessage.TypeA, Class: dnsmessage.ClassINET}
+	b := dnsmessage.NewBuilder(nil, dnsmessage.Header{Response: true})
+	b.EnableCompression()
+	if b.StartQuestions() != nil || b.Question(q) != nil || b.StartAnswers() != nil {
+		t.Fatal("no builder")
+	}
+	for i := range 240 {
+		rh := dnsmessage.ResourceHeader{Name: name, Class: dnsmessage.ClassINET, TTL: 3600}
+		if err := b.AResource(rh, dnsmessage.AResource{A: [4]byte{203, 0, 113, byte(i)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reply, err := b.Finish()
+	if err != nil || len(reply) > maxKnownLen {
+		t.Fatal(len(reply), err)
+	}
+	r := &resolver{}
+	for i := range 2 * maxKnown {
+		k := &known{asked: "many.test.", at: time.Now()}
+		if err := k.read(bytes.Clone(reply), dnsmessage.TypeA); err != nil {
+			t.Fatal(err)
+		}
+		r.remember(knownKey{string(rune(i)), dnsmessage.TypeA}, k)
+	}
+	held := 0
+	for _, k := range r.known {
+		held += k.size()
+	}
+	if held != r.bytes || held > maxKnownBytes || len(r.known) < maxKnownBytes/2/len(reply)/3 {
+		t.Errorf("%d answers hold %d bytes, counted as %d", len(r.known), held, r.bytes)
+	}
+}
+
+// FuzzAged: a message that can be read is the same afterwards, but for its lifetimes and what
+// is additional.
+func FuzzAged(f *testing.F) {
+	name := dnsmessage.MustNewName("www.example.com.")
+	q := dnsmessage.Question{Name: name, Type: dnsmessage.TypeA, Class: dnsmessage.ClassINET}
+	rh := dnsmessage.ResourceHeader{Name: name, Class: dnsmessage.ClassINET, TTL: 100}
+	m := dnsmessage.Message{
+		Header: dnsmessage.Header{Response: true}, Questions: []dnsmessage.Question{q},
+		Answers:     []dnsmessage.Resource{{Header: rh, Body: &dnsmessage.CNAMEResource{CNAME: name}}, {Header: rh, Body: &dnsmessage.AResource{}}},
+		Authorities: []dnsmessage.Resource{{Header: rh, Body: &dnsmessage.SOAResource{NS: name, MBox: name}}},
+		Additionals: []dnsmessage.Resource{{Header: rh, Body: &dnsmessage.AResource{}}},
+	}
+	seed, err := m.Pack()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(seed, uint32(40))
+	m.Additionals = nil
+	if seed, err = m.Pack(); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(seed, uint32(40))
+	f.Add([]byte("\x00\x00\x80\x00\x00\x01\x00\x01\x00\x00\x00\x00\xC0\x0C\x00\x01\x00\x01\xC0\x0C"), uint32(1)) // a name that is itself
+	f.Fuzz(func(t *testing.T, raw []byte, age uint32) {
+		got := aged(raw, age)
+		var was, is dnsmessage.Message
+		if was.Unpack(raw) != nil || len(got) != len(raw) { // what is cut off may be pointed at
+			return
+		}
+		if err := is.Unpack(got); err != nil {
+			t.Fatalf("% x: %v", got, err)
+		}
+		for _, list := range [][]dnsmessage.Resource{was.Answers, was.Authorities} {
+			for i := range list {
+				list[i].Header.TTL -= min(age, list[i].Header.TTL)
+			}
+		}
+		if diff := cmp.Diff(was, is, cmpopts.EquateEmpty()); diff != "" {
+			t.Error(diff)
 		}
 	})
 }
@@ -307,7 +403,7 @@ func TestManyAddresses(t *testing.T) {
 		for i := range 1200 {
 			addrs = append(addrs, netip.AddrFrom4([4]byte{192, 0, byte(i >> 8), byte(i)}))
 		}
-		if _, err := d.connect(t.Context(), addrs, nil, 80); rank(err) != rankRefused {
+		if _, err := d.connect(t.Context(), addrs, nil, 80, budget{}); rank(err) != rankRefused {
 			t.Errorf("%v", err)
 		}
 		if most.Load() > maxRunning || all.Load() > maxAttempts {

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -82,8 +83,9 @@ func ownAddrs(cfg *conf.Server, before own) own {
 type rulebook struct {
 	current atomic.Pointer[access]
 
-	mu   sync.Mutex // guards the rest
-	from *conf.Server
+	mu    sync.Mutex // guards the rest
+	from  *conf.Server
+	nat64 translators
 }
 
 // govern has the access rules of a configuration hold from now on.
@@ -103,10 +105,18 @@ func (b *rulebook) refresh() {
 		before = old.own
 	}
 	now := ownAddrs(b.from, before)
-	if old != nil && old.from == b.from && maps.Equal(before, now) {
+	if old != nil && old.from == b.from && maps.Equal(before, now) && slices.Equal(old.nat64, b.nat64) {
 		return
 	}
-	b.current.Store(&access{allow: b.from.Relay.Allow, deny: b.from.Relay.Deny, own: now, from: b.from})
+	b.current.Store(&access{allow: b.from.Relay.Allow, deny: b.from.Relay.Deny, own: now, nat64: b.nat64, from: b.from})
+}
+
+// translated has the access rules hold for what these lead to.
+func (b *rulebook) translated(by translators) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.nat64 = by
+	b.refresh()
 }
 
 // watch follows the interfaces' addresses until ctx ends.

@@ -154,7 +154,7 @@ func publish(p *peer, st stream) {
 		return code == packet.PublishOK
 	}
 	if !s.publishing.may(p.client.name, q.At.Port()) {
-		p.log.Info().Stringer("at", q.At).Msg("a client wants to publish a port that it may not")
+		noted(p).Stringer("at", q.At).Msg("a client wants to publish a port that it may not")
 		p.client.wrong("it wants to publish " + q.At.String() + ", which it may not: clients[].publish")
 		answer(packet.PublishNotAllowed)
 		return
@@ -219,7 +219,7 @@ func publishUDP(p *peer, st stream, q *packet.Publish, answer func(byte) bool) {
 	end := sync.OnceFunc(func() { p.nat.end(keys) })
 	defer end()
 	if len(keys) == 0 || errors.Is(failed, syscall.EADDRINUSE) {
-		p.log.Info().Err(failed).Stringer("at", q.At).Msg("a port is not published")
+		noted(p).Err(failed).Stringer("at", q.At).Msg("a port is not published")
 		end()
 		free()
 		answer(codeOf(failed))
@@ -227,7 +227,7 @@ func publishUDP(p *peer, st stream, q *packet.Publish, answer func(byte) bool) {
 	}
 	p.server.publishing.bound(h)
 	if answer(packet.PublishOK) {
-		p.log.Info().Stringer("at", q.At).Str("proto", "udp").Msg("a client's port is published")
+		noted(p).Stringer("at", q.At).Str("proto", "udp").Msg("a client's port is published")
 		_, _ = io.Copy(io.Discard, st)
 	}
 }

@@ -36,9 +36,9 @@ func (q *quota) take() bool {
 
 // await takes one when there is room, and says whether that was before ctx ended.
 func (q *quota) await(ctx context.Context) bool {
-	for !q.take() {
+	for pause := quotaTick; !q.take(); pause = longer(pause) {
 		select {
-		case <-time.After(quotaTick):
+		case <-time.After(pause):
 		case <-ctx.Done():
 			return false
 		}
@@ -46,8 +46,11 @@ func (q *quota) await(ctx context.Context) bool {
 	return true
 }
 
-// quotaTick is how often await looks: a small part of what an answer takes.
-const quotaTick = 5 * time.Millisecond
+// quotaTick is how soon await looks again, at first, a small part of what an answer takes,
+// and longer how soon then: thousands may wait for long.
+const quotaTick, quotaTickMost = 5 * time.Millisecond, 100 * time.Millisecond
+
+func longer(pause time.Duration) time.Duration { return min(pause+pause/4, quotaTickMost) }
 
 // give counts one less.
 func (q *quota) give() { q.used.Add(-1) }
@@ -105,7 +108,8 @@ type client struct {
 	over    atomic.Bool // its quota of the month is used
 	fault   atomic.Pointer[fault]
 
-	pings, failures *rate.Limiter // echo requests, and words of what did not arrive
+	// Echo requests, words of what did not arrive, and lines that it makes the log have.
+	pings, failures, lines *rate.Limiter
 
 	// Guarded by Server.mu.
 	sent, received uint64    // what its ended sessions carried, bytes
@@ -130,7 +134,8 @@ func (c *client) limit(l *conf.ServerLimits, own *conf.Peer) {
 	}
 	c.out.set(most)
 	c.in.set(most)
-	c.queries.max.Store(maxQueriesPerClient)
+	_, each := lookups(openFiles())
+	c.queries.max.Store(int64(each))
 	c.brake.set(l)
 	c.braked.Store(l.DestinationsPerSecond > 0 || l.RefusalsPerSecond > 0)
 }

@@ -87,7 +87,7 @@ func (r *resolver) answer(ctx context.Context, query []byte) []byte {
 	name := q.Name.String()
 	k := r.find(ctx, name, q.Type)
 	if k.failed() && k != nil {
-		return failure(query, k.msg.RCode)
+		return failure(query, k.code)
 	}
 	if k == nil {
 		return failure(query, dnsmessage.RCodeServerFailure)
@@ -100,9 +100,9 @@ func (r *resolver) answer(ctx context.Context, query []byte) []byte {
 		if binary.BigEndian.Uint16(query[10:]) > 0 { // EDNS: who asks for more than addresses gets the answer as it is
 			return r.forward(ctx, query, q)
 		}
-		return k.response(head, q)
-	case k.msg.RCode != dnsmessage.RCodeSuccess:
-		return failure(query, k.msg.RCode)
+		return k.response(query, q)
+	case k.code != dnsmessage.RCodeSuccess:
+		return failure(query, k.code)
 	}
 	return addresses(head, q, k.addrs, k.left())
 }
@@ -133,29 +133,69 @@ func (k *known) left() uint32 {
 	return uint32(max(k.ttl/time.Second-time.Since(k.at)/time.Second, 0))
 }
 
-// response is the answer to a question that was asked before, with its lifetime
-// as it is now.
-func (k *known) response(head dnsmessage.Header, q dnsmessage.Question) []byte {
-	msg := k.msg
-	msg.ID, msg.Response, msg.Authoritative, msg.Truncated = head.ID, true, false, false
-	msg.RecursionDesired, msg.RecursionAvailable = head.RecursionDesired, true
-	msg.Questions = []dnsmessage.Question{q}
-	age := uint32(time.Since(k.at) / time.Second)
-	grow := func(list []dnsmessage.Resource) []dnsmessage.Resource {
-		list = slices.Clone(list)
-		for i := range list {
-			if h := &list[i].Header; h.Type != dnsmessage.TypeOPT {
-				h.TTL -= min(age, h.TTL)
-			}
-		}
-		return list
+// response is the answer to a query whose question was asked before, with its lifetime as it is
+// now.
+func (k *known) response(query []byte, q dnsmessage.Question) []byte {
+	end := questionEnd(q)
+	if end > len(query) || end > len(k.raw) || !equalFold(k.raw[dnsHeaderLen:end], query[dnsHeaderLen:end]) {
+		return failure(query, k.code) // some servers repeat no question with an error
 	}
-	msg.Answers, msg.Authorities, msg.Additionals = grow(msg.Answers), grow(msg.Authorities), nil
-	out, err := msg.Pack()
-	if err != nil {
+	out := aged(k.raw, uint32(time.Since(k.at)/time.Second))
+	if out == nil {
 		return nil
 	}
+	copy(out, query[:2])
+	out[2] = 0x80 | query[2]&0x01                        // a response, to who wants recursion or not: neither authoritative nor truncated
+	out[3] = 0x80 | byte(k.code)                         // recursion is to be had
+	copy(out[dnsHeaderLen:end], query[dnsHeaderLen:end]) // the letters as the client wrote them
 	return out
+}
+
+// aged returns a copy of a message with so many seconds less to live, without what is
+// additional; nil if it is none.
+func aged(raw []byte, age uint32) []byte {
+	if len(raw) < dnsHeaderLen {
+		return nil
+	}
+	out := bytes.Clone(raw)
+	count := func(at int) int { return int(binary.BigEndian.Uint16(out[at:])) }
+	end := dnsHeaderLen
+	for range count(4) {
+		if end = nameEnd(out, end) + 4; end > len(out) {
+			return nil
+		}
+	}
+	for range count(6) + count(8) {
+		end = nameEnd(out, end)
+		if end+10 > len(out) { // type, class, TTL and length (RFC 1035, Section 4.1.3)
+			return nil
+		}
+		ttl := binary.BigEndian.Uint32(out[end+4:])
+		binary.BigEndian.PutUint32(out[end+4:], ttl-min(age, ttl))
+		if end += 10 + count(end+8); end > len(out) {
+			return nil
+		}
+	}
+	clear(out[10:12])
+	return out[:end]
+}
+
+// nameEnd returns where the name at an offset ends, beyond the message if it is none
+// (RFC 1035, Section 4.1.4).
+func nameEnd(b []byte, at int) int {
+	for at < len(b) {
+		switch n := int(b[at]); {
+		case n == 0:
+			return at + 1
+		case n >= 0xC0:
+			return at + 2
+		case n >= 0x40:
+			return len(b) + 1
+		default:
+			at += 1 + n
+		}
+	}
+	return len(b) + 1
 }
 
 // addresses builds the response with those of the addresses that the question

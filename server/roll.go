@@ -69,7 +69,7 @@ func (r *roll) client(name string) *client {
 	defer r.mu.Unlock()
 	c := r.clients[name]
 	if c == nil {
-		c = &client{name: name, pings: newPingLimit(), failures: newFailureLimit()}
+		c = &client{name: name, pings: newPingLimit(), failures: newFailureLimit(), lines: newLineLimit()}
 		r.limit(c)
 		r.clients[name] = c
 	}

@@ -113,6 +113,8 @@ func newServer(cfg *conf.Server, log zerolog.Logger) (*Server, error) {
 	s.sockets.most, _ = descriptors(openFiles())
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.resolver = newResolver(s.ctx, out.reaches)
+	names, _ := lookups(openFiles())
+	s.resolver.queries.max.Store(int64(names))
 	for i := range min(max(runtime.GOMAXPROCS(0)/2, 1), maxRooms) {
 		r, err := newRoom(i, log)
 		if err != nil {
@@ -126,6 +128,7 @@ func newServer(cfg *conf.Server, log zerolog.Logger) (*Server, error) {
 
 // Run serves until ctx ends, and returns nil then, with everything closed.
 func (s *Server) Run(ctx context.Context) error {
+	s.work.Go(func() { watchTranslators(s.ctx, s) })
 	return s.run(ctx, s.listener.Run)
 }
 

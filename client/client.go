@@ -89,6 +89,7 @@ type Client struct {
 	// Counters.
 	drops                drops
 	held                 atomic.Int64  // bytes of buffers of rivals, see app_port.go
+	streamsOut           atomic.Int64  // bytes that wait for the applications of udpStreams
 	failed               atomic.Uint64 // handshakes that failed
 	exitRefused          atomic.Uint64 // CONNECTs that the exit refused
 	streamUp, streamDown atomic.Uint64 // bytes of ended directions of CONNECTs

@@ -18,9 +18,12 @@ import (
 const (
 	// udpStreamIn is the buffer for what an application sends, and udpStreamOut
 	// how much waits for it at most: what comes then is dropped, as a socket
-	// does whose program does not read.
-	udpStreamIn  = 16 << 10
-	udpStreamOut = 256 << 10
+	// does whose program does not read. When as much as udpStreamsOut waits for all of
+	// them, it is udpStreamTight for each.
+	udpStreamIn    = 8 << 10
+	udpStreamOut   = 256 << 10
+	udpStreamsOut  = 32 << 20
+	udpStreamTight = 8 << 10
 	// udpStreamBatch is how many datagrams go to the session in one piece.
 	udpStreamBatch = 64
 )
@@ -36,9 +39,12 @@ type udpStream struct {
 	ready   chan struct{} // has one when there is something in out, or done is set
 
 	outMu sync.Mutex // guards the following fields
-	out   []byte     // frames for the application
+	out   *[]byte    // frames for the application, of udpOuts; nil = none
 	done  bool
 }
+
+// udpOuts are buffers for frames that wait: who has none holds none.
+var udpOuts = sync.Pool{New: func() any { b := make([]byte, 0, udpStreamTight); return &b }}
 
 // udpOverTCP returns the framing that a CONNECT asks for, if it is none.
 func udpOverTCP(req *socks5.Request) (framing udpFraming, version int, ok bool) {
@@ -101,6 +107,8 @@ func serveUDPStream(c *Client, conn *net.TCPConn, user string, p *preface, frami
 	u.finish()
 	conn.Close()
 	writer.Wait()
+	b, _ := u.take() // what came after the writer's end
+	u.free(b)
 	return err
 }
 
@@ -114,15 +122,33 @@ func (u *udpStream) read(r *bufio.Reader) error {
 		if u.in.framing == framingConnect {
 			to = u.connect
 		}
-		b := buf.Get(length)
-		if _, err := io.ReadFull(r, b.Bytes()); err != nil {
-			b.Release()
+		b, err := readPayload(r, length)
+		if err != nil {
 			return err
 		}
 		u.send(b, &to)
 		if n%udpStreamBatch == 0 || r.Buffered() < 2 {
 			u.client.tunnel.Flush()
 		}
+	}
+}
+
+// readPayload reads a payload, and holds little more than what has come of it.
+func readPayload(r io.Reader, length int) (*buf.Buffer, error) {
+	b := buf.Get(min(length, buf.SmallSize))
+	for have := 0; ; {
+		n, err := io.ReadFull(r, b.Bytes()[have:])
+		if have += n; err != nil {
+			b.Release()
+			return nil, err
+		}
+		if have == length {
+			return b, nil
+		}
+		more := buf.Get(min(length, 4*have))
+		copy(more.Bytes(), b.Bytes())
+		b.Release()
+		b = more
 	}
 }
 
@@ -157,16 +183,55 @@ func (u *udpStream) receive(d *delivery, _, payload []byte) {
 		u.client.drops.add(dropSource) // the application cannot tell senders apart
 		return
 	}
-	u.outMu.Lock()
-	if u.done || len(u.out)+maxFrameHeader+len(payload) > udpStreamOut {
-		u.outMu.Unlock()
+	if !u.put(from, payload) {
 		u.client.drops.add(dropSend)
 		return
 	}
-	u.out = u.in.framing.append(u.out, from, payload)
-	u.outMu.Unlock()
 	u.client.downlink.received.Add(1)
 	u.wake()
+}
+
+// put has a frame wait for the application; false if there is no room.
+func (u *udpStream) put(from netip.AddrPort, payload []byte) bool {
+	u.outMu.Lock()
+	defer u.outMu.Unlock()
+	most, waits := udpStreamOut, 0
+	if u.client.streamsOut.Load() > udpStreamsOut {
+		most = udpStreamTight
+	}
+	if u.out != nil {
+		waits = len(*u.out)
+	}
+	// One may always wait, whatever its size.
+	if u.done || waits > 0 && waits+maxFrameHeader+len(payload) > most {
+		return false
+	}
+	if u.out == nil {
+		u.out = udpOuts.Get().(*[]byte)
+	}
+	*u.out = u.in.framing.append(*u.out, from, payload)
+	u.client.streamsOut.Add(int64(len(*u.out) - waits))
+	return true
+}
+
+// take takes all that waits, nil if nothing does, and says whether it is the end.
+func (u *udpStream) take() (b *[]byte, done bool) {
+	u.outMu.Lock()
+	defer u.outMu.Unlock()
+	b, u.out = u.out, nil
+	return b, u.done
+}
+
+// free gives back what take has taken.
+func (u *udpStream) free(b *[]byte) {
+	if b == nil {
+		return
+	}
+	u.client.streamsOut.Add(-int64(len(*b)))
+	if cap(*b) <= udpStreamOut/4 {
+		*b = (*b)[:0]
+		udpOuts.Put(b)
+	}
 }
 
 func (u *udpStream) wake() {
@@ -187,19 +252,19 @@ func (u *udpStream) finish() {
 // write writes what waits for the application. udpStream starts it; finish and
 // the connection's end stop it.
 func (u *udpStream) write() {
-	var spare []byte
 	for range u.ready {
-		u.outMu.Lock()
-		b, done := u.out, u.done
-		u.out = spare[:0]
-		u.outMu.Unlock()
+		b, done := u.take()
+		var err error
+		if b != nil && !done {
+			_, err = u.conn.Write(*b)
+		}
+		u.free(b)
 		if done {
 			return
 		}
-		if _, err := u.conn.Write(b); err != nil {
+		if err != nil {
 			u.conn.Close() // read finds out
 			return
 		}
-		spare = b
 	}
 }

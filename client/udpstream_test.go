@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mpsocks/mpsocks/mux/buf"
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
 
@@ -218,4 +219,67 @@ func FuzzListener(f *testing.F) {
 			t.Fatalf("%q: %v", in, err)
 		}
 	})
+}
+
+// A dripping is a reader that brings one byte, and then its end.
+type dripping struct {
+	came  bool
+	asked int // for how many bytes, at most
+}
+
+func (d *dripping) Read(p []byte) (int, error) {
+	d.asked = max(d.asked, len(p))
+	if d.came {
+		return 0, io.EOF
+	}
+	d.came = true
+	return 1, nil
+}
+
+// What waits for a payload is no larger than what has come, about, however long it is said
+// to be; and it comes whole.
+func TestUDPStreamPayloadsHoldWhatHasCome(t *testing.T) {
+	var d dripping
+	if _, err := readPayload(&d, 65535); err == nil || d.asked > buf.SmallSize {
+		t.Errorf("%v, and %d bytes are there for one", err, d.asked)
+	}
+	for _, n := range []int{0, 1, buf.SmallSize, buf.SmallSize + 1, 20000, 65535} {
+		data := make([]byte, n)
+		for i := range data {
+			data[i] = byte(i * 7 >> 3)
+		}
+		b, err := readPayload(bytes.NewReader(data), n)
+		if err != nil || !bytes.Equal(b.Bytes(), data) {
+			t.Fatalf("%d bytes: %v", n, err)
+		}
+		b.Release()
+	}
+}
+
+// What waits for applications that do not read is bounded for all of them together, and who
+// has nothing waiting gets the next.
+func TestUDPStreamsShareWhatWaits(t *testing.T) {
+	c := new(Client)
+	from, payload := netip.MustParseAddrPort("192.0.2.1:53"), make([]byte, 1000)
+	var all []*udpStream
+	for len(all) < 2*udpStreamsOut/udpStreamOut {
+		u := new(udpStream)
+		u.client, u.in.framing = c, framingDatagrams
+		all = append(all, u)
+		for u.put(from, payload) {
+		}
+	}
+	if n, most := c.streamsOut.Load(), int64(udpStreamsOut+len(all)*udpStreamTight); n < udpStreamsOut || n > most {
+		t.Errorf("%d bytes wait, of %d at most", n, most)
+	}
+	for i, u := range all {
+		if u.out == nil {
+			t.Errorf("nothing waits for number %d", i)
+		}
+		b, _ := u.take()
+		u.free(b)
+	}
+	if n := c.streamsOut.Load(); n != 0 {
+		t.Errorf("%d bytes are left", n)
+	}
 }

@@ -14,7 +14,9 @@ func awaitSent(conn *net.TCPConn, limit time.Duration) {
 	if err != nil {
 		return
 	}
-	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	pause := 5 * time.Millisecond
+	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(pause) {
+		pause = min(pause+pause/4, 250*time.Millisecond) // there may be thousands that never do
 		left := 0
 		err := raw.Control(func(fd uintptr) {
 			left, _ = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ)

@@ -193,6 +193,21 @@ func TestToken(t *testing.T) {
 	if token, err := loadToken(dir); err == nil {
 		t.Errorf("a link is followed: %s", token)
 	}
+	if os.Geteuid() != 0 {
+		return // nobody else's file can be made
+	}
+	os.Remove(file)
+	if first, err = loadToken(dir); err != nil {
+		t.Fatal(err)
+	}
+	os.Chown(file, 12345, 12345)
+	if token, err := loadToken(dir); err == nil {
+		t.Errorf("%s is used, which somebody else has put there", token)
+	}
+	os.Chown(dir, 12345, 12345)
+	if token, err := loadToken(dir); token != first || err != nil {
+		t.Errorf("of the directory's owner: %s, %v", token, err)
+	}
 }
 
 // Addresses change while it runs: requests at those that stay go on, and the state

@@ -20,6 +20,8 @@ const (
 	tokenFile = "admin.token"
 	// tokenBytes of randomness nobody guesses.
 	tokenBytes = 16
+	// announcedLimit is how long what announce writes may be.
+	announcedLimit = 64 << 10
 )
 
 var errNoToken = errors.New("holds no token")
@@ -67,11 +69,17 @@ func ReadToken(dir string) (string, error) {
 	if !info.Mode().IsRegular() || runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
 		return "", fmt.Errorf("%s has to be a file that only its owner can read: remove it, and start again", path)
 	}
+	if !trusted(dir, info) {
+		return "", fmt.Errorf("%s belongs to somebody else: remove it, and start again", path)
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return "", err
 	}
 	defer f.Close()
+	if opened, err := f.Stat(); err != nil || !os.SameFile(info, opened) {
+		return "", fmt.Errorf("%s is being changed: try again", path)
+	}
 	raw, err := io.ReadAll(io.LimitReader(f, 1024))
 	if err != nil {
 		return "", err
@@ -116,7 +124,12 @@ func retract(dir, half string, addrs []conf.Admin) {
 
 // Announced returns where a half of this machine said that it is.
 func Announced(dir, half string) []conf.Admin {
-	raw, err := os.ReadFile(filepath.Join(dir, half+".admin"))
+	path := filepath.Join(dir, half+".admin")
+	info, err := os.Lstat(path)
+	if err != nil || !info.Mode().IsRegular() || info.Size() > announcedLimit || !trusted(dir, info) {
+		return nil
+	}
+	raw, err := os.ReadFile(path)
 	if err != nil {
 		return nil
 	}

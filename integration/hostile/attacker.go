@@ -60,7 +60,7 @@ func (p *pair) attack(a *attack, d time.Duration) (*attacking, error) {
 	if err != nil {
 		return nil, err
 	}
-	command := []string{own, "-attack", a.name, "-at", p.at, "-conf", p.theirs, "-for", d.String()}
+	command := []string{own, "-attack", a.name, "-at", p.attacked, "-conf", p.theirs, "-for", d.String()}
 	if nice, err := exec.LookPath("nice"); err == nil && !a.shares {
 		command = append([]string{nice, "-n", "19"}, command...)
 	}

@@ -19,6 +19,7 @@ var (
 	program = flag.String("mpsocks", "./mpsocks", "the program under attack")
 	only    = flag.String("only", "", "modes, with commas; empty is all")
 	keep    = flag.Bool("keep", false, "leave the directory with the logs")
+	decoy   = flag.Bool("decoy", false, "attack another server than the one that the honest load goes through: what sharing the machine costs by itself")
 	// What the program gives itself as a process of its own, so that attacks are not in
 	// the way of what measures.
 	mode    = flag.String("attack", "", "only this attack, on a server that runs")

@@ -23,6 +23,8 @@ type pair struct {
 	dir            string
 	server, client *process
 	at             string // the server's address
+	attacked       string // the address that is attacked
+	decoy          *process
 	socks          string
 	echo           *net.UDPConn // for the honest
 	theirs         string       // the attacker's configuration
@@ -121,6 +123,11 @@ func start(program string) (*pair, error) {
 	if p.server, err = run(program, dir, "server"); err != nil {
 		return nil, err
 	}
+	if p.attacked = p.at; *decoy {
+		if err := p.decoyed(); err != nil {
+			return nil, err
+		}
+	}
 	if p.client, err = run(program, dir, "client"); err != nil {
 		return nil, err
 	}
@@ -128,6 +135,30 @@ func start(program string) (*pair, error) {
 		return nil, fmt.Errorf("the pair does not work: see %s", dir)
 	}
 	return p, nil
+}
+
+// decoyed runs another server, to be attacked in the place of the first.
+func (p *pair) decoyed() error {
+	b, err := os.ReadFile(filepath.Join(p.dir, "server.yaml"))
+	if err != nil {
+		return err
+	}
+	p.attacked = fmt.Sprintf("127.0.0.1:%d", freePort())
+	b = []byte(strings.ReplaceAll(string(b), p.at, p.attacked))
+	if err := os.WriteFile(filepath.Join(p.dir, "server-decoy.yaml"), b, 0o600); err != nil {
+		return err
+	}
+	if p.decoy, err = run(p.program, p.dir, "server-decoy"); err != nil {
+		return err
+	}
+	for range 200 { // until it listens
+		if c, err := dial(p.attacked); err == nil {
+			c.Close()
+			return nil
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return errors.New("the decoy does not listen")
 }
 
 // edit makes the files that init has written fit: loopback, ports of its own, a limit.
@@ -148,6 +179,9 @@ func (p *pair) edit() error {
 func (p *pair) stop() {
 	p.client.stop()
 	p.server.stop()
+	if p.decoy != nil {
+		p.decoy.stop()
+	}
 	p.echo.Close()
 	if *keep {
 		fmt.Println("logs are in", p.dir)

@@ -2,6 +2,7 @@ package client
 
 import (
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -18,6 +19,7 @@ type name struct {
 	// Guarded by names.mu.
 	asking  bool
 	settled bool      // the new answer is on its way to those who wait
+	late    bool      // it is there, and the reply with the IPv6 addresses may still come
 	since   time.Time // when the question was opened
 	ticks   int       // looked after so often
 	ids     [2]uint16 // of the A and the AAAA question
@@ -56,11 +58,18 @@ func (n *name) judge(now time.Time) (*answer, bool) {
 	case a6.ttl < a4.ttl:
 		best = a6
 	}
-	a := best.answer(now)
-	if best == a4 && a6 != nil && a6.addr.IsValid() {
-		a.others = append(append(a.others[:len(a.others):len(a.others)], a6.addr), a6.others...)
+	return best.answer(now).beside(a6), true
+}
+
+// beside returns the answer with the IPv6 addresses of a reply, if it has any, behind its
+// own, which are IPv4: where none of these answers, flows go to them.
+func (a *answer) beside(six *reply) *answer {
+	if six == nil || !six.addr.IsValid() || !a.addr.Is4() || slices.Contains(a.others, six.addr) {
+		return a
 	}
-	return a, true
+	more := *a
+	more.others = slices.Concat(a.others, []netip.Addr{six.addr}, six.others)
+	return &more
 }
 
 // answer is what the reply is worth from now on. Only an address serves beyond

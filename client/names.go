@@ -54,7 +54,7 @@ type names struct {
 
 	mu      sync.Mutex // guards all following fields
 	byHost  map[string]*name
-	open    map[uint16]*name // questions under way by DNS ID, two per name
+	open    map[uint16]*name // questions under way by DNS ID, two per name, or one that is late
 	bytes   int              // of the buffers that wait
 	timer   *time.Timer      // runs while questions are open; or nil
 	stopped bool
@@ -151,6 +151,7 @@ func (t *names) ask(n *name, now time.Time) bool {
 	if len(t.open) >= 2*maxQuestions {
 		return false
 	}
+	t.forgetLate(n)
 	n.asking, n.settled, n.since, n.ticks, n.replies = true, false, now, 0, [2]*reply{}
 	for i := range n.ids {
 		id := uint16(rand.Uint32())
@@ -208,13 +209,13 @@ func (t *names) receive(d *delivery, _, payload []byte) {
 	}
 	t.mu.Lock()
 	n := t.open[h.ID]
-	if n == nil || n.settled {
+	i := 0
+	if n != nil && h.ID == n.ids[1] {
+		i = 1
+	}
+	if n == nil || n.settled && i == 0 {
 		t.mu.Unlock()
 		return
-	}
-	i := 0
-	if h.ID == n.ids[1] {
-		i = 1
 	}
 	r, err := parseAnswer(&p, h, n.host, questionTypes[i])
 	if err != nil {
@@ -223,6 +224,14 @@ func (t *names) receive(d *delivery, _, payload []byte) {
 		return
 	}
 	n.replies[i] = &r
+	if n.settled {
+		if n.late {
+			t.forgetLate(n)
+			n.answer.Store(n.answer.Load().beside(&r))
+		}
+		t.mu.Unlock()
+		return
+	}
 	a, done := n.judge(time.Now())
 	n.settled = done
 	t.mu.Unlock()
@@ -243,10 +252,12 @@ func (t *names) settle(n *name, a *answer) {
 			w.in.waiting--
 		}
 		if len(waiting) == 0 || round == 8 {
-			n.answer.Store(a)
+			n.answer.Store(a.beside(n.replies[1]))
 			n.asking = false
 			delete(t.open, n.ids[0])
-			delete(t.open, n.ids[1])
+			if n.late = a.addr.Is4() && n.replies[1] == nil; !n.late {
+				delete(t.open, n.ids[1])
+			}
 		}
 		asking := n.asking
 		t.mu.Unlock()
@@ -262,6 +273,15 @@ func (t *names) settle(n *name, a *answer) {
 	}
 }
 
+// forgetLate ends the wait for the IPv6 addresses of a name whose others are known. t.mu is
+// held.
+func (t *names) forgetLate(n *name) {
+	if n.late {
+		delete(t.open, n.ids[1])
+		n.late = false
+	}
+}
+
 // tick asks again and gives up; the timer calls it while questions are open.
 func (t *names) tick() {
 	now := time.Now()
@@ -269,6 +289,9 @@ func (t *names) tick() {
 	again := false
 	t.mu.Lock()
 	for id, n := range t.open {
+		if n.late && now.Sub(n.since) >= questionTime {
+			t.forgetLate(n)
+		}
 		if n.settled || id != n.ids[0] {
 			continue
 		}

@@ -141,6 +141,38 @@ func TestNameDestinations(t *testing.T) {
 	}
 }
 
+// The IPv6 addresses of a name are kept behind the others though its IPv4 ones come first and
+// are used at once: they may be those that answer. Nothing of the question stays, also where
+// that reply never comes.
+func TestLateFamilyIsKept(t *testing.T) {
+	z := &zone{ttl: 300, addrs: map[string][]string{"both.test": {"192.0.2.11", "2001:db8::b", "2001:db8::c"}, "four.test": {"192.0.2.4"}}}
+	c := start(t, &fakeTunnel{answer: func(h packet.UDP, payload []byte) [][]byte {
+		var p dnsmessage.Parser
+		if _, err := p.Start(payload); h.Dst == resolver && err == nil {
+			if q, err := p.Question(); err == nil && q.Type == dnsmessage.TypeAAAA && q.Name.String() == "four.test." {
+				return nil
+			}
+		}
+		return z.answer(h, payload)
+	}}, nil)
+	_, relay := associated(t, c, anywhere)
+	a := newApp(t, "127.0.0.1", relay)
+	for host, want := range map[string]int{"both.test": 2, "four.test": 0} {
+		a.send(t, datagram(0, host+":7", nil))
+		a.receive(t)
+		n := c.names.find([]byte(host))
+		eventually(t, "the answer is whole", func() bool { return len(n.answer.Load().others) == want })
+		c.names.mu.Lock()
+		n.since = n.since.Add(-questionTime)
+		c.names.mu.Unlock()
+	}
+	eventually(t, "no question is open", func() bool {
+		c.names.mu.Lock()
+		defer c.names.mu.Unlock()
+		return len(c.names.open) == 0
+	})
+}
+
 // TestRecentNamesInAnySpelling wants a name that was just used to be found
 // without the shared table, which here has forgotten it.
 func TestRecentNamesInAnySpelling(t *testing.T) {

@@ -192,6 +192,7 @@ func (w *pathWatch) follow(ctx context.Context, m *mux.Client) error {
 		}
 	}()
 	s := &pathState{all: muxPaths(w.wanted()), told: muxPaths(w.configured()), set: m.SetPaths, redial: m.Redial, find: findInterface, log: w.log}
+	s.sources = func(name string) []netip.Addr { return sources(name, m.Servers(), w.mark) }
 	for {
 		if l, err := readLinks(); err != nil {
 			w.log.Warn().Err(err).Msg("interfaces not read")
@@ -218,9 +219,37 @@ type pathState struct {
 	set    func([]mux.Path)
 	redial func(names []string)
 	find   func(bind string) (name string)
-	log    zerolog.Logger
-	told   []mux.Path     // at first all of them, by New
-	used   [][]netip.Addr // by path: its addresses when they were last read
+	// sources are the addresses from which the server is reached by an interface, or none
+	// if that is not known; nil = it never is.
+	sources func(name string) []netip.Addr
+	log     zerolog.Logger
+	told    []mux.Path // at first all of them, by New
+	used    []foothold // by path, when they were last read; the zero value before
+}
+
+// A foothold is what a path stands on.
+type foothold struct {
+	read  bool
+	addrs []netip.Addr // from which the server is reached, if exact: else all that the path has
+	exact bool
+}
+
+// lost says that the path's subflows have to be made anew, now that it stands on another
+// one and has the addresses all. What is not used may come and go.
+func (f *foothold) lost(now *foothold, all []netip.Addr) bool {
+	return slices.ContainsFunc(f.addrs, func(a netip.Addr) bool {
+		return !slices.Contains(now.addrs, a) && (f.exact == now.exact || !slices.Contains(all, a))
+	})
+}
+
+// sources are the addresses that the system chooses by an interface towards some others.
+func sources(name string, far []netip.Addr, mark uint32) (out []netip.Addr) {
+	for _, to := range far {
+		if a := sourceBy(name, to, mark); a.IsValid() && !slices.Contains(out, a) {
+			out = append(out, a)
+		}
+	}
+	return out
 }
 
 // replace puts other paths in the place of those of the configuration.
@@ -232,8 +261,8 @@ func (s *pathState) replace(all []mux.Path) {
 }
 
 // update tells the tunnel the paths that can be used, if they changed. On a path
-// that lost an address, or that leads another way now, the subflows are made anew at
-// once: waiting for the old ones to notice takes longer.
+// that lost the address that it used, or that leads another way now, the subflows are made
+// anew at once: waiting for the old ones to notice takes longer.
 func (s *pathState) update(l links) {
 	all := s.all
 	if len(all) == 0 {
@@ -243,7 +272,7 @@ func (s *pathState) update(l links) {
 		s.told = s.all
 	}
 	if len(s.used) != len(all) {
-		s.used = make([][]netip.Addr, len(all))
+		s.used = make([]foothold, len(all))
 	}
 	var usable []mux.Path
 	var moved []string
@@ -254,16 +283,18 @@ func (s *pathState) update(l links) {
 			}
 		}
 		now := l.use(p)
-		lost := slices.ContainsFunc(s.used[i], func(a netip.Addr) bool { return !slices.Contains(now, a) })
-		back := s.used[i] != nil && len(s.used[i]) == 0
+		stands := foothold{read: true, addrs: now}
+		if p.Interface != "" && s.sources != nil && len(now) > 0 {
+			if a := s.sources(p.Interface); len(a) > 0 {
+				stands.addrs, stands.exact = a, true
+			}
+		}
+		lost, back := s.used[i].lost(&stands, now), s.used[i].read && len(s.used[i].addrs) == 0
 		there := len(s.all) == 0 || slices.ContainsFunc(s.told, func(t mux.Path) bool { return t.Name == p.Name })
 		if len(now) > 0 && there && (lost || back) { // one that was not there before is dialled anyway
 			moved = append(moved, p.Name)
 		}
-		if now == nil {
-			now = []netip.Addr{}
-		}
-		if s.used[i] = now; len(now) > 0 || p.Interface == "" && !p.Local.IsValid() {
+		if s.used[i] = stands; len(now) > 0 || p.Interface == "" && !p.Local.IsValid() {
 			usable = append(usable, p)
 		}
 	}

@@ -53,6 +53,42 @@ func TestPathState(t *testing.T) {
 	}
 }
 
+// Of the addresses of an interface those count from which the server is reached: others come
+// and go, as IPv6's temporary ones do every day; and where the system chooses another one,
+// as the prefix is deprecated, the subflows move to it.
+func TestAddressesThatAreNotUsed(t *testing.T) {
+	used, other, next := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("192.0.2.7")
+	var chosen []netip.Addr
+	redials := 0
+	s := &pathState{
+		find: func(bind string) string { return bind }, sources: func(string) []netip.Addr { return chosen },
+		redial: func([]string) { redials++ }, set: func([]mux.Path) {},
+		all: muxPaths([]conf.Path{{Name: "a", Bind: "eth0"}}), log: nopLog,
+	}
+	for _, step := range []struct {
+		what   string
+		all    []netip.Addr
+		chosen []netip.Addr
+		want   int
+	}{
+		{"at the start, before the server's name is known", []netip.Addr{used, other}, nil, 0},
+		{"it is known", []netip.Addr{used, other}, []netip.Addr{used}, 0},
+		{"one that is not used goes", []netip.Addr{used}, []netip.Addr{used}, 0},
+		{"and another one comes", []netip.Addr{used, other, next}, []netip.Addr{used}, 0},
+		{"the system chooses another one", []netip.Addr{used, other, next}, []netip.Addr{next}, 1},
+		{"nobody can tell for a moment", []netip.Addr{used, other, next}, nil, 0},
+		{"one goes meanwhile", []netip.Addr{other, next}, nil, 1},
+		{"all go", nil, nil, 0},
+		{"it is back", []netip.Addr{next}, []netip.Addr{next}, 1},
+		{"another one is in its place", []netip.Addr{used}, []netip.Addr{used}, 1},
+	} {
+		chosen, redials = step.chosen, 0
+		if s.update(links{"eth0": step.all}); redials != step.want {
+			t.Errorf("%s: %d times made anew, want %d", step.what, redials, step.want)
+		}
+	}
+}
+
 func TestMuxPath(t *testing.T) {
 	got := muxPaths([]conf.Path{
 		{Name: "lte", Bind: "wwan0", Subflows: 2, Backup: true, Metered: true, KernelMPTCP: true, Weight: 3, DailyCap: 4, MonthlyCap: 5, BillingDay: 6},

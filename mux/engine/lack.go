@@ -113,6 +113,39 @@ func seek(e *Engine, now int64) {
 	}
 }
 
+// inquire asks a path that is quiet while others bring something for a sign of life,
+// unless it should sleep. A half that only receives learns of a dead path by this alone,
+// and so does one whose packets all go by another path as well, where something on the way
+// acknowledges for the peer: none of them is missed. Where a kernel has the question, and no
+// answer comes while another path shows that the peer is there, nothing but its own answer
+// is believed.
+func inquire(e *Engine, p *Path, now int64) {
+	if f := p.quizzed; f != nil {
+		switch {
+		case f.state != Moving || p.state != PathUp || p.heard >= p.quizzedAt:
+			p.quizzed = nil
+		case p.quizTaken == 0:
+			if f.tx.kernel && f.acked > f.probeEnd {
+				p.quizTaken = now
+			}
+		case now-p.quizTaken >= lackTime && deaf(e, 1<<f.slot, p.quizzedAt, now):
+			p.quizzed, p.doubted = nil, now
+			disown(e, p, now)
+		}
+		return
+	}
+	if !p.woken || !p.quiet(now) || now-e.heard > quietAfter || p.state == PathDark || p.cfg.Metered {
+		return
+	}
+	for _, f := range p.subs {
+		if f.state == Moving && !f.backup {
+			f.ping(now)
+			p.quizzed, p.quizzedAt, p.quizTaken = f, now, 0
+			return
+		}
+	}
+}
+
 // slotsOf are the path's subflows, a bit set.
 func slotsOf(p *Path) (on uint64) {
 	for _, f := range p.subs {

@@ -86,6 +86,53 @@ func TestSilenceBehindAnAcceleratorIsSeen(t *testing.T) {
 	}
 }
 
+// A path whose packets all go by another one as well, and by which nothing comes any more,
+// is known to be dead soon although a kernel acknowledges all that is sent: its answer is
+// missed while the other's comes. Where it answers, or where the other is silent too,
+// nothing is believed so soon.
+func TestQuietPathBehindAnAccelerator(t *testing.T) {
+	for name, c := range map[string]struct {
+		taken, answers, alone, dark bool
+	}{
+		"silent": {taken: true, dark: true}, "answers": {taken: true, answers: true}, "all silent": {taken: true, alone: true},
+		"the question is on its way": {},
+	} {
+		s := twoAndTwo(1e6)
+		quiet, well := s.paths[0], s.paths[1]
+		begin := int64(2e9)
+		for _, f := range s.subs {
+			f.heard, f.proof = begin, begin
+		}
+		at := int64(0)
+		for now := begin; now < begin+quietAfter+quietTimeout-TickBusy; now += TickBusy {
+			for _, f := range s.subs {
+				if f.progress, f.proof = now, now; f.probeSent != 0 && c.taken {
+					f.acked = f.probeEnd + 1 // as kernels say
+				}
+			}
+			for _, f := range well.subs {
+				if !c.alone || now < begin+quietAfter {
+					f.heard = now
+				}
+			}
+			for _, f := range quiet.subs {
+				if c.answers && f.probeSent != 0 {
+					reply(s, f, now)
+				}
+			}
+			if s.Tick(now, TickBusy, 0); at == 0 && quiet.state == PathDark {
+				at = now - begin
+			}
+		}
+		if (at != 0) != c.dark || at > quietAfter+lackTime+darkAfter+30e6 {
+			t.Errorf("%s: dark after %d ms", name, at/1e6)
+		}
+		if well.state != PathUp {
+			t.Errorf("%s: the other path is %v", name, well.state)
+		}
+	}
+}
+
 // A Data ACK that is late says nothing where the peer answers by the same subflow, nor
 // where nothing is heard of it at all, until much later.
 func TestLateDataAckIsNoSilence(t *testing.T) {

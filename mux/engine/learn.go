@@ -124,7 +124,7 @@ func (e *Engine) Due(now int64, asks []Ask) []Ask {
 		// only when they are late.
 		f.acknowledge(&e.held.out, now, f.acked)
 		full := now-f.measured >= f.measureAfter(now) || f.path.works(now) && now-f.path.ackedT >= f.path.window(now)
-		if full || f.age(now) > askAfter {
+		if full || f.age(now) > askAfter || f == f.path.quizzed && now-f.asked > measureEvery {
 			f.asked = now
 			asks = append(asks, Ask{f, full})
 		}

@@ -61,6 +61,10 @@ type Path struct {
 	heard   int64   // when something came by it last,
 	doubted int64   // and since when only a sign of the peer itself counts; 0 = all do
 
+	quizzed   *Subflow // that was asked as the path was quiet, nil = that is over,
+	quizzedAt int64    // when, ns,
+	quizTaken int64    // and since when a kernel has the question, 0 = not yet
+
 	proof, stalled int64 // last sign of life and last stall of its subflows, ns
 
 	waits   int64 // when the oldest was sent that a stalled or ended subflow held, until all of it went again; 0 = nothing

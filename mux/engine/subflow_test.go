@@ -71,7 +71,7 @@ func TestQuietPathIsAsked(t *testing.T) {
 			f.state = Stalled
 		}
 		s.subs, p.subs = []*Subflow{f}, []*Subflow{f}
-		s.inquire(p, now)
+		inquire(s, p, now)
 		if asked := f.probeSent != 0 && len(f.control) > 0; asked != c.asked {
 			t.Errorf("%s: asked is %v", c.name, asked)
 		}

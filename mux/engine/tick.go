@@ -118,7 +118,7 @@ func (e *Engine) Tick(now, passed int64, received uint64) *Orders {
 	stirs(e, now, received)
 	for _, p := range e.paths {
 		keep(e, p, now)
-		e.inquire(p, now)
+		inquire(e, p, now)
 		e.judge(p, now)
 	}
 	seek(e, now)
@@ -211,21 +211,6 @@ func (e *Engine) rescue() {
 	for _, f := range e.subs {
 		if f.state.Stale() {
 			e.surrender(f)
-		}
-	}
-}
-
-// inquire asks a path that is quiet while others bring something for a sign of life,
-// unless it should sleep. A half that only receives learns of a dead path by this
-// alone.
-func (e *Engine) inquire(p *Path, now int64) {
-	if !p.woken || !p.quiet(now) || now-e.heard > quietAfter || p.state == PathDark || p.cfg.Metered {
-		return
-	}
-	for _, f := range p.subs {
-		if f.state == Moving && !f.backup {
-			f.ping(now)
-			return
 		}
 	}
 }

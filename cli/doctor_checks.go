@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"net"
 	"net/netip"
@@ -129,7 +130,7 @@ func (d *doctor) running() {
 			level, remedy := fine, ""
 			switch p.State {
 			case status.Dead, status.Absent, status.Stalled:
-				level, remedy = doubt, "its own check above says more"
+				level, remedy = doubt, cmp.Or(p.Remedy, "its own check above says more")
 			case status.Capped:
 				level, remedy = doubt, "it is used again then; a larger cap is in the configuration"
 			}

@@ -96,8 +96,8 @@ func count(n int, thing string) string {
 	return fmt.Sprint(n, " ", thing)
 }
 
-// pathLines is a line of figures for each path, and one of words where there is
-// something to say.
+// pathLines is a line of figures for each path, one of words, and one of what helps where
+// something is wrong.
 func pathLines(s *status.Status, width int, now time.Time, curve func(path string, width int) string) []string {
 	if s.Session == nil {
 		return nil
@@ -112,6 +112,9 @@ func pathLines(s *status.Status, width int, now time.Time, curve func(path strin
 			words += strings.Repeat(" ", width-free-utf8.RuneCountInString(words)) + curve(p.Name, free)
 		}
 		out = append(out, words)
+		if p.Remedy != "" {
+			out = append(out, cut("  "+p.Remedy, width))
+		}
 	}
 	return out
 }

@@ -228,7 +228,7 @@ func (w *pathWatch) describe(reports []mux.PathReport, seen []status.Path) (serv
 			}
 		}
 		if k := w.known[cfg.Name]; k != nil {
-			p.State, p.Cause, p.Since = k.state, k.cause, k.since
+			p.State, p.Cause, p.Remedy, p.Since = k.state, k.cause, k.remedy, k.since
 		}
 		p.Paused = p.State == status.Paused
 		out = append(out, p)

@@ -15,6 +15,9 @@ const (
 	// gatherTime is how long the news of one path waits for those of others: a server
 	// that ends takes all of them along, not quite at once.
 	gatherTime = 600 * time.Millisecond
+	// aloneTime is the same where no path is left: what dialling anew meets is part of the
+	// news then, and takes a moment to show.
+	aloneTime = 1500 * time.Millisecond
 	// firstTime is how long a path that has never worked may try before that is said.
 	firstTime = 3 * time.Second
 	// backTime is how long a path has to work again before that is said: one that only
@@ -50,7 +53,7 @@ func (t *tidings) say(known map[string]*watched, working []string, now time.Time
 func (t *tidings) deaths(known map[string]*watched, working []string, now time.Time) bool {
 	due := ""
 	for name, k := range known {
-		if !k.fails() || k.said || now.Before(k.failed.Add(k.patience())) {
+		if !k.fails() || k.said || now.Before(k.failed.Add(k.patience(len(working) == 0))) {
 			continue
 		}
 		if k.told && k.state == status.Absent {
@@ -152,12 +155,15 @@ func (k *watched) verb() verb {
 // fails says that the path cannot carry anything, and not for a moment only.
 func (k *watched) fails() bool { return k.state == status.Dead || k.state == status.Absent }
 
-// patience is how long the path may fail before that is said.
-func (k *watched) patience() time.Duration {
-	if k.ever {
-		return gatherTime
+// patience is how long the path may fail before that is said; alone says that none works.
+func (k *watched) patience(alone bool) time.Duration {
+	switch {
+	case !k.ever:
+		return firstTime
+	case alone:
+		return aloneTime
 	}
-	return firstTime
+	return gatherTime
 }
 
 // called is the names as the subject of a sentence; it sorts them.

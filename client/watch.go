@@ -253,17 +253,28 @@ func (k *watched) judge(r *mux.PathReport, working []string, now time.Time) (sta
 		}
 		return status.Up, ""
 	case r.Dark, r.Subflows > 0 && !k.died.IsZero():
-		return status.Dead, "no answer"
+		if r.Error != "" && !k.failed.IsZero() && now.Add(-r.ErrorAgo).After(k.failed) { // of dialling anew
+			return status.Dead, k.diagnose(r.Error)
+		}
+		return status.Dead, unanswered
 	case r.Subflows > 0:
-		return status.Stalled, "no answer"
+		return status.Stalled, unanswered
 	case r.Error != "":
-		why := status.Diagnose(r.Error)
-		k.tried, k.remedy = r.Error, why.Remedy
-		return status.Dead, why.Says
+		return status.Dead, k.diagnose(r.Error)
 	case k.died.IsZero() && k.state != status.Up && k.state != status.Resting && now.Sub(k.since) < joinTime:
 		return status.Joining, ""
 	}
 	return status.Dead, "no connection"
+}
+
+// unanswered is all that is known of a path at first when its subflows have gone silent.
+const unanswered = "no answer"
+
+// diagnose returns the cause of an error, and remembers what helps against it.
+func (k *watched) diagnose(err string) (cause string) {
+	why := status.Diagnose(err)
+	k.tried, k.remedy = err, why.Remedy
+	return why.Says
 }
 
 // restingBytes is what a path may carry between two looks and still rest: probes.

@@ -21,7 +21,8 @@ type diary struct {
 	out   strings.Builder
 	now   time.Time
 	moved time.Duration     // how long it took until flows had moved, just now
-	state map[string]string // up, stalled, gone, absent; or the error of dialling
+	ago   time.Duration     // since the errors
+	state map[string]string // up, stalled (: and an error), gone, absent; or the error of dialling
 }
 
 // newDiary has paths that are about to be made.
@@ -39,8 +40,12 @@ func (d *diary) pass(t time.Duration) {
 	for end := d.now.Add(t); d.now.Before(end); d.now = d.now.Add(watchTick) {
 		var reports []mux.PathReport
 		for _, p := range d.paths {
-			r := mux.PathReport{Path: mux.Path{Name: p.Name}, Moved: d.moved}
-			switch s := d.state[p.Name]; s {
+			r := mux.PathReport{Path: mux.Path{Name: p.Name}, Moved: d.moved, ErrorAgo: d.ago}
+			s := d.state[p.Name]
+			if silent, err, ok := strings.Cut(s, ": "); ok && silent == "stalled" {
+				s, r.Error = silent, err
+			}
+			switch s {
 			case "absent":
 				continue
 			case "up":
@@ -123,6 +128,36 @@ func TestPathsTogether(t *testing.T) {
 	}
 	d.pass(5 * time.Second)
 	d.want(t, "paths a, b and c are back after 11 s")
+}
+
+// A server, or who stands before it, that takes connections and says nothing is said so with
+// the death of the paths, in one line, and in status; an error from before the death is not
+// its cause.
+func TestServerThatTakesConnections(t *testing.T) {
+	d := newDiary("dsl", "lte")
+	d.state["dsl"], d.state["lte"] = "up", "up"
+	d.pass(10 * time.Second)
+	d.ago = time.Minute
+	d.state["dsl"], d.state["lte"] = "stalled: limit", "stalled"
+	d.pass(600 * time.Millisecond)
+	d.want(t)
+	if k := d.known["dsl"]; k.state != status.Dead || k.cause != unanswered || k.remedy != "" {
+		t.Errorf("status has %s, %q, %q", k.state, k.cause, k.remedy)
+	}
+	d.ago = 100 * time.Millisecond
+	d.state["dsl"] = "stalled: 192.0.2.1:7443 takes connections and does not answer"
+	d.pass(200 * time.Millisecond)
+	d.state["lte"] = d.state["dsl"]
+	d.pass(3 * time.Second)
+	if text := d.out.String(); !strings.Contains(text, "load balancer") {
+		t.Errorf("no remedy: %s", text)
+	}
+	d.want(t, "paths dsl and lte died: 192.0.2.1:7443 takes connections and does not answer; no path is left, and programs wait")
+	if k := d.known["lte"]; k.state != status.Dead || !strings.Contains(k.cause, "takes connections") || k.remedy == "" {
+		t.Errorf("status has %s, %q, %q", k.state, k.cause, k.remedy)
+	}
+	d.pass(40 * time.Second)
+	d.want(t)
 }
 
 // A path that is not there at the start was said to be so then: its coming is said.

@@ -6,6 +6,8 @@ import (
 	"io"
 	"net"
 	"time"
+
+	"github.com/mpsocks/mpsocks/mux/dialer"
 )
 
 // How soon a slot tries again, and which of a path's slots do.
@@ -54,6 +56,8 @@ func refused(err error, proved bool) bool {
 		return false
 	case errors.Is(err, errForgotten):
 		return false // the next attempt opens a new session
+	case isSilence(err):
+		return false // a server that hangs may answer any moment
 	case proved:
 		return true // in TLS 1.3 a reset may be all that is seen of a key's refusal
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
@@ -63,6 +67,11 @@ func refused(err error, proved bool) bool {
 		return op.Op == "remote error" || op.Op == "local error" // alerts of crypto/tls
 	}
 	return true // another key, another protocol, no TLS
+}
+
+func isSilence(err error) bool {
+	_, ok := errors.AsType[*dialer.SilentError](err)
+	return ok
 }
 
 // nextPause returns the pause after an attempt that failed with err.

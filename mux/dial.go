@@ -57,8 +57,9 @@ func (p *clientPath) connect(ctx context.Context, timeout time.Duration) (*subfl
 	c := p.c
 	var asked []netip.AddrPort // that do not know it
 	var refused *forgottenError
+	var took time.Duration // the last of these
 	for len(asked) < maxServers {
-		v, err := p.race(ctx, timeout, asked)
+		v, err := p.raceOthers(ctx, timeout, asked, refused, took)
 		if err != nil {
 			if refused != nil { // no other server is left
 				c.opening.forgotten(refused.epoch)
@@ -71,6 +72,7 @@ func (p *clientPath) connect(ctx context.Context, timeout time.Duration) (*subfl
 			return f, err
 		}
 		p.book.Unknown(v.addr, time.Now())
+		took = v.took
 		if asked = append(asked, v.addr); p.lastServer(asked) {
 			c.opening.forgotten(refused.epoch)
 			return nil, refused
@@ -79,17 +81,27 @@ func (p *clientPath) connect(ctx context.Context, timeout time.Duration) (*subfl
 	return nil, refused
 }
 
+// raceOthers is race among those that were not asked for the session. Where one has said that
+// it does not know it, and it has nobody else, those that hang do not hold it up for long.
+func (p *clientPath) raceOthers(ctx context.Context, timeout time.Duration, asked []netip.AddrPort, refused *forgottenError, took time.Duration) (*proven, error) {
+	if refused != nil && !p.c.session.core.alive(refused.epoch) {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, max(homeLeast, homePatience*took))
+		defer cancel()
+	}
+	return p.race(ctx, timeout, asked)
+}
+
 // home returns a connection with the session's own server in the place of one that a load
 // balancer may have led elsewhere, if there is one to be had: by the other the session
 // ends. Where the session lives on the other is refused, without a question.
 func (p *clientPath) home(ctx context.Context, v *proven) *proven {
 	c := p.c
-	announced := c.servers.announced()
-	if !c.opening.denies() || slices.Contains(announced, v.addr) || c.session.core.alive(v.epoch) {
+	if !c.opening.denies() || announced(p, v.addr) || c.session.core.alive(v.epoch) {
 		return v
 	}
 	elsewhere, _, _ := p.targets()
-	elsewhere = slices.DeleteFunc(elsewhere, func(a netip.AddrPort) bool { return slices.Contains(announced, a) })
+	elsewhere = slices.DeleteFunc(elsewhere, func(a netip.AddrPort) bool { return announced(p, a) })
 	ctx, cancel := context.WithTimeout(ctx, max(homeLeast, homePatience*v.took))
 	defer cancel()
 	own, err := p.race(ctx, dialQuick, elsewhere)
@@ -160,6 +172,7 @@ func (p *clientPath) open(ctx context.Context, v *proven) (*subflow, error) {
 func (p *clientPath) race(ctx context.Context, timeout time.Duration, but []netip.AddrPort) (*proven, error) {
 	c := p.c
 	c.servers.ask(c.ctx, c.slots.Go, p.dialWay())
+	look(p)
 	var why error
 	c.mu.Lock()
 	mtu := p.mtu
@@ -174,6 +187,7 @@ func (p *clientPath) race(ctx context.Context, timeout time.Duration, but []neti
 		},
 		Drop: func(v *proven) { v.carrier.Close() },
 		Go:   c.slots.Go, MTU: mtu, Timeout: timeout,
+		Silent: func(err *dialer.SilentError) { p.mute(ctx, err, len(but) == 0) },
 	}
 	if silent(c.session) {
 		race.Stagger = silentStagger
@@ -206,6 +220,17 @@ func (p *clientPath) race(ctx context.Context, timeout time.Duration, but []neti
 		c.cfg.Log.Warn().Str("path", p.way.Name).Int("mtu", won.MTU).Msg("the path loses large packets and says nothing: smaller ones are sent by it")
 	}
 	return won.Value, nil
+}
+
+// mute notes, while the race goes on, that whoever takes connections says nothing; all says
+// that nobody else is left. What the server's names mean may have changed.
+func (p *clientPath) mute(ctx context.Context, err *dialer.SilentError, all bool) {
+	c := p.c
+	p.complain(ctx, err)
+	if all {
+		c.servers.doubt()
+		c.servers.ask(c.ctx, c.slots.Go, p.dialWay())
+	}
 }
 
 // prove connects to one address and has the server prove its key. One that has another
@@ -255,8 +280,12 @@ func (p *clientPath) targets() (addrs []netip.AddrPort, asking bool, failed erro
 	learned, now := p.c.servers.announced(), time.Now()
 	live := p.c.session.core.remotes((*engine.Subflow).Moves)
 	denied := p.c.opening.denies()
+	var four []netip.AddrPort // of IPv4, where the path has none too
 	add := func(a netip.AddrPort) {
 		a = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+		if a.Addr().Is4() && !slices.Contains(four, a) {
+			four = append(four, a)
+		}
 		if l := p.way.Local; l.IsValid() && l.Is4() != a.Addr().Is4() || slices.Contains(addrs, a) {
 			return
 		}
@@ -276,6 +305,10 @@ func (p *clientPath) targets() (addrs []netip.AddrPort, asking bool, failed erro
 		addAll(listed)
 	}
 	addAll(learned)
+	if !slices.ContainsFunc(addrs, func(a netip.AddrPort) bool { return a.Addr().Is6() }) {
+		by, wait := translated(p, four)
+		addrs, asking = append(by, addrs...), asking || wait
+	}
 	p.book.Order(addrs, live, now)
 	if len(addrs) == 0 && denied {
 		failed = errNotHere

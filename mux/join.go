@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 
 	"github.com/mpsocks/mpsocks/mux/capture"
 	"github.com/mpsocks/mpsocks/mux/carrier"
@@ -39,7 +38,7 @@ func (p *clientPath) join(ctx context.Context, v *proven) (*subflow, error) {
 			}
 			continue
 		default:
-			if c.opening.denies() && !slices.Contains(c.servers.announced(), v.addr) { // dialled before the server had said so, or in need
+			if c.opening.denies() && !announced(p, v.addr) { // dialled before the server had said so, or in need
 				if c.session.core.alive(v.epoch) { // or it is another one by now
 					return nil, errNotHere
 				}

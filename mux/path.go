@@ -73,8 +73,10 @@ type clientPath struct {
 	cfg     Path               // and as it is now
 	cancel  context.CancelFunc // ends the slots; nil = there are none
 	book    dialer.Book        // how the addresses did
+	six     bool               // it has no IPv4; see look
 	mtu     int                // packets that get through; 0 = any
-	bad     string             // the last of these; "" after one that worked
+	bad     string             // the last error of an attempt; "" after one that worked
+	badAt   time.Time          // when that was
 	moved   bool               // its address has changed, and the server has not been told
 	again   chan struct{}      // closed and renewed when attempts are to go on at once
 	said    []string           // errors since a subflow was up, so that each is said once

@@ -18,6 +18,7 @@ type PathReport struct {
 	Moved    time.Duration  // what was under way there when a subflow last stalled or ended took so long until it went by others,
 	MovedAgo time.Duration  // and that was so long ago; zero both when nothing ever was
 	Error    string         // of the last attempt to reach the server; "" after one that worked
+	ErrorAgo time.Duration  // since that
 	Today    uint64         // bytes of TCP since midnight, and
 	Month    uint64         // since the billing month began
 	Renews   time.Time      // when the next billing month begins
@@ -40,6 +41,9 @@ func (c *Client) Reports() []PathReport {
 		r := PathReport{
 			Path: p.cfg, Error: p.bad,
 			Today: k.day.bytes, Month: k.month.bytes, Renews: billingMonth(now, k.billing, 1), Until: k.until(&p.cfg, now),
+		}
+		if p.bad != "" {
+			r.ErrorAgo = time.Since(p.badAt)
 		}
 		c.session.enter(func(_ *engine.Engine, now int64) {
 			r.Dark, r.Silent = p.path.State() == engine.PathDark, time.Duration(now-p.path.HeardAt())

@@ -132,7 +132,7 @@ func (p *clientPath) complain(ctx context.Context, err error) {
 		return // that is how it is meant
 	}
 	p.c.mu.Lock()
-	p.bad = err.Error()
+	p.bad, p.badAt = err.Error(), time.Now()
 	said := slices.Contains(p.said, err.Error()) || len(p.said) >= maxSaid
 	if !said {
 		p.said = append(p.said, err.Error())

@@ -51,7 +51,7 @@ var causes = []struct {
 	{"does not know this client's key", Cause{"the server does not know this client's key", remedyClient}},
 	{"certificate required", Cause{"the server does not know this client's key", remedyClient}},
 	{"bad certificate", Cause{"the server does not know this client's key", remedyClient}},
-	{"TLS with ", Cause{}}, // what follows may mean more, by the entries of stalledTLS
+	{"TLS with ", Cause{}}, // what follows may mean more: see silence
 	{"i/o timeout", Cause{"no answer", remedyReach}},
 	{"deadline exceeded", Cause{"no answer", remedyReach}},
 	{"connection attempt failed", Cause{"no answer", remedyReach}},
@@ -62,14 +62,29 @@ var causes = []struct {
 // limitName is a setting of the server as a refusal names it.
 var limitName = regexp.MustCompile(`\blimits\.[a-z_]+`)
 
-// stalledTLS is what silence means after a connection was made.
-var stalledTLS = Cause{"no answer to the handshake: a server that hangs, or large packets get lost", "is the server's machine well? If so, the network of this path loses large packets: lower the interface's MTU"}
+// silent finds who took connections and said nothing.
+var silent = regexp.MustCompile(`(\S+(?:, \S+)*) (takes connections and does not answer|take connections and do not answer)`)
+
+// dialled finds with whom TLS was begun.
+var dialled = regexp.MustCompile(`TLS with (\S+): `)
+
+// silence is what it means that somebody takes connections and does not answer.
+func silence(who, does string) Cause {
+	return Cause{
+		who + " " + does,
+		"does that server hang, or the one that a load balancer leads to? Have a load balancer ask the server itself whether it is well " +
+			"(docs/recipes/haproxy.md), and give a second server in server.addresses; if it is well, this path loses large packets: lower the interface's MTU",
+	}
+}
 
 // Diagnose puts an error of the network into words that say what is wrong and what to
 // look at. What is not known is said as it is.
 func Diagnose(err string) Cause {
 	if name := limitName.FindString(err); name != "" {
 		return Cause{"the server has no room for this client: its " + name + " is reached", "raise " + name + " at the server, or have each machine use a key of its own: `mpsocks clients add`"}
+	}
+	if found := silent.FindStringSubmatch(err); found != nil {
+		return silence(found[1], found[2])
 	}
 	inTLS := false
 	for _, c := range causes {
@@ -78,7 +93,11 @@ func Diagnose(err string) Cause {
 		case c.Cause == Cause{}:
 			inTLS = true
 		case inTLS && c.Says == "no answer":
-			return stalledTLS
+			who := "the server"
+			if found := dialled.FindStringSubmatch(err); found != nil {
+				who = found[1]
+			}
+			return silence(who, "takes connections and does not answer")
 		default:
 			return c.Cause
 		}

@@ -158,8 +158,9 @@ type Session struct {
 // Path is a way between the halves.
 type Path struct {
 	Name    string    `json:"name"`
-	State   State     `json:"state"`           // up, resting, suspect, stale, blocked
-	Cause   string    `json:"cause,omitempty"` // why, in words
+	State   State     `json:"state"`            // up, resting, suspect, stale, blocked
+	Cause   string    `json:"cause,omitempty"`  // why, in words
+	Remedy  string    `json:"remedy,omitempty"` // what helps, where that is known
 	Since   time.Time `json:"since"`
 	Bind    string    `json:"bind,omitempty"`
 	Backup  bool      `json:"backup"`

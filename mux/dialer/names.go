@@ -23,14 +23,6 @@ const (
 // Lookup resolves a name: by a way, or by the default route if that is nil.
 type Lookup func(ctx context.Context, way *Way, host string) ([]netip.Addr, error)
 
-func systemLookup(ctx context.Context, way *Way, host string) ([]netip.Addr, error) {
-	r := net.DefaultResolver
-	if way != nil {
-		r = &net.Resolver{PreferGo: true, Dial: way.dialResolver} // cgo cannot be bound
-	}
-	return r.LookupNetIP(ctx, "ip", host)
-}
-
 // Names keeps what is known of names. It is safe for concurrent use.
 type Names struct {
 	lookup Lookup

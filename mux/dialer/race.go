@@ -5,6 +5,7 @@ import (
 	"context"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -27,6 +28,12 @@ const (
 	retryPause = 200 * time.Millisecond
 	retryMost  = 4
 	retryFor   = 5 * time.Second
+	// freshEvery is how often an address that takes connections and is silent is asked by
+	// a new one: a load balancer, or a captive portal, leads a connection where it led it
+	// when it was made, and may lead others elsewhere by now.
+	freshEvery = time.Second
+	// suspectAfter is how long everybody may be silent before that is said.
+	suspectAfter = 500 * time.Millisecond
 	// step is how often the race is looked at.
 	step = 25 * time.Millisecond
 )
@@ -67,8 +74,27 @@ type Race[T any] struct {
 	MTU int
 	// Stagger is the head start of one address over the next; 0 = Stagger of this package.
 	Stagger time.Duration
-	// Timeout is how long TCP's handshake may take: no other address begins later.
+	// Timeout is how long TCP's handshake may take: no other address begins later, unless
+	// all that are under way are silent.
 	Timeout time.Duration
+	// Silent is told the addresses once all that are known have failed or have taken the
+	// connection and said nothing for a while; nil = nobody is.
+	Silent func(*SilentError)
+}
+
+// A SilentError says that addresses took connections, and that nothing came by them, by
+// small packets neither.
+type SilentError struct{ Addrs []netip.AddrPort }
+
+func (e *SilentError) Error() string {
+	var list []string
+	for _, a := range e.Addrs {
+		list = append(list, a.String())
+	}
+	if len(list) == 1 {
+		return list[0] + " takes connections and does not answer"
+	}
+	return strings.Join(list, ", ") + " take connections and do not answer"
 }
 
 // Result is the attempt that won.
@@ -90,7 +116,7 @@ type attempt struct {
 	clamped   bool      // another one with smaller packets has begun
 	over      bool
 	ended     time.Time // when it failed
-	retried   bool      // it was not the first
+	retried   bool      // it was not the first, as it had failed
 }
 
 type news[T any] struct {
@@ -128,7 +154,7 @@ func (r *Race[T]) Run(ctx context.Context) (*Result[T], []netip.AddrPort, error)
 	}
 	tick := time.NewTicker(step)
 	defer tick.Stop()
-	start := time.Now()
+	start, said := time.Now(), false
 	var first error
 	var won *Result[T] // by smaller packets, while the larger ones may yet do
 	var until time.Time
@@ -138,7 +164,8 @@ func (r *Race[T]) Run(ctx context.Context) (*Result[T], []netip.AddrPort, error)
 		}
 		addrs, asking := r.Targets()
 		now := time.Now()
-		next, more := r.next(addrs, all, now, now.Sub(start) < r.Timeout)
+		mute := silent(all, now)
+		next, more := r.next(addrs, all, now, now.Sub(start) < r.Timeout || mute != nil)
 		if more && won == nil {
 			begin(next, r.MTU)
 		}
@@ -148,6 +175,17 @@ func (r *Race[T]) Run(ctx context.Context) (*Result[T], []netip.AddrPort, error)
 		if a, ok := retry(all, now); ok && won == nil && now.Sub(start) < retryFor {
 			begin(a, r.MTU)
 			all[len(all)-1].retried = true
+		}
+		if a, ok := fresh(all, now); ok && won == nil && now.Sub(start) < retryFor {
+			begin(a, r.MTU)
+			all[len(all)-1].clamped = true // all sizes are being tried
+		}
+		if mute != nil && !said && !more && won == nil && r.Silent != nil {
+			said = true
+			r.Silent(mute)
+		}
+		if mute != nil && won == nil && now.Sub(start) >= retryFor && hopeless(all, now) {
+			return nil, failed(all), mute
 		}
 		if won == nil && !slices.ContainsFunc(all, func(a *attempt) bool { return !a.over }) && !more && (!asking || now.Sub(start) >= r.Timeout || len(all) > 0 && now.Sub(start) > Stagger) {
 			return nil, failed(all), first
@@ -245,6 +283,49 @@ func retry(all []*attempt, now time.Time) (a netip.AddrPort, ok bool) {
 	return a, false
 }
 
+// fresh returns an address to ask by another connection, if one is due: it has taken one
+// long ago, and is silent.
+func fresh(all []*attempt, now time.Time) (a netip.AddrPort, ok bool) {
+	for _, t := range all {
+		if t.over || !t.mute(now, stall) {
+			continue
+		}
+		young := slices.ContainsFunc(all, func(o *attempt) bool {
+			return o.addr == t.addr && now.Sub(o.began) < max(freshEvery, 4*t.connected.Sub(t.began))
+		})
+		if !young {
+			return t.addr, true
+		}
+	}
+	return a, false
+}
+
+// silent returns the addresses that have taken a connection and said nothing for a while, if
+// nothing else is under way: else nil.
+func silent(all []*attempt, now time.Time) *SilentError {
+	var e SilentError
+	for _, t := range all {
+		if !t.over && t.mute(now, suspectAfter) && !slices.Contains(e.Addrs, t.addr) {
+			e.Addrs = append(e.Addrs, t.addr)
+		}
+	}
+	if e.Addrs == nil || slices.ContainsFunc(all, func(t *attempt) bool { return !t.over && !slices.Contains(e.Addrs, t.addr) }) {
+		return nil
+	}
+	return &e
+}
+
+// hopeless says that none of what is under way is young enough to hope for.
+func hopeless(all []*attempt, now time.Time) bool {
+	return !slices.ContainsFunc(all, func(t *attempt) bool { return !t.over && !t.mute(now, t.stall()) })
+}
+
+// mute says that TCP is through, and nothing has come for that long since; one that is far
+// has longer.
+func (t *attempt) mute(now time.Time, long time.Duration) bool {
+	return !t.connected.IsZero() && now.Sub(t.connected) >= max(long, 4*t.connected.Sub(t.began))
+}
+
 // patience is until when an attempt keeps others from beginning.
 func (t *attempt) patience(stagger time.Duration) time.Time {
 	if t.connected.IsZero() {
@@ -266,7 +347,7 @@ func (t *attempt) stall() time.Duration {
 // address took the connection and is silent.
 func (r *Race[T]) smaller(all []*attempt, now time.Time) (a netip.AddrPort, mtu int, ok bool) {
 	for _, t := range all {
-		if t.over || t.clamped || t.connected.IsZero() || now.Sub(t.connected) < max(t.stall(), 4*t.connected.Sub(t.began)) {
+		if t.over || t.clamped || !t.mute(now, t.stall()) {
 			continue
 		}
 		t.clamped = true

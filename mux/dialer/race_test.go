@@ -123,6 +123,7 @@ func TestRace(t *testing.T) {
 		{"PPPoE to afar", fakeAddr{tcp: 250 * ms, proof: 250 * ms, loses: 1492}, fakeAddr{tcp: never}, first, 2600 * ms, 1492, false},
 		{"it was away", fakeAddr{tcp: 20 * ms, proof: 20 * ms, away: 3 * time.Second}, fakeAddr{tcp: never}, first, 3250 * ms, 0, false},
 		{"a balancer lost its server", fakeAddr{tcp: 20 * ms, proof: 20 * ms, lost: 1200 * ms}, fakeAddr{tcp: never}, first, 1600 * ms, 0, false},
+		{"a balancer finds another server late", fakeAddr{tcp: 20 * ms, proof: 20 * ms, lost: 4200 * ms}, fakeAddr{tcp: never}, first, 5100 * ms, 0, false},
 		{
 			"a balancer leads elsewhere when it has seen that its server hangs",
 			fakeAddr{tcp: 20 * ms, proof: never},
@@ -154,6 +155,50 @@ func TestRaceLost(t *testing.T) {
 			t.Errorf("%v, %v, %v after %v", res, failed, err, took)
 		}
 	})
+}
+
+// Where all take connections and say nothing, that is said soon and once, and who becomes
+// known by it is tried at once.
+func TestRaceIsSilent(t *testing.T) {
+	for _, known := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			var tasks sync.WaitGroup
+			defer tasks.Wait()
+			start, said := time.Now(), []time.Duration(nil)
+			targets := []netip.AddrPort{first}
+			r := Race[netip.AddrPort]{
+				Targets: func() ([]netip.AddrPort, bool) { return slices.Clone(targets), false },
+				Try: func(ctx context.Context, a netip.AddrPort, _ int, connected func()) (netip.AddrPort, error) {
+					connected()
+					if a == first {
+						<-ctx.Done()
+					}
+					return a, ctx.Err()
+				},
+				Drop: func(netip.AddrPort) {}, Go: tasks.Go, Timeout: 100 * time.Millisecond,
+				Silent: func(err *SilentError) {
+					if !slices.Equal(err.Addrs, []netip.AddrPort{first}) {
+						t.Errorf("said of %v", err.Addrs)
+					}
+					if said = append(said, time.Since(start)); known {
+						targets = append(targets, second)
+					}
+				},
+			}
+			res, failed, err := r.Run(t.Context())
+			took := time.Since(start)
+			if len(said) != 1 || said[0] > suspectAfter+2*step {
+				t.Errorf("known %v: said after %v", known, said)
+			}
+			var silence *SilentError
+			switch {
+			case known && (err != nil || res.Addr != second || took > suspectAfter+4*step):
+				t.Errorf("%v, %v after %v", res, err, took)
+			case !known && (!errors.As(err, &silence) || len(failed) != 1 || took < retryFor || took > retryFor+2*stall):
+				t.Errorf("%v, failed %v after %v", err, failed, took)
+			}
+		})
+	}
 }
 
 // An address that failed stands behind the others for a while, ever longer, and

@@ -2,6 +2,7 @@ package wild
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,19 +18,22 @@ import (
 // The servers behind the balancer, and where each is.
 var backends = []struct{ place, address string }{{"one", "10.98.0.1"}, {"two", "10.97.0.1"}}
 
-// What HAProxy is told of choosing a server, and of those that hang: by turns and nothing,
-// and as docs/recipes/haproxy.md has it.
+// What HAProxy is told of choosing a server, and of those that hang: by turns and nothing; as
+// docs/recipes/haproxy.md has it; and that without the end of connections that are there.
 const (
 	byTurns  = "balance roundrobin\n    default-server check inter 500ms"
-	bySource = `balance source
+	bySource = patiently + " on-marked-down shutdown-sessions"
+
+	patiently = `balance source
     option httpchk GET /healthz
     http-check expect status 200,401
-    default-server check port 9082 inter 1s fall 2 on-marked-down shutdown-sessions`
+    default-server check port 9082 inter 1s fall 2`
 )
 
 // balanced puts two servers behind HAProxy, and a client with two paths in front of it. It
-// returns the servers, and which of them has the session.
-func (c *country) balanced(choice string) (servers []*half, at int) {
+// returns the servers, and which of them has the session. addresses are the client's for the
+// server, "" = the balancer's.
+func (c *country) balanced(choice, addresses string) (servers []*half, at int) {
 	c.t.Helper()
 	haproxy, err := exec.LookPath("/usr/sbin/haproxy")
 	if err != nil {
@@ -37,7 +41,7 @@ func (c *country) balanced(choice string) (servers []*half, at int) {
 	}
 	c.router(1, 1500, "w1")
 	c.router(2, 1500, "w2")
-	client, server := c.keys("", `paths: [{name: dsl, bind: "w1"}, {name: lte, bind: "w2"}]`)
+	client, server := c.keys(addresses, `paths: [{name: dsl, bind: "w1"}, {name: lte, bind: "w2"}]`)
 	text, err := os.ReadFile(server)
 	if err != nil {
 		c.t.Fatal(err)
@@ -106,7 +110,7 @@ func TestServerGoesBehindBalancer(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newCountry(t)
-			servers, at := c.balanced(byTurns)
+			servers, at := c.balanced(byTurns, "")
 			f := c.flow(far)
 			time.Sleep(300 * time.Millisecond)
 			end(c, at, servers[at])
@@ -123,36 +127,123 @@ func TestServerGoesBehindBalancer(t *testing.T) {
 }
 
 // A balancer that always leads a client to the same server, and looks whether that answers,
-// leads it to another one when it hangs.
+// leads it to another one when it hangs, also where connections that are there stay with the
+// one that does. Log and status say meanwhile what is wrong and what helps, once.
 func TestServerHangsBehindSource(t *testing.T) {
+	const says = "take connections and do not answer"
+	for name, choice := range map[string]string{"as in the recipe": bySource, "connections stay": patiently} {
+		t.Run(name, func(t *testing.T) {
+			c := newCountry(t)
+			servers, at := c.balanced(choice, "")
+			f := c.flow(far)
+			time.Sleep(300 * time.Millisecond)
+			begin := time.Now()
+			servers[at].cmd.Process.Signal(syscall.SIGSTOP)
+			c.until(5*time.Second, "status says who hangs", func() bool { return strings.Contains(c.path("dsl").Cause, says) })
+			if remedy := c.path("dsl").Remedy; !strings.Contains(remedy, "load balancer") && c.path("dsl").State != status.Up {
+				t.Errorf("status has %q for a remedy", remedy)
+			}
+			time.Sleep(time.Until(begin.Add(9 * time.Second)))
+			gap := f.longest(t)
+			if t.Logf("a gap of %v", gap); gap > 7*time.Second {
+				t.Error("that is too long")
+			}
+			lines := 0
+			for line := range strings.Lines(c.client.said(t)) {
+				if strings.Contains(line, `"level":"warn"`) && strings.Contains(line, says) && strings.Contains(line, "load balancer") {
+					lines++
+				}
+			}
+			if lines != 1 {
+				t.Errorf("%d lines say what is wrong", lines)
+			}
+		})
+	}
+}
+
+// Where a balancer leads to a server that hangs and finds nothing wrong with it, for its kernel
+// answers, a client that knows the servers' own addresses is soon at another one.
+func TestServerHangsAndOthersAreKnown(t *testing.T) {
 	c := newCountry(t)
-	servers, at := c.balanced(bySource)
+	addresses := `["` + far + `:7443"`
+	for _, b := range backends {
+		addresses += `, "` + b.address + `:7443"`
+	}
+	servers, at := c.balanced("balance source\n    default-server check inter 500ms", addresses+"]")
 	f := c.flow(far)
 	time.Sleep(300 * time.Millisecond)
 	servers[at].cmd.Process.Signal(syscall.SIGSTOP)
-	time.Sleep(8 * time.Second)
+	time.Sleep(5 * time.Second)
 	gap := f.longest(t)
-	if t.Logf("a gap of %v", gap); gap > 7*time.Second {
+	if t.Logf("a gap of %v", gap); gap > 3500*time.Millisecond {
 		t.Error("that is too long")
 	}
 }
 
 // All paths fail for a moment, and the server behind the balancer is well: the session is
-// the same afterwards. That it is whoever answers first, TestBalancerIsSooner of mux shows.
+// the same afterwards, nobody has tried to join by the balancer, and no half warns of more
+// than the deaths. While no subflow is left, the balancer's address is dialled as well, at
+// once. That the session's own server is waited for, TestBalancerIsSooner of mux shows.
 func TestPathsFailBehindBalancer(t *testing.T) {
 	c := newCountry(t)
-	c.balanced(byTurns)
+	servers, at := c.balanced(byTurns, "")
+	time.Sleep(time.Second)
+	if n := c.dialled(far); n != 0 {
+		t.Errorf("the balancer is being dialled by %d while all subflows are up", n)
+	}
 	for _, away := range []time.Duration{1100 * time.Millisecond, 2300 * time.Millisecond} {
+		f := c.flow(far)
+		time.Sleep(300 * time.Millisecond)
+		begin := time.Now()
 		for k := 1; k <= 2; k++ {
 			c.ip("srv", fmt.Sprintf("route replace blackhole 192.168.%d.0/24", k))
 		}
-		time.Sleep(away)
+		took := c.until(5*time.Second, "the balancer's address is dialled", func() bool { return c.dialled(far) > 0 })
+		time.Sleep(time.Until(begin.Add(away)))
 		for k := 1; k <= 2; k++ {
 			c.ip("srv", fmt.Sprintf("route replace 192.168.%d.0/24 via 10.%d.0.2", k, k))
 		}
-		t.Logf("works %v later", c.works(20*time.Second, far))
+		t.Logf("dialled after %v, works %v after the return", took, c.works(20*time.Second, far))
+		f.longest(t)
+		time.Sleep(time.Second)
 	}
-	if n := strings.Count(c.client.said(t), "session established"); n != 1 {
+	said := c.client.said(t)
+	if n := strings.Count(said, "session established"); n != 1 {
 		t.Errorf("%d sessions", n)
 	}
+	through := 0
+	for line := range strings.Lines(said) {
+		if strings.Contains(line, `"level":"warn"`) && !strings.Contains(line, " died") {
+			t.Errorf("the client warns: %s", line)
+		}
+		if strings.Contains(line, `"message":"subflow up"`) && strings.Contains(line, `"remote":"`+far+`:7443"`) {
+			through++
+		}
+	}
+	if through != 1 {
+		t.Errorf("%d subflows went by the balancer", through)
+	}
+	for i, h := range servers {
+		text := h.said(t)
+		if strings.Contains(text, "not known here") || strings.Contains(text, `"level":"warn"`) {
+			t.Errorf("server %d of %d has been asked to join by the balancer, or warns", i, at)
+		}
+	}
+}
+
+// dialled is how many connections of the client's place to an address are not through yet.
+func (c *country) dialled(address string) (n int) {
+	c.t.Helper()
+	four := netip.MustParseAddr(address).As4()
+	want := fmt.Sprintf("%02X%02X%02X%02X:%04X", four[3], four[2], four[1], four[0], 7443)
+	c.within("cli", func() error {
+		b, err := os.ReadFile("/proc/thread-self/net/tcp")
+		for line := range strings.Lines(string(b)) {
+			if f := strings.Fields(line); len(f) > 3 && f[2] == want && f[3] == "02" { // SYN-SENT
+				n++
+			}
+		}
+		return err
+	})
+	return n
 }

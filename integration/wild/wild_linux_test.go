@@ -56,9 +56,25 @@ func TestInterfaceComesLate(t *testing.T) {
 	t.Logf("in use %v after it came", took)
 }
 
-// A captive portal answers in the place of the server until its user has logged in: then
-// the tunnel works, whatever was believed before.
+// A captive portal answers in the place of the server until its user has logged in, or only
+// takes the connections: then the tunnel works, whatever was believed before.
 func TestCaptivePortal(t *testing.T) {
+	t.Run("answers", func(t *testing.T) {
+		portal(t, "captive portal", func(l net.Listener) {
+			web := &http.Server{Handler: http.RedirectHandler("http://portal.example/login", http.StatusFound)}
+			go web.Serve(l)
+			t.Cleanup(func() { web.Close() })
+		})
+	})
+	t.Run("hangs", func(t *testing.T) {
+		portal(t, "takes connections and does not answer", func(l net.Listener) { t.Cleanup(func() { l.Close() }) })
+	})
+}
+
+// portal puts a portal before the server, which serve serves, and of which status says that
+// text, and has it go away.
+func portal(t *testing.T, says string, serve func(net.Listener)) {
+	t.Helper()
 	c := newCountry(t)
 	c.router(1, 1500, "w1")
 	c.place("portal")
@@ -72,19 +88,20 @@ func TestCaptivePortal(t *testing.T) {
 	c.ip("r1", "route add "+far+"/32 via 10.200.0.2")
 	var l net.Listener
 	c.within("portal", func() (err error) { l, err = net.Listen("tcp4", far+":7443"); return err })
-	web := &http.Server{Handler: http.RedirectHandler("http://portal.example/login", http.StatusFound)}
-	go web.Serve(l)
-	t.Cleanup(func() { web.Close() })
+	serve(l)
 	client, server := c.keys("", onePath)
 	c.start("srv", "server", "server", server)
 	c.echo("srv")
 	c.client = c.start("cli", "client", "client", client)
 	c.until(20*time.Second, "status says what answers", func() bool {
-		return strings.Contains(c.path("dsl").Cause, "captive portal")
+		return strings.Contains(c.path("dsl").Cause, says)
 	})
 	time.Sleep(4 * time.Second) // its user looks for the password, and pauses grow
 	c.ip("r1", "route del "+far+"/32 via 10.200.0.2")
-	t.Logf("works %v after the login", c.works(20*time.Second, far))
+	took := c.works(20*time.Second, far)
+	if t.Logf("works %v after the login", took); took > 5*time.Second {
+		t.Error("that is too long")
+	}
 }
 
 // A single path whose address changes goes on from the new one at once.

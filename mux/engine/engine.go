@@ -45,7 +45,7 @@ type Engine struct {
 	lastUp   int64  // when the last subflow went
 	heard    int64  // when something last came, by any path
 	swept    int64
-	trouble  int64 // when a subflow last stalled or ended
+	grace    grace
 
 	lossy     bool  // something was lately lost,
 	lossAt    int64 // and when
@@ -257,7 +257,8 @@ func (e *Engine) Detach(f *Subflow, now int64, received, octets uint64) {
 	}
 	f.state.on(ended)
 	f.unanswered()
-	e.trouble, e.table.queue.Grace = now, true
+	e.grace.begin(now)
+	e.table.queue.Grace = true
 	gone := func(g *Subflow) bool { return g == f }
 	e.subs = slices.DeleteFunc(e.subs, gone)
 	f.path.subs = slices.DeleteFunc(f.path.subs, gone)

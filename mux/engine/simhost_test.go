@@ -32,6 +32,7 @@ type host struct {
 	bytes     uint64 // of the large flows
 	datagrams int    // of these, and how many came behind a later one
 	swapped   int
+	offered   int // datagrams of large flows that were sent here
 	latest    map[uint64]uint64
 	small     map[uint64]int64 // when each packet of the small one came
 	came      func(pkt []byte) // called with each datagram that comes, or nil,

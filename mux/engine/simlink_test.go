@@ -65,11 +65,16 @@ type line struct {
 	leave  float64
 	lost   float64 // and the loss in it
 	jitter int64   // ± ns
+	bunch  int64   // what arrives comes together so often, ns: as a radio that gathers; 0 = at once
+	police float64 // more than this rate, bytes a nanosecond, is dropped and waits for nothing,
+	bucket float64 // but for so many bytes that a pause has saved up
 	dead   bool
 	count  int // packets that were sent
 
 	bad   bool
 	free  int64 // when what was sent has left
+	saved float64
+	paid  int64 // when bucket was last looked at
 	last  int64 // the last arrival
 	phase float64
 }
@@ -80,6 +85,13 @@ func (l *line) send(n int, arrive func()) {
 	l.count++
 	if l.dead || l.free-w.now > l.queue {
 		return
+	}
+	if l.police > 0 {
+		l.saved = min(l.saved+l.police*float64(w.now-l.paid), l.bucket)
+		if l.paid = w.now; l.saved < float64(n) {
+			return
+		}
+		l.saved -= float64(n)
 	}
 	l.free = max(l.free, w.now) + int64(float64(n)/l.rate)
 	if l.enter > 0 {
@@ -96,6 +108,9 @@ func (l *line) send(n int, arrive func()) {
 	at := l.free + l.delay
 	if l.jitter > 0 { // as a scheduler's: it wanders with a period of about half a second
 		at += int64(float64(l.jitter) * (math.Sin(float64(w.now)/80e6+l.phase) + math.Sin(float64(w.now)/31e6+2*l.phase)) / 2)
+	}
+	if l.bunch > 0 {
+		at += l.bunch - at%l.bunch
 	}
 	l.last = max(l.last, at)
 	w.at(l.last, func() {

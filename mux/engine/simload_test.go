@@ -62,6 +62,7 @@ func (h *host) largeFlows(flows int, rate float64, from, until int64) {
 			flow := sent % flows
 			n := uint64(flow+1)<<48 | uint64(sent/flows)
 			h.e.Send(&src[flow], testPacket(netip.AddrPortFrom(packet.ClientHost4, uint16(5000+flow)), to, n, size), h.w.now)
+			h.offered++
 		}
 		h.pump()
 		h.w.at(h.w.now+1e6, next)

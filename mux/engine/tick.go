@@ -123,7 +123,7 @@ func (e *Engine) Tick(now, passed int64, received uint64) *Orders {
 	}
 	seek(e, now)
 	e.lossy = gauge.LostLately(e.lossAt, now)
-	e.table.queue.Grace = len(e.subs) == 0 || now-e.trouble < fq.GraceTime
+	e.table.queue.Grace = len(e.subs) == 0 || e.grace.lasts(now, e.table.queue.Bytes)
 	e.estimate(now)
 	e.budget.Refill(passed, e.octets+received, e.table.queue.Backlog() > 0)
 	if now-e.swept > sweepEvery {
@@ -228,7 +228,7 @@ func (e *Engine) judge(p *Path, now int64) {
 		disown(e, p, now)
 	}
 	if dark && p.state == PathUp {
-		e.trouble = now
+		e.grace.begin(now)
 		e.say(p, nil, 0, "path is dark")
 		for _, f := range p.subs {
 			if f.marks.una < f.marks.tail && f.state != Ended {

@@ -18,8 +18,8 @@ const (
 	// A sender that does not slow down gets a queue as a good router's: this
 	// much beyond the CoDel target, maxAge, and what is older goes. Small flows are
 	// let wait longer, maxAgeSmall: what a call or a game can still use. All are let
-	// wait maxAgeGrace, and nothing is dropped for standing, for GraceTime after a path
-	// has died or come back, as the tunnel then is what holds them up.
+	// wait maxAgeGrace, and nothing is dropped for standing, for GraceTime at least
+	// after a path has died or come back, as the tunnel then is what holds them up.
 	maxAge      = 80e6
 	maxAgeSmall = 250e6
 	maxAgeGrace = 1e9

@@ -1,6 +1,7 @@
 package conf
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -16,10 +17,11 @@ const maxLink = 4096
 
 // Link is all that a client needs, in one line that can be sent or shown as a QR code:
 //
-//	mpsocks://PRIVATE@HOST:PORT,HOST:PORT?key=PUBLIC&key=PUBLIC&sni=SERVER_NAME&alpn=PROTOCOL#NAME
+//	mpsocks://PRIVATE@HOST:PORT,HOST:PORT?sum=SUM&key=PUBLIC&key=PUBLIC&sni=SERVER_NAME&alpn=PROTOCOL#NAME
 //
-// with keys in the URL's alphabet of base64, without padding. It has the client's private
-// key and is as secret as that.
+// with keys in the URL's alphabet of base64, without padding, and a sum of all the rest, so
+// that one that was damaged on its way is known; links of the first release had none. It has
+// the client's private key and is as secret as that.
 type Link struct {
 	Name      string
 	Key       PrivateKey  // the client's
@@ -48,12 +50,29 @@ func (l *Link) Text() string {
 	if l.Name != "" {
 		out += "#" + url.PathEscape(l.Name)
 	}
-	return out
+	before, after, _ := strings.Cut(out, "?")
+	return before + sumMark + linkSum(out) + "&" + after
+}
+
+// sumMark is before a link's sum, which stands first: what is cut off comes later.
+const sumMark = "?sum="
+
+// linkSum is the sum of a link, as it stands without one.
+func linkSum(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return base64.RawURLEncoding.EncodeToString(sum[:4])
+}
+
+// damaged says that a link has a sum, and another one than that of its text.
+func damaged(text string) bool {
+	before, rest, has := strings.Cut(text, sumMark)
+	sum, after, _ := strings.Cut(rest, "&")
+	return has && sum != linkSum(before+"?"+after)
 }
 
 // ParseLink reads a link. Its errors never repeat the private key.
 func ParseLink(text string) (*Link, error) {
-	text = strings.TrimSpace(text)
+	text = strings.Trim(text, " \t\r\n<>\"'`") // as mail and chat write it
 	rest, ok := strings.CutPrefix(text, linkScheme+"://")
 	if !ok {
 		return nil, errors.New("the link does not begin with " + linkScheme + "://; `mpsocks clients add NAME --link` on the server's machine makes one")
@@ -109,6 +128,9 @@ func ParseLink(text string) (*Link, error) {
 	noteShown(&problems, "the link's cover", l.Cover.ALPN, l.Cover.ServerName)
 	if len(l.Servers) == 0 {
 		problems.addf("the link", "has no key of the server: was it cut off?")
+	}
+	if len(problems) == 0 && damaged(text) {
+		problems.addf("", "the link was cut off or changed on its way: copy it whole")
 	}
 	if err := problems.err(""); err != nil {
 		return nil, err

@@ -34,6 +34,41 @@ func TestLink(t *testing.T) {
 	}
 }
 
+// A link that was cut off anywhere, or has another letter somewhere, is not taken for
+// another one; what mail and chat put around it does no harm, and links without a sum, as the
+// first release made them, still work.
+func TestDamagedLink(t *testing.T) {
+	l := &Link{Name: "phone", Key: must(Generate()), Addresses: []string{"203.0.113.5:7443", "t.example.com:443"}, Servers: []PublicKey{must(ParsePublic(keyA)), must(ParsePublic(keyB))}}
+	text := l.Text()
+	same := func(text string) bool {
+		got, err := ParseLink(text)
+		if err != nil && strings.Contains(err.Error(), text[min(12, len(text)):min(30, len(text))]) && len(text) > 30 {
+			t.Errorf("the error repeats the key: %v", err)
+		}
+		return err != nil || cmp.Equal(got, l)
+	}
+	for i := range len(text) {
+		if !same(text[:i]) {
+			t.Errorf("cut off after %d it is taken for another one", i)
+		}
+		for _, c := range "Aa0_.:&" {
+			if !same(text[:i] + string(c) + text[i+1:]) {
+				t.Errorf("with %c at %d it is taken for another one", c, i)
+			}
+		}
+	}
+	for _, around := range []string{"<" + text + ">", "\"" + text + "\"\r\n", "`" + text + "`", " " + text + " "} {
+		if got, err := ParseLink(around); err != nil || !cmp.Equal(got, l) {
+			t.Errorf("%q: %v", around[:3], err)
+		}
+	}
+	before, rest, _ := strings.Cut(text, sumMark)
+	_, rest, _ = strings.Cut(rest, "&")
+	if got, err := ParseLink(before + "?" + rest); err != nil || !cmp.Equal(got, l) {
+		t.Errorf("without a sum: %v", err)
+	}
+}
+
 func FuzzLink(f *testing.F) {
 	f.Add("mpsocks://AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA@h:1?key=ebVWLo_mVPlAeLES6KmLp5AfhTrmlb7X4OORC60ElmQ#n")
 	f.Add("mpsocks://@?#%")

@@ -77,6 +77,43 @@ func TestCapCountOutlivesAWrongClock(t *testing.T) {
 	}
 }
 
+// When the day of the bill is changed in the midst of a month, what is known of that month
+// counts on, in a running client and over a restart; a month that is over does not.
+func TestBillingDayChanges(t *testing.T) {
+	now := time.Date(2026, 3, 20, 12, 0, 0, 0, time.Local)
+	for _, days := range [][2]int{{0, 15}, {15, 0}, {1, 31}, {31, 1}, {25, 31}} {
+		for _, restart := range []bool{false, true} {
+			k := capCount{billing: days[0]}
+			k.add(now, 1000)
+			if restart {
+				counts := map[string]*capCount{}
+				u := usageFile{path: filepath.Join(t.TempDir(), "usage.json")}
+				u.keep(usageFormat{Paths: map[string]usageRecord{"lte": k.record()}}, new(zerolog.Logger))
+				if err := u.load(counts); err != nil {
+					t.Fatal(err)
+				}
+				k = *counts["lte"]
+			}
+			k.billing = days[1]
+			k.add(now.Add(time.Hour), 10)
+			if k.month.bytes != 1010 {
+				t.Errorf("from day %d to day %d (restart: %v): %d bytes of the month are known, not 1010", days[0], days[1], restart, k.month.bytes)
+			}
+			k.add(now.AddDate(0, 0, 32), 1)
+			if k.month.bytes != 1 {
+				t.Errorf("from day %d to day %d: the month after begins with %d bytes", days[0], days[1], k.month.bytes)
+			}
+		}
+	}
+	k := capCount{billing: 1}
+	k.add(now, 1000)
+	k.billing = 15
+	k.add(now.AddDate(0, 1, 0), 10) // changed while it was off
+	if k.month.bytes != 10 {
+		t.Errorf("%d bytes of a month that was over count on", k.month.bytes-10)
+	}
+}
+
 // A fakeClock is turned by a test.
 type fakeClock struct{ ahead atomic.Int64 }
 

@@ -19,6 +19,7 @@ import (
 type capCount struct {
 	day, month count
 	billing    int  // day of the month on which it begins; 0 is the first
+	counted    int  // the same for which month counts; 0 = not known
 	over       bool // as it was last said
 
 	keep int64 // how long they may be silent at rest, ns; see engine.Path.KeepAlive
@@ -52,6 +53,13 @@ func (c *count) turn(began time.Time) {
 func (k *capCount) add(now time.Time, n uint64) {
 	y, m, d := now.Date()
 	k.day.turn(time.Date(y, m, d, 0, 0, 0, 0, now.Location()))
+	billing := max(k.billing, 1)
+	if k.counted != 0 && k.counted != billing && k.month.began.Equal(billingMonth(now, k.counted, 0)) {
+		// The day was changed: how much of this month's was carried since then is not known,
+		// and to take it for nothing would let more through than the provider does.
+		k.month.began = billingMonth(now, billing, 0)
+	}
+	k.counted = billing
 	k.month.turn(billingMonth(now, k.billing, 0))
 	k.day.bytes += n
 	k.month.bytes += n

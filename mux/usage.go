@@ -38,6 +38,7 @@ type usageRecord struct {
 	DayBytes   uint64 `json:"day_bytes"`
 	Month      string `json:"month"`
 	MonthBytes uint64 `json:"month_bytes"`
+	Billing    int    `json:"billing_day,omitempty"`
 	KeepAlive  int64  `json:"keep_alive_s,omitempty"` // how long the path is known to bear silence
 	// Before are the day and the month that the clock said before these.
 	Before *usageRecord `json:"before,omitempty"`
@@ -53,7 +54,7 @@ func (k *capCount) record() usageRecord {
 		before := of(k.day.before, k.month.before)
 		r.Before = &before
 	}
-	r.KeepAlive = k.keep / 1e9
+	r.KeepAlive, r.Billing = k.keep/1e9, k.counted
 	return r
 }
 
@@ -98,7 +99,7 @@ func (u *usageFile) load(counts map[string]*capCount) error {
 		return fmt.Errorf("%s: %w", u.path, err)
 	}
 	for name, r := range all.Paths {
-		k := &capCount{keep: r.KeepAlive * 1e9}
+		k := &capCount{keep: r.KeepAlive * 1e9, counted: r.Billing}
 		k.day.span, k.month.span, err = r.spans()
 		if err == nil && r.Before != nil {
 			k.day.before, k.month.before, err = r.Before.spans()

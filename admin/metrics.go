@@ -201,7 +201,7 @@ func (e emitter) sessions(s *status.Status) {
 		if counts = (status.Counts{}); s.Counts != nil {
 			counts.Add(s.Counts)
 		}
-		sum.Sent, sum.Received = 0, 0
+		sum.Sent, sum.Received = s.RevokedSent, s.RevokedReceived
 		for _, c := range s.Clients {
 			sum.Sent += c.Sent
 			sum.Received += c.Received

@@ -23,6 +23,11 @@ const (
 	moveWait = 2 * time.Second
 	// movePoll is how often a client that is to move looks whether it may.
 	movePoll = 50 * time.Millisecond
+	// What was sent before a move is waited for as long as answers come, and until none has
+	// come for hushQuiet and the round trip to the server, at most hushMost.
+	hushQuiet = 30 * time.Millisecond
+	hushMost  = 400 * time.Millisecond
+	hushPoll  = 5 * time.Millisecond
 )
 
 // A leave is the time from when a client knows that it moves until it has.
@@ -104,11 +109,39 @@ func (o *opening) moveAway(epoch uint64, left time.Duration) {
 			return
 		}
 	}
+	s.hush.Store(true)
+	settle(ctx, s)
 	s.end.farewell(epoch)
 	o.renewAfter(epoch, "the server is about to end: moving to "+there.String())
+	s.hush.Store(false)
+	s.pump()
 	for _, p := range c.list() {
 		for _, a := range here {
 			p.book.Failed(a, time.Now())
+		}
+	}
+}
+
+// settle waits until the peer has what was sent and its answers are here, while nothing new
+// is sent: what is under way when a session ends is lost.
+func settle(ctx context.Context, s *Session) {
+	tick := time.NewTicker(hushPoll)
+	defer tick.Stop()
+	begun, seen, at := time.Now(), s.space.total.Load(), time.Now()
+	for now := begun; now.Sub(begun) < hushMost; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.end.done:
+			return
+		case now = <-tick.C:
+		}
+		flying, trip := false, int64(0)
+		s.enter(func(e *engine.Engine, _ int64) { flying, trip = engine.Flying(e) })
+		if n := s.space.total.Load(); n != seen || flying {
+			seen, at = n, now
+		} else if now.Sub(at) >= hushQuiet+time.Duration(trip) {
+			return
 		}
 	}
 }

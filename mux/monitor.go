@@ -24,6 +24,7 @@ const tickIdle = 250e6
 // become due, and pumps.
 type monitor struct {
 	saidMoved time.Time // when a person was last told that flows moved; of obey
+	absences  absences  // of what was told so; of tick and obey
 	s         *Session
 	wake      chan struct{} // 1 slot: there is work
 	ticking   atomic.Bool
@@ -81,6 +82,7 @@ func (m *monitor) tick(now, passed int64) (next int64) {
 	m.learn(now)
 	var o *engine.Orders // the monitor's until the next Tick
 	over := false
+	var back []string
 	var epoch uint64
 	waits := s.reseq.memory()
 	s.enter(func(e *engine.Engine, _ int64) {
@@ -94,6 +96,7 @@ func (m *monitor) tick(now, passed int64) (next int64) {
 		}
 		o, epoch = e.Tick(now, passed, s.space.total.Load()), e.Epoch()
 		m.held = e.Charge(m.window) + beside
+		back = m.absences.over(e, now)
 	})
 	switch {
 	case over:
@@ -109,9 +112,15 @@ func (m *monitor) tick(now, passed int64) (next int64) {
 		go s.end.shut(ErrTimeout, false)
 		return tickIdle
 	}
-	m.obey(o)
+	m.obey(o, now)
+	for _, line := range back {
+		tell(s, zerolog.InfoLevel).Msg(line)
+	}
 
 	next = o.Next
+	if len(m.absences) > 0 {
+		next = min(next, backLook)
+	}
 	more := o.Busy
 	if o.Ack != nil {
 		f := connOf(o.Ack)
@@ -164,7 +173,7 @@ func (m *monitor) learn(now int64) {
 const movedPause = 30 * time.Second
 
 // obey does what a tick of the engine wants done, without its lock.
-func (m *monitor) obey(o *engine.Orders) {
+func (m *monitor) obey(o *engine.Orders, at int64) {
 	s := m.s
 	for i := range o.Tune {
 		connOf(o.Tune[i].Sub).tune(&o.Tune[i])
@@ -178,6 +187,7 @@ func (m *monitor) obey(o *engine.Orders) {
 		// A client's owner says it in other words.
 		if now := time.Now(); said.What == engine.FlowsMoved && !s.client && now.Sub(m.saidMoved) > movedPause {
 			m.saidMoved = now
+			m.absences.note(said.Path, at)
 			line = tell(s, zerolog.InfoLevel)
 		}
 		line = line.Str("path", said.Path)

@@ -60,6 +60,7 @@ type Session struct {
 	refused    func(epoch uint64)
 	left       func(epoch uint64, in time.Duration) // the peer is about to end; nil = no matter
 	leave      atomic.Pointer[leave]                // while the client moves to another server
+	hush       atomic.Bool                          // nothing new is sent
 	memory     *Memory                              // nil = nothing is counted
 	beside     atomic.Int64                         // see Beside
 	rules      atomic.Pointer[[]Rule]               // nil = none; never changed in place

@@ -59,7 +59,9 @@ func (s *Session) move() {
 			if asked = len(e.Glance(now, asks[:0])); asked > 0 {
 				return
 			}
-			hurry = e.Assign(now) || hurry
+			if !s.hush.Load() {
+				hurry = e.Assign(now) || hurry
+			}
 			if next := e.Next(); next != nil {
 				f = connOf(next)
 				f.batch, control = e.Take(next, f.batch[:0])

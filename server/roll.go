@@ -27,12 +27,18 @@ type roll struct {
 	entries map[string]conf.Peer // of the configuration
 	used    map[string]spending  // of the month, by client
 	past    mux.Counts           // of sessions that have ended
+	// gone has what clients carried that were revoked: it counts in the sums, and again for
+	// a client of the same name. Names are those that the operator has given.
+	gone map[string]carried
 }
+
+// carried is bytes to a client and from it.
+type carried struct{ sent, received uint64 }
 
 // open begins with what clients have used so far.
 func (r *roll) open(cfg *conf.Server, used map[string]spending) {
 	r.mu.Lock()
-	r.peers, r.clients, r.used = make(map[*peer]struct{}), make(map[string]*client), used
+	r.peers, r.clients, r.used, r.gone = make(map[*peer]struct{}), make(map[string]*client), used, make(map[string]carried)
 	r.mu.Unlock()
 	r.apply(cfg)
 }
@@ -48,10 +54,22 @@ func (r *roll) apply(cfg *conf.Server) {
 	}
 	for name, c := range r.clients {
 		r.limit(c)
-		if _, known := r.entries[name]; !known && c.mappings.used.Load() == 0 && c.streams.used.Load() == 0 {
-			delete(r.clients, name)
+		r.forget(name, c)
+	}
+}
+
+// forget drops a client that is gone and holds nothing; the caller holds r.mu.
+func (r *roll) forget(name string, c *client) {
+	if _, known := r.entries[name]; known || r.clients[name] != c || c.mappings.used.Load() > 0 || c.streams.used.Load() > 0 {
+		return
+	}
+	for p := range r.peers {
+		if p.client == c {
+			return // until it has ended, and is counted
 		}
 	}
+	r.gone[name] = carried{c.sent, c.received}
+	delete(r.clients, name)
 }
 
 // limit sets a client's caps; the caller holds r.mu.
@@ -69,7 +87,9 @@ func (r *roll) client(name string) *client {
 	defer r.mu.Unlock()
 	c := r.clients[name]
 	if c == nil {
-		c = &client{name: name, pings: newPingLimit(), failures: newFailureLimit(), lines: newLineLimit()}
+		before := r.gone[name]
+		delete(r.gone, name)
+		c = &client{name: name, pings: newPingLimit(), failures: newFailureLimit(), lines: newLineLimit(), sent: before.sent, received: before.received}
 		r.limit(c)
 		r.clients[name] = c
 	}
@@ -97,6 +117,7 @@ func (r *roll) remove(p *peer, now time.Time) {
 	p.client.sent += sent
 	p.client.received += received
 	delete(r.peers, p)
+	r.forget(p.client.name, p.client)
 }
 
 // list returns the present peers.
@@ -218,6 +239,19 @@ func (r *roll) counts() (all mux.Counts) {
 	return all
 }
 
+// revoked is what clients carried that are not in the list of status any more.
+func (r *roll) revoked() (sum carried) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for name, c := range r.gone {
+		if _, known := r.entries[name]; !known {
+			sum.sent += c.sent
+			sum.received += c.received
+		}
+	}
+	return sum
+}
+
 // status is what people see of the clients.
 func (r *roll) status(now time.Time) []status.Peer {
 	r.mu.Lock()
@@ -244,7 +278,8 @@ func (r *roll) status(now time.Time) []status.Peer {
 	}
 	for name, entry := range r.entries {
 		if r.clients[name] == nil { // it has not come yet
-			out = append(out, status.Peer{Name: name, Quota: uint64(max(entry.Quota, 0)), Used: r.used[name].Bytes})
+			before := r.gone[name]
+			out = append(out, status.Peer{Name: name, Quota: uint64(max(entry.Quota, 0)), Used: r.used[name].Bytes, Sent: before.sent, Received: before.received})
 		}
 	}
 	slices.SortFunc(out, func(a, b status.Peer) int { return cmp.Compare(a.Name, b.Name) })

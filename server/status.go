@@ -73,7 +73,7 @@ func (s *Server) status() *status.Status {
 	st.SocketErrors = sockets.Errors
 	st.Drops["kernel"] = sockets.Dropped()
 	st.Clients = s.roll.status(st.Time)
-	counts := s.roll.counts()
-	st.Counts = &counts
+	counts, revoked := s.roll.counts(), s.roll.revoked()
+	st.Counts, st.RevokedSent, st.RevokedReceived = &counts, revoked.sent, revoked.received
 	return st
 }

@@ -30,9 +30,12 @@ type Status struct {
 	Listen  []string  `json:"listen"`
 	Ready   bool      `json:"ready"`
 	Reasons []string  `json:"reasons"` // why it is not ready
-	// Warnings are what works and may not always: halves of releases that differ.
+	// Warnings are what works and may not always, or not for all: halves of releases that
+	// differ, a client's file with a mistake.
 	Warnings []string `json:"warnings,omitempty"`
 	LogLevel string   `json:"log_level,omitempty"`
+	// Config is the path of its configuration file.
+	Config string `json:"config,omitempty"`
 	// Capture is the file of the capture that runs, or ran last.
 	Capture    string `json:"capture,omitempty"`
 	Capturing  bool   `json:"capturing"`
@@ -74,6 +77,9 @@ type Status struct {
 
 	// Counts are what all sessions of the server have counted, those too that have ended.
 	Counts *Counts `json:"counts,omitempty"`
+	// What the server has sent to, and received from, clients that were revoked.
+	RevokedSent     uint64 `json:"revoked_sent_bytes,omitempty"`
+	RevokedReceived uint64 `json:"revoked_received_bytes,omitempty"`
 
 	// Events are those of the last hour, the newest first.
 	Events []Event `json:"events"`

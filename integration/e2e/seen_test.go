@@ -100,3 +100,69 @@ func TestDownloadSeen(t *testing.T) {
 		return stream && datagrams
 	})
 }
+
+// TestReturnSeenAtServer has a path die in the midst of a download and come back: the
+// server's log and its page tell of both.
+func TestReturnSeenAtServer(t *testing.T) {
+	p, c := beginCutWith(t, halves.Config{Admin: true})
+	stop := make(chan struct{})
+	server := tcpServer(t, "127.0.0.1:0", func(conn *net.TCPConn) {
+		_ = conn.SetDeadline(time.Time{})
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			if _, err := conn.Write(make([]byte, 64<<10)); err != nil {
+				return
+			}
+		}
+	})
+	down := connect(t, p.Socks[0], server.String())
+	_ = down.SetDeadline(time.Time{})
+	gone := make(chan struct{})
+	go func() { _, _ = io.Copy(io.Discard, down); close(gone) }() // ends with the connection
+	t.Cleanup(func() { close(stop); down.Close(); <-gone })
+	eventually(t, 10*time.Second, "all paths carry", c.allCarry)
+	told := func(what string) (found string) {
+		for line := range strings.Lines(p.Server.Output()) {
+			if strings.Contains(line, what) {
+				found = line
+			}
+		}
+		return found
+	}
+	// What was under way by a path is not known from outside: one of the four had something.
+	for i := range wayCount {
+		c.set(way(i), silent)
+		for range 500 {
+			if told("died: its flows moved") != "" {
+				break
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+		if told("died: its flows moved") != "" {
+			break
+		}
+		c.set(way(i), healthy)
+	}
+	death := told("died: its flows moved")
+	if death == "" {
+		t.Fatalf("the server does not tell of a death:\n%s", p.Server.Output())
+	}
+	_, name, _ := strings.Cut(death, "path ")
+	name, _, _ = strings.Cut(name, " ")
+	for i := range wayCount {
+		c.set(way(i), healthy)
+	}
+	want := "path " + name + " is back after "
+	eventually(t, 20*time.Second, "the server says that it is back", func() bool { return told(want) != "" })
+	found := false
+	for _, e := range statusOf(t, p, p.ServerAdmin).Events {
+		found = found || strings.Contains(e.Text, want)
+	}
+	if !found {
+		t.Error("it is no event of the server's page")
+	}
+}

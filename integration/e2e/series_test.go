@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"crypto/ed25519"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -46,6 +47,98 @@ func series(t *testing.T, p *halves.Pair, admin string) map[string]float64 {
 		}
 	}
 	return all
+}
+
+// risen holds that no counter is lower than at the last scrape, which it returns anew.
+func risen(t *testing.T, when string, before, now map[string]float64) map[string]float64 {
+	t.Helper()
+	for name, was := range before {
+		family, _, _ := strings.Cut(name, "{")
+		if is, there := now[name]; strings.HasSuffix(family, "_total") && there && is < was {
+			t.Errorf("%s: %s was %v and is %v", when, name, was, is)
+		}
+	}
+	return now
+}
+
+// TestCountersNeverFall has sessions end, the server restarted, a path taken away and put
+// back, a client revoked and added again: no counter of either half falls while it runs, and
+// what a session had counted is in the server's sums when it has ended.
+func TestCountersNeverFall(t *testing.T) {
+	p := begin(t, halves.Config{Admin: true})
+	w := &workshop{Config: p.Config, t: t}
+	echo := udpEcho(t, "127.0.0.1:0")
+	load := func() {
+		t.Helper()
+		s := startStream(t, p, echo)
+		time.Sleep(300 * time.Millisecond)
+		s.finish(3 * time.Second)
+	}
+	load()
+	client, server := series(t, p, p.ClientAdmin), series(t, p, p.ServerAdmin)
+	const sent = "mpsocks_sent_bytes_total"
+	if client[sent] < 10_000 || server[sent] < 10_000 {
+		t.Fatalf("%s is %v at the client, %v at the server", sent, client[sent], server[sent])
+	}
+
+	// The client is replaced: what the server has sent it stays counted.
+	if _, err := p.Client.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 5*time.Second, "the session ends", func() bool { return strings.Contains(p.Server.Output(), "session ended") })
+	server = risen(t, "after the session's end", server, series(t, p, p.ServerAdmin))
+	var err error
+	if p.Client, err = halves.Run(mpsocks, "client", "-c", p.ClientFile); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Ready(20 * time.Second); err != nil {
+		t.Fatal(err)
+	}
+	load()
+	before := server[sent]
+	if server = risen(t, "with the next session", server, series(t, p, p.ServerAdmin)); server[sent] < before+10_000 {
+		t.Errorf("the server's %s went from %v to %v with a second session", sent, before, server[sent])
+	}
+
+	// A path goes and comes.
+	client = series(t, p, p.ClientAdmin)
+	line := lineOf(t, p.ClientFile, "  - {name: two")
+	for _, step := range []struct{ what, from, to string }{{"without a path", line, "# two"}, {"with it again", "# two", line}} {
+		w.edit(p.ClientFile, func(s string) string { return replaceLine(s, step.from, step.to) })
+		does(t, "reload", "-c", p.ClientFile)
+		load()
+		client = risen(t, step.what, client, series(t, p, p.ClientAdmin))
+		server = risen(t, step.what, server, series(t, p, p.ServerAdmin))
+	}
+
+	// The client is revoked, and let in again.
+	line = lineOf(t, p.ServerFile, "  - {name: here")
+	for _, step := range []struct{ what, from, to string }{{"when the client is revoked", line, "# here"}, {"when it is back", "# here", line}} {
+		w.edit(p.ServerFile, func(s string) string { return replaceLine(s, step.from, step.to) })
+		does(t, "reload", "-c", p.ServerFile)
+		client = risen(t, step.what, client, series(t, p, p.ClientAdmin))
+		server = risen(t, step.what, server, series(t, p, p.ServerAdmin))
+	}
+	if err := p.Ready(30 * time.Second); err != nil {
+		t.Fatal(err)
+	}
+	load()
+	client = risen(t, "with the next session after that", client, series(t, p, p.ClientAdmin))
+	risen(t, "with the next session after that", server, series(t, p, p.ServerAdmin))
+
+	// The server is another one: the client goes on counting.
+	p.Server.Kill()
+	if err := p.StartServer(); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Ready(30 * time.Second); err != nil {
+		t.Fatal(err)
+	}
+	load()
+	before = client[sent]
+	if client = risen(t, "with a new server", client, series(t, p, p.ClientAdmin)); client[sent] < before+10_000 {
+		t.Errorf("the client's %s went from %v to %v with a new server", sent, before, client[sent])
+	}
 }
 
 // TestSeriesAreBounded has a client come and go, with new keys of the session each time,
@@ -105,7 +198,11 @@ func TestSeriesAreBounded(t *testing.T) {
 	if len(client) < 50 || len(servers) < 50 {
 		t.Fatalf("%d series at the client, %d at the server", len(client), len(servers))
 	}
+	rising := servers
 	for i := range reconnects {
+		if i%10 == 9 {
+			rising = risen(t, fmt.Sprintf("after %d sessions", i), rising, series(t, p, p.ServerAdmin))
+		}
 		if !once(cfg.PrivateKey) {
 			t.Fatalf("no session the %dth time", i+1)
 		}

@@ -149,6 +149,17 @@ func (e *Engine) Busy() bool {
 	return e.held.out.Head != e.held.out.Tail || !e.table.queue.Idle() || len(e.held.redo) > 0
 }
 
+// Flying says whether something is without an acknowledgement, and how many ns a round trip
+// takes by the nearest subflow that moves, 0 if none does.
+func Flying(e *Engine) (flying bool, trip int64) {
+	for _, f := range e.subs {
+		if f.Moves() && (trip == 0 || f.tx.srtt < trip) {
+			trip = f.tx.srtt
+		}
+	}
+	return e.held.out.Head != e.held.out.Tail, trip
+}
+
 // watch finds out whether a subflow stalls.
 func (e *Engine) watch(f *Subflow, now int64) {
 	wait := f.age(now)

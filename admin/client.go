@@ -25,6 +25,8 @@ const answerLimit = 64 << 20
 type Client struct {
 	Addr  conf.Admin
 	Token string // "" = none
+	// Config is the configuration file that the half has to run with, "" for any.
+	Config string
 
 	http *http.Client
 }
@@ -112,6 +114,9 @@ func (c *Client) Status(ctx context.Context) (*status.Status, error) {
 	s := new(status.Status)
 	if err := json.Unmarshal(body, s); err != nil {
 		return nil, fmt.Errorf("%s answers something else: is it mpsocks? (%w)", c.Addr, err)
+	}
+	if c.Config != "" && s.Config != c.Config {
+		return nil, fmt.Errorf("at %s is a half with another configuration, %s", c.Addr, s.Config)
 	}
 	return s, nil
 }
@@ -207,6 +212,11 @@ func (c *Client) Act(ctx context.Context, what string, a any) error {
 func (c *Client) Healthy(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 4*time.Second)
 	defer cancel()
+	if c.Config != "" {
+		if _, err := c.Status(ctx); err != nil {
+			return err // it is another one's health
+		}
+	}
 	resp, err := c.do(ctx, http.MethodGet, "/healthz", nil)
 	if err != nil {
 		return err

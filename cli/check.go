@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -17,12 +18,16 @@ import (
 // newCheck is `mpsocks check`: a configuration in words, or its problems.
 func newCheck() *cobra.Command {
 	var file string
+	var strict bool
 	cmd := &cobra.Command{
 		Use:   "check -c FILE",
 		Short: "Validate a configuration and say what it means",
 		Long: `Validate a client's or a server's configuration, with the environment's MPSOCKS_
 variables on top as at start, and say what it means. Every problem is listed,
-with the file, the key and the reason; the exit code is 1 if there are any.`,
+with the file, the key and the reason; the exit code is 1 if there are any.
+
+A mistake in a file of the server's clients_dir concerns that client alone: it is said,
+and is no error but with --strict.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := conf.Load(file)
@@ -35,6 +40,9 @@ with the file, the key and the reason; the exit code is 1 if there are any.`,
 				w.linef("%s is a client's configuration, and valid.", file)
 				w.client(c)
 			case *conf.Server:
+				if doubts := c.Doubts(); strict && len(doubts) > 0 {
+					return errors.New(strings.Join(doubts, "\n"))
+				}
 				w.linef("%s is a server's configuration, and valid.", file)
 				w.server(c)
 			}
@@ -42,6 +50,7 @@ with the file, the key and the reason; the exit code is 1 if there are any.`,
 		},
 	}
 	cmd.Flags().StringVarP(&file, "config", "c", "", "configuration file")
+	cmd.Flags().BoolVar(&strict, "strict", false, "count what a server would only warn of as an error")
 	cmd.MarkFlagRequired("config")
 	return cmd
 }
@@ -161,6 +170,9 @@ func (w *words) server(s *conf.Server) {
 		w.itemf("balancer", "clients add subflows at the advertised addresses only")
 	}
 	w.itemf("identity", "public key %s, which the clients' server.public_key needs", s.PrivateKey.Public())
+	for _, d := range s.Doubts() {
+		w.itemf("warning", "%s", d)
+	}
 	for _, c := range s.Clients {
 		w.itemf("client", "%s, with the key %s%s", c.Name, joinKeys(c.Keys()), granted(&c))
 	}

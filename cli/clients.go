@@ -1,15 +1,15 @@
 package cli
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
-	"text/tabwriter"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -72,10 +72,23 @@ func (r *roll) find(name string) *conf.Peer {
 	return &r.server.Clients[i]
 }
 
+// faults are the files with mistakes that are for that client.
+func (r *roll) faults(name string) (out []conf.Fault) {
+	for _, f := range r.server.Faults() {
+		if f.Name() == name {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
 // own is a client of the directory, which a program may change.
 func (r *roll) own(name string) (*conf.Peer, error) {
 	p := r.find(name)
+	faults := r.faults(name)
 	switch {
+	case p == nil && len(faults) > 0:
+		return nil, fmt.Errorf("%s: mend the file, or `mpsocks clients revoke %s` takes it away", strings.Join(faults[0].Lines(), "; "), name)
 	case p == nil:
 		return nil, fmt.Errorf("there is no client %q; `mpsocks clients list` shows them", name)
 	case p.File() == "":
@@ -138,84 +151,6 @@ func (r *roll) tell(cmd *cobra.Command) error {
 	return nil
 }
 
-// handover is how the client gets what it needs.
-type handover struct {
-	server   []string // host:port
-	out      string
-	link, qr bool
-	force    bool
-}
-
-func (h *handover) flags(cmd *cobra.Command) {
-	cmd.Flags().StringSliceVar(&h.server, "server", nil, "HOST:PORT at which the client reaches the server; without it `reach` of the server's file")
-	cmd.Flags().StringVar(&h.out, "out", "", "the client's file; without it NAME-client.yaml here")
-	cmd.Flags().BoolVar(&h.link, "link", false, "print a link for `mpsocks init --link` in place of writing a file; it has the private key")
-	cmd.Flags().BoolVar(&h.qr, "qr", false, "print that link as a QR code")
-	cmd.Flags().BoolVar(&h.force, "force", false, "replace the client's file if it is there")
-}
-
-// addresses finds out where the client reaches the server.
-func (h *handover) addresses(r *roll) ([]string, error) {
-	s := r.server
-	switch {
-	case len(h.server) > 0:
-		return h.server, nil
-	case len(s.Reach) > 0:
-		return s.Reach, nil
-	case len(s.Advertise) > 0:
-		return texts(s.Advertise), nil
-	}
-	var out []string
-	for _, l := range s.Listen {
-		if !l.Address.Addr().IsUnspecified() && !l.Address.Addr().IsLoopback() {
-			out = append(out, l.Address.String())
-		}
-	}
-	if len(out) == 0 {
-		return nil, fmt.Errorf("where do clients reach this server? say --server HOST:PORT, or give %s reach: [\"HOST:PORT\"]", r.file)
-	}
-	return out, nil
-}
-
-// give hands a client's key over, after put has given it to the server; when the client
-// does not get it, it is taken back there.
-func (h *handover) give(out io.Writer, r *roll, name string, key conf.PrivateKey, put func() (undo func() error, err error)) error {
-	addresses, err := h.addresses(r)
-	if err != nil {
-		return err
-	}
-	l := &conf.Link{Name: name, Key: key, Addresses: addresses, Servers: []conf.PublicKey{r.server.PrivateKey.Public()}, Cover: r.server.Cover.Told()}
-	if _, err := conf.ParseLink(l.Text()); err != nil {
-		return err // an address that cannot be one
-	}
-	undo, err := put()
-	if err != nil {
-		return err
-	}
-	if h.link || h.qr {
-		if h.qr {
-			if err := writeQR(out, l.Text()); err != nil {
-				return err
-			}
-		}
-		if h.link {
-			fmt.Fprintln(out, l.Text())
-		}
-		return nil
-	}
-	p := defaultPair()
-	p.link(l)
-	file := h.out
-	if file == "" {
-		file = name + "-client.yaml"
-	}
-	if err := p.writeClient(file, h.force); err != nil {
-		return errors.Join(err, undo())
-	}
-	_, err = fmt.Fprintf(out, "wrote %s: move it to the other machine as client.yaml\n", file)
-	return err
-}
-
 func newClientsAdd(open func() (*roll, error)) *cobra.Command {
 	var h handover
 	var public string
@@ -234,6 +169,9 @@ func newClientsAdd(open func() (*roll, error)) *cobra.Command {
 			}
 			if p := r.find(name); p != nil {
 				return fmt.Errorf("there is a client %q already; `mpsocks clients rotate %s` gives it another key", name, name)
+			}
+			if faults := r.faults(name); len(faults) > 0 {
+				return fmt.Errorf("there is a file for %q already: %s", name, strings.Join(faults[0].Lines(), "; "))
 			}
 			peer := &conf.Peer{Name: name}
 			put := func() (func() error, error) { return r.put(peer) }
@@ -261,35 +199,6 @@ func newClientsAdd(open func() (*roll, error)) *cobra.Command {
 	return cmd
 }
 
-func newClientsList(open func() (*roll, error)) *cobra.Command {
-	return &cobra.Command{
-		Use:   "list",
-		Short: "List the clients of a server with their keys",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			r, err := open()
-			if err != nil {
-				return err
-			}
-			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-			fmt.Fprintln(w, "NAME\tPUBLIC KEY\tIN")
-			for _, c := range r.server.Clients {
-				for i, k := range c.Keys() {
-					name, in := c.Name, c.File()
-					if in == "" {
-						in = r.file
-					}
-					if i > 0 {
-						name, in = "", "an older key: `rotate "+c.Name+" --finish` drops it"
-					}
-					fmt.Fprintf(w, "%s\t%s\t%s\n", name, k, in)
-				}
-			}
-			return w.Flush()
-		},
-	}
-}
-
 func newClientsRevoke(open func() (*roll, error)) *cobra.Command {
 	return &cobra.Command{
 		Use:   "revoke NAME",
@@ -300,17 +209,47 @@ func newClientsRevoke(open func() (*roll, error)) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			p, err := r.own(args[0])
-			if err != nil {
-				return err
-			}
-			if err := os.Remove(p.File()); err != nil {
-				return err
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "removed %s\n", p.File())
-			return r.tell(cmd)
+			return r.revoke(cmd, args[0])
 		},
 	}
+}
+
+// revoke removes what lets a client in: its file, copies of it and those with mistakes.
+func (r *roll) revoke(cmd *cobra.Command, name string) error {
+	var files []string
+	var keys []conf.PublicKey
+	for _, f := range r.faults(name) {
+		files, keys = append(files, f.File), append(keys, f.Peer.Keys()...)
+	}
+	p, err := r.own(name)
+	switch {
+	case p != nil:
+		files, keys = append(files, p.File()), append(keys, p.Keys()...)
+	case len(files) == 0:
+		return err
+	}
+	for _, file := range files {
+		if err := os.Remove(file); err != nil {
+			return err
+		}
+		fmt.Fprintf(cmd.OutOrStdout(), "removed %s\n", file)
+	}
+	if err := r.tell(cmd); err != nil {
+		return err
+	}
+	// What was left out for having the same key counts from now on.
+	next, err := conf.LoadServer(r.file)
+	if err != nil {
+		return err
+	}
+	for _, other := range next.Clients {
+		for _, k := range other.Keys() {
+			if slices.ContainsFunc(keys, func(was conf.PublicKey) bool { return bytes.Equal(was, k) }) {
+				return fmt.Errorf("the key of %s is that of %s too and so may still connect: `mpsocks clients revoke %s`", name, other.Name, other.Name)
+			}
+		}
+	}
+	return nil
 }
 
 func newClientsRotate(open func() (*roll, error)) *cobra.Command {

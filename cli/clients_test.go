@@ -163,3 +163,60 @@ func TestClientWithoutItsFile(t *testing.T) {
 		t.Errorf("it ends with %d and %q", code, stdout)
 	}
 }
+
+// A file with a mistake keeps nobody from adding and revoking others; its own client can be
+// revoked, with all copies of its file, and a key that stays in under another name is said.
+func TestClientsBesideMistakes(t *testing.T) {
+	dir := aServer(t)
+	file := filepath.Join(dir, "server.yaml")
+	in := func(name string) string { return filepath.Join(dir, "clients.d", name) }
+	for _, name := range []string{"phone", "tv", "tablet"} {
+		run(t, "clients", "add", name, "-c", file, "--out", filepath.Join(dir, name+"-client.yaml"))
+	}
+	phone, err := os.ReadFile(in("phone.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tv, err := os.ReadFile(in("tv.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		"tablet.yaml": "name: tablet\npublic_key: abc\n", "phone old.yaml": string(phone), "television.yaml": strings.Replace(string(tv), `"tv"`, `"television"`, 1),
+	} {
+		if err := os.WriteFile(in(name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out := run(t, "check", "-c", file); strings.Count(out, "this client is left out") != 4 {
+		t.Errorf("check says\n%s", out)
+	}
+	if _, stderr, code := command(t, "check", "--strict", "-c", file); code != 1 || strings.Count(stderr, "this client is left out") != 4 {
+		t.Errorf("check --strict ends with %d and says\n%s", code, stderr)
+	}
+	if out := run(t, "clients", "list", "-c", file); !strings.Contains(out, "tablet      (a mistake)") || !strings.Contains(out, "tablet.yaml: public_key: is not base64") {
+		t.Errorf("list says\n%s", out)
+	}
+	if _, stderr, code := command(t, "clients", "add", "tablet", "-c", file); code != 1 || !strings.Contains(stderr, "there is a file for \"tablet\" already") {
+		t.Errorf("add over a broken file ends with %d: %s", code, stderr)
+	}
+	if _, stderr, code := command(t, "clients", "rotate", "tablet", "-c", file); code != 1 || !strings.Contains(stderr, "tablet.yaml: public_key: is not base64") {
+		t.Errorf("rotate of a broken file ends with %d: %s", code, stderr)
+	}
+	run(t, "clients", "add", "car", "-c", file, "--out", filepath.Join(dir, "car-client.yaml"))
+	run(t, "clients", "revoke", "car", "-c", file)
+	run(t, "clients", "revoke", "phone", "-c", file)
+	run(t, "clients", "revoke", "tablet", "-c", file)
+	for _, name := range []string{"phone.yaml", "phone old.yaml", "tablet.yaml", "car.yaml"} {
+		if _, err := os.Stat(in(name)); err == nil {
+			t.Errorf("%s is still there", name)
+		}
+	}
+	if _, stderr, code := command(t, "clients", "revoke", "tv", "-c", file); code != 1 || !strings.Contains(stderr, "the key of tv is that of television too") {
+		t.Errorf("revoke of a key that is there twice ends with %d: %s", code, stderr)
+	}
+	run(t, "clients", "revoke", "television", "-c", file)
+	if out := run(t, "clients", "list", "-c", file); strings.Count(out, "\n") != 2 {
+		t.Errorf("list says\n%s", out)
+	}
+}

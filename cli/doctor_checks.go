@@ -3,8 +3,10 @@ package cli
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/mpsocks/mpsocks/conf"
@@ -51,17 +53,11 @@ func (d *doctor) server(c *conf.Server) {
 	} else {
 		d.say(fine, "clients", "", "%d may connect", len(c.Clients))
 	}
+	for _, w := range c.Doubts() {
+		d.say(doubt, "clients", "mend it, then mpsocks reload", "%s", w)
+	}
 	for _, l := range c.Listen {
-		ln, err := net.Listen("tcp", l.Address.String())
-		switch {
-		case err == nil:
-			ln.Close()
-			d.say(fine, "listen", "", "%s is free", l.Address)
-		case errors.Is(err, addrInUse):
-			d.say(fine, "listen", "", "%s is in use, by the running server, as it seems", l.Address)
-		default:
-			d.say(broken, "listen", "choose an address of this machine; a port below 1024 takes a privilege", "%v", err)
-		}
+		d.door(l.Address, status.Server)
 	}
 	if note := bindNote(c.Relay.Bind); c.Relay.Bind != "" && note != "" {
 		d.say(broken, "relay", "set relay.bind to an interface or address of this machine", "it shall leave by %s%s", c.Relay.Bind, note)
@@ -86,6 +82,40 @@ func (d *doctor) server(c *conf.Server) {
 			d.say(doubt, "exit", "destinations with IPv6 addresses only cannot be reached", "no way to the internet by IPv6")
 		}
 	}
+}
+
+// door checks an address that a half listens at, or is to.
+func (d *doctor) door(a netip.AddrPort, half string) {
+	l, err := net.Listen("tcp", a.String())
+	switch {
+	case err == nil:
+		l.Close()
+		d.say(fine, "listen", "", "%s is free", a)
+	case !errors.Is(err, addrInUse):
+		d.say(broken, "listen", "choose an address of this machine; a port below 1024 takes a privilege", "%v", err)
+	case d.holds(a, half):
+		d.say(fine, "listen", "", "%s is in use, by the running %s", a, half)
+	default:
+		d.say(doubt, "listen", fmt.Sprintf("`ss -ltnp sport = :%d`, as root, says which program it is", a.Port()), "%s is in use, and no %s that answers here says that it is it", a, half)
+	}
+}
+
+// holds says whether the running half listens at the address.
+func (d *doctor) holds(a netip.AddrPort, half string) bool {
+	at := locator{file: d.file}
+	all, err := at.find(half)
+	if err != nil {
+		return false
+	}
+	_, states, _ := answering(d.ctx, all)
+	for _, s := range states {
+		for _, text := range s.Listen {
+			if b, err := netip.ParseAddrPort(text); err == nil && s.Half == half && b.Port() == a.Port() && (a.Addr() == b.Addr() || b.Addr().IsUnspecified()) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // running asks the halves of this machine.
@@ -115,7 +145,11 @@ func (d *doctor) running() {
 			d.say(doubt, "running "+s.Half, "restart it to run the newer one", "it is version %s, and this program %s", s.Version, version())
 		}
 		for _, w := range s.Warnings {
-			d.say(doubt, "releases", "docs/operations.md says for how long halves of different releases work together", "%s", w)
+			if strings.Contains(w, " is release ") {
+				d.say(doubt, "releases", "docs/operations.md says for how long halves of different releases work together", "%s", w)
+				continue
+			}
+			d.say(doubt, "running "+s.Half, "mend it, then mpsocks reload", "%s", w)
 		}
 		if s.Session == nil {
 			continue

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -36,16 +35,7 @@ func lookup(ctx context.Context, host string) ([]netip.Addr, error) {
 func (d *doctor) client(c *conf.Client) {
 	d.say(fine, "key", "", "the server's clients list needs %s", c.PrivateKey.Public())
 	for _, a := range c.Listen {
-		l, err := net.Listen("tcp", a.String())
-		switch {
-		case err == nil:
-			l.Close()
-			d.say(fine, "listen", "", "%s is free", a)
-		case errors.Is(err, addrInUse):
-			d.say(fine, "listen", "", "%s is in use, by the running client, as it seems", a)
-		default:
-			d.say(broken, "listen", "choose an address of this machine; a port below 1024 takes a privilege", "%v", err)
-		}
+		d.door(a, status.Client)
 	}
 	sayLacks(d, c)
 	var targets []netip.AddrPort

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -118,5 +119,31 @@ func TestDoctor(t *testing.T) {
 	texts, code = diagnose(t, filepath.Join(dir, "none.yaml"))
 	if code != 2 || !strings.Contains(texts["configuration"], "none.yaml") {
 		t.Errorf("no file: %d %v", code, texts)
+	}
+}
+
+// TestDoctorDoor tells an address that another program has from one of the running half's.
+func TestDoctorDoor(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	dir := aServer(t)
+	file := filepath.Join(dir, "server.yaml")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte(strings.Replace(string(text), "0.0.0.0:7443", l.Addr().String(), 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	texts, _ := diagnose(t, file)
+	if got := texts["listen"]; !strings.HasPrefix(got, "warning: "+l.Addr().String()+" is in use") || !strings.Contains(got, "ss -ltnp") {
+		t.Errorf("another program's: %q", got)
+	}
+	l.Close()
+	if texts, _ = diagnose(t, file); !strings.HasSuffix(texts["listen"], "is free | \n") {
+		t.Errorf("nobody's: %q", texts["listen"])
 	}
 }

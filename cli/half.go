@@ -7,9 +7,11 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -43,6 +45,8 @@ type half struct {
 
 	admin admin.Config // but for what rest and the half itself have
 
+	doubts atomic.Pointer[[]string] // those of rest, for status: a reload may take its time
+
 	mu     sync.Mutex // guards the rest, and is held while a reload goes on
 	rest   rest
 	served *admin.Server
@@ -53,6 +57,8 @@ type rest struct {
 	admin []conf.Admin
 	level string
 	drain time.Duration
+	// doubts are what is valid and may not be meant: for the log, and for status.
+	doubts []string
 }
 
 // A renewal is a configuration that was read anew.
@@ -81,7 +87,10 @@ func (h *half) reload() ([]string, error) {
 	for _, line := range lines {
 		h.log.Info().Msg("reload: " + line)
 	}
-	return lines, nil
+	for _, line := range h.rest.doubts {
+		h.log.Warn().Str("why", line).Msg("reload: not all of it holds")
+	}
+	return append(lines, h.rest.doubts...), nil
 }
 
 // tryReload is reload without a word; h.mu is held.
@@ -107,6 +116,7 @@ func (h *half) tryReload() (lines []string, err error) {
 	}
 	setLevel(next.rest.level)
 	h.rest = next.rest
+	h.doubts.Store(&next.rest.doubts)
 	next.done()
 	for _, c := range next.changes {
 		lines = append(lines, c.String())
@@ -116,10 +126,16 @@ func (h *half) tryReload() (lines []string, err error) {
 
 // openAdmin binds the admin addresses, if there are any; the caller holds h.mu.
 func (h *half) openAdmin() error {
+	file, err := filepath.Abs(h.file)
+	if err != nil {
+		return err
+	}
 	cfg := h.admin
+	h.doubts.Store(&h.rest.doubts)
 	cfg.Addrs, cfg.Log, cfg.Version = h.rest.admin, h.log, version()
 	cfg.Status = func() *status.Status {
 		s := h.end.Status()
+		s.Config, s.Warnings = file, slices.Clone(*h.doubts.Load())
 		s.LogLevel = zerolog.Level(wantedLevel.Load()).String()
 		return s
 	}
@@ -135,7 +151,6 @@ func (h *half) openAdmin() error {
 		h.log.Info().Str("level", level).Msg("the log level was changed by hand")
 		return nil
 	}
-	var err error
 	h.served, err = admin.Listen(cfg)
 	return err
 }
@@ -256,6 +271,7 @@ func (h *half) drained(ctx context.Context, done chan error) {
 	if h.drain == nil || limit <= 0 {
 		return
 	}
+	h.tellManager(managerPatience(limit + shutdownLimit))
 	h.log.Info().Stringer("limit", limit).Msg("draining: nothing new is taken, and what is under way may end")
 	draining, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -40,25 +41,33 @@ func (l *locator) find(halves ...string) ([]*admin.Client, error) {
 		return nil, errors.New("--admin and --config are two ways to say the same: leave one of them out")
 	}
 	dirs := stateDirs()
-	var addrs []conf.Admin
+	var addrs, before []conf.Admin
+	config := ""
 	switch {
 	case l.file != "":
 		cfg, err := conf.Load(l.file)
 		if err != nil {
 			return nil, err
 		}
-		dir := ""
+		dir, half := "", status.Client
 		switch c := cfg.(type) {
 		case *conf.Client:
 			addrs, dir = c.Admin, c.StateDir
 		case *conf.Server:
-			addrs, dir = c.Admin, c.StateDir
+			addrs, dir, half = c.Admin, c.StateDir, status.Server
 		}
 		if len(addrs) == 0 {
 			return nil, fmt.Errorf("%s has no admin address: give it one", l.file)
 		}
 		if dir != "" {
 			dirs = []string{dir}
+		}
+		// Where the half is that does not know of another address in the file yet.
+		if config, err = filepath.Abs(l.file); err != nil {
+			return nil, err
+		}
+		for _, dir := range dirs {
+			before = append(before, admin.Announced(dir, half)...)
 		}
 	case l.address != "":
 		var a conf.Admin
@@ -78,6 +87,13 @@ func (l *locator) find(halves ...string) ([]*admin.Client, error) {
 	for i, a := range addrs {
 		if !slices.Contains(addrs[:i], a) {
 			out = append(out, admin.NewClient(a, tokenIn(dirs)))
+		}
+	}
+	for i, a := range before {
+		if !slices.Contains(addrs, a) && !slices.Contains(before[:i], a) {
+			c := admin.NewClient(a, tokenIn(dirs))
+			c.Config = config
+			out = append(out, c)
 		}
 	}
 	return out, nil

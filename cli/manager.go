@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"slices"
 	"time"
@@ -18,6 +19,12 @@ const (
 	managerReloading = daemon.SdNotifyReloading
 	managerStopping  = daemon.SdNotifyStopping
 )
+
+// managerPatience asks the manager to wait so long for the end, beyond what its own
+// configuration says.
+func managerPatience(d time.Duration) string {
+	return fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", d.Microseconds())
+}
 
 // handed are the listening sockets that the service manager has bound for us (systemd's
 // .socket units): connections wait there while the program is started anew.

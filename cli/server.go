@@ -37,6 +37,9 @@ func newServer() *cobra.Command {
 			}
 			log.Info().Strs("listen", texts(s.Addrs())).Int("clients", len(cfg.Clients)).
 				Str("key", cfg.PrivateKey.Public().String()).Str("version", version()).Msg("server started")
+			for _, line := range cfg.Doubts() {
+				log.Warn().Str("why", line).Msg("configuration: not all of it holds")
+			}
 			if len(cfg.Clients) == 0 {
 				log.Warn().Msg("nobody may connect yet: `mpsocks clients add NAME` adds a client")
 			}
@@ -52,10 +55,10 @@ func newServer() *cobra.Command {
 func serverHalf(s *server.Server, cfg *conf.Server, file string, log zerolog.Logger, serve admin.Config) *half {
 	serve.Half, serve.Pprof = status.Server, cfg.Pprof
 	of := func(cfg *conf.Server) rest {
-		return rest{admin: cfg.Admin, level: cfg.Log.Level, drain: cfg.Drain}
+		return rest{admin: cfg.Admin, level: cfg.Log.Level, drain: cfg.Drain, doubts: cfg.Doubts()}
 	}
 	return &half{end: s, file: file, log: log, admin: serve, rest: of(cfg), drain: s.Drain, renew: func() (renewal, error) {
-		next, err := conf.LoadServer(file)
+		next, err := conf.ReloadServer(file, cfg)
 		if err != nil {
 			return renewal{}, err
 		}

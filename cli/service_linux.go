@@ -101,6 +101,9 @@ func (s *system) placeClients(file, to string, gid int) error {
 	if err := giveGroup(dir, gid, 0o750); err != nil {
 		return err
 	}
+	for _, line := range before.Doubts() {
+		fmt.Fprintf(s.out, "warning: %s\n", line)
+	}
 	for i := range before.Clients {
 		path := before.Clients[i].File()
 		if path == "" {

@@ -16,14 +16,75 @@ import (
 // A directory of clients has one file for each, in the format of the configuration,
 // with the keys of one entry of `clients`. `mpsocks clients` writes there, so that no
 // program ever edits a file that a person wrote.
+//
+// A file with a mistake is a [Fault] of its own: it keeps none of the others from being
+// read, so that one can always revoke a client. While the server runs, its client goes on
+// with what it had; a server that starts leaves it out.
 
 // maxClientFiles bounds what a directory may bring.
 const maxClientFiles = 100_000
 
-// readClients adds the clients of the directory to those of the file.
-func (s *Server) readClients(dir string, problems *Errors) {
+// A Fault is a file of a clients_dir that does not count as it stands.
+type Fault struct {
+	// File is its path.
+	File string
+	// Peer is what could be read of it.
+	Peer Peer
+	// Kept says that its client goes on with what the file said before.
+	Kept bool
+	// Why are its mistakes.
+	Why Errors
+}
+
+// Lines are the mistakes, a line each, with what becomes of the client.
+func (f *Fault) Lines() []string {
+	end := ": this client is left out"
+	if f.Kept {
+		end = ": this client keeps what it had"
+	}
+	out := make([]string, len(f.Why))
+	for i, w := range f.Why {
+		out[i] = w.Error() + end
+	}
+	return out
+}
+
+// Name is the client that the file is for, as far as that can be known.
+func (f *Fault) Name() string {
+	if f.Peer.Name != "" {
+		return f.Peer.Name
+	}
+	return stem(f.File)
+}
+
+// Faults are the files of the clients_dir that do not count as they stand.
+func (s *Server) Faults() []Fault { return s.faults }
+
+// A candidate is one file of the directory, before it is known who gets in.
+type candidate struct {
+	path string
+	says Peer   // as far as it can be read
+	why  Errors // it does not count
+	was  *Peer  // what it said when it counted last
+	is   *Peer  // what counts of the two
+}
+
+// readClients adds the clients of the directory to those of the file. running is the
+// configuration before, nil at the start.
+func (s *Server) readClients(dir string, running *Server, problems *Errors) {
+	had := map[string]*Peer{}
+	if running != nil {
+		for i := range running.Clients {
+			if p := &running.Clients[i]; p.file != "" && filepath.Dir(p.file) == dir {
+				had[p.file] = p
+			}
+		}
+	}
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
+		if len(had) > 0 {
+			problems.addf("clients_dir", "%s is gone, and with it %d clients: put it back, or make an empty one if they are to be revoked", dir, len(had))
+		}
 		return
 	}
 	if err != nil {
@@ -39,31 +100,89 @@ func (s *Server) readClients(dir string, problems *Errors) {
 		problems.addf("clients_dir", "%s has %d files, over %d", dir, len(entries), maxClientFiles)
 		return
 	}
+	var all []*candidate
 	for _, e := range entries {
 		path := filepath.Join(dir, e.Name())
 		format := strings.TrimPrefix(strings.ToLower(filepath.Ext(path)), ".")
-		if e.IsDir() || strings.HasPrefix(e.Name(), ".") || !slices.Contains([]string{"yaml", "yml", "toml", "json"}, format) {
+		if strings.HasPrefix(e.Name(), ".") || !slices.Contains([]string{"yaml", "yml", "toml", "json"}, format) {
 			continue // an editor's copy, a note
 		}
-		peer, found := readPeer(path)
-		for _, f := range found {
-			if f.File == "" {
-				f.File = path
+		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+			continue // it was removed meanwhile
+		}
+		c := &candidate{path: path, was: had[path]}
+		if c.says, c.why = readPeer(path); len(c.why) == 0 {
+			c.says.note(&c.why, "")
+		}
+		all = append(all, c)
+	}
+	s.admit(all)
+}
+
+// admit decides which of the files count. Each name and each key is one client's: what is
+// as it was keeps them, before what is new or has changed.
+func (s *Server) admit(all []*candidate) {
+	r := newRoster(s.PrivateKey)
+	for i := range s.Clients {
+		r.add(&s.Clients[i])
+	}
+	take := func(c *candidate, p *Peer) bool {
+		var why Errors
+		if r.note(&why, "", p); len(why) == 0 {
+			r.add(p)
+			c.is = p
+		} else if len(c.why) == 0 {
+			c.why = why
+		}
+		return c.is != nil
+	}
+	for _, c := range all {
+		if c.was != nil && (len(c.why) > 0 || reflect.DeepEqual(*c.was, c.says)) {
+			take(c, c.was)
+		}
+	}
+	// A file that is named after its client comes before one that may be a copy of it.
+	for _, named := range []bool{true, false} {
+		for _, c := range all {
+			if c.is == nil && len(c.why) == 0 && named == (stem(c.path) == c.says.Name) && !take(c, &c.says) && c.was != nil {
+				take(c, c.was)
 			}
 		}
-		*problems = append(*problems, found...)
-		if len(found) == 0 {
-			s.Clients = append(s.Clients, peer)
+	}
+	for _, c := range all {
+		if c.is != nil {
+			s.Clients = append(s.Clients, *c.is)
+		}
+		if len(c.why) > 0 {
+			for _, w := range c.why {
+				if w.File == "" {
+					w.File = c.path
+				}
+			}
+			s.faults = append(s.faults, Fault{File: c.path, Peer: c.says, Kept: c.is != nil, Why: c.why})
 		}
 	}
 }
 
+// stem is the name of a file without its directory and its extension.
+func stem(path string) string {
+	base := filepath.Base(path)
+	return strings.TrimSuffix(base, filepath.Ext(base))
+}
+
 // readPeer reads the file of one client.
 func readPeer(path string) (p Peer, problems Errors) {
+	p.file = path
 	raw, _, err := read(path)
 	if err != nil {
-		if !errors.As(err, &problems) {
-			problems.addf("", "%v", err)
+		switch failed, ok := errors.AsType[*fs.PathError](err); {
+		case errors.As(err, &problems):
+		case errors.Is(err, fs.ErrNotExist):
+			problems.addf("", "leads to a file that is not there")
+		case ok:
+			problems.addf("", "cannot be read: %v", failed.Err)
+		default:
+			problems.addf("", "cannot be read: %v", err)
 		}
 		return p, problems
 	}
@@ -76,7 +195,6 @@ func readPeer(path string) (p Peer, problems Errors) {
 		problems.addf(key, "%s", reason)
 	}
 	problems = append(problems, decodeInto(raw, &p)...)
-	p.file = path
 	return p, problems
 }
 

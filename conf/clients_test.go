@@ -1,6 +1,7 @@
 package conf
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -54,25 +55,159 @@ func TestClientsDir(t *testing.T) {
 		"clients.d/same.yaml": "name: phone\npublic_key: " + keyA,
 		"clients.d/none.toml": "name = 'none'",
 	})
-	_, err = LoadServer(filepath.Join(dir, "server.yaml"))
-	if err == nil {
-		t.Fatal("accepted")
+	if s, err = LoadServer(filepath.Join(dir, "server.yaml")); err != nil {
+		t.Fatal(err)
 	}
 	at := filepath.Join(dir, "clients.d") + "/"
 	want := []string{
-		at + "bad.yaml: nam: unknown key, did you mean name?",
-		at + `none.toml: public_key: is missing; ` + "`mpsocks check` of the client's file prints it",
-		at + `same.yaml: name: "phone" is in ` + at + `phone.yaml too`,
-		at + `same.yaml: public_key: is the key of "a" too`,
+		at + "bad.yaml: nam: unknown key, did you mean name?: this client is left out",
+		at + `none.toml: public_key: is missing; ` + "`mpsocks check` of the client's file prints it: this client is left out",
+		at + `same.yaml: name: "phone" is in ` + at + `phone.yaml too: this client is left out`,
+		at + `same.yaml: public_key: is the key of "a" too: this client is left out`,
 	}
-	if diff := cmp.Diff(want, strings.Split(err.Error(), "\n")); diff != "" {
+	if diff := cmp.Diff(want, s.Doubts()); diff != "" {
 		t.Error(diff)
+	}
+	if len(s.Clients) != 2 {
+		t.Errorf("%+v", s.Clients)
 	}
 	// A directory that is not there is an empty one, and a server may begin so.
 	write(t, dir, map[string]string{"new.yaml": "private_key: ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8=\nclients: []\nclients_dir: later"})
 	if _, err := LoadServer(filepath.Join(dir, "new.yaml")); err != nil {
 		t.Error(err)
 	}
+}
+
+// reloads loads a server's file anew, and says who may connect with how many keys, and
+// which files are faulty; a kept one has a star.
+func reloads(t *testing.T, file string, running *Server) (next *Server, who, faults string) {
+	t.Helper()
+	next, err := ReloadServer(file, running)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var in, out []string
+	for _, c := range next.Clients {
+		in = append(in, fmt.Sprintf("%s%d", c.Name, len(c.Keys())))
+	}
+	for _, f := range next.Faults() {
+		kept := ""
+		if f.Kept {
+			kept = "*"
+		}
+		out = append(out, filepath.Base(f.File)+kept)
+		if len(f.Lines()) == 0 || !strings.HasPrefix(f.Lines()[0], f.File) {
+			t.Errorf("%s: %q", f.File, f.Lines())
+		}
+	}
+	return next, strings.Join(in, " "), strings.Join(out, " ")
+}
+
+// One file of clients.d that is broken, in any way, holds up none of the others: who runs
+// keeps what it had, who is new is left out, and who is gone is gone.
+func TestOneBrokenClient(t *testing.T) {
+	const keyD = "sTYPdw0C7rW5cHJWUcSYcIkhUrNjvQwz3z9KFVSPDwc="
+	dir := t.TempDir()
+	file := filepath.Join(dir, "server.yaml")
+	d := filepath.Join(dir, "clients.d")
+	phone, tv := "name: phone\npublic_key: "+keyB, "name: tv\npublic_key: "+keyC
+	write(t, dir, map[string]string{"server.yaml": goodServer + "\nrules: [{user: phone, class: bulk}]\n", "clients.d/phone.yaml": phone, "clients.d/tv.yaml": tv})
+	breaks := map[string]func(path string) error{
+		"nonsense":  func(p string) error { return os.WriteFile(p, []byte("{{"), 0o600) },
+		"empty":     func(p string) error { return os.WriteFile(p, nil, 0o600) },
+		"half":      func(p string) error { return os.WriteFile(p, []byte(phone[:30]), 0o600) },
+		"binary":    func(p string) error { return os.WriteFile(p, []byte("\x00\xff\xfe"), 0o600) },
+		"huge":      func(p string) error { return os.WriteFile(p, make([]byte, maxFile+2), 0o600) },
+		"directory": func(p string) error { return os.Mkdir(p, 0o700) },
+		"dangling":  func(p string) error { return os.Symlink("nowhere", p) },
+		"loop":      func(p string) error { return os.Symlink(p, p) },
+		"pipe":      makePipe,
+	}
+	for name, broken := range breaks {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(d, "phone.yaml")
+			defer func() {
+				os.RemoveAll(path)
+				write(t, dir, map[string]string{"clients.d/phone.yaml": phone, "clients.d/tv.yaml": tv})
+			}()
+			running, who, faults := reloads(t, file, nil)
+			if who != "a1 phone1 tv1" || faults != "" {
+				t.Fatalf("%s; %s", who, faults)
+			}
+			os.Remove(path)
+			if err := broken(path); err != nil {
+				t.Skip(err)
+			}
+			// tv is revoked, and phone goes on, for however many reloads.
+			os.Remove(filepath.Join(d, "tv.yaml"))
+			for range 2 {
+				if running, who, faults = reloads(t, file, running); who != "a1 phone1" || faults != "phone.yaml*" {
+					t.Errorf("%s; %s", who, faults)
+				}
+			}
+			if lines := running.Doubts(); len(lines) == 0 || !strings.HasSuffix(lines[0], "keeps what it had") {
+				t.Errorf("%q", lines)
+			}
+			// A server that starts knows only what it can read.
+			if s, who, faults := reloads(t, file, nil); who != "a1" || faults != "phone.yaml" || s.Faults()[0].Name() != "phone" || !strings.HasSuffix(s.Doubts()[0], "is left out") {
+				t.Errorf("at a start: %s; %s; %q", who, faults, s.Doubts())
+			}
+			// To take it away revokes it: the rule for it does not stand in the way.
+			os.RemoveAll(path)
+			if s, who, faults := reloads(t, file, running); who != "a1" || faults != "" || len(s.Doubts()) != 1 {
+				t.Errorf("when it is gone: %s; %s; %q", who, faults, s.Doubts())
+			}
+		})
+	}
+	t.Run("whose is it", func(t *testing.T) {
+		running, _, _ := reloads(t, file, nil)
+		step := func(files map[string]string, wantWho, wantFaults string) {
+			t.Helper()
+			write(t, dir, files)
+			next, who, faults := reloads(t, file, running)
+			if who != wantWho || faults != wantFaults {
+				t.Errorf("%v: %s; %s, want %s; %s", files, who, faults, wantWho, wantFaults)
+			}
+			running = next
+		}
+		// Copies come to nothing, whether they sort before or behind.
+		step(map[string]string{"clients.d/copy of phone.yaml": phone, "clients.d/zz.yaml": tv, "clients.d/tv.yaml~": "x", "clients.d/#tv.yaml#": "x", "clients.d/tv.yaml.bak": tv},
+			"a1 phone1 tv1", "copy of phone.yaml zz.yaml")
+		if _, who, faults := reloads(t, file, nil); who != "a1 phone1 tv1" || faults != "copy of phone.yaml zz.yaml" {
+			t.Errorf("at a start: %s; %s", who, faults)
+		}
+		for _, name := range []string{"copy of phone.yaml", "zz.yaml"} {
+			os.Remove(filepath.Join(d, name))
+		}
+		// A key that is given to a second client stays the first one's, whichever file is
+		// read first, and both go on.
+		step(map[string]string{"clients.d/phone.yaml": "name: phone\npublic_key: " + keyC}, "a1 phone1 tv1", "phone.yaml*")
+		if running.Clients[1].PublicKey.String() != keyB {
+			t.Error("phone has lost its key")
+		}
+		step(map[string]string{"clients.d/phone.yaml": phone, "clients.d/tv.yaml": "name: tv\npublic_key: " + keyB}, "a1 phone1 tv1", "tv.yaml*")
+		// Two that are changed at once may swap.
+		step(map[string]string{"clients.d/phone.yaml": "name: phone\npublic_key: " + keyC, "clients.d/tv.yaml": "name: tv\npublic_key: " + keyB}, "a1 phone1 tv1", "")
+		step(map[string]string{"clients.d/phone.yaml": "name: phone\npublic_keys: [" + keyC + ", " + keyD + "]"}, "a1 phone2 tv1", "")
+		// The server's own file comes before all.
+		step(map[string]string{"server.yaml": goodServer + "\nrules: [{user: phone, class: bulk}]\n", "clients.d/tv.yaml": "name: a\npublic_key: " + keyB}, "a1 phone2 tv1", "tv.yaml*")
+		step(map[string]string{"clients.d/tv.yaml": tv}, "a1 phone2 tv1", "tv.yaml*") // phone has that key
+	})
+	t.Run("the directory is gone", func(t *testing.T) {
+		running, _, _ := reloads(t, file, nil)
+		if err := os.Rename(d, d+".away"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ReloadServer(file, running); err == nil || !strings.Contains(err.Error(), "is gone, and with it") {
+			t.Errorf("%v", err)
+		}
+		if err := os.Mkdir(d, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if _, who, _ := reloads(t, file, running); who != "a1" {
+			t.Error(who)
+		}
+	})
 }
 
 func must[T any](v T, err error) T {

@@ -44,7 +44,7 @@ func loadBoth[T config](t *testing.T, raw map[string]any, cfg *T, kind Kind, val
 	if s, ok := any(cfg).(*Server); ok {
 		s.ClientsDir = "" // any directory of this machine
 	}
-	finish(cfg, "none.yaml", info, &problems)
+	finish(cfg, "none.yaml", info, nil, &problems)
 	if len(problems) == 0 {
 		if err := validate(cfg); err != nil {
 			t.Errorf("accepted, and yet: %v", err)

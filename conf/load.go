@@ -1,6 +1,7 @@
 package conf
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -29,12 +30,19 @@ const (
 // LoadClient reads a client's file with the environment on top, and validates
 // it. The error is an [Errors] with every problem, or that of opening the file.
 func LoadClient(path string) (*Client, error) {
-	return load(path, DefaultClient(), KindClient)
+	return load(path, DefaultClient(), KindClient, nil)
 }
 
-// LoadServer is LoadClient for a server's file.
+// LoadServer is LoadClient for a server's file. A mistake in a file of the clients_dir is
+// no error, see [Server.Faults].
 func LoadServer(path string) (*Server, error) {
-	return load(path, DefaultServer(), KindServer)
+	return load(path, DefaultServer(), KindServer, nil)
+}
+
+// ReloadServer is LoadServer while a server runs by another configuration: who is in a
+// file of the clients_dir that has a mistake now keeps what the file said before.
+func ReloadServer(path string, running *Server) (*Server, error) {
+	return load(path, DefaultServer(), KindServer, running)
 }
 
 // Load finds out by its keys which half the file is for and loads it: the
@@ -67,7 +75,7 @@ type config interface {
 }
 
 // load is the way of a file from the disk to a validated value.
-func load[T config](path string, cfg *T, kind Kind) (*T, error) {
+func load[T config](path string, cfg *T, kind Kind, running *Server) (*T, error) {
 	raw, info, err := read(path)
 	if err != nil {
 		return nil, err
@@ -76,7 +84,7 @@ func load[T config](path string, cfg *T, kind Kind) (*T, error) {
 		return nil, Errors{{File: path, Reason: fmt.Sprintf("is a %s's file: start it with `mpsocks %s`", other, other)}}
 	}
 	problems := decode(raw, os.Environ(), cfg, kind)
-	finish(cfg, path, info, &problems)
+	finish(cfg, path, info, running, &problems)
 	vars, _ := environment(os.Environ(), settings(reflect.TypeFor[T](), "", true), kind)
 	problems.blame(vars)
 	if err := problems.err(path); err != nil {
@@ -87,16 +95,24 @@ func load[T config](path string, cfg *T, kind Kind) (*T, error) {
 
 // read opens the file, bounds it and decodes it by the extension of its name.
 func read(path string) (raw map[string]any, info fs.FileInfo, err error) {
+	// To open a pipe would wait for who writes into it, and a reload with it.
+	switch info, err = os.Stat(path); {
+	case err != nil: // it cannot be opened either
+	case info.IsDir():
+		return nil, nil, Errors{{File: path, Reason: "is a directory; name the file in it"}}
+	case !info.Mode().IsRegular():
+		return nil, nil, Errors{{File: path, Reason: "is no file, but a pipe, a socket or a device"}}
+	}
 	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, nil, Errors{{File: path, Reason: forbidden(path)}}
+	}
 	if err != nil {
 		return nil, nil, err // it names the file
 	}
 	defer f.Close()
 	if info, err = f.Stat(); err != nil {
 		return nil, nil, err
-	}
-	if info.IsDir() {
-		return nil, nil, Errors{{File: path, Reason: "is a directory; name the file in it"}}
 	}
 	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
@@ -242,7 +258,7 @@ func isSectionName(key string, known []setting) bool {
 
 // finish reads the key file, refuses secrets that others can read, and
 // validates.
-func finish[T config](cfg *T, path string, info fs.FileInfo, problems *Errors) {
+func finish[T config](cfg *T, path string, info fs.FileInfo, running *Server, problems *Errors) {
 	var key *PrivateKey
 	var keyFile string
 	var dir *string
@@ -264,9 +280,6 @@ func finish[T config](cfg *T, path string, info fs.FileInfo, problems *Errors) {
 	if dir != nil && *dir != "" {
 		*dir = resolve(path, *dir)
 	}
-	if s, ok := any(cfg).(*Server); ok && s.ClientsDir != "" {
-		s.readClients(resolve(path, s.ClientsDir), problems)
-	}
 	switch {
 	case keyFile != "" && len(*key) > 0:
 		problems.addf("private_key_file", "private_key is given too: leave one of them out")
@@ -276,6 +289,9 @@ func finish[T config](cfg *T, path string, info fs.FileInfo, problems *Errors) {
 			problems.addf("private_key_file", "%v", err)
 		}
 		*key = k
+	}
+	if s, ok := any(cfg).(*Server); ok && s.ClientsDir != "" {
+		s.readClients(resolve(path, s.ClientsDir), running, problems) // it has to know the server's key
 	}
 	found := validate()
 	if problems.has("private_key_file") {

@@ -3,6 +3,9 @@ package conf
 import (
 	"fmt"
 	"io/fs"
+	"os"
+	"os/user"
+	"strconv"
 )
 
 // Who may read a file with secrets:
@@ -30,4 +33,17 @@ func openToOthers(path string, info fs.FileInfo) string {
 		return fmt.Sprintf("a group can read it (mode %04o) that this process is not in: run chmod 600 %s", mode, path)
 	}
 	return ""
+}
+
+// forbidden says that this process may not read a file, and what to do about it: an editor
+// or a copy has often given it another owner.
+func forbidden(path string) string {
+	name, group := strconv.Itoa(os.Geteuid()), strconv.Itoa(os.Getegid())
+	if u, err := user.Current(); err == nil {
+		name = u.Username
+		if g, err := user.LookupGroupId(u.Gid); err == nil {
+			group = g.Name
+		}
+	}
+	return fmt.Sprintf("may not be read by user %s: run as root; or, for a service, run chown root:%s %s and chmod 640 %s as root", name, group, path, path)
 }

@@ -67,6 +67,8 @@ type Server struct {
 	StateDir string `mapstructure:"state_dir" reload:"restart"`
 	// Log says how much is logged and how it looks.
 	Log Log `mapstructure:"log"`
+
+	faults []Fault // of ClientsDir
 }
 
 // Listen is one address where subflows arrive.

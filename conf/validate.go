@@ -129,14 +129,14 @@ func noteLimit(p *Errors, field string, total int, shareField string, share int)
 }
 
 // noteMode checks the mode and the rules; users are the names that rules may
-// use.
+// use, nil for any.
 func noteMode(p *Errors, mode Mode, rules []Rule, users map[string]bool) {
 	noteOneOf(p, "mode", mode, ModeAuto, ModeAggregate, ModeRedundant, ModeLatency)
 	all := -1
 	for i, r := range rules {
 		field := fmt.Sprintf("rules[%d]", i)
 		noteOneOf(p, field+".class", r.Class, ClassLatency, ClassBulk, ClassOrdered, ClassBackup, ClassMetered)
-		if r.User != "" && !users[r.User] {
+		if r.User != "" && users != nil && !users[r.User] {
 			p.addf(field+".user", "%q is nobody this file knows", shorten(r.User))
 		}
 		if all >= 0 {

@@ -1,7 +1,6 @@
 package conf
 
 import (
-	"bytes"
 	"fmt"
 	"net/netip"
 )
@@ -28,9 +27,9 @@ func (s *Server) validate() Errors {
 	s.Cover.note(&p)
 	s.validateRelay(&p)
 
-	users := map[string]bool{}
-	for _, c := range s.Clients {
-		users[c.Name] = true
+	users := s.names()
+	if s.ClientsDir != "" {
+		users = nil // they come and go: Doubts has what looks like a mistake
 	}
 	noteMode(&p, s.Mode, s.Rules, users)
 	l := s.Limits
@@ -51,6 +50,31 @@ func (s *Server) validate() Errors {
 	return p
 }
 
+// names are those of the clients.
+func (s *Server) names() map[string]bool {
+	users := map[string]bool{}
+	for _, c := range s.Clients {
+		users[c.Name] = true
+	}
+	return users
+}
+
+// Doubts are what is valid and may not be meant, a line each: a file of the clients_dir
+// with a mistake, a rule for a client that there is not.
+func (s *Server) Doubts() (lines []string) {
+	names := s.names()
+	for i := range s.faults {
+		names[s.faults[i].Name()] = true
+		lines = append(lines, s.faults[i].Lines()...)
+	}
+	for i, r := range s.Rules {
+		if r.User != "" && !names[r.User] {
+			lines = append(lines, fmt.Sprintf("rules[%d].user: there is no client %q, so the rule holds for nobody", i, shorten(r.User)))
+		}
+	}
+	return lines
+}
+
 // validateAdvertise holds that clients get addresses they can dial.
 func (s *Server) validateAdvertise(p *Errors) {
 	noteListen(p, "advertise", s.Advertise)
@@ -68,57 +92,22 @@ func (s *Server) validateClients(p *Errors) {
 	if len(s.Clients) == 0 && s.ClientsDir == "" {
 		p.addf("clients", "needs a client: {name, public_key}")
 	}
-	seen, keys, files := map[string]bool{}, map[string]int{}, map[string]string{}
-	for i, c := range s.Clients {
+	r := newRoster(s.PrivateKey)
+	for i := range s.Clients {
+		c := &s.Clients[i]
 		var found Errors
 		field := fmt.Sprintf("clients[%d].", i)
 		if c.file != "" {
 			field = ""
 		}
-		if other := files[c.Name]; other != "" && c.file != "" {
-			found.addf(field+"name", "%q is in %s too", c.Name, other)
-		} else {
-			noteName(&found, field+"name", c.Name, seen)
-		}
-		files[c.Name] = c.file
-		if c.Quota < 0 {
-			found.addf(field+"quota", "%v is negative", c.Quota)
-		}
-		if c.Streams < 0 {
-			found.addf(field+"streams", "%d is negative", c.Streams)
-		}
-		if len(c.Keys()) == 0 {
-			found.addf(field+"public_key", "is missing; `mpsocks check` of the client's file prints it")
-		}
-		s.noteKey(&found, field+"public_key", i, c.PublicKey, keys)
-		for j, k := range c.PublicKeys {
-			at := fmt.Sprintf("%spublic_keys[%d]", field, j)
-			if len(k) == 0 {
-				found.addf(at, "is empty")
-			}
-			s.noteKey(&found, at, i, k, keys)
-		}
+		c.note(&found, field)
+		r.note(&found, field, c)
+		r.add(c)
 		for _, f := range found {
 			f.File = c.file
 		}
 		*p = append(*p, found...)
 	}
-}
-
-// noteKey holds that a key is one client's and not the server's. keys has those that
-// were seen, and whose they are.
-func (s *Server) noteKey(p *Errors, field string, client int, key PublicKey, keys map[string]int) {
-	if len(key) == 0 {
-		return
-	}
-	other, taken := keys[string(key)]
-	switch {
-	case bytes.Equal(key, s.PrivateKey.Public()):
-		p.addf(field, "is this server's own key, not the client's")
-	case taken && other != client:
-		p.addf(field, "is the key of %q too", s.Clients[other].Name)
-	}
-	keys[string(key)] = client
 }
 
 func (s *Server) validateRelay(p *Errors) {

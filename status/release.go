@@ -11,7 +11,7 @@ func compareReleases(who, theirs, ours string) string {
 	switch {
 	case theirs == "" || ours == "" || theirs == ours:
 		return ""
-	case major(theirs) != major(ours):
+	case major(theirs) != "" && major(ours) != "" && major(theirs) != major(ours):
 		return fmt.Sprintf("%s is release %s and this half %s: they may not understand each other; upgrade the older one", who, theirs, ours)
 	}
 	return fmt.Sprintf("%s is release %s and this half %s: they work together; upgrade the older one when there is time", who, theirs, ours)
@@ -27,10 +27,9 @@ func major(release string) string {
 	return first
 }
 
-// CompareReleases fills in the warnings about releases that differ. Clients of the same
+// CompareReleases adds the warnings about releases that differ. Clients of the same
 // one share a line.
 func (s *Status) CompareReleases() {
-	s.Warnings = nil
 	if s.Session != nil {
 		if w := compareReleases("the server", s.Session.Version, s.Version); w != "" {
 			s.Warnings = append(s.Warnings, w)

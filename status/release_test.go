@@ -13,7 +13,7 @@ func TestCompareReleases(t *testing.T) {
 		{"v1.2.3", "v1.9.0-4-gabcdef0", "they work together"},
 		{"v2.0.0", "v1.9.0", "may not understand each other"},
 		{"1.2.3", "v1.9.0", "they work together"},
-		{"devel", "v1.9.0", "may not understand each other"},
+		{"devel", "v1.9.0", "they work together"}, // nothing else is known of it
 		{"abcdef0", "devel", "they work together"},
 	} {
 		got := compareReleases("the server", tt.theirs, tt.ours)

@@ -203,7 +203,7 @@ func (s *Status) TidyPrograms() {
 // paths, without addresses, users, programs or destinations. /metrics has the same.
 func (s *Status) Open() *Status {
 	o := *s
-	o.Published = nil
+	o.Published, o.Config = nil, ""
 	o.Listen, o.Forwards, o.Events, o.Programs, o.Capture = []string{}, nil, []Event{}, []Program{}, ""
 	strip := func(in Session) Session {
 		in.Server, in.Subflows = "", []Subflow{}

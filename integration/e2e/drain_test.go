@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -60,6 +61,32 @@ func TestDrain(t *testing.T) {
 	}
 }
 
+// TestDrainTellsTheManager has a draining server tell systemd how long that may take, beyond
+// its unit's TimeoutStopSec.
+func TestDrainTellsTheManager(t *testing.T) {
+	at := &net.UnixAddr{Name: filepath.Join(t.TempDir(), "notify"), Net: "unixgram"}
+	manager, err := net.ListenUnixgram("unixgram", at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer manager.Close()
+	t.Setenv("NOTIFY_SOCKET", at.Name)
+	p := begin(t, halves.Config{Server: "drain: 4m\n"})
+	if _, err := p.Server.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, 1024)
+	for _ = manager.SetReadDeadline(time.Now().Add(10 * time.Second)); ; {
+		n, err := manager.Read(b)
+		if err != nil {
+			t.Fatalf("systemd is not told: %v", err)
+		}
+		if string(b[:n]) == fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", (4*time.Minute+1900*time.Millisecond).Microseconds()) {
+			return
+		}
+	}
+}
+
 // TestDrainPublished drains a server whose client has ports published that nobody is at:
 // nothing is under way, so it is gone soon, and visitors find the ports closed at once.
 func TestDrainPublished(t *testing.T) {
@@ -89,11 +116,27 @@ func TestDrainPublished(t *testing.T) {
 	}
 }
 
-// TestDrainMoves has a client move to a second server before its first one ends, and no
-// new connection fails meanwhile.
+// TestDrainMoves has a client move to a second server before its first one ends, by
+// `mpsocks drain` and by SIGTERM with drain set: no new connection fails meanwhile, and no
+// datagram of an association is lost.
 func TestDrainMoves(t *testing.T) {
+	t.Run("mpsocks drain", func(t *testing.T) {
+		testDrainMoves(t, "", func(p *halves.Pair) error {
+			if out, err := exec.Command(mpsocks, "drain", "-c", p.ServerFile).CombinedOutput(); err != nil {
+				return fmt.Errorf("%w: %s", err, out)
+			}
+			return p.Server.Wait(20 * time.Second)
+		})
+	})
+	t.Run("SIGTERM", func(t *testing.T) {
+		testDrainMoves(t, "drain: 20s\n", func(p *halves.Pair) error { _, err := p.Server.Stop(); return err })
+	})
+}
+
+// testDrainMoves has end end the first server, which waits for that.
+func testDrainMoves(t *testing.T, server string, end func(*halves.Pair) error) {
 	tunnels := ports(t, 2)
-	p := begin(t, halves.Config{Admin: true, Tunnel: tunnels[0]})
+	p := begin(t, halves.Config{Admin: true, Tunnel: tunnels[0], Server: server})
 	second := halves.Config{Dir: t.TempDir(), Tunnel: tunnels[1], Socks: ports(t, 1), Allow: []string{"127.0.0.0/8"}}
 	if err := second.Write(mpsocks); err != nil {
 		t.Fatal(err)
@@ -107,21 +150,19 @@ func TestDrainMoves(t *testing.T) {
 	w.edit(p.ClientFile, func(s string) string {
 		return replaceLine(s, "  addresses:", "  addresses: [\""+tunnels[0].String()+"\", \""+tunnels[1].String()+"\"]")
 	})
-	if out, err := exec.Command(mpsocks, "reload", "-c", p.ClientFile).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	server := tcpServer(t, "127.0.0.1:0", func(c *net.TCPConn) { _ = c.SetDeadline(time.Time{}); _, _ = io.Copy(c, c) })
-	idle := connect(t, p.Socks[0], server.String())
+	does(t, "reload", "-c", p.ClientFile)
+	datagrams := startStream(t, p, udpEcho(t, "127.0.0.1:0"))
+	echo := tcpServer(t, "127.0.0.1:0", func(c *net.TCPConn) { _ = c.SetDeadline(time.Time{}); _, _ = io.Copy(c, c) })
+	idle := connect(t, p.Socks[0], echo.String())
 	if !echoes(idle) {
 		t.Fatal("nothing comes back")
 	}
-	if out, err := exec.Command(mpsocks, "drain", "-c", p.ServerFile).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	ended := make(chan error, 1)
+	go func() { ended <- end(p) }()
 	eventually(t, 5*time.Second, "the server drains", func() bool { return strings.Contains(p.Server.Output(), "draining") })
 	time.Sleep(300 * time.Millisecond)
 	for range 5 {
-		c, err := try(p.Socks[0], server.String())
+		c, err := try(p.Socks[0], echo.String())
 		if err != nil {
 			t.Fatalf("a new connection fails: %v", err)
 		}
@@ -139,8 +180,16 @@ func TestDrainMoves(t *testing.T) {
 	if !strings.Contains(p.Client.Output(), "moving to another one") {
 		t.Error("the client does not say that it moves")
 	}
-	if err := p.Server.Wait(10 * time.Second); err != nil {
-		t.Errorf("the first server ends with %v", err)
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Errorf("the first server ends with %v", err)
+		}
+	case <-time.After(15 * time.Second):
+		t.Error("the first server does not end")
+	}
+	if sent, missing, _ := datagrams.finish(5 * time.Second); missing > 0 {
+		t.Errorf("%d of %d datagrams are lost by the move", missing, sent)
 	}
 }
 

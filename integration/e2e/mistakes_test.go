@@ -148,8 +148,18 @@ var people = []mistake{
 			t.Fatal(err)
 		}
 		w.edit(filepath.Join(w.Dir, "clients.d", "phone.yaml"), func(string) string { return "name: phone\npublic_key: abc\n" })
-		return []string{"server", "-c", w.ServerFile}, nil
-	}, "phone.yaml: public_key: is not base64"},
+		return nil, w.server()
+	}, "ends in =: this client is left out"},
+	{"copies a file in clients.d", func(t *testing.T, w *workshop) ([]string, func() string) {
+		does(t, "clients", "add", "phone", "-c", w.ServerFile, "--server", w.Tunnel.String(), "--out", filepath.Join(w.Dir, "phone.yaml"))
+		dir := filepath.Join(w.Dir, "clients.d")
+		w.edit(filepath.Join(dir, "tablet.yaml"), func(string) string { return read(t, filepath.Join(dir, "phone.yaml")) })
+		return []string{"check", "--strict", "-c", w.ServerFile}, nil
+	}, "phone.yaml too: this client is left out"},
+	{"names a client in a rule who is none", func(t *testing.T, w *workshop) ([]string, func() string) {
+		w.edit(w.ServerFile, func(s string) string { return s + "rules: [{user: bob, class: bulk}]\n" })
+		return nil, w.server()
+	}, "so the rule holds for nobody"},
 	{"forgets the unit of a time", added("session_timeout: 90\n"), "session_timeout: 90 needs a unit: 90s, 90m or 90h"},
 	{"forgets the unit of a size", replaced("subflows: 1}", "subflows: 1, monthly_cap: 10}"), "needs a unit, such as 500MB or 10GiB"},
 	{"writes off for a truth value of another kind", added("allow_anonymous: 5\n"), "allow_anonymous: expected true or false, got 5"},

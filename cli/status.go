@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"time"
 
@@ -48,7 +49,7 @@ machine are found by themselves; both are shown if both run.`,
 					_, err = out.Write(body)
 				}
 				return err
-			case watch && isTerminal(out):
+			case watch && isTerminal(out) && os.Getenv("TERM") != "dumb":
 				return watchStatus(cmd.Context(), clients, states, out)
 			}
 			return printStatus(out, states)
@@ -66,12 +67,13 @@ machine are found by themselves; both are shown if both run.`,
 // printStatus writes the halves one after the other, each for a screen.
 func printStatus(w io.Writer, states []*status.Status) error {
 	var b strings.Builder
+	width, height := screenSize(w)
 	for i, s := range states {
 		if i > 0 {
 			b.WriteString("\n")
 		}
 		// A line is left for the prompt.
-		for _, part := range view(s, viewWidth, viewHeight-1, time.Now(), nil) {
+		for _, part := range view(s, width, height-1, time.Now(), nil) {
 			if part.title != "" {
 				b.WriteString(part.title)
 				if part.more > 0 {
@@ -84,7 +86,7 @@ func printStatus(w io.Writer, states []*status.Status) error {
 			}
 		}
 	}
-	_, err := io.WriteString(w, b.String())
+	_, err := io.WriteString(w, legible(b.String()))
 	return err
 }
 

@@ -1,10 +1,11 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/mpsocks/mpsocks/status"
 )
@@ -15,6 +16,8 @@ import (
 const (
 	viewWidth  = 80
 	viewHeight = 24
+	// mostWarnings are shown above the tables.
+	mostWarnings = 3
 )
 
 // A section is a title and its lines; the first of a table is its head.
@@ -79,11 +82,15 @@ func headLines(s *status.Status, width int, now time.Time) []string {
 	out = append(out, cut(second, width))
 	for _, p := range s.Published {
 		if p.Problem != "" {
-			out = append(out, cut(fmt.Sprintf("! %s %s does not lead to %s: %s", p.Proto, p.Listen, p.To, p.Problem), width))
+			out = append(out, fold(fmt.Sprintf("! %s %s does not lead to %s: %s", p.Proto, p.Listen, p.To, p.Problem), width, 2)...)
 		}
 	}
-	for _, w := range s.Warnings {
-		out = append(out, cut("! "+w, width))
+	for i, w := range s.Warnings {
+		if more := len(s.Warnings) - i; i == mostWarnings-1 && more > 1 {
+			out = append(out, cut(fmt.Sprintf("! and %s", count(more, "more warning")), width))
+			break
+		}
+		out = append(out, fold("! "+w, width, 2)...)
 	}
 	return out
 }
@@ -102,14 +109,22 @@ func pathLines(s *status.Status, width int, now time.Time, curve func(path strin
 	if s.Session == nil {
 		return nil
 	}
-	out := []string{fmt.Sprintf("%-10s %11s %11s %7s %7s %6s %6s  %s", "path", "up", "down", "rtt", "jitter", "loss", "share", "month")}
+	months := 0
+	for i := range s.Session.Paths {
+		months = max(months, cells(usageText(s.Session.Paths[i].Usage)))
+	}
+	t := table{
+		widths: []int{-10, 11, 11, 7, 7, 6, 6, -max(months, len("month"))},
+		spare:  []int{6, 4, 5, 7}, // the share, the jitter, the loss, the month
+	}
+	out := []string{t.line(width, "path", "up", "down", "rtt", "jitter", "loss", "share", "month")}
 	for i := range s.Session.Paths {
 		p := &s.Session.Paths[i]
-		out = append(out, cut(fmt.Sprintf("%-10s %11s %11s %7s %7s %6s %6s  %s", cut(p.Name, 10), status.Rate(p.UpBPS), status.Rate(p.DownBPS),
-			status.Millis(p.RTT), status.Millis(p.Jitter), status.Percent(p.Loss), status.Percent(p.Share), usageText(p.Usage)), width))
+		out = append(out, t.line(width, p.Name, status.Rate(p.UpBPS), status.Rate(p.DownBPS),
+			status.Millis(p.RTT), status.Millis(p.Jitter), status.Percent(p.Loss), status.Percent(p.Share), usageText(p.Usage)))
 		words := cut("  "+p.Words(now)+roleText(p)+leftText(p.Usage), width)
-		if free := min(sparkWidth, width-utf8.RuneCountInString(words)-2); curve != nil && free >= sparkLeast {
-			words += strings.Repeat(" ", width-free-utf8.RuneCountInString(words)) + curve(p.Name, free)
+		if free := min(sparkWidth, width-cells(words)-2); curve != nil && free >= sparkLeast {
+			words += strings.Repeat(" ", width-free-cells(words)) + curve(p.Name, free)
 		}
 		out = append(out, words)
 		if p.Remedy != "" {
@@ -157,8 +172,8 @@ func programLines(s *status.Status, width int) []string {
 	who, over := 0, 0 // columns
 	for i := range s.Programs {
 		p := &s.Programs[i]
-		who = max(who, utf8.RuneCountInString(p.Who()))
-		over = max(over, utf8.RuneCountInString(pathsText(p)))
+		who = max(who, cells(p.Who()))
+		over = max(over, cells(pathsText(p)))
 	}
 	over = min(over, width/5)
 	free := max(width-over-2-2-7-1-13-1, 20)
@@ -175,7 +190,7 @@ func programLines(s *status.Status, width int) []string {
 			what string
 		}{{p.Copies, "copies"}, {p.Dropped, "dropped"}} {
 			text := fmt.Sprintf("; %d %s", more.n, more.what)
-			if more.n > 0 && utf8.RuneCountInString(why+text) <= width { // or they are in --json
+			if more.n > 0 && cells(why+text) <= width { // or they are in --json
 				why += text
 			}
 		}
@@ -195,12 +210,6 @@ func pathsText(p *status.Program) string {
 	return "idle"
 }
 
-// pad makes a text as wide as a column.
-func pad(s string, n int) string {
-	s = cut(s, n)
-	return s + strings.Repeat(" ", max(0, n-utf8.RuneCountInString(s)))
-}
-
 // bothWays is the rate of the direction in which a program moves more: up is what this
 // half sends.
 func bothWays(p *status.Program) string {
@@ -214,15 +223,19 @@ func bothWays(p *status.Program) string {
 }
 
 func clientLines(s *status.Status, width int) []string {
-	out := []string{fmt.Sprintf("%-16s %4s %10s %10s %8s %8s  %s", "client", "sess", "to it", "from it", "sent", "received", "quota")}
-	for i := range s.Clients {
+	t := table{
+		widths: []int{-16, 4, 10, 10, 8, 8, -16},
+		spare:  []int{5, 4, 1, 6}, // received, sent, the sessions, the quota
+	}
+	out := []string{t.line(width, "client", "sess", "to it", "from it", "sent", "received", "quota")}
+	for _, i := range byTraffic(s.Clients) {
 		c := &s.Clients[i]
 		quota := ""
 		if c.Quota > 0 {
 			quota = fmt.Sprintf("%.0f %% of %s", 100*float64(c.Used)/float64(c.Quota), status.Bytes(c.Quota))
 		}
-		out = append(out, cut(fmt.Sprintf("%-16s %4d %10s %10s %8s %8s  %s", cut(c.Name, 16), c.Sessions, status.Rate(c.SentBPS), status.Rate(c.RecvBPS),
-			status.Bytes(c.Sent), status.Bytes(c.Received), quota), width))
+		out = append(out, t.line(width, c.Name, fmt.Sprint(c.Sessions), status.Rate(c.SentBPS), status.Rate(c.RecvBPS),
+			status.Bytes(c.Sent), status.Bytes(c.Received), quota))
 		if c.Error != "" {
 			when := ""
 			if !c.ErrorAt.IsZero() {
@@ -232,6 +245,19 @@ func clientLines(s *status.Status, width int) []string {
 		}
 	}
 	return out
+}
+
+// byTraffic has those clients first that move most now, then those that are there.
+func byTraffic(all []status.Peer) []int {
+	order := make([]int, len(all))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(i, j int) int {
+		a, b := &all[i], &all[j]
+		return cmp.Or(cmp.Compare(b.SentBPS+b.RecvBPS, a.SentBPS+a.RecvBPS), cmp.Compare(min(b.Sessions, 1), min(a.Sessions, 1)))
+	})
+	return order
 }
 
 func eventLines(s *status.Status, width int, now time.Time) []string {
@@ -251,23 +277,4 @@ func eventLines(s *status.Status, width int, now time.Time) []string {
 		out = []string{"  none in the last hour"}
 	}
 	return out
-}
-
-// cut shortens a text to n characters, with a sign that something is missing. What does
-// not print, and could move the cursor, is left out.
-func cut(s string, n int) string {
-	s = strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 {
-			return -1
-		}
-		return r
-	}, s)
-	if utf8.RuneCountInString(s) <= n {
-		return s
-	}
-	if n <= 1 {
-		return "…"
-	}
-	runes := []rune(s)
-	return strings.TrimRight(string(runes[:n-1]), " ") + "…"
 }

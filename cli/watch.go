@@ -197,9 +197,9 @@ func (s *screen) View() tea.View {
 	if s.section > 0 && s.section < len(parts) {
 		all := view(st, s.width, 1<<20, time.Now(), s.curve)
 		parts = []section{all[0], all[s.section]}
-		room := s.height - 2 - len(parts[0].lines)
+		room := max(s.height-2-len(parts[0].lines), 0)
 		s.scroll = max(0, min(s.scroll, len(parts[1].lines)-room))
-		parts[1].lines = parts[1].lines[s.scroll:min(len(parts[1].lines), s.scroll+max(room, 0))]
+		parts[1].lines = parts[1].lines[s.scroll:min(len(parts[1].lines), s.scroll+room)]
 	}
 	var lines []string
 	for i, part := range parts {
@@ -222,7 +222,7 @@ func (s *screen) View() tea.View {
 		b.WriteString(line + "\n")
 	}
 	b.WriteString(s.foot())
-	v := tea.NewView(b.String())
+	v := tea.NewView(legible(b.String()))
 	v.AltScreen = true
 	v.WindowTitle = "mpsocks status"
 	return v

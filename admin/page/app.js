@@ -218,7 +218,7 @@ function showEvents(s) {
   const key = s.events.length + newest;
   if (list.dataset.key === key) return;
   list.dataset.key = key;
-  const text = e => (e.client ? `${e.client}: ` : "") + e.text;
+  const text = e => (e.client ? `${isolated(e.client)}: ` : "") + e.text;
   list.replaceChildren(...(s.events.length ? s.events.map(e => el("li", {}, el("time", { dateTime: e.time, textContent: clock(e.time) }), el("span", { className: e.level, textContent: text(e) })))
     : [el("li", { textContent: "Nothing happened." })]));
   // Who listens to the page hears what is new, and not what was there before.
@@ -232,12 +232,12 @@ function showSummary(s) {
   const busy = paths.filter(p => carries(p) && p.up_bps + p.down_bps > 0), sum = f => paths.reduce((n, p) => n + p[f], 0);
   const parts = [];
   if (s.half === "client" && paths.length) {
-    parts.push(`↓ ${rate(sum("down_bps"))} ↑ ${rate(sum("up_bps"))}` + (busy.length ? ` over ${listed(busy.map(p => p.name))}` : ""));
+    parts.push(`↓ ${rate(sum("down_bps"))} ↑ ${rate(sum("up_bps"))}` + (busy.length ? ` over ${listed(busy.map(p => isolated(p.name)))}` : ""));
     const few = paths.length - busy.length < 4;
     for (const p of paths) {
       const u = p.usage || {}, left = u.monthly_cap_bytes ? `${bytes(Math.max(0, u.monthly_cap_bytes - u.month_bytes))} left` : "";
-      if (!busy.includes(p) && few) parts.push(`${p.name} ${words(p, now, true)}${left && `, ${left}`}`);
-      else if (left) parts.push(`${p.name} ${left}`);
+      if (!busy.includes(p) && few) parts.push(`${isolated(p.name)} ${words(p, now, true)}${left && `, ${left}`}`);
+      else if (left) parts.push(`${isolated(p.name)} ${left}`);
     }
     const states = new Map();
     for (const p of paths) if (!busy.includes(p)) states.set(p.state, (states.get(p.state) || 0) + 1);

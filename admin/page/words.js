@@ -32,6 +32,8 @@ function span(seconds) {
 const since = (t, now) => span((now - new Date(t)) / 1000);
 const clock = t => new Date(t).toTimeString().slice(0, 8);
 const day = t => new Date(t).toLocaleDateString("en-GB", { day: "numeric", month: "short" });
+// isolated keeps a name that is written from right to left from turning round what is beside it.
+const isolated = n => /[^\0-\u058f]/.test(n) ? `\u2068${n}\u2069` : n;
 const listed = names => names.length < 2 ? names.join("") : `${names.slice(0, -1).join(", ")} and ${names[names.length - 1]}`;
 
 // carries says whether a path works, needed or not, or has only stopped for a moment.
@@ -55,8 +57,8 @@ function over(p, client) {
   const out = p.paths || [], back = p.received_paths || [];
   const same = out.length === back.length && out.every(x => back.includes(x));
   const [away, home] = client ? ["↑", "↓"] : ["to it", "from it"];
-  if (!back.length || same) return out.length ? `over ${out.join(" + ")}` : "idle";
-  return `${home} over ${back.join(" + ")}` + (out.length ? `, ${away} ${out.join(" + ")}` : "");
+  if (!back.length || same) return out.length ? `over ${out.map(isolated).join(" + ")}` : "idle";
+  return `${home} over ${back.map(isolated).join(" + ")}` + (out.length ? `, ${away} ${out.map(isolated).join(" + ")}` : "");
 }
 
 function pathKey(s, p) { return s.peer ? `${s.peer} ${s.id} ${p.name}` : p.name; }

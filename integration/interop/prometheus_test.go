@@ -3,6 +3,8 @@ package interop
 import (
 	"encoding/json"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -86,6 +88,19 @@ func TestDashboard(t *testing.T) {
 			t.Fatal("prometheus does not scrape both halves")
 		}
 	}
+	for half, admin := range map[string]string{"client": p.ClientAdmin, "server": p.ServerAdmin} {
+		resp, err := client.Get("http://" + admin + "/metrics")
+		if err != nil {
+			t.Fatal(err)
+		}
+		check := exec.Command(need(t, "promtool"), "check", "metrics")
+		check.Stdin = resp.Body
+		out, err := check.CombinedOutput()
+		resp.Body.Close()
+		if err != nil || len(out) > 0 {
+			t.Errorf("promtool check metrics of the %s under load: %v\n%s", half, err, out)
+		}
+	}
 	raw, err := os.ReadFile(filepath.Join(monitoring, "grafana", "mpsocks.json"))
 	if err != nil {
 		t.Fatal(err)
@@ -122,14 +137,83 @@ func TestDashboard(t *testing.T) {
 	}
 }
 
-// TestScrapeConfig has promtool check the configuration of docs/recipes/prometheus.md, with both
-// halves in it.
+// TestScrapeConfig has promtool check the configurations of docs/recipes/prometheus.md, with both
+// halves in it, and has Prometheus scrape a half at another address than a loopback one with
+// the token.
 func TestScrapeConfig(t *testing.T) {
-	config := cookbook(t, "prometheus.md").block("prometheus.yml")
+	p := cookbook(t, "prometheus.md")
+	promtool, prometheus := need(t, "promtool"), need(t, "prometheus")
+	config := p.block("prometheus.yml")
 	for _, target := range []string{"127.0.0.1:9081", "127.0.0.1:9082"} { // as init writes them
 		if !strings.Contains(config, target) {
 			t.Errorf("the recipe does not scrape %s", target)
 		}
 	}
-	output(t, 20*time.Second, need(t, "promtool"), "check", "config", file(t, "prometheus.yml", config))
+	rules, err := filepath.Abs(filepath.Join(monitoring, "prometheus", "alerts.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	output(t, 20*time.Second, promtool, "check", "config", file(t, "prometheus.yml", config+p.block("rules.yml", "/etc/prometheus/mpsocks-alerts.yaml", rules)))
+
+	address := ""
+	all, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range all {
+		if n, ok := a.(*net.IPNet); ok && n.IP.To4() != nil && n.IP.IsGlobalUnicast() {
+			address = n.IP.String()
+		}
+	}
+	if address == "" {
+		t.Skip("this machine has no address but loopback ones")
+	}
+	free, err := halves.FreePorts(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := fmt.Sprintf("%s:%d", address, free[0].Port())
+	q, err := halves.Start(mpsocks, halves.Config{Dir: t.TempDir(), Paths: halves.TwoPaths(), Allow: loopback, Admin: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(q.Kill)
+	text, err := os.ReadFile(q.ServerFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(q.ServerFile, []byte(strings.Replace(string(text), "admin: ", "admin: [\""+at+"\"] # ", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// It is told so at its old address.
+	output(t, 20*time.Second, mpsocks, "reload", "-c", q.ServerFile)
+	token, err := q.Token()
+	if err != nil {
+		t.Fatal(err)
+	}
+	far := p.block("far.yml", "192.0.2.1:9082", at, "/etc/prometheus/mpsocks.token", file(t, "mpsocks.token", token+"\n"))
+	path := file(t, "far.yml", "global: {scrape_interval: 1s}\n"+far)
+	output(t, 20*time.Second, promtool, "check", "config", path)
+	cmd := exec.Command(prometheus, "--config.file="+path, "--storage.tsdb.path="+t.TempDir(), "--web.listen-address="+free[1].String())
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(300 * time.Millisecond) {
+		resp, err := client.Get("http://" + free[1].String() + "/api/v1/query?query=" + url.QueryEscape(`mpsocks_ready{half="server"}`))
+		if err == nil {
+			body, _ := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			if strings.Contains(string(body), `"1"`) {
+				break
+			}
+		}
+		if time.Now().After(end) {
+			t.Fatal("prometheus does not scrape the half with its token")
+		}
+	}
 }

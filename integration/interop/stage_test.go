@@ -81,7 +81,7 @@ func stagePath(name string, state status.State, cause string) status.Path {
 	}
 }
 
-// crowdedClient has sixteen paths in every state, and forty programs with the longest names
+// crowdedClient has sixteen paths in every state, and sixty programs with the longest names
 // and with names that want to be HTML.
 func crowdedClient() *status.Status {
 	long := strings.Repeat("averylongname", 12)
@@ -102,12 +102,15 @@ func crowdedClient() *status.Status {
 			p.Name, p.Metered, p.Backup = long[:40], true, true
 			p.Usage.MonthlyCap, p.Usage.DailyCap, p.Usage.Renews = 124<<30, 4<<30, time.Now().AddDate(0, 0, 9)
 		}
+		if i > 2 && i < 3+len(names) {
+			p.Name = names[i-3]
+		}
 		m.Session.Paths = append(m.Session.Paths, p)
 	}
-	for i := range 40 {
+	for i := range 60 {
 		p := status.Program{
 			Session: "390b9dd1", Key: fmt.Sprint(i), Name: fmt.Sprintf("program%d", i), User: "ann", Proto: []string{"udp", "tcp"}[i%2], To: fmt.Sprintf("198.51.100.%d:443", i),
-			Class: "latency", Why: "little traffic: fastest path, copies; not lte: metered", Paths: []string{"path0", "path1"}, BPS: int64(40-i) * 1_000_000, RecvBPS: 1_000_000_000, Bytes: 1 << 40, Received: 1 << 41, Copies: 1 << 20, Dropped: 7,
+			Class: "latency", Why: "little traffic: fastest path, copies; not lte: metered", Paths: []string{"path0", "path1"}, BPS: int64(60-i) * 1_000_000, RecvBPS: 1_000_000_000, Bytes: 1 << 40, Received: 1 << 41, Copies: 1 << 20, Dropped: 7,
 		}
 		switch i {
 		case 0:
@@ -116,22 +119,32 @@ func crowdedClient() *status.Status {
 			p.Name, p.To = `<b onmouseover="x">bold</b>`, "<script>document.body.dataset.broken=1</script>:1"
 		case 2:
 			p.Came = []string{"path2", "path3"}
+		case 3, 4, 5:
+			p.Name, p.Paths = names[i-3], []string{names[i-3], "path0"}
+			p.Why = "little traffic: fastest path, copies; not " + names[i-3] + ": metered"
 		}
 		m.Programs = append(m.Programs, p)
 	}
 	return m
 }
 
-// crowdedServer has twelve clients with three paths each.
+// names that a page has to bear: of 200 letters without a blank, from right to left, of
+// pictures.
+var names = []string{strings.Repeat("longname", 25), "הטלפון של דנה 12", "📱👍 téléphone 電話"}
+
+// crowdedServer has forty clients with three paths each.
 func crowdedServer() *status.Status {
 	m := &status.Status{
 		Half: status.Server, Version: "v1.2.3", Started: time.Now().Add(-time.Hour), Ready: true, Reasons: []string{}, Listen: []string{"[::]:7443"}, LogLevel: "info",
 		Drops: map[string]uint64{}, Refused: map[string]uint64{"unknown_key": 9}, Events: []status.Event{}, Programs: []status.Program{},
 	}
-	for i := range 12 {
+	for i := range 40 {
 		c := status.Peer{Name: fmt.Sprintf("client-number-%d", i), Sessions: 1, Sent: 123 << 30, Received: 12 << 30, SentBPS: 45_000_000, RecvBPS: 109_000, Quota: 500 << 30, Used: 135 << 30, Version: "v1.2.3"}
 		if i == 3 {
 			c.Error, c.ErrorAt = "the server refuses: limits.sessions_per_client is reached, and this is a long sentence about it that has to go somewhere", time.Now()
+		}
+		if i < len(names) {
+			c.Name = names[i]
 		}
 		m.Clients = append(m.Clients, c)
 		s := status.Session{ID: fmt.Sprintf("%08x", i), Peer: c.Name, Up: true, Mode: "auto"}
@@ -208,12 +221,12 @@ func TestPageCrowded(t *testing.T) {
 				t.Errorf("%s programs are shown at first", n)
 			}
 			b.eval(`document.getElementById("more").click()`)
-			b.until(5*time.Second, "all programs", `document.querySelectorAll("#programs li").length === 40`)
+			b.until(5*time.Second, "all programs", `document.querySelectorAll("#programs li").length === 60`)
 			if n := b.eval(`document.getElementById("level").value`); n != "debug" {
 				t.Errorf("the log level is said to be %q", n)
 			}
 		} else if open := b.eval(`document.querySelectorAll(".group[open]").length`); open != "0" {
-			t.Errorf("%s of 12 clients' paths are unfolded", open)
+			t.Errorf("%s of 40 clients' paths are unfolded", open)
 		}
 	}
 }

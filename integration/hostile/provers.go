@@ -11,7 +11,7 @@ import (
 
 // provers shows a client's proof from everywhere and says no more.
 func provers(p *attacker, until time.Time) (string, string) {
-	n, _ := each(200, until, func() bool {
+	n, _ := each(600, until, func() bool {
 		first := hello(p.asClient())
 		c, err := dialFrom(from(), p.at)
 		if err != nil {

@@ -13,20 +13,31 @@ const (
 	// look, and rests when it has used less than that.
 	busyPart = 0.08
 	restPart = 0.03
+	// tidyLast is how many looks after a load memory is given back for the last time: more
+	// than a minute, in which a closed stream may have held what it had to send.
+	tidyLast = 8
 )
 
-// A tidier gives the system back what a load has left in pools, once the half rests: the
-// runtime would do it too, but only after the two collections that empty a pool, which it
-// makes every two minutes when nothing is allocated.
+// A tidier gives the system back what a load has left in pools, once the half is no longer
+// busy: the runtime would do it too, but only after the two collections that empty a pool,
+// which it makes every two minutes when nothing is allocated. What a load leaves is not all
+// free at once: who closes a stream need not have heard of what it sends, and a pool takes
+// that later. So it gives back again, after two, four and eight looks; it costs two
+// collections of a small heap each time.
 type tidier struct {
 	used time.Duration // processor time of the process at the last look
-	owed bool          // it was busy since it last gave memory back
+	calm int           // looks since it was busy; more than tidyLast = all is done
 	give func()
+}
+
+// newTidier makes one that has nothing to give back yet.
+func newTidier(give func()) *tidier {
+	return &tidier{used: processorTime(), calm: tidyLast + 1, give: give}
 }
 
 // tidy looks until ctx ends; the half starts it in a goroutine of its own.
 func (h *half) tidy(ctx context.Context) {
-	t := tidier{used: processorTime(), give: giveBack}
+	t := newTidier(giveBack)
 	tick := time.NewTicker(tidyEvery)
 	defer tick.Stop()
 	for {
@@ -46,10 +57,12 @@ func (t *tidier) look(used, passed time.Duration) {
 	t.used = used
 	switch {
 	case part > busyPart:
-		t.owed = true
-	case part < restPart && t.owed:
-		t.owed = false
-		t.give()
+		t.calm = 0
+	case t.calm <= tidyLast:
+		// A call that goes on is no reason to keep what a download has left.
+		if t.calm++; t.calm&(t.calm-1) == 0 && (t.calm > 1 || part < restPart) {
+			t.give()
+		}
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/mpsocks/mpsocks/mux/carrier"
+	"github.com/mpsocks/mpsocks/mux/tcpio"
 )
 
 const (
@@ -221,8 +222,12 @@ func (d *dialer) dial(ctx context.Context, to netip.AddrPort) (*net.TCPConn, err
 	}
 	nd.SetMultipathTCP(false)
 	if to.Addr().IsLoopback() {
+		nd.KeepAlive = -1 // who ends on this machine says so
 		nd.Control = func(_, _ string, raw syscall.RawConn) error {
 			carrier.Untimed(raw)
+			if nd.LocalAddr == nil {
+				tcpio.Connect(raw, to)
+			}
 			return nil
 		}
 	}

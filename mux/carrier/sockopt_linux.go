@@ -101,7 +101,10 @@ func (k *socket) setCongestion(name string) {
 // (tcp_pacing), and a connection that has once had BBR keeps that: on a way within a machine
 // or a house it is a wake-up for every 64 KiB and brings nothing.
 func Untimed(raw syscall.RawConn) {
-	raw.Control(func(fd uintptr) { unix.SetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION, "cubic") })
+	raw.Control(func(fd uintptr) {
+		cubic := [...]byte{'c', 'u', 'b', 'i', 'c', 0}
+		unix.RawSyscall6(unix.SYS_SETSOCKOPT, fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION, uintptr(unsafe.Pointer(&cubic)), unsafe.Sizeof(cubic), 0)
+	})
 }
 
 // silentTime is how long the kernel keeps a connection to itself that has said nothing: who

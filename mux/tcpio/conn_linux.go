@@ -1,8 +1,11 @@
 package tcpio
 
 import (
+	"encoding/binary"
 	"net"
+	"net/netip"
 	"os"
+	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -57,4 +60,24 @@ func CloseWrite(tcp *net.TCPConn) error {
 		return &net.OpError{Op: "close", Net: "tcp", Source: tcp.LocalAddr(), Addr: tcp.RemoteAddr(), Err: os.NewSyscallError("shutdown", e)}
 	}
 	return nil
+}
+
+// Connect begins to connect a socket that package net is about to, from its Dialer's Control, as best
+// effort: what becomes of it net finds out when it does the same. With an address of this machine the
+// handshake is over by then, and net neither waits nor has another goroutine watch for the end
+// of its context. The socket must not be bound afterwards.
+func Connect(raw syscall.RawConn, to netip.AddrPort) {
+	addr := to.Addr().Unmap()
+	var sa unix.RawSockaddrInet6
+	size := uintptr(unix.SizeofSockaddrInet6)
+	sa.Family, sa.Addr = unix.AF_INET6, addr.As16()
+	port := unsafe.Pointer(&sa.Port)
+	if addr.Is4() {
+		sa4 := (*unix.RawSockaddrInet4)(unsafe.Pointer(&sa))
+		*sa4 = unix.RawSockaddrInet4{Family: unix.AF_INET, Addr: addr.As4()}
+		size = unix.SizeofSockaddrInet4
+		port = unsafe.Pointer(&sa4.Port)
+	}
+	binary.BigEndian.PutUint16((*[2]byte)(port)[:], to.Port())
+	_ = raw.Control(func(fd uintptr) { _, _, _ = unix.RawSyscall(unix.SYS_CONNECT, fd, uintptr(unsafe.Pointer(&sa)), size) })
 }

@@ -2,7 +2,11 @@
 
 package tcpio
 
-import "net"
+import (
+	"net"
+	"net/netip"
+	"syscall"
+)
 
 // bare says that there are such calls here.
 const bare = false
@@ -12,3 +16,6 @@ func (c *Conn) writeNow(uintptr) bool { return true }
 
 // CloseWrite ends the direction out.
 func CloseWrite(tcp *net.TCPConn) error { return tcp.CloseWrite() }
+
+// Connect does nothing here.
+func Connect(syscall.RawConn, netip.AddrPort) {}

@@ -2,10 +2,13 @@ package tcpio
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net"
 	"os"
+	"runtime"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -87,5 +90,48 @@ func TestFails(t *testing.T) {
 	}
 	if CloseWrite(a) == nil {
 		t.Error("a closed connection's direction was ended")
+	}
+}
+
+// A connection that was begun from Control is one, with both families, and a refusal is heard
+// of as such.
+func TestConnect(t *testing.T) {
+	for _, at := range []string{"127.0.0.1:0", "[::1]:0"} {
+		ln, err := net.Listen("tcp", at)
+		if err != nil {
+			t.Logf("%s: %v", at, err)
+			continue
+		}
+		to := ln.Addr().(*net.TCPAddr).AddrPort()
+		d := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) error {
+			Connect(raw, to)
+			return nil
+		}}
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		c, err := d.DialContext(ctx, "tcp", to.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := ln.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.LocalAddr().String() != s.RemoteAddr().String() || c.RemoteAddr().String() != to.String() {
+			t.Errorf("from %s to %s, accepted from %s", c.LocalAddr(), c.RemoteAddr(), s.RemoteAddr())
+		}
+		_, _ = c.Write([]byte("hello"))
+		c.Close()
+		if got, err := io.ReadAll(s); err != nil || string(got) != "hello" {
+			t.Errorf("%q, %v", got, err)
+		}
+		s.Close()
+		ln.Close()
+		if c, err := d.DialContext(ctx, "tcp", to.String()); err == nil {
+			c.Close()
+			t.Error("nobody listens, and there is a connection")
+		} else if runtime.GOOS == "linux" && !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Errorf("nobody listens: %v", err)
+		}
+		cancel()
 	}
 }

@@ -113,3 +113,69 @@ func FuzzFailure(f *testing.F) {
 		}
 	})
 }
+
+// Where there is one socket epoll is hardly asked. A failure is told all the same when a send has
+// heard of it first, and datagrams come one by one meanwhile.
+func TestFailureOfOneSocket(t *testing.T) {
+	l := idle(t, nil)
+	got, told := 0, 0
+	c := listen(t, l, any4, Options{Failed: func(*Conn, *Failure) { told++ }}, func(_ *Conn, msgs []Message) { got += len(msgs) })
+	u, gone := plain(t, any4), plain(t, any4)
+	closed := addrOf(gone)
+	gone.Close()
+	w := NewWriter()
+	w.Add(c, closed, 0, []byte("x"))
+	w.Flush()
+	w.Add(c, addrOf(u), 0, []byte("x"))
+	w.Flush()
+	const each = 2 * singleMost
+	for range each {
+		u.WriteToUDPAddrPort([]byte("x"), c.LocalAddr())
+		if l.step(0) {
+			t.Fatal("the Loop has ended")
+		}
+	}
+	if got != each || told != 1 {
+		t.Errorf("%d datagrams of %d, told %d times of a failure", got, each, told)
+	}
+}
+
+// What comes is read whether there is one socket or two, and whichever of them is closed.
+func TestOneSocketOrTwo(t *testing.T) {
+	l := idle(t, nil)
+	var got [2]int
+	u := plain(t, any4)
+	each := [2]*Conn{}
+	open := func(i int) {
+		each[i] = listen(t, l, any4, Options{}, func(_ *Conn, msgs []Message) { got[i] += len(msgs) })
+	}
+	want := [2]int{}
+	say := func(i, n int) {
+		t.Helper()
+		want[i] += n
+		for range n {
+			u.WriteToUDPAddrPort([]byte("x"), each[i].LocalAddr())
+		}
+		if l.step(0); got != want {
+			t.Errorf("%v of %v datagrams", got, want)
+		}
+	}
+	open(0)
+	for _, n := range []int{1, 2, 1, 40, 1, 0, 1} {
+		say(0, n)
+	}
+	open(1)
+	say(1, 1)
+	say(0, 1)
+	each[0].Close()
+	say(1, 1)
+	say(1, 3)
+	open(0)
+	say(0, 2)
+	each[1].Close()
+	say(0, 1)
+	each[0].Close()
+	l.step(0)
+	open(1)
+	say(1, 1)
+}

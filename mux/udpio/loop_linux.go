@@ -31,6 +31,8 @@ const (
 	// goroutine scheduler gets its turn: it looks at the network only when a
 	// goroutine pauses, and others of the process wait for theirs.
 	maxRounds = 16
+	// singleMost is how often in a row epoll is not asked where there is one socket.
+	singleMost = 32
 )
 
 // A Loop reads many sockets in one goroutine. It owns an epoll instance whose
@@ -53,6 +55,8 @@ type Loop struct {
 	conns []entry
 	free  []int // unused indexes of conns
 	shut  bool
+	open  int   // sockets, and
+	only  *Conn // the one that there is while they are one
 
 	// Owned by the goroutine in Run.
 	recv   receiver
@@ -63,7 +67,10 @@ type Loop struct {
 	// lone says that this round brought one datagram and nothing was left: what comes
 	// wakes the poller, as it would an edge-triggered one, and no look at epoll is needed.
 	// After more than one the look is worth it: what has come meanwhile goes out with them.
-	lone bool
+	lone  bool
+	erred bool // a read of this round has brought an error
+	// singles counts the calls of single.
+	singles uint32
 
 	gathered struct{ sockets, datagrams, bytes int } // since after was last called
 }
@@ -151,6 +158,7 @@ func (l *Loop) register(c *Conn) error {
 		l.conns = append(l.conns, entry{})
 	}
 	l.conns[c.slot].conn = c
+	l.count(1)
 	event := unix.EpollEvent{
 		Events: unix.EPOLLIN,
 		Fd:     int32(c.slot),
@@ -172,7 +180,22 @@ func (l *Loop) forget(c *Conn) {
 	l.conns[c.slot].conn = nil
 	l.conns[c.slot].generation++
 	l.free = append(l.free, c.slot)
+	l.count(-1)
 	l.mu.Unlock()
+}
+
+// count notes that there are so many sockets more. The caller holds mu.
+func (l *Loop) count(n int) {
+	l.open += n
+	if l.only = nil; l.open != 1 {
+		return
+	}
+	for i := range l.conns {
+		if c := l.conns[i].conn; c != nil {
+			l.only = c
+			return
+		}
+	}
 }
 
 // Run reads the sockets until ctx ends; then it closes all of them and returns
@@ -199,6 +222,10 @@ func (l *Loop) Run(ctx context.Context) error {
 // step works until nothing is ready; false parks the goroutine until something
 // is, true ends the Loop.
 func (l *Loop) step(uintptr) bool {
+	if !l.stopped.Load() && l.single() {
+		l.finish()
+		return false
+	}
 	for rounds := 0; !l.stopped.Load(); rounds++ {
 		if !l.round() || rounds == 0 && l.lone {
 			l.finish()
@@ -208,6 +235,31 @@ func (l *Loop) step(uintptr) bool {
 			runtime.Gosched()
 		}
 	}
+	return true
+}
+
+// single reads the socket, if there is but one, without asking epoll what the poller has just
+// said: a call's datagrams come one by one. False leaves it to round, as does an error; and so
+// does each singleMost-th, which an error may have come with that a send has heard of.
+func (l *Loop) single() bool {
+	l.mu.Lock()
+	c := l.only
+	l.mu.Unlock()
+	if l.singles++; c == nil || l.singles%singleMost == 0 {
+		return false
+	}
+	l.number++
+	l.erred = false
+	before := l.gathered.datagrams
+	drained := l.read(c)
+	got := l.gathered.datagrams - before
+	if got > 0 {
+		l.gathered.sockets++
+	}
+	if !drained || l.erred || got != 1 {
+		return false
+	}
+	l.number++ // the round that is saved
 	return true
 }
 

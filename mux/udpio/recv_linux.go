@@ -119,6 +119,7 @@ func (l *Loop) read(c *Conn) (drained bool) {
 			// must not end the mapping). It is now taken from the socket;
 			// datagrams may wait behind it.
 			l.stats.errors.Add(1)
+			l.erred = true
 			if errs++; errs == maxICMP {
 				return false
 			}

@@ -287,8 +287,10 @@ func (r *chooser) list(now int64) bool {
 		} else {
 			c.Room = burst - f.pendingSize
 		}
-		if age := f.age(now); r.e.farEnough && f.overdue(age) {
-			c.Suspect, c.Doubt = true, f.stallTime()
+		if r.e.farEnough {
+			if f.settle(&r.e.held.out); f.overdue(f.age(now)) {
+				c.Suspect, c.Doubt = true, f.stallTime()
+			}
 		}
 		r.cands = append(r.cands, c)
 		r.candSub = append(r.candSub, f)

@@ -9,7 +9,7 @@ package engine
 const (
 	// gatherTime is how long, in ns, a copy may wait: no longer than a path that dies in
 	// the midst of a call may hold it up without a gap to hear.
-	gatherTime = 6e6
+	gatherTime = 10e6
 	// gatherGap is how soon the next one has to follow for two to go together.
 	gatherGap = 3e6
 	// gatherRun is how many have followed so soon before one is believed to be: a frame

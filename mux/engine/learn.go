@@ -3,6 +3,7 @@ package engine
 import (
 	"encoding/binary"
 
+	"github.com/mpsocks/mpsocks/mux/dsn"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
 	"github.com/mpsocks/mpsocks/mux/sched"
 )
@@ -70,7 +71,7 @@ func (e *Engine) Glance(now int64, asks []Ask) []Ask {
 		return asks
 	}
 	for _, f := range e.subs {
-		if f.state == Moving && f.marks.una != f.marks.tail && f.tx.minRTT > sched.CopyMinRTT && f.doubtful(now) {
+		if f.state == Moving && f.marks.una != f.marks.tail && f.tx.minRTT > sched.CopyMinRTT && f.doubtful(&e.held.out, now) {
 			f.asked = now
 			asks = append(asks, Ask{Sub: f})
 		}
@@ -84,14 +85,34 @@ func (e *Engine) Glance(now int64, asks []Ask) []Ask {
 
 // doubtful says that what is known of the bytes under way may be wrong by enough to
 // matter: there may be many, or an acknowledgement is about to be late. What small flows
-// have under way is far from what fits; it is told late by a part of a round trip.
-func (f *Subflow) doubtful(now int64) bool {
+// have under way is far from what fits; it is told late by a part of a round trip, and not
+// at all while Data ACKs tell that it is little.
+func (f *Subflow) doubtful(q *dsn.InFlight, now int64) bool {
 	fresh := now - f.asked
 	if fresh <= flightFresh {
 		return false
 	}
-	many := f.tx.outstanding > askMany || f.tx.outstanding > askBytes && (f.path.works(now) || fresh > f.tx.srtt/flightPart)
-	return many || f.age(now) > f.tx.srtt+f.tx.rttvar+askSlack
+	if f.tx.outstanding > askMany || f.tx.outstanding > askBytes && f.path.works(now) {
+		return true
+	}
+	m := f.oldest(q)
+	if m == nil {
+		return false
+	}
+	many := f.tx.outstanding > askBytes && f.produced-m.end > askBytes && fresh > f.tx.srtt/flightPart
+	return many || now-m.at > f.tx.srtt+f.tx.rttvar+askSlack
+}
+
+// oldest returns the mark of the oldest segment that neither the peer's kernel nor a Data ACK has
+// acknowledged, or nil.
+func (f *Subflow) oldest(q *dsn.InFlight) *sentMark {
+	r := &f.marks
+	for i := r.una; i < r.tail; i++ {
+		if m := r.at(i); q.Live(m.sn) != nil {
+			return m
+		}
+	}
+	return nil
 }
 
 // measureAfter is how long a full report of the subflow stays good.

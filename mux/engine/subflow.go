@@ -188,13 +188,19 @@ func (f *Subflow) acknowledge(q *dsn.InFlight, now int64, acked uint64) {
 		}
 		r.una++
 	}
+	f.settle(q)
+	if !f.tx.kernel {
+		f.tx.outstanding = int(f.produced - min(f.acked, f.produced))
+	}
+}
+
+// settle drops the marks of what has a Data ACK.
+func (f *Subflow) settle(q *dsn.InFlight) {
+	r := &f.marks
 	for r.head < r.tail && q.Live(r.at(r.head).sn) == nil {
 		r.head++
 	}
 	r.una = max(r.una, r.head) // no sign of life: another subflow may have brought it
-	if !f.tx.kernel {
-		f.tx.outstanding = int(f.produced - min(f.acked, f.produced))
-	}
 }
 
 // unstick counts the time that it was blocked.

@@ -122,7 +122,7 @@ func (f *subflow) report(full bool) {
 	if k.Known {
 		f.overhead.Store(f.overheadOf(&k))
 	}
-	r := engine.Report{Full: full, Written: k.Sent, Outstanding: k.Outstanding, Known: k.Known, Info: engine.Info(k.Info)}
+	r := engine.Report{Full: full, Written: k.Sent, Outstanding: k.Outstanding, Known: k.Known, Partial: k.Partial, Info: engine.Info(k.Info)}
 	f.s.enter(func(e *engine.Engine, now int64) { e.Learn(f.core, now, &r) })
 }
 

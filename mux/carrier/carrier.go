@@ -72,6 +72,7 @@ type Report struct {
 	Packets     uint64 // how many came and went,
 	Again       uint64 // with so many bytes that had gone before
 	Info        Info
+	Partial     bool // of Info only what went again is to be used: the kernel does not say what is under way
 }
 
 // Info is what is known of the way.

@@ -9,8 +9,8 @@ func sendNow(fd uintptr, p []byte) (int, error) {
 	return max(n, 0), err
 }
 
-// An inbox has nothing to remember: that nothing is left is known by asking.
-type inbox struct{}
+// An inbox has nothing to remember of what came: that nothing is left is known by asking.
+type inbox struct{ past past }
 
 func (*inbox) recv(fd uintptr, p []byte) (n int, more bool, err error) {
 	n, err = unix.Read(int(fd), p)

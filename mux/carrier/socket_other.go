@@ -21,8 +21,8 @@ func (k *socket) drain() error {
 	return nil
 }
 
-// An inbox has nothing to remember.
-type inbox struct{}
+// An inbox has nothing to remember of what came.
+type inbox struct{ past past }
 
 func (k *socket) fill() error { return k.read() }
 

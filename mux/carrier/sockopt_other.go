@@ -1,4 +1,4 @@
-//go:build !linux
+//go:build !linux && !darwin && !windows
 
 package carrier
 
@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// Elsewhere than on Linux TCP says nothing, and in-band probes measure.
+// Here TCP says nothing, and in-band probes measure.
 
 func (k *socket) info(*Report) bool        { return false }
 func (k *socket) outstanding() (int, bool) { return 0, false }

@@ -189,5 +189,28 @@ func TestRoundTripBehindAnAccelerator(t *testing.T) {
 	}
 }
 
+// A kernel that tells what went again, and not what is under way, is believed in that: the
+// round trip is the peer's to tell, and progress comes with its answers.
+func TestPartialReport(t *testing.T) {
+	s := heldBy(1)
+	p, f := s.paths[0], s.subs[0]
+	f.tx = stats{}
+	p.segs, p.resent = 0, 0
+	now := int64(2e9)
+	report := func(retrans uint64) {
+		s.Learn(f, now, &Report{Outstanding: -1, Full: true, Known: true, Partial: true, Info: Info{SRTT: 1e6, Retrans: retrans, Segs: 100}})
+	}
+	report(0)
+	if f.probeSent == 0 || f.tx.valid || f.tx.kernel {
+		t.Fatalf("the peer is not asked: %+v", f.tx)
+	}
+	now += 30e6
+	reply(s, f, now)
+	report(4)
+	if !f.tx.valid || f.tx.kernel || f.tx.srtt != 30e6 || p.segs != 100 || p.resent != 4 || p.lossAt != now {
+		t.Errorf("%+v, %d of %d went again, at %d", f.tx, p.resent, p.segs, p.lossAt)
+	}
+}
+
 // hiddenProbes are enough for the round trip behind an accelerator to be known.
 const hiddenProbes = 4

@@ -42,7 +42,8 @@ type Report struct {
 	Written     uint64 // TCP bytes that were given to the kernel, read first
 	Outstanding int    // of these, what the peer's kernel has not acknowledged; -1 = not known
 	Full        bool   // Info was asked for,
-	Known       bool   // and is known
+	Known       bool   // and is known,
+	Partial     bool   // of it only Retrans and Segs
 	Info        Info
 }
 
@@ -174,11 +175,13 @@ func (e *Engine) Learn(f *Subflow, now int64, r *Report) {
 		return
 	}
 	f.measured, f.measuredTo = now, f.produced
-	if !r.Known { // the peer has to tell
+	if !r.Known || r.Partial { // the peer has to tell
 		if f.probeSent == 0 && (!t.valid || f.marks.una < f.marks.tail) {
 			f.ping(now)
 		}
-		return
+		if !r.Known {
+			return
+		}
 	}
 	i := &r.Info
 	f.path.segs += i.Segs - t.segs
@@ -186,7 +189,12 @@ func (e *Engine) Learn(f *Subflow, now int64, r *Report) {
 	if i.Retrans > t.retrans {
 		f.path.lossAt, e.lossAt = now, now
 	}
-	t.kernel, t.valid, t.segs = true, i.SRTT > 0, i.Segs
+	t.segs = i.Segs
+	if r.Partial { // the round trip comes with the peer's answer
+		t.retrans = i.Retrans
+		return
+	}
+	t.kernel, t.valid = true, i.SRTT > 0
 	behind := f.path.hidden.Least() // the peer's kernel need not be what answers
 	t.near = i.SRTT
 	t.srtt, t.rttvar, t.minRTT = i.SRTT+behind, i.RTTVar, i.MinRTT+behind

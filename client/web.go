@@ -21,6 +21,9 @@ const (
 	// application's, which nobody else's requests use.
 	webUpstreams    = 8
 	webUpstreamIdle = time.Minute
+	// webContinue is how long an origin may think about whether it wants the body of a
+	// request that asks that first (RFC 9110, Section 10.1.1).
+	webContinue = 2 * time.Second
 )
 
 // web is the HTTP proxy at the SOCKS port: CONNECT (RFC 9110, Section 9.3.6)

@@ -119,11 +119,25 @@ func refuseConnect(conn *webConn, err error) {
 func rewrite(r *httputil.ProxyRequest) {
 	r.Out.Host = r.Out.URL.Host // RFC 9112, Section 3.2.2
 	r.Out.URL.RawQuery = r.In.URL.RawQuery
+	r.Out.URL.Opaque = pathAsWritten(r.In.RequestURI)
 	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"} {
 		if v, ok := r.In.Header[name]; ok {
 			r.Out.Header[name] = v // the application's own affair; ours adds nothing
 		}
 	}
+}
+
+// pathAsWritten is the path of an absolute URI, byte by byte: what makes one of its parts
+// would write some characters anew, and signed ones are then wrong. It is "" where the parts
+// have to do.
+func pathAsWritten(uri string) string {
+	_, rest, _ := strings.Cut(uri, "://")
+	rest, _, _ = strings.Cut(rest, "?")
+	slash := strings.IndexByte(rest, '/')
+	if slash < 0 || strings.HasPrefix(rest[slash:], "//") || strings.Contains(rest, "#") {
+		return ""
+	}
+	return rest[slash:]
 }
 
 // newTransport makes connections for this application's connection alone: their
@@ -135,6 +149,7 @@ func (c *webConn) newTransport() *http.Transport {
 		MaxIdleConns:           webUpstreams,
 		MaxIdleConnsPerHost:    webUpstreams,
 		IdleConnTimeout:        webUpstreamIdle,
+		ExpectContinueTimeout:  webContinue,
 		MaxResponseHeaderBytes: maxWebHeader,
 	}
 	return c.transport

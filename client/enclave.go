@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"slices"
 	"strings"
@@ -61,7 +62,8 @@ type enclavePort struct {
 	to     tun.Sink
 	wish   mux.Wish
 	holder holder
-	asked  bool // for echo requests, too; guarded by mu
+	asked  bool          // for echo requests, too; guarded by mu
+	pkts   []*buf.Buffer // of Send, between two calls empty; guarded by mu
 }
 
 // Open implements tun.Tunnel.
@@ -87,20 +89,23 @@ func (p *enclavePort) at() netip.AddrPort { return p.innerPort.source(packet.Ser
 func (g *enclave) Flush() { g.client.tunnel.Flush() }
 
 // Send implements tun.Port.
-func (p *enclavePort) Send(b *buf.Buffer, to netip.AddrPort, tos, ttl uint8) {
+func (p *enclavePort) Send(run []tun.Datagram) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed || !p.wrap(b, to, tos) {
-		b.Release()
-		return
+	pkts := p.pkts[:0]
+	for _, d := range run {
+		if p.closed || !p.wrap(d.Payload, d.To, d.TOS) {
+			d.Payload.Release()
+			continue
+		}
+		packet.SetTTL(d.Payload.Bytes(), d.TTL)
+		pkts = appendPackets(pkts, d.Payload)
 	}
-	packet.SetTTL(b.Bytes(), ttl)
-	if b.Next == nil {
-		one := [1]*buf.Buffer{b}
-		p.client.tunnel.Send(&p.source, one[:])
-		return
+	if len(pkts) > 0 {
+		p.client.tunnel.Send(&p.source, pkts)
+		clear(pkts)
+		p.pkts = pkts
 	}
-	p.client.tunnel.Send(&p.source, appendPackets(nil, b))
 }
 
 // Echo implements tun.Port.
@@ -171,6 +176,20 @@ type enclaveStream struct {
 	client *Client
 	holder holder
 	closed bool // owned by who closes it
+}
+
+// ReadFrom and WriteTo leave the copying to the stream itself, which needs no buffer for it.
+func (s *enclaveStream) ReadFrom(r io.Reader) (int64, error) {
+	n, err := io.Copy(s.stream, r)
+	s.client.streamUp.Add(uint64(n))
+	return n, err
+}
+
+// WriteTo implements io.WriterTo.
+func (s *enclaveStream) WriteTo(w io.Writer) (int64, error) {
+	n, err := io.Copy(w, s.stream)
+	s.client.streamDown.Add(uint64(n))
+	return n, err
 }
 
 func (s *enclaveStream) Close() error {

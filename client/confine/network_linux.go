@@ -1,6 +1,7 @@
 package confine
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"net"
@@ -10,6 +11,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/mpsocks/mpsocks/client/tun"
 )
 
 // bringUp gives the device its addresses and makes it the way to everywhere.
@@ -64,7 +67,12 @@ func way(dev netlink.Link, p netip.Prefix) error {
 	if err != nil {
 		return err
 	}
-	if err := netlink.RouteAdd(&netlink.Route{LinkIndex: dev.Attrs().Index, Dst: all, Src: p.Addr().AsSlice()}); err != nil {
+	r := netlink.Route{LinkIndex: dev.Attrs().Index, Dst: all, Src: p.Addr().AsSlice(), Congctl: tun.Congestion}
+	if err = netlink.RouteAdd(&r); errors.Is(err, unix.EINVAL) { // a kernel without it
+		r.Congctl = ""
+		err = netlink.RouteAdd(&r)
+	}
+	if err != nil {
 		return err
 	}
 	settle(p.Addr())

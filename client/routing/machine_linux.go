@@ -10,6 +10,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/mpsocks/mpsocks/client/tun"
 	"github.com/mpsocks/mpsocks/conf"
 )
 
@@ -171,7 +172,13 @@ func (p *plan) install(device int) error {
 		if slices.ContainsFunc(routes, func(r netlink.Route) bool { return want.is(&r, device) && r.Src.Equal(want.source(p.local)) }) {
 			continue // nobody is told of what has not changed
 		}
-		if err := netlink.RouteReplace(want.netlink(device, p.local)); err != nil {
+		r := want.netlink(device, p.local)
+		err := netlink.RouteReplace(r)
+		if errors.Is(err, unix.EINVAL) && r.Congctl != "" { // a kernel without it
+			r.Congctl = ""
+			err = netlink.RouteReplace(r)
+		}
+		if err != nil {
 			if noFamily(err) && p.family == unix.AF_INET6 {
 				return nil // no way around either
 			}
@@ -221,7 +228,7 @@ func (w route) netlink(device int, local netip.Addr) *netlink.Route {
 		r.Type = unix.RTN_UNREACHABLE
 		return r
 	}
-	r.Type, r.LinkIndex, r.Src = unix.RTN_UNICAST, device, w.source(local)
+	r.Type, r.LinkIndex, r.Src, r.Congctl = unix.RTN_UNICAST, device, w.source(local), tun.Congestion
 	if w.to.Addr().Is4() {
 		r.Scope = netlink.SCOPE_LINK
 	}

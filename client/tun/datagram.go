@@ -21,6 +21,7 @@ type network struct {
 	fragment bool
 	src, dst netip.Addr
 	header   int // its length, options and extension headers included
+	names    int // where proto stands
 	total    int
 }
 
@@ -69,7 +70,7 @@ func (n *network) parse6(b []byte) bool {
 	if n.total > len(b) {
 		return false
 	}
-	n.tos, n.ttl, n.proto = b[0]<<4|b[1]>>4, b[7], b[6]
+	n.tos, n.ttl, n.proto, n.names = b[0]<<4|b[1]>>4, b[7], b[6], 6
 	n.src, n.dst = netip.AddrFrom16([16]byte(b[8:])), netip.AddrFrom16([16]byte(b[24:]))
 	n.fragment = false
 	for range maxExtensions {
@@ -78,7 +79,7 @@ func (n *network) parse6(b []byte) bool {
 			if n.header+8 > n.total {
 				return false
 			}
-			n.proto, n.header = b[n.header], n.header+8+8*int(b[n.header+1])
+			n.proto, n.names, n.header = b[n.header], n.header, n.header+8+8*int(b[n.header+1])
 			if n.header > n.total {
 				return false
 			}
@@ -87,7 +88,7 @@ func (n *network) parse6(b []byte) bool {
 				return false
 			}
 			n.fragment = binary.BigEndian.Uint16(b[n.header+2:])&^6 != 0
-			n.proto, n.header = b[n.header], n.header+8
+			n.proto, n.names, n.header = b[n.header], n.header, n.header+8
 			if n.fragment {
 				return true
 			}

@@ -45,11 +45,18 @@ type Sink struct {
 
 // Port is an inner port.
 type Port interface {
-	// Send takes a payload; it owns b from then on.
-	Send(b *buf.Buffer, to netip.AddrPort, tos, ttl uint8)
+	// Send takes payloads, the first first; it owns their Buffers from then on.
+	Send(run []Datagram)
 	// Echo sends an echo request with this payload; it owns b from then on.
 	Echo(b *buf.Buffer, to netip.Addr, seq uint16, tos, ttl uint8)
 	Close()
+}
+
+// Datagram is a payload that a program has sent.
+type Datagram struct {
+	Payload  *buf.Buffer
+	To       netip.AddrPort
+	TOS, TTL uint8
 }
 
 // Stream is a connection at the exit.
@@ -93,6 +100,7 @@ type Device struct {
 	tunnel Tunnel
 	ports  *ports
 	joiner joiner // owned by the goroutine of Serve
+	run    run    // owned by the goroutine of Serve
 	n      counters
 
 	capture atomic.Bool // questions to name servers go to the tunnel's resolver
@@ -159,6 +167,7 @@ func (d *Device) packet(v *vnet, b []byte, whole *buf.Buffer) (taken bool) {
 		}
 	default:
 		d.n.unsupported.Add(1)
+		d.unknown(b[:n.total], &n)
 	}
 	return false
 }
@@ -178,10 +187,12 @@ func (d *Device) udp(v *vnet, b []byte, n *network, whole *buf.Buffer) (taken bo
 		d.n.refused.Add(1)
 		return false
 	}
-	p := d.ports.of(src)
-	if p == nil {
-		d.n.refused.Add(1)
-		return false
+	if d.run.port == nil || d.run.port.src != src || len(d.run.list) >= maxRun {
+		d.flush()
+		if d.run.port = d.ports.of(src); d.run.port == nil {
+			d.n.refused.Add(1)
+			return false
+		}
 	}
 	payload := b[h.payload:n.total]
 	size := len(payload)
@@ -191,8 +202,7 @@ func (d *Device) udp(v *vnet, b []byte, n *network, whole *buf.Buffer) (taken bo
 	if whole != nil && size >= len(payload) {
 		whole.Resize(n.total)
 		whole.Trim(h.payload)
-		d.n.out.Add(1)
-		p.port.Send(whole, h.dst, h.tos, h.ttl)
+		d.run.list = append(d.run.list, Datagram{whole, h.dst, h.tos, h.ttl})
 		return true
 	}
 	for {
@@ -200,12 +210,32 @@ func (d *Device) udp(v *vnet, b []byte, n *network, whole *buf.Buffer) (taken bo
 		payload = payload[len(part):]
 		w := buf.Get(len(part))
 		copy(w.Bytes(), part)
-		d.n.out.Add(1)
-		p.port.Send(w, h.dst, h.tos, h.ttl)
+		d.run.list = append(d.run.list, Datagram{w, h.dst, h.tos, h.ttl})
 		if len(payload) == 0 {
 			return false
 		}
 	}
+}
+
+// A run is what one socket has sent in a row: it is given to the tunnel in one piece.
+type run struct {
+	port *port // nil = there is none
+	list []Datagram
+}
+
+// maxRun bounds a run; what the kernel left in one piece is in one.
+const maxRun = 64
+
+// flush ends the run.
+func (d *Device) flush() {
+	if n := len(d.run.list); n > 0 {
+		d.n.out.Add(uint64(n))
+		d.run.port.sent.Add(uint32(n - 1)) // one was counted when the port was found
+		d.run.port.port.Send(d.run.list)
+		clear(d.run.list)
+		d.run.list = d.run.list[:0]
+	}
+	d.run.port = nil
 }
 
 // reachable says whether a program may send there: of the tunnel's own hosts

@@ -95,6 +95,50 @@ func (p *port) fail(f *packet.Failure) {
 	p.device.give(b)
 }
 
+// maxQuote is how much of a packet an ICMP error quotes (RFC 1812, Section 4.3.2.3; RFC 4443
+// would have more).
+const maxQuote = 512
+
+// unknown tells a program that the tunnel has no such protocol as a packet's, so that it does
+// not wait for an answer: protocol unreachable (RFC 792), or the IPv6 header's unrecognized
+// next header (RFC 4443, Section 3.4). It comes from where the packet was to go.
+func (d *Device) unknown(b []byte, n *network) {
+	const nothing = 59 // follows, of IPv6
+	if n.dst.IsMulticast() || n.dst == broadcast || n.src.IsUnspecified() || n.src.IsMulticast() || n.proto == nothing {
+		return // RFC 1122, Section 3.2.2
+	}
+	quote := b[:min(len(b), maxQuote)]
+	head := packet.IPv4HeaderLen
+	if n.src.Is6() {
+		head = packet.IPv6HeaderLen
+	}
+	out := make([]byte, head+echoHeader+len(quote))
+	m := out[head:]
+	copy(m[echoHeader:], quote)
+	if n.src.Is4() {
+		m[0], m[1] = 3, 2
+		binary.BigEndian.PutUint16(m[2:], ^packet.Fold(packet.Sum(m, 0)))
+		out[0], out[8], out[9] = 0x45, 64, packet.ProtoICMP
+		binary.BigEndian.PutUint16(out[2:], uint16(len(out)))
+		src, dst := n.dst.As4(), n.src.As4()
+		copy(out[12:], src[:])
+		copy(out[16:], dst[:])
+		binary.BigEndian.PutUint16(out[10:], ^packet.Fold(packet.Sum(out[:head], 0)))
+	} else {
+		m[0], m[1] = 4, 1
+		binary.BigEndian.PutUint32(m[4:], uint32(n.names))
+		src, dst := n.dst.As16(), n.src.As16()
+		sum := packet.Sum(dst[:], packet.Sum(src[:], packet.ProtoICMP6+uint64(len(m))))
+		binary.BigEndian.PutUint16(m[2:], ^packet.Fold(packet.Sum(m, sum)))
+		out[0], out[6], out[7] = 0x60, packet.ProtoICMP6, 64
+		binary.BigEndian.PutUint16(out[4:], uint16(len(m)))
+		copy(out[8:], src[:])
+		copy(out[24:], dst[:])
+	}
+	d.n.failures.Add(1)
+	d.give(out)
+}
+
 // give gives a packet to the kernel, and counts what it does not take.
 func (d *Device) give(b []byte) {
 	if !d.link.write(b) {

@@ -1,6 +1,7 @@
 package tun
 
 import (
+	"bytes"
 	"net/netip"
 	"testing"
 
@@ -22,9 +23,9 @@ func TestEcho(t *testing.T) {
 		{src4, dst4, netip.AddrPortFrom(packet.ServerHost4, 0)}, {src6, dst6, netip.AddrPortFrom(packet.ServerHost6, 0)},
 	} {
 		d, tunnel, kernel := newDevice()
-		d.packet(&vnet{}, udp(netip.AddrPortFrom(f.src.Addr(), 77), f.dst, "x", 0, 64), nil) // a socket with the identifier's number
-		d.packet(&vnet{}, echoRequest(f.src.Addr(), f.dst.Addr(), "ping"), nil)
-		d.packet(&vnet{}, echoRequest(f.src.Addr(), f.server.Addr(), ""), nil)
+		take(d, &vnet{}, udp(netip.AddrPortFrom(f.src.Addr(), 77), f.dst, "x", 0, 64)) // a socket with the identifier's number
+		take(d, &vnet{}, echoRequest(f.src.Addr(), f.dst.Addr(), "ping"))
+		take(d, &vnet{}, echoRequest(f.src.Addr(), f.server.Addr(), ""))
 		if len(tunnel.ports) != 2 {
 			t.Fatalf("%d inner ports, want 2", len(tunnel.ports))
 		}
@@ -86,16 +87,64 @@ func TestEchoRefused(t *testing.T) {
 	d, tunnel, _ := newDevice()
 	bad := echoRequest(src4.Addr(), dst4.Addr(), "ping")
 	bad[len(bad)-1]++
-	d.packet(&vnet{}, bad, nil)
+	take(d, &vnet{}, bad)
 	reply := packet.Echo{Src: src4.Addr(), Dst: dst4.Addr(), TTL: 64, Reply: true}
 	b := make([]byte, reply.Overhead())
 	packet.PutEcho(b, &reply)
-	d.packet(&vnet{}, b, nil)
+	take(d, &vnet{}, b)
 	for _, to := range []string{"198.18.0.2", "198.18.255.2", "224.0.0.1", "255.255.255.255"} {
-		d.packet(&vnet{}, echoRequest(src4.Addr(), netip.MustParseAddr(to), "x"), nil)
+		take(d, &vnet{}, echoRequest(src4.Addr(), netip.MustParseAddr(to), "x"))
 	}
-	d.packet(&vnet{}, echoRequest(src6.Addr(), netip.MustParseAddr("ff02::1"), "x"), nil)
+	take(d, &vnet{}, echoRequest(src6.Addr(), netip.MustParseAddr("ff02::1"), "x"))
 	if c := d.Counts(); c.Unsupported != 2 || c.Refused != 5 || len(tunnel.ports) != 0 {
 		t.Errorf("unsupported %d, refused %d, %d ports; want 2, 5, 0", c.Unsupported, c.Refused, len(tunnel.ports))
+	}
+}
+
+// A protocol that the tunnel does not carry is said to be unknown where it was to go, at
+// once: programs with such sockets would wait for an answer otherwise.
+func TestUnknownProtocol(t *testing.T) {
+	for _, f := range []struct{ src, dst netip.AddrPort }{{src4, dst4}, {src6, dst6}} {
+		d, _, kernel := newDevice()
+		b := udp(f.src, f.dst, "an association of SCTP", 0, 64)
+		proto, kind, code, head := 9, byte(3), byte(2), packet.IPv4HeaderLen
+		if f.src.Addr().Is6() {
+			proto, kind, code, head = 6, 4, 1, packet.IPv6HeaderLen
+		}
+		b[proto] = 132
+		take(d, &vnet{}, b)
+		if len(kernel.pkts) != 1 {
+			t.Fatalf("%v: %d packets for the kernel, want 1", f.src, len(kernel.pkts))
+		}
+		got := kernel.pkts[0]
+		var n network
+		if !n.parse(got) || n.src != f.dst.Addr() || n.dst != f.src.Addr() || n.total != len(got) {
+			t.Fatalf("%v: % x", f.src, got)
+		}
+		m := got[head:]
+		sum := uint64(0)
+		if f.src.Addr().Is6() {
+			s, t := n.src.As16(), n.dst.As16()
+			sum = packet.Sum(t[:], packet.Sum(s[:], packet.ProtoICMP6+uint64(len(m))))
+		} else if packet.Fold(packet.Sum(got[:head], 0)) != 0xFFFF {
+			t.Errorf("%v: the header's checksum", f.src)
+		}
+		if f.src.Addr().Is6() && m[7] != 6 {
+			t.Errorf("the pointer is at %d, want 6, the next header", m[7])
+		}
+		if m[0] != kind || m[1] != code || packet.Fold(packet.Sum(m, sum)) != 0xFFFF || !bytes.Equal(m[8:], b) {
+			t.Errorf("%v: % x", f.src, m)
+		}
+		// Nobody is told of what went to many.
+		many := netip.MustParseAddrPort("224.0.0.251:5353")
+		if f.src.Addr().Is6() {
+			many = netip.MustParseAddrPort("[ff02::fb]:5353")
+		}
+		b = udp(f.src, many, "", 0, 64)
+		b[proto] = 132
+		take(d, &vnet{}, b)
+		if len(kernel.pkts) != 1 || d.Counts().Unsupported != 2 {
+			t.Errorf("%v: %d packets for the kernel, %d unsupported", f.src, len(kernel.pkts), d.Counts().Unsupported)
+		}
 	}
 }

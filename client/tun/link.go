@@ -40,8 +40,11 @@ func (l *link) write(b []byte) bool {
 }
 
 // inject gives a packet with TCP to the stack. b is copied.
-func (l *link) inject(b []byte, four bool) {
-	p := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: buffer.MakeWithData(b)})
+func (l *link) inject(b []byte, four bool) { l.deliver(buffer.MakeWithData(b), four) }
+
+// deliver is inject with a packet that the stack then owns.
+func (l *link) deliver(b buffer.Buffer, four bool) {
+	p := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: b})
 	proto := ipv6.ProtocolNumber
 	if four {
 		proto = ipv4.ProtocolNumber

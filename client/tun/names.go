@@ -91,7 +91,7 @@ func ask(d *Device, conn net.Conn, p Port, to netip.AddrPort) {
 			return
 		}
 		d.n.out.Add(1)
-		p.Send(b, to, 0, 64)
+		p.Send([]Datagram{{b, to, 0, 64}})
 		d.tunnel.Flush()
 	}
 }

@@ -122,8 +122,8 @@ func TestCaptureNames(t *testing.T) {
 	} {
 		d, tunnel, kernel := newDevice()
 		d.CaptureNames(true)
-		d.packet(&vnet{}, udp(f.src, f.dst, "question", 0, 64), nil)
-		d.packet(&vnet{}, udp(f.src, f.other, "else", 0, 64), nil)
+		take(d, &vnet{}, udp(f.src, f.dst, "question", 0, 64))
+		take(d, &vnet{}, udp(f.src, f.other, "else", 0, 64))
 		if len(tunnel.ports) != 2 || len(tunnel.ports[0].sent) != 1 || len(tunnel.ports[1].sent) != 1 {
 			t.Fatalf("%v: inner ports %+v, want two with a datagram each", f.src, tunnel.ports)
 		}
@@ -149,7 +149,7 @@ func TestCaptureNames(t *testing.T) {
 			t.Errorf("the program is answered by %v at %v", g.src, g.dst)
 		}
 		d.CaptureNames(false)
-		d.packet(&vnet{}, udp(f.src, f.dst, "question", 0, 64), nil)
+		take(d, &vnet{}, udp(f.src, f.dst, "question", 0, 64))
 		if got := tunnel.ports[1].sent; len(got) != 2 || got[1].to != f.dst {
 			t.Errorf("sent %+v, want it to be asked itself", got)
 		}

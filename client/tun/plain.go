@@ -76,6 +76,7 @@ func readPlain(ctx context.Context, d *Device, device Plain) error {
 			// What is kept of it is copied, but by TCP's stack, which is given a copy.
 			d.packet(&vnet{}, buffers[i][plainRoom:plainRoom+sizes[i]], nil)
 		}
+		d.flush()
 		d.tunnel.Flush()
 		if now := time.Now(); now.Sub(swept) > sweepEvery {
 			swept = now

@@ -21,11 +21,19 @@ const (
 	nic = 1
 	// maxConnecting is how many SYNs wait for the exit's answer at once.
 	maxConnecting = 1024
-	// tcpBuffer is what a connection may hold in each direction: enough to fill a
-	// piece of gsoMax while another is copied. The way behind is the stream's,
-	// which has windows of its own.
-	tcpBuffer = 512 << 10
+	// tcpBuffer is what a connection may hold in each direction. The stack promises the
+	// program half of it as the window, and the kernel's pieces have 64 KiB: with less than a
+	// dozen under way the program waits for the stack's goroutines. The way behind is the
+	// stream's, which has windows of its own.
+	tcpBuffer = 2 << 20
+	// tcpBudget is what all of a device's connections may hold in each direction: when there
+	// are many each new one has less, and minBuffer at least.
+	tcpBudget = 64 << 20
+	minBuffer = 64 << 10
 )
+
+// share is what one of n connections may hold in each direction.
+func share(n int64) int64 { return max(minBuffer, min(tcpBuffer, tcpBudget/max(n, 1))) }
 
 // newStack makes the stack that ends TCP for every address.
 func newStack(l *link) (*stack.Stack, error) {
@@ -99,11 +107,14 @@ func (d *Device) accept(ctx context.Context, r *tcp.ForwarderRequest) {
 	r.Complete(false)
 	end.SocketOptions().SetDelayOption(false)
 	end.SocketOptions().SetKeepAlive(true)
-	d.n.streams.Add(1)
+	if size := share(d.n.streams.Add(1)); size < tcpBuffer {
+		end.SocketOptions().SetReceiveBufferSize(size, true)
+		end.SocketOptions().SetSendBufferSize(size, true)
+	}
 	defer d.n.streams.Add(-1)
 	stop := context.AfterFunc(ctx, end.Abort)
 	defer stop()
-	splice(gonet.NewTCPConn(&queue, end), end, st)
+	splice(newConn(end, &queue), end, st)
 }
 
 // acceptNames serves a connection to the resolver.
@@ -126,7 +137,7 @@ func (d *Device) acceptNames(ctx context.Context, r *tcp.ForwarderRequest, to ne
 
 // splice copies both ways until both are done. The end of one direction is
 // passed on as such, a failure as a reset.
-func splice(conn *gonet.TCPConn, end tcpip.Endpoint, st Stream) {
+func splice(conn *conn, end tcpip.Endpoint, st Stream) {
 	up := make(chan struct{})
 	go func() { // ends when the program closes, or with the reset below
 		defer close(up)

@@ -72,7 +72,7 @@ func host(t *testing.T, d *Device) *stack.Stack {
 	ctx, cancel := context.WithCancel(t.Context())
 	d.serveTCP(ctx, s)
 	programs := &link{}
-	out := newWire(func(b []byte) { d.packet(&vnet{}, b, nil) })
+	out := newWire(func(b []byte) { take(d, &vnet{}, b) })
 	programs.out = out
 	p, err := newStack(programs)
 	if err != nil {

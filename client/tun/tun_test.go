@@ -74,11 +74,13 @@ type fakeStream struct{ net.Conn }
 func (s *fakeStream) CloseWrite() error { return s.Close() }
 func (s *fakeStream) Reset()            { s.Close() }
 
-func (p *fakePort) Send(b *buf.Buffer, to netip.AddrPort, tos, ttl uint8) {
+func (p *fakePort) Send(run []Datagram) {
 	p.tunnel.mu.Lock()
 	defer p.tunnel.mu.Unlock()
-	p.sent = append(p.sent, sentDatagram{to, string(b.Bytes()), tos, ttl})
-	b.Release()
+	for _, d := range run {
+		p.sent = append(p.sent, sentDatagram{d.To, string(d.Payload.Bytes()), d.TOS, d.TTL})
+		d.Payload.Release()
+	}
 }
 
 func (p *fakePort) Echo(b *buf.Buffer, to netip.Addr, seq uint16, tos, ttl uint8) {
@@ -117,6 +119,12 @@ func newDevice() (*Device, *fakeTunnel, *fakeKernel) {
 	return d, t, k
 }
 
+// take gives a Device a packet, as if no other had come with it.
+func take(d *Device, v *vnet, b []byte) {
+	d.packet(v, b, nil)
+	d.flush()
+}
+
 // udp4 and udp6 make packets as a kernel does: no fragment header.
 func udp(src, dst netip.AddrPort, payload string, tos, ttl uint8) []byte {
 	h := packet.UDP{Src: src, Dst: dst, TOS: tos, TTL: ttl, Bare: true}
@@ -144,8 +152,8 @@ func TestDatagrams(t *testing.T) {
 		{src6, dst6, netip.MustParseAddrPort("[2001:db8::77]:7")},
 	} {
 		d, tunnel, kernel := newDevice()
-		d.packet(&vnet{}, udp(f.src, f.dst, "one", 0xB8, 9), nil)
-		d.packet(&vnet{}, udp(f.src, f.other, "", 1, 64), nil)
+		take(d, &vnet{}, udp(f.src, f.dst, "one", 0xB8, 9))
+		take(d, &vnet{}, udp(f.src, f.other, "", 1, 64))
 		if len(tunnel.ports) != 1 {
 			t.Fatalf("%v: %d inner ports, want 1", f.src, len(tunnel.ports))
 		}
@@ -184,7 +192,7 @@ func TestSegments(t *testing.T) {
 	d, tunnel, _ := newDevice()
 	b := udp(src4, dst4, "aaaabbbbcc", 0, 64)
 	v := vnet{flags: vnetNeedsCsum, kind: vnetGSOUDP, size: 4}
-	d.packet(&v, b, nil)
+	take(d, &v, b)
 	var got []string
 	for _, s := range tunnel.ports[0].sent {
 		got = append(got, s.payload)
@@ -210,18 +218,18 @@ func TestFragments(t *testing.T) {
 	}
 	end := len(whole) - 20
 	d, tunnel, _ := newDevice()
-	d.packet(&vnet{}, cut(800, end, false), nil)
-	d.packet(&vnet{}, cut(400, 800, true), nil)
+	take(d, &vnet{}, cut(800, end, false))
+	take(d, &vnet{}, cut(400, 800, true))
 	if len(tunnel.ports) != 0 {
 		t.Fatal("sent before it was whole")
 	}
-	d.packet(&vnet{}, cut(0, 400, true), nil)
+	take(d, &vnet{}, cut(0, 400, true))
 	if len(tunnel.ports) != 1 || tunnel.ports[0].sent[0].payload != string(payload) {
 		t.Fatal("not put together")
 	}
-	d.packet(&vnet{}, cut(800, end, false), nil)
-	d.packet(&vnet{}, cut(392, 808, true), nil) // overlaps
-	d.packet(&vnet{}, cut(0, 400, true), nil)
+	take(d, &vnet{}, cut(800, end, false))
+	take(d, &vnet{}, cut(392, 808, true)) // overlaps
+	take(d, &vnet{}, cut(0, 400, true))
 	if n := len(tunnel.ports[0].sent); n != 1 {
 		t.Errorf("%d datagrams of overlapping fragments", n-1)
 	}
@@ -232,22 +240,22 @@ func TestRefused(t *testing.T) {
 	d, tunnel, _ := newDevice()
 	bad := udp(src4, dst4, "payload", 0, 64)
 	bad[len(bad)-1]++
-	d.packet(&vnet{}, bad, nil)
+	take(d, &vnet{}, bad)
 	short := udp(src4, dst4, "payload", 0, 64)
-	d.packet(&vnet{}, short[:len(short)-1], nil)
+	take(d, &vnet{}, short[:len(short)-1])
 	for _, to := range []string{"198.18.0.1:9", "198.18.0.2:1024", "[fd6d:7073::1]:9", "224.0.0.1:5353", "255.255.255.255:67", "203.0.113.1:0"} {
 		a := netip.MustParseAddrPort(to)
 		from := src4
 		if a.Addr().Is6() {
 			from = src6
 		}
-		d.packet(&vnet{}, udp(from, a, "x", 0, 64), nil)
+		take(d, &vnet{}, udp(from, a, "x", 0, 64))
 	}
 	c := d.Counts()
 	if c.Malformed != 2 || c.Refused != 6 || len(tunnel.ports) != 0 {
 		t.Errorf("malformed %d, refused %d, %d ports; want 2, 6, 0", c.Malformed, c.Refused, len(tunnel.ports))
 	}
-	d.packet(&vnet{}, udp(src4, netip.MustParseAddrPort("198.18.0.1:53"), "x", 0, 64), nil)
+	take(d, &vnet{}, udp(src4, netip.MustParseAddrPort("198.18.0.1:53"), "x", 0, 64))
 	if len(tunnel.ports) != 1 {
 		t.Error("the resolver is not reached")
 	}
@@ -258,7 +266,7 @@ func TestRefused(t *testing.T) {
 func TestPortsBounded(t *testing.T) {
 	d, tunnel, _ := newDevice()
 	for i := range maxPorts + 10 {
-		d.packet(&vnet{}, udp(netip.AddrPortFrom(src4.Addr(), uint16(1000+i)), dst4, "x", 0, 64), nil)
+		take(d, &vnet{}, udp(netip.AddrPortFrom(src4.Addr(), uint16(1000+i)), dst4, "x", 0, 64))
 	}
 	if n := d.ports.count(); n != maxPorts {
 		t.Errorf("%d ports, want %d", n, maxPorts)
@@ -272,7 +280,7 @@ func TestPortsBounded(t *testing.T) {
 			t.Fatalf("port %d is still open at the end", i)
 		}
 	}
-	d.packet(&vnet{}, udp(src4, dst4, "x", 0, 64), nil)
+	take(d, &vnet{}, udp(src4, dst4, "x", 0, 64))
 	if d.ports.count() != 0 {
 		t.Error("a port was opened after the end")
 	}
@@ -294,6 +302,7 @@ func FuzzPacket(f *testing.F) {
 		if !d.packet(&v, whole.Bytes(), whole) {
 			whole.Release()
 		}
+		d.flush()
 		total := 0
 		for _, p := range tunnel.ports {
 			for _, s := range p.sent {

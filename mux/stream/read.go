@@ -13,6 +13,12 @@ import (
 // readRun is how many Buffers WriteTo hands to one writev: 256 KiB.
 const readRun = 16
 
+// A viewWriter is a writer of whatever package that takes many pieces at once.
+type viewWriter interface {
+	// WriteViews writes all of the pieces, which it borrows, or fails.
+	WriteViews(pieces [][]byte) (int64, error)
+}
+
 // Read returns what has come in order; it waits while there is nothing. It
 // returns io.EOF behind the peer's last byte; other errors wrap those of
 // Write.
@@ -53,6 +59,7 @@ func (st *Stream) WriteTo(w io.Writer) (n int64, err error) {
 	var run [readRun]*buf.Buffer
 	var store [readRun][]byte
 	var views net.Buffers
+	many, _ := w.(viewWriter)
 	out := newOutlet(w)
 	for {
 		st.mu.Lock()
@@ -81,7 +88,9 @@ func (st *Stream) WriteTo(w io.Writer) (n int64, err error) {
 
 		views = store[:k]
 		var written int64
-		if k == 1 {
+		if many != nil {
+			written, err = many.WriteViews(store[:k])
+		} else if k == 1 {
 			var one int
 			one, err = w.Write(store[0])
 			written = int64(one)

@@ -14,6 +14,7 @@ import (
 // writeRun for bulk.
 type source struct {
 	r     io.Reader
+	fills filler          // set: r, which fills the buffers itself
 	raw   syscall.RawConn // set: read the socket itself
 	tap   tap
 	read1 func(fd uintptr) bool
@@ -25,6 +26,13 @@ type source struct {
 	last  int // bytes of the last plain read
 }
 
+// A filler is a reader of whatever package that fills many Buffers at once.
+type filler interface {
+	// Fill waits until there is something to read and puts it into Buffers of that size,
+	// up to len(run) of them, which are then the caller's. It returns how many.
+	Fill(run []*buf.Buffer, size int) (int, error)
+}
+
 // newStreamSource looks whether r is a TCP or Unix socket of package net
 // itself. Types that wrap one may count or limit in their Read, so they are
 // read through it. io.Copy hands over an unexported type of net, hence the
@@ -32,6 +40,10 @@ type source struct {
 func newStreamSource(r io.Reader) *source {
 	s := &source{r: r, want: 1}
 	s.read1 = s.readable
+	if f, ok := r.(filler); ok {
+		s.fills = f
+		return s
+	}
 	sc, ok := r.(interface {
 		syscall.Conn
 		LocalAddr() net.Addr
@@ -59,6 +71,10 @@ func newStreamSource(r io.Reader) *source {
 // owns until the next call, and what ended r, if anything.
 func (s *source) read(room int) ([]*buf.Buffer, error) {
 	s.room, s.n, s.err = room, 0, nil
+	if s.fills != nil {
+		s.n, s.err = s.fills.Fill(s.run[:min(max(1, room/payloadOf), writeRun)], payloadOf)
+		return s.run[:s.n], s.err
+	}
 	if s.raw == nil {
 		s.plain()
 		return s.run[:s.n], s.err

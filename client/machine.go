@@ -14,14 +14,9 @@ import (
 	"github.com/mpsocks/mpsocks/mux"
 )
 
-const (
-	// namesFirst is how long the server's name may take to be found before the machine's
-	// traffic, and so other programs' resolvers, are led into the tunnel.
-	namesFirst = 5 * time.Second
-	// lookPause is how often a device that may be gone around looks for the session, and
-	// how long one that broke is left alone.
-	lookPause = time.Second
-)
+// lookPause is how often a device that may be gone around looks for the session, and how
+// long one that broke is left alone.
+const lookPause = time.Second
 
 // A machine is the TUN device by which this machine's own programs reach the tunnel, with
 // the routing that leads them there.
@@ -126,7 +121,6 @@ func (m *machine) carry(ctx context.Context, d *machineDevice) (err error) {
 	if d.failed {
 		return errors.New("it is not there")
 	}
-	m.awaitServer(ctx)
 	var leading sync.WaitGroup
 	defer func() {
 		cancel()
@@ -152,18 +146,6 @@ func (m *machine) carry(ctx context.Context, d *machineDevice) (err error) {
 		return fault
 	default:
 		return err
-	}
-}
-
-// awaitServer waits until an address of the server is known, or for namesFirst: its name
-// may be asked by a resolver of this machine, whose questions would be led into the tunnel.
-func (m *machine) awaitServer(ctx context.Context) {
-	if m.client.mux == nil || len(m.client.mux.Servers()) > 0 {
-		return
-	}
-	TidyRouting(m.client.log)
-	for end := time.Now().Add(namesFirst); len(m.client.mux.Servers()) == 0 && time.Now().Before(end) && ctx.Err() == nil; {
-		pause(ctx, lookPause/50)
 	}
 }
 

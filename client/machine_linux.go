@@ -72,7 +72,7 @@ func (d *machineDevice) route(c *Client, cfg conf.TUN, around bool) error {
 	if around {
 		return d.routing.Undo()
 	}
-	s := routing.Settings{TUN: cfg, Mark: c.mark}
+	s := routing.Settings{TUN: cfg, Mark: c.mark, Asking: c.mux != nil && len(servers(c)) == 0 && routing.AsksHere()}
 	if routing.Strict(d.name) != "" {
 		s.Servers = slices.DeleteFunc(servers(c), netip.Addr.Is6) // IPv6 has no such filter
 	}

@@ -5,6 +5,8 @@
 //
 //	priority  what                                          leads to
 //	10900     has the mark of the subflows, or of a cgroup  the end of these rules
+//	10900     asks for names, until the server's is found,  the end of these rules
+//	          if only a resolver of this machine's can
 //	10901     of an excluded user, port, address            the end of these rules
 //	10910     to port 53                                    table 10952
 //	10920     link-local, multicast                         the end of these rules

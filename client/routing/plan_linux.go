@@ -27,6 +27,7 @@ const (
 	tableAll     = 10952 // of everything
 	lastResort   = 1<<31 - 1
 	namePort     = 53
+	secretPort   = 853 // DNS over TLS
 	deviceMetric = 1
 )
 
@@ -53,6 +54,9 @@ type Settings struct {
 	// Servers are left out for TCP as well: where the kernel drops answers that would not go
 	// back the way they came, it asks without a mark.
 	Servers []netip.Addr
+	// Asking says that the server is known by a name which nobody has found yet, and that it
+	// takes a resolver of this machine to find it: what asks name servers goes around.
+	Asking bool
 }
 
 // plans says what both families need.
@@ -100,6 +104,14 @@ func (s *Settings) plan(family uint8, uids [][2]uint32) plan {
 	for _, a := range s.Servers {
 		if a.Is6() == six {
 			p.rules = append(p.rules, rule{priority: ruleMark, action: goTo, to: netip.PrefixFrom(a, a.BitLen()), proto: unix.IPPROTO_TCP})
+		}
+	}
+	if s.Asking {
+		for _, q := range []struct {
+			proto uint8
+			port  uint16
+		}{{unix.IPPROTO_UDP, namePort}, {unix.IPPROTO_TCP, namePort}, {unix.IPPROTO_TCP, secretPort}} {
+			p.rules = append(p.rules, rule{priority: ruleMark, action: goTo, proto: q.proto, dport: conf.PortRange{From: q.port, To: q.port}})
 		}
 	}
 	for _, e := range s.Exclude {

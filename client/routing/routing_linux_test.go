@@ -361,6 +361,52 @@ func TestCovers(t *testing.T) {
 	}
 }
 
+// While the server's name is looked for by a resolver of this machine's, questions go around,
+// and nothing else.
+func TestAsking(t *testing.T) {
+	p := newPlace(t)
+	m := New("mps0")
+	s := settings(nil)
+	s.Asking = true
+	mustSet(t, m, s)
+	p.ways(map[string]string{
+		"9.9.9.9 ipproto udp dport 53": "eth0", "9.9.9.9 ipproto tcp dport 53": "eth0", "9.9.9.9 ipproto tcp dport 853": "eth0",
+		"2001:db8:9::9 ipproto udp dport 53": "eth0", "9.9.9.9 ipproto udp dport 853": "mps0", "9.9.9.9": "mps0", "2001:db8:9::9": "mps0",
+	})
+	s.Asking = false
+	mustSet(t, m, s)
+	p.ways(map[string]string{"9.9.9.9 ipproto udp dport 53": "mps0", "9.9.9.9 ipproto tcp dport 853": "mps0", "2001:db8:9::9 ipproto udp dport 53": "mps0"})
+	// Nothing is lost on the way to a device, and nothing there has a rate.
+	if out := p.ip("route show table 10952"); !strings.Contains(out, "congctl cubic") {
+		t.Errorf("the route has no congestion control of its own: %s", out)
+	}
+	if err := m.Undo(); err != nil {
+		t.Fatal(err)
+	}
+	p.nothingLeft()
+}
+
+// Which name servers a resolv.conf(5) has.
+func TestHasServer(t *testing.T) {
+	for _, c := range []struct {
+		text         string
+		local, there bool
+	}{
+		{"nameserver 127.0.0.1\n", true, false},
+		{"# nameserver 127.0.0.1\nnameserver 9.9.9.9\nsearch lan\n", false, true},
+		{"nameserver ::1\nnameserver 192.168.1.1\n", true, true},
+		{"nameserver 198.18.0.1\nnameserver fd6d:7073::1\n", false, false},
+		{"nameserver\nnameserver nonsense\n", false, false},
+	} {
+		if got := hasServer([]byte(c.text), netip.Addr.IsLoopback); got != c.local {
+			t.Errorf("%q: one of this machine's: %v", c.text, got)
+		}
+		if got := hasServer([]byte(c.text), beyond); got != c.there {
+			t.Errorf("%q: one beyond: %v", c.text, got)
+		}
+	}
+}
+
 // In every plan what leaves the tunnel's own packets out is put in before what leads
 // anything to the device.
 func TestPlanOrder(t *testing.T) {

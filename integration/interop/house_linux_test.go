@@ -78,7 +78,7 @@ func newHouse(t *testing.T) *house {
 		h.ip(h.world, "addr add "+a+"/32 dev lo")
 	}
 	h.start(h.world, "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--user=root", "--pid-file=",
-		"--listen-address="+houseNames, "--bind-interfaces", "--address=/example.com/"+houseSite)
+		"--listen-address="+houseNames, "--bind-interfaces", "--address=/example.com/"+houseSite, "--address=/server.test/"+houseServer)
 	h.site()
 	h.sh("", fmt.Sprintf("%s init --server %s:7443 --dir %s", mpsocks, houseServer, h.dir))
 	h.merge("server.yaml", "relay: {allow: [203.0.113.0/24, 198.51.100.0/24, 9.9.9.9]}\nstate_dir: "+h.dir+"/server\nadmin: 127.0.0.1:9082\n")

@@ -19,14 +19,12 @@ import (
 	"time"
 	"unsafe"
 
-	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
 	"github.com/mpsocks/mpsocks/client"
 	"github.com/mpsocks/mpsocks/client/confine"
 	"github.com/mpsocks/mpsocks/client/tun"
-	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux"
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
@@ -40,7 +38,9 @@ const (
 )
 
 // systemCommands are those that only this system has.
-func systemCommands() []*cobra.Command { return []*cobra.Command{newRun(), newRunInside()} }
+func systemCommands() []*cobra.Command {
+	return []*cobra.Command{newRun(), newRunInside(), newRunHold()}
+}
 
 // newRun is `mpsocks run`: a program whose only way out is the tunnel.
 func newRun() *cobra.Command {
@@ -55,10 +55,12 @@ its UDP and TCP goes through it, whatever the program knows of proxies; names
 are resolved at the server. Its files, terminal, user and environment are as
 ever. What listens on this machine's loopback, and abstract sockets, it does not
 reach; --loopback PORT lets it reach a TCP port there. When the client ends,
-the program's traffic waits, and goes on with the next one.
+the program's traffic waits, and goes on with the next one. What the program
+leaves behind keeps its network, in the background.
 
 It uses the client of the same user that is running, or with -c FILE one of its
-own. The exit status is the program's.`,
+own. The exit status is the program's. sudo, su and the like gain nothing inside:
+put them before mpsocks.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path, err := findProgram(args[0])
@@ -77,17 +79,13 @@ own. The exit status is the program's.`,
 				Path: path, Args: args, Resolvers: []netip.Addr{packet.ServerHost4},
 				Local4: tun.Inside4, Local6: tun.Inside6, MTU: tun.MTU, Loopback: loopback,
 			}
-			want := client.Program{Name: name, Class: class, Paths: paths}
-			var lend lender
-			if file != "" {
-				lend, err = ownClient(file, want, cmd.ErrOrStderr())
-			} else {
-				lend, err = runningClient(socket, want)
-			}
+			gainsNothing(path, cmd.ErrOrStderr())
+			h := hold{File: file, Socket: socket, Want: client.Program{Name: name, Class: class, Paths: paths}}
+			lend, err := h.lender(cmd.ErrOrStderr())
 			if err != nil {
 				return err
 			}
-			return runProgram(cmd.Context(), p, lend, cmd.ErrOrStderr())
+			return runProgram(cmd.Context(), p, &h, lend, cmd.ErrOrStderr())
 		},
 	}
 	cmd.Flags().SetInterspersed(false)
@@ -117,8 +115,8 @@ func (p portList) Set(s string) error {
 // newRunInside is what `mpsocks run` starts in the program's namespaces.
 func newRunInside() *cobra.Command {
 	return &cobra.Command{
-		Use: confine.Command, Hidden: true, Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error { return confine.Inside() },
+		Use: confine.Command, Hidden: true, DisableFlagParsing: true, // they are the program's
+		RunE: func(_ *cobra.Command, args []string) error { return confine.Inside(args) },
 	}
 }
 
@@ -137,67 +135,9 @@ func findProgram(name string) (string, error) {
 	return "", exitError{exitNotFound, fmt.Errorf("%s: no such program", name)}
 }
 
-// A lender serves a device until ctx ends (nil) or there is no hope; ready is
-// called whenever a client has it.
-type lender func(ctx context.Context, device *os.File, ready func()) error
-
-// ownClient starts a client in this process, without the file's listeners.
-func ownClient(file string, want client.Program, stderr io.Writer) (lender, error) {
-	cfg, err := conf.LoadClient(file)
-	if err != nil {
-		return nil, err
-	}
-	cfg.Listen, cfg.Forwards, cfg.RunSocket = nil, nil, "off"
-	cfg.Redirect, cfg.TUN = conf.Redirect{}, conf.TUN{}
-	log, _ := newLogger(cfg.Log, stderr)
-	log = log.Level(zerolog.WarnLevel)
-	return func(ctx context.Context, device *os.File, ready func()) error {
-		c, err := client.New(cfg, log, nil)
-		if err != nil {
-			return err
-		}
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		ended := make(chan error, 1)
-		go func() { ended <- c.Run(ctx) }()
-		err = c.ServeTUN(ctx, device, want, ready)
-		cancel()
-		return errors.Join(err, <-ended)
-	}, nil
-}
-
-// runningClient borrows the tunnel of a client that runs, and of the next one
-// when that has ended.
-func runningClient(socket string, want client.Program) (lender, error) {
-	if socket == "" {
-		socket = client.RunSocket()
-	}
-	if socket == "" {
-		return nil, errors.New("there is no runtime directory of this user: start the client with run_socket: PATH, and give --socket PATH")
-	}
-	conn, err := net.Dial("unixpacket", socket)
-	if err != nil {
-		return nil, fmt.Errorf("no client of this user is running (%w): start one with mpsocks client -c FILE, or give its file to this command by -c FILE", err)
-	}
-	conn.Close()
-	return func(ctx context.Context, device *os.File, ready func()) error {
-		for {
-			err := client.Borrow(ctx, socket, want, device, ready)
-			if _, refused := errors.AsType[*client.Refusal](err); refused {
-				return err
-			}
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-time.After(lendAgain):
-			}
-		}
-	}, nil
-}
-
 // runProgram runs a program to its end. The program begins when a client has its
 // device.
-func runProgram(ctx context.Context, p confine.Program, lend lender, stderr io.Writer) error {
+func runProgram(ctx context.Context, p confine.Program, h *hold, lend lender, stderr io.Writer) error {
 	ctx = context.WithoutCancel(ctx) // signals are the program's
 	r, err := confine.Start(p)
 	if err != nil {
@@ -254,8 +194,11 @@ func runProgram(ctx context.Context, p confine.Program, lend lender, stderr io.W
 			fmt.Fprintln(stderr, "mpsocks: the program's network has ended:", lendErr)
 			over = nil
 		case e := <-done:
-			if e.err != nil && e.status == 0 {
+			if e.err != nil {
 				return e.err
+			}
+			if err := h.handOver(r); err != nil {
+				fmt.Fprintln(stderr, "mpsocks: what the program has left behind has no network any more:", err)
 			}
 			return exitAs(e.status)
 		}

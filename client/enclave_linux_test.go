@@ -159,7 +159,7 @@ func TestGrantOfNoClass(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer device.Close()
-	err = Borrow(t.Context(), path, Program{Name: "iperf3", Class: "fast"}, device, func() { t.Error("served all the same") })
+	err = Borrow(t.Context(), path, Program{Name: "iperf3", Class: "fast"}, device, func(*net.UnixConn) { t.Error("served all the same") })
 	if _, refused := errors.AsType[*Refusal](err); !refused || !strings.Contains(err.Error(), "fast") {
 		t.Errorf("a class that there is not: %v", err)
 	}

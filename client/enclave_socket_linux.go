@@ -50,6 +50,20 @@ func RunSocket() string {
 	return ""
 }
 
+// RunSockets are where a client that serves this user may be found, the likeliest first:
+// every client serves root, who has come from a user most often.
+func RunSockets() (out []string) {
+	if own := RunSocket(); own != "" {
+		out = append(out, own)
+	}
+	if user := os.Getenv("SUDO_UID"); user != "" && os.Geteuid() == 0 {
+		if _, err := strconv.ParseUint(user, 10, 32); err == nil {
+			out = append(out, filepath.Join("/run/user", user, "mpsocks", "run.sock"))
+		}
+	}
+	return out
+}
+
 func isDir(path string) bool {
 	s, err := os.Stat(path)
 	return err == nil && s.IsDir()
@@ -198,8 +212,9 @@ func sameUser(conn *net.UnixConn) error {
 }
 
 // Borrow gives a device to the client behind a socket and returns when that has
-// ended (nil or why) or ctx has. ready is called when the client has taken it.
-func Borrow(ctx context.Context, path string, p Program, device *os.File, ready func()) error {
+// ended (nil or why) or ctx has. ready is called when the client has taken it, which it keeps
+// as long as the connection is open.
+func Borrow(ctx context.Context, path string, p Program, device *os.File, ready func(*net.UnixConn)) error {
 	conn, err := (&net.Dialer{}).DialContext(ctx, "unixpacket", path)
 	if err != nil {
 		return err
@@ -229,7 +244,7 @@ func Borrow(ctx context.Context, path string, p Program, device *os.File, ready 
 	if !slices.Equal(reply.Paths, p.Paths) { // an earlier release, which would use all
 		return &Refusal{"it knows nothing of paths of a program's own: it is of an earlier release"}
 	}
-	ready()
+	ready(conn.(*net.UnixConn))
 	conn.Read(answer[:1])
 	return ctx.Err()
 }

@@ -14,6 +14,9 @@ func TestNsswitch(t *testing.T) {
 	if got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
+	if got := nsswitch("hosts: mymachines myhostname resolve [!UNAVAIL=return] dns\n"); got != "hosts: files myhostname dns\n" {
+		t.Errorf("the machine's own name: %q", got)
+	}
 	if got := nsswitch("passwd: files\n"); !strings.Contains(got, "hosts: files dns\n") {
 		t.Errorf("no line for hosts in %q", got)
 	}

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -15,24 +16,30 @@ import (
 // putFiles puts files over those of the system that say how names are resolved,
 // in the program's mount namespace only, so that no question goes around the
 // tunnel: not by a server of the local network, nor by a daemon of the host.
-func putFiles(o *order) error {
+func putFiles(resolvers []netip.Addr) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
 		return fmt.Errorf("mount namespace: %w", err)
 	}
-	if err := unix.Mount("mpsocks", o.Directory, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=0755,size=64k"); err != nil {
-		return fmt.Errorf("mount a tmpfs on %s: %w", o.Directory, err)
+	// The files need a place to be for a moment. Any directory will do that nothing here
+	// looks into: nobody else sees this one covered, and there may be no other to write to.
+	dir, err := scratch()
+	if err != nil {
+		return err
 	}
-	defer unix.Unmount(o.Directory, unix.MNT_DETACH) // what is bound from it stays
+	defer unix.Unmount(dir, unix.MNT_DETACH) // what is bound from it stays
 	// The name service cache of the host would ask with the host's network; so
 	// would its resolver daemon, which is found by a socket.
 	for _, dir := range []string{"/run/nscd", "/var/run/nscd", "/run/systemd/resolve", "/run/avahi-daemon"} {
 		if real, err := filepath.EvalSymlinks(dir); err == nil {
-			if err := unix.Mount("mpsocks", real, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=0755,size=64k"); err != nil {
-				return fmt.Errorf("mount a tmpfs on %s: %w", real, err)
+			if err := empty(real); err != nil {
+				return err
 			}
 		}
 	}
-	if err := cover(o.Directory, "/etc/resolv.conf", resolvConf(o.Resolvers)); err != nil {
+	if err := cover(dir, "/etc/resolv.conf", resolvConf(resolvers)); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%w: as root, touch it", err)
+		}
 		return err
 	}
 	old, err := os.ReadFile("/etc/nsswitch.conf")
@@ -42,7 +49,25 @@ func putFiles(o *order) error {
 	if err != nil {
 		return err
 	}
-	return cover(o.Directory, "/etc/nsswitch.conf", nsswitch(string(old)))
+	return cover(dir, "/etc/nsswitch.conf", nsswitch(string(old)))
+}
+
+// scratch makes a directory of this machine empty and writable.
+func scratch() (dir string, err error) {
+	for _, dir = range []string{"/sys", "/tmp", "/home"} {
+		if err = empty(dir); err == nil {
+			return dir, nil
+		}
+	}
+	return "", err
+}
+
+// empty covers a directory with an empty one.
+func empty(dir string) error {
+	if err := unix.Mount("mpsocks", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=0755,size=64k"); err != nil {
+		return fmt.Errorf("mount a tmpfs on %s: %w", dir, err)
+	}
+	return nil
 }
 
 // cover binds a file with the given text over one of the system's. What is
@@ -85,14 +110,20 @@ func resolvConf(servers []netip.Addr) string {
 	return b.String()
 }
 
-// nsswitch is an nsswitch.conf(5) that asks files and DNS for hosts, nothing
-// else, and for everything else what it asked before.
+// nsswitch is an nsswitch.conf(5) that asks files and DNS for hosts, and for everything
+// else what it asked before. Of what else was asked for hosts only the machine's own name
+// is left, where it is nobody's but that module's (nss-myhostname(8) asks nobody).
 func nsswitch(old string) string {
 	lines := strings.Split(strings.TrimRight(old, "\n"), "\n")
 	found := false
 	for i, line := range lines {
-		if name, _, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "hosts" {
-			lines[i], found = "hosts: files dns", true
+		name, rest, ok := strings.Cut(line, ":")
+		if !ok || strings.TrimSpace(name) != "hosts" {
+			continue
+		}
+		lines[i], found = "hosts: files dns", true
+		if slices.Contains(strings.Fields(rest), "myhostname") {
+			lines[i] = "hosts: files myhostname dns"
 		}
 	}
 	if !found {

@@ -16,17 +16,21 @@ import (
 	"github.com/mpsocks/mpsocks/client/tun"
 )
 
-// socketFD is where Start puts the socket.
-const socketFD = 3
-
 // Inside sets up the namespaces in which it was started, hands the device over
-// and becomes the program. It returns only when that fails; the other process
-// has then been told.
-func Inside() error {
+// and becomes the program: args are the number of Start's socket and the program's
+// arguments. It returns only when that fails; the other process has then been told.
+func Inside(args []string) error {
 	runtime.LockOSThread() // privileges belong to a thread
-	unix.CloseOnExec(socketFD)
 	b := make([]byte, maxMessage)
-	n, err := unix.Read(socketFD, b)
+	n, socket := 0, -1
+	err := errors.New("no socket")
+	if len(args) > 1 {
+		socket, err = strconv.Atoi(args[0])
+	}
+	if err == nil {
+		unix.CloseOnExec(socket)
+		n, err = unix.Read(socket, b)
+	}
 	if err != nil || n == 0 {
 		return errors.New("this command is started by mpsocks run")
 	}
@@ -34,10 +38,10 @@ func Inside() error {
 	if err := json.Unmarshal(b[:n], &o); err != nil {
 		return err
 	}
-	if err := prepare(&o); err != nil {
-		return send(socketFD, []byte(err.Error())) // the other process says it
+	if err := prepare(&o, socket); err != nil {
+		return send(socket, []byte(err.Error())) // the other process says it
 	}
-	if n, err := unix.Read(socketFD, b); err != nil || n == 0 {
+	if n, err := unix.Read(socket, b); err != nil || n == 0 {
 		return errors.New("mpsocks run has gone")
 	}
 	if o.Drop {
@@ -45,11 +49,11 @@ func Inside() error {
 			return fmt.Errorf("give up privileges: %w", err)
 		}
 	}
-	return fmt.Errorf("%s: %w", o.Path, syscall.Exec(o.Path, o.Args, os.Environ()))
+	return fmt.Errorf("%s: %w", o.Path, syscall.Exec(o.Path, args[1:], os.Environ()))
 }
 
 // prepare makes everything that the program finds.
-func prepare(o *order) error {
+func prepare(o *order, socket int) error {
 	device, name, err := tun.Create("mpsocks%d")
 	if err != nil {
 		return explainDevice(err)
@@ -58,7 +62,7 @@ func prepare(o *order) error {
 	if err := bringUp(name, o); err != nil {
 		return err
 	}
-	if err := putFiles(o); err != nil {
+	if err := putFiles(o.Resolvers); err != nil {
 		return err
 	}
 	files := []*os.File{device}
@@ -70,7 +74,7 @@ func prepare(o *order) error {
 		defer f.Close()
 		files = append(files, f)
 	}
-	return send(socketFD, []byte(ready), files...)
+	return send(socket, []byte(ready), files...)
 }
 
 func listenLocal(port uint16) (*os.File, error) {

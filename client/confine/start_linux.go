@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -15,13 +17,13 @@ import (
 )
 
 // Command is the hidden subcommand that Start runs this program with: its main
-// function has to call Inside then.
+// function has to call Inside then, with what follows it on the command line.
 const Command = "run-inside"
 
 // Program is what is to run, and how.
 type Program struct {
 	Path      string   // of the program; absolute
-	Args      []string // with its name first
+	Args      []string `json:"-"` // with its name first
 	Resolvers []netip.Addr
 	Local4    netip.Prefix // addresses of the device
 	Local6    netip.Prefix
@@ -33,18 +35,18 @@ type Program struct {
 type Running struct {
 	Device *os.File       // the TUN device; the owner closes it
 	Locals []net.Listener // of Loopback, in its order, inside the program's namespace
+	// Namespace names the program's network, as /proc/PID/ns/net does; "" = not known.
+	Namespace string
 
 	cmd    *exec.Cmd
 	socket *os.File
 	fd     int // of socket
-	dir    string
 }
 
 // order is what the program's process is told.
 type order struct {
 	Program
-	Directory string // an empty one, to mount something on
-	Drop      bool   // give up privileges before the program runs
+	Drop bool // give up privileges before the program runs
 }
 
 // ready is what the program's process says when all is there; anything else is
@@ -60,18 +62,19 @@ func Start(p Program) (*Running, error) {
 	if err != nil {
 		return nil, fmt.Errorf("socket pair: %w", err)
 	}
-	ours, theirs := os.NewFile(uintptr(pair[0]), "run"), os.NewFile(uintptr(pair[1]), "run")
-	defer theirs.Close()
-	dir, err := os.MkdirTemp("", "mpsocks-run-")
-	if err != nil {
-		ours.Close()
-		return nil, err
+	defer unix.Close(pair[1])
+	r := &Running{socket: os.NewFile(uintptr(pair[0]), "run"), fd: pair[0]}
+	// What the caller has inherited is the program's, whatever its numbers: a make's jobs, a
+	// shell's <(...). Nothing of ours may be in the place of one, as Cmd.ExtraFiles would.
+	if _, err := unix.FcntlInt(uintptr(pair[1]), unix.F_SETFD, 0); err != nil {
+		r.discard()
+		return nil, fmt.Errorf("socket pair: %w", err)
 	}
-	r := &Running{socket: ours, fd: pair[0], dir: dir}
-	r.cmd = exec.Command("/proc/self/exe", Command)
+	r.cmd = exec.Command("/proc/self/exe", append([]string{Command, strconv.Itoa(pair[1])}, p.Args...)...)
 	r.cmd.Args[0] = "mpsocks"
 	r.cmd.Stdin, r.cmd.Stdout, r.cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	r.cmd.ExtraFiles = []*os.File{theirs}
+	// What the program leaves behind is to be known: its network must not end before it.
+	_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 	uid, gid := os.Geteuid(), os.Getegid()
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS}
 	if uid != 0 {
@@ -86,7 +89,7 @@ func Start(p Program) (*Running, error) {
 		r.discard()
 		return nil, explainStart(err)
 	}
-	if err := r.setUp(order{Program: p, Directory: dir, Drop: uid != 0}); err != nil {
+	if err := r.setUp(order{Program: p, Drop: uid != 0}); err != nil {
 		r.Kill()
 		return nil, err
 	}
@@ -98,9 +101,6 @@ func (r *Running) setUp(o order) error {
 	b, err := json.Marshal(o)
 	if err != nil {
 		return err
-	}
-	if len(b) > maxMessage {
-		return fmt.Errorf("the command line is longer than %d bytes", maxMessage)
 	}
 	if _, err := r.socket.Write(b); err != nil {
 		return fmt.Errorf("start the program: %w", err)
@@ -116,6 +116,7 @@ func (r *Running) setUp(o order) error {
 		return errors.New(string(text))
 	}
 	r.Device = files[0]
+	r.Namespace, _ = os.Readlink(fmt.Sprintf("/proc/%d/ns/net", r.cmd.Process.Pid)) // "" may be
 	for _, f := range files[1:] {
 		l, err := net.FileListener(f)
 		f.Close()
@@ -138,14 +139,45 @@ func (r *Running) Go() error {
 func (r *Running) Signal(s os.Signal) { r.cmd.Process.Signal(s) }
 
 // Wait returns how the program ended. It frees what Start took, but for Device
-// and Locals.
-func (r *Running) Wait() (syscall.WaitStatus, error) {
-	err := r.cmd.Wait()
-	r.discard()
-	if r.cmd.ProcessState == nil {
-		return 0, err
+// and Locals. It takes note of every child of this process, for those that the program
+// leaves behind are this one's then (see Left).
+func (r *Running) Wait() (status syscall.WaitStatus, err error) {
+	defer r.discard()
+	for {
+		pid, err := syscall.Wait4(-1, &status, 0, nil)
+		switch {
+		case err == syscall.EINTR:
+		case err != nil:
+			return 0, os.NewSyscallError("wait4", err)
+		case pid == r.cmd.Process.Pid:
+			r.cmd.Process.Release()
+			return status, nil
+		}
 	}
-	return r.cmd.ProcessState.Sys().(syscall.WaitStatus), nil
+}
+
+// Left lists the processes that the program has left behind, as far as they are known: its
+// children, and those of theirs whose parents have ended. It is for after Wait.
+func (r *Running) Left() (pids []int) {
+	for {
+		pid, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil)
+		if err != nil && err != syscall.EINTR {
+			return nil // ECHILD
+		}
+		if pid == 0 && err == nil {
+			break
+		}
+	}
+	tasks, _ := filepath.Glob("/proc/self/task/*/children") // the pattern is right
+	for _, t := range tasks {
+		b, _ := os.ReadFile(t) // the thread may have ended: another one has its children
+		for _, f := range strings.Fields(string(b)) {
+			if pid, err := strconv.Atoi(f); err == nil {
+				pids = append(pids, pid)
+			}
+		}
+	}
+	return pids
 }
 
 // Kill ends the program, also before Go.
@@ -155,10 +187,7 @@ func (r *Running) Kill() {
 	r.discard()
 }
 
-func (r *Running) discard() {
-	r.socket.Close()
-	os.Remove(r.dir)
-}
+func (r *Running) discard() { r.socket.Close() }
 
 // explainStart says what to do where the kernel allows no namespaces.
 func explainStart(err error) error {

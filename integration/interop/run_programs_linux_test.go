@@ -73,6 +73,7 @@ func (l *land) bound(address, port string) {
 // Programs of every day that speak no SOCKS, of a user without a privilege and of root.
 func TestRunPrograms(t *testing.T) {
 	l := newLand(t)
+	defer l.away()()
 	l.startClient()
 	socket := []string{"--socket", filepath.Join(l.dir, "run", "run.sock")}
 	t.Run("ssh with a terminal", func(t *testing.T) { l.ssh(t, socket) })

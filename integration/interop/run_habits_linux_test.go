@@ -1,0 +1,254 @@
+package interop
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// away watches the cable beside the client for all that is not the tunnel's. What it returns
+// ends that, and fails the test for whatever went by.
+func (l *land) away() func() {
+	l.t.Helper()
+	p := l.start(l.near, "tcpdump", "-lnni", "v0", "not", "(", "tcp", "port", tunnelPort, "or", "arp", "or", "icmp6", "or", "dst", "net", "ff02::/16", ")")
+	for range 200 {
+		if strings.Contains(p.Output(), "listening on") {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	return func() {
+		l.t.Helper()
+		time.Sleep(300 * time.Millisecond) // what was sent last is written
+		_, _ = p.Stop()
+		for line := range strings.Lines(p.Output()) {
+			if strings.Contains(line, " > ") {
+				l.t.Errorf("went around the tunnel: %s", line)
+			}
+		}
+	}
+}
+
+// place copies a program of testdata to where the land's programs may read it.
+func (l *land) place(name string) string {
+	l.t.Helper()
+	b, err := os.ReadFile(filepath.Join("testdata", name))
+	path := filepath.Join(l.dir, name)
+	if err == nil {
+		err = os.WriteFile(path, b, 0o644)
+	}
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return path
+}
+
+// What programs do beside exchanging packets works inside as it does outside.
+func TestRunHabits(t *testing.T) {
+	l := newLand(t)
+	if err := os.Chmod(filepath.Dir(mpsocks), 0o755); err != nil { // shells of nobody's start it
+		t.Fatal(err)
+	}
+	end := l.away()
+	l.startClient()
+	socket := []string{"--socket", filepath.Join(l.dir, "run", "run.sock")}
+	t.Run("sockets", func(t *testing.T) { l.sockets(t, socket) })
+	t.Run("what it inherits", func(t *testing.T) { l.inherits(t, socket) })
+	t.Run("job control", func(t *testing.T) { l.jobs(t, socket) })
+	t.Run("daemons", func(t *testing.T) { l.daemons(t, socket) })
+	t.Run("in itself", func(t *testing.T) {
+		inner := append(append([]string{mpsocks, "run"}, socket...), "--", "dig", "+short", "+time=3", "+tries=2", "web.test")
+		if out, st := l.run(socket, inner...); strings.TrimSpace(out) != farAddress {
+			t.Errorf("%d: %s", st.ExitStatus(), out)
+		}
+	})
+	t.Run("resolvers of the host", func(t *testing.T) { l.resolvers(t, socket) })
+	end()
+}
+
+// sockets: options and kinds of sockets, of a user without a privilege and of root.
+func (l *land) sockets(t *testing.T, flags []string) {
+	habits, echo := l.place("habits.py"), l.place("tellecho.py")
+	for _, address := range []string{farAddress, farAddress6} {
+		l.start(l.far, python, echo, address, "7777")
+		l.bound(address, "7777")
+	}
+	text, err := os.ReadFile(habits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := strings.Count(string(text), "@habit\n")
+	args := []string{python, habits, farAddress, farAddress6, "v0"}
+	out, st := l.run(flags, args...)
+	if st.ExitStatus() != 0 || strings.Count(out, "ok ") != all || strings.Contains(out, "wrong ") {
+		t.Errorf("%d: %s", st.ExitStatus(), out)
+	}
+	out, st = l.asRoot(args...)
+	if st.ExitStatus() != 0 || strings.Count(out, "ok ") != all || strings.Contains(out, "wrong ") {
+		t.Errorf("as root: %d: %s", st.ExitStatus(), out)
+	}
+}
+
+// inherits: open files whatever their numbers, arguments however many, limits, and what it
+// writes is its user's.
+func (l *land) inherits(t *testing.T, flags []string) {
+	dir := filepath.Join(l.dir, "run")
+	l.sh("echo three > %[1]s/three; echo four > %[1]s/four; seq 30000 > %[1]s/numbers", dir)
+	run := strings.Join(append([]string{mpsocks, "run"}, flags...), " ") + " -- "
+	for _, c := range []struct{ name, line, want string }{
+		{"open files", "exec 3<three 4<four 9<three; " + run + "sh -c 'cat <&3; cat <&4; cat <&9'", "three\nfour\nthree\n"},
+		{"a shell's own", `bash -c '` + run + `cat <(echo from a pipe)'`, "from a pipe\n"},
+		{"many arguments", run + "sh -c 'echo $#' sh $(cat numbers)", "30000\n"},
+		{"arguments like ours", run + "echo --help -c x -- --version", "--help -c x -- --version\n"},
+		{"few open files", "ulimit -n 24; " + run + "sh -c 'ulimit -n; dig +short +time=3 +tries=2 web.test'", "24\n" + farAddress + "\n"},
+		{"its own limit of them", "ulimit -Sn 777; " + run + "sh -c 'ulimit -Sn'", "777\n"},
+		{"no directory for temporary files", "TMPDIR=/nowhere " + run + "echo runs", "runs\n"},
+		{"the environment", "A='b c' " + run + "sh -c 'echo $A'", "b c\n"},
+		{"ignored signals", "trap '' HUP; " + run + "sh -c 'kill -HUP $$; echo lives'", "lives\n"},
+		{"files", run + "touch mine; stat -c %u:%g mine", "65534:65534\n"},
+		{"nothing to read", run + "cat <&-", ""}, // the language has opened /dev/null
+		{"the directory", "cd /usr; " + run + "pwd", "/usr\n"},
+		{"the umask", "umask 027; " + run + "sh -c umask", "0027\n"},
+	} {
+		args := l.asNobody("sh", "-c", "cd "+dir+"; "+c.line)
+		out, err := exec.Command(args[0], args[1:]...).CombinedOutput()
+		if string(out) != c.want || err != nil {
+			t.Errorf("%s: %v %.300q, want %q", c.name, err, out, c.want)
+		}
+	}
+	// Sockets with a name in the file system are reached, abstract ones are the host's own.
+	const listen = `import socket,sys
+for name in sys.argv[1:]:
+    s = socket.socket(socket.AF_UNIX); s.bind(name.replace("@", "\0")); s.listen(); globals()["s" + name] = s
+print("listens", flush=True)
+while True: [s for s in globals()["s" + sys.argv[1]].accept()][0].sendall(b"hello")`
+	named, abstract := filepath.Join(dir, "agent.sock"), fmt.Sprintf("@mpsocks-test-%d", os.Getpid())
+	agent := l.start(l.near, python, "-c", listen, named, abstract)
+	for range 200 {
+		if strings.Contains(agent.Output(), "listens") {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	l.sh("chmod 777 %s", named)
+	const ask = `import socket,sys
+for name in sys.argv[1:]:
+    s = socket.socket(socket.AF_UNIX)
+    try: s.connect(name.replace("@", "\0")); print(s.recv(10).decode())
+    except OSError as e: print(e.strerror)`
+	if out, _ := l.run(flags, python, "-c", ask, named, abstract); out != "hello\nConnection refused\n" {
+		t.Errorf("sockets of the host: %q", out)
+	}
+}
+
+// jobs: at a shell it is a job like any other.
+func (l *land) jobs(t *testing.T, flags []string) {
+	need(t, "bash")
+	script := l.place("jobs.py")
+	args := l.asNobody(append(append([]string{python, script, mpsocks, "run"}, flags...), "--")...)
+	out, err := exec.Command(args[0], args[1:]...).CombinedOutput()
+	if err != nil || string(out) != "ok\n" {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// daemons: what a program leaves behind keeps its network, and mpsocks run ends with the
+// program all the same; nothing is left after the last of them.
+func (l *land) daemons(t *testing.T, flags []string) {
+	for name, flags := range map[string][]string{"the running client": flags, "a client of its own": {"-c", l.file}} {
+		result := filepath.Join(l.dir, "run", "result")
+		l.sh("rm -f %s*", result)
+		// It leaves its session and its parent, closes what it has, and asks long afterwards.
+		daemon := fmt.Sprintf(`setsid sh -c 'sleep 3; for i in 1 2 3 4 5 6 7 8 9; do curl -s -m 3 -o /dev/null -w %%{http_code} http://web.test:8000/ > %[1]s.new && break; done; mv %[1]s.new %[1]s; sleep 1' </dev/null >/dev/null 2>&1 &`, result)
+		began := time.Now()
+		out, st := l.run(flags, "sh", "-c", daemon+" echo started; exit 3")
+		if took := time.Since(began); out != "started\n" || st.ExitStatus() != 3 {
+			t.Errorf("%s: %d after %v: %s", name, st.ExitStatus(), took, out)
+		}
+		if _, err := os.Stat(result); err == nil {
+			t.Errorf("%s: mpsocks run waited for the daemon", name)
+		}
+		got := ""
+		for range 600 {
+			if b, err := os.ReadFile(result); err == nil {
+				got = string(b)
+				break
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		if got != "200" {
+			t.Errorf("%s: what was left behind got %q", name, got)
+		}
+		left := ""
+		for range 400 {
+			b, _ := exec.Command("ip", "netns", "pids", l.near).Output()
+			left = ""
+			for _, pid := range strings.Fields(string(b)) {
+				line, _ := os.ReadFile("/proc/" + pid + "/cmdline") // it may have ended
+				if strings.Contains(string(line), "run-hold") {
+					left += string(line)
+				}
+			}
+			if left == "" {
+				break
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		if left != "" {
+			t.Errorf("%s: still there: %s", name, left)
+		}
+	}
+}
+
+// resolvers: with systemd-resolved, nscd and avahi on the host, whose sockets are files, and
+// a resolv.conf that is a link to what the first of them writes, no name is asked there.
+func (l *land) resolvers(t *testing.T, flags []string) {
+	const setUp = `set -e
+mkdir $DIR/etc $DIR/work
+mount -t overlay overlay -o lowerdir=/etc,upperdir=$DIR/etc,workdir=$DIR/work /etc
+mount -t tmpfs none /run
+mkdir -p /run/systemd/resolve /run/nscd /run/avahi-daemon
+echo 'nameserver 127.0.0.53' > /run/systemd/resolve/stub-resolv.conf
+rm -f /etc/resolv.conf
+ln -s ../run/systemd/resolve/stub-resolv.conf /etc/resolv.conf
+echo 'hosts: mymachines resolve [!UNAVAIL=return] files myhostname dns' > /etc/nsswitch.conf
+touch /run/nscd/socket # others in this script ask a real one
+for s in /run/systemd/resolve/io.systemd.Resolve /run/avahi-daemon/socket; do
+	python3 -c 'import socket,sys,time; s=socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen(); c=s.accept(); open(sys.argv[2],"a").write(sys.argv[1]); time.sleep(9)' $s $DIR/asked &
+done
+while ! [ -S /run/avahi-daemon/socket -a -S /run/systemd/resolve/io.systemd.Resolve ]; do sleep .05; done
+chmod -R a+rwX /run
+mount -t tmpfs none /dev/net
+mknod /dev/net/tun c 10 200
+chmod 666 /dev/net/tun
+setpriv --reuid 65534 --regid 65534 --clear-groups --inh-caps=-all --bounding-set=-all "$@" || echo failed $?
+kill $(jobs -p)
+`
+	dir := filepath.Join(l.dir, "overlay")
+	l.sh("mkdir -p %[1]s && mount -t tmpfs none %[1]s && chmod 755 %[1]s", dir)
+	defer l.sh("umount %s", dir)
+	line := append(append([]string{mpsocks, "run"}, flags...), "--", "sh", "-c",
+		"cat /etc/resolv.conf; getent hosts web.test; ls /run/nscd /run/systemd/resolve /run/avahi-daemon")
+	args := append([]string{"netns", "exec", l.near, "unshare", "-m", "env", "DIR=" + dir, "bash", "-c", setUp, "sh"}, line...)
+	cmd := exec.Command("ip", args...)
+	cmd.WaitDelay = time.Second
+	out, err := cmd.CombinedOutput()
+	if strings.Contains(string(out), "overlay") && strings.Contains(string(out), "mount") {
+		t.Skipf("no overlay can be mounted here: %s", out)
+	}
+	for _, want := range []string{"nameserver 198.18.0.1\n", farAddress + " "} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("no %q: %v %s", want, err, out)
+		}
+	}
+	if strings.Contains(string(out), "socket\n") || strings.Contains(string(out), "io.systemd.Resolve") || strings.Contains(string(out), "127.0.0.53") {
+		t.Errorf("what is the host's is there: %s", out)
+	}
+	if b, err := os.ReadFile(filepath.Join(dir, "asked")); err == nil {
+		t.Errorf("asked: %s", b)
+	}
+}

@@ -64,6 +64,3 @@ func tune(c net.Conn, lowat int) {
 	}
 	raw.Control(func(fd uintptr) { unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, lowat) })
 }
-
-// Untimed does nothing here.
-func Untimed(syscall.RawConn) {}

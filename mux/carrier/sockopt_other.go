@@ -2,10 +2,7 @@
 
 package carrier
 
-import (
-	"net"
-	"syscall"
-)
+import "net"
 
 // Here TCP says nothing, and in-band probes measure.
 
@@ -16,8 +13,3 @@ func (k *socket) setPace(float64)          {}
 func (k *socket) setLowat(int)             {}
 func (k *socket) setPatience(int)          {}
 func tune(net.Conn, int)                   {}
-
-func deferSilent(syscall.RawConn) {}
-
-// Untimed does nothing here.
-func Untimed(syscall.RawConn) {}

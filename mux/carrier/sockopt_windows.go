@@ -45,6 +45,3 @@ func (k *socket) setPace(float64)          {}
 func (k *socket) setLowat(int)             {}
 func (k *socket) setPatience(int)          {}
 func tune(net.Conn, int)                   {}
-
-// Untimed does nothing here.
-func Untimed(syscall.RawConn) {}

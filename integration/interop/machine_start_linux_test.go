@@ -11,6 +11,8 @@ import (
 	"github.com/mpsocks/mpsocks/integration/bench/halves"
 )
 
+// What the recipe whole-machine.md says of the start, of ordinary users and of path death.
+
 // led waits until the rules lead the laptop's traffic to the device.
 func (h *house) led() {
 	h.t.Helper()

@@ -15,7 +15,6 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/mpsocks/mpsocks/conf"
 )
@@ -206,8 +205,8 @@ func TestKnownNamesAreSmall(t *testing.T) {
 	}
 }
 
-// FuzzAged: a message that can be read is the same afterwards, but for its lifetimes and what
-// is additional.
+// FuzzAged: a message that can be read has the same records afterwards, with less to live, and
+// nothing additional.
 func FuzzAged(f *testing.F) {
 	name := dnsmessage.MustNewName("www.example.com.")
 	q := dnsmessage.Question{Name: name, Type: dnsmessage.TypeA, Class: dnsmessage.ClassINET}
@@ -232,19 +231,18 @@ func FuzzAged(f *testing.F) {
 	f.Fuzz(func(t *testing.T, raw []byte, age uint32) {
 		got := aged(raw, age)
 		var was, is dnsmessage.Message
-		if was.Unpack(raw) != nil || len(got) != len(raw) { // what is cut off may be pointed at
+		if was.Unpack(raw) != nil || is.Unpack(got) != nil { // a name may point at what is cut off, or at a lifetime
 			return
 		}
-		if err := is.Unpack(got); err != nil {
-			t.Fatalf("% x: %v", got, err)
+		if len(is.Answers) != len(was.Answers) || len(is.Authorities) != len(was.Authorities) || len(is.Additionals) > 0 {
+			t.Fatalf("%s is %s", was.GoString(), is.GoString())
 		}
-		for _, list := range [][]dnsmessage.Resource{was.Answers, was.Authorities} {
-			for i := range list {
-				list[i].Header.TTL -= min(age, list[i].Header.TTL)
+		for i, list := range [][]dnsmessage.Resource{was.Answers, was.Authorities} {
+			for j, rr := range [][]dnsmessage.Resource{is.Answers, is.Authorities}[i] {
+				if old := list[j].Header; rr.Header.TTL != old.TTL-min(age, old.TTL) || rr.Header.Type != old.Type || rr.Header.Length != old.Length {
+					t.Errorf("%+v of %+v, %d seconds later", rr.Header, old, age)
+				}
 			}
-		}
-		if diff := cmp.Diff(was, is, cmpopts.EquateEmpty()); diff != "" {
-			t.Error(diff)
 		}
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -301,5 +302,23 @@ func TestWhoHasTheTokenStays(t *testing.T) {
 	case err := <-gone:
 		t.Errorf("its events have ended: %v", err)
 	case <-time.After(100 * time.Millisecond):
+	}
+}
+
+// An IPv4 address is for IPv4 alone, 0.0.0.0 too: who opens the page to one family does not
+// open it to the other.
+func TestWildcardIsOfItsFamily(t *testing.T) {
+	l, err := listen(conf.Admin{Addr: netip.MustParseAddrPort("0.0.0.0:0")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, err := net.Dial("tcp6", net.JoinHostPort("::1", port)); err == nil {
+		c.Close()
+		t.Error("it is open to IPv6")
 	}
 }

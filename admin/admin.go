@@ -142,7 +142,11 @@ func listen(a conf.Admin) (net.Listener, error) {
 	var lc net.ListenConfig
 	lc.SetMultipathTCP(false)
 	if a.Path == "" {
-		l, err := lc.Listen(context.Background(), "tcp", a.Addr.String())
+		network := "tcp"
+		if a.Addr.Addr().Is4() {
+			network = "tcp4" // "tcp" would open 0.0.0.0 to all of IPv6 too
+		}
+		l, err := lc.Listen(context.Background(), network, a.Addr.String())
 		if err != nil {
 			return nil, err
 		}

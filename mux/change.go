@@ -46,7 +46,7 @@ func (l *Listener) rebind(want []ListenAddr) error {
 	}
 	var keep, leave []carrier.Door
 	for _, d := range l.lns {
-		if slices.ContainsFunc(want, d.Is) {
+		if slices.ContainsFunc(want, d.Is) && d.Fits(want) {
 			keep = append(keep, d)
 		} else {
 			leave = append(leave, d)
@@ -62,16 +62,19 @@ func (l *Listener) rebind(want []ListenAddr) error {
 	inWay := func(d carrier.Door) bool {
 		return slices.ContainsFunc(fresh, func(a ListenAddr) bool { return a.Addr.Port() == d.At.Addr.Port() && a.Addr.Port() != 0 })
 	}
-	var gone []ListenAddr
+	var gone, before []ListenAddr
+	for _, d := range l.lns {
+		before = append(before, d.At)
+	}
 	for _, d := range leave {
 		if inWay(d) {
 			d.Close()
 			gone = append(gone, d.At)
 		}
 	}
-	bound, err := carrier.Bind(fresh)
+	bound, err := carrier.Bind(fresh, want)
 	if err != nil {
-		again, lost := carrier.Bind(gone)
+		again, lost := carrier.Bind(gone, before)
 		if lost != nil {
 			l.live.Load().Log.Error().Err(lost).Msg("an address that was listened at cannot be had back")
 		}

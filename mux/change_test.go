@@ -2,7 +2,10 @@ package mux
 
 import (
 	"crypto/ed25519"
+	"fmt"
+	"math/rand/v2"
 	"net"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -109,6 +112,51 @@ func TestChangeFailsWhole(t *testing.T) {
 	}
 	if a := n.listener.Addrs(); len(a) != 1 || a[0] != n.addr {
 		t.Errorf("listens at %v", a)
+	}
+	if s := n.client.Session().Snapshot(); !s.Up {
+		t.Error("the session has ended")
+	}
+}
+
+// freePort is a port that nobody has in either family, and that the system gives nobody who
+// asks for none in particular.
+func freePort(t *testing.T) uint16 {
+	t.Helper()
+	l, err := net.Listen("tcp6", "[::1]:0")
+	if err != nil {
+		t.Skip("no IPv6 here")
+	}
+	l.Close()
+	for range 100 {
+		probe, err := net.Listen("tcp", fmt.Sprintf("[::]:%d", 20000+rand.N(10000)))
+		if err == nil {
+			defer probe.Close()
+			return probe.Addr().(*net.TCPAddr).AddrPort().Port()
+		}
+	}
+	t.Skip("no port of both families can be had here")
+	return 0
+}
+
+// A server that listens at IPv6's wildcard, for both families, can get IPv4's beside it.
+func TestChangeToBothWildcards(t *testing.T) {
+	port := freePort(t)
+	four, six := netip.AddrPortFrom(netip.IPv4Unspecified(), port), netip.AddrPortFrom(netip.IPv6Unspecified(), port)
+	n := newLoopTunnel(t, 1, 1, nil)
+	for _, addrs := range [][]netip.AddrPort{{six}, {four, six}, {six}} {
+		cfg := n.listenerConfig()
+		cfg.Listen = []ListenAddr{{Addr: n.addr}}
+		for _, a := range addrs {
+			cfg.Listen = append(cfg.Listen, ListenAddr{Addr: a})
+		}
+		if err := n.listener.Change(cfg); err != nil {
+			t.Fatalf("%v: %v", addrs, err)
+		}
+		c, err := net.Dial("tcp4", netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port).String())
+		if err != nil {
+			t.Fatalf("%v: %v", addrs, err)
+		}
+		c.Close()
 	}
 	if s := n.client.Session().Snapshot(); !s.Up {
 		t.Error("the session has ended")

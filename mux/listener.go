@@ -95,7 +95,7 @@ func Listen(cfg ListenerConfig) (*Listener, error) {
 		cfg.Log.Warn().Stringer("address", u.Addr()).Msg("a socket that the service manager hands over is not in listen: it is closed")
 		u.Close()
 	}
-	bound, err := carrier.Bind(addrs)
+	bound, err := carrier.Bind(addrs, cfg.Listen)
 	if err != nil {
 		carrier.CloseDoors(doors)
 		return nil, err

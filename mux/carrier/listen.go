@@ -19,8 +19,13 @@ type ListenAddr struct {
 // A Door is one bound address.
 type Door struct {
 	net.Listener
-	At ListenAddr // as it was asked for
+	At      ListenAddr // as it was asked for
+	network string     // "" = somebody else has bound it
 }
+
+// Fits reports whether the door can stay where all of these addresses are to be bound: one
+// that takes both families has to go where another wants IPv4 at its port.
+func (d Door) Fits(all []ListenAddr) bool { return d.network == "" || d.network == network(d.At, all) }
 
 // Is reports whether the door is what a is, also where the system chose its port.
 func (d Door) Is(a ListenAddr) bool {
@@ -32,8 +37,23 @@ func (d Door) Is(a ListenAddr) bool {
 // it asks itself.
 const orphanAfter = time.Hour
 
-// Bind binds all of the addresses or none; its error names the one that failed.
-func Bind(addrs []ListenAddr) (doors []Door, err error) {
+// network is how an address is bound: an IPv4 one for IPv4 alone, 0.0.0.0 too, and the
+// IPv6 wildcard for both families, unless another one of all has that port for IPv4.
+func network(a ListenAddr, all []ListenAddr) string {
+	switch {
+	case a.Addr.Addr().Is4():
+		return "tcp4" // "tcp" would take 0.0.0.0 for all of IPv6 too
+	case a.Addr.Addr().IsUnspecified() && slices.ContainsFunc(all, func(o ListenAddr) bool {
+		return o.Addr.Addr().Is4() && o.Addr.Port() == a.Addr.Port()
+	}):
+		return "tcp6"
+	}
+	return "tcp"
+}
+
+// Bind binds all of the addresses or none; its error names the one that failed. all are
+// those that are bound beside them, too.
+func Bind(addrs, all []ListenAddr) (doors []Door, err error) {
 	for _, a := range addrs {
 		lc := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: orphanAfter, Interval: 5 * time.Second, Count: 3}}
 		lc.SetMultipathTCP(a.KernelMPTCP) // Go's default is on
@@ -42,16 +62,13 @@ func Bind(addrs []ListenAddr) (doors []Door, err error) {
 			deferSilent(raw)
 			return nil
 		}
-		network := "tcp"
-		if a.Addr.Addr().Is4() {
-			network = "tcp4" // "tcp" would take 0.0.0.0 for all of IPv6 too
-		}
-		ln, err := lc.Listen(context.Background(), network, a.Addr.String())
+		by := network(a, all)
+		ln, err := lc.Listen(context.Background(), by, a.Addr.String())
 		if err != nil {
 			CloseDoors(doors)
 			return nil, fmt.Errorf("listen for clients on %s: %w", a.Addr, err)
 		}
-		doors = append(doors, Door{ln, a})
+		doors = append(doors, Door{ln, a, by})
 	}
 	return doors, nil
 }
@@ -69,7 +86,7 @@ func Adopt(handed []net.Listener, addrs []ListenAddr) (doors []Door, rest []List
 			rest = append(rest, a)
 			continue
 		}
-		doors = append(doors, Door{unknown[i], a})
+		doors = append(doors, Door{unknown[i], a, ""})
 		unknown = slices.Delete(unknown, i, i+1)
 	}
 	return doors, rest, unknown

@@ -19,7 +19,7 @@ func TestUntimed(t *testing.T) {
 	if err != nil || !slices.Contains(strings.Fields(string(allowed)), "cubic") && os.Geteuid() != 0 {
 		t.Skip("this system does not let us choose CUBIC")
 	}
-	doors, err := Bind([]ListenAddr{{Addr: netip.MustParseAddrPort("127.0.0.1:0")}})
+	doors, err := Bind([]ListenAddr{{Addr: netip.MustParseAddrPort("127.0.0.1:0")}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +56,7 @@ func TestUntimed(t *testing.T) {
 
 // Who connects and says nothing stays with the kernel for a while.
 func TestSilentConnectionsStayWithTheKernel(t *testing.T) {
-	doors, err := Bind([]ListenAddr{{Addr: netip.MustParseAddrPort("127.0.0.1:0")}})
+	doors, err := Bind([]ListenAddr{{Addr: netip.MustParseAddrPort("127.0.0.1:0")}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

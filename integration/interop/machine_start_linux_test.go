@@ -16,7 +16,7 @@ import (
 // led waits until the rules lead the laptop's traffic to the device.
 func (h *house) led() {
 	h.t.Helper()
-	h.until(20*time.Second, "the traffic is led to the device", func() bool {
+	h.until(60*time.Second, "the traffic is led to the device", func() bool {
 		return strings.Contains(h.sh("", "ip -n "+h.laptop+" rule"), "lookup 10952")
 	})
 }

@@ -9,7 +9,7 @@ if pid == 0:
 said = b""
 
 
-def until(what, seconds=20):
+def until(what, seconds=60):
     global said
     end = time.monotonic() + seconds
     while what not in said:

@@ -1,8 +1,10 @@
 package server
 
 import (
+	"math"
 	"net/netip"
 	"testing"
+	"time"
 	"unsafe"
 )
 
@@ -39,12 +41,20 @@ func TestRemotes(t *testing.T) {
 	if len(table.slots) > 64 {
 		t.Errorf("%d slots", len(table.slots))
 	}
-	if n := testing.AllocsPerRun(100, func() {
-		for i := range 500 {
-			table.slot(at(i)).n++
+	least := math.Inf(1)
+	for range 20 { // what ends of another test may allocate beside
+		least = min(least, testing.AllocsPerRun(100, func() {
+			for i := range 500 {
+				table.slot(at(i)).n++
+			}
+		}))
+		if least == 0 {
+			break
 		}
-	}); n != 0 {
-		t.Errorf("%v allocations in steady state", n)
+		time.Sleep(10 * time.Millisecond)
+	}
+	if least != 0 {
+		t.Errorf("%v allocations in steady state", least)
 	}
 	if n := unsafe.Sizeof(mapping{}); n > 512 {
 		t.Errorf("a mapping costs %d bytes", n)

@@ -16,8 +16,9 @@ const (
 	// that ends takes all of them along, not quite at once.
 	gatherTime = 600 * time.Millisecond
 	// aloneTime is the same where no path is left: what dialling anew meets is part of the
-	// news then, and takes a moment to show.
-	aloneTime = 1500 * time.Millisecond
+	// news then. It takes a moment to show, and unknownTime at most.
+	aloneTime   = 1500 * time.Millisecond
+	unknownTime = 3 * time.Second
 	// firstTime is how long a path that has never worked may try before that is said.
 	firstTime = 3 * time.Second
 	// backTime is how long a path has to work again before that is said: one that only
@@ -160,6 +161,8 @@ func (k *watched) patience(alone bool) time.Duration {
 	switch {
 	case !k.ever:
 		return firstTime
+	case alone && k.remedy == "":
+		return unknownTime
 	case alone:
 		return aloneTime
 	}

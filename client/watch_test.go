@@ -148,7 +148,7 @@ func TestServerThatTakesConnections(t *testing.T) {
 	d.state["dsl"] = "stalled: 192.0.2.1:7443 takes connections and does not answer"
 	d.pass(200 * time.Millisecond)
 	d.state["lte"] = d.state["dsl"]
-	d.pass(3 * time.Second)
+	d.pass(time.Second)
 	if text := d.out.String(); !strings.Contains(text, "load balancer") {
 		t.Errorf("no remedy: %s", text)
 	}

@@ -44,7 +44,7 @@ func view(s *status.Status, width, height int, now time.Time, curve func(path st
 	for i, t := range tables {
 		share := left
 		for _, later := range tables[i+1:] {
-			share -= min(len(later.lines), 3, max(left/4, 1))
+			share -= min(len(later.lines), 3, left/4)
 		}
 		if i == 1 { // a program has two lines
 			share -= share % 2
@@ -122,7 +122,8 @@ func pathLines(s *status.Status, width int, now time.Time, curve func(path strin
 		p := &s.Session.Paths[i]
 		out = append(out, t.line(width, p.Name, status.Rate(p.UpBPS), status.Rate(p.DownBPS),
 			status.Millis(p.RTT), status.Millis(p.Jitter), status.Percent(p.Loss), status.Percent(p.Share), usageText(p.Usage)))
-		words := cut("  "+p.Words(now)+roleText(p)+leftText(p.Usage), width)
+		left := leftText(p.Usage) // which is not what is cut off
+		words := cut(cut("  "+p.Words(now)+roleText(p), width-cells(left))+left, width)
 		if free := min(sparkWidth, width-cells(words)-2); curve != nil && free >= sparkLeast {
 			words += strings.Repeat(" ", width-free-cells(words)) + curve(p.Name, free)
 		}

@@ -90,7 +90,9 @@ nft add rule inet filter input ip daddr 198.51.100.80 accept`)
 	h.start(h.laptop, haproxy, "-db", "-f", file(t, "haproxy.cfg",
 		"defaults\n    timeout connect 5s\n    timeout client 10s\n    timeout server 10s\n"+p.block("haproxy.cfg")))
 	h.listens(h.laptop, "127.0.0.1:8443")
-	h.connect("paths:\n  - {name: dsl, bind: eth0}\n  - {name: lte, bind: wwan0}\n" + p.block("client.yaml"))
+	h.connect("paths:\n  - {name: dsl, bind: eth0}\n  - {name: lte, bind: wwan0}\n" +
+		// This internet is one machine of several addresses.
+		p.block("client.yaml", `listen: ":`, `listen: "`+houseServer+`:`))
 
 	// echoes says whether a text comes back from a port of the server, as a visitor sees it.
 	echoes := func(network string, port int) bool {

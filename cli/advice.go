@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"strings"
 	"syscall"
 )
 
@@ -20,6 +21,8 @@ func advise(err error) error {
 		return err
 	}
 	switch {
+	case errno == addrInUse && strings.Contains(err.Error(), "has this port"):
+		return fmt.Errorf("%w; stop it, or choose another port in the configuration", err)
 	case errno == addrInUse:
 		return fmt.Errorf("%w: another program has this port; stop it, or choose another port in the configuration", err)
 	case errno == addrNotAvail:

@@ -189,6 +189,9 @@ func (s *system) uninstall() error {
 
 // status says how the service is; one that does not run is an error.
 func (s *system) status() (string, error) {
+	if hasSystemd() {
+		return s.statusSystemd()
+	}
 	m, err := s.manager("", "")
 	if err != nil {
 		return "", err

@@ -162,6 +162,28 @@ func (s *system) uninstallSystemd() error {
 	return err
 }
 
+// statusSystemd says how the unit is; one that does not run is an error.
+func (s *system) statusSystemd() (string, error) {
+	there := false
+	for _, dir := range []string{ownUnits, packageUnits, "/lib/systemd/system"} {
+		_, err := os.Stat(filepath.Join(dir, s.name()+".service"))
+		there = there || err == nil
+	}
+	if !there {
+		return "", fmt.Errorf("%s is not installed: mpsocks service install %s -c FILE", s.name(), s.kind)
+	}
+	// Its exit code says the same as the word.
+	word, _ := exec.Command("systemctl", "is-active", s.name()+".service").Output()
+	state := strings.TrimSpace(string(word))
+	switch {
+	case state == "active":
+		return s.name() + " runs", nil
+	case state == "":
+		state = "systemd does not run here"
+	}
+	return "", fmt.Errorf("%s is installed and does not run (%s); journalctl -u %s says why", s.name(), state, s.name())
+}
+
 // systemctl runs it; what it complains of is the error.
 func systemctl(args ...string) error {
 	out, err := exec.Command("systemctl", args...).CombinedOutput()

@@ -83,6 +83,10 @@ func (o *opening) moveAway(epoch uint64, left time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, left*3/4)
 	defer cancel()
 	s := c.session
+	// From now on new streams wait: this server takes none.
+	l := &leave{wanted: make(chan struct{}), over: make(chan struct{})}
+	s.leave.Store(l)
+	defer func() { s.leave.Store(nil); close(l.over) }()
 	here := s.core.remotes(func(f *engine.Subflow) bool { return f.State() != engine.Ended })
 	there, ok := o.elsewhere(ctx, here)
 	if !ok {
@@ -90,9 +94,6 @@ func (o *opening) moveAway(epoch uint64, left time.Duration) {
 		return
 	}
 	c.cfg.Log.Info().Stringer("in", left).Stringer("to", there).Msg("the server is about to end: moving to another one when what is under way has ended")
-	l := &leave{wanted: make(chan struct{}), over: make(chan struct{})}
-	s.leave.Store(l)
-	defer func() { s.leave.Store(nil); close(l.over) }()
 	tick := time.NewTicker(movePoll)
 	defer tick.Stop()
 	wanted, hurry := l.wanted, (<-chan time.Time)(nil)

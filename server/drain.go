@@ -8,6 +8,9 @@ import (
 const (
 	// drainPoll is how often a draining server looks whether anything is left.
 	drainPoll = 100 * time.Millisecond
+	// drainGrace is for how long a server that drains takes new streams of clients that may
+	// not have heard of it.
+	drainGrace = 300 * time.Millisecond
 	// drainQuiet is how long no datagram may have moved for it to be empty: the next one
 	// of a call or a game comes in less.
 	drainQuiet = 2 * time.Second
@@ -21,14 +24,14 @@ func (s *Server) Drain(ctx context.Context) {
 	if end, ok := ctx.Deadline(); ok {
 		left = time.Until(end)
 	}
-	s.draining.Store(true)
 	s.publishing.close() // visitors go elsewhere, with the client
 	if s.listener != nil {
 		s.listener.Drain(left)
 	}
 	tick := time.NewTicker(drainPoll)
 	defer tick.Stop()
-	moved, since := s.moved(), time.Now()
+	begun := time.Now()
+	moved, since := s.moved(), begun
 	for {
 		select {
 		case <-ctx.Done():
@@ -36,6 +39,10 @@ func (s *Server) Drain(ctx context.Context) {
 		case <-s.ctx.Done():
 			return
 		case now := <-tick.C:
+			if now.Sub(begun) < drainGrace && len(s.roll.list()) > 0 {
+				continue
+			}
+			s.draining.Store(true)
 			if m := s.moved(); m != moved {
 				moved, since = m, now
 			}

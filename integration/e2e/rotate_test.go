@@ -13,7 +13,7 @@ import (
 )
 
 // TestServerKeyByHand changes a server's key as docs/operations.md says, step by step, with
-// a call and a connection under way: nothing of them is lost or cut, subflows that are made
+// a call and a connection under way: nothing of them is lost or cut, and subflows that are made
 // anew prove the new key, and who trusts the old one alone does not come in any more.
 func TestServerKeyByHand(t *testing.T) {
 	text := read(t, "../../docs/operations.md")
@@ -62,6 +62,9 @@ func TestServerKeyByHand(t *testing.T) {
 		t.Errorf("the reload says\n%s", out)
 	}
 	goes("with the server's new key")
+	if sent, missing, _ := datagrams.finish(5 * time.Second); missing > 0 {
+		t.Errorf("%d of %d datagrams are lost", missing, sent)
+	}
 	// Each path in turn is cut, so that all subflows are made anew.
 	for i := range wayCount {
 		c.set(way(i), cut)
@@ -73,9 +76,6 @@ func TestServerKeyByHand(t *testing.T) {
 	w.edit(p.ClientFile, func(s string) string { return replaceLine(s, "  public_keys:", "  public_keys: ["+fresh+"]") })
 	does(t, "reload", "-c", p.ClientFile)
 	goes("without the old key")
-	if sent, missing, _ := datagrams.finish(5 * time.Second); missing > 0 {
-		t.Errorf("%d of %d datagrams are lost", missing, sent)
-	}
 	if strings.Contains(p.Server.Output(), "session ended") {
 		t.Error("a session has ended meanwhile")
 	}

@@ -8,3 +8,4 @@ import "errors"
 func hasSystemd() bool                            { return false }
 func (*system) installSystemd(string, bool) error { return errors.ErrUnsupported }
 func (*system) uninstallSystemd() error           { return errors.ErrUnsupported }
+func (*system) statusSystemd() (string, error)    { return "", errors.ErrUnsupported }

@@ -220,7 +220,7 @@ function showEvents(s) {
   list.dataset.key = key;
   const text = e => (e.client ? `${isolated(e.client)}: ` : "") + e.text;
   list.replaceChildren(...(s.events.length ? s.events.map(e => el("li", {}, el("time", { dateTime: e.time, textContent: clock(e.time) }), el("span", { className: e.level, textContent: text(e) })))
-    : [el("li", { textContent: "Nothing happened." })]));
+    : [el("li", { className: "none", textContent: "Nothing happened." })]));
   // Who listens to the page hears what is new, and not what was there before.
   if (told !== null) put($("news"), s.events.filter(e => e.time > told).map(text).reverse().join(". "));
   told = newest || told || "";

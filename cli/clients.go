@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/durable"
 	"github.com/mpsocks/mpsocks/status"
 )
 
@@ -121,17 +122,9 @@ func (r *roll) put(p *conf.Peer) (undo func() error, err error) {
 	return undo, replace(path, p.Text())
 }
 
-// replace writes a file of the directory of clients, whole or not at all.
-func replace(path string, text []byte) error {
-	temporary := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".new") // a reload passes over it
-	if err := os.WriteFile(temporary, text, 0o644); err != nil {                   // no secrets in it
-		return err
-	}
-	if err := os.Chmod(temporary, 0o644); err != nil { // whatever the umask says: the service reads it
-		return err
-	}
-	return os.Rename(temporary, path)
-}
+// replace writes a file of the directory of clients. There are no secrets in it, and the
+// service reads it.
+func replace(path string, text []byte) error { return durable.Replace(path, text, 0o644) }
 
 // tell has a running server read the directory, and says whether it did.
 func (r *roll) tell(cmd *cobra.Command) error {

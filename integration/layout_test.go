@@ -158,16 +158,18 @@ func TestImports(t *testing.T) {
 	// What each room may import of ours, tests aside.
 	allowed := map[string][]string{
 		"":          {"cli"},
-		"cli":       {"cli", "admin", "client", "server", "conf", "mux", "status", "packaging"},
+		"cli":       {"cli", "admin", "client", "server", "conf", "mux", "status", "packaging", "durable"},
 		"packaging": {},
 		"admin":     {"admin", "conf", "status"},
 		"client":    {"client", "conf", "mux", "status"},
-		"server":    {"server", "conf", "mux", "status"},
+		"server":    {"server", "conf", "mux", "status", "durable"},
 		// What a half says of itself, for admin and cli, which do not know the
 		// halves: hence a room of its own.
-		"status":      {"mux"},
-		"mux":         {"mux"},
-		"conf":        {"conf"},
+		"status": {"mux"},
+		"mux":    {"mux", "durable"},
+		"conf":   {"conf", "durable"},
+		// What they keep on the disk is written in one place.
+		"durable":     {},
 		"integration": {"", "cli", "admin", "client", "server", "conf", "mux", "status", "integration"},
 	}
 	for _, goos := range []string{"linux", "darwin", "windows"} {
@@ -262,6 +264,21 @@ func TestStill(t *testing.T) {
 	for _, p := range still {
 		if !seen[p] {
 			t.Errorf("there is no package %s", p)
+		}
+	}
+}
+
+// TestNobodyChangesTheMask: the mode that files are made with is the whole process's, and
+// another goroutine may be making one.
+func TestNobodyChangesTheMask(t *testing.T) {
+	dir := root(t)
+	for _, file := range goFiles(t, dir) {
+		data, err := os.ReadFile(filepath.Join(dir, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if room(filepath.ToSlash(file)) != "integration" && bytes.Contains(data, []byte(".Umask(")) {
+			t.Errorf("%s changes the process's umask", file)
 		}
 	}
 }

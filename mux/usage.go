@@ -6,10 +6,11 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"github.com/mpsocks/mpsocks/durable"
 )
 
 const (
@@ -128,7 +129,7 @@ func (u *usageFile) keep(all usageFormat, log *zerolog.Logger) {
 		return
 	}
 	if err == nil {
-		err = replaceFile(u.path, append(body, '\n'))
+		err = durable.Replace(u.path, append(body, '\n'), 0o600)
 	}
 	if err == nil {
 		u.last, u.tired = string(body), false
@@ -136,26 +137,4 @@ func (u *usageFile) keep(all usageFormat, log *zerolog.Logger) {
 		u.tired = true
 		log.Warn().Err(err).Msg("what paths have carried cannot be kept: a restart forgets it")
 	}
-}
-
-// replaceFile writes a file beside the one that is there and puts it in its place.
-func replaceFile(path string, body []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(body)
-	if err == nil {
-		err = f.Sync()
-	}
-	if closed := f.Close(); err == nil {
-		err = closed
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-	}
-	return err
 }

@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/mpsocks/mpsocks/durable"
 )
 
 const (
@@ -82,22 +84,7 @@ func (u *usageFile) keep(body []byte) error {
 	if u.path == "" || string(body) == u.last {
 		return nil
 	}
-	f, err := os.CreateTemp(filepath.Dir(u.path), "."+usageName+"-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(body)
-	if err == nil {
-		err = f.Sync()
-	}
-	if closed := f.Close(); err == nil {
-		err = closed
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), u.path)
-	}
-	if err != nil {
-		os.Remove(f.Name())
+	if err := durable.Replace(u.path, body, 0o600); err != nil {
 		return err
 	}
 	u.last = string(body)

@@ -160,7 +160,7 @@ func TestCutIsCountedOnce(t *testing.T) {
 	m := newMemory()
 	m.setLimit(64 << 20)
 	s := charged([32]byte{1})
-	s.memory, s.monitor.s, s.monitor.held = m, s, 2<<30
+	s.memory, s.monitor.s, s.monitor.held = m, s, 1<<30
 	cuts := 0
 	for range 3 {
 		if s.monitor.overdrawn() {

@@ -2,6 +2,7 @@ package mux
 
 import (
 	"context"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -12,16 +13,12 @@ import (
 
 // ackDelay is how long received bytes may stay without a Data ACK; data in the other
 // direction carries it at once.
-const ackDelay = 25e6
-
-// tickIdle is how often the monitor of an idle session looks after its streams and what
-// it has to announce, in ns; without any it sleeps for as long as the engine has nothing
-// due.
-const tickIdle = 250e6
+const ackDelay = 25e6 // ns
 
 // A monitor is a session's only timer. It ticks while something is under way, as closely
-// as the engine wants it, and sleeps otherwise; it measures, finds stalls, sends what has
-// become due, and pumps.
+// as the engine wants it, and sleeps otherwise: for engine.TickIdle while there are
+// streams or something to announce, and else for as long as the engine has nothing due.
+// It measures, finds stalls, sends what has become due, and pumps.
 type monitor struct {
 	saidMoved time.Time // when a person was last told that flows moved; of obey
 	absences  absences  // of what was told so; of tick and obey
@@ -57,7 +54,7 @@ func (m *monitor) hurry() {
 // session or the context.
 func (m *monitor) run(ctx context.Context) {
 	s := m.s
-	t := time.NewTimer(tickIdle)
+	t := time.NewTimer(engine.TickIdle)
 	defer t.Stop()
 	last := s.core.now()
 	for {
@@ -100,17 +97,17 @@ func (m *monitor) tick(now, passed int64) (next int64) {
 	})
 	switch {
 	case over:
-		return tickIdle
+		return engine.TickIdle
 	case m.overdrawn():
 		tell(s, zerolog.WarnLevel).AnErr("why", errMemory).Msg("session ended for what it holds")
 		go s.end.shut(errMemory, true)
-		return tickIdle
+		return engine.TickIdle
 	case o.Expired && s.refused != nil: // a client goes on with a new session; its streams end
 		go s.refused(epoch)
-		return tickIdle
+		return engine.TickIdle
 	case o.Expired:
 		go s.end.shut(ErrTimeout, false)
-		return tickIdle
+		return engine.TickIdle
 	}
 	m.obey(o, now)
 	for _, line := range back {
@@ -133,15 +130,15 @@ func (m *monitor) tick(now, passed int64) (next int64) {
 			}
 		}
 		if f.advertise() {
-			next = min(next, tickIdle)
+			next = min(next, engine.TickIdle)
 		}
 	}
 	if s.reseq.tick(now, o.Hold) {
 		more, next = true, engine.TickBusy
 	}
-	more = s.streams.Tick(now) || more
+	s.streams.Tick(now)
 	if s.streams.Count() > 0 { // they have times of their own
-		next = min(next, tickIdle)
+		next = min(next, engine.TickIdle)
 	}
 	if more { // nobody wakes it for what comes
 		next = min(next, engine.TickCalm)
@@ -224,7 +221,7 @@ func (m *monitor) overdrawn() (over bool) {
 	beside := s.streams.Held() + s.beside.Load()
 	part, over := s.memory.hold(s, int64(m.held)+beside)
 	m.cut = over
-	m.window = int(room(part, beside))
+	m.window = int(min(room(part, beside), math.MaxInt))
 	s.streams.SetBudget(part / 2)
 	return over
 }

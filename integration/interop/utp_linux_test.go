@@ -32,11 +32,11 @@ type swarm struct {
 }
 
 // newSwarm starts the seed, by in, which puts a command where the address is.
-func newSwarm(t *testing.T, in []string, at netip.AddrPort, size int) *swarm {
+func newSwarm(t *testing.T, in []string, at netip.AddrPort, size int64) *swarm {
 	t.Helper()
 	dir := t.TempDir()
 	s := &swarm{dir: dir, seed: at}
-	args := append(in, python, "testdata/utp.py", "seed", s.seed.Addr().String(), strconv.Itoa(int(s.seed.Port())), dir, strconv.Itoa(size))
+	args := append(in, python, "testdata/utp.py", "seed", s.seed.Addr().String(), strconv.Itoa(int(s.seed.Port())), dir, strconv.FormatInt(size, 10))
 	cmd := exec.Command(args[0], args[1:]...)
 	alive, err := cmd.StdinPipe() // its end is the seed's
 	if err != nil {

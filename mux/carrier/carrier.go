@@ -92,12 +92,11 @@ const (
 	Lowat      Knob = iota // how many bytes the kernel may hold that it has not sent
 	Pace                   // at which rate it may send
 	Congestion             // the congestion control
-	Patience               // how many bytes may have come before Receive hears of them
 )
 
 // A Setting is what a knob is set to: the field that its name says.
 type Setting struct {
-	Bytes int     // Lowat, Patience
+	Bytes int     // Lowat
 	Rate  float64 // Pace: bytes a nanosecond; 0 = without a bound
 	Name  string  // Congestion
 }

@@ -9,7 +9,6 @@ import (
 	"io"
 	"math/big"
 	"net"
-	"runtime"
 	"testing"
 	"time"
 
@@ -259,65 +258,6 @@ func once(t *testing.T, c carrier.Carrier, use func()) {
 	enough := errors.New("enough")
 	if err := c.Receive(func() error { use(); return enough }); err != enough {
 		t.Fatal(err)
-	}
-}
-
-// Who is patient hears of little only later, and at once when that is over.
-func TestPatience(t *testing.T) {
-	if runtime.GOOS != "linux" {
-		t.Skip("only Linux can wait for a number of bytes without a thread")
-	}
-	near, far := sockets(t)
-	a, b := secured(t, near, far)
-	a.Start()
-	b.Start()
-	b.Tune(carrier.Patience, carrier.Setting{Bytes: 4096})
-	send := func(n int) {
-		if _, err := a.Write(make([]byte, n)); err != nil {
-			t.Fatal(err)
-		}
-		if err := a.Drain(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	heard := make(chan int, 64)
-	over := make(chan error)
-	go func() {
-		over <- b.Receive(func() error {
-			n, err := b.Read(make([]byte, 1<<14))
-			if err == nil {
-				heard <- n
-			} else if !errors.Is(err, carrier.ErrNotYet) {
-				return err
-			}
-			return nil
-		})
-	}()
-	time.Sleep(20 * time.Millisecond) // it looks once when it begins
-	send(100)
-	send(100)
-	select {
-	case n := <-heard:
-		t.Errorf("%d bytes are heard of at once", n)
-	case <-time.After(50 * time.Millisecond):
-	}
-	b.Tune(carrier.Patience, carrier.Setting{})
-	all := func(n int) {
-		for n > 0 {
-			n -= <-heard
-		}
-		if n != 0 {
-			t.Errorf("%d bytes too many", -n)
-		}
-	}
-	all(200)
-	b.Tune(carrier.Patience, carrier.Setting{Bytes: 4096})
-	send(100)
-	send(5000)
-	all(5100)
-	a.CloseWrite()
-	if err := <-over; err != io.EOF {
-		t.Errorf("the end is %v", err)
 	}
 }
 

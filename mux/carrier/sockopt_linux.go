@@ -1,6 +1,7 @@
 package carrier
 
 import (
+	"math"
 	"net"
 	"syscall"
 	"unsafe"
@@ -69,22 +70,21 @@ func (k *socket) setPace(rate float64) {
 	if k.raw == nil {
 		return
 	}
-	v := ^uint64(0)
-	if rate > 0 {
-		v = uint64(rate * 1e9)
-	}
+	v := pacingRate(rate)
 	k.raw.Control(func(fd uintptr) {
-		unix.RawSyscall6(unix.SYS_SETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_MAX_PACING_RATE, uintptr(unsafe.Pointer(&v)), 8, 0)
+		unix.RawSyscall6(unix.SYS_SETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_MAX_PACING_RATE, uintptr(unsafe.Pointer(&v)), unsafe.Sizeof(v), 0)
 	})
 }
 
-// setPatience has the kernel wake the reader for so many bytes, or the end; 0 for any.
-func (k *socket) setPatience(n int) {
-	if k.raw != nil {
-		k.raw.Control(func(fd uintptr) {
-			unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVLOWAT, max(n, 1))
-		})
+// pacingRate is what SO_MAX_PACING_RATE takes for a rate in bytes a nanosecond: a word of
+// the kernel's (socket(7)), of which all bits set is no bound. A 32-bit kernel looks at the
+// first four bytes whatever the size: of a 64-bit value these are 0 where the higher half
+// comes first (mips).
+func pacingRate(rate float64) uint {
+	if most := uint(math.MaxUint); rate > 0 && rate*1e9 < float64(most) {
+		return max(uint(rate*1e9), 1)
 	}
+	return math.MaxUint
 }
 
 // setCongestion chooses the congestion control, where the system allows it.

@@ -116,8 +116,6 @@ func (t *TLS) Tune(k Knob, v Setting) {
 		t.sock.setPace(v.Rate)
 	case Congestion:
 		t.sock.setCongestion(v.Name)
-	case Patience:
-		t.sock.setPatience(v.Bytes)
 	}
 }
 

@@ -100,29 +100,25 @@ func (f *Subflow) unanswered() {
 	}
 }
 
-const (
-	// sleepLeast is how long an idle session need not be looked at, and sleepMost the
-	// same while its paths rest: stalls and ends wake it anyway.
-	sleepLeast = 250e6
-	sleepMost  = 5e9
-)
+// sleepMost is how long, in ns, a session need not be looked at while its paths rest.
+const sleepMost = 5e9
 
 // sleep returns how long nothing is due, if nothing happens meanwhile.
 func sleep(e *Engine, now int64) int64 {
 	if len(e.subs) == 0 {
-		return sleepLeast
+		return TickIdle
 	}
 	next := now + sleepMost
 	for _, f := range e.subs {
 		if f.probeSent != 0 || f.state.Stale() {
-			return sleepLeast
+			return TickIdle
 		}
 	}
 	for _, p := range e.paths {
 		warm := p.warm()
 		switch {
 		case p.woken:
-			return sleepLeast
+			return TickIdle
 		case warm == nil:
 		case e.table.client:
 			next = min(next, warm.heard+p.keeper.every())
@@ -130,7 +126,7 @@ func sleep(e *Engine, now int64) int64 {
 			next = min(next, p.heard+keepLost)
 		}
 	}
-	return max(next-now, sleepLeast)
+	return max(next-now, TickIdle)
 }
 
 // sleeps says that nothing has been written on the subflow for so long that its kernel has

@@ -13,6 +13,8 @@ const (
 	// TickCalm is the same, at most, while small flows alone are under way: they need a
 	// tick when something of theirs would be overdue.
 	TickCalm = 50e6
+	// TickIdle is the same of a session at rest, at least: stalls and ends wake it anyway.
+	TickIdle = 250e6
 
 	// probeTimeout is when an unanswered probe on an idle subflow makes it stale.
 	probeTimeout = 3e9

@@ -198,10 +198,10 @@ func (t *Table) remove(st *Stream, reset bool, grown int) {
 }
 
 // Tick runs what waits for time; the session calls it about every 100 ms to 1 s
-// with its clock in nanoseconds. It never needs to be called sooner again.
-func (t *Table) Tick(now int64) (more bool) {
+// with its clock in nanoseconds.
+func (t *Table) Tick(now int64) {
 	if now-t.now.Load() < int64(tickEvery) || !t.ticking.TryLock() {
-		return false
+		return
 	}
 	defer t.ticking.Unlock()
 	t.now.Store(now)
@@ -215,7 +215,6 @@ func (t *Table) Tick(now int64) (more bool) {
 	}
 	t.relieve()
 	clear(t.scratch)
-	return false
 }
 
 // list appends the streams to s, so that they can be locked one by one.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"math"
 	"net"
 	"runtime"
@@ -24,6 +25,9 @@ import (
 
 // acceptTimeout is how long a connection may take until it is a subflow.
 const acceptTimeout = 10 * time.Second
+
+// minAcceptPause and maxAcceptPause are the pauses when the system has no descriptors left.
+const minAcceptPause, maxAcceptPause = 5 * time.Millisecond, time.Second
 
 const (
 	// strangersPerCore is how many handshakes a second without a proof are paid for: each
@@ -72,24 +76,30 @@ func (c *ListenerConfig) subflowsOf() int { return ofFiles(c.MaxFiles, 16, 4, ma
 
 // afford waits until a handshake without a proof can be paid for.
 func (l *Listener) afford(ctx context.Context, place *gate.Place) error {
-	ctx, cancel := context.WithTimeout(ctx, patienceOfStrangers)
-	defer cancel()
 	if place.Known() {
-		return l.familiar.Wait(ctx)
+		return inTime(ctx, l.familiar.Wait)
 	}
-	return l.strangers.Wait(ctx) // at once, when its turn does not come in time
+	return inTime(ctx, l.strangers.Wait)
 }
 
 // await waits for the turn of a client that has shown a proof.
 func (l *Listener) await(ctx context.Context, client [32]byte) error {
+	return inTime(ctx, func(ctx context.Context) error { return l.turns.wait(ctx, client) })
+}
+
+// inTime waits for a turn, which is refused at once when it does not come in time.
+func inTime(ctx context.Context, turn func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, patienceOfStrangers)
 	defer cancel()
-	return l.turns.wait(ctx, client)
+	if err := turn(ctx); err != nil {
+		return fmt.Errorf("%w: handshakes: %w", errTooMany, err)
+	}
+	return nil
 }
 
 // accept is the goroutine of one address.
 func (l *Listener) accept(ctx context.Context, ln net.Listener) {
-	pause := 5 * time.Millisecond
+	pause := time.Duration(0)
 	turned := rate.NewLimiter(rate.Limit(turnedPerCore*runtime.GOMAXPROCS(0)), turnedPerCore/10)
 	for {
 		conn, err := ln.Accept()
@@ -97,13 +107,19 @@ func (l *Listener) accept(ctx context.Context, ln net.Listener) {
 			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 				return
 			}
-			// Out of descriptors, most likely: others end, try again.
-			l.live.Load().Log.Warn().Err(err).Msg("accept")
-			time.Sleep(pause)
-			pause = min(2*pause, time.Second)
+			// Out of descriptors, most likely: others end.
+			if pause == 0 {
+				l.live.Load().Log.Warn().Err(err).Stringer("listen", ln.Addr()).Msg("cannot accept connections; trying again")
+			}
+			pause = min(max(2*pause, minAcceptPause), maxAcceptPause)
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(pause):
+			}
 			continue
 		}
-		pause = 5 * time.Millisecond
+		pause = 0
 		from := carrier.AddrPort(conn.RemoteAddr()).Addr()
 		if ok, first := l.gate.Knock(from, time.Now()); !ok {
 			if first {
@@ -169,15 +185,19 @@ func (l *Listener) handshake(ctx context.Context, tcp net.Conn, place *gate.Plac
 		return nil, l.afford(ctx, place)
 	}
 	err := k.Server(context.WithoutCancel(ctx), cfg) // its end is the connection's
-	if err != nil && k.Hushed() && ctx.Err() == nil {
-		err = l.guests.serve(ctx, &l.live.Load().Cover, k, place)
-	}
 	proved := err == nil
-	if proved {
+	switch {
+	case proved:
 		if client, err := handshake.PeerKey(k.State()); err == nil {
 			place.Prove(time.Now(), client)
 		}
 		err = l.welcome(k, stop)
+	case ctx.Err() != nil:
+		err = fmt.Errorf("%w: another connection got its place", errTooMany)
+	case k.Hushed():
+		err = l.guests.serve(ctx, &l.live.Load().Cover, k, place)
+	default:
+		err = &tlsError{err}
 	}
 	if err == nil {
 		return

@@ -69,6 +69,7 @@ func TestSilentStrangersKeepNobodyOut(t *testing.T) {
 	if w := n.listener.gate.Counts(); w.Waiting > gate.Share {
 		t.Errorf("one address: %+v", w)
 	}
+	eventually(t, "they are counted as those for whom there is no room", func() bool { return n.listener.Refusals()[refusedCaps] > 0 })
 	begin := time.Now()
 	client, err := handshake.ClientTLS(n.key, n.serverKey.Public().(ed25519.PublicKey))
 	if err != nil {

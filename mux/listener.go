@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"sync"
@@ -171,6 +172,14 @@ var (
 	errTooMany = errors.New("limit reached")
 	errRevoked = errors.New("the client's key was taken away")
 )
+
+// An unknownSessionError refuses a join to a session of that token that the client does
+// not have here.
+type unknownSessionError mptcp.Token
+
+func (e unknownSessionError) Error() string {
+	return fmt.Sprintf("no session with token %08x", uint32(e))
+}
 
 // open makes a session for a client that has room for one.
 func (l *Listener) open(key [32]byte) (*Session, error) {

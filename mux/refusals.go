@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -121,9 +120,10 @@ func (r *refusals) list() map[string]uint64 {
 
 // refusalReason finds the kind of an error.
 func refusalReason(err error) string {
-	text := err.Error()
-	var timeout net.Error
 	_, unknown := errors.AsType[*handshake.UnknownKeyError](err)
+	_, session := errors.AsType[unknownSessionError](err)
+	_, inTLS := errors.AsType[*tlsError](err)
+	timeout, timed := errors.AsType[net.Error](err)
 	switch {
 	case errors.Is(err, errRevoked):
 		return refusedRevoked
@@ -131,19 +131,24 @@ func refusalReason(err error) string {
 		return refusedCaps
 	case unknown:
 		return refusedKey
-	case strings.Contains(text, "no session with token"):
+	case session:
 		return refusedSession
-	case errors.As(err, &timeout) && timeout.Timeout():
+	case timed && timeout.Timeout():
 		return refusedSilent
-	case strings.Contains(text, "didn't provide a certificate"):
-		return refusedNoKey
-	case strings.Contains(text, "tls:"), errors.Is(err, errStranger):
-		return refusedTLS
 	case hasLeft(err):
 		return refusedLeft
+	case inTLS && handshake.NoCertificate(err):
+		return refusedNoKey
+	case inTLS, errors.Is(err, errStranger):
+		return refusedTLS
 	}
 	return refusedOther
 }
+
+// A tlsError is what ended TLS's handshake, of which crypto/tls has no type of its own.
+type tlsError struct{ error }
+
+func (e *tlsError) Unwrap() error { return e.error }
 
 // hasLeft says that the other side has ended the connection without a word.
 func hasLeft(err error) bool {

@@ -5,10 +5,12 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -74,6 +76,33 @@ func TestRefusalsAreFew(t *testing.T) {
 	}
 	if len(at) < 20 {
 		t.Errorf("%d lines in all", len(at))
+	}
+}
+
+// The reason is found by what an error is, not by its words.
+func TestRefusalReasons(t *testing.T) {
+	inTLS := func(err error) error { return fmt.Errorf("handshake: %w", &tlsError{err}) }
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{errRevoked, refusedRevoked},
+		{fmt.Errorf("%w: another connection got its place", errTooMany), refusedCaps},
+		{errors.Join(&limitError{"laptop", limitSessions}, io.ErrClosedPipe), refusedCaps},
+		{inTLS(&handshake.UnknownKeyError{Key: "x"}), refusedKey},
+		{errors.Join(unknownSessionError(7), nil), refusedSession},
+		{inTLS(os.ErrDeadlineExceeded), refusedSilent},
+		{inTLS(io.EOF), refusedLeft},
+		{inTLS(fmt.Errorf("read: %w", syscall.ECONNRESET)), refusedLeft},
+		{inTLS(errors.New("tls: client didn't provide a certificate")), refusedNoKey},
+		{inTLS(tls.RecordHeaderError{Msg: "not a handshake"}), refusedTLS},
+		{errStranger, refusedTLS},
+		{protocolError("subflow starts with neither"), refusedOther},
+		{errors.New("it says tls: and no session with token"), refusedOther},
+	} {
+		if got := refusalReason(c.err); got != c.want {
+			t.Errorf("%v is %q, want %q", c.err, got, c.want)
+		}
 	}
 }
 

@@ -1,7 +1,6 @@
 package mux
 
 import (
-	"fmt"
 	"net/netip"
 	"sync"
 
@@ -37,7 +36,7 @@ func (r *registry) find(key [32]byte, t mptcp.Token) (*Session, error) {
 	if s := r.sessions[t]; s != nil && s.identity == key {
 		return s, nil
 	}
-	return nil, fmt.Errorf("no session with token %08x", uint32(t))
+	return nil, unknownSessionError(t)
 }
 
 // subflows is how many the sessions of a client have together.

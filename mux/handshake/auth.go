@@ -135,6 +135,12 @@ func PeerKey(cs tls.ConnectionState) (pub [32]byte, err error) {
 	return [32]byte(key), nil
 }
 
+// NoCertificate says that a server's handshake failed since the client sent no
+// certificate, as browsers do. crypto/tls has no type for it, only its text.
+func NoCertificate(err error) bool {
+	return strings.Contains(err.Error(), "tls: client didn't provide a certificate")
+}
+
 func checkALPN(cs tls.ConnectionState, protos []string) error {
 	if !slices.Contains(protos, cs.NegotiatedProtocol) {
 		return fmt.Errorf("peer does not speak %s", alpn)

@@ -117,15 +117,15 @@ func (c *Client) Record(path string) (err error) {
 func (c *Client) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	c.mu.Lock()
-	c.ctx = ctx
-	c.mu.Unlock()
 	if c.recording != nil {
 		ended, written := make(chan struct{}), make(chan struct{})
 		go func() { defer close(written); c.recording.run(ended) }()
 		defer func() { close(ended); <-written }()
 	}
-	c.SetPaths(c.cfg.Paths)
+	c.mu.Lock()
+	c.ctx = ctx
+	c.setPaths(c.cfg.Paths) // at once: whoever sets others has the last word
+	c.mu.Unlock()
 	c.slots.Go(func() { c.session.monitor.run(ctx) })
 	c.slots.Go(func() { c.watchCaps(ctx) })
 	select {

@@ -46,7 +46,3 @@ type Rule = engine.Rule
 // A Capture writes what passes through the tunnel to a file for Wireshark; see package
 // capture.
 type Capture = capture.Capture
-
-// NewCapture returns a Capture that begins at once; new(Capture) is one that waits for
-// Begin.
-func NewCapture(path string) (*Capture, error) { return capture.New(path) }

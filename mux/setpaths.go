@@ -19,6 +19,11 @@ func (c *Client) SetPaths(paths []Path) {
 		c.cfg.Paths = paths
 		return
 	}
+	c.setPaths(paths)
+}
+
+// setPaths is SetPaths while Run does. The caller holds mu.
+func (c *Client) setPaths(paths []Path) {
 	paths = c.spread(paths)
 	var keep []*clientPath
 	for _, p := range c.paths {

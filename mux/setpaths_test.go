@@ -2,16 +2,52 @@ package mux
 
 import (
 	"bytes"
+	"context"
+	"crypto/ed25519"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/rs/zerolog"
+
+	"github.com/mpsocks/mpsocks/mux/capture"
 	"github.com/mpsocks/mpsocks/mux/engine"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
 )
+
+// Whoever sets other paths while Run begins has the last word.
+func TestPathsAreSetAsRunBegins(t *testing.T) {
+	_, key, _ := ed25519.GenerateKey(nil)
+	_, server, _ := ed25519.GenerateKey(nil)
+	path := func(name string) []Path {
+		return []Path{{Name: name, Local: netip.MustParseAddr("127.0.0.1"), Subflows: 1}}
+	}
+	for range 50 {
+		c, err := NewClient(ClientConfig{
+			Key: key, ServerKey: server.Public().(ed25519.PublicKey), Handler: newCollector(),
+			Addresses: []string{"127.0.0.1:1"}, Paths: path("old"), Log: zerolog.Nop(),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); c.Run(ctx) }()
+		for c.running() == nil {
+			runtime.Gosched()
+		}
+		c.SetPaths(path("new"))
+		cancel()
+		<-done
+		if got := c.list(); len(got) != 1 || got[0].way.Name != "new" {
+			t.Fatalf("%d paths, the first is %q", len(got), got[0].way.Name)
+		}
+	}
+}
 
 // All paths together fit into a session, unless they are given numbers that do not.
 func TestAutoShare(t *testing.T) {
@@ -73,11 +109,11 @@ func (n *loopTunnel) locals() (l []netip.AddrPort) {
 // change keeps its subflows.
 func TestSetPaths(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "server.pcapng")
-	capture, err := NewCapture(file)
+	shown, err := capture.New(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := newLoopTunnel(t, 2, 2, func(_ *ClientConfig, l *ListenerConfig) { l.Capture = capture })
+	n := newLoopTunnel(t, 2, 2, func(_ *ClientConfig, l *ListenerConfig) { l.Capture = shown })
 	at := func(i byte) netip.Addr { return netip.AddrFrom4([4]byte{127, 0, 0, i}) }
 	paths := slices.Clone(n.client.cfg.Paths)
 	set := func(p ...Path) { n.client.SetPaths(p) }
@@ -143,7 +179,7 @@ func TestSetPaths(t *testing.T) {
 	<-n.clientDone
 	n.stopL()
 	<-n.listenerDone
-	if err := capture.Close(); err != nil {
+	if err := shown.Close(); err != nil {
 		t.Fatal(err)
 	}
 	seen, err := os.ReadFile(file)

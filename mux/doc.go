@@ -43,10 +43,10 @@ package mux
 // scheduler pulls segments from it when they can leave (stream/send.go).
 //
 // Paths come and go (setpaths.go), and with them their slots (slot.go, backoff.go),
-// places for a subflow each (both are methods of clientPath). dial.go and servers.go with package dialer (client)
-// and listener.go (server) connect, package handshake has both sides prove
-// their keys, and opens or joins the session (join.go, opening.go, welcome.go); Session.attach
-// starts the subflow.
+// places for a subflow each (both are methods of clientPath). dial.go and servers.go with
+// package dialer (client) and listener.go with accept.go (server) connect, package
+// handshake has both sides prove their keys, and opens or joins the session (join.go,
+// opening.go, welcome.go); Session.attach starts the subflow.
 // monitor.go has carriers report to the engine, which finds the ones that stall, sends
 // what they hold on others, measures paths and keeps their queues short; it then does
 // what the engine orders. meter.go counts their bytes for the caps (caps.go). snapshot.go,
@@ -71,12 +71,11 @@ package mux
 //
 // # Locks
 //
-// Outermost first: opening.mu; Client.mu or Listener.mu; servers.mu; delivery.mu, which is held while
-// ordered flows are delivered, so that a Handler may Send; subflow.asking; the session's
-// (Session.enter); Stream.mu;
-// Table.mu. The mutexes of receiveSpace, of a carrier and of Capture are taken last
-// and held for no call to anything else here. The write token is no lock: its holder
-// writes to the subflow without the session's lock.
+// Outermost first: opening.mu; Client.mu or Listener.mu; servers.mu; delivery.mu, which
+// is held while ordered flows are delivered, so that a Handler may Send; subflow.asking;
+// the session's (Session.enter); Stream.mu; Table.mu. The mutexes of receiveSpace, of a
+// carrier and of Capture are taken last and held for no call to anything else here. The
+// write token is no lock: its holder writes to the subflow without the session's lock.
 //
 // # RFC 8684
 //
@@ -94,5 +93,5 @@ package mux
 //	3.7     MP_FAIL, without a fallback        control.go
 //
 // carrier is what lies under a subflow: TLS over TCP, behind an interface that another one
-// would have, too. mptcp has the options themselves, packet the packets, buf their memory; udpio
-// is not used here but by both ends.
+// would have, too. mptcp has the options themselves, packet the packets, buf their memory;
+// udpio is not used here but by both ends.

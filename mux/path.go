@@ -47,7 +47,7 @@ func (p *Path) sameWay(o *Path) bool {
 		p.Subflows == o.Subflows && p.KernelMPTCP == o.KernelMPTCP
 }
 
-// way is what the path's sockets are bound to.
+// dialWay is what the path's sockets are bound to.
 func (p *Path) dialWay() *dialer.Way {
 	return &dialer.Way{Interface: p.Interface, Local: p.Local, KernelMPTCP: p.KernelMPTCP}
 }

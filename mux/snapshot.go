@@ -11,67 +11,67 @@ import (
 // Snapshot is the state of a session for status, metrics and tests. Times are
 // milliseconds, rates bits a second, amounts bytes.
 type Snapshot struct {
-	ID         string            `json:"id"` // see Session.ID
-	Peer       string            `json:"peer,omitempty"`
-	Version    string            `json:"peer_version,omitempty"` // the peer's release
-	Up         bool              `json:"up"`
-	Mode       string            `json:"mode"`
-	Renewals   uint64            `json:"renewals"`
-	Paths      []PathSnapshot    `json:"paths"`
-	Subflows   []SubflowSnapshot `json:"subflows"`
-	Flows      []FlowSnapshot    `json:"flows"`
-	FlowCount  int               `json:"flow_count"`
-	Streams    int               `json:"streams"`
-	Queued     int               `json:"queued_bytes"`
-	InFlight   int               `json:"in_flight_bytes"`
-	Sent       uint64            `json:"sent_bytes"`
-	Copied     uint64            `json:"copied_bytes"`
-	Reinjected uint64            `json:"reinjected_packets"`
-	Received   uint64            `json:"received_bytes"`
-	Packets    uint64            `json:"received_packets"`
-	Repeats    uint64            `json:"received_repeats"`
-	Restored   uint64            `json:"resequenced_packets"`
-	Expired    uint64            `json:"resequencing_expired"`
-	Drops      map[string]uint64 `json:"drops"`
+	ID         string // see Session.ID
+	Peer       string
+	Version    string // the peer's release
+	Up         bool
+	Mode       string
+	Renewals   uint64
+	Paths      []PathSnapshot
+	Subflows   []SubflowSnapshot
+	Flows      []FlowSnapshot
+	FlowCount  int
+	Streams    int
+	Queued     int
+	InFlight   int
+	Sent       uint64
+	Copied     uint64
+	Reinjected uint64
+	Received   uint64
+	Packets    uint64
+	Repeats    uint64
+	Restored   uint64
+	Expired    uint64
+	Drops      map[string]uint64
 }
 
 // PathSnapshot is one path.
 type PathSnapshot struct {
-	Name     string  `json:"name"`
-	Backup   bool    `json:"backup"`
-	Metered  bool    `json:"metered"`
-	Subflows int     `json:"subflows"`
-	Rate     float64 `json:"rate_bps"`
-	Pace     float64 `json:"pace_bps"` // 0 = not paced
-	Lossy    bool    `json:"lossy"`    // loses packets without being full: QUIC-like flows do without it if they can
-	Dark     bool    `json:"dark"`     // stalled, without a sign of life since
-	Capped   bool    `json:"capped"`   // over its byte cap
-	Sent     uint64  `json:"sent_bytes"`
-	Received uint64  `json:"received_bytes"`
+	Name     string
+	Backup   bool
+	Metered  bool
+	Subflows int
+	Rate     float64
+	Pace     float64 // 0 = not paced
+	Lossy    bool    // loses packets without being full: QUIC-like flows do without it if they can
+	Dark     bool    // stalled, without a sign of life since
+	Capped   bool    // over its byte cap
+	Sent     uint64
+	Received uint64
 	// KeepAlive is how long the path is known to bear silence, in seconds: as seldom the
 	// client asks on it at rest. 0 at the server.
-	KeepAlive float64 `json:"keep_alive_s,omitempty"`
+	KeepAlive float64
 }
 
 // SubflowSnapshot is one subflow.
 type SubflowSnapshot struct {
-	Path        string         `json:"path"`
-	Slot        int            `json:"slot"` // what the flows call it
-	Local       netip.AddrPort `json:"local"`
-	Remote      netip.AddrPort `json:"remote"`
-	State       string         `json:"state"` // up, resting, suspect, stale, blocked
-	Bulk        bool           `json:"bulk"`
-	Congestion  string         `json:"congestion"` // control that was asked for; empty is the system's
-	Backup      bool           `json:"backup"`
-	RTT         float64        `json:"rtt_ms"`
-	RTTVar      float64        `json:"rttvar_ms"`
-	Rate        float64        `json:"rate_bps"`
-	Window      int            `json:"cwnd_bytes"`
-	Outstanding int            `json:"outstanding_bytes"`
-	Retransmits uint64         `json:"retransmits"`
-	Sent        uint64         `json:"sent_bytes"`
-	Received    uint64         `json:"received_bytes"`
-	Age         float64        `json:"age_s"`
+	Path        string
+	Slot        int // what the flows call it
+	Local       netip.AddrPort
+	Remote      netip.AddrPort
+	State       string // up, resting, suspect, stale, blocked
+	Bulk        bool
+	Congestion  string // control that was asked for; empty is the system's
+	Backup      bool
+	RTT         float64
+	RTTVar      float64
+	Rate        float64
+	Window      int
+	Outstanding int
+	Retransmits uint64
+	Sent        uint64
+	Received    uint64
+	Age         float64
 }
 
 // Snapshot returns the session's state now.

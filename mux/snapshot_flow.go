@@ -10,22 +10,22 @@ import (
 // FlowSnapshot is one flow in the sending direction, with the reason for where
 // it goes.
 type FlowSnapshot struct {
-	From     netip.AddrPort `json:"from"`
-	To       netip.AddrPort `json:"to"`
-	Proto    uint8          `json:"proto"`
-	User     string         `json:"user,omitempty"`
-	Class    string         `json:"class"`
-	Why      string         `json:"why"`
-	Only     []string       `json:"only,omitempty"` // the paths that it may use; none = all
-	On       []string       `json:"on"`             // paths that it lately used,
-	Subflows []int          `json:"slots"`          // and their subflows
-	Came     []string       `json:"came"`           // paths that what a stream received lately came by
-	Packets  uint64         `json:"packets"`
-	Bytes    uint64         `json:"bytes"`
-	Received uint64         `json:"received_bytes"` // of a stream; of datagrams the session does not know
-	Copies   uint64         `json:"copies"`
-	Dropped  uint64         `json:"dropped"`
-	Queued   int            `json:"queued_bytes"`
+	From     netip.AddrPort
+	To       netip.AddrPort
+	Proto    uint8
+	User     string
+	Class    string
+	Why      string
+	Only     []string // the paths that it may use; none = all
+	On       []string // paths that it lately used,
+	Subflows []int    // and their subflows
+	Came     []string // paths that what a stream received lately came by
+	Packets  uint64
+	Bytes    uint64
+	Received uint64 // of a stream; of datagrams the session does not know
+	Copies   uint64
+	Dropped  uint64
+	Queued   int
 }
 
 // snapshotFlows is how many flows a snapshot lists: the largest.

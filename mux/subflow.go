@@ -13,10 +13,10 @@ import (
 	"github.com/mpsocks/mpsocks/mux/stream"
 )
 
-// A subflow is one connection of a session, a carrier after its MPTCP handshake. What is known of it and what it is to carry is the engine's. Its reader
-// goroutine is started by Session.attach and ends with the connection; so does its
-// writer goroutine, which only waits for room in the kernel when somebody could not
-// write all.
+// A subflow is one connection of a session, a carrier after its MPTCP handshake. What is
+// known of it and what it is to carry is the engine's. Its reader goroutine is started by
+// Session.attach and ends with the connection; so does its writer goroutine, which only
+// waits for room in the kernel when somebody could not write all.
 type subflow struct {
 	// Set once.
 	s             *Session

@@ -27,9 +27,8 @@ type Lookup func(ctx context.Context, way *Way, host string) ([]netip.Addr, erro
 type Names struct {
 	lookup Lookup
 
-	mu      sync.Mutex // guards all below; no lookup is made under it
-	names   map[string]*serverName
-	changed chan struct{} // closed and renewed when a lookup has ended
+	mu    sync.Mutex // guards all below; no lookup is made under it
+	names map[string]*serverName
 }
 
 type serverName struct {
@@ -71,7 +70,7 @@ func NewNames(lookup Lookup) *Names {
 	if lookup == nil {
 		lookup = systemLookup
 	}
-	return &Names{lookup: lookup, names: make(map[string]*serverName), changed: make(chan struct{})}
+	return &Names{lookup: lookup, names: make(map[string]*serverName)}
 }
 
 // Ask looks a name up by the default route and by the way, unless its answer is
@@ -124,8 +123,6 @@ func (r *Names) run(ctx context.Context, n *serverName, way *Way, by, host strin
 	case n.err == nil || by == "":
 		n.err = plainDNS(err)
 	}
-	close(r.changed)
-	r.changed = make(chan struct{})
 }
 
 // plainDNS drops from an error what differs from one lookup to the next, so that
@@ -168,11 +165,4 @@ func (r *Names) Known(host string, way *Way) (addrs []netip.Addr, asking bool, e
 		}
 	}
 	return addrs, addrs == nil && len(n.asking) > 0, n.err
-}
-
-// Changed is closed when the next lookup has ended.
-func (r *Names) Changed() <-chan struct{} {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.changed
 }

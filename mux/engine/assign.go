@@ -104,7 +104,7 @@ func (r *chooser) assignSmall(now int64) {
 	}
 }
 
-// candidateAt returns the candidate of a subflow's slot, or noSubflow.
+// candidateAt returns the candidate of a subflow's slot, or sched.NoSubflow.
 func (r *chooser) candidateAt(slot uint8) int {
 	for i, f := range r.candSub {
 		if f.slot == int(slot) {

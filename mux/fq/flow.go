@@ -35,7 +35,7 @@ type Flow struct {
 	Stream Puller // set: packets are pulled from it
 
 	Class     Class
-	Band      Class // where it waits, see place
+	Band      Class // where it waits, see Place
 	Forced    bool  // a rule or the mode chose the class
 	Large     bool
 	Why       string
@@ -55,8 +55,8 @@ type Flow struct {
 	Octets  uint64
 	Copies  uint64
 	Dropped uint64
-	Home    uint32 // see pickSteady
-	At      uint8  // slot of the subflow that it is on, see settled; atNone = none
+	Home    uint32 // see sched.PickSteady
+	At      uint8  // slot of the subflow that it is on, see sched.Settled; AtNone = none
 	Used    Trail
 }
 

@@ -65,7 +65,7 @@ type band struct {
 	bytes      int      // waiting in datagram flows
 	streams    int      // stream flows that are active
 	Active     int      // flows on the lists
-	served     float64  // bytes that each of them has got, see least
+	served     float64  // bytes that each of them has got, see Least
 }
 
 func (b *band) Empty() bool { return b.fresh.head == nil && b.old.head == nil }
@@ -93,7 +93,7 @@ type Queue struct {
 	Bytes  int
 	Grace  bool
 	Barred bool  // no flow of ClassChosen has a path now: they do not count as waiting
-	Target int64 // CoDel target, ns: codelTarget plus what the paths' spread needs
+	Target int64 // CoDel target, ns: CoDelTarget plus what the paths' spread needs
 	Drops  [dropReasons]uint64
 }
 
@@ -159,7 +159,7 @@ func (q *Queue) deactivate(f *Flow) {
 // NoBand is no class.
 const NoBand = Classes
 
-// Least says whose turn it is of bands that are served side by side, noBand =
+// Least says whose turn it is of bands that are served side by side, NoBand =
 // nobody's: every flow is to get the same.
 func (q *Queue) Least(of BandSet) Class {
 	best := NoBand
@@ -181,7 +181,7 @@ func (q *Queue) Idle() bool {
 	return true
 }
 
-// First returns the flow that pop looks at first.
+// First returns the flow that Pop looks at first.
 func (b *band) First() *Flow {
 	if b.fresh.head != nil {
 		return b.fresh.head
@@ -316,7 +316,7 @@ func (q *Queue) Clear(f *Flow, why DropReason) {
 	q.deactivate(f)
 }
 
-// Serve counts n bytes of a band with that many flows, see least.
+// Serve counts n bytes of a band with that many flows, see Least.
 func (q *Queue) Serve(band Class, flows, n int) {
 	q.Bands[band].served += float64(n) / float64(max(flows, 1))
 }

@@ -11,7 +11,7 @@ package gauge
 type Delay struct {
 	Asked  int64
 	open   int64  // a question that has no answer yet, 0 = none
-	Quick  int    // questions to ask at once, see wakeDelay
+	Quick  int    // questions to ask at once, set when the session wakes
 	Octets uint64 // what the session had sent when it last asked
 	base   floor
 	recent [64]int64
@@ -32,7 +32,7 @@ const (
 	delaySteep  = 8e6            // trip, so few do if they show this much
 	DelayRest   = 10e9           // between the questions to a path of a session at rest
 	DelayActive = 1e9            // of one that sends something,
-	DelayBeside = 100e6          // and if that was more than delayOctets since
+	DelayBeside = 100e6          // and if that was more than DelayOctets since
 	DelayOctets = 8 << 10        // bytes: so much more was sent that a question is cheap beside it
 	delayFresh  = 150e6          // ns: an answer that is no older tells of now
 	DelayOld    = 1500e6         // says nothing about now any more

@@ -67,7 +67,7 @@ func (l *LossJudge) Note(now, queue int64, segs, retrans uint64) bool {
 	return l.Lossy
 }
 
-// LossMemory is how long, in ns, a loss counts, see lostLately.
+// LossMemory is how long, in ns, a loss counts, see LostLately.
 const LossMemory = 20e9
 
 // LostLately says that a loss at that time, 0 = never, still counts.

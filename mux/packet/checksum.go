@@ -71,7 +71,7 @@ func Fold(sum uint64) uint16 {
 	return uint16(sum)
 }
 
-// addrSum is the sum of the two addresses of a parsed or built IP header:
+// addrSum4 is the sum of the two addresses of a parsed or built IP header:
 // the 16-bit words that the header and the pseudo-header have in common.
 func addrSum4(b []byte) uint64 {
 	return uint64(binary.BigEndian.Uint32(b[12:])) + uint64(binary.BigEndian.Uint32(b[16:]))

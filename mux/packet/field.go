@@ -17,21 +17,6 @@ func TOS(b []byte) uint8 {
 	return b[0]<<4 | b[1]>>4
 }
 
-// SetTOS changes DSCP and ECN and keeps the IPv4 header checksum right.
-func SetTOS(b []byte, tos uint8) {
-	if len(b) < IPv4HeaderLen {
-		return
-	}
-	if b[0]>>4 == 6 {
-		b[0], b[1] = 6<<4|tos>>4, tos<<4|b[1]&0xF
-		return
-	}
-	// RFC 1624, equation 3: HC' = ~(~HC + ~m + m').
-	sum := uint64(^binary.BigEndian.Uint16(b[10:])) + uint64(^uint16(b[1])) + uint64(tos)
-	b[1] = tos
-	binary.BigEndian.PutUint16(b[10:], ^Fold(sum))
-}
-
 // Proto returns the transport protocol.
 func Proto(b []byte) uint8 {
 	switch {

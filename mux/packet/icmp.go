@@ -162,13 +162,6 @@ func (f *Failure) NoPort(v4 bool) {
 	}
 }
 
-// NoRoute sets that there is no way to the packet's destination.
-func (f *Failure) NoRoute(v4 bool) {
-	if f.Type, f.Code = unreachable6, 0; v4 {
-		f.Type, f.Code = unreachable4, 0
-	}
-}
-
 // Expired sets that the packet has passed as many routers as it wanted to.
 func (f *Failure) Expired(v4 bool) {
 	if f.Type, f.Code = exceeded6, 0; v4 {
@@ -184,8 +177,8 @@ func Carried(v4 bool, kind, code uint8) bool {
 	return kind == unreachable6 && code <= 7 || kind == exceeded6 && code <= 1
 }
 
-// MaxFailure is the length of the longest packet of a Failure.
-const MaxFailure = IPv6HeaderLen + FragmentHeaderLen + icmpHeaderLen + IPv6HeaderLen + quoteLen
+// maxFailure is the length of the longest packet of a Failure.
+const maxFailure = IPv6HeaderLen + FragmentHeaderLen + icmpHeaderLen + IPv6HeaderLen + quoteLen
 
 // Len is the length of the packet of f.
 func (f *Failure) Len() int {
@@ -193,9 +186,9 @@ func (f *Failure) Len() int {
 	case is4(f.To):
 		return IPv4HeaderLen + icmpHeaderLen + IPv4HeaderLen + quoteLen
 	case f.Bare:
-		return MaxFailure - FragmentHeaderLen
+		return maxFailure - FragmentHeaderLen
 	}
-	return MaxFailure
+	return maxFailure
 }
 
 // PutFailure writes f as a packet of f.Len bytes at the start of b. Of the packet that

@@ -1,10 +1,6 @@
 package packet
 
-import (
-	"encoding/binary"
-	"math/bits"
-	"math/rand/v2"
-)
+import "encoding/binary"
 
 // Key names a flow: the inner 5-tuple. IPv4 addresses are IPv4-mapped. It is
 // comparable, so that it can be the key of a map.
@@ -72,29 +68,4 @@ func mapped(b []byte) (a [16]byte) {
 	a[10], a[11] = 0xFF, 0xFF
 	copy(a[12:], b)
 	return a
-}
-
-// Flows are spread over queues by their hash; nobody outside shall be able to
-// choose flows that meet in one queue, so it is seeded anew in each process.
-var seed0, seed1 = rand.Uint64() | 1, rand.Uint64() | 1
-
-// Hash returns a number for k that is the same within this process only.
-func (k *Key) Hash() uint64 {
-	src0, src1 := binary.LittleEndian.Uint64(k.Src[:8]), binary.LittleEndian.Uint64(k.Src[8:])
-	dst0, dst1 := binary.LittleEndian.Uint64(k.Dst[:8]), binary.LittleEndian.Uint64(k.Dst[8:])
-	rest := uint64(k.SrcPort)<<32 | uint64(k.DstPort)<<16 | uint64(k.Proto)
-	h := mix(src0^seed0, src1^seed1)
-	h ^= mix(dst0^seed1, dst1^bits.RotateLeft64(seed0, 32))
-	// Ports that differ in little change only the upper half of one product, in even
-	// steps; the second one scatters them.
-	return mix(mix(h^seed0, rest^seed1)^seed1, scatter)
-}
-
-// scatter is 2^64 over the golden ratio, odd (Knuth, TAOCP 3, Section 6.4).
-const scatter = 0x9E3779B97F4A7C15
-
-// mix folds the 128-bit product of two numbers, as wyhash does.
-func mix(a, b uint64) uint64 {
-	hi, lo := bits.Mul64(a, b)
-	return hi ^ lo
 }

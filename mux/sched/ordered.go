@@ -135,7 +135,7 @@ func sound(cs []Candidate, set uint64, n int, best int) uint64 {
 	return set
 }
 
-// PickSteady is pickSmall for a flow that wants order: among equally good
+// PickSteady is PickSmall for a flow that wants order: among equally good
 // subflows it takes the lane, or, while bulk is in its way there, always the
 // same one. Where TCP still finds its window it takes the emptiest: each begins
 // with ten segments a round trip, and the flow would wait for them.

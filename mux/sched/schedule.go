@@ -284,7 +284,7 @@ func peers(cs []Candidate, set uint64, n int, best int) (equal uint64) {
 
 // PickCopy chooses where a copy goes, given the subflows that already carry
 // the packet: on another path, or, when same is set, on another subflow of a
-// path that has one. It returns noSubflow when no copy would help.
+// path that has one. It returns NoSubflow when no copy would help.
 func PickCopy(cs []Candidate, set, carried uint64, n int, turn uint32, same bool) int {
 	var paths uint64
 	for i := range cs {

@@ -58,11 +58,3 @@ func (in *Inbox) Flush() {
 	}
 	in.stir = in.stir[:0]
 }
-
-// Input takes one packet from the peer, which it borrows. Several goroutines may call it at
-// once.
-func (t *Table) Input(pkt []byte) {
-	in := t.Inbox()
-	in.Add(pkt)
-	in.Flush()
-}

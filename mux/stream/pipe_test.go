@@ -216,3 +216,11 @@ func (p *pipe) empty() {
 
 // errGone is the end of a session that had no subflow for too long.
 var errGone = errors.New("no subflow came back in time")
+
+// Input takes one packet from the peer, which it borrows. Several goroutines may call it at
+// once.
+func (t *Table) Input(pkt []byte) {
+	in := t.Inbox()
+	in.Add(pkt)
+	in.Flush()
+}

@@ -29,7 +29,7 @@ func TestOpenPortsAreKept(t *testing.T) {
 	_, relay = associated(t, c, anywhere)
 	busy := newApp(t, "127.0.0.1", relay)
 	busy.echoes(t, "192.0.2.1:10", []byte("x"))
-	newApp(t, "127.0.0.1", c.front.forwards[0].conn.LocalAddr()).WriteToUDPAddrPort([]byte("x"), c.front.forwards[0].conn.LocalAddr())
+	newApp(t, "127.0.0.1", c.front.forwards()[0].conn.LocalAddr()).WriteToUDPAddrPort([]byte("x"), c.front.forwards()[0].conn.LocalAddr())
 	eventually(t, "the forward's datagram is sent", func() bool { return len(f.sent()) == 5 })
 	alive(c) // all have just sent something
 	if got := d.heard(); len(got) != 0 {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -47,8 +46,7 @@ type call struct {
 // for in that flight. The error is a replyError; without one the caller has to end the
 // call.
 func newCall(c *Client, conn *net.TCPConn, user string, flight []byte) (*call, error) {
-	remote := conn.RemoteAddr().(*net.TCPAddr).AddrPort()
-	remote = netip.AddrPortFrom(remote.Addr().Unmap(), remote.Port())
+	remote := addrOf(conn.RemoteAddr())
 	k := &call{client: c, conn: conn, holder: holderOf(user, remote.Addr())}
 	if !c.streams.acquire(k.holder) {
 		sayUnreached(&c.log, remote, user, askedFor(flight), 0, errTooManyStreams)

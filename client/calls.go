@@ -56,15 +56,11 @@ func (c *calls) of(at netip.AddrPort) (party, bool) {
 
 // innerAddr is a stream's own address inside the tunnel.
 func innerAddr(st net.Conn) (netip.AddrPort, bool) {
-	at, ok := st.LocalAddr().(*net.TCPAddr)
-	if !ok {
-		return netip.AddrPort{}, false
-	}
-	a := at.AddrPort()
-	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()), true
+	at := addrOf(st.LocalAddr())
+	return at, at.IsValid()
 }
 
-// addrOf is a TCP address as such, in its own family.
+// addrOf is a TCP address as such, in its own family; the zero value for another kind.
 func addrOf(a net.Addr) netip.AddrPort {
 	t, ok := a.(*net.TCPAddr)
 	if !ok {

@@ -97,7 +97,8 @@ type Client struct {
 
 // New binds every listener and forward and prepares the tunnel; nothing is
 // served or dialled before Run, which must be called to free what New took.
-// capture may be nil; handed are listeners that a service manager has bound. Errors are for people: they name the address or the path.
+// capture may be nil; handed are listeners that a service manager has bound. Errors are
+// for people: they name the address or the path.
 func New(cfg *conf.Client, log zerolog.Logger, capture *mux.Capture, handed ...net.Listener) (*Client, error) {
 	config, err := muxConfig(cfg, log, capture)
 	if err != nil {
@@ -172,7 +173,7 @@ func (c *Client) bind(cfg *conf.Client) (err error) {
 		return err
 	}
 	if err := c.machine.begin(cfg.TUN); err != nil {
-		c.front.release(bound.fresh())
+		bound.release()
 		return err
 	}
 	c.front.begin(bound)
@@ -269,12 +270,12 @@ func (c *Client) Apply(cfg *conf.Client) error {
 		return err
 	}
 	if err := c.machine.set(cfg.TUN); err != nil {
-		c.front.release(next.fresh())
+		next.release()
 		return err
 	}
 	if c.mux != nil {
 		if err := c.mux.SetServer(policy.Addresses, policy.ServerKeys); err != nil {
-			c.front.release(next.fresh())
+			next.release()
 			return err
 		}
 		c.policy.configure(policy)

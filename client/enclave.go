@@ -8,7 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"sync"
+	"sync/atomic"
 
 	"github.com/mpsocks/mpsocks/client/tun"
 	"github.com/mpsocks/mpsocks/mux"
@@ -202,52 +202,22 @@ func (s *enclaveStream) Close() error {
 	return s.stream.Close()
 }
 
-// attached is a device with its name.
-type attached struct {
-	Program
-	device *tun.Device
-}
-
-// enclaves are the TUN devices at the client.
-type enclaves struct {
-	mu   sync.Mutex // guards list
-	list []*attached
-}
-
-// Enclave is what is known of a TUN device at the client.
-type Enclave struct {
-	Program
-	Counts tun.Counts
-}
-
-// Enclaves lists the TUN devices at the client, the oldest first.
-func (c *Client) Enclaves() []Enclave {
-	c.enclaves.mu.Lock()
-	defer c.enclaves.mu.Unlock()
-	out := make([]Enclave, 0, len(c.enclaves.list))
-	for _, g := range c.enclaves.list {
-		out = append(out, Enclave{g.Program, g.device.Counts()})
-	}
-	return out
-}
-
 // maxEnclaves bounds the devices at once.
 const maxEnclaves = 64
 
 var errTooManyEnclaves = errors.New("too many programs with a network of their own")
 
-func (t *enclaves) add(g *attached) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if len(t.list) >= maxEnclaves {
-		return false
+// enclaves counts the TUN devices at the client.
+type enclaves struct{ n atomic.Int32 }
+
+// enter counts one more, or says that there are too many.
+func (t *enclaves) enter() error {
+	if t.n.Add(1) > maxEnclaves {
+		t.n.Add(-1)
+		return errTooManyEnclaves
 	}
-	t.list = append(t.list, g)
-	return true
+	return nil
 }
 
-func (t *enclaves) remove(g *attached) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.list = slices.DeleteFunc(t.list, func(x *attached) bool { return x == g })
-}
+// leave counts one less.
+func (t *enclaves) leave() { t.n.Add(-1) }

@@ -28,11 +28,10 @@ func (c *Client) serveDevice(ctx context.Context, file *os.File, p Program, read
 	if err != nil {
 		return err
 	}
-	a := &attached{Program: p, device: d}
-	if !c.enclaves.add(a) {
-		return errTooManyEnclaves
+	if err := c.enclaves.enter(); err != nil {
+		return err
 	}
-	defer c.enclaves.remove(a)
+	defer c.enclaves.leave()
 	ready(d)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

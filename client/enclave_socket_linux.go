@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -82,9 +83,17 @@ func listenGrants(path string) (*net.UnixListener, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
-	old := unix.Umask(0o177)
-	defer unix.Umask(old)
-	return net.ListenUnix("unixpacket", &net.UnixAddr{Name: path, Net: "unixpacket"})
+	lc := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
+		var err error
+		// A socket's file gets the mode that the socket has when it is bound. A mask
+		// would be the whole process's, for all that is made meanwhile.
+		return errors.Join(raw.Control(func(fd uintptr) { err = unix.Fchmod(int(fd), 0o600) }), err)
+	}}
+	l, err := lc.Listen(context.Background(), "unixpacket", path)
+	if err != nil {
+		return nil, err
+	}
+	return l.(*net.UnixListener), nil
 }
 
 // serveGrants takes TUN devices from programs of the same user until ctx ends.
@@ -93,20 +102,20 @@ func serveGrants(ctx context.Context, c *Client, l *net.UnixListener) error {
 	stop := context.AfterFunc(ctx, func() { l.Close() })
 	defer stop()
 	places := make(chan struct{}, maxGrantConns)
-	for {
+	for said := false; ; {
 		conn, err := l.AcceptUnix()
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil
 			}
-			c.log.Warn().Err(err).Msg("mpsocks run: accept")
-			select { // out of descriptors, most likely
-			case <-time.After(time.Second):
-			case <-ctx.Done():
-				return nil
+			if !said { // out of descriptors, most likely
+				said = true
+				c.log.Warn().Err(err).Stringer("listen", l.Addr()).Msg("cannot accept connections; trying again")
 			}
+			pause(ctx, maxBackoff)
 			continue
 		}
+		said = false
 		select {
 		case places <- struct{}{}:
 		default:

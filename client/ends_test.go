@@ -91,9 +91,9 @@ func TestEndOfForward(t *testing.T) {
 	d := new(discard)
 	f := &fakeTunnel{answer: d.answer}
 	c := start(t, f, forwardTo("192.0.2.50:51820"))
-	newApp(t, "127.0.0.1", c.front.forwards[0].conn.LocalAddr()).exchange(t, "x")
+	newApp(t, "127.0.0.1", c.front.forwards()[0].conn.LocalAddr()).exchange(t, "x")
 	for range forwardIdle + 1 {
-		c.front.forwards[0].sweep()
+		c.front.forwards()[0].sweep()
 	}
 	eventually(t, "the end is told", func() bool { return len(d.heard()) > 0 })
 	if diff := cmp.Diff([]netip.AddrPort{f.sent()[0].Src}, d.heard(), sameAddrPort); diff != "" {

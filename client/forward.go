@@ -45,9 +45,8 @@ type forwardPeer struct {
 	inner
 	forward *forward
 	addr    netip.AddrPort
-	place   share       // guarded by forward.mu
-	active  atomic.Bool // since the last sweep
-	idle    int         // sweeps without a datagram; guarded by forward.mu
+	place   share    // guarded by forward.mu
+	active  activity // datagrams; swept with forward.mu held
 }
 
 // target is where a forward leads.
@@ -75,22 +74,18 @@ func parseTarget(r conf.Route) (*target, error) {
 }
 
 // newForward binds the socket of a forward.
-func newForward(c *Client, r conf.Route, l *lane) (*forward, error) {
-	to, err := parseTarget(r)
-	if err != nil {
-		return nil, err
-	}
-	w := &forward{client: c, listen: r.Listen, lane: l, peers: make(map[netip.AddrPort]*forwardPeer), places: shares{most: maxForwardPeers}}
-	w.target.Store(to)
+func newForward(c *Client, r conf.Route, to *target, l *lane) (f *forward, err error) {
+	f = &forward{client: c, listen: r.Listen, lane: l, peers: make(map[netip.AddrPort]*forwardPeer), places: shares{most: maxForwardPeers}}
+	f.target.Store(to)
 	if r.Proto == conf.ProtoTCP {
-		w.ln, err = listen(r.Listen, nil)
+		f.ln, err = listen(r.Listen, nil)
 	} else {
-		w.conn, err = l.loop.Listen(r.Listen, c.relays.now.Load().sockets, w.uplink)
+		f.conn, err = l.loop.Listen(r.Listen, c.relays.now.Load().sockets, f.uplink)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("forward %s: %w", r.Listen, explainBind(err))
 	}
-	return w, nil
+	return f, nil
 }
 
 // is says whether the forward was bound for a route.
@@ -101,11 +96,12 @@ func (f *forward) is(r conf.Route) bool {
 // address is where the forward listens.
 func (f *forward) address() netip.AddrPort {
 	if f.ln != nil {
-		a := f.ln.Addr().(*net.TCPAddr).AddrPort()
-		return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+		return addrOf(f.ln.Addr())
 	}
 	return f.conn.LocalAddr()
 }
+
+func (f *forward) listener() *net.TCPListener { return f.ln }
 
 // uplink takes a batch from the forward's socket, on the Loop's goroutine.
 func (f *forward) uplink(_ *udpio.Conn, msgs []udpio.Message) {
@@ -152,7 +148,7 @@ func (f *forward) peer(addr netip.AddrPort) *forwardPeer {
 
 // send sends datagrams of one application. f.mu is held.
 func (p *forwardPeer) send(msgs []udpio.Message, now *moment) {
-	p.active.Store(true)
+	p.active.note()
 	l := p.forward.lane
 	pkts, taken := l.pkts[:0], 0
 	target := p.forward.target.Load()
@@ -191,7 +187,7 @@ func (p *forwardPeer) receive(d *delivery, _, payload []byte) {
 		p.client.drops.add(dropSource)
 		return
 	}
-	p.active.Store(true)
+	p.active.note()
 	p.answered(d.udp.Src)
 	d.w.Add(f.conn, p.addr, d.udp.TOS, payload)
 }
@@ -201,14 +197,9 @@ func (f *forward) sweep() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for addr, p := range f.peers {
-		if p.active.Swap(false) {
-			p.idle = 0
-			continue
+		if p.active.over(forwardIdle) {
+			f.drop(addr, p)
 		}
-		if p.idle++; p.idle < forwardIdle {
-			continue
-		}
-		f.drop(addr, p)
 	}
 }
 

@@ -42,7 +42,7 @@ func TestForward(t *testing.T) {
 		t.Run(tt.to, func(t *testing.T) {
 			f := &fakeTunnel{answer: z.answer}
 			c := start(t, f, forwardTo(tt.to))
-			listen := c.front.forwards[0].conn.LocalAddr()
+			listen := c.front.forwards()[0].conn.LocalAddr()
 			one, two := newApp(t, "127.0.0.1", listen), newApp(t, "127.0.0.2", listen)
 			for _, text := range []string{"a", "", "b"} {
 				if got := one.exchange(t, "1"+text) + two.exchange(t, "2"+text); got != "1"+text+"2"+text {
@@ -76,7 +76,7 @@ func TestForward(t *testing.T) {
 
 func TestForwardIdlePeersGo(t *testing.T) {
 	c := start(t, &fakeTunnel{answer: echo}, forwardTo("192.0.2.50:51820"))
-	f := c.front.forwards[0]
+	f := c.front.forwards()[0]
 	idle, busy := newApp(t, "127.0.0.1", f.conn.LocalAddr()), newApp(t, "127.0.0.1", f.conn.LocalAddr())
 	idle.exchange(t, "x")
 	busy.exchange(t, "x")
@@ -120,7 +120,7 @@ func TestForwardTCP(t *testing.T) {
 		all, _ := io.ReadAll(conn)
 		conn.Write(append([]byte("got "), all...))
 	})
-	conn, err := net.Dial("tcp", c.front.forwards[0].address().String())
+	conn, err := net.Dial("tcp", c.front.forwards()[0].address().String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +141,7 @@ func TestForwardTCPListens(t *testing.T) {
 		time.Sleep(50 * time.Millisecond)
 		conn.Write([]byte("220 hello"))
 	})
-	conn, err := net.Dial("tcp", c.front.forwards[0].address().String())
+	conn, err := net.Dial("tcp", c.front.forwards()[0].address().String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,7 +158,7 @@ func TestForwardTCPRefused(t *testing.T) {
 	c := start(t, &fakeTunnel{exit: armonExit(t)}, func(cfg *conf.Client) {
 		cfg.Forwards = []conf.Forward{{Listen: conf.EndpointOf(netip.MustParseAddrPort("127.0.0.1:0")), To: "127.0.0.1:1", Proto: conf.ProtoTCP}}
 	})
-	conn, err := net.Dial("tcp", c.front.forwards[0].address().String())
+	conn, err := net.Dial("tcp", c.front.forwards()[0].address().String())
 	if errors.Is(err, syscall.ECONNRESET) {
 		return // it came before connect had returned
 	}
@@ -196,7 +196,7 @@ func TestForwardRange(t *testing.T) {
 		c.discard()
 	}
 	c := start(t, f, func(into *conf.Client) { *into = *cfg })
-	if n := len(c.front.list()); n != 6 {
+	if n := len(c.front.forwards()); n != 6 {
 		t.Fatalf("%d forwards", n)
 	}
 	for i := range uint16(3) {

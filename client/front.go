@@ -14,87 +14,113 @@ import (
 	"github.com/mpsocks/mpsocks/conf"
 )
 
-// A front is the sockets that applications reach: the SOCKS ports, the forwards, what is
-// redirected here, and those who send to published UDP ports.
+// An entrance is one way in for applications: a SOCKS port, a forward, or a redirect. It is
+// bound when it is made, and serves from the front's run or swap on.
+type entrance interface {
+	// listener takes its TCP connections; nil for one of UDP alone.
+	listener() *net.TCPListener
+	// admit serves one of them, in a goroutine of its own, or closes it.
+	admit(conn *net.TCPConn)
+	// sweep ends what came in by UDP and has been idle.
+	sweep()
+	// close ends it, with what came in by UDP. Connections go on.
+	close()
+}
+
+// A front is what applications reach: the entrances, and those who send to published UDP
+// ports.
 type front struct {
 	client *Client
 
 	mu        sync.Mutex // guards the rest
-	listeners []*net.TCPListener
-	forwards  []*forward
-	redirects []*redirect
+	entrances []entrance // in the order of the configuration
 	visitors  []*visitors
 	start     func(func() error) // starts a goroutine of Run; nil before
 	closed    bool
 }
 
-// bindings are the sockets of a configuration: those that the client has already and
+// bindings are the entrances of a configuration: those that the client has already and
 // those that are new.
 type bindings struct {
-	listeners, newListeners []*net.TCPListener
-	forwards, newForwards   []*forward
-	targets                 []*target // of each of forwards
-	redirects, newRedirects []*redirect
+	entrances, fresh []entrance
+	targets          map[*forward]*target // where they lead from now on
 }
 
-func (b bindings) fresh() bindings {
-	return bindings{listeners: b.newListeners, forwards: b.newForwards, redirects: b.newRedirects}
+// have returns the one among all that is wanted, or makes it.
+func have[E entrance](b *bindings, all []entrance, wanted func(E) bool, fresh func() (E, error)) (E, error) {
+	for _, e := range pick[E](all) {
+		if wanted(e) {
+			b.entrances = append(b.entrances, e)
+			return e, nil
+		}
+	}
+	e, err := fresh()
+	if err == nil {
+		b.entrances, b.fresh = append(b.entrances, e), append(b.fresh, e)
+	}
+	return e, err
+}
+
+// pick returns the entrances of one kind.
+func pick[E entrance](all []entrance) (out []E) {
+	for _, e := range all {
+		if e, is := e.(E); is {
+			out = append(out, e)
+		}
+	}
+	return out
 }
 
 // prepare binds what a configuration has more than the front, or nothing.
 func (w *front) prepare(cfg *conf.Client) (b bindings, err error) {
 	defer func() {
 		if err != nil {
-			w.release(b.fresh())
+			b.release()
 		}
 	}()
-	w.mu.Lock()
-	have, redirects := slices.Clone(w.listeners), slices.Clone(w.redirects)
-	w.mu.Unlock()
+	c, all := w.client, w.list()
 	for _, addr := range cfg.Listen {
-		if i := slices.IndexFunc(have, func(ln *net.TCPListener) bool { return listensAt(ln, addr) }); i >= 0 {
-			b.listeners = append(b.listeners, have[i])
-			have = slices.Delete(have, i, i+1)
-			continue
-		}
-		ln, err := listen(addr, cfg.Listen)
+		_, err := have(&b, all, func(p *socksPort) bool { return p.address() == addr },
+			func() (*socksPort, error) { return newSOCKSPort(c, addr, cfg.Listen) })
 		if err != nil {
-			return b, fmt.Errorf("listen on %s: %w", addr, explainBind(err))
+			return b, err
 		}
-		b.listeners, b.newListeners = append(b.listeners, ln), append(b.newListeners, ln)
 	}
-	forwards := w.list()
+	b.targets = make(map[*forward]*target)
 	var routes []conf.Route
 	for _, f := range cfg.Forwards {
 		routes = append(routes, f.Routes()...)
 	}
-	b.targets = make([]*target, len(routes))
-	for i, f := range routes {
-		if b.targets[i], err = parseTarget(f); err != nil {
-			return b, err
-		}
-		if j := slices.IndexFunc(forwards, func(have *forward) bool { return have.is(f) }); j >= 0 {
-			b.forwards = append(b.forwards, forwards[j])
-			continue
-		}
-		fresh, err := newForward(w.client, f, w.client.lanes[i%len(w.client.lanes)])
+	for i, r := range routes {
+		to, err := parseTarget(r)
 		if err != nil {
 			return b, err
 		}
-		b.forwards, b.newForwards = append(b.forwards, fresh), append(b.newForwards, fresh)
+		f, err := have(&b, all, func(f *forward) bool { return f.is(r) },
+			func() (*forward, error) { return newForward(c, r, to, laneOf(c, i)) })
+		if err != nil {
+			return b, err
+		}
+		b.targets[f] = to
 	}
 	for i, addr := range cfg.Redirect.Listen {
-		if j := slices.IndexFunc(redirects, func(r *redirect) bool { return r.listen == addr }); j >= 0 {
-			b.redirects = append(b.redirects, redirects[j])
-			continue
-		}
-		fresh, err := newRedirect(w.client, addr, w.client.lanes[i%len(w.client.lanes)])
+		_, err := have(&b, all, func(r *redirect) bool { return r.listen == addr },
+			func() (*redirect, error) { return newRedirect(c, addr, laneOf(c, i)) })
 		if err != nil {
 			return b, err
 		}
-		b.redirects, b.newRedirects = append(b.redirects, fresh), append(b.newRedirects, fresh)
 	}
 	return b, nil
+}
+
+// laneOf spreads what is bound over the lanes.
+func laneOf(c *Client, i int) *lane { return c.lanes[i%len(c.lanes)] }
+
+// release closes what was prepared in vain.
+func (b *bindings) release() {
+	for _, e := range b.fresh {
+		e.close()
+	}
 }
 
 // adopt takes listeners that somebody else has bound, a service manager. Those that the
@@ -112,174 +138,132 @@ func (w *front) adopt(handed []net.Listener) {
 		if raw, err := ln.SyscallConn(); err == nil && inheritKeepAlive != nil {
 			_ = inheritKeepAlive(raw) // else a vanished host's association ends later
 		}
-		w.listeners = append(w.listeners, ln)
+		w.entrances = append(w.entrances, &socksPort{w.client, ln})
 	}
 }
 
-// listensAt says whether a listener was bound for an address.
-func listensAt(ln *net.TCPListener, want netip.AddrPort) bool {
-	a := ln.Addr().(*net.TCPAddr).AddrPort()
-	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) == want
+// begin has the front be the entrances that were prepared.
+func (w *front) begin(b bindings) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, e := range w.entrances { // that were adopted
+		if !slices.Contains(b.entrances, e) {
+			w.client.log.Warn().Stringer("address", e.listener().Addr()).Msg("a socket that the service manager hands over is not in listen: it is closed")
+			e.close()
+		}
+	}
+	w.entrances = b.entrances
 }
 
-// release closes what was prepared in vain.
-func (w *front) release(b bindings) {
-	for _, ln := range b.listeners {
-		ln.Close()
-	}
-	for _, f := range b.forwards {
-		f.close()
-	}
-	for _, r := range b.redirects {
-		r.close()
+// run serves the entrances in goroutines of Run, which start makes, until ctx ends.
+func (w *front) run(ctx context.Context, start func(func() error)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.start = start
+	w.serve(w.entrances)
+	start(func() error { return w.sweep(ctx) })
+}
+
+// serve starts the goroutines of entrances. w.mu is held.
+func (w *front) serve(entrances []entrance) {
+	for _, e := range entrances {
+		if e.listener() != nil {
+			w.start(func() error { return w.accept(e) })
+		}
 	}
 }
 
-// swap serves the new sockets and leaves those that are not wanted any more. What came
+// swap serves the new entrances and leaves those that are not wanted any more. What came
 // through a listener that is left goes on.
 func (w *front) swap(next bindings) {
 	w.mu.Lock()
 	if w.closed || w.start == nil {
 		w.mu.Unlock()
-		w.release(next.fresh())
+		next.release()
 		return
 	}
-	old := bindings{listeners: w.listeners, forwards: w.forwards, redirects: w.redirects}
-	w.listeners, w.forwards, w.redirects = next.listeners, next.forwards, next.redirects
-	for i, f := range next.forwards {
-		f.target.Store(next.targets[i])
+	old := w.entrances
+	w.entrances = next.entrances
+	for f, to := range next.targets {
+		f.target.Store(to)
 	}
-	for _, ln := range next.newListeners {
-		w.start(func() error { return w.accept(w.client.life, ln, w.admit) })
-	}
-	for _, f := range next.newForwards {
-		if f.ln != nil {
-			w.start(func() error { return w.accept(w.client.life, f.ln, f.admit) })
-		}
-	}
-	for _, r := range next.newRedirects {
-		w.start(func() error { return w.accept(w.client.life, r.ln, r.admit) })
-	}
+	w.serve(next.fresh)
 	w.mu.Unlock()
-	for _, ln := range old.listeners {
-		if !slices.Contains(next.listeners, ln) {
-			ln.Close()
-		}
-	}
-	for _, f := range old.forwards {
-		if !slices.Contains(next.forwards, f) {
-			f.close()
-		}
-	}
-	for _, r := range old.redirects {
-		if !slices.Contains(next.redirects, r) {
-			r.close()
+	for _, e := range old {
+		if !slices.Contains(next.entrances, e) {
+			e.close()
 		}
 	}
 }
 
 // left says whether the client has stopped listening there on purpose.
-func (w *front) left(ln *net.TCPListener) bool {
+func (w *front) left(e entrance) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return !slices.Contains(w.listeners, ln) && !slices.ContainsFunc(w.forwards, func(f *forward) bool { return f.ln == ln }) &&
-		!slices.ContainsFunc(w.redirects, func(r *redirect) bool { return r.ln == ln })
+	return !slices.Contains(w.entrances, e)
 }
 
-// list returns the present forwards.
-func (w *front) list() []*forward {
+// list returns the present entrances.
+func (w *front) list() []entrance {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return slices.Clone(w.forwards)
+	return slices.Clone(w.entrances)
 }
 
-// redirected returns the present redirects.
-func (w *front) redirected() []*redirect {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return slices.Clone(w.redirects)
-}
+// forwards returns the present forwards.
+func (w *front) forwards() []*forward { return pick[*forward](w.list()) }
 
-// begin has the front be the sockets that were prepared.
-func (w *front) begin(b bindings) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, ln := range w.listeners { // that were adopted
-		if !slices.Contains(b.listeners, ln) {
-			w.client.log.Warn().Stringer("address", ln.Addr()).Msg("a socket that the service manager hands over is not in listen: it is closed")
-			ln.Close()
-		}
-	}
-	w.listeners, w.forwards, w.redirects = b.listeners, b.forwards, b.redirects
-}
+// redirects returns the present redirects.
+func (w *front) redirects() []*redirect { return pick[*redirect](w.list()) }
 
-// run serves the sockets in goroutines of Run, which start makes, until ctx ends.
-func (w *front) run(ctx context.Context, start func(func() error)) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.start = start
-	for _, ln := range w.listeners {
-		start(func() error { return w.accept(ctx, ln, w.admit) })
+// addrs are the bound SOCKS addresses, in the order of the configuration.
+func (w *front) addrs() []netip.AddrPort {
+	out := []netip.AddrPort{}
+	for _, p := range pick[*socksPort](w.list()) {
+		out = append(out, p.address())
 	}
-	for _, f := range w.forwards {
-		if f.ln != nil {
-			start(func() error { return w.accept(ctx, f.ln, f.admit) })
-		}
-	}
-	for _, r := range w.redirects {
-		start(func() error { return w.accept(ctx, r.ln, r.admit) })
-	}
-	start(func() error { return w.sweep(ctx) })
+	return out
 }
 
 // close ends the listening.
 func (w *front) close() {
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	w.closed = true
-	for _, ln := range w.listeners {
-		ln.Close()
-	}
-	for _, f := range w.forwards {
-		if f.ln != nil {
-			f.ln.Close()
-		}
-	}
-	for _, r := range w.redirects {
-		r.close()
+	all := slices.Clone(w.entrances)
+	w.mu.Unlock()
+	for _, e := range all {
+		e.close()
 	}
 }
 
-// accept takes connections from one listener until it is closed. Run starts it.
-func (w *front) accept(ctx context.Context, ln *net.TCPListener, admit func(*net.TCPConn)) error {
-	pause := time.Duration(0)
+// accept takes connections from one entrance until that is closed. It is a goroutine of
+// Run.
+func (w *front) accept(e entrance) error {
+	ctx, ln := w.client.life, e.listener()
+	wait := time.Duration(0)
 	for {
 		conn, err := ln.AcceptTCP()
 		if err == nil {
-			pause = 0
-			admit(conn)
+			wait = 0
+			e.admit(conn)
 			continue
 		}
-		if ctx.Err() != nil || w.left(ln) {
+		if ctx.Err() != nil || w.left(e) {
 			return nil
 		}
 		if errors.Is(err, net.ErrClosed) {
 			return fmt.Errorf("accept on %s: %w", ln.Addr(), err)
 		}
 		// Usually EMFILE: it passes when other connections end.
-		if pause == 0 {
+		if wait == 0 {
 			w.client.log.Warn().Err(err).Stringer("listen", ln.Addr()).Msg("cannot accept connections; trying again")
 		}
-		pause = min(max(2*pause, minBackoff), maxBackoff)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(pause):
-		}
+		wait = min(max(2*wait, minBackoff), maxBackoff)
+		pause(ctx, wait)
 	}
 }
 
-// sweep ends idle peers until ctx ends. Run starts it.
+// sweep ends what is idle until ctx ends. It is a goroutine of Run.
 func (w *front) sweep(ctx context.Context) error {
 	tick := time.NewTicker(forwardSweep)
 	defer tick.Stop()
@@ -288,15 +272,12 @@ func (w *front) sweep(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			for _, f := range w.list() {
-				f.sweep()
+			for _, e := range w.list() {
+				e.sweep()
 			}
 			w.mu.Lock()
-			published, redirects := slices.Clone(w.visitors), slices.Clone(w.redirects)
+			published := slices.Clone(w.visitors)
 			w.mu.Unlock()
-			for _, r := range redirects {
-				r.guests.sweep()
-			}
 			for _, v := range published {
 				v.sweep()
 			}
@@ -313,18 +294,6 @@ func (w *front) visited(v *visitors, there bool) {
 		return
 	}
 	w.visitors = slices.DeleteFunc(w.visitors, func(o *visitors) bool { return o == v })
-}
-
-// addrs are the bound SOCKS addresses, in the order of the configuration.
-func (w *front) addrs() []netip.AddrPort {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	out := make([]netip.AddrPort, 0, len(w.listeners))
-	for _, ln := range w.listeners {
-		a := ln.Addr().(*net.TCPAddr).AddrPort()
-		out = append(out, netip.AddrPortFrom(a.Addr().Unmap(), a.Port()))
-	}
-	return out
 }
 
 // explainBind adds what to do to the errors that a user can mend.

@@ -35,7 +35,7 @@ func TestForwardLongDatagrams(t *testing.T) {
 			c := start(t, f, func(cfg *conf.Client) {
 				cfg.Forwards = []conf.Forward{{Listen: conf.EndpointOf(netip.MustParseAddrPort("[::1]:0")), To: to}}
 			})
-			a := newApp(t, "::1", c.front.forwards[0].conn.LocalAddr())
+			a := newApp(t, "::1", c.front.forwards()[0].conn.LocalAddr())
 			got := make([]byte, 1<<16)
 			for _, size := range append([]int{65527}, longSizes...) {
 				want := noise(size)

@@ -71,17 +71,15 @@ func (d *machineDevice) close() {
 
 // serve carries packets until ctx ends (nil) or the device does.
 func (d *machineDevice) serve(ctx context.Context, c *Client, ready func(*tun.Device)) error {
-	p := Program{Name: conf.TUNUser}
-	g, err := newEnclave(c, p)
+	g, err := newEnclave(c, Program{Name: conf.TUNUser})
 	if err != nil {
 		return err
 	}
 	device := tun.NewPlain(d.plain, d.mtu, g)
-	a := &attached{Program: p, device: device}
-	if !c.enclaves.add(a) {
-		return errTooManyEnclaves
+	if err := c.enclaves.enter(); err != nil {
+		return err
 	}
-	defer c.enclaves.remove(a)
+	defer c.enclaves.leave()
 	ready(device)
 	return tun.ServePlain(ctx, device, d.plain)
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux"
 	"github.com/mpsocks/mpsocks/mux/buf"
+	"github.com/mpsocks/mpsocks/mux/muxtest"
 	"github.com/mpsocks/mpsocks/mux/packet"
 	"github.com/mpsocks/mpsocks/mux/udpio"
 )
@@ -42,7 +43,7 @@ type fakeTunnel struct {
 	seen    []packet.UDP
 	joined  []uint32 // Identifications of the datagrams that came in fragments
 	sources []string
-	wishes  map[packet.End]mux.Wish
+	wishes  muxtest.Told[packet.End, mux.Wish]
 	ids     map[string]uint8 // address IDs of paths
 	epoch   uint64
 	told    []packet.Wish // what the server was told
@@ -157,20 +158,13 @@ func (f *fakeTunnel) OpenStream(ctx context.Context, from, to netip.AddrPort) (s
 }
 
 func (f *fakeTunnel) Wish(at packet.End, w mux.Wish) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.wishes == nil {
-		f.wishes = make(map[packet.End]mux.Wish)
-	}
-	f.wishes[at] = w
+	f.wishes.Note(at, w)
 	return true
 }
 
 // wished is what was last asked of the session for an end.
 func (f *fakeTunnel) wished(at packet.End) *mux.Wish {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	w := f.wishes[at]
+	w := f.wishes.Last()[at]
 	return &w
 }
 
@@ -253,7 +247,7 @@ func start(t testing.TB, f *fakeTunnel, change func(*conf.Client)) *Client {
 }
 
 func forwardPeers(c *Client) (n int) {
-	for _, f := range c.front.list() {
+	for _, f := range c.front.forwards() {
 		n += f.count()
 	}
 	return n
@@ -300,4 +294,15 @@ func cancelled() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	return ctx
+}
+
+// snapshot lists the reasons that occurred.
+func (d *drops) snapshot() map[string]uint64 {
+	out := make(map[string]uint64)
+	for r := range d {
+		if n := d[r].Load(); n > 0 {
+			out[dropNames[r]] = n
+		}
+	}
+	return out
 }

@@ -174,7 +174,7 @@ func interfaceNames() string {
 	return strings.Join(names, ", ")
 }
 
-// watchPaths tells the tunnel which paths can be used, whenever that changes.
+// follow tells the tunnel which paths can be used, whenever that changes.
 // Run starts it.
 func (w *pathWatch) follow(ctx context.Context, m *mux.Client) error {
 	events := make(chan struct{}, 1) // one is enough: "look again"

@@ -66,10 +66,7 @@ func (p *publication) move(r conf.Route) {
 	if *p.route.Swap(&r) == r {
 		return
 	}
-	select {
-	case p.moved <- struct{}{}:
-	default:
-	}
+	poke(p.moved)
 }
 
 // run publishes the port until ctx ends.
@@ -85,7 +82,7 @@ func (p *publication) run(ctx context.Context) {
 // has agreed, and else nil when the pause is over.
 func (p *publication) ask(ctx context.Context, q *packet.Publish) stream {
 	st, code, err := p.open(ctx, q)
-	pause := publishPause
+	rest := publishPause
 	if err == nil {
 		if code == packet.PublishOK {
 			p.say(code)
@@ -94,19 +91,16 @@ func (p *publication) ask(ctx context.Context, q *packet.Publish) stream {
 		// The first no may be of a moment: the port that a reload has given up is
 		// not yet free.
 		if p.said.Load() == int32(code) {
-			pause = publishRest
+			rest = publishRest
 		}
 		p.say(code)
-		end := time.Now().Add(pause)
+		end := time.Now().Add(rest)
 		if again(ctx, st, end) {
 			return nil
 		}
-		pause = time.Until(end)
+		rest = time.Until(end)
 	}
-	select {
-	case <-ctx.Done():
-	case <-time.After(pause):
-	}
+	pause(ctx, rest)
 	return nil
 }
 
@@ -295,9 +289,6 @@ func (p *publication) runUDP(ctx context.Context) {
 		io.Copy(io.Discard, st) // until the session or the server ends it
 		stop()
 		st.Close()
-		select {
-		case <-ctx.Done():
-		case <-time.After(publishPause):
-		}
+		pause(ctx, publishPause)
 	}
 }

@@ -35,9 +35,9 @@ func newRedirect(c *Client, listen netip.AddrPort, l *lane) (*redirect, error) {
 	if err != nil {
 		return nil, fmt.Errorf("redirect %s: %w", listen, explainTransparent(err))
 	}
-	at := ln.Addr().(*net.TCPAddr).AddrPort() // the port, if it was 0
 	r.ln = ln
-	if r.conn, err = l.loop.Listen(netip.AddrPortFrom(at.Addr().Unmap(), at.Port()), r.sockets(), r.uplink); err != nil {
+	at := addrOf(ln.Addr()) // with its port, if that was 0
+	if r.conn, err = l.loop.Listen(at, r.sockets(), r.uplink); err != nil {
 		ln.Close()
 		return nil, fmt.Errorf("redirect %s: %w", listen, explainTransparent(err))
 	}
@@ -123,6 +123,10 @@ func (r *redirect) connect(conn *net.TCPConn) error {
 	k.name = from.Addr().String()
 	return k.lead(flight)
 }
+
+func (r *redirect) listener() *net.TCPListener { return r.ln }
+
+func (r *redirect) sweep() { r.guests.sweep() }
 
 // close ends the redirect with all that it carries by UDP; connections go on.
 func (r *redirect) close() {

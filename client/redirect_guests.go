@@ -3,7 +3,6 @@ package client
 import (
 	"net/netip"
 	"sync"
-	"sync/atomic"
 
 	"github.com/mpsocks/mpsocks/mux/packet"
 	"github.com/mpsocks/mpsocks/mux/udpio"
@@ -44,8 +43,7 @@ type guestSocket struct {
 	holder   holder
 	place    share
 	replies  map[netip.AddrPort]*answerer // guarded by redirectGuests.mu
-	active   atomic.Bool                  // since the last sweep
-	idle     int                          // sweeps without a datagram; guarded by redirectGuests.mu
+	active   activity                     // datagrams; swept with redirectGuests.mu held
 	sent     uint64                       // datagrams; guarded by redirectGuests.mu
 }
 
@@ -136,7 +134,7 @@ func (t *redirectGuests) entering(from, to netip.AddrPort, n int) (*guestSocket,
 			return nil, dropForwardPeer
 		}
 	}
-	g.active.Store(true)
+	g.active.note()
 	g.sent += uint64(n)
 	t.sockets.touch(&g.place)
 	t.replies.touch(&p.place)
@@ -257,7 +255,7 @@ func (g *guestSocket) receive(d *delivery, _, payload []byte) {
 		g.client.drops.add(dropSource)
 		return
 	}
-	g.active.Store(true)
+	g.active.note()
 	g.answered(d.udp.Src)
 	d.w.Add(p.mouth.conn, g.addr, d.udp.TOS, payload)
 }
@@ -271,9 +269,7 @@ func (t *redirectGuests) sweep() {
 		if g.sent == 1 {
 			most = askedIdle
 		}
-		if g.active.Swap(false) {
-			g.idle = 0
-		} else if g.idle++; g.idle >= most {
+		if g.active.over(most) {
 			t.drop(g)
 		}
 	}

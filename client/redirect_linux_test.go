@@ -49,7 +49,7 @@ func redirected(t *testing.T, f *fakeTunnel, at string, change func(*conf.Client
 		defer c.front.mu.Unlock()
 		return c.front.start != nil
 	})
-	return c, c.front.redirected()[0]
+	return c, c.front.redirects()[0]
 }
 
 // give is what the Loop does with a datagram that was redirected.
@@ -238,14 +238,14 @@ func TestRedirectReload(t *testing.T) {
 	if err := c.Apply(cfg); err != nil {
 		t.Fatal(err)
 	}
-	if l := c.front.redirected(); len(l) != 2 || l[0] != r || r.guests.count() != 1 {
+	if l := c.front.redirects(); len(l) != 2 || l[0] != r || r.guests.count() != 1 {
 		t.Fatalf("%d redirects", len(l))
 	}
 	cfg.Redirect.Listen = cfg.Redirect.Listen[1:]
 	if err := c.Apply(cfg); err != nil {
 		t.Fatal(err)
 	}
-	if l := c.front.redirected(); len(l) != 1 || l[0] == r || r.guests.count() != 0 {
+	if l := c.front.redirects(); len(l) != 1 || l[0] == r || r.guests.count() != 0 {
 		t.Fatalf("%d redirects, %d guests of the one that is gone", len(l), r.guests.count())
 	}
 	if conn, err := net.Dial("tcp", r.address().String()); err == nil {

@@ -48,7 +48,7 @@ func TestApply(t *testing.T) {
 	})
 	eventually(t, "it runs", func() bool { c.front.mu.Lock(); defer c.front.mu.Unlock(); return c.front.start != nil })
 	ann, bob, cy := associatedAs(t, c, "ann", "a"), associatedAs(t, c, "bob", "b"), associatedAs(t, c, "cy", "c")
-	app := newApp(t, "127.0.0.1", c.front.list()[0].conn.LocalAddr())
+	app := newApp(t, "127.0.0.1", c.front.forwards()[0].conn.LocalAddr())
 	app.exchange(t, "through the forward")
 
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
@@ -70,7 +70,7 @@ func TestApply(t *testing.T) {
 	next.Listen = append(slices.Clone(c.Addrs()), taken.Addr().(*net.TCPAddr).AddrPort())
 	next.Users = []conf.User{{Name: "ann", Password: "a"}, {Name: "cy", Password: "other"}, {Name: "dan", Password: "d"}}
 	next.Limits.Associations, next.Limits.AssociationsPerUser = 4, 1
-	next.Forwards = []conf.Forward{{Listen: conf.EndpointOf(c.front.list()[0].listen), To: "192.0.2.2:53"}}
+	next.Forwards = []conf.Forward{{Listen: conf.EndpointOf(c.front.forwards()[0].listen), To: "192.0.2.2:53"}}
 	if err := c.Apply(&next); err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +93,7 @@ func TestApply(t *testing.T) {
 		conn.Close()
 	}
 	app.exchange(t, "to the other destination")
-	if got := c.front.list()[0].target.Load().to.String(); got != "192.0.2.2:53" {
+	if got := c.front.forwards()[0].target.Load().to.String(); got != "192.0.2.2:53" {
 		t.Errorf("the forward leads to %s", got)
 	}
 
@@ -110,7 +110,7 @@ func TestApply(t *testing.T) {
 	if !lives(ann) {
 		t.Error("what came through a listener that is gone has ended")
 	}
-	if n := len(c.front.list()); n != 0 {
+	if n := len(c.front.forwards()); n != 0 {
 		t.Errorf("%d forwards are left", n)
 	}
 }

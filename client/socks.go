@@ -56,10 +56,35 @@ var (
 	errAtyp     = errors.New("unknown address type")
 )
 
+// A socksPort is where applications find SOCKS and an HTTP proxy.
+type socksPort struct {
+	client *Client
+	ln     *net.TCPListener
+}
+
+// newSOCKSPort binds one; all has all of them, see listen.
+func newSOCKSPort(c *Client, addr netip.AddrPort, all []netip.AddrPort) (*socksPort, error) {
+	ln, err := listen(addr, all)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", addr, explainBind(err))
+	}
+	return &socksPort{c, ln}, nil
+}
+
+func (p *socksPort) listener() *net.TCPListener { return p.ln }
+
+// address is where it listens.
+func (p *socksPort) address() netip.AddrPort { return addrOf(p.ln.Addr()) }
+
+// sweep has nothing to end: an association ends with its connection.
+func (p *socksPort) sweep() {}
+
+func (p *socksPort) close() { p.ln.Close() }
+
 // admit starts the goroutine of a connection, or closes it if there are no
 // descriptors for it.
-func (w *front) admit(conn *net.TCPConn) {
-	c := w.client
+func (p *socksPort) admit(conn *net.TCPConn) {
+	c := p.client
 	if c.crowd.enter(conn) {
 		a := &caller{client: c, conn: conn, guest: c.crowd.lobby.enter(conn)}
 		go a.serve()

@@ -32,10 +32,10 @@ func (c *Client) Status() *status.Status {
 		"password": c.crowd.guesses.wrong.Load(), "password_unread": c.crowd.guesses.refused.Load(),
 		"associations": noAssociation, "streams": noStream,
 	}
-	for _, f := range c.front.list() {
+	for _, f := range c.front.forwards() {
 		s.Forwards = append(s.Forwards, status.Forward{Listen: f.address().String(), Peers: f.count()})
 	}
-	for _, r := range c.front.redirected() {
+	for _, r := range c.front.redirects() {
 		s.Forwards = append(s.Forwards, status.Forward{Listen: r.address().String() + " (redirect)", Peers: r.guests.count()})
 	}
 	for _, p := range c.publications.all() {

@@ -40,7 +40,7 @@ func TestTOS(t *testing.T) {
 				t.Skip(err)
 			}
 			defer conn.Close()
-			to, datagram := c.front.list()[0].address(), datagram(0, "192.0.2.1:7", []byte("x"))
+			to, datagram := c.front.forwards()[0].address(), datagram(0, "192.0.2.1:7", []byte("x"))
 			if forwarded {
 				datagram = []byte("x")
 			} else {

@@ -86,9 +86,14 @@ func (f *frameReader) next() (to header, length int, err error) {
 	if _, err = io.ReadFull(f.r, b[:1]); err != nil {
 		return to, 0, err
 	}
-	atyp, known := map[byte]byte{uotIPv4: atypIPv4, uotIPv6: atypIPv6, uotName: atypDomain}[b[0]]
-	if !known {
-		return to, 0, errFrame
+	atyp := byte(0) // none that address knows
+	switch b[0] {
+	case uotIPv4:
+		atyp = atypIPv4
+	case uotIPv6:
+		atyp = atypIPv6
+	case uotName:
+		atyp = atypDomain
 	}
 	if to, _, err = f.address(atyp); err != nil {
 		return to, 0, err

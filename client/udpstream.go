@@ -2,6 +2,7 @@ package client
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"net"
@@ -68,15 +69,14 @@ func serveUDPStream(c *Client, conn *net.TCPConn, user string, p *preface, frami
 		return replyError{repFailure, errTooManyAssociations}
 	}
 	defer c.associations.release(who)
-	early := append([]byte(nil), p.buf[p.start:p.end]...)
+	early := bytes.Clone(p.buf[p.start:p.end])
 	ready()
-	local := conn.LocalAddr().(*net.TCPAddr).AddrPort()
-	if err := writeReply(conn, repSuccess, netip.AddrPortFrom(local.Addr().Unmap(), local.Port())); err != nil {
+	if err := writeReply(conn, repSuccess, addrOf(conn.LocalAddr())); err != nil {
 		return err
 	}
 	u := &udpStream{conn: conn, ready: make(chan struct{}, 1)}
 	u.client, u.source.User = c, user
-	r := bufio.NewReaderSize(io.MultiReader(strings.NewReader(string(early)), conn), udpStreamIn)
+	r := bufio.NewReaderSize(io.MultiReader(bytes.NewReader(early), conn), udpStreamIn)
 	u.in = frameReader{r: r, framing: framing}
 	if version == 2 { // still within the handshake's time
 		one, to, err := u.in.request()
@@ -85,10 +85,7 @@ func serveUDPStream(c *Client, conn *net.TCPConn, user string, p *preface, frami
 		}
 		if one {
 			u.in.framing = framingConnect
-			u.connect = header{to: to.to, host: append([]byte(nil), to.host...)}
-			if to.host == nil {
-				u.connect.host = nil
-			}
+			u.connect = header{to: to.to, host: bytes.Clone(to.host)}
 		}
 	}
 	if err := conn.SetDeadline(time.Time{}); err != nil {
@@ -234,12 +231,7 @@ func (u *udpStream) free(b *[]byte) {
 	}
 }
 
-func (u *udpStream) wake() {
-	select {
-	case u.ready <- struct{}{}:
-	default:
-	}
-}
+func (u *udpStream) wake() { poke(u.ready) }
 
 // finish ends write.
 func (u *udpStream) finish() {

@@ -31,6 +31,7 @@ type visitors struct {
 	publication *publication
 	lane        *lane
 	target      atomic.Pointer[netip.AddrPort] // of the program; nil if its name is not resolved
+	lacking     atomic.Bool                    // that was said, and is so still
 
 	table  sync.Mutex // guards the rest; taken before mu
 	by     map[netip.AddrPort]*visitor
@@ -55,8 +56,7 @@ type visitor struct {
 	place    share         // guarded by visitors.table
 	fresh    *list.Element // nil once it has sent again after an answer; guarded by visitors.table
 	answered atomic.Bool
-	active   atomic.Bool // since the last sweep
-	idle     int         // sweeps without a datagram; guarded by visitors.table
+	active   activity // datagrams; swept with visitors.table held
 }
 
 // resolve finds the program's address; a name may be of this machine's network.
@@ -64,11 +64,12 @@ func (v *visitors) resolve(ctx context.Context) {
 	r := v.publication.route.Load()
 	list, err := net.DefaultResolver.LookupNetIP(ctx, "ip", r.Host)
 	if err != nil || len(list) == 0 {
-		if ctx.Err() == nil {
+		if ctx.Err() == nil && !v.lacking.Swap(true) {
 			v.client.log.Warn().Err(err).Str("to", r.To()).Msg("the program of a published port is not found")
 		}
 		return
 	}
+	v.lacking.Store(false)
 	to := netip.AddrPortFrom(list[0].Unmap(), r.Port)
 	v.target.Store(&to)
 }
@@ -105,7 +106,7 @@ func (v *visitors) receive(d *delivery, _, payload []byte) {
 		v.client.drops.add(dropForwardPeer)
 		return
 	}
-	one.active.Store(true)
+	one.active.note()
 	d.w.Add(one.conn, *to, d.udp.TOS, payload)
 }
 
@@ -204,7 +205,7 @@ func (v *visitors) give() {
 func (o *visitor) uplink(_ *udpio.Conn, msgs []udpio.Message) {
 	v := o.visitors
 	target := v.target.Load()
-	o.active.Store(true)
+	o.active.note()
 	o.answered.Store(true)
 	l := v.lane
 	pkts, taken := l.pkts[:0], 0
@@ -233,9 +234,7 @@ func (v *visitors) sweep() {
 	v.table.Lock()
 	defer v.table.Unlock()
 	for from, one := range v.by {
-		if one.active.Swap(false) {
-			one.idle = 0
-		} else if one.idle++; one.idle >= forwardIdle {
+		if one.active.over(forwardIdle) {
 			v.drop(from, one)
 		}
 	}

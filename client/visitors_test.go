@@ -113,7 +113,7 @@ func TestVisitorsLeaveDescriptors(t *testing.T) {
 // still takes a new one, and one machine has its share.
 func TestForwardPeersGiveWay(t *testing.T) {
 	c := start(t, &fakeTunnel{answer: echo}, forwardTo("192.0.2.50:51820"))
-	f := c.front.forwards[0]
+	f := c.front.forwards()[0]
 	f.mu.Lock()
 	f.places.most = 16
 	come := func(from string) *forwardPeer {

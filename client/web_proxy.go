@@ -161,9 +161,7 @@ func (c *webConn) dial(ctx context.Context, _, to string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	client := c.web.client
-	remote := c.RemoteAddr().(*net.TCPAddr).AddrPort()
-	remote = netip.AddrPortFrom(remote.Addr().Unmap(), remote.Port())
+	client, remote := c.web.client, addrOf(c.RemoteAddr())
 	who := holderOf(c.user, remote.Addr())
 	if !client.streams.acquire(who) {
 		return nil, replyError{repFailure, errTooManyStreams}
@@ -178,6 +176,7 @@ func (c *webConn) dial(ctx context.Context, _, to string) (net.Conn, error) {
 		client.streams.release(who)
 		return nil, err
 	}
+	client.calls.add(st, party{app: remote, proxy: addrOf(c.LocalAddr()), user: c.user, to: to})
 	return &webStream{stream: st, client: client, holder: who}, nil
 }
 
@@ -202,7 +201,10 @@ func (s *webStream) Write(b []byte) (int, error) {
 }
 
 func (s *webStream) Close() error {
-	s.once.Do(func() { s.client.streams.release(s.holder) })
+	s.once.Do(func() {
+		s.client.calls.drop(s.stream)
+		s.client.streams.release(s.holder)
+	})
 	return s.stream.Close()
 }
 

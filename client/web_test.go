@@ -110,11 +110,26 @@ func TestHTTPProxy(t *testing.T) {
 		s := c.Status()
 		return s.Streams == 1 && s.Pending == 1
 	})
+	c.calls.mu.Lock()
+	for _, p := range c.calls.by {
+		if p.to != host || !p.app.IsValid() || p.proxy != c.Addrs()[0] {
+			t.Errorf("status takes the stream for %+v", p)
+		}
+	}
+	if n := len(c.calls.by); n != 1 {
+		t.Errorf("status knows %d streams", n)
+	}
+	c.calls.mu.Unlock()
 	b.CloseIdleConnections()
 	eventually(t, "nothing is left", func() bool {
 		s := c.Status()
 		return s.Streams == 0 && s.Pending == 0
 	})
+	c.calls.mu.Lock()
+	defer c.calls.mu.Unlock()
+	if n := len(c.calls.by); n != 0 {
+		t.Errorf("status knows %d streams that have ended", n)
+	}
 }
 
 func TestHTTPConnect(t *testing.T) {

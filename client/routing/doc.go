@@ -1,7 +1,7 @@
 // Package routing leads the traffic of a whole machine to a TUN device, by policy rules
 // and tables of its own, and takes that back.
 //
-// What a plan.go makes of the settings, in the order in which the kernel asks:
+// What plan_linux.go makes of the settings, in the order in which the kernel asks:
 //
 //	priority  what                                          leads to
 //	10900     has the mark of the subflows, or of a cgroup  the end of these rules

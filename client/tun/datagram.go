@@ -11,7 +11,8 @@ import (
 type datagram struct {
 	src, dst netip.AddrPort
 	tos, ttl uint8
-	payload  int // where it begins
+	payload  int // where it begins,
+	end      int // and where it ends: an IP packet may be longer (RFC 9868, Section 3)
 }
 
 // network is the IP header of a packet from a device, as far as it matters.
@@ -122,7 +123,8 @@ func (d *datagram) parse(b []byte, n *network, summed bool) bool {
 	}
 	d.src = netip.AddrPortFrom(n.src, binary.BigEndian.Uint16(u[0:]))
 	d.dst = netip.AddrPortFrom(n.dst, binary.BigEndian.Uint16(u[2:]))
-	d.tos, d.ttl, d.payload = n.tos, n.ttl, n.header+packet.UDPHeaderLen
+	d.tos, d.ttl = n.tos, n.ttl
+	d.payload, d.end = n.header+packet.UDPHeaderLen, n.header+length
 	return true
 }
 

@@ -179,6 +179,9 @@ func (d *Device) udp(v *vnet, b []byte, n *network, whole *buf.Buffer) (taken bo
 		d.n.malformed.Add(1)
 		return false
 	}
+	if v.kind == vnetGSONone {
+		n.total = h.end
+	}
 	src := socket{at: h.src}
 	if d.capture.Load() && asksNames(h.dst) {
 		src.as, h.dst = h.dst, resolverBeside(h.dst)

@@ -187,6 +187,31 @@ func TestDatagrams(t *testing.T) {
 	}
 }
 
+// What stands in an IP packet behind its datagram (RFC 9868) is not sent as part of that,
+// whether the packet is copied or taken whole.
+func TestBytesBehindADatagram(t *testing.T) {
+	for _, f := range []struct{ src, dst netip.AddrPort }{{src4, dst4}, {src6, dst6}} {
+		for _, taken := range []bool{false, true} {
+			d, tunnel, _ := newDevice()
+			b := append(udp(f.src, f.dst, "payload", 0, 64), "behind"...)
+			if f.dst.Addr().Is4() {
+				binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
+			} else {
+				binary.BigEndian.PutUint16(b[4:], uint16(len(b)-packet.IPv6HeaderLen))
+			}
+			var whole *buf.Buffer
+			if taken {
+				whole = buf.Get(buf.SmallSize)
+				b = whole.Bytes()[:copy(whole.Bytes(), b)]
+			}
+			d.packet(&vnet{}, b, whole)
+			if len(tunnel.ports) != 1 || len(tunnel.ports[0].sent) != 1 || tunnel.ports[0].sent[0].payload != "payload" {
+				t.Errorf("to %v, taken %v: sent %+v", f.dst, taken, tunnel.ports)
+			}
+		}
+	}
+}
+
 // What the kernel leaves in one piece is cut into datagrams of one size.
 func TestSegments(t *testing.T) {
 	d, tunnel, _ := newDevice()

@@ -11,8 +11,8 @@ import (
 // is asked with addresses, after names were resolved, and never changes.
 //
 // What is not an ordinary unicast address of the internet is refused unless
-// allowed, and so are the server's own: a client must not reach the server's own services, its local network
-// or the tunnel's addresses. deny wins over allow.
+// allowed, and so are the server's own: a client must not reach the server's own
+// services, its local network or the tunnel's addresses. deny wins over allow.
 type access struct {
 	allow, deny []conf.Access
 	own         own

@@ -76,8 +76,8 @@ func newDialer(out *egress) *dialer {
 // connect connects to the first of the addresses that answers (Happy Eyeballs, RFC
 // 8305): families in turn, IPv6 first, a new attempt every 250 ms or as soon as
 // one has failed, a few at once and some 20 in all, whatever a name has. Addresses
-// that lately did not answer come last; more brings further ones, or is nil. The error is that of the attempt that came
-// closest.
+// that lately did not answer come last; more brings further ones, or is nil. The error
+// is that of the attempt that came closest.
 func (d *dialer) connect(ctx context.Context, addrs []netip.Addr, more <-chan []netip.Addr, port uint16, cost budget) (*net.TCPConn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel() // also ends the attempts that lost

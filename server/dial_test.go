@@ -18,17 +18,12 @@ import (
 func TestRace(t *testing.T) {
 	d := newDialer(&egress{})
 	ln := listenTCP(t, "127.0.0.1:0")
-	start := time.Now()
-	// Addresses that refuse at once cost no stagger.
 	refusing := []netip.Addr{netip.MustParseAddr("127.0.0.5"), netip.MustParseAddr("127.0.0.6"), netip.MustParseAddr("127.0.0.7")}
 	c, err := d.connect(t.Context(), append(refusing, netip.MustParseAddr("127.0.0.1")), nil, portOf(ln), budget{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	c.Close()
-	if took := time.Since(start); took > dialStagger {
-		t.Errorf("took %v", took)
-	}
 	if _, err := d.connect(t.Context(), refusing, nil, portOf(ln), budget{}); rank(err) != rankRefused {
 		t.Errorf("refused: %v", err)
 	}
@@ -40,6 +35,26 @@ func TestRace(t *testing.T) {
 	if _, err := d.connect(ctx, refusing, nil, portOf(ln), budget{}); err == nil {
 		t.Error("connected after the end")
 	}
+}
+
+// TestRefusalsCostNoStagger: after an address that refuses at once the next one is tried
+// at once, in virtual time.
+func TestRefusalsCostNoStagger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDialer(&egress{})
+		last := netip.MustParseAddr("192.0.2.4")
+		d.to = func(_ context.Context, to netip.AddrPort) (*net.TCPConn, error) {
+			if to.Addr() == last {
+				return nil, nil
+			}
+			return nil, &dialError{wordRefused, nil}
+		}
+		start := time.Now()
+		_, err := d.connect(t.Context(), []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("192.0.2.3"), last}, nil, 80, budget{})
+		if took := time.Since(start); err != nil || took != 3*failedPause {
+			t.Errorf("%v after %v", err, took)
+		}
+	})
 }
 
 // TestStagger has addresses that never answer before the one that does.

@@ -37,7 +37,9 @@
 //
 // Streams to port 1081 publish ports of the server's: publish.go.
 //
-// Goroutines: the mux.Listener's, one per Loop (one to four of them), one
-// sweeper for all idle timers, one per family of echo requests, one per name that is being resolved, and two per
-// CONNECT. All of them end when the context of Server.Run does.
+// Goroutines: the mux.Listener's, one per Loop (one to four of them), one sweeper for
+// all idle timers, one each that counts what clients use, that asks the kernel what it
+// holds and that follows the interfaces' addresses, one per family of echo requests, one
+// per name that is being resolved, two per CONNECT, and one per published TCP port. All
+// of them end when the context of Server.Run does.
 package server

@@ -46,17 +46,6 @@ type drops [dropReasons]atomic.Uint64
 
 func (d *drops) add(r dropReason, n uint64) { d[r].Add(n) }
 
-// snapshot lists the reasons that occurred.
-func (d *drops) snapshot() map[string]uint64 {
-	out := make(map[string]uint64)
-	for r := range d {
-		if n := d[r].Load(); n > 0 {
-			out[dropNames[r]] = n
-		}
-	}
-	return out
-}
-
 // all lists every reason, so that a metric of it is there from the start.
 func (d *drops) all() map[string]uint64 {
 	out := make(map[string]uint64)

@@ -15,6 +15,7 @@ import (
 	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux"
 	"github.com/mpsocks/mpsocks/mux/buf"
+	"github.com/mpsocks/mpsocks/mux/muxtest"
 	"github.com/mpsocks/mpsocks/mux/packet"
 	"github.com/mpsocks/mpsocks/mux/udpio"
 )
@@ -30,7 +31,7 @@ type fakeSession struct {
 	flushes int
 	discard bool
 	beside  int64
-	wishes  map[packet.End]mux.Wish
+	wishes  muxtest.Told[packet.End, mux.Wish]
 	more    chan struct{}
 }
 
@@ -44,12 +45,7 @@ type got struct {
 func newFakeSession() *fakeSession { return &fakeSession{more: make(chan struct{}, 1)} }
 
 func (f *fakeSession) Wish(at packet.End, w mux.Wish) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.wishes == nil {
-		f.wishes = make(map[packet.End]mux.Wish)
-	}
-	f.wishes[at] = w
+	f.wishes.Note(at, w)
 	return true
 }
 
@@ -282,4 +278,15 @@ func eventually(t testing.TB, what string, ok func() bool) {
 func oneMessage(from netip.AddrPort) udpio.Message {
 	b := buf.Get(1)
 	return udpio.Message{Addr: from, Buf: b}
+}
+
+// snapshot lists the reasons that occurred.
+func (d *drops) snapshot() map[string]uint64 {
+	out := make(map[string]uint64)
+	for r := range d {
+		if n := d[r].Load(); n > 0 {
+			out[dropNames[r]] = n
+		}
+	}
+	return out
 }

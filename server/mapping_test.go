@@ -142,11 +142,13 @@ func TestIdle(t *testing.T) {
 		return from
 	}
 	// Outbound refreshes.
-	first := send()
+	first, last := send(), time.Now()
 	for end := time.Now().Add(2 * idle); time.Now().Before(end); time.Sleep(idle / 10) {
-		if send() != first {
+		from, paused := send(), time.Since(last) > idle/2 // the machine was busy
+		if from != first && !paused {
 			t.Fatal("the mapping changed while in use")
 		}
+		first, last = from, time.Now()
 	}
 	// Inbound does not.
 	start := time.Now()

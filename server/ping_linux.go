@@ -17,7 +17,8 @@ import (
 )
 
 const (
-	echoHeader = 8 // RFC 792, RFC 4443 Section 4.1
+	echoHeader = 8  // RFC 792, RFC 4443 Section 4.1
+	ipv4Header = 20 // without options, RFC 791 Section 3.1
 	// icmpFilter is the option ICMP_FILTER at level SOL_RAW (linux/icmp.h).
 	solRaw, icmpFilter = 255, 1
 )
@@ -167,8 +168,11 @@ func (s *pingSocket) answers(fd int, a *asker, b, oob []byte) {
 		}
 		msg := b[:n]
 		if s.crude && s.v4 {
+			if n < ipv4Header {
+				continue
+			}
 			head := int(msg[0]&15) * 4
-			if n < 20 || head > n {
+			if head < ipv4Header || head > n {
 				continue
 			}
 			msg = msg[head:]

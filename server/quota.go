@@ -111,7 +111,7 @@ type client struct {
 	// Echo requests, words of what did not arrive, and lines that it makes the log have.
 	pings, failures, lines *rate.Limiter
 
-	// Guarded by Server.mu.
+	// Guarded by roll.mu.
 	sent, received uint64    // what its ended sessions carried, bytes
 	quota          uint64    // bytes a month, 0 for no bound
 	said           time.Time // when it was last told that its quota is used
@@ -120,7 +120,7 @@ type client struct {
 }
 
 // limit sets the caps; what is held beyond them stays. own is the client's entry, or
-// nil. It is called with Server.mu held.
+// nil. It is called with roll.mu held.
 func (c *client) limit(l *conf.ServerLimits, own *conf.Peer) {
 	c.mappings.max.Store(int64(l.MappingsPerClient))
 	c.streams.max.Store(int64(l.StreamsPerClient))

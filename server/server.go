@@ -57,9 +57,10 @@ type Server struct {
 	usage usageFile
 }
 
-// New binds all listeners and prepares everything else. cfg is valid, as
-// conf.Load leaves it; capture may be nil; handed are listeners that a service manager has bound. Errors name the address or the key
-// that is wrong. A Server that was made has to be Run, which also frees it.
+// New binds all listeners and prepares everything else. cfg is valid, as conf.Load
+// leaves it; capture may be nil; handed are listeners that a service manager has bound.
+// Errors name the address or the key that is wrong. A Server that was made has to be
+// Run, which also frees it.
 func New(cfg *conf.Server, log zerolog.Logger, capture *mux.Capture, handed ...net.Listener) (*Server, error) {
 	s, err := newServer(cfg, log)
 	if err != nil {

@@ -130,6 +130,7 @@ func (u *uplink) packet(p *peer, pkt []byte) dropReason {
 	if m == nil || key != u.key {
 		if m = p.nat.mappings[key]; m == nil {
 			var reason dropReason
+			u.mapping = nil
 			p.nat.mu.RUnlock()
 			m, reason = p.nat.open(key, h.Src, u.now)
 			p.nat.mu.RLock()

@@ -38,6 +38,7 @@ const (
 	attempts  = 2
 	// muteTime is how long a server that was silent is asked last.
 	muteTime = 30 * time.Second
+	// maxNdots is what the C library takes (RES_MAXNDOTS).
 	maxNdots = 15
 )
 

@@ -30,10 +30,10 @@ type visit struct {
 	at    *list.Element // nil once it has left; guarded by visits.mu
 }
 
-// enter takes a connection from an address in; nil if there is no room. When all places are taken, the
-// oldest connection of whoever has most of them goes for one of somebody who has fewer.
-// streams is how many streams the client may have. The programs of this machine, a web
-// server in front for one, share as they like.
+// enter takes a connection from an address in; nil if there is no room. When all places
+// are taken, the oldest connection of whoever has most of them goes for one of somebody
+// who has fewer. streams is how many streams the client may have. The programs of this
+// machine, a web server in front for one, share as they like.
 func (v *visits) enter(conn *net.TCPConn, from netip.Addr, streams int) *visit {
 	x := &visit{conn: conn, house: gate.Home(from)}
 	most := max(streams/visitShare, 1)
@@ -43,16 +43,19 @@ func (v *visits) enter(conn *net.TCPConn, from netip.Addr, streams int) *visit {
 	if own != nil {
 		held = own.Len()
 	}
-	var out *visit
-	if v.total >= most {
-		if full := v.fullest(); full.Len() > held+1 {
-			out = full.Front().Value.(*visit)
-			v.remove(out)
-		}
-	}
-	if v.total >= most || held >= max(most/houseShare, 1) && !from.Unmap().IsLoopback() {
+	if held >= max(most/houseShare, 1) && !from.Unmap().IsLoopback() {
 		v.mu.Unlock()
 		return nil
+	}
+	var out *visit
+	if v.total >= most {
+		full := v.fullest()
+		if full.Len() <= held+1 {
+			v.mu.Unlock()
+			return nil
+		}
+		out = full.Front().Value.(*visit)
+		v.remove(out)
 	}
 	if own == nil {
 		if own = list.New(); v.houses == nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/mux/gate"
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
 
@@ -76,6 +77,30 @@ func TestVisitsAreShared(t *testing.T) {
 	}
 	if v.total != 0 || len(v.houses) != 0 {
 		t.Errorf("all have left, and %d are there", v.total)
+	}
+}
+
+// TestVisitsStayCounted: who has its share is refused before anybody has to go for it.
+func TestVisitsStayCounted(t *testing.T) {
+	var v visits
+	enter := func(from string) *visit {
+		here, there := tcpPair(t)
+		t.Cleanup(func() { here.Close(); there.Close() })
+		return v.enter(here, netip.MustParseAddr(from), 16) // 8 visits, 2 of one address
+	}
+	for range 6 {
+		enter("127.0.0.1")
+	}
+	for range 2 {
+		if enter("192.0.2.1") == nil {
+			t.Fatal("an address does not get its share")
+		}
+	}
+	if enter("192.0.2.1") != nil {
+		t.Error("an address gets more than its share")
+	}
+	if local := v.houses[gate.Home(netip.MustParseAddr("127.0.0.1"))]; v.total != 8 || local.Len() != 6 {
+		t.Errorf("%d visits, %d of them of this machine: one is not counted any more, and goes on", v.total, local.Len())
 	}
 }
 

@@ -30,25 +30,25 @@ func TestWishes(t *testing.T) {
 	client := netip.AddrPortFrom(packet.ClientHost4, packet.DiscardPort)
 	good := list(packet.Wish{At: udp, Class: uint8(mux.ClassBackup), Paths: 5}, packet.Wish{At: tcp, Class: packet.WishNoClass, Paths: 2})
 	tell(inner4(1), good)
-	if len(sess.wishes) != 0 {
-		t.Errorf("a program's word counts: %v", sess.wishes)
+	if len(sess.wishes.Last()) != 0 {
+		t.Errorf("a program's word counts: %v", sess.wishes.Last())
 	}
 	tell(client, good)
-	if diff := cmp.Diff(map[packet.End]mux.Wish{udp: {Class: mux.ClassBackup, Asked: true, IDs: 5}, tcp: {IDs: 2}}, sess.wishes); diff != "" {
+	if diff := cmp.Diff(map[packet.End]mux.Wish{udp: {Class: mux.ClassBackup, Asked: true, IDs: 5}, tcp: {IDs: 2}}, sess.wishes.Last()); diff != "" {
 		t.Error(diff)
 	}
 	tell(client, list(packet.Wish{At: udp, Class: packet.WishNoClass}))
-	if w := sess.wishes[udp]; !w.Empty() {
+	if w := sess.wishes.Last()[udp]; !w.Empty() {
 		t.Errorf("%+v after the end", w)
 	}
-	sess.wishes = nil
+	sess.wishes.Forget()
 	for class := 5; class < packet.WishNoClass; class++ {
 		tell(client, list(packet.Wish{At: udp, Class: uint8(class)}))
 	}
 	tell(client, nil)
 	tell(client, good[:len(good)-1])
-	if len(sess.wishes) != 0 {
-		t.Errorf("%+v of what is no wish", sess.wishes)
+	if len(sess.wishes.Last()) != 0 {
+		t.Errorf("%+v of what is no wish", sess.wishes.Last())
 	}
 	if n := s.drops.snapshot()["service"]; n != packet.WishNoClass-5+2 {
 		t.Errorf("%d were dropped", n)

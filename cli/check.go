@@ -312,7 +312,6 @@ func describeRule(r conf.Rule) string {
 	return fmt.Sprintf("flows %s are %s", strings.Join(when, " "), r.Class)
 }
 
-// share is a per-user limit in brackets; 0 is none.
 // granted is what a client of the server may have, as far as the server's file says.
 func granted(c *conf.Peer) (out string) {
 	if c.Quota != 0 {
@@ -330,6 +329,7 @@ func granted(c *conf.Peer) (out string) {
 	return out
 }
 
+// share is a limit for each user or client in brackets; 0 is none.
 func share(n int, of string) string {
 	if n == 0 {
 		return ""

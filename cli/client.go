@@ -72,6 +72,13 @@ func clientHalf(c *client.Client, cfg *conf.Client, file string, log zerolog.Log
 	}}
 }
 
+// tunnelOnly takes from a configuration all by which something could come to the client but
+// by this process, here or at the server, so that it can run beside another one.
+func tunnelOnly(c *conf.Client) {
+	c.Listen, c.Forwards, c.Publish, c.Admin, c.RunSocket = nil, nil, nil, nil, "off"
+	c.Redirect, c.TUN = conf.Redirect{}, conf.TUN{}
+}
+
 // texts writes addresses for a log line.
 func texts[T fmt.Stringer](addrs []T) []string {
 	out := make([]string, len(addrs))

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -218,5 +219,29 @@ func TestClientsBesideMistakes(t *testing.T) {
 	run(t, "clients", "revoke", "television", "-c", file)
 	if out := run(t, "clients", "list", "-c", file); strings.Count(out, "\n") != 2 {
 		t.Errorf("list says\n%s", out)
+	}
+}
+
+// closedOutput takes nothing, as a pipe that nobody reads.
+type closedOutput struct{}
+
+func (closedOutput) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
+
+// A client whose link cannot be written is not one.
+func TestClientWithoutItsLink(t *testing.T) {
+	dir := aServer(t)
+	file := filepath.Join(dir, "server.yaml")
+	for _, how := range []string{"--link", "--qr"} {
+		var stderr strings.Builder
+		if code := execute(t.Context(), []string{"clients", "add", "phone", how, "-c", file}, closedOutput{}, &stderr); code == 0 {
+			t.Errorf("%s: it went well", how)
+		}
+		s, err := conf.LoadServer(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(s.Clients) != 1 {
+			t.Errorf("%s: %d clients (%s)", how, len(s.Clients), &stderr)
+		}
 	}
 }

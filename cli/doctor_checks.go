@@ -137,7 +137,7 @@ func (d *doctor) running() {
 			if s.Half == status.Server {
 				remedy = "see its log"
 			}
-			d.say(broken, "running "+s.Half, remedy, "it cannot do its work: %s", join(s.Reasons))
+			d.say(broken, "running "+s.Half, remedy, "it cannot do its work: %s", strings.Join(s.Reasons, "; "))
 		} else {
 			d.say(fine, "running "+s.Half, "", "version %s, for %s, ready", s.Version, status.Duration(time.Since(s.Started)))
 		}
@@ -174,17 +174,6 @@ func (d *doctor) running() {
 			}
 		}
 	}
-}
-
-func join(list []string) string {
-	out := ""
-	for i, s := range list {
-		if i > 0 {
-			out += "; "
-		}
-		out += s
-	}
-	return out
 }
 
 // localOf is the address that a path is bound to in the family of remote: its own, or

@@ -126,10 +126,9 @@ func by(a netip.Addr) string {
 func (d *doctor) tunnel(c *conf.Client, p conf.Path, byDefault bool) {
 	check := "path " + p.Name
 	one := *c
-	one.Listen = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}
-	one.Users, one.Forwards, one.Admin, one.RunSocket, one.StateDir = nil, nil, nil, "off", ""
-	one.Mark = int(c.SocketMark())
-	one.Redirect, one.TUN, one.Publish = conf.Redirect{}, conf.TUN{}, nil
+	one.Mark = int(c.SocketMark()) // that of a device, too, which is none of its own
+	tunnelOnly(&one)
+	one.Listen, one.Users, one.StateDir = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}, nil, ""
 	p.Subflows, p.Backup, p.Metered, p.DailyCap, p.MonthlyCap = 1, false, false, 0, 0
 	one.Paths = []conf.Path{p}
 	if byDefault {

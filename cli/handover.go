@@ -65,18 +65,8 @@ func (h *handover) give(out io.Writer, r *roll, name string, key conf.PrivateKey
 		return err
 	}
 	if h.link || h.qr {
-		if h.qr {
-			if err := writeQR(out, l.Text()); err != nil {
-				return err
-			}
-			width, height := screenSize(out)
-			if w, h := sizeQR(l.Text()); isTerminal(out) && (w > width || h >= height) {
-				fmt.Fprintf(out, "The code has %d columns and %d lines, and this terminal %d and %d: make it larger or its letters smaller,\n"+
-					"and run `mpsocks clients rotate %s --qr`.\n", w, h+1, width, height, name)
-			}
-		}
-		if h.link {
-			fmt.Fprintln(out, l.Text())
+		if err := h.show(out, l); err != nil {
+			return errors.Join(err, undo())
 		}
 		return nil
 	}
@@ -90,5 +80,24 @@ func (h *handover) give(out io.Writer, r *roll, name string, key conf.PrivateKey
 		return errors.Join(err, undo())
 	}
 	_, err = fmt.Fprintf(out, "wrote %s: move it to the other machine as client.yaml\n", file)
+	return err
+}
+
+// show writes the link, as a code, as text, or as both.
+func (h *handover) show(out io.Writer, l *conf.Link) error {
+	if h.qr {
+		if err := writeQR(out, l.Text()); err != nil {
+			return err
+		}
+		width, height := screenSize(out)
+		if w, h := sizeQR(l.Text()); isTerminal(out) && (w > width || h >= height) {
+			fmt.Fprintf(out, "The code has %d columns and %d lines, and this terminal %d and %d: make it larger or its letters smaller,\n"+
+				"and run `mpsocks clients rotate %s --qr`.\n", w, h+1, width, height, l.Name)
+		}
+	}
+	if !h.link {
+		return nil
+	}
+	_, err := fmt.Fprintln(out, l.Text())
 	return err
 }

@@ -67,14 +67,14 @@ func (h *hold) lender(stderr io.Writer) (lender, error) {
 	return h.runningClient()
 }
 
-// ownClient starts a client in this process, without the file's listeners.
+// ownClient starts a client in this process, without what the file lets in: the client that
+// runs by the same file may have that.
 func (h *hold) ownClient(stderr io.Writer) (lender, error) {
 	cfg, err := conf.LoadClient(h.File)
 	if err != nil {
 		return nil, err
 	}
-	cfg.Listen, cfg.Forwards, cfg.RunSocket = nil, nil, "off"
-	cfg.Redirect, cfg.TUN = conf.Redirect{}, conf.TUN{}
+	tunnelOnly(cfg)
 	log, _ := newLogger(cfg.Log, stderr)
 	log = log.Level(zerolog.WarnLevel)
 	return func(ctx context.Context, device *os.File, ready func()) error {

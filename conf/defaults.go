@@ -78,9 +78,8 @@ func DefaultServer() *Server {
 			// it was restarted; the rest is for a key that is shared by a
 			// few devices.
 			SessionsPerClient: 16,
-			// Eight paths of eight subflows: more connections add nothing
-			// but state.
-			SubflowsPerSession: 64,
+			// As many as there can be (docs/protocol.md).
+			SubflowsPerSession: 63,
 			// A mapping is one socket; the file descriptor limit of a
 			// service is often 65,536 and CONNECTs need some too.
 			Mappings: 32768,

@@ -137,7 +137,7 @@ type Peer struct {
 
 // Session is one multipath connection. Both halves call it by the same number.
 type Session struct {
-	ID         string            `json:"id"` // of the key of the client, in hexadecimal
+	ID         string            `json:"id"` // see mux.Session.ID, in hexadecimal
 	Peer       string            `json:"peer,omitempty"`
 	Up         bool              `json:"up"`
 	Server     string            `json:"server,omitempty"`       // address in use, at the client
@@ -164,7 +164,7 @@ type Session struct {
 // Path is a way between the halves.
 type Path struct {
 	Name    string    `json:"name"`
-	State   State     `json:"state"`            // up, resting, suspect, stale, blocked
+	State   State     `json:"state"`            // Up, Resting and others: see words.go
 	Cause   string    `json:"cause,omitempty"`  // why, in words
 	Remedy  string    `json:"remedy,omitempty"` // what helps, where that is known
 	Since   time.Time `json:"since"`

@@ -69,7 +69,7 @@ func appendAddr(b []byte, a netip.AddrPort) []byte {
 // datagramHeader is what stands before the payload of a datagram to the destination.
 func datagramHeader(to netip.AddrPort) []byte { return appendAddr([]byte{0, 0, 0}, to) }
 
-// datagramPayload is how many bytes of header a relayed datagram has, -1 when it is none.
+// datagramOffset is how many bytes of header a relayed datagram has, -1 when it is none.
 func datagramOffset(b []byte) int {
 	switch {
 	case len(b) >= 10 && b[2] == 0 && b[3] == typeIPv4:

@@ -205,6 +205,7 @@ func TestBytesBehindADatagram(t *testing.T) {
 				b = whole.Bytes()[:copy(whole.Bytes(), b)]
 			}
 			d.packet(&vnet{}, b, whole)
+			d.flush()
 			if len(tunnel.ports) != 1 || len(tunnel.ports[0].sent) != 1 || tunnel.ports[0].sent[0].payload != "payload" {
 				t.Errorf("to %v, taken %v: sent %+v", f.dst, taken, tunnel.ports)
 			}

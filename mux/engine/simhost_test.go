@@ -32,7 +32,8 @@ type host struct {
 	bytes     uint64 // of the large flows
 	datagrams int    // of these, and how many came behind a later one
 	swapped   int
-	offered   int // datagrams of large flows that were sent here
+	talks     map[uint16]func(pkt []byte) // programs, by their ports: see talker
+	offered   int                         // datagrams of large flows that were sent here
 	latest    map[uint64]uint64
 	small     map[uint64]int64 // when each packet of the small one came
 	came      func(pkt []byte) // called with each datagram that comes, or nil,
@@ -325,6 +326,9 @@ func (h *host) large(flow, n uint64, size int) {
 
 func (h *host) hand() {
 	for _, p := range h.views {
+		if h.said(p) {
+			continue
+		}
 		if h.due != nil {
 			h.due(p)
 			continue

@@ -212,3 +212,14 @@ func sceneOf(t *testing.T, text string) *profile {
 	}
 	return p
 }
+
+// only is the profile with none but one of its paths.
+func (p *profile) only(i int) *profile {
+	q := &profile{Paths: p.Paths[i : i+1 : i+1]}
+	for _, ev := range p.Events {
+		if ev.Path == p.Paths[i].Name {
+			q.Events = append(q.Events, ev)
+		}
+	}
+	return q
+}

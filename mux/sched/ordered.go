@@ -13,8 +13,9 @@ const (
 	// flow's packets may arrive: resequencing delays all of it by that, and
 	// beyond this a farther path costs such a flow more than it brings.
 	orderedSpread = 60e6
-	// orderedShare is the least rate worth it, relative to the best path's.
-	orderedShare = 0.2
+	// orderedShare is the least rate worth it, relative to the best path's: LTE beside fibre brings
+	// such a flow a tenth more, and less than that is lost in what its order costs.
+	orderedShare = 0.12
 	// orderedClean is the least rate of the paths without loss, relative to the
 	// best of those with it, at which they do without those: each loss there
 	// holds the whole flow up for a round trip.

@@ -38,6 +38,7 @@ func (r *chooser) assign(now int64) {
 		moved(e.paths, now)
 	}
 	if e.held.out.Full() {
+		e.held.unlock(r, now)
 		return
 	}
 	r.assignChosen(now, fq.TurnFirst)

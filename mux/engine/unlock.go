@@ -1,0 +1,47 @@
+package engine
+
+import (
+	"math/bits"
+
+	"github.com/mpsocks/mpsocks/mux/sched"
+)
+
+const (
+	// unlockBytes is how much goes again at once, and unlockLook how many segments are looked at.
+	unlockBytes = 64 << 10
+	unlockLook  = 1024
+)
+
+// unlock is for when no more may be sent without a Data ACK: it waits for the oldest segments,
+// and where a far or thin path has these, nothing goes by the others meanwhile, small flows
+// included. What such a path alone still has goes once more by a nearer one, where it takes less
+// time than it has been under way (Raiciu et al., NSDI 2012, call it opportunistic retransmission).
+func (h *held) unlock(r *chooser, now int64) {
+	q := &h.out
+	set := sched.Usable(r.cands, false)
+	given := 0
+	for sn := q.Head; sn < q.Tail && sn < q.Head+unlockLook && given < unlockBytes; sn++ {
+		sg := q.Live(sn)
+		if sg == nil || sg.On&arrived != 0 || sg.Paths != 0 || bits.OnesCount64(sg.On) != 1 {
+			continue
+		}
+		has := r.candidateAt(uint8(bits.TrailingZeros64(sg.On)))
+		if has == sched.NoSubflow {
+			continue
+		}
+		slow := r.candSub[has].path
+		nearer := uint64(0)
+		for i, f := range r.candSub {
+			if f.path != slow && 2*max(f.path.srtt, f.path.rtt) < max(slow.srtt, slow.rtt) {
+				nearer |= 1 << i
+			}
+		}
+		i := sched.PickSmall(r.cands, set&nearer, int(sg.N), r.e.table.turn)
+		if i == sched.NoSubflow {
+			continue
+		}
+		r.give(i, sn, int(sg.N), nil)
+		h.again++
+		given += int(sg.N)
+	}
+}

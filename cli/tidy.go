@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"runtime/debug"
+	"runtime/metrics"
 	"time"
 )
 
@@ -16,6 +17,9 @@ const (
 	// tidyLast is how many looks after a load memory is given back for the last time: more
 	// than a minute, in which a closed stream may have held what it had to send.
 	tidyLast = 8
+	// tidyGrown is how many bytes the process may have grown, since it gave memory back, by what
+	// used little of the processor: a load of a second, or one on a busy machine.
+	tidyGrown = 3 << 20
 )
 
 // A tidier gives the system back what a load has left in pools, once the half is no longer
@@ -27,17 +31,19 @@ const (
 type tidier struct {
 	used time.Duration // processor time of the process at the last look
 	calm int           // looks since it was busy; more than tidyLast = all is done
+	base uint64        // bytes of memory when that was so; 0 = not known
+	size func() uint64 // now
 	give func()
 }
 
 // newTidier makes one that has nothing to give back yet.
-func newTidier(give func()) *tidier {
-	return &tidier{used: processorTime(), calm: tidyLast + 1, give: give}
+func newTidier(size func() uint64, give func()) *tidier {
+	return &tidier{used: processorTime(), calm: tidyLast + 1, size: size, give: give}
 }
 
 // tidy looks until ctx ends; the half starts it in a goroutine of its own.
 func (h *half) tidy(ctx context.Context) {
-	t := newTidier(giveBack)
+	t := newTidier(memorySize, giveBack)
 	tick := time.NewTicker(tidyEvery)
 	defer tick.Stop()
 	for {
@@ -55,15 +61,32 @@ func (h *half) tidy(ctx context.Context) {
 func (t *tidier) look(used, passed time.Duration) {
 	part := float64(used-t.used) / float64(passed)
 	t.used = used
-	switch {
-	case part > busyPart:
+	if part > busyPart {
 		t.calm = 0
-	case t.calm <= tidyLast:
-		// A call that goes on is no reason to keep what a download has left.
-		if t.calm++; t.calm&(t.calm-1) == 0 && (t.calm > 1 || part < restPart) {
-			t.give()
-		}
+		return
 	}
+	if t.calm > tidyLast {
+		size := t.size()
+		if t.base == 0 {
+			t.base = size
+		}
+		if size <= t.base+tidyGrown {
+			return
+		}
+		t.calm = 0
+	}
+	// A call that goes on is no reason to keep what a download has left.
+	if t.calm++; t.calm&(t.calm-1) == 0 && (t.calm > 1 || part < restPart) {
+		t.give()
+		t.base = t.size()
+	}
+}
+
+// memorySize is how many bytes of memory the runtime has of the system.
+func memorySize() uint64 {
+	s := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
+	metrics.Read(s)
+	return s[0].Value.Uint64() - s[1].Value.Uint64()
 }
 
 // giveBack collects twice, as what is in a pool outlives one collection.

@@ -12,7 +12,7 @@ import (
 // on, and not for ever.
 func TestTidierGivesBack(t *testing.T) {
 	given := 0
-	tidy := newTidier(func() { given++ })
+	tidy := newTidier(func() uint64 { return 20 << 20 }, func() { given++ })
 	used := tidy.used
 	for i, look := range []struct {
 		percent int // of a processor
@@ -53,6 +53,57 @@ func TestTidierGivesBack(t *testing.T) {
 		if tidy.look(used, tidyEvery); given != look.given {
 			t.Errorf("look %d: given back %d times, not %d", i, given, look.given)
 		}
+	}
+}
+
+// A load that used little of the processor is known by what it has left, once.
+func TestTidierSeesWhatIsLeft(t *testing.T) {
+	const mib = 1 << 20
+	given, size := 0, uint64(0)
+	tidy := newTidier(func() uint64 { return size }, func() { given++; size = 20 * mib })
+	used := tidy.used
+	for i, look := range []struct {
+		percent int
+		size    uint64
+		given   int
+	}{
+		{0, 20 * mib, 0},
+		{0, 22 * mib, 0},
+		{7, 40 * mib, 0},
+		{5, 40 * mib, 1},
+		{0, 20 * mib, 1},
+		{0, 20 * mib, 2},
+		{0, 20 * mib, 2},
+		{0, 20 * mib, 2},
+		{0, 20 * mib, 2},
+		{0, 20 * mib, 3},
+		{0, 20 * mib, 3},
+		{0, 22 * mib, 3},
+		{1, 24 * mib, 4},
+	} {
+		used += tidyEvery * time.Duration(look.percent) / 100
+		size = look.size
+		if tidy.look(used, tidyEvery); given != look.given {
+			t.Errorf("look %d: given back %d times, not %d", i, given, look.given)
+		}
+	}
+}
+
+// What memorySize says grows with what is used, and falls when it is given back.
+func TestMemorySize(t *testing.T) {
+	giveBack()
+	before := memorySize()
+	kept := make([]byte, 64<<20)
+	for i := 0; i < len(kept); i += 4096 {
+		kept[i] = 1
+	}
+	if now := memorySize(); now < before+60<<20 {
+		t.Errorf("%d bytes, %d with 64 MiB more", before, now)
+	}
+	runtime.KeepAlive(kept)
+	giveBack()
+	if now := memorySize(); now > before+32<<20 {
+		t.Errorf("%d bytes, %d when it is given back", before, now)
 	}
 }
 

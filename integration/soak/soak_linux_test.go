@@ -1,8 +1,11 @@
 package main
 
 import (
+	"errors"
+	"net"
 	"reflect"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
@@ -181,4 +184,50 @@ func TestMinute(t *testing.T) {
 			t.Errorf("never %s", kind)
 		}
 	}
+}
+
+// A reset that the writer has heard of is one for the reader too, and nothing else is.
+func TestEnding(t *testing.T) {
+	a, b := tcpPair(t)
+	_ = b.SetLinger(0)
+	b.Close()
+	var written error
+	for written == nil { // the reset may take its time
+		_, written = a.Write([]byte{1})
+	}
+	n, read := expect(a, 1, earlySize, func() {})
+	if n != 0 || !errors.Is(read, errShort) {
+		t.Fatalf("after the write that was told of the reset, reading gives %d bytes and %v", n, read)
+	}
+	if err := ending(read, written); !wasReset(err) {
+		t.Errorf("reset, told to the writer: %v", err)
+	}
+	for _, written := range []error{nil, syscall.EPIPE, net.ErrClosed} {
+		if err := ending(read, written); !errors.Is(err, errShort) {
+			t.Errorf("an end too early with %v at the writer: %v", written, err)
+		}
+	}
+	if err := ending(nil, syscall.ECONNRESET); err != nil {
+		t.Errorf("an answer that is whole: %v", err)
+	}
+}
+
+// tcpPair is a connection over loopback, both ends of it.
+func tcpPair(t *testing.T) (a, b *net.TCPConn) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close(); d.Close() })
+	return c.(*net.TCPConn), d.(*net.TCPConn)
 }

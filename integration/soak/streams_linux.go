@@ -40,8 +40,12 @@ const (
 	maxStream = 1 << 20
 )
 
-// errContent says that other bytes came than were sent.
-var errContent = errors.New("the bytes are wrong")
+var (
+	// errContent says that other bytes came than were sent.
+	errContent = errors.New("the bytes are wrong")
+	// errShort says that a transfer that was cut looks like a whole one.
+	errShort = errors.New("an end as if that were all")
+)
 
 // A stream is one CONNECT.
 type stream struct {
@@ -132,14 +136,11 @@ func (s *soak) connect(ctx context.Context, w *stream, r *rand.Rand) (n int, err
 		}
 		return 0, answerless(err)
 	case early:
-		sent := make(chan struct{})
-		go func() { // ends with the connection
-			defer close(sent)
-			_ = supply(t, w.id, 16*maxStream) // nobody reads it
-		}()
+		sent := make(chan error, 1)
+		go func() { sent <- supply(t, w.id, 16*maxStream) }() // nobody reads it; ends with the connection
 		n, err := expect(t, w.id, earlySize, func() {})
 		c.Close()
-		<-sent
+		err = ending(err, <-sent)
 		if n == earlySize && wasReset(err) { // the answer whole, then the reset
 			return n, nil
 		}
@@ -214,7 +215,7 @@ func expect(r io.Reader, id uint64, size int, between func()) (n int, err error)
 		case errors.Is(err, io.EOF) && n == size:
 			return n, nil
 		case errors.Is(err, io.EOF):
-			return n, fmt.Errorf("an end after %d of %d bytes, as if that were all", n, size)
+			return n, fmt.Errorf("%w, after %d of %d bytes", errShort, n, size)
 		case err != nil:
 			return n, err
 		case n > size:
@@ -242,6 +243,15 @@ func (p *patient) Write(b []byte) (int, error) {
 
 func wasReset(err error) bool {
 	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
+// ending is how a connection ended of which one goroutine reads and another writes: the
+// system tells of a reset once, and where the writer hears of it the reader sees an end.
+func ending(read, written error) error {
+	if errors.Is(read, errShort) && errors.Is(written, syscall.ECONNRESET) {
+		return written
+	}
+	return read
 }
 
 // judgeStream counts a CONNECT, and says what must not have happened.

@@ -161,7 +161,10 @@ func TestLateFamilyIsKept(t *testing.T) {
 		a.send(t, datagram(0, host+":7", nil))
 		a.receive(t)
 		n := c.names.find([]byte(host))
-		eventually(t, "the answer is whole", func() bool { return len(n.answer.Load().others) == want })
+		eventually(t, "the answer is whole", func() bool {
+			a := n.answer.Load() // which comes after what has waited for it is sent
+			return a != nil && len(a.others) == want
+		})
 		c.names.mu.Lock()
 		n.since = n.since.Add(-questionTime)
 		c.names.mu.Unlock()

@@ -39,3 +39,16 @@ func TestGraceLasts(t *testing.T) {
 		}
 	}
 }
+
+// A session's start is no death: what waits there is dropped for its age after GraceTime, also
+// where it becomes less.
+func TestGraceOfAStart(t *testing.T) {
+	var g grace
+	waiting := 1 << 20
+	for now := int64(0); now < graceMost; now += 100e6 {
+		if got, want := g.lasts(now, waiting), now < fq.GraceTime; got != want {
+			t.Fatalf("%d ms after the start: %v", now/1e6, got)
+		}
+		waiting -= waiting / 8
+	}
+}

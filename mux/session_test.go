@@ -416,10 +416,16 @@ func TestIdleSessionSleeps(t *testing.T) {
 	n.near.wait(t, 100, 3*time.Second)
 	time.Sleep(300 * time.Millisecond) // the last Data ACKs
 	s := n.client.Session()
-	before := s.monitor.ticks.Load()
-	time.Sleep(time.Second)
-	if d := s.monitor.ticks.Load() - before; d > 10 {
-		t.Errorf("%d ticks in an idle second", d)
+	for try := 1; ; try++ { // what has begun before it is idle may take a second more
+		before := s.monitor.ticks.Load()
+		time.Sleep(time.Second)
+		d := s.monitor.ticks.Load() - before
+		switch {
+		case d <= 10:
+			return
+		case try == 5:
+			t.Fatalf("%d ticks in the fifth idle second", d)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/mpsocks/mpsocks/mux/dialer"
+	"github.com/mpsocks/mpsocks/mux/nat64"
 )
 
 // A path that has IPv6 alone reaches a server that is known by IPv4 alone by its network's
@@ -19,7 +20,7 @@ func look(p *clientPath) {
 	p.six = six
 	c.mu.Unlock()
 	if six {
-		c.servers.names.Ask(c.ctx, c.slots.Go, way, dialer.TranslatorName)
+		c.servers.names.Ask(c.ctx, c.slots.Go, way, nat64.Name)
 	}
 }
 
@@ -32,7 +33,7 @@ func translated(p *clientPath, four []netip.AddrPort) (addrs []netip.AddrPort, a
 	if !six || len(four) == 0 {
 		return nil, false
 	}
-	known, asking, _ := p.c.servers.names.Known(dialer.TranslatorName, p.dialWay())
+	known, asking, _ := p.c.servers.names.Known(nat64.Name, p.dialWay())
 	if asking {
 		return nil, true
 	}

@@ -9,13 +9,14 @@ import (
 
 	"github.com/mpsocks/mpsocks/mux/dialer"
 	"github.com/mpsocks/mpsocks/mux/engine"
+	"github.com/mpsocks/mpsocks/mux/nat64"
 )
 
 // A path of IPv6 alone dials a server of IPv4 alone by its network's translator, and waits for
 // nobody where the server has IPv6 too, or the path IPv4.
 func TestServerBehindATranslator(t *testing.T) {
 	own := func(_ context.Context, way *dialer.Way, host string) ([]netip.Addr, error) {
-		if host != dialer.TranslatorName || way == nil {
+		if host != nat64.Name || way == nil {
 			return nil, errors.New("no such name")
 		}
 		return []netip.Addr{netip.MustParseAddr("fd64::192.0.0.170")}, nil

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
+
+	"github.com/mpsocks/mpsocks/mux/nat64"
 )
 
 // A network with a NAT64 of its own may give it any prefix, and what is sent to an address
@@ -15,38 +17,22 @@ import (
 // (RFC 7050).
 
 const (
-	// onlyIPv4 is that name (RFC 7050, Section 8.1).
-	onlyIPv4 = "ipv4only.arpa."
+	// onlyIPv4 is that name.
+	onlyIPv4 = nat64.Name + "."
 	// translatorTick is how often it is asked for; answers are remembered for their TTL.
 	translatorTick = 10 * time.Minute
 	// mostTranslators is how many prefixes are believed.
 	mostTranslators = 8
 )
 
-// wellKnown4 are that name's addresses (RFC 7050, Section 8.2).
-var wellKnown4 = [2][4]byte{{192, 0, 0, 170}, {192, 0, 0, 171}}
-
 // translators are the prefixes of NAT64s.
 type translators []netip.Prefix
-
-// places says which bytes of an address are the IPv4 one, by the prefix's length
-// (RFC 6052, Section 2.2).
-var places = map[int][4]int{
-	32: {4, 5, 6, 7}, 40: {5, 6, 7, 9}, 48: {6, 7, 9, 10}, 56: {7, 9, 10, 11}, 64: {9, 10, 11, 12}, 96: {12, 13, 14, 15},
-}
-
-func inside4(a [16]byte, bits int) (v4 [4]byte) {
-	for i, at := range places[bits] {
-		v4[i] = a[at]
-	}
-	return v4
-}
 
 // inside returns the IPv4 addresses that an address leads to.
 func (t translators) inside(addr netip.Addr) (out []netip.Addr) {
 	for _, p := range t {
 		if p.Contains(addr) {
-			out = append(out, netip.AddrFrom4(inside4(addr.As16(), p.Bits())))
+			out = append(out, nat64.Inside(addr, p.Bits()))
 		}
 	}
 	return out
@@ -58,8 +44,8 @@ func translatorsOf(addrs []netip.Addr) (t translators) {
 		if !a.Is6() || a.Is4In6() {
 			continue
 		}
-		for bits := range places {
-			if v4 := inside4(a.As16(), bits); v4 != wellKnown4[0] && v4 != wellKnown4[1] {
+		for _, bits := range nat64.Bits {
+			if !slices.Contains(nat64.Addrs[:], nat64.Inside(a, bits)) {
 				continue
 			}
 			p, err := a.WithZone("").Prefix(bits)

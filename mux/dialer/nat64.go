@@ -4,55 +4,22 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+
+	"github.com/mpsocks/mpsocks/mux/nat64"
 )
 
-// Networks of IPv6 alone, mobile ones and more and more Wi-Fi, lead to IPv4 by a translator
-// (NAT64, RFC 6146): an IPv4 address stands within an IPv6 one behind a prefix of the
-// network's own (RFC 6052). Where a path has no IPv4 and the server is known by nothing else,
-// its address is dialled so.
+// Networks of IPv6 alone, mobile ones and more and more Wi-Fi, lead to IPv4 by a translator.
+// Where a path has no IPv4 and the server is known by nothing else, its address is dialled so.
 
-// TranslatorName has, where a network's resolver knows of its translator, the prefix in its
-// IPv6 addresses: its IPv4 addresses are known (RFC 7050, Section 3).
-const TranslatorName = "ipv4only.arpa"
-
-var (
-	translatorAddrs = []netip.Addr{netip.AddrFrom4([4]byte{192, 0, 0, 170}), netip.AddrFrom4([4]byte{192, 0, 0, 171})}
-	// commonPrefix is that of networks that have none of their own (RFC 6052, Section 2.1).
-	commonPrefix = netip.MustParsePrefix("64:ff9b::/96")
-	// prefixBits are the lengths that a prefix may have (Section 2.2).
-	prefixBits = []int{96, 64, 56, 48, 40, 32}
-)
-
-// place is where the bytes of an IPv4 address stand behind a prefix of so many bits: byte 8
-// is left out (RFC 6052, Section 2.2).
-func place(bits int) (at [4]int) {
-	for i, b := 0, bits/8; i < 4; i, b = i+1, b+1 {
-		if b == 8 {
-			b++
-		}
-		at[i] = b
-	}
-	return at
-}
-
-// embed is an IPv4 address behind a prefix.
-func embed(p netip.Prefix, a netip.Addr) netip.Addr {
-	b, four := p.Masked().Addr().As16(), a.Unmap().As4()
-	for i, at := range place(p.Bits()) {
-		b[at] = four[i]
-	}
-	return netip.AddrFrom16(b)
-}
-
-// translators are the prefixes in the addresses of TranslatorName.
+// translators are the prefixes in the addresses of nat64.Name.
 func translators(addrs []netip.Addr) (out []netip.Prefix) {
 	for _, a := range addrs {
 		if a.Unmap().Is4() {
 			continue
 		}
-		for _, bits := range prefixBits {
+		for _, bits := range nat64.Bits {
 			p := netip.PrefixFrom(a, bits).Masked()
-			if slices.ContainsFunc(translatorAddrs, func(four netip.Addr) bool { return embed(p, four) == a }) && !slices.Contains(out, p) {
+			if slices.ContainsFunc(nat64.Addrs[:], func(four netip.Addr) bool { return nat64.Embed(p, four) == a }) && !slices.Contains(out, p) {
 				out = append(out, p)
 			}
 		}
@@ -61,7 +28,7 @@ func translators(addrs []netip.Addr) (out []netip.Prefix) {
 }
 
 // Translated are the addresses by which a network's translator leads to IPv4 ones. known are
-// the addresses of TranslatorName there; without any that tells, it is the common prefix,
+// the addresses of nat64.Name there; without any that tells, it is the common prefix,
 // which is for public addresses alone (RFC 6052, Section 3.1).
 func Translated(known []netip.Addr, servers []netip.AddrPort) (out []netip.AddrPort) {
 	prefixes := translators(known)
@@ -71,10 +38,10 @@ func Translated(known []netip.Addr, servers []netip.AddrPort) (out []netip.AddrP
 			continue
 		}
 		for _, p := range prefixes {
-			out = append(out, netip.AddrPortFrom(embed(p, a), s.Port()))
+			out = append(out, netip.AddrPortFrom(nat64.Embed(p, a), s.Port()))
 		}
 		if len(prefixes) == 0 && a.IsGlobalUnicast() && !a.IsPrivate() {
-			out = append(out, netip.AddrPortFrom(embed(commonPrefix, a), s.Port()))
+			out = append(out, netip.AddrPortFrom(nat64.Embed(nat64.Common, a), s.Port()))
 		}
 	}
 	return out
@@ -93,7 +60,7 @@ func (w *Way) Lacks4() bool {
 		addrs, err := i.Addrs()
 		return err == nil && sixAlone(addrs)
 	}
-	return !w.reaches("udp4", translatorAddrs[0]) && w.reaches("udp6", embed(commonPrefix, translatorAddrs[0]))
+	return !w.reaches("udp4", nat64.Addrs[0]) && w.reaches("udp6", nat64.Embed(nat64.Common, nat64.Addrs[0]))
 }
 
 // sixAlone says that there are addresses of IPv6 and none of IPv4, links' own aside.

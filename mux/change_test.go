@@ -2,8 +2,6 @@ package mux
 
 import (
 	"crypto/ed25519"
-	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/netip"
 	"testing"
@@ -13,6 +11,7 @@ import (
 	"github.com/mpsocks/mpsocks/mux/engine"
 	"github.com/mpsocks/mpsocks/mux/fq"
 	"github.com/mpsocks/mpsocks/mux/handshake"
+	"github.com/mpsocks/mpsocks/mux/muxtest"
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
 
@@ -118,29 +117,12 @@ func TestChangeFailsWhole(t *testing.T) {
 	}
 }
 
-// freePort is a port that nobody has in either family, and that the system gives nobody who
-// asks for none in particular.
-func freePort(t *testing.T) uint16 {
-	t.Helper()
-	l, err := net.Listen("tcp6", "[::1]:0")
-	if err != nil {
-		t.Skip("no IPv6 here")
-	}
-	l.Close()
-	for range 100 {
-		probe, err := net.Listen("tcp", fmt.Sprintf("[::]:%d", 20000+rand.N(10000)))
-		if err == nil {
-			defer probe.Close()
-			return probe.Addr().(*net.TCPAddr).AddrPort().Port()
-		}
-	}
-	t.Skip("no port of both families can be had here")
-	return 0
-}
-
 // A server that listens at IPv6's wildcard, for both families, can get IPv4's beside it.
 func TestChangeToBothWildcards(t *testing.T) {
-	port := freePort(t)
+	port, err := muxtest.FreePort()
+	if err != nil {
+		t.Skip(err)
+	}
 	four, six := netip.AddrPortFrom(netip.IPv4Unspecified(), port), netip.AddrPortFrom(netip.IPv6Unspecified(), port)
 	n := newLoopTunnel(t, 1, 1, nil)
 	for _, addrs := range [][]netip.AddrPort{{six}, {four, six}, {six}} {

@@ -131,17 +131,5 @@ func TestWholeMachinePathDeath(t *testing.T) {
 	}
 	time.Sleep(1500 * time.Millisecond)
 	h.ip(h.world, "link set w0 down")
-	for name, p := range calls {
-		_ = p.Wait(30 * time.Second)
-		var sent, lost, gap int
-		_, after, _ := strings.Cut(p.Output(), "sent ")
-		if _, err := fmt.Sscanf("sent "+after, "sent %d lost %d gap %d", &sent, &lost, &gap); err != nil {
-			t.Errorf("%s: %q", name, p.Output())
-			continue
-		}
-		t.Logf("%s: %d of %d lost, longest gap %d ms", name, lost, sent, gap)
-		if sent < seconds*40 || lost > sent/20 || gap > 2500 {
-			t.Errorf("%s: %d of %d lost, longest gap %d ms", name, lost, sent, gap)
-		}
-	}
+	judgeCalls(t, calls, seconds)
 }

@@ -73,6 +73,17 @@ func TestRunPathDeath(t *testing.T) {
 		time.Sleep(1500 * time.Millisecond)
 		l.sh("ip netns exec %s nft delete table inet cut", l.far)
 	}
+	judgeCalls(t, calls, seconds)
+	_ = flood.Wait(30 * time.Second)
+	if out := flood.Output(); !strings.Contains(out, "receiver") {
+		t.Errorf("iperf3 said %s", out)
+	}
+}
+
+// judgeCalls waits for calls of so many seconds, by what carries them, and wants that next to
+// nothing of them was lost and that none was silent for long.
+func judgeCalls(t *testing.T, calls map[string]*halves.Process, seconds int) {
+	t.Helper()
 	for name, p := range calls {
 		_ = p.Wait(30 * time.Second)
 		var sent, lost, gap int
@@ -85,9 +96,5 @@ func TestRunPathDeath(t *testing.T) {
 		if sent < seconds*40 || lost > sent/20 || gap > 2500 {
 			t.Errorf("%s: %d of %d lost, longest gap %d ms", name, lost, sent, gap)
 		}
-	}
-	_ = flood.Wait(30 * time.Second)
-	if out := flood.Output(); !strings.Contains(out, "receiver") {
-		t.Errorf("iperf3 said %s", out)
 	}
 }

@@ -1,38 +1,21 @@
 package carrier
 
 import (
-	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/netip"
 	"slices"
 	"testing"
-)
 
-// freePort is a port that nobody has in either family, and that the system gives nobody who
-// asks for none in particular.
-func freePort(t *testing.T) uint16 {
-	t.Helper()
-	l, err := net.Listen("tcp6", "[::1]:0")
-	if err != nil {
-		t.Skip("no IPv6 here")
-	}
-	l.Close()
-	for range 100 {
-		probe, err := net.Listen("tcp", fmt.Sprintf("[::]:%d", 20000+rand.N(10000)))
-		if err == nil {
-			defer probe.Close()
-			return AddrPort(probe.Addr()).Port()
-		}
-	}
-	t.Skip("no port of both families can be had here")
-	return 0
-}
+	"github.com/mpsocks/mpsocks/mux/muxtest"
+)
 
 // Both families' wildcards can be listened at together, in any order, and an IPv4 one is for
 // IPv4 alone; one that took both families has to go for that.
 func TestBothWildcards(t *testing.T) {
-	port := freePort(t)
+	port, err := muxtest.FreePort()
+	if err != nil {
+		t.Skip(err)
+	}
 	four := ListenAddr{Addr: netip.AddrPortFrom(netip.IPv4Unspecified(), port)}
 	six := ListenAddr{Addr: netip.AddrPortFrom(netip.IPv6Unspecified(), port)}
 	reaches := func(to string) bool {

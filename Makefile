@@ -146,8 +146,10 @@ man: build
 # Debian packages, by nfpm of this version (not in go.mod: its modules are many).
 NFPM ?= go run github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.43.0
 DEBS := amd64 arm64 armhf
-# A version of Debian begins with a digit.
-PACKAGE_VERSION = $(shell printf %s '$(VERSION)' | sed -E 's/^v([0-9])/\1/; /^[0-9]+\./!s/^/0~git./; s/-/./g')
+# A version of Debian begins with a digit, and a later one sorts behind: what no tag names has
+# its commit's time, and a candidate comes before its release.
+COMMITTED       = $(shell TZ=UTC git log -1 --date=format-local:%Y%m%d%H%M%S --format=%cd 2>/dev/null || echo 0)
+PACKAGE_VERSION = $(shell printf %s '$(VERSION)' | sed -E 's/^v([0-9])/\1/; /^[0-9]+\./!s/^/0~git.$(COMMITTED)./; s/-(rc|alpha|beta)/~\1/; s/-/./g')
 deb: man
 	mkdir -p build/deb
 	rm -f build/deb/*
@@ -158,12 +160,15 @@ deb: man
 	done
 	cd build/deb && sha256sum *.deb > SHA256SUMS
 
-# A newcomer's way, from the package on a bare root file system to a second device; needs
-# root.
+# A newcomer's way, from the package on a bare root file system to a second device, and to the
+# next package; needs root.
 walk: DEBS = $(shell dpkg --print-architecture)
 walk: deb
 	$(call install,debootstrap iproute2)
-	WALK_DEB=$$(ls $(CURDIR)/build/deb/*.deb) go test -count=1 -v ./integration/walk
+	rm -rf build/next && mkdir build/next
+	ARCH=$(DEBS) PACKAGE_VERSION=$(PACKAGE_VERSION)+next BINARY=build/mpsocks-$(DEBS) \
+		$(NFPM) package --config packaging/nfpm.yaml --packager deb --target build/next/
+	WALK_DEB=$$(ls $(CURDIR)/build/deb/*.deb) WALK_NEXT=$$(ls $(CURDIR)/build/next/*.deb) go test -count=1 -v ./integration/walk
 
 clean:
 	rm -rf mpsocks build run

@@ -144,11 +144,15 @@ func (s *system) uninstallSystemd() error {
 	if os.Geteuid() != 0 {
 		return fmt.Errorf("this takes root: sudo mpsocks service uninstall %s", s.kind)
 	}
-	args := []string{"disable", s.name() + ".service"}
+	args := []string{"disable"}
 	if _, err := os.Stat("/run/systemd/system"); err == nil {
-		args = []string{"disable", "--now", s.name() + ".service"}
+		args = append(args, "--now")
 	}
-	if err := systemctl(args...); err != nil {
+	// Its socket would start it again for whoever connects.
+	if _, err := os.Stat(filepath.Join(packageUnits, s.name()+".socket")); err == nil {
+		args = append(args, s.name()+".socket")
+	}
+	if err := systemctl(append(args, s.name()+".service")...); err != nil {
 		return err
 	}
 	path := filepath.Join(ownUnits, s.name()+".service")

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -55,9 +56,23 @@ func (w *walker) command(ctx context.Context, command string) *exec.Cmd {
 	return cmd
 }
 
+// probe waits until a proxy there leads out, and returns what `mpsocks probe` says.
+func (w *walker) probe(proxy string) string {
+	w.t.Helper()
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(200 * time.Millisecond) {
+		out, err := w.command(w.t.Context(), "mpsocks probe --proxy "+proxy+" --tcp 198.51.100.9:7443 2>&1").CombinedOutput()
+		if err == nil {
+			return string(out)
+		}
+		if time.Now().After(end) {
+			w.t.Fatalf("nothing comes through %s: %s", proxy, out)
+		}
+	}
+}
+
 // service runs a unit's ExecStart as its user, in the place of systemd, which does not run
-// in a chroot.
-func (w *walker) service(name string) *bytes.Buffer {
+// in a chroot, until stop is called.
+func (w *walker) service(name string) (stop func()) {
 	w.t.Helper()
 	unit, err := os.ReadFile(filepath.Join(w.root, "usr/lib/systemd/system", name+".service"))
 	if err != nil {
@@ -77,23 +92,27 @@ func (w *walker) service(name string) *bytes.Buffer {
 	if err := cmd.Start(); err != nil {
 		w.t.Fatal(err)
 	}
-	w.t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		cancel()
 		_ = cmd.Wait()
+	})
+	w.t.Cleanup(func() {
+		stop()
 		if w.t.Failed() {
 			w.t.Logf("%s said:\n%s", name, said)
 		}
 	})
 	w.t.Logf("%6.1f s  %s: %s", time.Since(w.start).Seconds(), name, line)
-	return said
+	return stop
 }
 
-// TestNewcomer needs root, debootstrap and the package of `make deb`: MPSOCKS_DEB=build/deb/mpsocks_…_amd64.deb.
-// MPSOCKS_ROOT is a root file system that is there already.
+// TestNewcomer needs root, debootstrap and two packages, of which the second is an upgrade of
+// the first: WALK_DEB and WALK_NEXT, as make walk has them. WALK_ROOT is a root file system
+// that is there already.
 func TestNewcomer(t *testing.T) {
-	deb := os.Getenv("WALK_DEB")
-	if deb == "" {
-		t.Skip("WALK_DEB names no package: make walk builds one and runs this")
+	deb, next := os.Getenv("WALK_DEB"), os.Getenv("WALK_NEXT")
+	if deb == "" || next == "" {
+		t.Skip("WALK_DEB and WALK_NEXT name no packages: make walk builds them and runs this")
 	}
 	if os.Geteuid() != 0 {
 		t.Skip("a chroot takes root")
@@ -113,12 +132,14 @@ func TestNewcomer(t *testing.T) {
 			t.Skipf("debootstrap: %v\n%s", err, out)
 		}
 	}
-	text, err := os.ReadFile(deb)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(w.root, "root", "mpsocks_0_amd64.deb"), text, 0o644); err != nil {
-		t.Fatal(err)
+	for to, from := range map[string]string{"mpsocks_0_amd64.deb": deb, "next.deb": next} {
+		text, err := os.ReadFile(from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(w.root, "root", to), text, 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for _, args := range [][]string{{"netns", "add", w.netns}, {"-n", w.netns, "link", "set", "lo", "up"}} {
 		if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
@@ -147,19 +168,10 @@ func TestNewcomer(t *testing.T) {
 	if !strings.Contains(said, "enabled") {
 		t.Errorf("the service is not enabled: %s", said)
 	}
-	w.service("mpsocks-server")
+	stopServer := w.service("mpsocks-server")
 	w.run("mpsocks service install client -c client.yaml", "")
-	w.service("mpsocks-client")
-	probe := ""
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(200 * time.Millisecond) {
-		out, err := w.command(t.Context(), "mpsocks probe --proxy 127.0.0.1:1080 --tcp 198.51.100.9:7443 2>&1").CombinedOutput()
-		if probe = string(out); err == nil {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatalf("nothing comes through: %s", out)
-		}
-	}
+	stopClient := w.service("mpsocks-client")
+	probe := w.probe("127.0.0.1:1080")
 	if !strings.Contains(w.readme, "mpsocks probe --proxy 127.0.0.1:1080") {
 		t.Error("README.md does not probe")
 	}
@@ -181,17 +193,29 @@ func TestNewcomer(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { cancel(); _ = device.Wait() }()
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(200 * time.Millisecond) {
-		if _, err := w.command(t.Context(), "mpsocks probe --proxy 127.0.0.1:1090 --tcp 198.51.100.9:7443").CombinedOutput(); err == nil {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatal("nothing comes through on the second device")
-		}
-	}
+	w.probe("127.0.0.1:1090")
 	t.Logf("%6.1f s  the second device works", time.Since(w.start).Seconds())
 	w.run("mpsocks clients list", "")
+
+	// The next package. What it leaves alone is all that is somebody's; the halves that run
+	// go on, and start anew as they are in the place of systemd.
+	const keep = "cd / && sha256sum etc/mpsocks/*.yaml etc/mpsocks/clients.d/* var/lib/mpsocks/admin.token; systemctl is-enabled mpsocks-server.service mpsocks-client.service mpsocks-server.socket"
+	w.sh("systemctl enable mpsocks-server.socket")
+	before, version := w.sh(keep), w.sh("dpkg-query -W -f '${Version}' mpsocks")
+	w.sh("apt-get install -y -q ./next.deb && dpkg --compare-versions \"$(dpkg-query -W -f '${Version}' mpsocks)\" gt " + version)
+	if after := w.sh(keep); after != before || strings.Count(after, "enabled\n") != 3 {
+		t.Errorf("an upgrade has changed\n%s to\n%s", before, after)
+	}
+	w.probe("127.0.0.1:1080")
+	stopServer()
+	w.service("mpsocks-server")
+	w.probe("127.0.0.1:1090")
+	stopClient()
+	w.service("mpsocks-client")
+	w.probe("127.0.0.1:1080")
+	w.run("mpsocks status", "")
+
 	w.run("mpsocks clients revoke phone", "")
-	w.sh("apt-get remove -y -q mpsocks && test -e /etc/mpsocks/server.yaml")
+	w.sh("apt-get remove -y -q mpsocks && test -e /etc/mpsocks/server.yaml && ! find /etc/systemd/system -name 'mpsocks*' | grep .")
 	w.sh("apt-get install -y -q ./mpsocks_*_amd64.deb && apt-get purge -y -q mpsocks && ! test -e /etc/mpsocks")
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/mux/gate"
 	"github.com/mpsocks/mpsocks/status"
 )
 
@@ -31,7 +32,7 @@ func (d *doctor) machine() {
 	default:
 		d.say(fine, "clock", "", "%s", now.Format("2 January 2006, 15:04:05 MST"))
 	}
-	if n, known := descriptorLimit(); known {
+	if n := gate.Files(); n > 0 {
 		if n < 4096 {
 			d.say(doubt, "descriptors", "raise the limit: LimitNOFILE= in the unit, or ulimit -n", "the system gives a program %d, and every association and CONNECT takes one or two", n)
 		} else {

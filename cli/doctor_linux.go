@@ -16,13 +16,6 @@ func clockSynced() (synced, known bool) {
 	return err == nil && state != unix.TIME_ERROR && t.Status&unix.STA_UNSYNC == 0, err == nil
 }
 
-// descriptorLimit is how many a program may have.
-func descriptorLimit() (n uint64, known bool) {
-	var l unix.Rlimit
-	err := unix.Getrlimit(unix.RLIMIT_NOFILE, &l)
-	return l.Max, err == nil
-}
-
 // maxSegment is the size of TCP's segments on a connection: what the path's MTU leaves.
 func maxSegment(conn net.Conn) (n int) {
 	tcp, ok := conn.(*net.TCPConn)

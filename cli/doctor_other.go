@@ -11,8 +11,6 @@ import (
 
 func clockSynced() (synced, known bool) { return false, false }
 
-func descriptorLimit() (n uint64, known bool) { return 0, false }
-
 func maxSegment(net.Conn) int { return 0 }
 
 func bindControl(string, uint32) func(network, address string, c syscall.RawConn) error { return nil }

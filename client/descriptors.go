@@ -1,6 +1,10 @@
 package client
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"github.com/mpsocks/mpsocks/mux/gate"
+)
 
 // outsideShare is what part of the descriptors people outside may use, at ports that are
 // published: the programs here need the rest.
@@ -22,7 +26,7 @@ type descriptors struct {
 
 func newDescriptors() *descriptors {
 	d := new(descriptors)
-	if limit := descriptorLimit(); limit > 0 {
+	if limit := int64(gate.Files()); limit > 0 {
 		d.most.Store(max(limit-max(limit/reserveShare, minReserve), 1))
 	}
 	return d

@@ -6,6 +6,7 @@ import (
 	"runtime/debug"
 
 	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/mux/gate"
 )
 
 // What the machine has, and how much of it the limits may promise.
@@ -92,7 +93,7 @@ func lookups(files int) (all, each int) {
 // Fits says, in words, which limits the process cannot keep: it may not open as many
 // files.
 func Fits(cfg *conf.Server) (warnings []string) {
-	files := openFiles()
+	files := gate.Files()
 	all, each := descriptors(files)
 	l := &cfg.Limits
 	if all > 0 && l.Mappings+l.Streams > all {

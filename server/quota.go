@@ -8,6 +8,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/mux/gate"
 )
 
 // A quota counts what is held of something against a cap. It is safe for
@@ -134,7 +135,7 @@ func (c *client) limit(l *conf.ServerLimits, own *conf.Peer) {
 	}
 	c.out.set(most)
 	c.in.set(most)
-	_, each := lookups(openFiles())
+	_, each := lookups(gate.Files())
 	c.queries.max.Store(int64(each))
 	c.brake.set(l)
 	c.braked.Store(l.DestinationsPerSecond > 0 || l.RefusalsPerSecond > 0)

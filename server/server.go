@@ -16,6 +16,7 @@ import (
 
 	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux"
+	"github.com/mpsocks/mpsocks/mux/gate"
 )
 
 // counter is a number that only grows.
@@ -111,10 +112,10 @@ func newServer(cfg *conf.Server, log zerolog.Logger) (*Server, error) {
 	s.mappings.max.Store(int64(cfg.Limits.Mappings))
 	s.streams.max.Store(int64(cfg.Limits.Streams))
 	s.publishing.allow(cfg.Clients)
-	s.sockets.most, _ = descriptors(openFiles())
+	s.sockets.most, _ = descriptors(gate.Files())
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.resolver = newResolver(s.ctx, out.reaches)
-	names, _ := lookups(openFiles())
+	names, _ := lookups(gate.Files())
 	s.resolver.queries.max.Store(int64(names))
 	for i := range min(max(runtime.GOMAXPROCS(0)/2, 1), maxRooms) {
 		r, err := newRoom(i, log)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux"
+	"github.com/mpsocks/mpsocks/mux/gate"
 )
 
 // tunnelConfig says in the tunnel's words what the configuration says in the
@@ -24,7 +25,7 @@ func tunnelConfig(cfg *conf.Server, log zerolog.Logger, capture *mux.Capture) (m
 		MaxSessionsPerClient: cmp.Or(cfg.Limits.SessionsPerClient, cfg.Limits.Sessions),
 		MaxSubflows:          cfg.Limits.SubflowsPerSession,
 		MaxStreams:           cmp.Or(cfg.Limits.StreamsPerClient, cfg.Limits.Streams),
-		MaxFiles:             openFiles(),
+		MaxFiles:             gate.Files(),
 		MaxMemory:            memoryLimit(int64(cfg.Limits.Memory)),
 		Capture:              capture,
 		SessionTimeout:       cfg.SessionTimeout,

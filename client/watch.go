@@ -66,8 +66,9 @@ type watched struct {
 	handed  time.Duration
 	carried uint64
 	moved   time.Time // when it last carried something
-	asked   time.Time // when the system was last asked what hinders it
-	hinder  status.Cause
+	// What the system said hinders it, and when: look's, who asks without the lock.
+	asked  time.Time
+	hinder status.Cause
 }
 
 // override replaces what the configuration says of a path.
@@ -166,9 +167,47 @@ func (w *pathWatch) configured() []conf.Path {
 	return w.paths
 }
 
+// A verdict is what one look says of a path.
+type verdict struct {
+	path  conf.Path
+	of    *watched
+	state status.State
+	cause status.Cause
+	asks  bool // the system what hinders the path
+}
+
 // look compares the paths with what was known. It reports whether all work and have for a
-// while.
+// while. Nobody else calls it at the same time.
 func (w *pathWatch) look(reports []mux.PathReport, now time.Time) (calm bool) {
+	working := carrying(reports)
+	verdicts := w.judge(reports, working, now)
+	for _, v := range verdicts {
+		if v.asks { // without the lock: the system may take its time
+			v.of.hinder, v.of.asked = w.hinders(v.path), now
+		}
+	}
+	return w.note(verdicts, working, now)
+}
+
+// carrying returns the paths that carry, or those that would where none does.
+func carrying(reports []mux.PathReport) (working []string) {
+	var spare []string
+	for _, r := range reports {
+		switch works := r.Moving > 0 && !r.Dark && r.Until.IsZero(); {
+		case works && (r.Path.Metered || r.Path.Backup):
+			spare = append(spare, r.Path.Name)
+		case works:
+			working = append(working, r.Path.Name)
+		}
+	}
+	if len(working) == 0 {
+		return spare
+	}
+	return working
+}
+
+// judge says of each path what it is in.
+func (w *pathWatch) judge(reports []mux.PathReport, working []string, now time.Time) []verdict {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.known == nil {
@@ -180,51 +219,46 @@ func (w *pathWatch) look(reports []mux.PathReport, now time.Time) (calm bool) {
 			configured = append(configured, confPath(r))
 		}
 	}
-	states := make(map[string]status.State, len(configured))
-	var working, spare []string // paths that carry, and those that would
-	for _, r := range reports {
-		switch works := r.Moving > 0 && !r.Dark && r.Until.IsZero(); {
-		case works && (r.Path.Metered || r.Path.Backup):
-			spare = append(spare, r.Path.Name)
-		case works:
-			working = append(working, r.Path.Name)
-		}
-	}
-	if len(working) == 0 {
-		working = spare
-	}
-	calm = true
+	verdicts := make([]verdict, 0, len(configured))
 	for _, cfg := range configured {
 		k := w.known[cfg.Name]
 		if k == nil {
 			k = &watched{since: now, moved: now}
 			w.known[cfg.Name] = k
 		}
-		state, cause := status.Absent, absence(cfg)
+		v := verdict{path: cfg, of: k, state: status.Absent, cause: status.Cause{Says: absence(cfg)}}
 		if w.overrides[cfg.Name].paused {
-			state, cause = status.Paused, "by hand"
+			v.state, v.cause = status.Paused, status.Cause{Says: "by hand"}
 		} else if i := slices.IndexFunc(reports, func(r mux.PathReport) bool { return r.Path.Name == cfg.Name }); i >= 0 {
-			state, cause = k.judge(&reports[i], working, now)
+			v.state, v.cause = k.judge(&reports[i], working, now)
 			if reports[i].MovedAgo < freshMove {
 				k.handed = reports[i].Moved
 			} else {
 				k.handed = 0
 			}
 		}
-		states[cfg.Name] = state
-		if state == status.Dead && k.tried != "" && w.hinders != nil {
-			if now.Sub(k.asked) >= askPause {
-				k.hinder, k.asked = w.hinders(cfg), now
-			}
-			if k.hinder.Says != "" {
-				cause, k.remedy = k.hinder.Says, k.hinder.Remedy
-			}
+		v.asks = k.hindered(v.state) && w.hinders != nil && now.Sub(k.asked) >= askPause
+		verdicts = append(verdicts, v)
+	}
+	return verdicts
+}
+
+// note takes what was judged, and has the log say it.
+func (w *pathWatch) note(verdicts []verdict, working []string, now time.Time) (calm bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	calm = true
+	for _, v := range verdicts {
+		k := v.of
+		if k.hindered(v.state) && k.hinder.Says != "" {
+			v.cause = k.hinder
 		}
-		k.turn(state, cause, now)
+		k.remedy = v.cause.Remedy
+		k.turn(v.state, v.cause.Says, now)
 		calm = calm && !k.said && !k.worked.IsZero() && now.Sub(k.worked) > watchRest
 	}
 	for name := range w.known {
-		if _, there := states[name]; !there {
+		if !slices.ContainsFunc(verdicts, func(v verdict) bool { return v.path.Name == name }) {
 			delete(w.known, name)
 		}
 	}
@@ -233,49 +267,47 @@ func (w *pathWatch) look(reports []mux.PathReport, now time.Time) (calm bool) {
 	return calm
 }
 
-// judge says what a path that the tunnel may use is in.
-func (k *watched) judge(r *mux.PathReport, working []string, now time.Time) (status.State, string) {
+// hindered says that dialling fails in a way that the system may know the cause of.
+func (k *watched) hindered(state status.State) bool { return state == status.Dead && k.tried != "" }
+
+// judge says what a path that the tunnel may use is in, and why.
+func (k *watched) judge(r *mux.PathReport, working []string, now time.Time) (status.State, status.Cause) {
 	if carried := r.Month; carried > k.carried+restingBytes || carried < k.carried {
 		k.carried, k.moved = carried, now
 	}
 	others := slices.DeleteFunc(slices.Clone(working), func(n string) bool { return n == r.Path.Name })
-	k.tried, k.remedy = "", ""
+	k.tried = ""
 	switch {
 	case !r.Until.IsZero():
-		return status.Capped, "until " + r.Until.Format("2 Jan")
+		return status.Capped, status.Cause{Says: "until " + r.Until.Format("2 Jan")}
 	case r.Moving > 0 && !r.Dark:
 		if rests := r.Path.Metered || r.Path.Backup; rests && len(others) > 0 && now.Sub(k.moved) > quietTime {
 			why := "a backup"
 			if r.Path.Metered {
 				why = "metered"
 			}
-			return status.Resting, fmt.Sprintf("%s, and not needed: %s", why, enough(others))
+			return status.Resting, status.Cause{Says: fmt.Sprintf("%s, and not needed: %s", why, enough(others))}
 		}
-		return status.Up, ""
+		return status.Up, status.Cause{}
 	case r.Dark, r.Subflows > 0 && !k.died.IsZero():
 		if r.Error != "" && !k.failed.IsZero() && now.Add(-r.ErrorAgo).After(k.failed) { // of dialling anew
-			return status.Dead, k.diagnose(r.Error)
+			k.tried = r.Error
+			return status.Dead, status.Diagnose(r.Error)
 		}
-		return status.Dead, unanswered
+		return status.Dead, status.Cause{Says: unanswered}
 	case r.Subflows > 0:
-		return status.Stalled, unanswered
+		return status.Stalled, status.Cause{Says: unanswered}
 	case r.Error != "":
-		return status.Dead, k.diagnose(r.Error)
+		k.tried = r.Error
+		return status.Dead, status.Diagnose(r.Error)
 	case k.died.IsZero() && k.state != status.Up && k.state != status.Resting && now.Sub(k.since) < joinTime:
-		return status.Joining, ""
+		return status.Joining, status.Cause{}
 	}
-	return status.Dead, "no connection"
+	return status.Dead, status.Cause{Says: "no connection"}
 }
 
 // unanswered is all that is known of a path at first when its subflows have gone silent.
 const unanswered = "no answer"
-
-// diagnose returns the cause of an error, and remembers what helps against it.
-func (k *watched) diagnose(err string) (cause string) {
-	why := status.Diagnose(err)
-	k.tried, k.remedy = err, why.Remedy
-	return why.Says
-}
 
 // restingBytes is what a path may carry between two looks and still rest: probes.
 const restingBytes = 2000

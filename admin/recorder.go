@@ -58,14 +58,6 @@ type recorder struct {
 	watch   map[chan struct{}]struct{} // those who are told of a new look
 }
 
-// look is what rates are made of.
-type look struct {
-	at       time.Time
-	paths    map[string][2]uint64 // sent, received
-	programs map[string][2]uint64 // sent, received
-	peers    map[string][2]uint64
-}
-
 // lossMeter is what a path sent and sent again, lately.
 type lossMeter struct {
 	seen         map[string][2]uint64 // by subflow: bytes, retransmissions
@@ -124,10 +116,7 @@ func (r *recorder) take(sample bool) *status.Status {
 	if now.Sub(before.at) < sampleEvery/2 && !r.earlier.at.IsZero() {
 		before = &r.earlier // rates over less would jump
 	}
-	next := look{at: now, paths: make(map[string][2]uint64), programs: make(map[string][2]uint64), peers: make(map[string][2]uint64)}
-	point := Sample{Time: now, Paths: make(map[string]SamplePoint)}
-	rate := before.rates(now)
-	total := 0.0
+	next := newLook(now)
 	sessions := s.Sessions
 	if s.Session != nil {
 		sessions = []status.Session{*s.Session}
@@ -140,12 +129,6 @@ func (r *recorder) take(sample bool) *status.Status {
 			if !p.Carries() {
 				p.RTT, p.Jitter = 0, 0 // they were those of a path that worked
 			}
-			n := [2]uint64{p.Sent, p.Received}
-			next.paths[key] = n
-			if old, ok := before.paths[key]; ok {
-				p.UpBPS, p.DownBPS = rate(n[0], old[0]), rate(n[1], old[1])
-			}
-			total += float64(p.UpBPS + p.DownBPS)
 			p.Loss = r.loss(key, sess, p, now)
 			if s.Session != nil {
 				trips := r.trips.WithLabelValues(p.Name) // there from the start
@@ -156,40 +139,26 @@ func (r *recorder) take(sample bool) *status.Status {
 			r.since(key, p, now)
 		}
 	}
-	for i := range sessions {
-		sess := &sessions[i]
-		for j := range sess.Paths {
-			p := &sess.Paths[j]
-			if total > 0 {
-				p.Share = float64(p.UpBPS+p.DownBPS) / total
-			}
-			point.Paths[pathKey(sess, p)] = SamplePoint{p.UpBPS, p.DownBPS, p.RTT, p.Loss}
-		}
-	}
-	for i := range s.Programs {
-		p := &s.Programs[i]
-		key := p.Session + " " + p.Key
-		n := [2]uint64{p.Bytes, p.Received}
-		next.programs[key] = n
-		if old, ok := before.programs[key]; ok {
-			p.BPS, p.RecvBPS = rate(n[0], old[0]), rate(n[1], old[1])
-		}
-	}
-	for i := range s.Clients {
-		c := &s.Clients[i]
-		n := [2]uint64{c.Sent, c.Received}
-		next.peers[c.Name] = n
-		if old, ok := before.peers[c.Name]; ok {
-			c.SentBPS, c.RecvBPS = rate(n[0], old[0]), rate(n[1], old[1])
-		}
-	}
+	next.rate(s, sessions, before)
 	r.complete(s)
 	r.forget(next)
 	r.last = s
-	if !sample {
-		return s
+	if sample {
+		r.keep(next, sessions)
 	}
-	r.earlier, r.before = r.before, next
+	return s
+}
+
+// keep makes a look a sample, and tells those who watch; the caller holds r.mu.
+func (r *recorder) keep(l *look, sessions []status.Session) {
+	r.earlier, r.before = r.before, *l
+	point := Sample{Time: l.at, Paths: make(map[string]SamplePoint)}
+	for i := range sessions {
+		for j := range sessions[i].Paths {
+			p := &sessions[i].Paths[j]
+			point.Paths[pathKey(&sessions[i], p)] = SamplePoint{p.UpBPS, p.DownBPS, p.RTT, p.Loss}
+		}
+	}
 	r.samples = append(r.samples, point)
 	if n := len(r.samples) - samplesMost; n > 0 {
 		r.samples = append(r.samples[:0], r.samples[n:]...)
@@ -199,18 +168,6 @@ func (r *recorder) take(sample bool) *status.Status {
 		case c <- struct{}{}:
 		default: // it has not taken the last one yet
 		}
-	}
-	return s
-}
-
-// rates returns how counters become bits a second.
-func (l *look) rates(now time.Time) func(n, old uint64) int64 {
-	d := now.Sub(l.at).Seconds()
-	return func(n, old uint64) int64 {
-		if n < old || d <= 0 {
-			return 0 // begun anew
-		}
-		return int64(float64(n-old) * 8 / d)
 	}
 }
 
@@ -260,7 +217,7 @@ func (r *recorder) since(key string, p *status.Path, now time.Time) {
 }
 
 // forget drops what is known of paths that are gone; the caller holds r.mu.
-func (r *recorder) forget(next look) {
+func (r *recorder) forget(next *look) {
 	for k := range r.losses {
 		if _, there := next.paths[k]; !there {
 			delete(r.losses, k)

@@ -208,18 +208,7 @@ func (h *half) run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	serving, quit := context.WithCancel(context.WithoutCancel(ctx))
 	defer quit()
-	h.mu.Lock()
-	err := h.openAdmin()
-	if err == nil {
-		served := h.served
-		wg.Go(func() {
-			if err := served.Run(serving); err != nil {
-				failed <- err
-			}
-		})
-		h.sayAdmin()
-	}
-	h.mu.Unlock()
+	err := h.serveAdmin(serving, &wg, failed)
 	if err != nil {
 		end() // Run frees what New took
 		return errors.Join(err, h.end.Run(running))
@@ -241,25 +230,48 @@ func (h *half) run(ctx context.Context) error {
 	h.stop()
 	end()
 	quit()
-	over := make(chan struct{})
-	go func() { wg.Wait(); close(over) }()
+	return settle(err, done, &wg)
+}
+
+// serveAdmin opens the admin address and serves it until ctx ends; failed has why it ended
+// before.
+func (h *half) serveAdmin(ctx context.Context, wg *sync.WaitGroup, failed chan<- error) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := h.openAdmin(); err != nil {
+		return err
+	}
+	served := h.served
+	wg.Go(func() {
+		if err := served.Run(ctx); err != nil {
+			failed <- err
+		}
+	})
+	h.sayAdmin()
+	return nil
+}
+
+// settle waits for the end, whose error done has unless it is why all ends, and for the rest,
+// shutdownLimit at most.
+func settle(why error, done <-chan error, rest *sync.WaitGroup) error {
 	limit := time.After(shutdownLimit)
-	for waiting := err == nil; waiting; {
+	if why == nil {
 		select {
-		case err = <-done:
-			waiting = false
+		case why = <-done:
 		case <-limit:
 			return fmt.Errorf("the shutdown took over %v and was cut short", shutdownLimit)
 		}
 	}
+	over := make(chan struct{})
+	go func() { rest.Wait(); close(over) }()
 	select {
 	case <-over:
 	case <-limit:
 	}
-	if errors.Is(err, context.Canceled) {
-		err = nil // that is how a signal ends it
+	if errors.Is(why, context.Canceled) {
+		return nil // that is how a signal ends it
 	}
-	return err
+	return why
 }
 
 // drained waits until what is under way has ended, if the configuration wants that, or

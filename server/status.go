@@ -27,6 +27,9 @@ func (s *Server) Status() *status.Status {
 		for _, p := range programs {
 			// From here the internet is the source: the far end of a program.
 			p.App, p.To = p.To, p.App
+			if p.BelongsToTunnel() {
+				continue
+			}
 			if to := asked[p.App]; p.Proto == "tcp" && to != "" {
 				p.To = to
 			}

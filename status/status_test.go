@@ -41,6 +41,32 @@ func TestUnits(t *testing.T) {
 	}
 }
 
+// What the halves tell each other, by either family, is no program's; what programs ask the
+// server's echo, resolver and exit is.
+func TestBelongsToTunnel(t *testing.T) {
+	for _, tt := range []struct {
+		proto, to string
+		want      bool
+	}{
+		{"udp", "198.18.0.1:9", true},
+		{"udp", "198.18.0.1:11", true},
+		{"udp", "198.18.0.1:12", true},
+		{"udp", "198.18.0.1:13", true},
+		{"udp", "[fd6d:7073::1]:9", true},
+		{"udp", "[fd6d:7073::1]:11", true},
+		{"udp", "198.18.0.1:7", false},
+		{"udp", "198.18.0.1:53", false},
+		{"udp", "198.18.0.1:99", false},
+		{"tcp", "198.18.0.1:9", false},
+		{"udp", "203.0.113.1:9", false},
+		{"udp", "example.com:9", false},
+	} {
+		if p := (Program{Proto: tt.proto, To: tt.to}); p.BelongsToTunnel() != tt.want {
+			t.Errorf("%s to %s: %v", tt.proto, tt.to, !tt.want)
+		}
+	}
+}
+
 func TestLeft(t *testing.T) {
 	for _, tt := range []struct {
 		u      *Usage

@@ -3,11 +3,13 @@ package status
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/dustin/go-humanize"
+
+	"github.com/mpsocks/mpsocks/mux/packet"
 )
 
 // State is what a path is in.
@@ -103,10 +105,18 @@ func Percent(f float64) string {
 	return fmt.Sprintf("%.0f %%", f*100)
 }
 
-// BelongsToTunnel says whether a flow is of the halves themselves: acknowledgements
-// of mappings and such, of which no program knows.
+// BelongsToTunnel says whether a flow is of the halves themselves, and To the server's end of
+// it: news of ports, wishes and words, of which no program knows.
 func (p *Program) BelongsToTunnel() bool {
-	return p.Proto == "udp" && (strings.HasPrefix(p.To, "198.18.0.1:9") && len(p.To) == len("198.18.0.1:9"))
+	to, err := netip.ParseAddrPort(p.To)
+	if err != nil || p.Proto != "udp" || to.Addr() != packet.ServerHost4 && to.Addr() != packet.ServerHost6 {
+		return false
+	}
+	switch to.Port() {
+	case packet.DiscardPort, packet.AlivePort, packet.WishPort, packet.WordPort:
+		return true
+	}
+	return false
 }
 
 // reasons are the words of the engine as people understand them.

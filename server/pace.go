@@ -21,22 +21,30 @@ const (
 
 // A pace bounds how fast one direction of a client's traffic goes; nil for no bound.
 // Datagrams beyond it are dropped, as a slow link would, and CONNECTs wait.
-type pace struct{ limiter atomic.Pointer[rate.Limiter] }
+type pace struct {
+	limiter atomic.Pointer[rate.Limiter]
+	last    *rate.Limiter // the one that paced CONNECTs hold, also while there is no bound; set's
+}
 
-// set changes the bound; a tenth of a second's worth may come at once.
+// set changes the bound, also for what is under way under one; a tenth of a second's worth
+// may come at once. Its calls are made one after the other.
 func (p *pace) set(r conf.Rate) {
-	old := p.limiter.Load()
 	perSecond := rate.Limit(r) / 8
 	burst := max(int(perSecond/10), paceBurst)
 	switch {
+	case r <= 0 && p.last == nil:
+		return
 	case r <= 0:
+		p.last.SetLimit(rate.Inf)
 		p.limiter.Store(nil)
-	case old == nil:
-		p.limiter.Store(rate.NewLimiter(perSecond, burst))
+		return
+	case p.last == nil:
+		p.last = rate.NewLimiter(perSecond, burst)
 	default:
-		old.SetLimit(perSecond)
-		old.SetBurst(burst)
+		p.last.SetLimit(perSecond)
+		p.last.SetBurst(burst)
 	}
+	p.limiter.Store(p.last)
 }
 
 // reader is r at the pace, until ctx ends; r itself where there is no bound.

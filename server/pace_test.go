@@ -36,6 +36,29 @@ func TestPace(t *testing.T) {
 	})
 }
 
+// TestPaceChanges: a CONNECT that is under way under a rate gets another one at once, none as
+// well, and one again.
+func TestPaceChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var p pace
+		p.set(80e6)
+		r := p.reader(t.Context(), bytes.NewReader(make([]byte, 40<<20)))
+		for _, step := range []struct {
+			rate conf.Rate
+			took time.Duration // for 8 MB
+		}{{80e6, 800 * time.Millisecond}, {0, 0}, {160e6, 400 * time.Millisecond}, {16e6, 4 * time.Second}} {
+			p.set(step.rate)
+			start := time.Now()
+			if _, err := io.CopyN(io.Discard, r, 8e6); err != nil {
+				t.Fatal(err)
+			}
+			if took := time.Since(start); took < step.took*3/4 || took > step.took*5/4 {
+				t.Errorf("at %d bits a second 8 MB took %v, not some %v", step.rate, took, step.took)
+			}
+		}
+	})
+}
+
 // TestRateOfClient: datagrams beyond the client's rate are dropped and counted, those of
 // another client are not.
 func TestRateOfClient(t *testing.T) {

@@ -210,15 +210,20 @@ func TestAssociationPortFromRequest(t *testing.T) {
 	for _, addr := range []string{"0.0.0.0", "127.0.0.1"} {
 		f := &fakeTunnel{answer: echo}
 		c := start(t, f, nil)
-		holder := newApp(t, "127.0.0.1", netip.AddrPort{})
-		port := uint16(holder.LocalAddr().(*net.UDPAddr).Port)
-		_, holder.relay = associated(t, c, netip.AddrPortFrom(netip.MustParseAddr(addr), port))
-		other := newApp(t, "127.0.0.1", holder.relay)
-		other.echoes(t, "192.0.2.1:7", []byte("not from the port that was announced"))
-		before := time.Now()
-		holder.echoes(t, "192.0.2.1:7", []byte("from the announced one"))
-		if d := time.Since(before); d >= takeoverTime {
-			t.Errorf("it took over after %v", d)
+		// Who had to wait would have to each time; a machine that is busy is so once.
+		least := time.Minute
+		for try := 0; try < 10 && least >= takeoverTime; try++ {
+			holder := newApp(t, "127.0.0.1", netip.AddrPort{})
+			port := uint16(holder.LocalAddr().(*net.UDPAddr).Port)
+			_, holder.relay = associated(t, c, netip.AddrPortFrom(netip.MustParseAddr(addr), port))
+			other := newApp(t, "127.0.0.1", holder.relay)
+			other.echoes(t, "192.0.2.1:7", []byte("not from the port that was announced"))
+			before := time.Now()
+			holder.echoes(t, "192.0.2.1:7", []byte("from the announced one"))
+			least = min(least, time.Since(before))
+		}
+		if least >= takeoverTime {
+			t.Errorf("it took over after %v", least)
 		}
 	}
 }

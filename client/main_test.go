@@ -282,11 +282,7 @@ func talk(t testing.TB, conn net.Conn, in []byte, want int) []byte {
 // eventually waits for a condition.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not so after 5 s: %s", what)
-		}
-	}
+	muxtest.Eventually(t, what, ok)
 }
 
 // cancelled is a context that has ended.

@@ -70,22 +70,28 @@ func TestSilentStrangersKeepNobodyOut(t *testing.T) {
 		t.Errorf("one address: %+v", w)
 	}
 	eventually(t, "they are counted as those for whom there is no room", func() bool { return n.listener.Refusals()[refusedCaps] > 0 })
-	begin := time.Now()
 	client, err := handshake.ClientTLS(n.key, n.serverKey.Public().(ed25519.PublicKey))
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := tls.Dial("tcp", n.addr.String(), client)
-	if err != nil {
-		t.Fatalf("an honest client beside %d silent connections: %v", gate.Places+100, err)
+	// Who had to wait until strangers go would have to each time; a machine that is busy
+	// for a moment is so once.
+	least := time.Duration(math.MaxInt64)
+	for range 5 {
+		begin := time.Now()
+		c, err := tls.Dial("tcp", n.addr.String(), client)
+		if err != nil {
+			t.Fatalf("an honest client beside %d silent connections: %v", gate.Places+100, err)
+		}
+		defer c.Close()
+		if _, err := handshake.Capable(c, handshake.NewKey(), false); err != nil {
+			t.Fatal(err)
+		}
+		if least = min(least, time.Since(begin)); least < patienceOfStrangers/2 {
+			return
+		}
 	}
-	defer c.Close()
-	if _, err := handshake.Capable(c, hsClientKey, false); err != nil {
-		t.Fatal(err)
-	}
-	if d := time.Since(begin); d > 2*time.Second {
-		t.Errorf("it took %v", d)
-	}
+	t.Errorf("it took %v", least)
 }
 
 // A client's cap holds also where all come at once.

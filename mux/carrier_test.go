@@ -68,7 +68,7 @@ func TestSessionOverAnotherCarrier(t *testing.T) {
 	if _, err := io.ReadFull(st, echo); err != nil || string(echo) != "hello" {
 		t.Errorf("%q, %v", echo, err)
 	}
-	until(t, "the engine tunes the carrier", func() bool {
+	eventually(t, "the engine tunes the carrier", func() bool {
 		tuned := false
 		for _, f := range ends[0].core.connections() {
 			for _, k := range []carrier.Knob{carrier.Lowat, carrier.Pace, carrier.Congestion} {
@@ -78,7 +78,7 @@ func TestSessionOverAnotherCarrier(t *testing.T) {
 		}
 		return tuned
 	})
-	until(t, "each end has said that it does not look at TCP's checksums", func() bool {
+	eventually(t, "each end has said that it does not look at TCP's checksums", func() bool {
 		return ends[0].unsummed.Load() && ends[1].unsummed.Load()
 	})
 	if left := len(ends[0].core.connections()); left != 1 {

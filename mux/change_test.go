@@ -37,15 +37,6 @@ func anotherClient(t *testing.T, n *loopTunnel, key ed25519.PrivateKey) *Client 
 	return c
 }
 
-func until(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(5 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("not within 5 s: " + what)
-		}
-	}
-}
-
 // A client that is taken out of the list loses its session at once and gets no other;
 // nobody else's subflow ends, and the listener moves to another address meanwhile.
 func TestChangeRevokesOne(t *testing.T) {
@@ -71,7 +62,7 @@ func TestChangeRevokesOne(t *testing.T) {
 	case <-time.After(2 * time.Second):
 		t.Error("the session of a revoked client lives on")
 	}
-	until(t, "the revoked client hears of it", func() bool { return !other.Session().Snapshot().Up })
+	eventually(t, "the revoked client hears of it", func() bool { return !other.Session().Snapshot().Up })
 	if s := mine.Snapshot(); !s.Up || len(s.Subflows) != 2 || s.Subflows[0].Age == 0 {
 		t.Errorf("the other client's session: %+v", s)
 	}
@@ -165,7 +156,7 @@ func TestServerKeyRotates(t *testing.T) {
 	if err := n.client.SetServer(servers, []ed25519.PublicKey{fresh}); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "subflows with the new key", func() bool {
+	eventually(t, "subflows with the new key", func() bool {
 		s := n.client.Session()
 		subs := s.core.connections()
 		for _, f := range subs {

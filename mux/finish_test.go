@@ -45,7 +45,7 @@ func TestFinishIsAcknowledged(t *testing.T) {
 				return
 			}
 			// A client whose server ends begins a new session.
-			until(t, "the client begins anew", func() bool { return epoch(other) > before+1 && other.Snapshot().Up })
+			eventually(t, "the client begins anew", func() bool { return epoch(other) > before+1 && other.Snapshot().Up })
 		})
 	}
 }

@@ -362,7 +362,7 @@ func TestFastClose(t *testing.T) {
 	n.stopC()
 	begin := time.Now()
 	<-n.clientDone
-	if d := time.Since(begin); d > time.Second {
+	if d := time.Since(begin); d > 4*time.Second { // the server would go on for two minutes
 		t.Errorf("closing took %v", d)
 	}
 	select {

@@ -267,11 +267,7 @@ func silent(t testing.TB, c *net.UDPConn) {
 // eventually waits for a condition.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("never: " + what)
-		}
-	}
+	muxtest.Eventually(t, what, ok)
 }
 
 // oneMessage is a datagram as a socket brings it.

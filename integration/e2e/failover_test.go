@@ -36,7 +36,7 @@ func twin(t *testing.T, dir string, from, at netip.AddrPort) *halves.Process {
 		t.Fatal(err)
 	}
 	t.Cleanup(p.Kill)
-	until(t, 5*time.Second, "the second server listens", func() bool {
+	eventually(t, 5*time.Second, "the second server listens", func() bool {
 		conn, err := net.Dial("tcp", at.String())
 		if err == nil {
 			conn.Close()
@@ -44,18 +44,6 @@ func twin(t *testing.T, dir string, from, at netip.AddrPort) *halves.Process {
 		return err == nil
 	})
 	return p
-}
-
-func until(t *testing.T, limit time.Duration, what string, ok func() bool) time.Duration {
-	t.Helper()
-	began := time.Now()
-	for !ok() {
-		if time.Since(began) > limit {
-			t.Fatalf("after %v not yet: %s", limit, what)
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	return time.Since(began)
 }
 
 // works says that a datagram is echoed through a fresh association.
@@ -94,7 +82,7 @@ func pair(t *testing.T, first netip.AddrPort) *halves.Pair {
 			t.Logf("client said:\n%s", p.Client.Output())
 		}
 	})
-	until(t, 5*time.Second, "the client listens", func() bool {
+	eventually(t, 5*time.Second, "the client listens", func() bool {
 		conn, err := net.Dial("tcp", p.Proxy())
 		if err == nil {
 			conn.Close()
@@ -137,7 +125,7 @@ func TestSecondAddress(t *testing.T) {
 			})
 			echo := udpEcho(t, "127.0.0.1:0")
 			p := pair(t, l.Addr().(*net.TCPAddr).AddrPort())
-			if took := until(t, 10*time.Second, "works", works(t, p, echo)); took > 2*time.Second {
+			if took := eventually(t, 10*time.Second, "works", works(t, p, echo)); took > 2*time.Second {
 				t.Errorf("works after %v, more than 2 s", took)
 			}
 		})
@@ -156,11 +144,11 @@ func TestServerIsLost(t *testing.T) {
 			echo := udpEcho(t, "127.0.0.1:0")
 			p := pair(t, dead) // nobody is there, at first
 			ok := works(t, p, echo)
-			until(t, 10*time.Second, "works", ok)
+			eventually(t, 10*time.Second, "works", ok)
 			twin(t, p.Dir, p.Tunnel, dead)
 			time.Sleep(time.Second)
 			lose(p.Server)
-			if took := until(t, 10*time.Second, "works again", ok); took > 1500*time.Millisecond {
+			if took := eventually(t, 10*time.Second, "works again", ok); took > 1500*time.Millisecond {
 				t.Errorf("works again after %v, more than 1.5 s", took)
 			}
 		})

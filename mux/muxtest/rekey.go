@@ -1,5 +1,5 @@
 // Package muxtest has what tests and hostile programs need of a peer that does not do as
-// it should.
+// it should, and what tests of several rooms have in common.
 package muxtest
 
 import (

@@ -3,6 +3,7 @@ package integration
 import (
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -27,11 +28,12 @@ type house struct {
 	dir   string
 	tests map[string][]string // names of tests by directory
 	docs  map[string]string   // *.md and doc.go, with what they say
+	names map[string]bool     // of all files of Go, without their directories
 }
 
 func readHouse(t *testing.T) *house {
 	t.Helper()
-	h := &house{dir: root(t), tests: make(map[string][]string), docs: make(map[string]string)}
+	h := &house{dir: root(t), tests: make(map[string][]string), docs: make(map[string]string), names: make(map[string]bool)}
 	err := filepath.WalkDir(h.dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -45,6 +47,9 @@ func readHouse(t *testing.T) *house {
 				return filepath.SkipDir
 			}
 			return nil
+		}
+		if filepath.Ext(name) == ".go" {
+			h.names[d.Name()] = true
 		}
 		isTest, isDoc := strings.HasSuffix(name, "_test.go"), filepath.Ext(name) == ".md" || d.Name() == "doc.go"
 		if !isTest && !isDoc {
@@ -105,6 +110,11 @@ func TestDocsNameWhatIsThere(t *testing.T) {
 			}
 			continue
 		}
+		for _, name := range goFile.FindAllString(text, -1) {
+			if strings.Contains(name, "/") && !h.has(doc, name) || !h.names[filepath.Base(name)] {
+				t.Errorf("%s: there is no %s", doc, name)
+			}
+		}
 		for _, command := range testCommand.FindAllString(text, -1) {
 			h.checkCommand(t, doc, strings.ReplaceAll(command, `\|`, "|"))
 		}
@@ -152,5 +162,109 @@ func (h *house) checkCommand(t *testing.T, doc, command string) {
 				t.Errorf("%s: %s: no test matches %s", doc, command, alternative)
 			}
 		}
+	}
+}
+
+// TestContributingHasEveryTarget: who wants to build or test finds each target there.
+func TestContributingHasEveryTarget(t *testing.T) {
+	dir := root(t)
+	text, err := os.ReadFile(filepath.Join(dir, "CONTRIBUTING.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	makefile, err := os.ReadFile(filepath.Join(dir, "Makefile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := regexp.MustCompile(`(?m)^\.PHONY: (.*)$`).FindStringSubmatch(string(makefile))
+	if m == nil {
+		t.Fatal("the Makefile has no .PHONY")
+	}
+	for target := range strings.FieldsSeq(m[1]) {
+		if !regexp.MustCompile("`make " + target + "[ `]").Match(text) {
+			t.Errorf("CONTRIBUTING.md does not have make %s", target)
+		}
+	}
+}
+
+// TestArchitectureHasEveryRoom: the table of rooms in docs/architecture.md is whole.
+func TestArchitectureHasEveryRoom(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(root(t), "docs/architecture.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(text), "\n## Rooms, and who may know whom\n")
+	table, _, _ = strings.Cut(table, "\n## ")
+	seen := make(map[string]bool)
+	for _, s := range sources(t) {
+		dir := path.Dir(s.name)
+		if seen[dir] || dir == "." || strings.HasPrefix(dir, "integration/") || slices.Contains(forTests, dir) {
+			continue
+		}
+		seen[dir] = true
+		if !strings.Contains(table, "`"+dir+"`") && !strings.Contains(table, "`"+path.Base(dir)+"`") {
+			t.Errorf("docs/architecture.md has no room %s", dir)
+		}
+	}
+	if len(seen) < 20 {
+		t.Errorf("only %d rooms were found", len(seen))
+	}
+}
+
+var (
+	required   = regexp.MustCompile(`(?m)^\t(\S+) v\S+$`) // not the indirect ones
+	majorOf    = regexp.MustCompile(`/v[0-9]+$`)
+	inlineCode = regexp.MustCompile("`([^`]+)`")
+)
+
+// TestDependenciesAreExplained: docs/security.md says of each module that go.mod asks for why
+// it is there; those that it calls the tests' are nobody else's.
+func TestDependenciesAreExplained(t *testing.T) {
+	dir := root(t)
+	mod, err := os.ReadFile(filepath.Join(dir, "go.mod"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, err := os.ReadFile(filepath.Join(dir, "docs/security.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(doc), "\n## Dependencies\n")
+	table, _, _ = strings.Cut(table, "\n## ")
+	why := make(map[string]string)
+	for line := range strings.Lines(table) {
+		if cells := strings.Split(line, "|"); len(cells) == 4 {
+			for _, m := range inlineCode.FindAllStringSubmatch(cells[1], -1) {
+				why[m[1]] = cells[2]
+			}
+		}
+	}
+	asked := required.FindAllStringSubmatch(string(mod), -1)
+	if len(asked) < 20 || len(why) < 20 {
+		t.Fatalf("%d modules and %d explanations", len(asked), len(why))
+	}
+	all := sources(t)
+	for _, m := range asked {
+		name := strings.TrimPrefix(majorOf.ReplaceAllString(m[1], ""), "github.com/")
+		reason, ok := why[name]
+		if delete(why, name); !ok {
+			t.Errorf("docs/security.md does not say why %s is there", name)
+		}
+		if !strings.Contains(reason, "tests and the laboratory only") {
+			continue
+		}
+		for _, s := range all {
+			if strings.HasPrefix(s.name, "integration/") {
+				continue
+			}
+			for _, i := range s.file.Imports {
+				if imported := strings.Trim(i.Path.Value, `"`); imported == m[1] || strings.HasPrefix(imported, m[1]+"/") {
+					t.Errorf("%s imports %s, which docs/security.md calls the tests'", s.name, imported)
+				}
+			}
+		}
+	}
+	for name := range why {
+		t.Errorf("docs/security.md explains %s, which is not asked for", name)
 	}
 }

@@ -165,6 +165,40 @@ func (h *house) checkCommand(t *testing.T, doc, command string) {
 	}
 }
 
+// TestAttacksAreThere: the modes of make hostile that docs/security.md names are there, and
+// each is named.
+func TestAttacksAreThere(t *testing.T) {
+	dir := root(t)
+	source, err := os.ReadFile(filepath.Join(dir, "integration/hostile/attacks.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "docs/security.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := map[string]bool{"server": true} // is not an attack on one
+	for _, m := range regexp.MustCompile("modes? ((?:`[a-z]+`(?:, )?)+)|-only ([a-z]+)").FindAllStringSubmatch(string(text), -1) {
+		for name := range strings.FieldsFuncSeq(m[1]+m[2], func(r rune) bool { return r < 'a' || r > 'z' }) {
+			named[name] = true
+		}
+	}
+	all := regexp.MustCompile(`(?m)^\t\{name: "([a-z]+)"`).FindAllStringSubmatch(string(source), -1)
+	if len(all) < 15 {
+		t.Fatalf("%d modes", len(all))
+	}
+	for _, m := range all {
+		if !named[m[1]] {
+			t.Errorf("docs/security.md does not have mode %s", m[1])
+		}
+		delete(named, m[1])
+	}
+	delete(named, "server")
+	for name := range named {
+		t.Errorf("docs/security.md names mode %s, which is not there", name)
+	}
+}
+
 // TestContributingHasEveryTarget: who wants to build or test finds each target there.
 func TestContributingHasEveryTarget(t *testing.T) {
 	dir := root(t)

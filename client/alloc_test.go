@@ -26,7 +26,8 @@ func (s *sink) Send(_ *mux.Source, pkts []*buf.Buffer) {
 		b.Release()
 	}
 }
-func (s *sink) Flush() {}
+func (s *sink) Flush()    {}
+func (s *sink) Far() bool { return false }
 
 const batchLen = 32
 
@@ -47,7 +48,7 @@ func uplinkBatch(t testing.TB, size int, to ...string) (run func(), sent *int) {
 			copy(b.Bytes(), d)
 			msgs[i] = udpio.Message{Buf: b, Addr: netip.AddrPortFrom(a.app, 4000), TOS: 2}
 		}
-		a.uplink(nil, msgs)
+		a.uplink(new(udpio.Conn), msgs)
 		for i := range msgs {
 			if msgs[i].Buf != nil {
 				msgs[i].Buf.Release()

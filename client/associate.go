@@ -131,8 +131,9 @@ func (a *association) close() {
 }
 
 // uplink takes a batch from the relay socket, on the Loop's goroutine.
-func (a *association) uplink(_ *udpio.Conn, msgs []udpio.Message) {
+func (a *association) uplink(c *udpio.Conn, msgs []udpio.Message) {
 	l := a.lane
+	c.Gather(a.client.tunnel.Far())
 	pkts, taken := l.pkts[:0], 0
 	var now moment
 	a.mu.Lock()

@@ -29,6 +29,7 @@ const maxLanes = 4
 type tunnel interface {
 	Send(src *mux.Source, pkts []*buf.Buffer)
 	Flush()
+	Far() bool
 	Ready(ctx context.Context) error
 	OpenStream(ctx context.Context, from, to netip.AddrPort) (stream, error)
 	Settled(ctx context.Context) error

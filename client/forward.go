@@ -104,8 +104,9 @@ func (f *forward) address() netip.AddrPort {
 func (f *forward) listener() *net.TCPListener { return f.ln }
 
 // uplink takes a batch from the forward's socket, on the Loop's goroutine.
-func (f *forward) uplink(_ *udpio.Conn, msgs []udpio.Message) {
+func (f *forward) uplink(c *udpio.Conn, msgs []udpio.Message) {
 	var now moment
+	c.Gather(f.client.tunnel.Far())
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for len(msgs) > 0 {

@@ -35,7 +35,7 @@ func (a *association) hand(b []byte) {
 	m := []udpio.Message{{Buf: buf.Get(len(b)), Addr: netip.AddrPortFrom(a.app, 4000)}}
 	a.port.at.Store(&m[0].Addr)
 	copy(m[0].Buf.Bytes(), b)
-	a.uplink(nil, m)
+	a.uplink(new(udpio.Conn), m)
 	if m[0].Buf != nil {
 		m[0].Buf.Release()
 	}

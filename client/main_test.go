@@ -90,6 +90,8 @@ func (f *fakeTunnel) Send(src *mux.Source, pkts []*buf.Buffer) {
 	}
 }
 
+func (f *fakeTunnel) Far() bool { return false }
+
 func (f *fakeTunnel) Flush() {
 	f.mu.Lock()
 	replies := f.replies

@@ -33,7 +33,7 @@ var pure = []string{"mux/mptcp", "mux/packet", "mux/buf"}
 // still are the packages that take the time as an argument and leave locks,
 // connections and the system to others: they are values, and a test of theirs is a
 // plain call.
-var still = []string{"mux/engine", "mux/sched", "mux/fq", "mux/dsn", "mux/reseq", "mux/gauge", "mux/mptcp", "mux/packet"}
+var still = []string{"mux/engine", "mux/sched", "mux/fq", "mux/dsn", "mux/reseq", "mux/gauge", "mux/lull", "mux/mptcp", "mux/packet"}
 
 // notStill are what they must not import; of time, only Duration and its units.
 var notStill = []string{"sync", "sync/atomic", "net", "crypto/tls", "os", "syscall", "context", "golang.org/x/sys/unix", "unsafe"}
@@ -62,18 +62,18 @@ var rooms = []struct {
 // may import all but the ones for tests.
 var within = map[string][]string{
 	"mux/buf": nil, "mux/mptcp": nil, "mux/packet": nil, // codecs and memory
-	"mux/gauge": nil, "mux/sched": nil,
+	"mux/gauge": nil, "mux/sched": nil, "mux/lull": nil,
 	"mux/dsn":       {"mux/buf"},
 	"mux/fq":        {"mux/buf", "mux/packet"},
 	"mux/reseq":     {"mux/buf", "mux/packet"},
 	"mux/engine":    {"mux/buf", "mux/dsn", "mux/fq", "mux/gauge", "mux/mptcp", "mux/packet", "mux/sched"},
 	"mux/stream":    {"mux/buf", "mux/packet"}, // knows no engine and no session
-	"mux/udpio":     {"mux/buf", "mux/packet"},
+	"mux/udpio":     {"mux/buf", "mux/lull", "mux/packet"},
 	"mux/tcpio":     nil,
 	"mux/handshake": {"mux/mptcp", "mux/proof"},  // messages and keys, no session
 	"mux/capture":   {"mux/mptcp", "mux/packet"}, // shows them to people
 	// A carrier knows nothing of what it carries, and a gate nothing of what it lets in.
-	"mux/carrier": nil, "mux/gate": nil, "mux/proof": nil,
+	"mux/carrier": {"mux/lull"}, "mux/gate": nil, "mux/proof": nil,
 	"mux/dialer": {"mux/nat64"}, "mux/nat64": nil,
 	// For tests and hostile programs.
 	"mux/muxtest": nil, "mux/muxtest/pipe": {"mux/carrier"}, "mux/udpio/udpiotest": nil,

@@ -9,6 +9,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/mpsocks/mpsocks/mux/engine"
+	"github.com/mpsocks/mpsocks/mux/lull"
 )
 
 // ackDelay is how long received bytes may stay without a Data ACK; data in the other
@@ -86,11 +87,16 @@ func (m *monitor) tick(now, passed int64) (next int64) {
 		if over = s.end.begun; over {
 			return
 		}
-		beside := waits
+		beside, trip := waits, int64(math.MaxInt64)
 		for _, f := range e.Subflows() {
-			f.Heard(connOf(f).lastRecv.Load())
-			beside += connOf(f).carrier.Held()
+			c := connOf(f)
+			f.Heard(c.lastRecv.Load())
+			beside += c.carrier.Held()
+			if f.Moves() {
+				trip = min(trip, c.nearest.Load())
+			}
 		}
+		s.far.Store(len(e.Subflows()) > 0 && lull.Far(trip))
 		o, epoch = e.Tick(now, passed, s.space.total.Load()), e.Epoch()
 		m.held = e.Charge(m.window) + beside
 		back = m.absences.over(e, now)

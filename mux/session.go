@@ -79,6 +79,7 @@ type Session struct {
 	lastAck atomic.Uint64 // highest Data ACK received
 
 	unsummed atomic.Bool // the peer takes streams' packets without the checksum of TCP
+	far      atomic.Bool // see Far
 }
 
 // sessionKeys are the keys of one epoch (RFC 8684, Section 2.1), and what was agreed

@@ -56,6 +56,7 @@ type subflow struct {
 	lastRecv atomic.Int64
 	rxOctets atomic.Uint64
 	overhead atomic.Uint64 // see overheadOf
+	nearest  atomic.Int64  // the least round trip that the carrier knows of, ns; 0 = none
 }
 
 // newSubflow prepares one that has joined with those keys.
@@ -121,6 +122,7 @@ func (f *subflow) report(full bool) {
 	k := f.carrier.Report(full)
 	if k.Known {
 		f.overhead.Store(f.overheadOf(&k))
+		f.nearest.Store(k.Info.MinRTT)
 	}
 	r := engine.Report{Full: full, Written: k.Sent, Outstanding: k.Outstanding, Known: k.Known, Partial: k.Partial, Info: engine.Info(k.Info)}
 	f.s.enter(func(e *engine.Engine, now int64) { e.Learn(f.core, now, &r) })

@@ -30,6 +30,10 @@ func (s *Session) Send(src *Source, pkts []*buf.Buffer) {
 // Flush hands queued packets to the subflows.
 func (s *Session) Flush() { s.pump() }
 
+// Far says that the shortest way to the peer is so long that what comes often may wait for
+// what comes behind it (package lull).
+func (s *Session) Far() bool { return s.far.Load() }
+
 // pump sends what can be sent and has the monitor watch it, which would be in
 // the way before.
 func (s *Session) pump() {

@@ -39,7 +39,7 @@ func newRoom(index int, log zerolog.Logger) (*room, error) {
 
 // receive is the udpio.Handler of a mapping's socket: it makes packets of the
 // datagrams, in place, and queues them in the session.
-func (m *mapping) receive(_ *udpio.Conn, msgs []udpio.Message) {
+func (m *mapping) receive(c *udpio.Conn, msgs []udpio.Message) {
 	r, s := m.room, m.peer.server
 	var now int64
 	if m.permits != nil || m.visitors != nil {
@@ -47,6 +47,7 @@ func (m *mapping) receive(_ *udpio.Conn, msgs []udpio.Message) {
 	}
 	h := &r.header
 	h.Dst = m.inner
+	c.Gather(m.peer.session.Far())
 	if m.peer.client.over.Load() {
 		s.drops.add(dropQuota, uint64(len(msgs)))
 		return

@@ -108,6 +108,8 @@ func (f *fakeSession) Beside(n int64) {
 	f.mu.Unlock()
 }
 
+func (f *fakeSession) Far() bool { return false }
+
 func (f *fakeSession) Flush() {
 	f.mu.Lock()
 	f.flushes++

@@ -22,6 +22,7 @@ import (
 type session interface {
 	Send(src *mux.Source, pkts []*buf.Buffer)
 	Flush()
+	Far() bool
 	Beside(bytes int64)
 	Wish(at packet.End, w mux.Wish) bool
 }

@@ -105,7 +105,7 @@ func TestReceiveAllocations(t *testing.T) {
 		for i := range msgs {
 			msgs[i] = udpio.Message{Buf: buf.Get(1200), Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(i % 20)}), 443)}
 		}
-		m.receive(nil, msgs)
+		m.receive(new(udpio.Conn), msgs)
 		m.room.flush()
 	}); n != 0 {
 		t.Errorf("%v allocations per batch", n)
@@ -123,7 +123,7 @@ func TestReceiveDrops(t *testing.T) {
 		{Buf: buf.Get(65528), Addr: netip.MustParseAddrPort("[2001:db8::1]:1")},
 		{Buf: buf.Get(65479), Addr: netip.MustParseAddrPort("[fe80::1%lo]:1")},
 	}
-	m.receive(nil, msgs)
+	m.receive(new(udpio.Conn), msgs)
 	m.room.flush()
 	if g := sess.next(t); g.src != netip.MustParseAddrPort("[fe80::1]:1") || len(g.payload) != 65479 {
 		t.Errorf("%s, %d bytes", g.src, len(g.payload))
@@ -169,7 +169,7 @@ func BenchmarkReceive(b *testing.B) {
 		for i := range msgs {
 			msgs[i] = udpio.Message{Buf: buf.Get(64), Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(i % 4)}), 443)}
 		}
-		m.receive(nil, msgs)
+		m.receive(new(udpio.Conn), msgs)
 		m.room.flush()
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(msgs)), "ns/datagram")

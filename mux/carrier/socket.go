@@ -8,6 +8,8 @@ import (
 	"syscall"
 
 	"golang.org/x/time/rate"
+
+	"github.com/mpsocks/mpsocks/mux/lull"
 )
 
 // A socket is the TCP connection under TLS. While the handshakes run it is a plain
@@ -43,6 +45,8 @@ type socket struct {
 	left     int // bytes of the record that crypto/tls has not read
 	inbox    inbox
 	received atomic.Uint64
+	rest     lull.Reader // between two looks for what has come
+	far      atomic.Bool // the way is so long that a rest is no matter
 
 	ending sync.Mutex // guards the rest, see close
 	serves bool       // receive is within a call of the kernel's or of handle
@@ -240,6 +244,7 @@ func (k *socket) read() error {
 func (k *socket) filled(n int) {
 	k.inR, k.inW = 0, n
 	k.received.Add(uint64(n))
+	k.rest.Brought(n)
 }
 
 // recordBuffered reports whether the next whole TLS record is here already,

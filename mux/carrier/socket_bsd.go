@@ -9,6 +9,9 @@ func sendNow(fd uintptr, p []byte) (int, error) {
 	return max(n, 0), err
 }
 
+// looked ends a look that has left nothing: the poller is waited for.
+func (*socket) looked(uintptr) (again bool) { return false }
+
 // An inbox has nothing to remember of what came: that nothing is left is known by asking.
 type inbox struct{ past past }
 

@@ -2,9 +2,12 @@ package carrier
 
 import (
 	"encoding/binary"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/mpsocks/mpsocks/mux/lull"
 )
 
 // The sockets are non-blocking, so the calls cannot hold the thread and skip
@@ -23,6 +26,46 @@ func sendNow(fd uintptr, p []byte) (int, error) {
 		}
 		return 0, e
 	}
+}
+
+// restBytes is how much has to come for the kernel to wake a reader that rests: more than
+// a rest brings.
+const restBytes = 128 << 10
+
+// looked ends a look that has left nothing, and says whether another one follows before the
+// poller is waited for: after a rest, where that gathers something, or because the kernel did
+// not tell of what came.
+func (k *socket) looked(fd uintptr) (again bool) {
+	far, rested := k.far.Load(), k.rest.Rests()
+	if !far && !rested {
+		return false
+	}
+	now := time.Now().UnixNano()
+	rests := k.rest.Looked(now, far)
+	switch {
+	case rests && !rested:
+		k.setLeast(fd, restBytes)
+	case rested && !rests:
+		k.setLeast(fd, 1)
+		return true
+	}
+	if rests {
+		time.Sleep(time.Duration(lull.Next(now)))
+	}
+	return rests && k.serving()
+}
+
+// serving says that nobody has closed the socket meanwhile.
+func (k *socket) serving() bool {
+	k.ending.Lock()
+	defer k.ending.Unlock()
+	return !k.closed
+}
+
+// setLeast has the poller tell of no fewer bytes than that, but for the end, as best effort
+// (socket(7), SO_RCVLOWAT).
+func (k *socket) setLeast(fd uintptr, n int32) {
+	unix.RawSyscall6(unix.SYS_SETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_RCVLOWAT, uintptr(unsafe.Pointer(&n)), unsafe.Sizeof(n), 0)
 }
 
 // An inbox reads, and learns with what it has read whether something is left: the kernel

@@ -126,15 +126,16 @@ func (k *socket) serve(handle func() error) error {
 			more, err := k.take(fd)
 			switch {
 			case err == unix.EAGAIN:
-				return false
+				more = false
 			case err != nil:
 				failed = err
 				return true
+			default:
+				if failed = k.pass(handle); failed != nil {
+					return true
+				}
 			}
-			if failed = k.pass(handle); failed != nil {
-				return true
-			}
-			if !more {
+			if !more && !k.looked(fd) {
 				return false
 			}
 		}

@@ -7,6 +7,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/mpsocks/mpsocks/mux/lull"
 )
 
 // info reads TCP_INFO; false where there is none.
@@ -27,6 +29,7 @@ func (k *socket) info(r *Report) bool {
 	i := &r.Info
 	i.SRTT, i.RTTVar = int64(t.Rtt)*1000, int64(t.Rttvar)*1000
 	i.MinRTT = int64(t.Min_rtt) * 1000
+	k.far.Store(lull.Far(i.MinRTT))
 	i.CWND = int(t.Snd_cwnd) * int(t.Snd_mss)
 	i.Rate = t.Delivery_rate
 	i.Sacked = uint64(t.Sacked) * uint64(t.Snd_mss)

@@ -12,6 +12,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/mpsocks/mpsocks/mux/lull"
 )
 
 // A Conn is one bound UDP socket: a bare descriptor that a Loop reads and
@@ -42,6 +44,9 @@ type Conn struct {
 	// it found several datagrams.
 	round uint32
 	busy  bool
+	rest  lull.Reader // beside: whether it rests between two reads
+
+	gathers atomic.Bool // see Gather
 }
 
 const closedBit = 1 << 30

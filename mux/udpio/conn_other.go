@@ -65,6 +65,9 @@ func (c *Conn) Connect(peer netip.AddrPort) error {
 	return nil
 }
 
+// Gather does nothing here: what comes is read at once.
+func (c *Conn) Gather(bool) {}
+
 // Close closes the socket. It is idempotent and safe from any goroutine,
 // handlers included, and never waits. After it returns no call of the Handler
 // begins; one that had begun may still be running.

@@ -71,6 +71,9 @@ type Loop struct {
 	erred bool // a read of this round has brought an error
 	// singles counts the calls of single.
 	singles uint32
+	took    int       // bytes that a visit brought, so far
+	resting []*Conn   // out of epoll, see rest_linux.go,
+	due     time.Time // and when they are to be read; zero = there are none
 
 	gathered struct{ sockets, datagrams, bytes int } // since after was last called
 }
@@ -209,27 +212,33 @@ func (l *Loop) Run(ctx context.Context) error {
 		_ = l.file.SetReadDeadline(time.Unix(1, 0))
 	})
 	defer stop()
-	// The whole life of the Loop is one Read: readiness that the poller notes
-	// while step works is kept until step returns false, so no event is lost
-	// between the last look at epoll, which found nothing, and parking.
-	err := l.raw.Read(l.step)
-	if ctx.Err() != nil || errors.Is(err, os.ErrDeadlineExceeded) {
-		return nil
+	// Readiness that the poller notes while step works is kept until step returns
+	// false, so no event is lost between the last look at epoll, which found nothing,
+	// and parking. A Read ends with the Loop, or for the sockets that rest.
+	for {
+		err := l.raw.Read(l.step)
+		switch {
+		case ctx.Err() != nil || l.stopped.Load():
+			return nil
+		case !errors.Is(err, os.ErrDeadlineExceeded):
+			return fmt.Errorf("udp loop: %w", err)
+		}
+		l.look()
 	}
-	return fmt.Errorf("udp loop: %w", err)
 }
 
 // step works until nothing is ready; false parks the goroutine until something
 // is, true ends the Loop.
 func (l *Loop) step(uintptr) bool {
 	if !l.stopped.Load() && l.single() {
-		l.finish()
-		return false
+		return l.parks()
 	}
 	for rounds := 0; !l.stopped.Load(); rounds++ {
 		if !l.round() || rounds == 0 && l.lone {
-			l.finish()
-			return false
+			return l.parks()
+		}
+		if l.overdue() {
+			l.look()
 		}
 		if rounds%maxRounds == maxRounds-1 {
 			runtime.Gosched()
@@ -245,13 +254,13 @@ func (l *Loop) single() bool {
 	l.mu.Lock()
 	c := l.only
 	l.mu.Unlock()
-	if l.singles++; c == nil || l.singles%singleMost == 0 {
+	if l.singles++; c == nil || l.singles%singleMost == 0 || c.rest.Rests() {
 		return false
 	}
 	l.number++
 	l.erred = false
 	before := l.gathered.datagrams
-	drained := l.read(c)
+	drained := l.visit(c)
 	got := l.gathered.datagrams - before
 	if got > 0 {
 		l.gathered.sockets++
@@ -290,7 +299,7 @@ func (l *Loop) round() bool {
 	l.faulty = l.faulty[:0]
 	for i, c := range l.ready {
 		l.ready[i] = nil
-		drained = l.read(c) && drained
+		drained = l.visit(c) && drained
 		l.gathered.sockets++
 	}
 	if l.lone = drained && n == 1 && l.gathered.datagrams <= 1; l.lone {

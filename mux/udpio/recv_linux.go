@@ -95,7 +95,7 @@ func (l *Loop) read(c *Conn) (drained bool) {
 	}
 	defer c.release()
 	want := uintptr(2)
-	if c.busy || c.round == l.number-1 {
+	if c.busy || c.round == l.number-1 || c.rest.Rests() {
 		want = batchSize
 	}
 	c.round = l.number
@@ -230,6 +230,7 @@ func (l *Loop) flush(c *Conn) {
 	l.gathered.datagrams += len(msgs)
 	for i := range msgs {
 		l.gathered.bytes += msgs[i].Buf.Len()
+		l.took += msgs[i].Buf.Len()
 	}
 	if !c.closed() {
 		c.handler(c, msgs)

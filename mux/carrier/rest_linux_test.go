@@ -1,0 +1,129 @@
+package carrier
+
+import (
+	"errors"
+	"net"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A resting is one end of a connection that is read as TLS reads it, and the other.
+type resting struct {
+	k      *socket
+	peer   net.Conn
+	got    atomic.Int64
+	rested atomic.Bool
+	ended  chan error
+	sent   int64
+}
+
+func newResting(t *testing.T) *resting {
+	near, far := connected(t)
+	tune(far, 16<<10)
+	r := &resting{k: newSocket(far), peer: near, ended: make(chan error, 1)}
+	r.k.gathering = true
+	r.k.far.Store(true)
+	b := make([]byte, 1<<16)
+	go func() {
+		r.ended <- r.k.receive(func() error {
+			for !r.k.idle() {
+				n, err := r.k.Read(b)
+				if err != nil {
+					return err
+				}
+				r.got.Add(int64(n))
+			}
+			if r.k.rest.Rests() {
+				r.rested.Store(true)
+			}
+			return nil
+		})
+	}()
+	return r
+}
+
+// send sends one record.
+func (r *resting) send(t *testing.T) {
+	t.Helper()
+	record := append([]byte{23, 3, 3, 0, 100}, make([]byte, 100)...)
+	if _, err := r.peer.Write(record); err != nil {
+		t.Fatal(err)
+	}
+	r.sent += int64(len(record))
+}
+
+// flow sends records one by one until the reader rests.
+func (r *resting) flow(t *testing.T) {
+	t.Helper()
+	r.rested.Store(false)
+	for end := time.Now().Add(20 * time.Second); !r.rested.Load(); {
+		if time.Now().After(end) {
+			t.Fatal("the reader does not rest")
+		}
+		r.send(t)
+		for next := time.Now().Add(100 * time.Microsecond); time.Now().Before(next); {
+		}
+	}
+}
+
+// wait waits until something is so.
+func (r *resting) wait(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !is(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%s does not come to pass: %d of %d bytes", what, r.got.Load(), r.sent)
+		}
+	}
+}
+
+// least is how many bytes have to be there for the kernel to tell.
+func (r *resting) least(t *testing.T) (n int) {
+	t.Helper()
+	if err := r.k.raw.Control(func(fd uintptr) { n, _ = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVLOWAT) }); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// A reader to which records come one by one and often rests between two looks, and has all
+// that came; when nothing comes any more, the next record is heard of at once again.
+func TestReaderRests(t *testing.T) {
+	r := newResting(t)
+	r.flow(t)
+	r.wait(t, "all of it", func() bool { return r.got.Load() == r.sent })
+	r.wait(t, "the end of the rest", func() bool { return r.least(t) == 1 })
+	r.send(t)
+	r.wait(t, "a lone record", func() bool { return r.got.Load() == r.sent })
+	r.k.far.Store(false) // a nearer way was found
+	r.send(t)
+	r.wait(t, "another one", func() bool { return r.got.Load() == r.sent })
+	if n := r.least(t); n != 1 {
+		t.Errorf("the kernel tells of %d bytes and more", n)
+	}
+	r.k.close()
+	if err := <-r.ended; !errors.Is(err, net.ErrClosed) {
+		t.Errorf("receive ended with %v", err)
+	}
+}
+
+// Whoever rests hears of the end, the peer's and the socket's own.
+func TestEndWhileReaderRests(t *testing.T) {
+	r := newResting(t)
+	r.flow(t)
+	r.peer.Close()
+	if err := <-r.ended; err == nil {
+		t.Error("receive ended without an error")
+	}
+	if r.got.Load() != r.sent {
+		t.Errorf("%d of %d bytes", r.got.Load(), r.sent)
+	}
+	r = newResting(t)
+	r.flow(t)
+	r.k.close()
+	if err := <-r.ended; !errors.Is(err, net.ErrClosed) {
+		t.Errorf("receive ended with %v", err)
+	}
+}

@@ -67,13 +67,13 @@ var within = map[string][]string{
 	"mux/fq":        {"mux/buf", "mux/packet"},
 	"mux/reseq":     {"mux/buf", "mux/packet"},
 	"mux/engine":    {"mux/buf", "mux/dsn", "mux/fq", "mux/gauge", "mux/mptcp", "mux/packet", "mux/sched"},
-	"mux/stream":    {"mux/buf", "mux/packet"}, // knows no engine and no session
+	"mux/stream":    {"mux/buf", "mux/hands", "mux/packet"}, // knows no engine and no session
 	"mux/udpio":     {"mux/buf", "mux/lull", "mux/packet"},
 	"mux/tcpio":     nil,
 	"mux/handshake": {"mux/mptcp", "mux/proof"},  // messages and keys, no session
 	"mux/capture":   {"mux/mptcp", "mux/packet"}, // shows them to people
 	// A carrier knows nothing of what it carries, and a gate nothing of what it lets in.
-	"mux/carrier": {"mux/lull"}, "mux/gate": nil, "mux/proof": nil,
+	"mux/carrier": {"mux/lull"}, "mux/gate": nil, "mux/proof": nil, "mux/hands": nil,
 	"mux/dialer": {"mux/nat64"}, "mux/nat64": nil,
 	// For tests and hostile programs.
 	"mux/muxtest": nil, "mux/muxtest/pipe": {"mux/carrier"}, "mux/udpio/udpiotest": nil,

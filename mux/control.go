@@ -43,6 +43,27 @@ func (f *subflow) command(o *mptcp.Option) error {
 	return nil
 }
 
+const (
+	// commandsEach is how many options without data a session obeys a second, and
+	// commandsAtOnce at once: more than what a session with all of its subflows says.
+	commandsEach, commandsAtOnce = 5000, 10000
+)
+
+// heed has a reader that has obeyed n options wait where these are too many: TCP holds up
+// who says them.
+func (f *subflow) heed(n int) {
+	wait := time.Duration(0)
+	for now := time.Now(); n > 0; n -= commandsAtOnce {
+		wait = f.s.commands.ReserveN(now, min(n, commandsAtOnce)).DelayFrom(now)
+	}
+	if wait > 0 {
+		select {
+		case <-time.After(wait):
+		case <-f.dead:
+		}
+	}
+}
+
 // probe obeys an option of ours: what measures is the engine's.
 func (f *subflow) probe(x *mptcp.Experimental) {
 	switch x.Type {

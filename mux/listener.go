@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"github.com/mpsocks/mpsocks/mux/carrier"
 	"github.com/mpsocks/mpsocks/mux/engine"
 	"github.com/mpsocks/mpsocks/mux/gate"
+	"github.com/mpsocks/mpsocks/mux/hands"
 	"github.com/mpsocks/mpsocks/mux/handshake"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
 	"github.com/mpsocks/mpsocks/mux/proof"
@@ -85,6 +87,7 @@ func Listen(cfg ListenerConfig) (*Listener, error) {
 		sessions: registry{sessions: make(map[mptcp.Token]*Session), opening: make(map[[32]byte]int)},
 		gate:     newGate(cfg.MaxFiles), strangers: newStrangers(), familiar: newStrangers(),
 		memory: newMemory(), guests: newGuests(cfg.MaxFiles),
+		turns: turns{crowd: hands.NewCrowd(runtime.GOMAXPROCS(0)-1, hands.NewSpare())},
 	}
 	now, err := newListening(cfg)
 	if err != nil {
@@ -195,7 +198,10 @@ func (l *Listener) open(key [32]byte) (*Session, error) {
 		name: name, identity: key, mode: cfg.Mode, rules: cfg.Rules, timeout: cfg.SessionTimeout,
 		streams: cfg.MaxStreams, capture: cfg.Capture, log: cfg.Log.With().Str("client", name).Logger(),
 	})
-	s.memory, s.lines = l.memory, l.turns.client(key).lines
+	turn := l.turns.client(key)
+	s.memory, s.lines = l.memory, turn.lines
+	s.hands = turn.hands
+	s.streams.Share(turn.hands)
 	h, err := cfg.Accept(s)
 	if err != nil {
 		l.sessions.unreserve(key)

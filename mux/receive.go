@@ -40,11 +40,28 @@ type inlet struct {
 
 func (f *subflow) readLoop() error {
 	var r inlet
-	err := f.carrier.Receive(func() error { return f.chunk(&r) })
+	err := f.carrier.Receive(func() error {
+		if err := f.work(&r); err != nil {
+			return err
+		}
+		if n := f.commands; n > 0 {
+			f.commands = 0
+			f.heed(n)
+		}
+		return nil
+	})
 	if r.kept != nil {
 		r.kept.Release()
 	}
 	return err
+}
+
+// work is chunk, in the turn of the session's client.
+func (f *subflow) work(r *inlet) error {
+	if f.s.hands.Take() {
+		defer f.s.hands.Give()
+	}
+	return f.chunk(r)
 }
 
 // chunk reads what has come.
@@ -109,6 +126,7 @@ func (f *subflow) parse(b []byte) (used int, err error) {
 				f.capture.Frame(false, b[used:used+n], nil)
 			}
 			used += n
+			f.commands++
 			if err := f.command(o); err != nil {
 				return used, err
 			}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/mpsocks/mpsocks/mux/engine"
 	"github.com/mpsocks/mpsocks/mux/fq"
+	"github.com/mpsocks/mpsocks/mux/hands"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
 	"github.com/mpsocks/mpsocks/mux/packet"
 	"github.com/mpsocks/mpsocks/mux/reseq"
@@ -52,6 +53,8 @@ type Session struct {
 	log      zerolog.Logger
 	lines    *rate.Limiter // of what the peer makes the log have; at the server one client's
 	streams  *stream.Table
+	hands    *hands.Hands  // of the client, at the server; nil = it works as it likes
+	commands *rate.Limiter // of options without data
 	serving  sync.WaitGroup
 	keyed    chan struct{} // closed when the keys are known for the first time
 	// advertised tells the owner that the peer announced an address, refused
@@ -113,6 +116,7 @@ func newSession(c sessionConfig) *Session {
 		client: c.client, name: c.name, identity: c.identity, handler: c.handler,
 		capture: c.capture, log: c.log, lines: newLines(), up: make(chan struct{}), keyed: make(chan struct{}),
 	}
+	s.commands = rate.NewLimiter(commandsEach, commandsAtOnce)
 	s.monitor = monitor{s: s, wake: make(chan struct{}, 1)}
 	s.end = ending{s: s, done: make(chan struct{}), ended: make(chan struct{})}
 	s.core.start = time.Now()
@@ -295,7 +299,13 @@ func (s *Session) wakeStream(st *Stream) {
 }
 
 // acceptStream serves a stream that the peer opened.
-func (s *Session) acceptStream(st *Stream) { s.serving.Go(func() { s.handler.Stream(st) }) }
+func (s *Session) acceptStream(st *Stream) {
+	s.serving.Go(func() {
+		defer st.Rest()
+		st.Begin()
+		s.handler.Stream(st)
+	})
+}
 
 // Finish ends the session in order and returns when its goroutines have ended. What has
 // no DSN yet is dropped, streams end. Where the peer does not acknowledge in time it is

@@ -8,6 +8,8 @@ import (
 
 	"github.com/rs/zerolog"
 	"golang.org/x/time/rate"
+
+	"github.com/mpsocks/mpsocks/mux/hands"
 )
 
 const (
@@ -23,14 +25,19 @@ const (
 )
 
 // turns has handshakes of those who have proved a key wait, each key for itself, so that a
-// client which comes without end costs the others nothing. Its zero value is ready.
+// client which comes without end costs the others nothing.
 type turns struct {
+	crowd *hands.Crowd // may be nil
+
 	mu sync.Mutex // guards of
 	of map[[32]byte]*turn
 }
 
 // A turn is one client's.
-type turn struct{ handshakes, lines *rate.Limiter }
+type turn struct {
+	handshakes, lines *rate.Limiter
+	hands             *hands.Hands
+}
 
 // wait returns when it is the turn of a client's handshake, or an error when that does not
 // come in time.
@@ -46,7 +53,10 @@ func (t *turns) client(client [32]byte) *turn {
 		if t.of == nil {
 			t.of = make(map[[32]byte]*turn)
 		}
-		c = &turn{rate.NewLimiter(rate.Limit(turnsPerCore*runtime.GOMAXPROCS(0)), turnsAtOnce), newLines()}
+		c = &turn{
+			rate.NewLimiter(rate.Limit(turnsPerCore*runtime.GOMAXPROCS(0)), turnsAtOnce), newLines(),
+			t.crowd.Hands(),
+		}
 		t.of[client] = c
 	}
 	return c

@@ -36,9 +36,11 @@ func (s pipeStream) WriteTo(w io.Writer) (int64, error) {
 func (s pipeStream) ReadFrom(r io.Reader) (int64, error) {
 	return io.Copy(struct{ io.Writer }{s.Conn}, struct{ io.Reader }{r})
 }
-func (s pipeStream) CloseWrite() error               { return nil }
-func (s pipeStream) CloseReset()                     { s.Close() }
-func (s pipeStream) Reset()                          { s.Close() }
+func (s pipeStream) CloseWrite() error { return nil }
+func (s pipeStream) CloseReset()       { s.Close() }
+func (s pipeStream) Reset()            { s.Close() }
+func (s pipeStream) Rest()             {}
+
 func (s pipeStream) AfterFailure(func()) func() bool { return func() bool { return true } }
 
 // TestRequestTakesItsTime: who opens a stream and does not say what it wants loses it,
@@ -81,7 +83,7 @@ func TestRequestTakesItsTime(t *testing.T) {
 func TestAnswersInOneWrite(t *testing.T) {
 	s := testServer(t, nil, func(s *Server) {
 		s.rules.current.Store(&access{from: s.rules.from})
-		s.dialer.to = func(context.Context, netip.AddrPort) (*net.TCPConn, error) {
+		s.dialer.to = func(context.Context, netip.AddrPort, func()) (*net.TCPConn, error) {
 			return nil, classed(errors.New("connection refused"))
 		}
 	})
@@ -129,7 +131,7 @@ func FuzzExit(f *testing.F) {
 			}
 			return nil, &net.DNSError{Err: "connection refused", Name: host}
 		}
-		s.dialer.to = func(_ context.Context, to netip.AddrPort) (*net.TCPConn, error) {
+		s.dialer.to = func(_ context.Context, to netip.AddrPort, _ func()) (*net.TCPConn, error) {
 			dialled = to
 			return nil, classed(errors.New("connection refused"))
 		}

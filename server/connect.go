@@ -31,6 +31,7 @@ type stream interface {
 	CloseReset()
 	Reset()
 	AfterFailure(func()) (stop func() bool)
+	Rest()
 }
 
 // connects counts what became of CONNECTs.
@@ -176,6 +177,7 @@ func (r *request) lookup(name string) found {
 	// The other family may come later than this returns.
 	ctx, cancel := context.WithTimeout(r.ctx, queryTimeout)
 	queries := &r.peer.queries
+	r.exit.stream.Rest()
 	if !queries.await(ctx) {
 		cancel()
 		return found{err: errors.New("too many names are being resolved")}
@@ -217,6 +219,7 @@ func (r *request) budget() budget {
 		socket: func() (give func(), ok bool) {
 			return func() { s.sockets.give(&c.sockets, exitSocket) }, s.sockets.take(&c.sockets, exitSocket)
 		},
+		waits: r.exit.stream.Rest,
 	}
 }
 

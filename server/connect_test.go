@@ -49,6 +49,8 @@ func (s fakeStream) CloseReset() {
 	s.Reset()
 }
 
+func (s fakeStream) Rest() {}
+
 func (s fakeStream) AfterFailure(f func()) (stop func() bool) {
 	s.fails.mu.Lock()
 	defer s.fails.mu.Unlock()

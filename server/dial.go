@@ -40,6 +40,7 @@ const (
 type budget struct {
 	admits func(netip.Addr) bool         // whether a further address may be tried
 	socket func() (give func(), ok bool) // takes a socket for an attempt beside others
+	waits  func()                        // told when an attempt has nothing to do but wait; may be nil
 }
 
 // take takes what the next attempt needs. ok is false if that is not to be had now, and never
@@ -61,7 +62,7 @@ func (b *budget) take(addr netip.Addr, begun, running int) (give func(), ok, nev
 // A dialer connects CONNECT streams to their destinations.
 type dialer struct {
 	egress *egress
-	to     func(context.Context, netip.AddrPort) (*net.TCPConn, error) // dial, but in tests
+	to     func(ctx context.Context, to netip.AddrPort, waits func()) (*net.TCPConn, error) // dial, but in tests
 
 	mu      sync.Mutex               // guards shunned
 	shunned map[netip.Addr]time.Time // did not answer; until when that counts
@@ -82,7 +83,7 @@ func (d *dialer) connect(ctx context.Context, addrs []netip.Addr, more <-chan []
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel() // also ends the attempts that lost
 	if len(addrs) == 1 && more == nil {
-		return d.only(ctx, netip.AddrPortFrom(addrs[0], port))
+		return d.only(ctx, netip.AddrPortFrom(addrs[0], port), cost.waits)
 	}
 	type result struct {
 		addr netip.Addr
@@ -96,7 +97,7 @@ func (d *dialer) connect(ctx context.Context, addrs []netip.Addr, more <-chan []
 		defer give()
 		ctx, cancel := context.WithTimeout(ctx, limit)
 		defer cancel()
-		conn, err := d.to(ctx, netip.AddrPortFrom(addr, port))
+		conn, err := d.to(ctx, netip.AddrPortFrom(addr, port), cost.waits)
 		select {
 		case results <- result{addr, conn, err}:
 		case <-over:
@@ -157,8 +158,8 @@ func (d *dialer) connect(ctx context.Context, addrs []netip.Addr, more <-chan []
 
 // only is connect where there is one address, which most CONNECTs have: it needs no other
 // goroutine and no timer.
-func (d *dialer) only(ctx context.Context, to netip.AddrPort) (*net.TCPConn, error) {
-	conn, err := d.to(ctx, to)
+func (d *dialer) only(ctx context.Context, to netip.AddrPort, waits func()) (*net.TCPConn, error) {
+	conn, err := d.to(ctx, to, waits)
 	switch {
 	case err == nil:
 		d.answered(to.Addr())
@@ -211,7 +212,7 @@ func (d *dialer) answered(addr netip.Addr) {
 
 // dial connects to one address, by plain TCP: Go's default would be a kernel
 // MPTCP socket in some versions. Keep-alive finds dead peers.
-func (d *dialer) dial(ctx context.Context, to netip.AddrPort) (*net.TCPConn, error) {
+func (d *dialer) dial(ctx context.Context, to netip.AddrPort, waits func()) (*net.TCPConn, error) {
 	local, err := d.egress.local(to.Addr().Is4())
 	if err != nil {
 		return nil, &dialError{wordNetwork, err}
@@ -221,15 +222,21 @@ func (d *dialer) dial(ctx context.Context, to netip.AddrPort) (*net.TCPConn, err
 		nd.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(local, 0))
 	}
 	nd.SetMultipathTCP(false)
-	if to.Addr().IsLoopback() {
+	near := to.Addr().IsLoopback()
+	if near {
 		nd.KeepAlive = -1 // who ends on this machine says so
-		nd.Control = func(_, _ string, raw syscall.RawConn) error {
+	}
+	nd.Control = func(_, _ string, raw syscall.RawConn) error {
+		if near {
 			carrier.Untimed(raw)
 			if nd.LocalAddr == nil {
 				tcpio.Connect(raw, to)
 			}
-			return nil
 		}
+		if waits != nil {
+			waits()
+		}
+		return nil
 	}
 	conn, err := nd.DialContext(ctx, "tcp", to.String())
 	if err != nil {

@@ -388,7 +388,7 @@ func TestManyAddresses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDialer(&egress{})
 		var running, most, all atomic.Int32
-		d.to = func(ctx context.Context, to netip.AddrPort) (*net.TCPConn, error) {
+		d.to = func(ctx context.Context, to netip.AddrPort, _ func()) (*net.TCPConn, error) {
 			all.Add(1)
 			if n := running.Add(1); n > most.Load() {
 				most.Store(n)
@@ -497,7 +497,7 @@ func TestRebinding(t *testing.T) {
 	var dialled sync.Map
 	s := testServer(t, func(c *conf.Server) { c.Relay.Allow = nil }, func(s *Server) {
 		s.resolver.config, s.resolver.hosts, s.resolver.system = upstreams(at), noNames, noNames
-		s.dialer.to = func(_ context.Context, to netip.AddrPort) (*net.TCPConn, error) {
+		s.dialer.to = func(_ context.Context, to netip.AddrPort, _ func()) (*net.TCPConn, error) {
 			dialled.Store(to, true)
 			return nil, &dialError{wordRefused, nil}
 		}
@@ -567,7 +567,7 @@ func TestTheOtherFamilyComesLate(t *testing.T) {
 	}()
 	s := testServer(t, func(c *conf.Server) { c.Relay.Allow = nil }, func(s *Server) {
 		s.resolver.config, s.resolver.hosts, s.resolver.system = upstreams(at), noNames, noNames
-		s.dialer.to = func(_ context.Context, to netip.AddrPort) (*net.TCPConn, error) {
+		s.dialer.to = func(_ context.Context, to netip.AddrPort, _ func()) (*net.TCPConn, error) {
 			if to.Addr().Is6() {
 				return nil, &dialError{wordNetwork, nil}
 			}

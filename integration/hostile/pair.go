@@ -172,8 +172,8 @@ func (p *pair) edit() error {
 	}
 	return errors.Join(
 		edit("server.yaml", "listen: [\"0.0.0.0:", "listen: [\"127.0.0.1:", "listen: [\":", "listen: [\"127.0.0.1:",
-			"  allow: []", "  allow: [127.0.0.0/8]", "admin: \"127.0.0.1:9082\"", "admin: \"\"", "limits: {}", fmt.Sprintf("limits: {memory: %dMiB}", memory>>20)),
-		edit("client.yaml", "127.0.0.1:1080", p.socks, "admin: \"127.0.0.1:9081\"", "admin: \"\""))
+			"  allow: []", "  allow: [127.0.0.0/8]", "admin: \"127.0.0.1:9082\"", fmt.Sprintf("admin: \"\"\nstate_dir: %q", filepath.Join(p.dir, "server")), "limits: {}", fmt.Sprintf("limits: {memory: %dMiB}", memory>>20)),
+		edit("client.yaml", "127.0.0.1:1080", p.socks, "admin: \"127.0.0.1:9081\"", fmt.Sprintf("admin: \"\"\nstate_dir: %q", filepath.Join(p.dir, "client"))))
 }
 
 func (p *pair) stop() {

@@ -49,7 +49,9 @@ func (t *Table) grow(n int) bool {
 }
 
 // relieve ends the streams that hold the most when all together hold too much: who
-// does not read pays, not who happens to be spoken to. One caller looks at a time.
+// does not read pays, not who happens to be spoken to. One caller looks at a time. A look
+// at all of them makes room for an eighth of the budget, or the next packet would need
+// another.
 func (t *Table) relieve() {
 	if t.held.Load() <= t.budget.Load() || !t.relieving.TryLock() {
 		return
@@ -67,7 +69,7 @@ func (t *Table) relieve() {
 	}
 	slices.SortFunc(all, func(a, b holder) int { return cmp.Compare(b.n, a.n) })
 	for _, h := range all {
-		if t.held.Load() <= t.budget.Load() {
+		if t.held.Load() <= t.budget.Load()/8*7 {
 			return
 		}
 		h.st.cutOff()

@@ -175,6 +175,7 @@ func (st *Stream) waitReady() error {
 			st.mu.Lock()
 			continue
 		}
+		st.Rest()
 		st.readable.Wait()
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	"github.com/mpsocks/mpsocks/mux/buf"
+	"github.com/mpsocks/mpsocks/mux/hands"
 )
 
 // A source reads an application's connection into Buffers, for one
@@ -24,6 +25,9 @@ type source struct {
 	run   [writeRun]*buf.Buffer
 	err   error
 	last  int // bytes of the last plain read
+
+	hands *hands.Hands
+	works bool // it has a hand, until done
 }
 
 // A filler is a reader of whatever package that fills many Buffers at once.
@@ -37,8 +41,8 @@ type filler interface {
 // itself. Types that wrap one may count or limit in their Read, so they are
 // read through it. io.Copy hands over an unexported type of net, hence the
 // look at the package's name.
-func newStreamSource(r io.Reader) *source {
-	s := &source{r: r, want: 1}
+func newStreamSource(r io.Reader, h *hands.Hands) *source {
+	s := &source{r: r, hands: h, want: 1}
 	s.read1 = s.readable
 	if f, ok := r.(filler); ok {
 		s.fills = f
@@ -73,16 +77,28 @@ func (s *source) read(room int) ([]*buf.Buffer, error) {
 	s.room, s.n, s.err = room, 0, nil
 	if s.fills != nil {
 		s.n, s.err = s.fills.Fill(s.run[:min(max(1, room/payloadOf), writeRun)], payloadOf)
+		s.work()
 		return s.run[:s.n], s.err
 	}
 	if s.raw == nil {
 		s.plain()
+		s.work()
 		return s.run[:s.n], s.err
 	}
 	if err := s.raw.Read(s.read1); err != nil {
 		return nil, err
 	}
 	return s.run[:s.n], s.err
+}
+
+// work waits for a hand for what read brings, and done gives it back.
+func (s *source) work() { s.works = s.hands.Take() }
+
+func (s *source) done() {
+	if s.works {
+		s.works = false
+		s.hands.Give()
+	}
 }
 
 // plain reads through r. A reader that trickles holds a small buffer only.
@@ -104,6 +120,7 @@ func (s *source) plain() {
 
 // readable is called with a socket that may have data; false waits for more.
 func (s *source) readable(fd uintptr) bool {
+	s.work()
 	k := min(s.want, max(1, s.room/payloadOf))
 	for i := range k {
 		s.run[i] = buf.Get(payloadOf)
@@ -124,6 +141,7 @@ func (s *source) readable(fd uintptr) bool {
 	switch {
 	case err == syscall.EAGAIN:
 		s.want = 1
+		s.done()
 		return false
 	case err != nil:
 		s.err = err

@@ -32,6 +32,7 @@ type Stream struct {
 	from netip.AddrPort // the application's address, on the client
 
 	stands atomic.Bool // see Stands
+	begun  atomic.Bool // it has a hand, see Begin
 
 	mu sync.Mutex // guards the rest
 	block
@@ -52,6 +53,22 @@ var (
 // Stands says that the stream carries nothing for now, and that nobody minds when it is
 // ended: it waits for what may come at some time.
 func (st *Stream) Stands(yes bool) { st.stands.Store(yes) }
+
+// Begin waits for a hand of the client's (mux/hands), for who serves a stream that it
+// accepted. Rest gives it back: whoever waits for something else than the stream says so,
+// Read and Write do by themselves. Rest may be called more than once.
+func (st *Stream) Begin() {
+	if st.table.hands.Take() {
+		st.begun.Store(true)
+	}
+}
+
+// Rest ends what Begin began.
+func (st *Stream) Rest() {
+	if st.begun.Load() && st.begun.Swap(false) {
+		st.table.hands.Give()
+	}
+}
 
 // newStream makes a stream with the 5-tuple of its outgoing packets.
 func (t *Table) newStream(local, remote netip.AddrPort, iss uint32) *Stream {

@@ -135,11 +135,11 @@ func TestStreamSockets(t *testing.T) {
 
 func TestStreamSourceReadsSocketsItself(t *testing.T) {
 	a, b := sockets(t)
-	if vectored && newStreamSource(a).raw == nil {
+	if vectored && newStreamSource(a, nil).raw == nil {
 		t.Error("a *net.TCPConn is read through Read")
 	}
 	type metered struct{ *net.TCPConn }
-	if newStreamSource(metered{b}).raw != nil {
+	if newStreamSource(metered{b}, nil).raw != nil {
 		t.Error("the Read of a wrapper is bypassed")
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mpsocks/mpsocks/mux/hands"
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
 
@@ -22,6 +23,10 @@ const (
 	// tickEvery is how often the streams are looked at, whatever the session
 	// calls tick.
 	tickEvery = 200 * time.Millisecond
+	// endsAtOnce is how many streams of a session that ends are ended at once where there
+	// are other clients, endsPause the time between, and endsMost how often that is, about.
+	endsAtOnce, endsMost = 16, 64
+	endsPause            = 300 * time.Microsecond
 )
 
 var (
@@ -42,6 +47,7 @@ type Table struct {
 	accept func(*Stream) // the peer opened a stream; must not block
 	most   int           // streams at a time
 	start  time.Time     // of clock
+	hands  *hands.Hands  // nil = everybody works at once
 
 	budget   atomic.Int64 // how much memory the buffers of all may be
 	held     atomic.Int64 // memory of the buffers of all
@@ -80,6 +86,10 @@ func NewTable(client bool, wake, accept func(*Stream), maxStreams int) *Table {
 	t.guard.init(client)
 	return t
 }
+
+// Share has the streams work with those hands, which may be those of other tables too. It
+// comes before any stream.
+func (t *Table) Share(h *hands.Hands) { t.hands = h }
 
 // SetMost changes how many streams there may be; those that are beyond stay.
 func (t *Table) SetMost(n int) {
@@ -280,7 +290,11 @@ func (t *Table) CloseAll(err error) {
 		t.err = err
 	}
 	t.mu.Unlock()
-	for _, st := range t.list(nil) {
+	all := t.list(nil)
+	for i, st := range all {
+		if i > 0 && i%max(endsAtOnce, len(all)/endsMost) == 0 && t.hands != nil {
+			time.Sleep(endsPause) // for what wakes up, and everybody else
+		}
 		st.mu.Lock()
 		st.die(err)
 		st.unlock()

@@ -58,7 +58,8 @@ func (st *Stream) Write(p []byte) (n int, err error) {
 // close the outgoing direction. A socket of package net is read straight into
 // the buffers, and no buffer is held while it has nothing to give.
 func (st *Stream) ReadFrom(r io.Reader) (n int64, err error) {
-	src := newStreamSource(r)
+	src := newStreamSource(r, st.table.hands)
+	st.Rest()
 	for {
 		st.mu.Lock()
 		room, err := st.space()
@@ -73,6 +74,7 @@ func (st *Stream) ReadFrom(r io.Reader) (n int64, err error) {
 			st.enqueue(b)
 		}
 		st.unlock()
+		src.done()
 		if err == io.EOF {
 			return n, nil
 		}
@@ -117,6 +119,7 @@ func (st *Stream) space() (int, error) {
 		if room := st.table.room(st.sendLimit) - st.queued; room > 0 {
 			return room, nil
 		}
+		st.Rest()
 		st.waiting++
 		st.writable.Wait()
 		st.waiting--

@@ -91,6 +91,8 @@ func (r *roll) client(name string) *client {
 		delete(r.gone, name)
 		c = &client{name: name, pings: newPingLimit(), failures: newFailureLimit(), lines: newLineLimit(), sent: before.sent, received: before.received}
 		r.limit(c)
+		used := r.used[name]
+		c.over.Store(c.quota > 0 && used.of(time.Now()) >= c.quota) // as it was before a restart
 		r.clients[name] = c
 	}
 	return c
@@ -155,7 +157,7 @@ func (r *roll) account(now time.Time, log *zerolog.Logger) (ended []*client, wor
 		}
 		over := c.quota > 0 && r.used[c.name].Bytes >= c.quota
 		switch was := c.over.Swap(over); {
-		case over && !was:
+		case over && (!was || c.said.IsZero()):
 			text = c.used(now)
 			log.Warn().Str("client", c.name).Msg("quota: " + text)
 			ended = append(ended, c)

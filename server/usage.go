@@ -49,6 +49,17 @@ func (u *spending) add(n uint64, now time.Time) {
 	u.Bytes += n
 }
 
+// of is what is counted for the month that it is.
+func (u *spending) of(now time.Time) uint64 {
+	switch now.Format(usageMonth) {
+	case u.Month:
+		return u.Bytes
+	case u.BeforeMonth:
+		return u.Before
+	}
+	return 0
+}
+
 // A usageFile keeps clients' spendings over restarts; it is replaced whole. It
 // belongs to the goroutine that counts.
 type usageFile struct {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -138,5 +139,38 @@ func TestUsageIsKept(t *testing.T) {
 	}
 	if known, err := again.load(dir); err == nil || known == nil {
 		t.Errorf("a broken file: %v, %v", known, err)
+	}
+}
+
+// TestQuotaOutlivesARestart: a client whose quota was used before the server was started is
+// let nothing through from its first datagram on; the last month's use is nobody's.
+func TestQuotaOutlivesARestart(t *testing.T) {
+	dir, now := t.TempDir(), time.Now()
+	u := usageFile{path: filepath.Join(dir, usageName)}
+	body, err := json.Marshal(map[string]spending{
+		"laptop": {Month: now.Format(usageMonth), Bytes: 2000},
+		"phone":  {Month: now.AddDate(0, 0, -40).Format(usageMonth), Bytes: 2000},
+		"tablet": {Month: now.AddDate(0, 0, 40).Format(usageMonth), BeforeMonth: now.Format(usageMonth), Before: 2000}, // the clock was wrong
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := u.keep(body); err != nil {
+		t.Fatal(err)
+	}
+	s := testServer(t, func(c *conf.Server) {
+		c.StateDir = dir
+		c.Clients = []conf.Peer{{Name: "laptop", Quota: 1000}, {Name: "phone", Quota: 1000}, {Name: "tablet", Quota: 1000}}
+	}, nil)
+	for name, over := range map[string]bool{"laptop": true, "phone": false, "tablet": true} {
+		if p := newPeer(s, name, newFakeSession()); p.client.over.Load() != over {
+			t.Errorf("%s: its quota is used: %v", name, !over)
+		}
+	}
+	sess := newFakeSession()
+	newPeer(s, "laptop", sess)
+	s.account(now)
+	if g := sess.next(t); !strings.Contains(string(g.payload), "is used up until") {
+		t.Errorf("the client was told %q", g.payload)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -87,19 +88,19 @@ func init() {
 // turn sets the clock of a half of that program, and returns what it shows then.
 func turn(t *testing.T, half *halves.Process, by syscall.Signal) (shows string) {
 	t.Helper()
-	const says = "the clock says "
-	before := strings.Count(half.Output(), says)
+	line := regexp.MustCompile("the clock says (.*)\n") // println writes it word by word
+	before := len(line.FindAllString(half.Output(), -1))
 	if err := syscall.Kill(half.PID(), by); err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(20 * time.Second); strings.Count(half.Output(), says) == before; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if said := line.FindAllStringSubmatch(half.Output(), -1); len(said) > before {
+			return said[before][1]
+		}
 		if time.Now().After(end) {
 			t.Fatal("the clock was not turned")
 		}
 	}
-	out := half.Output()
-	shows, _, _ = strings.Cut(out[strings.LastIndex(out, says)+len(says):], "\n")
-	return shows
 }
 
 // TestClockSteps sets the clocks of the halves a day ahead and back, one after the other

@@ -1,6 +1,7 @@
 package mux
 
 import (
+	"cmp"
 	"sync"
 
 	"github.com/mpsocks/mpsocks/mux/buf"
@@ -12,16 +13,19 @@ import (
 
 // The way in: a subflow's reader takes as many records as are there, reads
 // options until the bytes end, enters the mappings into the receive space and
-// hands what is new to the handler, as views of its own read buffer.
+// hands what is new to the handler, as views of the carrier's own memory.
 
-// readSize holds what the carrier reads at once, behind a partial frame; that is
-// more than a packet of any size and a record.
-const readSize = carrier.MostRead + 2*recordSize
+// readMost is how much is read at once, and jointSize holds that behind a frame that did not
+// come whole: that is more than a packet of any size.
+const (
+	readMost  = carrier.MostRead
+	jointSize = readMost + 6*recordSize
+)
 
-var readPool = sync.Pool{New: func() any { return new([readSize]byte) }}
+var jointPool = sync.Pool{New: func() any { return new([jointSize]byte) }}
 
-// A received is one mapping of a chunk: the packet is borrowed from the read
-// buffer.
+// A received is one mapping of a chunk: the packet is borrowed from the carrier, or of the
+// chunk's joint.
 type received struct {
 	dsn uint64
 	pkt []byte
@@ -31,12 +35,9 @@ type received struct {
 // own: far less than the send window, and seldom enough to cost nothing.
 const ackEvery = 256 << 10
 
-// An inlet is what readLoop remembers between two chunks.
-type inlet struct {
-	rb   *[readSize]byte
-	n    int         // bytes in rb, or in kept: the start of a frame that is not whole
-	kept *buf.Buffer // it, while more is waited for
-}
+// An inlet is what readLoop remembers between two chunks: the start of a frame that is not
+// whole, which holds no more than itself.
+type inlet struct{ kept *buf.Buffer }
 
 func (f *subflow) readLoop() error {
 	var r inlet
@@ -64,54 +65,83 @@ func (f *subflow) work(r *inlet) error {
 	return f.chunk(r)
 }
 
+// A joint is where frames are put together that lie in two records or more, which peers other
+// than ours make.
+type joint struct {
+	b        *[jointSize]byte // nil before the first
+	from, to int              // what was not parsed
+}
+
+func (j *joint) add(p []byte) {
+	if j.b == nil {
+		j.b = jointPool.Get().(*[jointSize]byte)
+	}
+	j.to += copy(j.b[j.to:], p)
+}
+
 // chunk reads what has come.
 func (f *subflow) chunk(r *inlet) error {
-	if r.rb == nil {
-		r.rb = readPool.Get().(*[readSize]byte)
-	}
-	rb := r.rb
+	var j joint
+	defer func() {
+		if j.b != nil {
+			jointPool.Put(j.b)
+		}
+	}()
 	if r.kept != nil {
-		copy(rb[:], r.kept.Bytes())
+		j.add(r.kept.Bytes())
 		r.kept.Release()
 		r.kept = nil
 	}
-	for {
-		m, err := f.carrier.Read(rb[r.n:])
-		r.n += m
+	f.rxPkts, f.rxNews = f.rxPkts[:0], news{}
+	var ended error
+	for read := 0; read < readMost; {
+		v, err := f.carrier.Next()
 		if err == carrier.ErrNotYet {
 			break
 		}
 		if err != nil {
-			readPool.Put(rb)
-			return err
-		}
-		if readSize-r.n < recordSize || !f.carrier.Whole() {
+			ended = err // behind what has come
 			break
 		}
+		read += len(v)
+		if j.from < j.to {
+			j.add(v)
+			used, err := f.parse(j.b[j.from:j.to])
+			if err != nil {
+				return err
+			}
+			j.from += used
+			continue
+		}
+		used, err := f.parse(v)
+		if err != nil {
+			return err
+		}
+		if used < len(v) {
+			j.from = j.to
+			j.add(v[used:])
+		}
 	}
-	used, err := f.parse(rb[:r.n])
-	if err != nil {
-		readPool.Put(rb)
-		return err
+	if err := f.take(); err != nil || ended != nil {
+		return cmp.Or(err, ended)
 	}
-	r.n = copy(rb[:], rb[used:r.n])
-	if !f.carrier.Idle() {
-		return nil
+	if j.from < j.to {
+		r.kept = buf.Get(j.to - j.from)
+		copy(r.kept.Bytes(), j.b[j.from:j.to])
 	}
-	if r.n > 0 { // a frame that does not come whole holds no more than itself
-		r.kept = buf.Get(r.n)
-		copy(r.kept.Bytes(), rb[:r.n])
-	}
-	readPool.Put(rb)
-	r.rb = nil
 	return nil
+}
+
+// news is what the frames of a chunk say beside their packets.
+type news struct {
+	ack    uint64
+	acks   bool // there is one
+	halves bool // the last mapping's DSN was a lower half
 }
 
 // parse reads all whole frames of b and returns how many bytes they are.
 func (f *subflow) parse(b []byte) (used int, err error) {
-	s := f.s
-	f.rxPkts = f.rxPkts[:0]
-	ack, hasAck, halves := uint64(0), false, false
+	s, w := f.s, &f.rxNews
 	o := &f.option
 	for used < len(b) {
 		n, err := o.Parse(b[used:], f.keys.checksum)
@@ -139,8 +169,8 @@ func (f *subflow) parse(b []byte) (used int, err error) {
 		}
 		if d.HasAck {
 			a := f.rxAck.Read(d.Ack, d.Ack8, s.lastAck.Load())
-			if !hasAck || int64(a-ack) > 0 {
-				ack, hasAck = a, true
+			if !w.acks || int64(a-w.ack) > 0 {
+				w.ack, w.acks = a, true
 			}
 		}
 		if f.capture != nil {
@@ -150,22 +180,28 @@ func (f *subflow) parse(b []byte) (used int, err error) {
 			if err := f.mapping(d, b[used+n:end]); err != nil {
 				return used, err
 			}
-			halves = !d.DSN8
+			w.halves = !d.DSN8
 		}
 		used = end
 	}
+	return used, nil
+}
+
+// take does what the frames of a chunk say.
+func (f *subflow) take() error {
+	s, w := f.s, &f.rxNews
 	now := s.core.now()
 	f.lastRecv.Store(now)
-	if hasAck {
-		s.acked(f, ack)
+	if w.acks {
+		s.acked(f, w.ack)
 	}
-	if len(f.rxPkts) > 0 {
-		if halves != s.space.halves.Load() {
-			s.space.halves.Store(halves)
-		}
-		return used, s.arrive(f, now)
+	if len(f.rxPkts) == 0 {
+		return nil
 	}
-	return used, nil
+	if w.halves != s.space.halves.Load() {
+		s.space.halves.Store(w.halves)
+	}
+	return s.arrive(f, now)
 }
 
 // mapping checks one DSS with its bytes (RFC 8684, Section 3.3.1).

@@ -50,6 +50,7 @@ type subflow struct {
 	rxDSN    mptcp.Half
 	rxAck    mptcp.Half
 	rxPkts   []received
+	rxNews   news
 	views    [][]byte
 	inbox    *stream.Inbox
 	option   mptcp.Option

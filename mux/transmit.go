@@ -151,7 +151,7 @@ func (f *subflow) write(control []byte) (blocked bool, err error) {
 			f.capture.Frame(true, h, b)
 		}
 		if frame := f.alone(o, h, len(plain) > 0 || sums); frame != nil {
-			if _, err := f.carrier.Write(frame); err != nil {
+			if _, err := f.carrier.WriteOver(frame); err != nil {
 				return false, err
 			}
 			continue
@@ -170,7 +170,7 @@ func (f *subflow) write(control []byte) (blocked bool, err error) {
 }
 
 // alone returns a packet that fills most of a record as one frame, head in front, so that it is
-// not copied; nil if it is to be copied. The room before a packet is the first batch's: another
+// not copied; nil if it is to be copied. The room before and behind a packet is the first batch's: another
 // writer may be reading the packet itself.
 func (f *subflow) alone(o *engine.Outgoing, head []byte, copied bool) []byte {
 	if copied || !o.First || 2*o.P.Len() < f.most {

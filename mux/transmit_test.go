@@ -22,6 +22,13 @@ func (r *keeping) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+func (r *keeping) WriteOver(p []byte) (int, error) {
+	if cap(p) > len(p) {
+		p[:len(p)+1][len(p)] = 0xAA
+	}
+	return r.Write(p)
+}
+
 func (r *keeping) Flush() (bool, error) { return false, nil }
 
 // A packet that fills a record is written from where it is, when nobody else can be using

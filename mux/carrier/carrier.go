@@ -11,16 +11,21 @@ import "net"
 // two ends that know who the other is.
 //
 // While the handshakes run it reads and writes as any connection does, and waits. From
-// Start on nothing but Drain and Receive waits. The writing methods (Write, Flush, Drain)
+// Start on nothing but Drain and Receive waits. The writing methods (Write, WriteOver, Flush, Drain)
 // are called by one goroutine at a time, the reading ones (Receive, and in its handle
-// Read, Whole and Idle) by one, too; the others by any, at any time.
+// Next) by one, too; the others by any, at any time.
 type Carrier interface {
-	// Start ends the time of the handshakes.
+	// Read is for the handshakes.
+	Read(p []byte) (int, error)
+	// Start ends their time. What it does not succeed in the writing methods and Receive say.
 	Start()
 
 	// Write gathers what Flush is to pass on; it keeps nothing of p. An error ends the
 	// carrier.
 	Write(p []byte) (int, error)
+	// WriteOver is Write, and may use the byte behind p, if p has the capacity: what is at most
+	// LargestFrame long is not copied then.
+	WriteOver(p []byte) (int, error)
 	// Flush passes on what is gathered as far as that does not wait. Blocked says that
 	// something is left, for Drain.
 	Flush() (blocked bool, err error)
@@ -31,14 +36,12 @@ type Carrier interface {
 	LargestFrame() int
 
 	// Receive calls handle whenever something has come, again at once if something is
-	// left, and holds no buffer between. It returns handle's error, or at the end io.EOF.
+	// left, and holds no more than the start of a frame between. It returns handle's error, or at the end io.EOF.
 	Receive(handle func() error) error
-	// Read reads what has come; ErrNotYet says that it is less than can be read.
-	Read(p []byte) (int, error)
-	// Whole says that the next Read brings something.
-	Whole() bool
-	// Idle says that nothing has come that was not read.
-	Idle() bool
+	// Next returns what has come next: of a frame that was written at once, if it is not longer than
+	// LargestFrame, all. It is the caller's until handle returns. ErrNotYet says that nothing
+	// more is here.
+	Next() ([]byte, error)
 
 	// Carried is how many bytes have gone to the transport and come from it, with all
 	// that the carrier adds.
@@ -101,8 +104,7 @@ type Setting struct {
 	Name  string  // Congestion
 }
 
-// ErrNotYet is what Read says instead of waiting. crypto/tls takes it as it takes a
-// deadline and goes on with what it has.
+// ErrNotYet is what Next says instead of waiting.
 var ErrNotYet net.Error = notYet{}
 
 type notYet struct{}

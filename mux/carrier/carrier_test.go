@@ -110,11 +110,8 @@ func handshakes(t *testing.T, a, b carrier.Carrier) {
 // What is written leaves with Flush, and what has not come is not waited for.
 func gathers(t *testing.T, a, b carrier.Carrier) {
 	t.Helper()
-	if n, err := b.Read(make([]byte, 10)); n != 0 || !errors.Is(err, carrier.ErrNotYet) {
-		t.Fatalf("nothing was sent: %d, %v", n, err)
-	}
-	if !b.Idle() || b.Whole() {
-		t.Error("nothing was sent, and something is here")
+	if p, err := b.Next(); len(p) != 0 || !errors.Is(err, carrier.ErrNotYet) {
+		t.Fatalf("nothing was sent: %d, %v", len(p), err)
 	}
 	before, _ := a.Carried()
 	if _, err := a.Write(make([]byte, 100)); err != nil {
@@ -132,16 +129,15 @@ func gathers(t *testing.T, a, b carrier.Carrier) {
 	if r := a.Report(true); r.Sent < before+100 || r.Outstanding > 0 && uint64(r.Outstanding) > r.Sent {
 		t.Errorf("the report is %+v", r)
 	}
-	once(t, b, func() {
-		if b.Idle() || !b.Whole() {
-			t.Error("a frame is here, and is not seen")
-		}
-		if n, err := b.Read(make([]byte, 200)); n != 100 || err != nil {
-			t.Errorf("%d, %v", n, err)
-		}
-	})
-	if !b.Idle() || b.Whole() {
-		t.Error("all is read, and something is here")
+	over := make([]byte, 200, 201)
+	if n, err := a.WriteOver(over); n != 200 || err != nil {
+		t.Fatalf("%d, %v", n, err)
+	}
+	if blocked, err := a.Flush(); blocked || err != nil {
+		t.Fatalf("blocked %v, %v", blocked, err)
+	}
+	for got := 0; got < 300; {
+		got += len(next(t, b))
 	}
 }
 
@@ -171,13 +167,7 @@ func fills(t *testing.T, a, b carrier.Carrier) {
 	go func() { drained <- a.Drain() }()
 	got := make([]byte, 0, len(all)+1)
 	for len(got) < len(all) {
-		once(t, b, func() {
-			n, err := b.Read(got[len(got):cap(got)])
-			if err != nil && !errors.Is(err, carrier.ErrNotYet) {
-				t.Error(err)
-			}
-			got = got[:len(got)+n]
-		})
+		got = append(got, next(t, b)...)
 	}
 	if err := <-drained; err != nil || !bytes.Equal(got, all) {
 		t.Errorf("%d of %d bytes, equal is %v, %v", len(got), len(all), bytes.Equal(got, all), err)
@@ -225,15 +215,15 @@ func lasts(t *testing.T, a, b carrier.Carrier) {
 	}
 	a.CloseWrite()
 	time.Sleep(10 * time.Millisecond) // both are there at once, most likely
-	got := make([]byte, 10)
-	n := 0
-	if err := b.Receive(func() (err error) {
-		if n, err = b.Read(got); errors.Is(err, carrier.ErrNotYet) {
+	var got []byte
+	if err := b.Receive(func() error {
+		p, err := b.Next()
+		if got = append(got, p...); errors.Is(err, carrier.ErrNotYet) {
 			err = nil
 		}
 		return err
-	}); err != io.EOF || string(got[:n]) != "last" {
-		t.Errorf("%q, then %v", got[:n], err)
+	}); err != io.EOF || string(got) != "last" {
+		t.Errorf("%q, then %v", got, err)
 	}
 	if _, err := b.Write([]byte("answer")); err != nil {
 		t.Fatal(err)
@@ -244,7 +234,7 @@ func lasts(t *testing.T, a, b carrier.Carrier) {
 	calls := 0
 	if err := a.Receive(func() error {
 		calls++
-		a.Read(got)
+		a.Next()
 		a.Close()
 		return nil
 	}); err == nil || calls != 1 {
@@ -252,13 +242,25 @@ func lasts(t *testing.T, a, b carrier.Carrier) {
 	}
 }
 
-// once receives one time; what use leaves is there for the next.
-func once(t *testing.T, c carrier.Carrier, use func()) {
+// next receives one time, all that is there.
+func next(t *testing.T, c carrier.Carrier) (got []byte) {
 	t.Helper()
 	enough := errors.New("enough")
-	if err := c.Receive(func() error { use(); return enough }); err != enough {
+	if err := c.Receive(func() error {
+		for {
+			p, err := c.Next()
+			if errors.Is(err, carrier.ErrNotYet) {
+				return enough
+			}
+			if err != nil {
+				return err
+			}
+			got = append(got, p...)
+		}
+	}); err != enough {
 		t.Fatal(err)
 	}
+	return got
 }
 
 // A connection that is no socket of the kernel serves as well; its writer does all.
@@ -274,12 +276,9 @@ func TestTLSOverAnyConn(t *testing.T) {
 		t.Errorf("blocked %v, %v", blocked, err)
 	}
 	go func() { _ = a.Drain() }()
-	once(t, b, func() {
-		got := make([]byte, 10)
-		if n, err := b.Read(got); string(got[:n]) != "hello" || err != nil {
-			t.Errorf("%q, %v", got[:n], err)
-		}
-	})
+	if got := next(t, b); string(got) != "hello" {
+		t.Errorf("%q", got)
+	}
 	if r := a.Report(true); r.Known || r.Outstanding != -1 {
 		t.Errorf("it says %+v of what it cannot know", r)
 	}

@@ -1,33 +1,31 @@
 package carrier
 
 import (
-	"errors"
 	"net"
 	"sync"
 	"sync/atomic"
 	"syscall"
 
-	"golang.org/x/time/rate"
-
 	"github.com/mpsocks/mpsocks/mux/lull"
 )
 
 // A socket is the TCP connection under TLS. While the handshakes run it is a plain
-// blocking connection. Then Write only gathers: whole batches of records are given to the
+// blocking connection under crypto/tls, which counts records. Then it makes and opens them
+// itself: put only gathers, and whole batches of records are given to the
 // kernel by flush, which never blocks, so that whoever brings a datagram can send it.
-// Reads come from a large buffer that an idle subflow does not hold.
+// Reads go to a large buffer that an idle subflow does not hold.
 //
-// Write side: owned by the one who writes; mu is for the alert that crypto/tls may write
-// from the reader. Read side: owned by the reader.
+// Write side: owned by the one who writes; mu is for those who ask how much waits. Read
+// side: owned by the reader.
 type socket struct {
 	net.Conn
 	raw syscall.RawConn // nil: not a kernel socket, see flush
 
-	gathering bool
-	mu        sync.Mutex    // guards the rest of what is written
-	updates   *rate.Limiter // of answers to KeyUpdates, about; nil before the first
-	out       *[]byte       // records not yet taken by the kernel; nil = none
-	taken     int           // bytes at the front of out that were
+	seals *protection
+	rekey atomic.Bool // the other end has asked for new keys of ours
+	mu    sync.Mutex  // guards the rest of what is written
+	out   *[]byte     // records not yet taken by the kernel; nil = none
+	taken int         // bytes at the front of out that were
 
 	written   atomic.Uint64
 	tryWrite  func(fd uintptr) bool
@@ -38,15 +36,23 @@ type socket struct {
 	askOut   func(fd uintptr) // see outstanding
 	outQueue int32
 
-	in       []byte // from cipherPool or firstPool; nil = none
-	inR, inW int
-	head     [5]byte // of the record that comes
-	headN    int
-	left     int // bytes of the record that crypto/tls has not read
+	started  bool // the handshakes are over
+	intake   intake
 	inbox    inbox
 	received atomic.Uint64
 	rest     lull.Reader // between two looks for what has come
 	far      atomic.Bool // the way is so long that a rest is no matter
+
+	// While the handshakes run.
+	counts    bool   // what goes and comes is protected by the traffic secrets,
+	wrote     uint64 // in so many records
+	read      uint64
+	in        []byte // from firstPool; nil = none
+	inR, inW  int
+	head      [recordHead]byte // of the record that comes
+	headN     int
+	left      int  // bytes of the record that crypto/tls has not read
+	handsOver bool // no more records for crypto/tls
 
 	ending sync.Mutex // guards the rest, see close
 	serves bool       // receive is within a call of the kernel's or of handle
@@ -61,9 +67,8 @@ const outSize = 288 << 10
 const firstRead = 4 << 10
 
 var (
-	cipherPool = sync.Pool{New: func() any { return new([MostRead]byte) }}
-	firstPool  = sync.Pool{New: func() any { return new([firstRead]byte) }}
-	outPool    = sync.Pool{New: func() any { b := make([]byte, 0, outSize); return &b }}
+	firstPool = sync.Pool{New: func() any { return new([firstRead]byte) }}
+	outPool   = sync.Pool{New: func() any { b := make([]byte, 0, outSize); return &b }}
 )
 
 func newSocket(c net.Conn) *socket {
@@ -72,44 +77,37 @@ func newSocket(c net.Conn) *socket {
 	return k
 }
 
-// Write implements net.Conn for crypto/tls.
+// Write implements net.Conn for crypto/tls, which writes records one by one when its handshake
+// is over.
 func (k *socket) Write(p []byte) (int, error) {
-	if !k.gathering {
-		n, err := k.Conn.Write(p)
-		k.written.Add(uint64(n))
-		return n, err
+	if k.counts {
+		k.wrote++
 	}
+	n, err := k.Conn.Write(p)
+	k.written.Add(uint64(n))
+	return n, err
+}
+
+// put gathers p as records; over is seal's.
+func (k *socket) put(p []byte, over bool) (err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if len(p) == keyUpdateSize {
-		if k.updates == nil {
-			k.updates = rate.NewLimiter(1, maxKeyUpdates)
-		}
-		if !k.updates.Allow() {
-			return 0, errKeyUpdates
-		}
-	}
 	if k.out == nil {
 		k.out = outPool.Get().(*[]byte)
 	}
-	*k.out = append(*k.out, p...)
-	return len(p), nil
+	if k.rekey.Load() && k.rekey.Swap(false) {
+		*k.out = k.seals.seal(*k.out, kindHandshake, []byte{24, 0, 0, 1, 0}, false) // key_update, update_not_requested
+		if err := k.seals.update(); err != nil {
+			return err
+		}
+	}
+	for len(p) > maxRecord {
+		*k.out = k.seals.seal(*k.out, kindData, p[:maxRecord], false)
+		p = p[maxRecord:]
+	}
+	*k.out = k.seals.seal(*k.out, kindData, p, over)
+	return nil
 }
-
-// crypto/tls answers every KeyUpdate that asks for one (RFC 8446, Section 4.6.3), also
-// to a peer that reads nothing, and never begins one. The answer is a record of the
-// handshake of one byte's body in TLS's ciphers of 16-byte tags; that a record of ours
-// has this size by chance is rare. An honest peer changes its keys every few GiB: so many are
-// answered at once, and one a second more.
-const (
-	keyUpdateSize = 5 + 4 + 1 + 1 + 16
-	maxKeyUpdates = 32
-)
-
-var errKeyUpdates = errors.New("the peer changes its keys all the time")
-
-// idle says that nothing has come that has not been read.
-func (k *socket) idle() bool { return k.inR == k.inW }
 
 // pending returns the bytes that wait for the kernel.
 func (k *socket) pending() []byte {
@@ -147,27 +145,30 @@ func (k *socket) took(n int) {
 }
 
 // Read implements net.Conn for crypto/tls. It never returns bytes of two
-// records at once: crypto/tls would keep the second one to itself, where wait
-// cannot see it.
+// records at once: crypto/tls would keep the second one to itself.
 func (k *socket) Read(p []byte) (int, error) {
+	within := k.left > 0 || k.headN > 0
+	if k.handsOver && !within {
+		return 0, ErrNotYet
+	}
 	if k.inR == k.inW {
-		if k.gathering {
-			return 0, ErrNotYet
-		}
 		if err := k.fill(); err != nil {
 			return 0, err
 		}
 	}
+	if k.counts && !within {
+		k.read++
+	}
 	b := k.in[k.inR:k.inW]
 	switch { // RFC 8446, Section 5.1: a header of type, version, length
-	case k.left == 0 && k.headN == 0 && len(b) >= 5:
-		k.left = 5 + (int(b[3])<<8 | int(b[4]))
+	case k.left == 0 && k.headN == 0 && len(b) >= recordHead:
+		k.left = recordHead + (int(b[3])<<8 | int(b[4]))
 		b = b[:min(len(p), len(b), k.left)]
 		k.left -= len(b)
 	case k.left == 0: // the buffer ends within a header
-		n := min(len(p), len(b), 5-k.headN)
+		n := min(len(p), len(b), recordHead-k.headN)
 		copy(k.head[k.headN:], b[:n])
-		if k.headN += n; k.headN == 5 {
+		if k.headN += n; k.headN == recordHead {
 			k.headN, k.left = 0, int(k.head[3])<<8|int(k.head[4])
 		}
 		b = b[:n]
@@ -182,56 +183,68 @@ func (k *socket) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// borrow takes a buffer to read into.
-func (k *socket) borrow() {
-	if k.gathering {
-		k.in = cipherPool.Get().(*[MostRead]byte)[:]
-	} else {
-		k.in = firstPool.Get().(*[firstRead]byte)[:]
-	}
-}
-
-// giveBack gives it back.
+// giveBack gives the buffer of the handshakes back.
 func (k *socket) giveBack() {
-	if len(k.in) == MostRead {
-		cipherPool.Put((*[MostRead]byte)(k.in))
-	} else {
-		firstPool.Put((*[firstRead]byte)(k.in))
-	}
+	firstPool.Put((*[firstRead]byte)(k.in))
 	k.in = nil
 }
 
-// receive calls handle for all that comes; between two calls it holds no memory.
+// start ends the time of the handshakes: from here on records are made and opened here, behind
+// those that crypto/tls has made and opened.
+func (k *socket) start(seals, opens *protection, first []byte) {
+	k.seals, k.started = seals, true
+	k.intake.opens, k.intake.first = opens, first
+	k.intake.asked = func() { k.rekey.Store(true) }
+	if k.in != nil {
+		k.intake.begin(k.in[k.inR:k.inW])
+		k.giveBack()
+	}
+}
+
+// receive calls handle for all that comes; between two calls it holds no memory but the start
+// of a record.
 func (k *socket) receive(handle func() error) error {
-	if err := k.pass(handle); err != nil {
-		return err
-	}
-	if k.raw != nil {
-		return k.serve(handle)
-	}
-	for {
-		if err := k.read(); err != nil {
-			return err
-		}
+	if k.intake.ready() {
 		if err := k.pass(handle); err != nil {
 			return err
 		}
 	}
+	k.intake.settle()
+	if k.raw != nil {
+		return k.serve(handle)
+	}
+	for { // no socket of the kernel's: it holds a buffer meanwhile
+		n, err := k.Conn.Read(k.intake.room())
+		if n > 0 {
+			err = k.came(n, handle)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// came has handle read n bytes that are here.
+func (k *socket) came(n int, handle func() error) error {
+	k.received.Add(uint64(n))
+	k.rest.Brought(n)
+	k.intake.came(n)
+	return k.pass(handle)
 }
 
 // pass has handle read what is here.
 func (k *socket) pass(handle func() error) error {
-	for !k.idle() {
-		if err := handle(); err != nil {
+	defer k.intake.settle()
+	for {
+		if err := handle(); err != nil || !k.intake.ready() {
 			return err
 		}
 	}
-	return nil
 }
 
-// read is fill for what is no socket of the kernel's: it holds a buffer meanwhile.
-func (k *socket) read() error {
-	k.borrow()
+// plain is fill for what is no socket of the kernel's: it holds a buffer meanwhile.
+func (k *socket) plain() error {
+	k.in = firstPool.Get().(*[firstRead]byte)[:]
 	n, err := k.Conn.Read(k.in)
 	if k.filled(n); n > 0 {
 		return nil
@@ -244,16 +257,4 @@ func (k *socket) read() error {
 func (k *socket) filled(n int) {
 	k.inR, k.inW = 0, n
 	k.received.Add(uint64(n))
-	k.rest.Brought(n)
-}
-
-// recordBuffered reports whether the next whole TLS record is here already,
-// so that a read will not block (RFC 8446, Section 5.1: type, version,
-// length).
-func (k *socket) recordBuffered() bool {
-	n := k.inW - k.inR
-	if n < 5 || k.left != 0 || k.headN != 0 {
-		return false
-	}
-	return n-5 >= int(k.in[k.inR+3])<<8|int(k.in[k.inR+4])
 }

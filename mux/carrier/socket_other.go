@@ -24,7 +24,7 @@ func (k *socket) drain() error {
 // An inbox has nothing to remember of what came.
 type inbox struct{ past past }
 
-func (k *socket) fill() error { return k.read() }
+func (k *socket) fill() error { return k.plain() }
 
 func (k *socket) serve(func() error) error { return net.ErrClosed } // never: raw is nil
 

@@ -78,14 +78,23 @@ func (k *socket) drain() error {
 	return nil
 }
 
-// fill waits for bytes, holding no memory, and reads them.
+// fill waits for bytes, holding no memory, and reads them, while the handshakes run.
 func (k *socket) fill() error {
 	if k.raw == nil {
-		return k.read()
+		return k.plain()
 	}
 	var failed error
 	err := k.raw.Read(func(fd uintptr) bool {
-		_, failed = k.take(fd)
+		k.in = firstPool.Get().(*[firstRead]byte)[:]
+		var n int
+		if n, _, failed = k.inbox.recv(fd, k.in); n > 0 {
+			k.filled(n)
+			return true
+		}
+		k.giveBack()
+		if failed == nil {
+			failed = io.EOF
+		}
 		return failed != unix.EAGAIN
 	})
 	if err != nil {
@@ -99,18 +108,16 @@ func (k *socket) fill() error {
 const lone = 4 << 10
 
 // take reads what is here: EAGAIN for nothing, io.EOF for the end.
-func (k *socket) take(fd uintptr) (more bool, err error) {
-	k.borrow()
-	n, more, err := k.inbox.recv(fd, k.in)
+func (k *socket) take(fd uintptr) (n int, more bool, err error) {
+	n, more, err = k.inbox.recv(fd, k.intake.room())
 	if n > 0 {
-		k.filled(n)
-		return more || n > lone, nil
+		return n, more || n > lone, nil
 	}
-	k.giveBack() // an idle subflow holds nothing
+	k.intake.settle() // an idle subflow holds nothing
 	if err == nil {
 		err = io.EOF
 	}
-	return more, err
+	return 0, more, err
 }
 
 // serve is receive for a socket of the kernel's. It stays within one call of raw.Read:
@@ -123,7 +130,7 @@ func (k *socket) serve(handle func() error) error {
 	var failed error
 	err := k.raw.Read(func(fd uintptr) bool {
 		for {
-			more, err := k.take(fd)
+			n, more, err := k.take(fd)
 			switch {
 			case err == unix.EAGAIN:
 				more = false
@@ -131,7 +138,7 @@ func (k *socket) serve(handle func() error) error {
 				failed = err
 				return true
 			default:
-				if failed = k.pass(handle); failed != nil {
+				if failed = k.came(n, handle); failed != nil {
 					return true
 				}
 			}

@@ -3,6 +3,7 @@ package carrier
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net"
 	"sync/atomic"
 	"time"
@@ -12,11 +13,15 @@ import (
 const maxRecord = 16384
 
 // TLS is the carrier of TLS 1.3 over TCP: each frame is one record. A TLS is begun by
-// NewTLS and Client or Server.
+// NewTLS and Client or Server. The handshakes are crypto/tls's; the records behind Start are
+// made here, with its secrets: see protection.
 type TLS struct {
-	sock *socket
-	conn *tls.Conn // since the handshake began
-	hush hush      // see Hush
+	sock   *socket
+	conn   *tls.Conn // while the handshakes run, and never after: both would use the same nonces
+	server bool
+	said   keyLog
+	failed error // Start has
+	hush   hush  // see Hush
 
 	kernel atomic.Int64 // bytes that were outstanding when the kernel was last asked
 }
@@ -30,22 +35,31 @@ func NewTLS(tcp net.Conn, lowat int) *TLS {
 
 // Client does the handshake of the end that connected.
 func (t *TLS) Client(ctx context.Context, cfg *tls.Config) error {
-	t.conn = tls.Client(t.sock, cfg)
-	return t.conn.HandshakeContext(ctx)
+	t.conn = tls.Client(t.sock, t.said.of(cfg))
+	return t.handshake(ctx)
 }
 
-// Server does the handshake of the end that was connected to.
+// Server does the handshake of the end that was connected to. The configuration has to have session
+// tickets disabled, as they are records behind it.
 func (t *TLS) Server(ctx context.Context, cfg *tls.Config) error {
+	t.server = true
+	cfg = t.said.of(cfg)
 	if t.hush.on {
 		t.hush.socket = t.sock
 		t.conn = tls.Server(&t.hush, cfg)
 	} else {
 		t.conn = tls.Server(t.sock, cfg)
 	}
-	return t.conn.HandshakeContext(ctx)
+	return t.handshake(ctx)
 }
 
-// State is what TLS knows of the other end, since Client or Server.
+func (t *TLS) handshake(ctx context.Context) error {
+	err := t.conn.HandshakeContext(ctx)
+	t.sock.counts = err == nil // from here on each record is one of the traffic secrets
+	return err
+}
+
+// State is what TLS knows of the other end, from Client or Server to Start.
 func (t *TLS) State() tls.ConnectionState { return t.conn.ConnectionState() }
 
 // TCP is the connection under TLS, for the time until the handshake.
@@ -55,10 +69,72 @@ func (t *TLS) TCP() net.Conn { return t.sock.Conn }
 func (t *TLS) SetDeadline(at time.Time) error { return t.sock.SetDeadline(at) }
 
 // Start implements Carrier.
-func (t *TLS) Start() { t.sock.gathering = true }
+func (t *TLS) Start() {
+	t.failed = t.takeOver()
+	t.conn, t.said = nil, keyLog{}
+}
+
+var errWithin = errors.New("tls: the handshakes ended within a record")
+
+// takeOver goes on behind the records of crypto/tls.
+func (t *TLS) takeOver() error {
+	k := t.sock
+	if t.conn == nil || !k.counts {
+		return errors.New("tls: there was no handshake")
+	}
+	if k.left > 0 || k.headN > 0 {
+		return errWithin
+	}
+	k.handsOver = true
+	var first []byte // what has been opened and not read
+	var b [1024]byte
+	for {
+		n, err := t.conn.Read(b[:])
+		first = append(first, b[:n]...)
+		if err == ErrNotYet {
+			break
+		}
+		if err != nil {
+			return err
+		}
+	}
+	mine, theirs := t.said.client, t.said.server
+	if t.server {
+		mine, theirs = theirs, mine
+	}
+	id := t.conn.ConnectionState().CipherSuite
+	seals, err := newProtection(id, mine, k.wrote)
+	if err != nil {
+		return err
+	}
+	opens, err := newProtection(id, theirs, k.read)
+	if err != nil {
+		return err
+	}
+	k.start(seals, opens, first)
+	return nil
+}
 
 // Write implements Carrier; before Start it writes through.
-func (t *TLS) Write(p []byte) (int, error) { return t.conn.Write(p) }
+func (t *TLS) Write(p []byte) (int, error) { return t.write(p, false) }
+
+// WriteOver implements Carrier.
+func (t *TLS) WriteOver(p []byte) (int, error) {
+	return t.write(p, len(p) <= maxRecord && cap(p) > len(p))
+}
+
+func (t *TLS) write(p []byte, over bool) (int, error) {
+	switch {
+	case t.failed != nil:
+		return 0, t.failed
+	case !t.sock.started:
+		return t.conn.Write(p)
+	}
+	if err := t.sock.put(p, over); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
 
 // Flush implements Carrier.
 func (t *TLS) Flush() (blocked bool, err error) { return t.sock.flush() }
@@ -71,16 +147,18 @@ func (t *TLS) Drain() error { return t.sock.drain() }
 func (t *TLS) LargestFrame() int { return maxRecord }
 
 // Receive implements Carrier.
-func (t *TLS) Receive(handle func() error) error { return t.sock.receive(handle) }
+func (t *TLS) Receive(handle func() error) error {
+	if t.failed != nil {
+		return t.failed
+	}
+	return t.sock.receive(handle)
+}
 
-// Read implements Carrier; before Start it waits.
+// Read implements Carrier.
 func (t *TLS) Read(p []byte) (int, error) { return t.conn.Read(p) }
 
-// Whole implements Carrier: the next record is here as a whole.
-func (t *TLS) Whole() bool { return t.sock.recordBuffered() }
-
-// Idle implements Carrier.
-func (t *TLS) Idle() bool { return t.sock.idle() }
+// Next implements Carrier.
+func (t *TLS) Next() ([]byte, error) { return t.sock.intake.next() }
 
 // Carried implements Carrier: TCP's bytes, so with all of TLS.
 func (t *TLS) Carried() (sent, received uint64) {

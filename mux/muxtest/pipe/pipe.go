@@ -17,7 +17,7 @@ type End struct {
 	other   net.Addr
 	frame   int
 
-	reading  bool // ErrNotYet instead of waiting
+	started  bool
 	gathered []byte
 
 	mu    sync.Mutex // guards the rest
@@ -118,15 +118,23 @@ func (w *way) drop() {
 }
 
 // Start implements carrier.Carrier.
-func (e *End) Start() { e.reading = true }
+func (e *End) Start() { e.started = true }
 
 // Write implements carrier.Carrier; before Start it writes through.
 func (e *End) Write(p []byte) (int, error) {
-	if !e.reading {
+	if !e.started {
 		return e.out.add(p, true)
 	}
 	e.gathered = append(e.gathered, p...)
 	return len(p), nil
+}
+
+// WriteOver implements carrier.Carrier: what is behind p is gone.
+func (e *End) WriteOver(p []byte) (int, error) {
+	if cap(p) > len(p) {
+		p[:len(p)+1][len(p)] = 0xAA
+	}
+	return e.Write(p)
 }
 
 // Flush implements carrier.Carrier.
@@ -159,24 +167,21 @@ func (e *End) Receive(handle func() error) error {
 	}
 }
 
-// Read implements carrier.Carrier; before Start it waits.
+// Read implements carrier.Carrier.
 func (e *End) Read(p []byte) (int, error) {
-	if e.reading && e.Idle() {
-		return 0, carrier.ErrNotYet
-	}
 	if err := e.in.await(); err != nil {
 		return 0, err
 	}
 	return e.in.take(p), nil
 }
 
-// Whole implements carrier.Carrier.
-func (e *End) Whole() bool { return !e.Idle() }
-
-// Idle implements carrier.Carrier.
-func (e *End) Idle() bool {
-	_, _, here := e.in.count()
-	return here == 0
+// Next implements carrier.Carrier: what is here, in pieces of a frame's length at most.
+func (e *End) Next() ([]byte, error) {
+	p := make([]byte, e.frame)
+	if p = p[:e.in.take(p)]; len(p) == 0 {
+		return nil, carrier.ErrNotYet
+	}
+	return p, nil
 }
 
 // Carried implements carrier.Carrier.

@@ -290,7 +290,7 @@ func TestEveryBarHasItsLoads(t *testing.T) {
 
 func TestSessionsInStatus(t *testing.T) {
 	var v any
-	if err := json.Unmarshal([]byte(`{"a": {"session": {"sent_bytes": 100, "copied_bytes": 7, "paths": [{"sent_bytes": 50}]}}, "b": [{"sent_bytes": 1, "copied_bytes": 1}]}`), &v); err != nil {
+	if err := json.Unmarshal([]byte(`{"a": {"session": {"sent_bytes": 100, "copied_bytes": 7, "paths": [{"sent_bytes": 50}]}}, "b": [{"sent_bytes": 1, "copied_bytes": 1}], "counters": {"copied_bytes": 8, "renewals": 0}}`), &v); err != nil {
 		t.Fatal(err)
 	}
 	if sent, copied := sessions(v); sent != 101 || copied != 8 {

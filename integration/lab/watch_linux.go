@@ -160,7 +160,8 @@ func (r *room) redundancy(ctx context.Context, s *subject) (sent, copied float64
 	return sent, copied
 }
 
-// sessions adds up the counters of all sessions in a status document, wherever they are in it.
+// sessions adds up the counters of all sessions in a status document, wherever they are in it. What
+// tells of copies alone is a sum of theirs.
 func sessions(v any) (sent, copied float64) {
 	switch v := v.(type) {
 	case []any:
@@ -169,8 +170,8 @@ func sessions(v any) (sent, copied float64) {
 			sent, copied = sent+s, copied+c
 		}
 	case map[string]any:
-		if c, ok := v["copied_bytes"].(float64); ok {
-			s, _ := v["sent_bytes"].(float64)
+		s, ok := v["sent_bytes"].(float64)
+		if c, both := v["copied_bytes"].(float64); ok && both {
 			return s, c
 		}
 		for _, e := range v {

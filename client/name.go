@@ -25,6 +25,7 @@ type name struct {
 	ids     [2]uint16 // of the A and the AAAA question
 	replies [2]*reply
 	waiting []waitingDatagram
+	told    chan struct{} // closed when the answer is there; nil if nobody waits so
 }
 
 // answer is an immutable result.

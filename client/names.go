@@ -254,6 +254,10 @@ func (t *names) settle(n *name, a *answer) {
 		if len(waiting) == 0 || round == 8 {
 			n.answer.Store(a.beside(n.replies[1]))
 			n.asking = false
+			if n.told != nil {
+				close(n.told)
+				n.told = nil
+			}
 			delete(t.open, n.ids[0])
 			if n.late = a.addr.Is4() && n.replies[1] == nil; !n.late {
 				delete(t.open, n.ids[1])

@@ -3,7 +3,23 @@ package client
 import (
 	"net"
 	"net/netip"
+	"time"
 )
+
+// A program that ends its direction of a connection looks like one that has closed it. On
+// this machine the system tells them apart: it is asked after openFirst, when a program
+// that was closing has done so, and then every openPause.
+const (
+	openFirst = 20 * time.Millisecond
+	openPause = time.Second
+)
+
+// halfOpen says whether the program at the other end of a connection whose end was read
+// may still read: that it has its socket, or that the system does not tell.
+func halfOpen(conn *net.TCPConn) bool {
+	open, known := tcpOpen(addrOf(conn.RemoteAddr()), addrOf(conn.LocalAddr()))
+	return open || !known
+}
 
 // owns says whether a UDP socket may speak for the association. On the
 // application's own machine, where every program could send to the relay port,

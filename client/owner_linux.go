@@ -13,6 +13,20 @@ func tcpOwner(local, remote netip.AddrPort) (uid uint32, ok bool) {
 	return socketOwner(unix.IPPROTO_TCP, local, remote)
 }
 
+// tcpOpen says whether a program still has the socket at the local end of a TCP connection
+// of this machine; known is false if there is no such connection here, or the system does
+// not tell.
+func tcpOpen(local, remote netip.AddrPort) (open, known bool) {
+	answer, ok := diagSocket(unix.IPPROTO_TCP, local, remote)
+	if !ok {
+		// Through loopback addresses there is one: this end's. If that is not found
+		// either, the system does not tell.
+		_, known = diagSocket(unix.IPPROTO_TCP, remote, local)
+		return false, known && local.Addr().IsLoopback()
+	}
+	return binary.NativeEndian.Uint32(answer[diagInode:]) != 0, true
+}
+
 // udpOwner returns the user of the UDP socket that would get a datagram from
 // remote to local; false if there is none or the system does not tell.
 func udpOwner(local, remote netip.AddrPort) (uid uint32, ok bool) {

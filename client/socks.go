@@ -178,6 +178,8 @@ func (a *caller) handshake() (taken bool, err error) {
 		done()
 		err := associate(c, conn, user, wantedPeer(req.Atyp, req.DstAddr, req.DstPort))
 		return err == nil, err
+	case cmdResolve:
+		return false, a.resolve(req)
 	case cmdHev:
 		return false, serveUDPStream(c, conn, user, p, framingHev, 0, done)
 	case socks5.CmdConnect:
@@ -199,6 +201,12 @@ func (a *caller) negotiate() (user string, err error) {
 		method = socks5.MethodUsernamePassword
 	}
 	offer, err := socks5.NewNegotiationRequestFrom(p)
+	// Programs that have a name and a password, if only to keep streams apart as at Tor,
+	// may offer nothing else. Where there are no users anybody may be one.
+	anybody := err == nil && method == socks5.MethodNone && !slices.Contains(offer.Methods, method)
+	if anybody {
+		method = socks5.MethodUsernamePassword
+	}
 	switch {
 	case errors.Is(err, socks5.ErrBadRequest), err == nil && !slices.Contains(offer.Methods, method):
 		// RFC 1928, Section 3: FF, and the client closes. So do we.
@@ -212,6 +220,9 @@ func (a *caller) negotiate() (user string, err error) {
 	}
 	if method == socks5.MethodNone {
 		return "", nil
+	}
+	if anybody {
+		return "", a.hearLogin()
 	}
 	login, err := socks5.NewUserPassNegotiationRequestFrom(p)
 	switch {
@@ -227,6 +238,31 @@ func (a *caller) negotiate() (user string, err error) {
 		return "", fmt.Errorf("log in: %w", err)
 	}
 	return string(login.Uname), nil
+}
+
+// hearLogin reads a name and a password that nobody asked for; either may be empty.
+func (a *caller) hearLogin() error {
+	var b [256]byte
+	_, err := io.ReadFull(a.preface, b[:1])
+	if err == nil && b[0] != socks5.UserPassVer {
+		socks5.NewUserPassNegotiationReply(socks5.UserPassStatusFailure).WriteTo(a.conn)
+		return errPassword
+	}
+	for range 2 {
+		if err == nil {
+			_, err = io.ReadFull(a.preface, b[:1])
+		}
+		if err == nil {
+			_, err = io.ReadFull(a.preface, b[1:1+int(b[0])])
+		}
+	}
+	if err == nil {
+		_, err = socks5.NewUserPassNegotiationReply(socks5.UserPassStatusSuccess).WriteTo(a.bare)
+	}
+	if err != nil {
+		return fmt.Errorf("log in: %w", err)
+	}
+	return nil
 }
 
 // refuse finds the reply to a request that could not be read; raw is what was

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -23,6 +24,7 @@ func TestHandshake(t *testing.T) {
 		loopback = "\x01\x7f\x00\x00\x01\x00\x50"
 		rejected = "\x00\x01\x00\x00\x00\x00\x00\x00"
 	)
+	long := strings.Repeat("x", 255)
 	for _, tt := range []struct {
 		name  string
 		users []conf.User
@@ -34,7 +36,12 @@ func TestHandshake(t *testing.T) {
 		{name: "SOCKS3", in: "\x03\x01\x00\x50\x7f\x00\x00\x01\x00"},
 		{name: "no methods", in: "\x05\x00", want: "\x05\xff"},
 		{name: "only GSSAPI", in: "\x05\x01\x01", want: "\x05\xff"},
-		{name: "password offered, none wanted", in: "\x05\x01\x02", want: "\x05\xff"},
+		{name: "only GSSAPI and another", in: "\x05\x02\x01\x80", want: "\x05\xff"},
+		{name: "password offered, none wanted", in: "\x05\x01\x02" + login + "\x05\x02\x00" + loopback, want: "\x05\x02\x01\x00\x05\x07" + rejected},
+		{name: "an empty one offered, none wanted", in: "\x05\x01\x02\x01\x00\x00\x05\x02\x00" + loopback, want: "\x05\x02\x01\x00\x05\x07" + rejected},
+		{name: "the longest one offered, none wanted", in: "\x05\x01\x02\x01\xff" + long + "\xff" + long + "\x05\x02\x00" + loopback, want: "\x05\x02\x01\x00\x05\x07" + rejected},
+		{name: "login version, none wanted", in: "\x05\x01\x02\x05\x03ann\x06secret", want: "\x05\x02\x01\x01"},
+		{name: "login cut off, none wanted", in: "\x05\x01\x02\x01\x03ann\x06sec", want: "\x05\x02"},
 		{name: "methods cut off", in: "\x05\x02\x00"},
 		{name: "none offered, password wanted", users: oneUser, in: "\x05\x01\x00", want: "\x05\xff"},
 		{name: "wrong password", users: oneUser, in: "\x05\x01\x02\x01\x03ann\x05wrong", want: "\x05\x02\x01\x01"},

@@ -3,10 +3,12 @@ package client
 import (
 	"context"
 	"errors"
+	"io"
 	stdlog "log"
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"os"
 	"sync"
 	"time"
 )
@@ -24,6 +26,10 @@ const (
 	// webContinue is how long an origin may think about whether it wants the body of a
 	// request that asks that first (RFC 9110, Section 10.1.1).
 	webContinue = 2 * time.Second
+	// webEnded is how long a program that has ended its direction behind its request may
+	// wait for the answer to begin. Where the system tells that it has closed its socket,
+	// and not that direction only, it is not waited for.
+	webEnded = 30 * time.Second
 )
 
 // web is the HTTP proxy at the SOCKS port: CONNECT (RFC 9110, Section 9.3.6)
@@ -125,19 +131,63 @@ type webConn struct {
 	login string // the credentials that were right
 	user  string
 
-	mu     sync.Mutex
-	guest  *guest // while it is in the lobby, or nil; guarded by mu
-	closed bool   // guarded by mu
+	mu     sync.Mutex    // guards all following fields
+	guest  *guest        // while it is in the lobby, or nil
+	closed bool          // by Close
+	over   bool          // the deadline of reads is a past one
+	woken  chan struct{} // closed with over or closed, while afterEnd waits; or nil
 }
 
-// Read reads what was read before first.
+// Read reads what was read before first. While a request is served net/http reads one byte
+// ahead, and takes the end for a program that has gone; many end their direction behind
+// their last request and wait for the answer.
 func (c *webConn) Read(b []byte) (int, error) {
 	if len(c.rest) > 0 {
 		n := copy(b, c.rest)
 		c.rest = c.rest[n:]
 		return n, nil
 	}
-	return c.TCPConn.Read(b)
+	n, err := c.TCPConn.Read(b)
+	if err == io.EOF && len(b) == 1 {
+		err = c.afterEnd()
+	}
+	return n, err
+}
+
+// afterEnd waits until the request is served, or its program has gone, and returns what
+// Read says of that.
+func (c *webConn) afterEnd() error {
+	c.mu.Lock()
+	woken := make(chan struct{})
+	c.woken = woken
+	c.rouse()
+	c.mu.Unlock()
+	pause := openFirst
+	for end := time.Now().Add(webEnded); time.Now().Before(end) && halfOpen(c.TCPConn); pause = openPause {
+		select {
+		case <-woken:
+			return os.ErrDeadlineExceeded
+		case <-time.After(pause):
+		}
+	}
+	return io.EOF
+}
+
+// rouse ends afterEnd's wait if it is to end; c.mu is held.
+func (c *webConn) rouse() {
+	if c.woken != nil && (c.over || c.closed) {
+		close(c.woken)
+		c.woken = nil
+	}
+}
+
+// SetReadDeadline sets it; one that is past ends a Read that has begun.
+func (c *webConn) SetReadDeadline(t time.Time) error {
+	c.mu.Lock()
+	c.over = !t.IsZero() && !t.After(time.Now())
+	c.rouse()
+	c.mu.Unlock()
+	return c.TCPConn.SetReadDeadline(t)
 }
 
 // Close ends the connection and all that was kept for it.
@@ -147,6 +197,7 @@ func (c *webConn) Close() error {
 		c.known()
 		c.mu.Lock()
 		c.closed = true
+		c.rouse()
 		c.mu.Unlock()
 		c.transport.CloseIdleConnections()
 		c.web.client.crowd.forget(c.TCPConn)

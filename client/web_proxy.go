@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -39,8 +40,10 @@ func (w *web) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		w.connect(rw, r, conn)
 	case r.URL.Scheme != "http" || r.URL.Host == "":
 		http.Error(rw, "mpsocks: only http is proxied in the clear; use CONNECT", http.StatusNotImplemented)
+	case lastHop(r):
+		answerLastHop(rw, r)
 	default:
-		conn.proxy.ServeHTTP(rw, r)
+		conn.proxy.ServeHTTP(asAnswered{rw}, r)
 	}
 }
 
@@ -120,6 +123,10 @@ func rewrite(r *httputil.ProxyRequest) {
 	r.Out.Host = r.Out.URL.Host // RFC 9112, Section 3.2.2
 	r.Out.URL.RawQuery = r.In.URL.RawQuery
 	r.Out.URL.Opaque = pathAsWritten(r.In.RequestURI)
+	if r.In.Method == http.MethodOptions && r.In.URL.Path == "" && r.In.URL.RawQuery == "" {
+		r.Out.URL.Opaque = "*" // of the whole server (RFC 9112, Section 3.2.4)
+	}
+	r.Out.Trailer = r.In.Trailer // filled in when the body has come
 	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"} {
 		if v, ok := r.In.Header[name]; ok {
 			r.Out.Header[name] = v // the application's own affair; ours adds nothing
@@ -186,11 +193,30 @@ type webStream struct {
 	client *Client
 	holder holder
 	once   sync.Once
+
+	// Of the goroutine that reads.
+	begun bool   // something has come
+	rest  []byte // what is read in the place of what came, and not yet handed on
 }
 
+// Read reads an answer. The first one may begin as SHOUTcast's do, which radio players know and
+// net/http does not.
 func (s *webStream) Read(b []byte) (int, error) {
+	if len(s.rest) > 0 {
+		n := copy(b, s.rest)
+		s.rest = s.rest[n:]
+		return n, nil
+	}
 	n, err := s.stream.Read(b)
 	s.client.streamDown.Add(uint64(n))
+	if n > 0 && !s.begun {
+		s.begun = true
+		if rest, ok := bytes.CutPrefix(b[:n], []byte("ICY ")); ok {
+			s.rest = append([]byte("HTTP/1.0 "), rest...)
+			n = copy(b, s.rest)
+			s.rest = s.rest[n:]
+		}
+	}
 	return n, err
 }
 
@@ -220,6 +246,8 @@ func (w *web) fail(rw http.ResponseWriter, err error) {
 func webStatus(err error) int {
 	reply, ok := errors.AsType[replyError](err)
 	switch {
+	case errors.Is(err, errWebTarget):
+		return http.StatusBadRequest
 	case !ok:
 		return http.StatusBadGateway
 	case errors.Is(err, errTooManyStreams):
@@ -246,6 +274,9 @@ func targetRequest(target string) ([]byte, error) {
 	}
 	a, ok := parseLiteral(host)
 	if !ok {
+		if strings.Contains(host, ":") { // an address with a zone, which means nothing at the server
+			return nil, errWebTarget
+		}
 		a = netip.Addr{}
 	}
 	return exitRequest(host, a, uint16(p)), nil

@@ -5,16 +5,19 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mpsocks/mpsocks/client/tun"
 	"github.com/mpsocks/mpsocks/mux"
 	"github.com/mpsocks/mpsocks/mux/packet"
 	"github.com/mpsocks/mpsocks/mux/udpio"
 )
 
 // delivery is what one call of Deliver works with: the Writer that gathers the
-// datagrams for all relay sockets, and the header of the packet at hand.
+// datagrams for all relay sockets, the Batch that does so for TUN devices, and the header of
+// the packet at hand.
 type delivery struct {
-	w   *udpio.Writer
-	udp packet.UDP
+	w       *udpio.Writer
+	devices tun.Batch
+	udp     packet.UDP
 
 	// Datagrams mostly come for one port at a time: their bytes are counted together.
 	port  *innerPort
@@ -78,6 +81,7 @@ func (l *downlink) Deliver(pkts [][]byte) {
 		p.owner.receive(d, pkt, payload)
 	}
 	d.counted()
+	d.devices.Flush()
 	sent, dropped := d.w.Flush()
 	if sent > 0 {
 		l.received.Add(uint64(sent))

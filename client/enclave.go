@@ -140,7 +140,7 @@ func (p *enclavePort) Close() {
 // receive implements owner.
 func (p *enclavePort) receive(d *delivery, pkt, payload []byte) {
 	if p.to.UDP != nil {
-		p.to.UDP(&d.udp, pkt, payload)
+		p.to.UDP(&d.devices, &d.udp, pkt, payload)
 		p.client.downlink.received.Add(1)
 	}
 }

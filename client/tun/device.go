@@ -35,8 +35,9 @@ type Tunnel interface {
 // A Sink is where goes what comes for an inner port. Its functions are called by several
 // goroutines; what is not set is dropped.
 type Sink struct {
-	// UDP gets a datagram: pkt is a whole packet, payload its end; both may be rewritten.
-	UDP func(h *packet.UDP, pkt, payload []byte)
+	// UDP gets a datagram: pkt is a whole packet, payload its end; both may be rewritten until
+	// the Batch, which may keep it, is flushed.
+	UDP func(b *Batch, h *packet.UDP, pkt, payload []byte)
 	// Echo gets the answer to an echo request, whose identifier is the inner port.
 	Echo func(h *packet.Echo, payload []byte)
 	// Failure is told of what the port has sent and did not arrive.

@@ -126,18 +126,16 @@ func vector(b []byte) (v unix.Iovec) {
 	return v
 }
 
-// offload asks the kernel for packets that are not cut and not summed; false if
-// it has no such thing.
-func (k *kernel) offload() (ok bool) {
-	const tcp = unix.TUN_F_CSUM | unix.TUN_F_TSO4 | unix.TUN_F_TSO6 | unix.TUN_F_TSO_ECN
+// offload asks the kernel for packets that are not cut and not summed, as far as it has such
+// a thing: for TCP, and for UDP.
+func (k *kernel) offload() (tcp, udp bool) {
+	const features = unix.TUN_F_CSUM | unix.TUN_F_TSO4 | unix.TUN_F_TSO6 | unix.TUN_F_TSO_ECN
 	k.raw.Control(func(fd uintptr) {
 		// UDP since Linux 6.2.
-		if unix.IoctlSetInt(int(fd), unix.TUNSETOFFLOAD, tcp|unix.TUN_F_USO4|unix.TUN_F_USO6) == nil ||
-			unix.IoctlSetInt(int(fd), unix.TUNSETOFFLOAD, tcp) == nil {
-			ok = true
-		}
+		udp = unix.IoctlSetInt(int(fd), unix.TUNSETOFFLOAD, features|unix.TUN_F_USO4|unix.TUN_F_USO6) == nil
+		tcp = udp || unix.IoctlSetInt(int(fd), unix.TUNSETOFFLOAD, features) == nil
 	})
-	return ok
+	return tcp, udp
 }
 
 // New prepares a Device for file, which Create made, perhaps in another
@@ -148,7 +146,9 @@ func New(file *os.File, t Tunnel) (*Device, error) {
 		return nil, err
 	}
 	k := newKernel(raw)
-	return prepared(t, &link{out: k, offload: k.offload()}), nil
+	l := &link{out: k}
+	l.offload, l.cuts = k.offload()
+	return prepared(t, l), nil
 }
 
 // Serve carries packets until ctx ends (nil) or the device does. The owner of the file

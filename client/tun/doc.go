@@ -9,8 +9,8 @@
 //     and gives it to the client, which puts the headers of the tunnel in front.
 //
 // and back: the client finds the inner port's owner, udp.go writes the program's
-// address over the inner one, in place, and device_linux.go hands the packet to
-// the kernel.
+// address over the inner one, in place, batch.go gathers what comes for one socket, and
+// device_linux.go hands it to the kernel in one piece.
 //
 // TCP is ended here: link.go is the network interface of gVisor's stack, tcp.go
 // asks the exit before it answers a SYN, and copies both ways.

@@ -22,6 +22,7 @@ type link struct {
 	out        writer
 	dispatcher stack.NetworkDispatcher // set once, before the device is read
 	offload    bool                    // the kernel cuts and sums
+	cuts       bool                    // UDP, too
 	mtu        uint32                  // 0 = MTU
 }
 

@@ -35,7 +35,7 @@ func resolver(to netip.AddrPort) bool {
 // closes it.
 func (d *Device) names(ctx context.Context, conn net.Conn, to netip.AddrPort) {
 	answers := make(chan []byte, maxAnswers)
-	p, err := d.tunnel.Open(Sink{UDP: func(h *packet.UDP, _, payload []byte) {
+	p, err := d.tunnel.Open(Sink{UDP: func(_ *Batch, h *packet.UDP, _, payload []byte) {
 		if h.Src != to || len(payload) > 0xFFFF {
 			return
 		}

@@ -60,9 +60,9 @@ func TestNamesByTCP(t *testing.T) {
 		}
 	}
 	tunnel.mu.Unlock()
-	p.to.UDP(&packet.UDP{Src: dst4}, nil, make([]byte, 50)) // somebody else's
+	give(p.to.UDP, &packet.UDP{Src: dst4}, nil, make([]byte, 50)) // somebody else's
 	answer := bytes.Repeat([]byte{'x'}, 40000)
-	p.to.UDP(&packet.UDP{Src: to}, nil, answer)
+	give(p.to.UDP, &packet.UDP{Src: to}, nil, answer)
 	b := make([]byte, 2+len(answer))
 	if _, err := io.ReadFull(conn, b); err != nil || !bytes.Equal(b, append(binary.BigEndian.AppendUint16(nil, uint16(len(answer))), answer...)) {
 		t.Fatalf("%v, %.20q", err, b)
@@ -99,7 +99,7 @@ func TestNamesEnd(t *testing.T) {
 				}
 				synctest.Wait()
 				for range 3 * maxAnswers { // nobody reads them, and nobody waits
-					tunnel.ports[0].to.UDP(&packet.UDP{Src: netip.AddrPortFrom(packet.ServerHost4, packet.ResolverPort)}, nil, []byte("answer"))
+					give(tunnel.ports[0].to.UDP, &packet.UDP{Src: netip.AddrPortFrom(packet.ServerHost4, packet.ResolverPort)}, nil, []byte("answer"))
 				}
 				<-done
 				if took := time.Since(began); took > 2*namesIdle || !tunnel.ports[0].closed {
@@ -138,7 +138,7 @@ func TestCaptureNames(t *testing.T) {
 			h := packet.UDP{Src: from, Dst: f.src, TTL: 50}
 			pkt := append(make([]byte, h.Overhead(6)), "answer"...)
 			packet.PutUDP(pkt, &h)
-			tunnel.ports[0].to.UDP(&h, pkt, pkt[len(pkt)-6:])
+			give(tunnel.ports[0].to.UDP, &h, pkt, pkt[len(pkt)-6:])
 		}
 		if len(kernel.pkts) != 1 {
 			t.Fatalf("%d packets for the kernel, want the resolver's alone", len(kernel.pkts))

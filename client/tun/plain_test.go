@@ -73,7 +73,7 @@ func TestPlain(t *testing.T) {
 	h := packet.UDP{Src: to, Dst: src4, TTL: 50}
 	pkt := append(make([]byte, h.Overhead(4)), "back"...)
 	packet.PutUDP(pkt, &h)
-	p.to.UDP(&h, pkt, pkt[len(pkt)-4:])
+	give(p.to.UDP, &h, pkt, pkt[len(pkt)-4:])
 	var n network
 	var g datagram
 	if b := <-f.down; !n.parse(b) || !g.parse(b, &n, true) || string(b[g.payload:]) != "back" {

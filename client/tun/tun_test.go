@@ -98,18 +98,28 @@ func (p *fakePort) Close() {
 
 // fakeKernel keeps what a Device writes.
 type fakeKernel struct {
-	mu   sync.Mutex
-	pkts [][]byte
-	full bool
+	mu    sync.Mutex
+	pkts  [][]byte
+	heads []vnet
+	full  bool
 }
 
-func (k *fakeKernel) writePacket(_ *[vnetLen]byte, parts [][]byte) bool {
+func (k *fakeKernel) writePacket(head *[vnetLen]byte, parts [][]byte) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if !k.full {
-		k.pkts = append(k.pkts, bytes.Join(parts, nil))
+		var v vnet
+		v.parse(head)
+		k.pkts, k.heads = append(k.pkts, bytes.Join(parts, nil)), append(k.heads, v)
 	}
 	return !k.full
+}
+
+// give gives a port a datagram as if no other had come with it.
+func give(to func(*Batch, *packet.UDP, []byte, []byte), h *packet.UDP, pkt, payload []byte) {
+	var b Batch
+	to(&b, h, pkt, payload)
+	b.Flush()
 }
 
 func newDevice() (*Device, *fakeTunnel, *fakeKernel) {
@@ -166,7 +176,7 @@ func TestDatagrams(t *testing.T) {
 		h := packet.UDP{Src: f.other, Dst: f.src, TOS: 3, TTL: 50}
 		pkt := append(make([]byte, h.Overhead(4)), "back"...)
 		packet.PutUDP(pkt, &h)
-		p.to.UDP(&h, pkt, pkt[len(pkt)-4:])
+		give(p.to.UDP, &h, pkt, pkt[len(pkt)-4:])
 		if len(kernel.pkts) != 1 {
 			t.Fatalf("%d packets for the kernel, want 1", len(kernel.pkts))
 		}

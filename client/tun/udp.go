@@ -152,8 +152,8 @@ func (t *ports) end() {
 }
 
 // receive takes a packet from the tunnel to the program: the inner address
-// becomes the program's, in place. It may run at the same time as itself.
-func (p *port) receive(h *packet.UDP, pkt, payload []byte) {
+// becomes the program's, in place. It may run at the same time as itself, with another batch.
+func (p *port) receive(batch *Batch, h *packet.UDP, pkt, payload []byte) {
 	out := *h
 	out.Dst = p.src.at
 	if p.src.at.Addr().Is4() != h.Src.Addr().Is4() || p.src.echo || h.TTL == 0 {
@@ -173,8 +173,6 @@ func (p *port) receive(h *packet.UDP, pkt, payload []byte) {
 		out.Bare = true
 		room = packet.UDP6Overhead - packet.FragmentHeaderLen
 	}
-	b := pkt[len(pkt)-len(payload)-room:]
-	packet.PutUDP(b, &out)
 	p.device.n.in.Add(1)
-	p.device.give(b)
+	batch.add(p.device, &out, pkt[len(pkt)-len(payload)-room:], payload)
 }

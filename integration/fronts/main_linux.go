@@ -202,12 +202,13 @@ func (r *rig) one(f *front) (got figures, err error) {
 	if f.proxy {
 		return got, nil // iperf3 speaks no SOCKS
 	}
-	cpu := running.cpu()
+	cpu, overrun := running.cpu(), r.overrun()
 	lost, n, err := r.datagrams(running, 0)
 	if err != nil {
 		return got, fmt.Errorf("datagrams: %w", err)
 	}
 	got.datagrams, got.lost = float64(n)/r.long.Seconds(), lost
+	got.overrun = float64(r.overrun()-overrun) / r.long.Seconds()
 	got.cpu = (running.cpu() - cpu).Seconds() / float64(max(n, 1)) * 1e6
 	if r.even {
 		if got.even, err = r.evenly(running, got.datagrams); err != nil {
@@ -290,6 +291,28 @@ func (r *rig) datagrams(on running, rate float64) (lost float64, n int, err erro
 		return 0, 0, err
 	}
 	return float64(end.Sum.Missing) / float64(max(end.Sum.All, 1)), end.Sum.All - end.Sum.Missing, nil
+}
+
+// overrun returns how many datagrams have come to a socket beside the server that had no
+// room: the program that reads it had not run for too long.
+func (r *rig) overrun() int {
+	out, _ := exec.Command("ip", "netns", "exec", r.far, "cat", "/proc/net/snmp").Output() // none is 0
+	var names []string
+	for line := range strings.Lines(string(out)) {
+		f := strings.Fields(line)
+		if len(f) == 0 || f[0] != "Udp:" {
+			continue
+		}
+		if names == nil {
+			names = f
+			continue
+		}
+		if i := slices.Index(names, "RcvbufErrors"); i > 0 && i < len(f) {
+			n, _ := strconv.Atoi(f[i])
+			return n
+		}
+	}
+	return 0
 }
 
 // stream returns what one connection carries, bit/s.

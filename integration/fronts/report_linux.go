@@ -10,6 +10,7 @@ import (
 type figures struct {
 	datagrams float64 // of 1,200 bytes, that arrived in a second
 	lost      float64 // the share that did not
+	overrun   float64 // that came to iperf3 in a second and found no room in its socket
 	even      float64 // datagrams a second at which next to none are lost; 0 = not looked for
 	stream    float64 // bit/s of one TCP connection
 	cpu       float64 // microseconds a datagram that arrived, of the client and the front
@@ -18,9 +19,10 @@ type figures struct {
 
 func (f figures) String() string {
 	if f.datagrams == 0 {
-		return fmt.Sprintf("%71s quiet %v", "", f.quiet)
+		return fmt.Sprintf("quiet %v", f.quiet)
 	}
-	return fmt.Sprintf("%7.0f datagrams/s (%4.1f %% lost), %7.0f with next to none lost, %5.1f µs each; TCP %6.0f Mbit/s; quiet %v", f.datagrams, 100*f.lost, f.even, f.cpu, f.stream/1e6, f.quiet)
+	return fmt.Sprintf("%7.0f datagrams/s (%4.1f %% lost; %.0f/s for want of room at iperf3), %7.0f with next to none lost, %5.1f µs each; TCP %6.0f Mbit/s; quiet %v",
+		f.datagrams, 100*f.lost, f.overrun, f.even, f.cpu, f.stream/1e6, f.quiet)
 }
 
 // report prints the ratio of each round's figures, and the medians beside the bars.

@@ -300,3 +300,33 @@ func TestCloseWithinRound(t *testing.T) {
 		t.Errorf("%d calls, want 1: the first closed all", calls)
 	}
 }
+
+// A flood from one socket goes in pieces, with a pause between, whether the kernel cuts it or
+// not; what goes from many does not wait.
+func TestWriterPauses(t *testing.T) {
+	const n = 200
+	var to []netip.AddrPort
+	for range 2 {
+		u := plain(t, any4)
+		to = append(to, u.LocalAddr().(*net.UDPAddr).AddrPort())
+	}
+	loop := startLoop(t, func() {})
+	for _, offload := range []bool{true, false} {
+		var conns []*Conn
+		for range 50 {
+			conns = append(conns, listen(t, loop, any4, Options{Offload: offload}, func(*Conn, []Message) {}))
+		}
+		for _, f := range []struct{ conns, to, pauses int }{{1, 1, 3}, {1, 2, 3}, {2, 2, 2}, {50, 2, 0}} {
+			w := NewWriter()
+			for i := range n {
+				w.Add(conns[i%f.conns], to[i%f.to], 0, payload(1200, i))
+			}
+			if sent, dropped := w.Flush(); sent != n || dropped != 0 {
+				t.Errorf("%d sent, %d dropped", sent, dropped)
+			}
+			if w.pauses != f.pauses {
+				t.Errorf("offload %v, from %d to %d: %d pauses, want %d", offload, f.conns, f.to, w.pauses, f.pauses)
+			}
+		}
+	}
+}

@@ -32,16 +32,23 @@ func (o *sender) init() {
 
 // sendGroup sends the runs of one socket.
 func (w *Writer) sendGroup(g *group) {
-	c := g.conn
+	c, first := g.conn, g.first
+	g.first = -1
 	if !c.acquire() {
-		for i := g.first; i >= 0; i = w.runs[i].next {
+		for i := first; i >= 0; i = w.runs[i].next {
 			w.drop(DropClosed, int(w.runs[i].count))
 		}
 		return
 	}
 	defer c.release()
-	for i := g.first; i >= 0; i = w.runs[i].next {
+	w.burst.Turn(c.id, int(g.cost))
+	for i := first; i >= 0; i = w.runs[i].next {
 		r := &w.runs[i]
+		if !w.burst.Takes(c.id, int(r.count), int(r.bytes)) {
+			w.transmit(c)
+			Pause()
+			w.pauses++
+		}
 		if r.count > 1 && r.segment < uint32(c.gso()) {
 			w.stage(c, r, r.first, int(r.count))
 			continue

@@ -38,7 +38,9 @@ type Writer struct {
 
 	// Since the last return of Flush.
 	sent, dropped int
+	pauses        int // in all
 
+	burst Burst[uint32] // of Conns, by their ids
 	stats counters
 	zones zones
 	out   sender
@@ -69,7 +71,8 @@ type group struct {
 	conn        *Conn
 	gso         uint32 // segments shorter than this may form runs
 	place       uint32 // in the table
-	first, last int32  // in runs
+	cost        int32  // of its datagrams, see Burst
+	first, last int32  // in runs; sent = -1
 }
 
 // NewWriter returns an empty Writer.
@@ -100,6 +103,7 @@ func (w *Writer) AddTTL(c *Conn, dst netip.AddrPort, tos, ttl uint8, payload []b
 	size := uint32(len(payload))
 	w.pending = append(w.pending, datagram{base: unsafe.SliceData(payload), len: size, next: -1})
 	g := w.group(c)
+	g.cost += int32(size) + datagramCost
 	if g.gso > size && size > 0 {
 		for i, n := g.last, 0; i >= 0 && n < lookBack; i, n = w.runs[i].prev, n+1 {
 			r := &w.runs[i]
@@ -172,8 +176,16 @@ func (w *Writer) flush() {
 		return
 	}
 	before := w.sent
+	w.burst.Drain()
+	for i := range w.groups { // nobody else waits while one that gets much is given a pause
+		if g := &w.groups[i]; g.cost <= maxBurst && g.conn.id != w.burst.to {
+			w.sendGroup(g)
+		}
+	}
 	for i := range w.groups {
-		w.sendGroup(&w.groups[i])
+		if g := &w.groups[i]; g.first >= 0 {
+			w.sendGroup(g)
+		}
 	}
 	w.stats.datagrams.Add(uint64(w.sent - before))
 	// Forget the borrowed payloads and the Conns.

@@ -280,15 +280,3 @@ func (o *heir) occupied(watched []unix.PollFd) bool {
 	}
 	return false
 }
-
-// gainsNothing warns of a program that would have another user's rights: in a user namespace
-// of one user there is no other.
-func gainsNothing(path string, stderr io.Writer) {
-	name := filepath.Base(path)
-	switch name {
-	case "sudo", "su", "doas", "pkexec":
-		if os.Geteuid() != 0 {
-			fmt.Fprintf(stderr, "mpsocks: %s gains nothing inside: put it before mpsocks run\n", name)
-		}
-	}
-}

@@ -2,13 +2,11 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"runtime"
@@ -80,6 +78,7 @@ put them before mpsocks.`,
 				Local4: tun.Inside4, Local6: tun.Inside6, MTU: tun.MTU, Loopback: loopback,
 			}
 			gainsNothing(path, cmd.ErrOrStderr())
+			unpacks(path)
 			h := hold{File: file, Socket: socket, Want: client.Program{Name: name, Class: class, Paths: paths}}
 			lend, err := h.lender(cmd.ErrOrStderr())
 			if err != nil {
@@ -118,21 +117,6 @@ func newRunInside() *cobra.Command {
 		Use: confine.Command, Hidden: true, DisableFlagParsing: true, // they are the program's
 		RunE: func(_ *cobra.Command, args []string) error { return confine.Inside(args) },
 	}
-}
-
-// findProgram says where a program is, as a shell would.
-func findProgram(name string) (string, error) {
-	path, err := exec.LookPath(name)
-	if err == nil {
-		path, err = filepath.Abs(path)
-	}
-	switch {
-	case err == nil:
-		return path, nil
-	case errors.Is(err, os.ErrPermission):
-		return "", exitError{exitNotExecutable, fmt.Errorf("%s: not allowed to run it", name)}
-	}
-	return "", exitError{exitNotFound, fmt.Errorf("%s: no such program", name)}
 }
 
 // runProgram runs a program to its end. The program begins when a client has its

@@ -12,7 +12,11 @@ import (
 // device does. ready is called once before the first packet is taken. The file stays
 // the caller's.
 func (c *Client) ServeTUN(ctx context.Context, file *os.File, p Program, ready func()) error {
-	return c.serveDevice(ctx, file, p, func(*tun.Device) { ready() })
+	here := &nameServers{file: resolvConf}
+	return c.serveDevice(ctx, file, p, func(d *tun.Device) {
+		d.CaptureNames(here.named)
+		ready()
+	})
 }
 
 // serveDevice is ServeTUN, whose ready gets the device.

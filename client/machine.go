@@ -242,3 +242,12 @@ func stringers(list []netip.Prefix) []fmt.Stringer {
 	}
 	return out
 }
+
+// captured says which name servers' questions the tunnel's resolver answers, for whoever has
+// all of a machine led there.
+func captured(cfg *conf.TUN) func(netip.Addr) bool {
+	if cfg.DNS && cfg.Everything() {
+		return tun.AllNames
+	}
+	return nil
+}

@@ -79,7 +79,7 @@ func (d *machineDevice) route(c *Client, cfg conf.TUN, around bool) error {
 	if err := d.routing.Set(s); err != nil {
 		return err
 	}
-	d.device.CaptureNames(cfg.DNS && cfg.Everything())
+	d.device.CaptureNames(captured(&cfg))
 	return nil
 }
 

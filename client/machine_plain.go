@@ -86,7 +86,7 @@ func (d *machineDevice) serve(ctx context.Context, c *Client, ready func(*tun.De
 
 // route says once what leads traffic to the device.
 func (d *machineDevice) route(c *Client, cfg conf.TUN, _ bool) error {
-	d.device.CaptureNames(cfg.DNS && cfg.Everything())
+	d.device.CaptureNames(captured(&cfg))
 	if !d.said {
 		d.said = true
 		c.log.Warn().Str("device", d.name).Strs("commands", routeAdvice(runtime.GOOS, d.name, &cfg, servers(c))).

@@ -20,6 +20,7 @@ func putFiles(resolvers []netip.Addr) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
 		return fmt.Errorf("mount namespace: %w", err)
 	}
+	ownDevices()
 	// The files need a place to be for a moment. Any directory will do that nothing here
 	// looks into: nobody else sees this one covered, and there may be no other to write to.
 	dir, err := scratch()
@@ -50,6 +51,23 @@ func putFiles(resolvers []netip.Addr) error {
 		return err
 	}
 	return cover(dir, "/etc/nsswitch.conf", nsswitch(string(old)))
+}
+
+// ownDevices has /sys list the network devices of this namespace in the place of the host's,
+// for programs that look there and do not ask the kernel. Where the system does not let it,
+// as in a container that sees half of /sys, it lists the host's, which are names and no way out.
+func ownDevices() {
+	for _, dir := range []string{"/tmp", "/home"} { // a place for a moment, as scratch
+		const flags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
+		if unix.Mount("mpsocks", dir, "sysfs", flags, "") != nil && unix.Mount("mpsocks", dir, "sysfs", flags|unix.MS_RDONLY, "") != nil {
+			continue
+		}
+		for _, part := range []string{"/devices/virtual/net", "/class/net"} { // links of the second are to the first
+			_ = unix.Mount(dir+part, "/sys"+part, "", unix.MS_BIND, "")
+		}
+		_ = unix.Unmount(dir, unix.MNT_DETACH)
+		return
+	}
 }
 
 // scratch makes a directory of this machine empty and writable.

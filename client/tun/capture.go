@@ -6,10 +6,17 @@ import (
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
 
-// asksNames says whether what goes there is a question to a name server, of which the
-// tunnel's own is left alone.
-func asksNames(to netip.AddrPort) bool {
-	return to.Port() == packet.ResolverPort && !resolver(to)
+// AllNames has the questions to every name server answered by the tunnel's resolver.
+func AllNames(netip.Addr) bool { return true }
+
+// captures says whether what goes there is a question that the tunnel's resolver answers in
+// the place of another name server.
+func captures(d *Device, to netip.AddrPort) bool {
+	if to.Port() != packet.ResolverPort || resolver(to) {
+		return false
+	}
+	of := d.capture.Load()
+	return of != nil && (*of)(to.Addr())
 }
 
 // resolverBeside is the resolver in the tunnel, by the family of another one.

@@ -104,7 +104,7 @@ type Device struct {
 	run    run    // owned by the goroutine of Serve
 	n      counters
 
-	capture atomic.Bool // questions to name servers go to the tunnel's resolver
+	capture atomic.Pointer[func(netip.Addr) bool] // whose questions go to the tunnel's resolver; nil = nobody's
 }
 
 // prepared is a Device behind a link, for serve.
@@ -131,10 +131,16 @@ func (d *Device) serve(ctx context.Context, read func(ctx context.Context) error
 	return read(ctx)
 }
 
-// CaptureNames says whether questions to name servers at whatever address, by UDP and TCP,
-// are answered by the resolver in the tunnel. Programs see them answered by whom they have
-// asked. Any goroutine may call it, at any time.
-func (d *Device) CaptureNames(on bool) { d.capture.Store(on) }
+// CaptureNames says of which name servers the resolver in the tunnel answers the questions,
+// by UDP and TCP; nil is of none. Programs see them answered by whom they have asked. Any
+// goroutine may call it, at any time; of may be called by several at once.
+func (d *Device) CaptureNames(of func(netip.Addr) bool) {
+	if of == nil {
+		d.capture.Store(nil)
+		return
+	}
+	d.capture.Store(&of)
+}
 
 // packet takes one packet from the device. b is borrowed: what is kept is
 // copied, but for whole, a Buffer that holds all of b, which is taken, if true
@@ -184,7 +190,7 @@ func (d *Device) udp(v *vnet, b []byte, n *network, whole *buf.Buffer) (taken bo
 		n.total = h.end
 	}
 	src := socket{at: h.src}
-	if d.capture.Load() && asksNames(h.dst) {
+	if captures(d, h.dst) {
 		src.as, h.dst = h.dst, resolverBeside(h.dst)
 	}
 	if !reachable(h.dst) {

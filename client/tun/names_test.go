@@ -121,7 +121,7 @@ func TestCaptureNames(t *testing.T) {
 		{src6, netip.MustParseAddrPort("[fe80::1]:53"), netip.MustParseAddrPort("[2001:db8::77]:7"), packet.ServerHost6},
 	} {
 		d, tunnel, kernel := newDevice()
-		d.CaptureNames(true)
+		d.CaptureNames(AllNames)
 		take(d, &vnet{}, udp(f.src, f.dst, "question", 0, 64))
 		take(d, &vnet{}, udp(f.src, f.other, "else", 0, 64))
 		if len(tunnel.ports) != 2 || len(tunnel.ports[0].sent) != 1 || len(tunnel.ports[1].sent) != 1 {
@@ -148,9 +148,14 @@ func TestCaptureNames(t *testing.T) {
 		if b := kernel.pkts[0]; !n.parse(b) || !g.parse(b, &n, true) || g.src != f.dst || g.dst != f.src || string(b[g.payload:]) != "answer" {
 			t.Errorf("the program is answered by %v at %v", g.src, g.dst)
 		}
-		d.CaptureNames(false)
+		d.CaptureNames(func(a netip.Addr) bool { return a == f.other.Addr() }) // another's
 		take(d, &vnet{}, udp(f.src, f.dst, "question", 0, 64))
 		if got := tunnel.ports[1].sent; len(got) != 2 || got[1].to != f.dst {
+			t.Errorf("sent %+v, want it to be asked itself", got)
+		}
+		d.CaptureNames(nil)
+		take(d, &vnet{}, udp(f.src, f.dst, "question", 0, 64))
+		if got := tunnel.ports[1].sent; len(got) != 3 || got[2].to != f.dst {
 			t.Errorf("sent %+v, want it to be asked itself", got)
 		}
 	}

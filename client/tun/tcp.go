@@ -79,7 +79,7 @@ func (d *Device) accept(ctx context.Context, r *tcp.ForwarderRequest) {
 	id := r.ID()
 	from := addrPort(id.RemoteAddress, id.RemotePort)
 	to := addrPort(id.LocalAddress, id.LocalPort)
-	if d.capture.Load() && asksNames(to) {
+	if captures(d, to) {
 		to = resolverBeside(to)
 	}
 	if resolver(to) {

@@ -13,12 +13,17 @@ import (
 )
 
 // Each of two paths dies in turn, without a word, beneath a call and a flood of a program in
-// the tunnel and a call through SOCKS: the calls go on, the one as the other.
+// the tunnel, a call through SOCKS, and a visitor's call to a published port: the calls go on,
+// the one as the other.
 func TestRunPathDeath(t *testing.T) {
 	need(t, "nft")
 	l := newLand(t)
 	l.secondCable()
 	l.edit("client.yaml", ", metered: true", "")
+	// Not an address of either cable: it stays when one is cut.
+	const target = "10.55.9.9"
+	l.sh("ip -n %s addr add %s/32 dev lo", l.far, target)
+	l.sh("echo 'publish: [{listen: \"%[2]s:%[3]s\", to: \"127.0.0.1:%[3]s\"}]' >> %[1]s", l.file, target, publishPort)
 	l.sh("chown 65534:65534 %s", l.file)
 	l.startClient()
 	for _, p := range []string{"tellecho.py", "call.py"} {
@@ -30,11 +35,11 @@ func TestRunPathDeath(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// Not an address of either cable: it stays when one is cut.
-	const target = "10.55.9.9"
-	l.sh("ip -n %s addr add %s/32 dev lo", l.far, target)
 	l.start(l.far, python, filepath.Join(l.dir, "tellecho.py"), target, "7777")
+	l.start(l.near, python, filepath.Join(l.dir, "tellecho.py"), "127.0.0.1", publishPort)
 	l.bound(target, "7777")
+	l.bound(target, publishPort)
+	l.boundIn(l.near, "127.0.0.1", publishPort)
 	for range 100 {
 		if out, _ := exec.Command("ip", "netns", "exec", l.far, "ss", "-Htn", "state", "established", "sport = :"+tunnelPort).Output(); strings.Contains(string(out), "10.56.0.2") && strings.Contains(string(out), "10.55.0.2") {
 			break
@@ -55,8 +60,9 @@ func TestRunPathDeath(t *testing.T) {
 	inside := append(append([]string{mpsocks, "run"}, socket...), "--")
 	call := []string{python, filepath.Join(l.dir, "call.py"), target, "7777", fmt.Sprint(seconds)}
 	calls := map[string]*halves.Process{
-		"run":   begin(append(inside[:len(inside):len(inside)], call...)...),
-		"SOCKS": begin(append(call[:len(call):len(call)], "1080")...),
+		"run":              begin(append(inside[:len(inside):len(inside)], call...)...),
+		"SOCKS":            begin(append(call[:len(call):len(call)], "1080")...),
+		"a published port": l.start(l.far, python, filepath.Join(l.dir, "call.py"), target, publishPort, fmt.Sprint(seconds)),
 	}
 	flood := begin(append(inside[:len(inside):len(inside)], "iperf3", "-u", "-b", "20M", "-l", "1200", "-c", target, "-t", fmt.Sprint(seconds))...)
 	for _, p := range calls {

@@ -10,43 +10,6 @@ import (
 	"time"
 )
 
-// away watches the cable beside the client for all that is not the tunnel's. What it returns
-// ends that, and fails the test for whatever went by.
-func (l *land) away() func() {
-	l.t.Helper()
-	p := l.start(l.near, "tcpdump", "-lnni", "v0", "not", "(", "tcp", "port", tunnelPort, "or", "arp", "or", "icmp6", "or", "dst", "net", "ff02::/16", ")")
-	for range 200 {
-		if strings.Contains(p.Output(), "listening on") {
-			break
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	return func() {
-		l.t.Helper()
-		time.Sleep(300 * time.Millisecond) // what was sent last is written
-		_, _ = p.Stop()
-		for line := range strings.Lines(p.Output()) {
-			if strings.Contains(line, " > ") {
-				l.t.Errorf("went around the tunnel: %s", line)
-			}
-		}
-	}
-}
-
-// place copies a program of testdata to where the land's programs may read it.
-func (l *land) place(name string) string {
-	l.t.Helper()
-	b, err := os.ReadFile(filepath.Join("testdata", name))
-	path := filepath.Join(l.dir, name)
-	if err == nil {
-		err = os.WriteFile(path, b, 0o644)
-	}
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	return path
-}
-
 // What programs do beside exchanging packets works inside as it does outside.
 func TestRunHabits(t *testing.T) {
 	l := newLand(t)
@@ -67,6 +30,7 @@ func TestRunHabits(t *testing.T) {
 		}
 	})
 	t.Run("resolvers of the host", func(t *testing.T) { l.resolvers(t, socket) })
+	t.Run("the host's network is another", func(t *testing.T) { l.roams(t, []string{"-c", l.file}) })
 	end()
 }
 
@@ -110,6 +74,7 @@ func (l *land) inherits(t *testing.T, flags []string) {
 		{"the environment", "A='b c' " + run + "sh -c 'echo $A'", "b c\n"},
 		{"ignored signals", "trap '' HUP; " + run + "sh -c 'kill -HUP $$; echo lives'", "lives\n"},
 		{"files", run + "touch mine; stat -c %u:%g mine", "65534:65534\n"},
+		{"a program that would mount itself", `cp "$(command -v env)" image; printf 'AI\002' | dd of=image bs=1 seek=8 conv=notrunc 2>/dev/null; ` + run + "./image | grep APPIMAGE", "APPIMAGE_EXTRACT_AND_RUN=1\n"},
 		{"nothing to read", run + "cat <&-", ""}, // the language has opened /dev/null
 		{"the directory", "cd /usr; " + run + "pwd", "/usr\n"},
 		{"the umask", "umask 027; " + run + "sh -c umask", "0027\n"},

@@ -58,18 +58,6 @@ func (l *land) asRoot(args ...string) (out string, status syscall.WaitStatus) {
 	return string(b), cmd.ProcessState.Sys().(syscall.WaitStatus)
 }
 
-// bound waits until something takes datagrams beside the server.
-func (l *land) bound(address, port string) {
-	l.t.Helper()
-	for range 600 {
-		if out, err := exec.Command("ip", "netns", "exec", l.far, "ss", "-Huln", "sport = :"+port).Output(); err == nil && strings.Contains(string(out), address) {
-			return
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	l.t.Fatalf("nothing is bound to port %s of %s", port, address)
-}
-
 // Programs of every day that speak no SOCKS, of a user without a privilege and of root.
 func TestRunPrograms(t *testing.T) {
 	l := newLand(t)

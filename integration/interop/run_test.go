@@ -28,6 +28,7 @@ const (
 	farAddress  = "10.55.0.1"
 	farAddress6 = "fd55::1"
 	tunnelPort  = "7443"
+	publishPort = "27015" // that the client may publish
 )
 
 // newLand makes one; programs of its client run as a user that has nothing.
@@ -70,6 +71,7 @@ func newLand(t *testing.T) *land {
 func (l *land) configure() {
 	l.sh("%s init --server %s:%s --dir %s", mpsocks, farAddress, tunnelPort, l.dir)
 	l.edit("server.yaml", "allow: []", `allow: ["10.55.0.0/16", "fd55::/16"]`)
+	l.edit("server.yaml", `{name: "laptop", `, `{name: "laptop", publish: [`+publishPort+`], `)
 	l.file = filepath.Join(l.dir, "client.yaml")
 	b, err := os.ReadFile(l.file)
 	if err == nil {
@@ -173,7 +175,7 @@ func (l *land) run(flags []string, args ...string) (out string, status syscall.W
 // the tunnel as their only way out, by the running client and by one of their own.
 func TestRun(t *testing.T) {
 	l := newLand(t)
-	leaks := l.start(l.near, "tcpdump", "-lnni", "v0", "not", "(", "tcp", "port", tunnelPort, "or", "arp", "or", "icmp6", "or", "dst", "net", "ff02::/16", ")")
+	end := l.away()
 	socket := []string{"--socket", filepath.Join(l.dir, "run", "run.sock")}
 	client := l.startClient()
 	for name, flags := range map[string][]string{"the running client": socket, "a client of its own": {"-c", l.file}} {
@@ -228,35 +230,6 @@ func TestRun(t *testing.T) {
 			t.Errorf("as root: %s: %q, %d", line, got, code)
 		}
 	}
-	// Without its client a program's traffic waits, and goes on with the next one.
-	line := l.asNobody(append(append([]string{mpsocks, "run"}, socket...), "--", "sh", "-c",
-		`while ! [ -e `+l.dir+`/run/stop ]; do curl -s -m 1 -o /dev/null http://web.test:8000/ && echo up || echo down; sleep .1; done`)...)
-	loop, err := halves.Run(line[0], line[1:]...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer loop.Kill()
-	wait := func(what string, ok func(said string) bool) {
-		t.Helper()
-		for range 200 {
-			if ok(loop.Output()) {
-				return
-			}
-			time.Sleep(50 * time.Millisecond)
-		}
-		t.Errorf("never: %s; the program said %q", what, loop.Output())
-	}
-	wait("up", func(s string) bool { return strings.Contains(s, "up") })
-	client.Kill()
-	wait("down", func(s string) bool { return strings.HasSuffix(s, "down\n") })
-	l.startClient()
-	wait("up again", func(s string) bool { return strings.HasSuffix(s, "up\n") })
-	l.sh("touch %s/run/stop", l.dir)
-	loop.Wait(5 * time.Second)
-	time.Sleep(300 * time.Millisecond)
-	for _, said := range strings.Split(leaks.Output(), "\n") {
-		if strings.Contains(said, " > ") {
-			t.Errorf("went around the tunnel: %s", said)
-		}
-	}
+	l.outlives(t, socket, client)
+	end()
 }

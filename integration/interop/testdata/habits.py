@@ -238,6 +238,16 @@ def raw_frames():
 
 
 @habit
+def devices_in_files():
+    there = os.listdir("/sys/class/net")
+    assert "mpsocks0" in there and device not in there, there
+    with open("/sys/class/net/mpsocks0/mtu") as f:
+        assert f.read() == "65535\n"
+    with open("/proc/net/route") as f:
+        assert "mpsocks0\t00000000" in f.read()
+
+
+@habit
 def children_of_children():
     out = subprocess.run(["sh", "-c", "(setsid sh -c 'ip -o link | wc -l') & wait; ip -o link | wc -l"], capture_output=True, text=True).stdout
     assert out.split() == ["2", "2"], out

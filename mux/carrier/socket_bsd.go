@@ -10,7 +10,9 @@ func sendNow(fd uintptr, p []byte) (int, error) {
 }
 
 // looked ends a look that has left nothing: the poller is waited for.
-func (*socket) looked(uintptr) (again bool) { return false }
+func (*socket) looked(uintptr) (rests bool) { return false }
+
+func (*socket) rested(uintptr, func() bool) {} // never
 
 // An inbox has nothing to remember of what came: that nothing is left is known by asking.
 type inbox struct{ past past }

@@ -32,34 +32,26 @@ func sendNow(fd uintptr, p []byte) (int, error) {
 // a rest brings.
 const restBytes = 128 << 10
 
-// looked ends a look that has left nothing, and says whether another one follows before the
-// poller is waited for: after a rest, where that gathers something, or because the kernel did
-// not tell of what came.
-func (k *socket) looked(fd uintptr) (again bool) {
-	far, rested := k.far.Load(), k.rest.Rests()
-	if !far && !rested {
-		return false
-	}
-	now := time.Now().UnixNano()
-	rests := k.rest.Looked(now, far)
-	switch {
-	case rests && !rested:
-		k.setLeast(fd, restBytes)
-	case rested && !rests:
-		k.setLeast(fd, 1)
-		return true
-	}
-	if rests {
-		time.Sleep(time.Duration(lull.Next(now)))
-	}
-	return rests && k.serving()
+// looked ends a look that has left nothing, and says whether the reader rests now.
+func (k *socket) looked(uintptr) (rests bool) {
+	far := k.far.Load()
+	return (far || k.rest.Rests()) && k.rest.Looked(time.Now().UnixNano(), far)
 }
 
-// serving says that nobody has closed the socket meanwhile.
-func (k *socket) serving() bool {
-	k.ending.Lock()
-	defer k.ending.Unlock()
-	return !k.closed
+// rested returns when the reader rests no more: until then look is called at the moments that
+// package lull has for all of them, as long as it says that all is well.
+func (k *socket) rested(fd uintptr, look func() (well bool)) {
+	k.setLeast(fd, restBytes)
+	over := make(chan struct{})
+	lull.Join(func() bool {
+		if k.serving() && look() && k.looked(fd) {
+			return true
+		}
+		close(over)
+		return false
+	})
+	<-over
+	k.setLeast(fd, 1)
 }
 
 // setLeast has the poller tell of no fewer bytes than that, but for the end, as best effort

@@ -128,24 +128,25 @@ func (k *socket) serve(handle func() error) error {
 	}
 	defer k.leave()
 	var failed error
-	err := k.raw.Read(func(fd uintptr) bool {
-		for {
-			n, more, err := k.take(fd)
-			switch {
-			case err == unix.EAGAIN:
+	look := func(fd uintptr) {
+		for more := true; more && failed == nil; {
+			var n int
+			var err error
+			switch n, more, err = k.take(fd); err {
+			case nil:
+				failed = k.came(n, handle)
+			case unix.EAGAIN:
 				more = false
-			case err != nil:
-				failed = err
-				return true
 			default:
-				if failed = k.came(n, handle); failed != nil {
-					return true
-				}
-			}
-			if !more && !k.looked(fd) {
-				return false
+				failed = err
 			}
 		}
+	}
+	err := k.raw.Read(func(fd uintptr) bool {
+		for look(fd); failed == nil && k.looked(fd) && k.serving(); look(fd) {
+			k.rested(fd, func() bool { look(fd); return failed == nil })
+		}
+		return failed != nil
 	})
 	if failed != nil {
 		return failed
@@ -173,6 +174,13 @@ func (k *socket) leave() {
 	if closed {
 		k.Conn.Close()
 	}
+}
+
+// serving says that nobody has closed the socket meanwhile.
+func (k *socket) serving() bool {
+	k.ending.Lock()
+	defer k.ending.Unlock()
+	return !k.closed
 }
 
 // close ends the connection. The poller's Close waits for whoever is within raw.Read,

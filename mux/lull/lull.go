@@ -3,11 +3,9 @@
 // for one what it could do for ten. Where a round trip is long, and pieces come so often that
 // a rest of a millisecond gathers some, the reader rests and then takes all.
 //
-// It is a value: its owner says what comes and when, does not let the system wake it while
-// Rests says so, and looks again at the moment that Next names.
+// A Reader decides; its owner says what comes and when. While Rests says so the owner does
+// not let the system wake it, and has Join look in its place.
 package lull
-
-import "math/rand/v2"
 
 const (
 	// Rest is how long, in ns, a piece waits at most for those behind it; half of that in
@@ -30,15 +28,6 @@ const (
 // Far says that a round trip of so many ns is long enough for a rest; 0 is one that is not
 // known.
 func Far(trip int64) bool { return trip >= far }
-
-// phase is when in a rest's time this process looks: were it the same in both halves, what
-// has a whole number of milliseconds on its way would always just have missed the moment.
-var phase = rand.Int64N(Rest)
-
-// Next is how many ns after that time of the wall's clock, in ns, it is to be looked again:
-// at the next of the moments that all readers of the process have in common, so that one
-// wake-up serves several.
-func Next(wall int64) int64 { return Rest - (wall+phase)%Rest }
 
 // A Reader is who reads one socket. Its zero value does not rest.
 type Reader struct {

@@ -85,19 +85,6 @@ func TestRestEndsWithSilence(t *testing.T) {
 	}
 }
 
-// All readers look at the same moments.
-func TestNext(t *testing.T) {
-	for _, wall := range []int64{0, 1, Rest - 1, Rest, 5*Rest + 7} {
-		n := Next(wall)
-		if n <= 0 || n > Rest {
-			t.Errorf("at %d the next moment is %d ns away", wall, n)
-		}
-		if m := Next(wall + n - 1); m != 1 {
-			t.Errorf("1 ns before the moment it is %d ns away", m)
-		}
-	}
-}
-
 func TestFar(t *testing.T) {
 	if Far(0) || Far(8e6) || !Far(20e6) {
 		t.Error("a round trip of 20 ms is far, of 8 or none that is known not")

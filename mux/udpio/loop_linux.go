@@ -58,7 +58,10 @@ type Loop struct {
 	open  int   // sockets, and
 	only  *Conn // the one that there is while they are one
 
-	// Owned by the goroutine in Run.
+	// turn guards what follows: it is the goroutine's in Run while that reads, or of
+	// whoever looks at the sockets that rest.
+	turn sync.Mutex
+
 	recv   receiver
 	events [maxEvents]unix.EpollEvent
 	ready  []*Conn // of this round
@@ -71,9 +74,10 @@ type Loop struct {
 	erred bool // a read of this round has brought an error
 	// singles counts the calls of single.
 	singles uint32
-	took    int       // bytes that a visit brought, so far
-	resting []*Conn   // out of epoll, see rest_linux.go,
-	due     time.Time // and when they are to be read; zero = there are none
+	took    int     // bytes that a visit brought, so far
+	resting []*Conn // out of epoll, see rest_linux.go
+	joined  bool    // they are looked at
+	ended   bool
 
 	gathered struct{ sockets, datagrams, bytes int } // since after was last called
 }
@@ -212,37 +216,38 @@ func (l *Loop) Run(ctx context.Context) error {
 		_ = l.file.SetReadDeadline(time.Unix(1, 0))
 	})
 	defer stop()
-	// Readiness that the poller notes while step works is kept until step returns
-	// false, so no event is lost between the last look at epoll, which found nothing,
-	// and parking. A Read ends with the Loop, or for the sockets that rest.
-	for {
-		err := l.raw.Read(l.step)
-		switch {
-		case ctx.Err() != nil || l.stopped.Load():
-			return nil
-		case !errors.Is(err, os.ErrDeadlineExceeded):
-			return fmt.Errorf("udp loop: %w", err)
-		}
-		l.look()
+	// The whole life of the Loop is one Read: readiness that the poller notes
+	// while step works is kept until step returns false, so no event is lost
+	// between the last look at epoll, which found nothing, and parking.
+	err := l.raw.Read(l.step)
+	if ctx.Err() != nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil
 	}
+	return fmt.Errorf("udp loop: %w", err)
 }
 
 // step works until nothing is ready; false parks the goroutine until something
 // is, true ends the Loop.
 func (l *Loop) step(uintptr) bool {
-	if !l.stopped.Load() && l.single() {
-		return l.parks()
-	}
 	for rounds := 0; !l.stopped.Load(); rounds++ {
-		if !l.round() || rounds == 0 && l.lone {
-			return l.parks()
-		}
-		if l.overdue() {
-			l.look()
+		if !l.works(rounds) {
+			return false
 		}
 		if rounds%maxRounds == maxRounds-1 {
 			runtime.Gosched()
 		}
+	}
+	return true
+}
+
+// works is one round of a step; false if nothing is left.
+func (l *Loop) works(round int) bool {
+	l.turn.Lock()
+	defer l.turn.Unlock()
+	if round == 0 && l.single() || !l.round() || round == 0 && l.lone {
+		l.finish()
+		l.join()
+		return false
 	}
 	return true
 }
@@ -347,7 +352,10 @@ func (l *Loop) close() {
 	for _, c := range open {
 		c.Close()
 	}
+	l.turn.Lock()
+	l.ended = true
 	l.recv.release()
+	l.turn.Unlock()
 	l.file.Close()
 }
 

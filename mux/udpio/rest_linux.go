@@ -11,8 +11,8 @@ import (
 )
 
 // A socket that datagrams come by one by one and often is taken out of epoll where its owner
-// lets it rest, and read with all others of its kind at the moments that package lull names:
-// a deadline of the Loop's file wakes the goroutine for them, as another socket may before.
+// lets it rest, and read with all others of its kind at the moments of package lull, by its
+// goroutine: the Loop's is not woken for it.
 
 // Gather says whether what comes by the socket may wait for what comes behind it, for a
 // millisecond at most (package lull). A Handler may call it with each batch.
@@ -61,9 +61,22 @@ func (l *Loop) watch(c *Conn, tell bool) bool {
 	return unix.EpollCtl(l.epfd, unix.EPOLL_CTL_MOD, c.fd, &event) == nil
 }
 
-// look reads the sockets that rest, when their moment has come. One that has more than a
-// read takes is epoll's again.
-func (l *Loop) look() {
+// join has the sockets that rest looked at. The caller holds turn.
+func (l *Loop) join() {
+	if len(l.resting) > 0 && !l.joined {
+		l.joined = true
+		lull.Join(l.look)
+	}
+}
+
+// look reads the sockets that rest, when their moment has come, and says whether there are
+// some still. One that has more than a read takes is epoll's again.
+func (l *Loop) look() (again bool) {
+	l.turn.Lock()
+	defer l.turn.Unlock()
+	if l.ended {
+		return false
+	}
 	now, kept := time.Now(), l.resting[:0]
 	for _, c := range l.resting {
 		l.took = 0
@@ -79,30 +92,6 @@ func (l *Loop) look() {
 	clear(l.resting[len(kept):])
 	l.resting = kept
 	l.finish()
-	l.alarm()
-}
-
-// alarm has the Loop woken for the sockets that rest, if there are any.
-func (l *Loop) alarm() {
-	l.due = time.Time{}
-	if len(l.resting) > 0 {
-		now := time.Now()
-		l.due = now.Add(time.Duration(lull.Next(now.UnixNano())))
-	}
-	_ = l.file.SetReadDeadline(l.due)
-	if l.stopped.Load() { // the end's deadline may have been there before
-		_ = l.file.SetReadDeadline(time.Unix(1, 0))
-	}
-}
-
-// overdue says that the moment has passed, while other sockets had something.
-func (l *Loop) overdue() bool { return !l.due.IsZero() && time.Now().After(l.due) }
-
-// parks ends a step that has left nothing.
-func (l *Loop) parks() bool {
-	l.finish()
-	if len(l.resting) > 0 && l.due.IsZero() {
-		l.alarm()
-	}
-	return false
+	l.joined = len(kept) > 0
+	return l.joined
 }

@@ -63,8 +63,8 @@ func TestSocketRests(t *testing.T) {
 	if send(); !l.round() || len(k.got) != sent {
 		t.Errorf("after the rest %d of %d datagrams were read", len(k.got), sent)
 	}
-	if !l.due.IsZero() {
-		t.Error("the Loop is to be woken for nobody")
+	if l.joined {
+		t.Error("the sockets that rest are looked at, and there are none")
 	}
 }
 

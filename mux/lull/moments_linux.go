@@ -1,0 +1,150 @@
+package lull
+
+import (
+	"os"
+	"runtime"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// A rest ends for all who rest at once: one goroutine looks for them, one after the other, so
+// that one wake-up of one thread serves them. It is woken by a timer of the kernel's in Go's
+// poller: a timer of Go's has another thread woken with each goroutine that it readies.
+
+// A keeper is that goroutine. It is started for the first that rests, and ends with the last.
+// Where its work takes long another one is begun: there may be as many as processors.
+type keeper struct {
+	looks []*rest       // guarded by keepers.mu
+	took  time.Duration // of the last moment's looks; so, too
+	runs  bool          // so, too
+}
+
+// A rest is one who rests.
+type rest struct{ look func() (again bool) }
+
+// busy is how long the looks of a moment take where no more are to come to a keeper.
+const busy = time.Duration(Rest) / 4
+
+var keepers struct {
+	mu  sync.Mutex // guards all; held for no call
+	all []*keeper
+}
+
+// Join has look called at the next moments, a millisecond apart, until it says that it was
+// the last time. The calls are made by a goroutine of this package, one look at a time; look
+// does not wait for anything.
+func Join(look func() (again bool)) {
+	keepers.mu.Lock()
+	defer keepers.mu.Unlock()
+	k := choose()
+	k.looks = append(k.looks, &rest{look})
+	if !k.runs {
+		k.runs = true
+		go k.run()
+	}
+}
+
+// choose returns the first keeper that has time, or the one with the least to do. The caller
+// holds keepers.mu.
+func choose() *keeper {
+	var least *keeper
+	for _, k := range keepers.all {
+		if k.took < busy {
+			return k
+		}
+		if least == nil || len(k.looks) < len(least.looks) {
+			least = k
+		}
+	}
+	if least == nil || len(keepers.all) < runtime.GOMAXPROCS(0) {
+		least = new(keeper)
+		keepers.all = append(keepers.all, least)
+	}
+	return least
+}
+
+// run looks until nobody rests any more.
+func (k *keeper) run() {
+	t := newTimer()
+	defer t.close()
+	var now []*rest
+	for {
+		t.wait()
+		keepers.mu.Lock()
+		now = append(now[:0], k.looks...)
+		keepers.mu.Unlock()
+		began, over := time.Now(), 0
+		for i, r := range now {
+			if r.look() {
+				now[i] = nil
+				continue
+			}
+			over++
+		}
+		keepers.mu.Lock()
+		k.took = time.Since(began)
+		if over > 0 {
+			k.looks = slices.DeleteFunc(k.looks, func(r *rest) bool { return slices.Contains(now, r) })
+		}
+		if len(k.looks) == 0 {
+			k.runs, k.took = false, 0
+			keepers.mu.Unlock()
+			return
+		}
+		keepers.mu.Unlock()
+		clear(now)
+	}
+}
+
+// A timer wakes a keeper.
+type timer struct {
+	file  *os.File // nil: there is none, and Go's serves
+	raw   syscall.RawConn
+	armed bool
+	step  func(fd uintptr) bool
+}
+
+// newTimer makes one; a process without descriptors left gets along without.
+func newTimer() *timer {
+	t := new(timer)
+	fd, err := unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC)
+	if err != nil {
+		return t
+	}
+	t.file = os.NewFile(uintptr(fd), "rest")
+	if t.raw, err = t.file.SyscallConn(); err != nil || t.file.SetReadDeadline(time.Time{}) != nil {
+		t.close()
+		t.file = nil
+	}
+	t.step = func(fd uintptr) bool {
+		if t.armed {
+			return true
+		}
+		every := unix.ItimerSpec{Value: unix.NsecToTimespec(Rest)}
+		_, _, e := unix.RawSyscall6(unix.SYS_TIMERFD_SETTIME, fd, 0, uintptr(unsafe.Pointer(&every)), 0, 0, 0)
+		t.armed = true
+		return e != 0
+	}
+	return t
+}
+
+// wait returns when a rest is over.
+func (t *timer) wait() {
+	if t.file != nil {
+		if t.armed = false; t.raw.Read(t.step) == nil {
+			return
+		}
+	}
+	time.Sleep(time.Duration(Rest))
+}
+
+func (t *timer) close() {
+	if t.file != nil {
+		t.file.Close()
+	}
+}

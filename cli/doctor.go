@@ -60,8 +60,8 @@ func newDoctor() *cobra.Command {
 		Long: `Find what is wrong, and say what to do about it: the configuration, keys, the clock,
 descriptors, each path by itself (interface, name, route, TCP, handshake with the
 server, a datagram there and back, a name asked for at the exit, the NAT that programs
-are behind there), and what the running halves of this machine say. Without -c, client.yaml and server.yaml are looked for here
-and in /etc/mpsocks.
+are behind there), and what the running halves of this machine say. Without -c,
+client.yaml and server.yaml are looked for here and in /etc/mpsocks.
 
 Each path is tried with a session of its own, beside the one that may be running. The
 exit code is 0 if all is well, 1 if something may go wrong, and 2 if something is broken.`,

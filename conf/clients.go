@@ -83,7 +83,7 @@ func (s *Server) readClients(dir string, running *Server, problems *Errors) {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		if len(had) > 0 {
-			problems.addf("clients_dir", "%s is gone, and with it %d clients: put it back, or make an empty one if they are to be revoked", dir, len(had))
+			problems.addf("clients_dir", "%s is gone, and what it had of clients (%d): put it back, or make an empty one if they are to be revoked", dir, len(had))
 		}
 		return
 	}

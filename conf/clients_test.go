@@ -198,7 +198,7 @@ func TestOneBrokenClient(t *testing.T) {
 		if err := os.Rename(d, d+".away"); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := ReloadServer(file, running); err == nil || !strings.Contains(err.Error(), "is gone, and with it") {
+		if _, err := ReloadServer(file, running); err == nil || !strings.Contains(err.Error(), "is gone, and what it had of clients (1)") {
 			t.Errorf("%v", err)
 		}
 		if err := os.Mkdir(d, 0o700); err != nil {

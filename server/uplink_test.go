@@ -1,6 +1,7 @@
 package server
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"strconv"
 	"testing"
@@ -173,6 +174,41 @@ func BenchmarkReceive(b *testing.B) {
 		m.room.flush()
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(msgs)), "ns/datagram")
+}
+
+// A packet from or to an IPv4-mapped address is dropped, and nothing is said about it.
+func TestMappedAddressesAreDropped(t *testing.T) {
+	s := testServer(t, nil, nil)
+	p := newPeer(s, "laptop", newFakeSession())
+	mapped := netip.MustParseAddr("::ffff:192.0.2.1").As16()
+	six := netip.MustParseAddr("2001:db8::1")
+	sum := func(b []byte) []byte { // of UDP, or of ICMPv6
+		at := len(b) - 8 - 1
+		b[at+6], b[at+7] = 0, 0
+		if b[40] == packet.ProtoICMP6 {
+			b[at+2], b[at+3] = 0, 0
+		}
+		c := ^packet.Fold(packet.Sum(b[at:], packet.Sum(b[8:40], uint64(b[40])+9)))
+		if b[40] == packet.ProtoICMP6 {
+			binary.BigEndian.PutUint16(b[at+2:], c)
+		} else {
+			binary.BigEndian.PutUint16(b[at+6:], c)
+		}
+		return b
+	}
+	for _, at := range []int{8, 24} {
+		datagram := makePacket(inner6(1), netip.AddrPortFrom(six, 53), 0, 0, []byte("x"))
+		copy(datagram[at:], mapped[:])
+		ping := echoTo(inner6(1), six, 0, 64, "x")
+		copy(ping[at:], mapped[:])
+		for _, pkt := range [][]byte{sum(datagram), sum(ping)} {
+			before := s.drops.all()["packet"]
+			p.Deliver([][]byte{pkt})
+			if n := s.drops.all()["packet"] - before; n != 1 {
+				t.Errorf("% x: %d counted as no packet", pkt[:48], n)
+			}
+		}
+	}
 }
 
 func FuzzDeliver(f *testing.F) {

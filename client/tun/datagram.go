@@ -73,6 +73,9 @@ func (n *network) parse6(b []byte) bool {
 	}
 	n.tos, n.ttl, n.proto, n.names = b[0]<<4|b[1]>>4, b[7], b[6], 6
 	n.src, n.dst = netip.AddrFrom16([16]byte(b[8:])), netip.AddrFrom16([16]byte(b[24:]))
+	if n.src.Is4In6() || n.dst.Is4In6() { // no packet has them (RFC 4291, Section 2.5.5.2)
+		return false
+	}
 	n.fragment = false
 	for range maxExtensions {
 		switch n.proto {

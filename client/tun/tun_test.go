@@ -322,6 +322,21 @@ func TestPortsBounded(t *testing.T) {
 	}
 }
 
+// A packet from or to an IPv4-mapped address is none: an answer to it, or word of its failure,
+// would have two families.
+func TestMappedAddresses(t *testing.T) {
+	d, tunnel, _ := newDevice()
+	mapped := netip.MustParseAddr("::ffff:192.0.2.1").As16()
+	for _, at := range []int{8, 24} {
+		b := udp(src6, dst6, "payload", 0, 64)
+		copy(b[at:], mapped[:])
+		take(d, &vnet{flags: vnetNeedsCsum}, b)
+	}
+	if len(tunnel.ports) != 0 || d.n.malformed.Load() != 2 {
+		t.Errorf("%d ports, %d malformed", len(tunnel.ports), d.n.malformed.Load())
+	}
+}
+
 // Whatever comes from a device, nothing panics, and what is sent was in it.
 func FuzzPacket(f *testing.F) {
 	f.Add(uint8(0), uint8(0), uint16(0), udp(src4, dst4, "payload", 0, 64))

@@ -110,6 +110,9 @@ func (r *Reassembler) Add(b []byte, h *UDP) (payload []byte, ok bool) {
 	if int(binary.BigEndian.Uint16(u[4:])) != len(u) || u[6]|u[7] == 0 || Fold(Sum(u, sum)) != 0xFFFF {
 		return nil, false
 	}
+	if netip.AddrFrom16(f.src).Is4In6() || netip.AddrFrom16(f.dst).Is4In6() {
+		return nil, false // as ErrMapped
+	}
 	*h = UDP{
 		Src: netip.AddrPortFrom(netip.AddrFrom16(f.src), binary.BigEndian.Uint16(u[0:])),
 		Dst: netip.AddrPortFrom(netip.AddrFrom16(f.dst), binary.BigEndian.Uint16(u[2:])),

@@ -39,6 +39,9 @@ var (
 	ErrLength   = errors.New("packet: length fields disagree with the packet")
 	ErrFragment = errors.New("packet: a fragment")
 	ErrProtocol = errors.New("packet: not the expected protocol")
+	// ErrMapped: no IPv6 packet has IPv4-mapped addresses (RFC 4291, Section 2.5.5.2), and what
+	// is made for one, an answer say, would be of two families.
+	ErrMapped   = errors.New("packet: an IPv4-mapped address in an IPv6 header")
 	ErrChecksum = errors.New("packet: checksum does not match")
 )
 
@@ -160,6 +163,9 @@ func (h *ipHeader) parse(b []byte) (n int, sum uint64, err error) {
 		return 0, 0, ErrLength
 	}
 	h.src, h.dst = netip.AddrFrom16([16]byte(b[8:])), netip.AddrFrom16([16]byte(b[24:]))
+	if h.src.Is4In6() || h.dst.Is4In6() {
+		return 0, 0, ErrMapped
+	}
 	h.tos, h.ttl, h.proto = b[0]<<4|b[1]>>4, b[7], b[6]
 	h.bare, h.id = true, 0
 	n = IPv6HeaderLen

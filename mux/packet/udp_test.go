@@ -372,3 +372,44 @@ func BenchmarkParseUDP(b *testing.B) {
 		})
 	}
 }
+
+// An IPv6 packet with an IPv4-mapped address is none: what would be made for an answer to it,
+// or of what is said about it, would have two families.
+func TestMappedAddressesAreNone(t *testing.T) {
+	six, mapped := netip.MustParseAddrPort("[2001:db8::1]:7"), netip.MustParseAddrPort("[::ffff:192.0.2.1]:7").Addr().As16()
+	for _, at := range []int{8, 24} {
+		h := UDP{Src: six, Dst: six, TTL: 64}
+		b := make([]byte, h.Overhead(5)+5)
+		PutUDP(b, &h)
+		copy(b[at:], mapped[:])
+		if _, err := ParseUDP(b, &h); err != ErrMapped {
+			t.Errorf("a datagram: %v", err)
+		}
+		e := Echo{Src: six.Addr(), Dst: six.Addr(), ID: 1, TTL: 64}
+		b = make([]byte, e.Overhead()+5)
+		PutEcho(b, &e)
+		copy(b[at:], mapped[:])
+		if _, err := ParseEcho(b, &e); err == nil {
+			t.Error("an echo request is taken")
+		}
+		f := Failure{From: six.Addr(), To: six.Addr(), Proto: ProtoUDP, Src: six, Dst: six}
+		f.NoPort(false)
+		b = make([]byte, f.Len())
+		PutFailure(b, &f)
+		quoted := len(b) - IPv6HeaderLen - quoteLen
+		copy(b[quoted+at:], mapped[:])
+		m := b[quoted-icmpHeaderLen:]
+		sumICMP(m, ProtoICMP6, addrSum6(b))
+		if err := ParseFailure(b, &f); err != ErrMapped {
+			t.Errorf("word of a failure: %v", err)
+		}
+	}
+	long := UDP{Src: netip.AddrPortFrom(netip.AddrFrom16(mapped), 7), Dst: six, ID: 3}
+	b, tail := make([]byte, UDP6Overhead+MaxWhole6+1), make([]byte, MaxTail)
+	first, second := SplitUDP(b, tail, &long)
+	var r Reassembler
+	r.Add(b[:first], &long)
+	if _, ok := r.Add(tail[:second], &long); ok {
+		t.Error("one in halves is taken")
+	}
+}

@@ -47,7 +47,24 @@ func bringUp(name string, o *order) error {
 			return fmt.Errorf("%s: %s: %w", name, p, err)
 		}
 	}
+	leadStubs(dev, o.Local4.Addr())
 	return nil
+}
+
+// leadStubs has the addresses at which systemd-resolved answers programs lead to the device:
+// inside nobody answers there, and a resolv.conf of the host's that has come to be seen may
+// name them. Where the kernel does not let it, names are found by the file that is put there.
+func leadStubs(dev netlink.Link, from netip.Addr) {
+	name := dev.Attrs().Name
+	if os.WriteFile("/proc/sys/net/ipv4/conf/"+name+"/route_localnet", []byte("1\n"), 0) != nil {
+		return
+	}
+	for _, host := range []byte{53, 54} {
+		to := &net.IPNet{IP: net.IPv4(127, 0, 0, host).To4(), Mask: net.CIDRMask(32, 32)}
+		_ = netlink.RouteAdd(&netlink.Route{
+			LinkIndex: dev.Attrs().Index, Dst: to, Src: from.AsSlice(), Table: unix.RT_TABLE_LOCAL, Scope: netlink.SCOPE_LINK,
+		})
+	}
 }
 
 // way adds an address and the default route of its family. A kernel without IPv6

@@ -256,4 +256,6 @@ type gathering struct {
 
 func (g *gathering) Write(p []byte) (int, error) { g.got = append(g.got, p...); return len(p), nil }
 
+func (g *gathering) WriteOver(p []byte) (int, error) { return g.Write(p) }
+
 func (g *gathering) Flush() (blocked bool, err error) { return false, nil }

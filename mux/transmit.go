@@ -133,7 +133,7 @@ func (f *subflow) write(control []byte) (blocked bool, err error) {
 		// A datagram is not split over two records: it could be read only
 		// when the second one is there.
 		if len(plain) > 0 && len(plain)+d.Len()+len(b) > f.most {
-			if _, err := f.carrier.Write(plain); err != nil {
+			if _, err := f.carrier.WriteOver(plain); err != nil {
 				return false, err
 			}
 			plain = plain[:0]
@@ -159,7 +159,7 @@ func (f *subflow) write(control []byte) (blocked bool, err error) {
 		plain = append(append(plain, h...), b...)
 	}
 	if len(plain) > 0 {
-		_, err = f.carrier.Write(plain)
+		_, err = f.carrier.WriteOver(plain)
 	}
 	*pb = plain[:0]
 	plainPool.Put(pb)

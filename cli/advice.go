@@ -7,29 +7,31 @@ import (
 	"net"
 	"strings"
 	"syscall"
+
+	"github.com/mpsocks/mpsocks/mux/errno"
 )
 
 // advise adds what to do to the errors that a user can cause. The text of the
 // error itself names the address or the file already.
 func advise(err error) error {
-	var errno syscall.Errno
+	var number syscall.Errno
 	switch {
-	case errors.As(err, &errno):
+	case errors.As(err, &number):
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("%w (`mpsocks init --server HOST:PORT` writes new files)", err)
 	default:
 		return err
 	}
 	switch {
-	case errno == addrInUse && strings.Contains(err.Error(), "has this port"):
+	case number == errno.AddrInUse && strings.Contains(err.Error(), "has this port"):
 		return fmt.Errorf("%w; stop it, or choose another port in the configuration", err)
-	case errno == addrInUse:
+	case number == errno.AddrInUse:
 		return fmt.Errorf("%w: another program has this port; stop it, or choose another port in the configuration", err)
-	case errno == addrNotAvail:
+	case number == errno.AddrNotAvail:
 		return fmt.Errorf("%w: this machine does not have the address; `mpsocks check` shows where it is used", err)
-	case errno == syscall.ENOENT:
+	case number == syscall.ENOENT:
 		return fmt.Errorf("%w (`mpsocks init --server HOST:PORT` writes new files)", err)
-	case errors.Is(err, fs.ErrPermission):
+	case errors.Is(err, fs.ErrPermission), number == errno.Access:
 		_, bind := errors.AsType[*net.OpError](err)
 		if !bind {
 			return fmt.Errorf("%w: run as the file's owner, or as root", err)

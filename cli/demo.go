@@ -22,6 +22,7 @@ import (
 
 	"github.com/mpsocks/mpsocks/admin"
 	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/mux/errno"
 )
 
 // newDemo is `mpsocks demo`, which `make run` calls: both halves on this machine,
@@ -196,7 +197,7 @@ func freePort(want netip.AddrPort) (netip.AddrPort, error) {
 			l.Close()
 			return netip.AddrPortFrom(want.Addr(), got.Port()), nil
 		}
-		if !errors.Is(err, addrInUse) {
+		if !errors.Is(err, errno.AddrInUse) {
 			return want, err
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/mux/errno"
 	"github.com/mpsocks/mpsocks/mux/gate"
 	"github.com/mpsocks/mpsocks/status"
 )
@@ -92,7 +93,7 @@ func (d *doctor) door(a netip.AddrPort, half string) {
 	case err == nil:
 		l.Close()
 		d.say(fine, "listen", "", "%s is free", a)
-	case !errors.Is(err, addrInUse):
+	case !errors.Is(err, errno.AddrInUse):
 		d.say(broken, "listen", "choose an address of this machine; a port below 1024 takes a privilege", "%v", err)
 	case d.holds(a, half):
 		d.say(fine, "listen", "", "%s is in use, by the running %s", a, half)

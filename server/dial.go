@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/mpsocks/mpsocks/mux/carrier"
+	"github.com/mpsocks/mpsocks/mux/errno"
 	"github.com/mpsocks/mpsocks/mux/tcpio"
 )
 
@@ -290,11 +291,11 @@ const (
 func classed(err error) error {
 	text := err.Error()
 	switch {
-	case errors.Is(err, syscall.ECONNREFUSED) || strings.Contains(text, "refused"):
+	case errors.Is(err, errno.Refused) || strings.Contains(text, "refused"):
 		return &dialError{wordRefused, err}
-	case errors.Is(err, syscall.ENETUNREACH) || strings.Contains(text, "unreachable network"):
+	case errors.Is(err, errno.NetUnreach) || strings.Contains(text, "unreachable network"):
 		return &dialError{wordNetwork, err}
-	case errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.Is(err, syscall.ETIMEDOUT):
+	case errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.Is(err, errno.TimedOut):
 		return &dialError{"timed out", err}
 	}
 	return &dialError{"host unreachable", err}

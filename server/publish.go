@@ -9,10 +9,10 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/mux/errno"
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
 
@@ -180,7 +180,7 @@ func publish(p *peer, st stream) {
 
 // codeOf is the answer for an error of binding.
 func codeOf(err error) byte {
-	if errors.Is(err, syscall.EADDRINUSE) {
+	if errors.Is(err, errno.AddrInUse) {
 		return packet.PublishTaken
 	}
 	return packet.PublishFailed
@@ -218,7 +218,7 @@ func publishUDP(p *peer, st stream, q *packet.Publish, answer func(byte) bool) {
 	}
 	end := sync.OnceFunc(func() { p.nat.end(keys) })
 	defer end()
-	if len(keys) == 0 || errors.Is(failed, syscall.EADDRINUSE) {
+	if len(keys) == 0 || errors.Is(failed, errno.AddrInUse) {
 		noted(p).Err(failed).Stringer("at", q.At).Msg("a port is not published")
 		end()
 		free()

@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/netip"
 	"syscall"
+
+	"github.com/mpsocks/mpsocks/mux/errno"
 )
 
 // A Writer sends datagrams on any number of Conns. This portable one sends
@@ -79,19 +81,19 @@ func dropReason(err error) DropReason {
 	if err == nil {
 		return dropReasons
 	}
-	var errno syscall.Errno
+	var number syscall.Errno
 	switch {
 	case errors.Is(err, net.ErrClosed):
 		return DropClosed
-	case !errors.As(err, &errno):
+	case !errors.As(err, &number):
 		return DropOther
 	}
-	switch errno {
-	case syscall.EAGAIN, syscall.ENOBUFS:
+	switch number {
+	case errno.Again, errno.NoBufs:
 		return DropFull
-	case syscall.EMSGSIZE:
+	case errno.TooLong:
 		return DropTooLong
-	case syscall.ECONNREFUSED, syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.EPERM, syscall.EACCES:
+	case errno.Refused, errno.HostUnreach, errno.NetUnreach, errno.Access, syscall.EPERM:
 		return DropUnreachable
 	}
 	return DropOther

@@ -8,10 +8,10 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/mux/errno"
 )
 
 // An entrance is one way in for applications: a SOCKS port, a forward, or a redirect. It is
@@ -240,7 +240,7 @@ func (w *front) close() {
 // Run.
 func (w *front) accept(e entrance) error {
 	ctx, ln := w.client.life, e.listener()
-	wait := time.Duration(0)
+	wait, said := time.Duration(0), time.Time{}
 	for {
 		conn, err := ln.AcceptTCP()
 		if err == nil {
@@ -255,7 +255,8 @@ func (w *front) accept(e entrance) error {
 			return fmt.Errorf("accept on %s: %w", ln.Addr(), err)
 		}
 		// Usually EMFILE: it passes when other connections end.
-		if wait == 0 {
+		if now := time.Now(); said.IsZero() || now.Sub(said) > acceptSaid { // it comes and goes
+			said = now
 			w.client.log.Warn().Err(err).Stringer("listen", ln.Addr()).Msg("cannot accept connections; trying again")
 		}
 		wait = min(max(2*wait, minBackoff), maxBackoff)
@@ -299,11 +300,11 @@ func (w *front) visited(v *visitors, there bool) {
 // explainBind adds what to do to the errors that a user can mend.
 func explainBind(err error) error {
 	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
+	case errors.Is(err, errno.AddrInUse):
 		return fmt.Errorf("%w: another program, or another mpsocks, has this port", err)
-	case errors.Is(err, syscall.EADDRNOTAVAIL):
+	case errors.Is(err, errno.AddrNotAvail):
 		return fmt.Errorf("%w: this machine has no such address", err)
-	case errors.Is(err, syscall.EACCES):
+	case errors.Is(err, errno.Access):
 		return fmt.Errorf("%w: ports below 1024 need a privilege", err)
 	}
 	return err

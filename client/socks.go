@@ -27,6 +27,8 @@ const (
 	// minBackoff and maxBackoff are the pauses when the system has no
 	// descriptors left.
 	minBackoff, maxBackoff = 5 * time.Millisecond, time.Second
+	// acceptSaid is how often it is said that nothing can be accepted.
+	acceptSaid = time.Minute
 )
 
 // Replies, RFC 1928, Section 6.

@@ -26,6 +26,9 @@ import (
 // acceptTimeout is how long a connection may take until it is a subflow.
 const acceptTimeout = 10 * time.Second
 
+// acceptSaid is how often it is said that nothing can be accepted.
+const acceptSaid = time.Minute
+
 // minAcceptPause and maxAcceptPause are the pauses when the system has no descriptors left.
 const minAcceptPause, maxAcceptPause = 5 * time.Millisecond, time.Second
 
@@ -99,7 +102,7 @@ func inTime(ctx context.Context, turn func(context.Context) error) error {
 
 // accept is the goroutine of one address.
 func (l *Listener) accept(ctx context.Context, ln net.Listener) {
-	pause := time.Duration(0)
+	pause, said := time.Duration(0), time.Time{}
 	turned := rate.NewLimiter(rate.Limit(turnedPerCore*runtime.GOMAXPROCS(0)), turnedPerCore/10)
 	for {
 		conn, err := ln.Accept()
@@ -108,7 +111,8 @@ func (l *Listener) accept(ctx context.Context, ln net.Listener) {
 				return
 			}
 			// Out of descriptors, most likely: others end.
-			if pause == 0 {
+			if now := time.Now(); said.IsZero() || now.Sub(said) > acceptSaid { // it comes and goes
+				said = now
 				l.live.Load().Log.Warn().Err(err).Stringer("listen", ln.Addr()).Msg("cannot accept connections; trying again")
 			}
 			pause = min(max(2*pause, minAcceptPause), maxAcceptPause)

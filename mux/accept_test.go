@@ -1,6 +1,7 @@
 package mux
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/tls"
@@ -8,10 +9,15 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/rs/zerolog"
 
 	"github.com/mpsocks/mpsocks/mux/gate"
 	"github.com/mpsocks/mpsocks/mux/handshake"
@@ -219,4 +225,46 @@ func TestFewFilesAreShared(t *testing.T) {
 		t.Errorf("the refusal is %v", err)
 	}
 	have(4)
+}
+
+// A flapping listener has no descriptor for every other connection.
+type flapping struct {
+	left int
+	fail bool
+}
+
+func (f *flapping) Accept() (net.Conn, error) {
+	if f.fail = !f.fail; f.fail {
+		return nil, syscall.EMFILE
+	}
+	if f.left--; f.left < 0 {
+		return nil, net.ErrClosed
+	}
+	near, far := net.Pipe()
+	far.Close()
+	return knocking{near}, nil
+}
+func (f *flapping) Close() error   { return nil }
+func (f *flapping) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
+
+type knocking struct{ net.Conn }
+
+func (knocking) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1} }
+
+// That nothing can be accepted is said, and not again and again when it comes and goes.
+func TestCannotAcceptIsSaidSeldom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer // of accept's goroutine alone: warnings
+		_, key, _ := ed25519.GenerateKey(nil)
+		l, err := Listen(ListenerConfig{Key: key, Log: zerolog.New(zerolog.SyncWriter(&out)).Level(zerolog.WarnLevel)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.ctx = t.Context()
+		l.accept(t.Context(), &flapping{left: 50})
+		l.tasks.Wait()
+		if n := strings.Count(out.String(), "cannot accept"); n != 1 {
+			t.Errorf("said %d times:\n%s", n, out.String())
+		}
+	})
 }

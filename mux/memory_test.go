@@ -172,9 +172,15 @@ func TestCutIsCountedOnce(t *testing.T) {
 	}
 }
 
-// TLS answers to KeyUpdates do not pile up for a peer that reads nothing: its subflow
-// ends after so many.
+// TLS answers to KeyUpdates do not pile up for a peer that reads nothing, and who wants no
+// answers does not make keys anew for ever: its subflow ends after so many.
 func TestKeyUpdatesAreBounded(t *testing.T) {
+	for name, quiet := range map[string]bool{"answered": false, "not answered": true} {
+		t.Run(name, func(t *testing.T) { testKeyUpdatesAreBounded(t, quiet) })
+	}
+}
+
+func testKeyUpdatesAreBounded(t *testing.T, quiet bool) {
 	n := newLoopTunnel(t, 1, 1, nil)
 	g, err := handshake.NewGreeter(n.key, Cover{}, n.serverKey.Public().(ed25519.PublicKey))
 	if err != nil {
@@ -187,6 +193,7 @@ func TestKeyUpdatesAreBounded(t *testing.T) {
 	defer tcp.Close()
 	_ = tcp.SetDeadline(time.Now().Add(20 * time.Second))
 	r := muxtest.NewRekeyer(tcp)
+	r.Quiet = quiet
 	cfg, _ := g.Config(time.Now())
 	conn, err := r.Client(cfg)
 	if err != nil {

@@ -34,7 +34,7 @@ var attacks = []attack{
 	{name: "segments", what: "segments of streams that were never opened", run: segments},
 	{name: "unread", what: "CONNECTs whose answers nobody reads, and to what does not read", run: unread},
 	{name: "early", what: "ACKs without end before a SYN that never comes", run: early},
-	{name: "rekeys", what: "TLS KeyUpdates without end, of which no answer is read", run: rekeys},
+	{name: "rekeys", what: "TLS KeyUpdates without end, that want answers which nobody reads, or none", run: rekeys},
 	{name: "violations", what: "frames that break the protocol, a session for each", run: violations},
 	{name: "mix", what: "one client of twenty: unread, early, rekeys, partial, halves, deaf and mappings at once", run: mix, crowd: 19},
 }

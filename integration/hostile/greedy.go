@@ -118,7 +118,7 @@ func early(p *attacker, until time.Time) (string, string) {
 	return fmt.Sprintf("%d ACKs in %d sessions", said.Load(), n), ""
 }
 
-// rekeys has the keys changed and answered all the time, and reads no answer.
+// rekeys has the keys changed all the time, answered in turn or not, and reads no answer.
 func rekeys(p *attacker, until time.Time) (string, string) {
 	var said atomic.Int64
 	cut := 0
@@ -131,6 +131,7 @@ func rekeys(p *attacker, until time.Time) (string, string) {
 		}
 		_ = c.SetDeadline(until)
 		r := muxtest.NewRekeyer(c)
+		r.Quiet = cut%2 == 1
 		t, err := r.Client(p.asClient())
 		if err == nil {
 			s := &subflow{Conn: t}

@@ -20,6 +20,7 @@ import (
 // end's tls.Conn cannot write any more.
 type Rekeyer struct {
 	net.Conn
+	Quiet  bool // KeyUpdates ask for no answer
 	log    bytes.Buffer
 	count  bool
 	seq    uint64 // records written with the present key
@@ -118,7 +119,11 @@ func (r *Rekeyer) KeyUpdates(n int, said []byte) (b []byte) {
 		if i%8 == 0 {
 			b = append(b, r.seal(data, said)...)
 		}
-		b = append(b, r.seal(handshake, []byte{24, 0, 0, 1, 1})...) // key_update, update_requested
+		update := []byte{24, 0, 0, 1, 1} // key_update, update_requested
+		if r.Quiet {
+			update[4] = 0
+		}
+		b = append(b, r.seal(handshake, update)...)
 		r.secret, r.seq = expand(r.secret, "traffic upd", len(r.secret)), 0
 	}
 	return b

@@ -22,7 +22,6 @@ type association struct {
 	control *net.TCPConn
 	relay   *udpio.Conn
 	app     netip.Addr // the control connection's peer: the only host that may send
-	holder  holder     // who the caps count it for
 
 	port      appPort     // where it sends from
 	fragments *reassembly // or nil; guarded by mu

@@ -19,6 +19,10 @@ func holderOf(user string, host netip.Addr) holder {
 	return holder{host: host}
 }
 
+// quotaReserve is what part of the whole is left to holders that have less than that: one
+// alone does not keep the others out.
+const quotaReserve = 8
+
 // quota bounds how many of a thing live at once, in all and for each holder; a
 // bound of 0 is none.
 type quota struct {
@@ -37,7 +41,8 @@ func newQuota(limit, each int) *quota {
 func (q *quota) acquire(h holder) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.max > 0 && q.total >= q.max || q.each > 0 && q.by[h] >= q.each {
+	last := q.max / quotaReserve
+	if q.max > 0 && (q.total >= q.max || q.total >= q.max-last && q.by[h] >= last) || q.each > 0 && q.by[h] >= q.each {
 		q.denied++
 		return false
 	}

@@ -59,17 +59,16 @@ func newEnclave(c *Client, p Program) (*enclave, error) {
 // enclavePort is the inner port of one socket.
 type enclavePort struct {
 	inner
-	to     tun.Sink
-	wish   mux.Wish
-	holder holder
-	asked  bool          // for echo requests, too; guarded by mu
-	pkts   []*buf.Buffer // of Send, between two calls empty; guarded by mu
+	to    tun.Sink
+	wish  mux.Wish
+	asked bool          // for echo requests, too; guarded by mu
+	pkts  []*buf.Buffer // of Send, between two calls empty; guarded by mu
 }
 
 // Open implements tun.Tunnel.
 func (g *enclave) Open(to tun.Sink) (tun.Port, error) {
-	p := &enclavePort{to: to, wish: g.wish, holder: holderOf(g.name, netip.Addr{})}
-	p.client = g.client
+	p := &enclavePort{to: to, wish: g.wish}
+	p.client, p.holder = g.client, holderOf(g.name, netip.Addr{})
 	p.source.User = g.name
 	if !g.client.associations.acquire(p.holder) {
 		return nil, errTooManyAssociations

@@ -17,7 +17,8 @@ const (
 	// position, 1 to 127.
 	fragmentEnd = 0x80
 	// maxReassemblies bounds all associations together: 128 times the largest
-	// datagram is 8 MiB. Hardly any application sends fragments.
+	// datagram is 8 MiB. Hardly any application sends fragments. One holder has half of
+	// them at most.
 	maxReassemblies = 128
 )
 
@@ -98,18 +99,19 @@ func (a *association) abandon() {
 type fragments struct {
 	mu     sync.Mutex // guards all following fields
 	active map[*association]time.Time
-	timer  *time.Timer // or nil
+	by     map[holder]int // of them
+	timer  *time.Timer    // or nil
 }
 
 // open admits a sequence.
 func (f *fragments) open(a *association, now time.Time) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if len(f.active) >= maxReassemblies {
+	if len(f.active) >= maxReassemblies || f.by[a.holder] >= maxReassemblies/2 {
 		return false
 	}
 	if f.active == nil {
-		f.active = make(map[*association]time.Time)
+		f.active, f.by = make(map[*association]time.Time), make(map[holder]int)
 	}
 	if len(f.active) == 0 {
 		if f.timer == nil {
@@ -119,14 +121,21 @@ func (f *fragments) open(a *association, now time.Time) bool {
 		}
 	}
 	f.active[a] = now.Add(fragmentTime)
+	f.by[a.holder]++
 	return true
 }
 
 // close notes that a sequence ended.
 func (f *fragments) close(a *association) {
 	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, there := f.active[a]; !there {
+		return
+	}
 	delete(f.active, a)
-	f.mu.Unlock()
+	if f.by[a.holder]--; f.by[a.holder] == 0 {
+		delete(f.by, a.holder)
+	}
 }
 
 // expire abandons the sequences whose time is over; the timer calls it.

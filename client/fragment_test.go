@@ -146,13 +146,41 @@ func TestFragmentsExpire(t *testing.T) {
 func TestFragmentsBoundedInAll(t *testing.T) {
 	first := bare(t, &fakeTunnel{})
 	defer first.client.fragmentsStop()
-	for range maxReassemblies + 3 {
+	begin := func(user string) *association {
 		a := &association{lane: first.lane, app: first.app}
-		a.client = first.client
+		a.client, a.holder = first.client, holder{user: user}
 		a.hand(datagram(1, "192.0.2.1:7", []byte("a")))
+		return a
 	}
-	if n := first.client.drops[dropFragment].Load(); n != 3 {
-		t.Errorf("%d drops", n)
+	drops := func() uint64 { return first.client.drops[dropFragment].Load() }
+	var greedy []*association
+	for range maxReassemblies {
+		greedy = append(greedy, begin("greedy"))
+	}
+	if n := drops(); n != maxReassemblies/2 {
+		t.Errorf("%d drops of one holder's", n)
+	}
+	for range maxReassemblies / 2 {
+		begin("modest")
+	}
+	if n := drops(); n != maxReassemblies/2 {
+		t.Errorf("another has no room: %d drops", n)
+	}
+	begin("third")
+	if n := drops(); n != maxReassemblies/2+1 {
+		t.Errorf("%d drops when all are taken", n)
+	}
+	for _, a := range greedy {
+		a.mu.Lock()
+		a.abandon()
+		a.mu.Unlock()
+	}
+	if first.client.fragments.by[holder{user: "greedy"}] != 0 {
+		t.Error("what is over is counted")
+	}
+	begin("greedy")
+	if n := drops(); n != maxReassemblies/2+1 {
+		t.Error("what is over takes room")
 	}
 }
 

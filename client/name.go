@@ -18,6 +18,8 @@ type name struct {
 
 	// Guarded by names.mu.
 	asking  bool
+	holder  holder    // on whose behalf
+	begun   bool      // it is under way, and does not wait for its turn
 	settled bool      // the new answer is on its way to those who wait
 	late    bool      // it is there, and the reply with the IPv6 addresses may still come
 	since   time.Time // when the question was opened

@@ -117,7 +117,7 @@ func (in *inner) next(f *named, now time.Time) netip.Addr {
 		return f.addr
 	}
 	if now.After(a.fresh) {
-		in.client.names.refresh(f.name, now)
+		in.client.names.refresh(f.name, in.holder, now)
 	}
 	f.name.shun(f.addr, now)
 	to := f.name.choose(a, now)

@@ -33,11 +33,12 @@ const (
 
 	// maxNames is how many names are remembered: about 1 MiB.
 	maxNames = 4096
-	// maxQuestions is how many are asked for at once.
+	// maxQuestions is how many are under way or wait for that, half of them for one holder
+	// at most.
 	maxQuestions = 1024
-	// maxWaiting is how many bytes of buffers wait for names in all, and
-	// maxWaitingEach how many datagrams of one inner port: a QUIC client's
-	// first flights.
+	// maxWaiting is how many bytes of buffers wait for names in all, half of them for one
+	// holder at most, and maxWaitingEach how many datagrams of one inner port: a QUIC
+	// client's first flights.
 	maxWaiting     = 4 << 20
 	maxWaitingEach = 64
 )
@@ -55,8 +56,10 @@ type names struct {
 	mu      sync.Mutex // guards all following fields
 	byHost  map[string]*name
 	open    map[uint16]*name // questions under way by DNS ID, two per name, or one that is late
-	bytes   int              // of the buffers that wait
-	timer   *time.Timer      // runs while questions are open; or nil
+	asking  asking
+	bytes   int         // of the buffers that wait
+	timer   *time.Timer // runs while questions are open; or nil
+	ticking bool        // it does
 	stopped bool
 }
 
@@ -125,7 +128,11 @@ func (t *names) wait(n *name, w waitingDatagram, now time.Time) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	size := buf.Headroom + w.b.Cap()
-	if t.stopped || w.in.waiting >= maxWaitingEach || t.bytes+size > maxWaiting || !t.ask(n, now) {
+	if t.stopped || w.in.waiting >= maxWaitingEach || t.bytes+size > maxWaiting || !t.asking.hold(w.in.holder, size) {
+		return false
+	}
+	if !t.ask(n, w.in.holder, now) {
+		t.asking.hold(w.in.holder, -size)
 		return false
 	}
 	t.bytes += size
@@ -134,25 +141,43 @@ func (t *names) wait(n *name, w waitingDatagram, now time.Time) bool {
 	return true
 }
 
-// refresh asks again for a name whose answer has expired.
-func (t *names) refresh(n *name, now time.Time) {
+// refresh asks again for a name whose answer has expired, on behalf of a holder.
+func (t *names) refresh(n *name, by holder, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.stopped {
-		t.ask(n, now)
+		t.ask(n, by, now)
 	}
 }
 
-// ask opens the question for n unless it is open. t.mu is held.
-func (t *names) ask(n *name, now time.Time) bool {
+// ask opens the question for n unless it is open, or has it wait for its turn. t.mu is held.
+func (t *names) ask(n *name, by holder, now time.Time) bool {
 	if n.asking {
 		return true
 	}
-	if len(t.open) >= 2*maxQuestions {
+	n.holder = by
+	at, ok := t.asking.enter(n)
+	if !ok {
 		return false
 	}
 	t.forgetLate(n)
-	n.asking, n.settled, n.since, n.ticks, n.replies = true, false, now, 0, [2]*reply{}
+	n.asking, n.begun, n.settled, n.since, n.ticks, n.replies = true, false, false, now, 0, [2]*reply{}
+	if at {
+		t.begin(n)
+	}
+	switch { // who asks all the time does not put it off
+	case t.timer == nil:
+		t.timer = time.AfterFunc(questionTick, t.tick)
+	case !t.ticking:
+		t.timer.Reset(questionTick)
+	}
+	t.ticking = true
+	return true
+}
+
+// begin sends the questions for n. t.mu is held.
+func (t *names) begin(n *name) {
+	n.begun = true
 	for i := range n.ids {
 		id := uint16(rand.Uint32())
 		for t.open[id] != nil {
@@ -162,12 +187,6 @@ func (t *names) ask(n *name, now time.Time) bool {
 		t.open[id] = n
 	}
 	t.send(n)
-	if t.timer == nil {
-		t.timer = time.AfterFunc(questionTick, t.tick)
-	} else {
-		t.timer.Reset(questionTick)
-	}
-	return true
 }
 
 var questionTypes = [2]dnsmessage.Type{dnsmessage.TypeA, dnsmessage.TypeAAAA}
@@ -243,12 +262,14 @@ func (t *names) receive(d *delivery, _, payload []byte) {
 // settle sends off what waits for n and then publishes the answer: what comes
 // later must not overtake. A few rounds do, for those who wait are bounded.
 func (t *names) settle(n *name, a *answer) {
+	begun := false
 	for round := 0; ; round++ {
 		t.mu.Lock()
 		waiting := n.waiting
 		n.waiting = nil
 		for _, w := range waiting {
 			t.bytes -= buf.Headroom + w.b.Cap()
+			t.asking.hold(w.in.holder, -(buf.Headroom + w.b.Cap()))
 			w.in.waiting--
 		}
 		if len(waiting) == 0 || round == 8 {
@@ -258,9 +279,16 @@ func (t *names) settle(n *name, a *answer) {
 				close(n.told)
 				n.told = nil
 			}
-			delete(t.open, n.ids[0])
-			if n.late = a.addr.Is4() && n.replies[1] == nil; !n.late {
-				delete(t.open, n.ids[1])
+			if n.begun {
+				delete(t.open, n.ids[0])
+				if n.late = a.addr.Is4() && n.replies[1] == nil; !n.late {
+					delete(t.open, n.ids[1])
+				}
+			}
+			t.asking.leave(n, n.begun)
+			for next := t.asking.next(); next != nil && !t.stopped; next = t.asking.next() {
+				t.begin(next)
+				begun = true
 			}
 		}
 		asking := n.asking
@@ -268,7 +296,8 @@ func (t *names) settle(n *name, a *answer) {
 		for _, w := range waiting {
 			w.send(a, time.Now())
 		}
-		if len(waiting) > 0 {
+		if len(waiting) > 0 || begun {
+			begun = false
 			t.client.tunnel.Flush()
 		}
 		if !asking {
@@ -310,7 +339,13 @@ func (t *names) tick() {
 			again = true
 		}
 	}
-	if len(t.open) > 0 && !t.stopped {
+	t.asking.each(func(n *name) {
+		if now.Sub(n.since) >= questionTime && !n.settled {
+			n.settled = true
+			late = append(late, n)
+		}
+	})
+	if t.ticking = len(t.open)+t.asking.waits > 0 && !t.stopped; t.ticking {
 		t.timer.Reset(questionTick)
 	}
 	t.mu.Unlock()
@@ -334,10 +369,14 @@ func (t *names) stop() {
 	if t.timer != nil {
 		t.timer.Stop()
 	}
-	for _, n := range t.open {
+	drop := func(n *name) {
 		for _, w := range n.waiting {
 			w.b.Release()
 		}
 		n.waiting = nil
 	}
+	for _, n := range t.open {
+		drop(n)
+	}
+	t.asking.each(drop)
 }

@@ -424,7 +424,7 @@ func TestForgedAnswers(t *testing.T) {
 		return echo(h, payload)
 	}}, nil)
 	n := c.names.find([]byte("right.test"))
-	c.names.refresh(n, time.Now())
+	c.names.refresh(n, holder{}, time.Now())
 	c.tunnel.Flush()
 	eventually(t, "the forged answers are dropped", func() bool { return c.drops[dropPacket].Load() >= 2 })
 	if a := n.answer.Load(); a != nil && a.addr.IsValid() {

@@ -40,7 +40,6 @@ type guestSocket struct {
 	inner
 	redirect *redirect
 	addr     netip.AddrPort
-	holder   holder
 	place    share
 	replies  map[netip.AddrPort]*answerer // guarded by redirectGuests.mu
 	active   activity                     // datagrams; swept with redirectGuests.mu held
@@ -158,8 +157,8 @@ func (t *redirectGuests) open(from netip.AddrPort) *guestSocket {
 	if out, ok := t.sockets.full(host); ok {
 		t.drop(out.(*guestSocket))
 	}
-	g := &guestSocket{redirect: t.redirect, addr: from, holder: holderOf("", host), replies: make(map[netip.AddrPort]*answerer)}
-	g.client, g.source.User = c, host.String()
+	g := &guestSocket{redirect: t.redirect, addr: from, replies: make(map[netip.AddrPort]*answerer)}
+	g.client, g.source.User, g.holder = c, host.String(), holderOf("", host)
 	for !c.associations.acquire(g.holder) {
 		out, ok := t.sockets.oldest(host) // its own, for the total may be others'
 		if !ok {

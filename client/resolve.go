@@ -19,7 +19,7 @@ var (
 )
 
 // resolve serves a request for the address of a name.
-func (a *caller) resolve(req *socks5.Request) error {
+func (a *caller) resolve(user string, req *socks5.Request) error {
 	addr, ok := literalName(req)
 	switch {
 	case ok:
@@ -29,7 +29,7 @@ func (a *caller) resolve(req *socks5.Request) error {
 		ctx, cancel := context.WithTimeout(a.client.life, handshakeTime)
 		defer cancel()
 		var err error
-		if addr, err = a.client.names.lookup(ctx, req.DstAddr[1:]); err != nil {
+		if addr, err = a.client.names.lookup(ctx, holderOf(user, remoteAddr(a.conn)), req.DstAddr[1:]); err != nil {
 			a.client.failed.Add(1)
 			return replyError{repHost, err}
 		}
@@ -41,14 +41,14 @@ func (a *caller) resolve(req *socks5.Request) error {
 	return nil
 }
 
-// lookup returns the address of a host, waiting for the answer if it has to be asked for.
-func (t *names) lookup(ctx context.Context, host []byte) (netip.Addr, error) {
+// lookup returns the address of a host for a holder, waiting for the answer if it has to be asked for.
+func (t *names) lookup(ctx context.Context, by holder, host []byte) (netip.Addr, error) {
 	n := t.find(host)
 	if n == nil {
 		return netip.Addr{}, errNoHost
 	}
 	if a := n.answer.Load(); a == nil || time.Now().After(a.fresh) {
-		told := t.tell(n)
+		told := t.tell(n, by)
 		if told == nil {
 			return netip.Addr{}, errNoAnswers
 		}
@@ -68,10 +68,10 @@ func (t *names) lookup(ctx context.Context, host []byte) (netip.Addr, error) {
 
 // tell asks for a name, and returns what is closed when its answer is there; nil if it
 // cannot be asked for.
-func (t *names) tell(n *name) <-chan struct{} {
+func (t *names) tell(n *name, by holder) <-chan struct{} {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.stopped || !t.ask(n, time.Now()) {
+	if t.stopped || !t.ask(n, by, time.Now()) {
 		return nil
 	}
 	if n.told == nil {

@@ -181,7 +181,7 @@ func (a *caller) handshake() (taken bool, err error) {
 		err := associate(c, conn, user, wantedPeer(req.Atyp, req.DstAddr, req.DstPort))
 		return err == nil, err
 	case cmdResolve:
-		return false, a.resolve(req)
+		return false, a.resolve(user, req)
 	case cmdHev:
 		return false, serveUDPStream(c, conn, user, p, framingHev, 0, done)
 	case socks5.CmdConnect:

@@ -75,7 +75,7 @@ func serveUDPStream(c *Client, conn *net.TCPConn, user string, p *preface, frami
 		return err
 	}
 	u := &udpStream{conn: conn, ready: make(chan struct{}, 1)}
-	u.client, u.source.User = c, user
+	u.client, u.source.User, u.holder = c, user, who
 	r := bufio.NewReaderSize(io.MultiReader(bytes.NewReader(early), conn), udpStreamIn)
 	u.in = frameReader{r: r, framing: framing}
 	if version == 2 { // still within the handshake's time

@@ -26,6 +26,7 @@ type inner struct {
 	innerPort
 	client *Client
 	source mux.Source // whom the session's rules see
+	holder holder     // whom caps and shares count it for
 
 	mu     sync.Mutex // guards all following fields; taken once per batch
 	closed bool
@@ -131,7 +132,7 @@ func (in *inner) toHost(host []byte, port uint16, b *buf.Buffer, tos uint8, now 
 		return to, true
 	}
 	if now.get().After(a.fresh) {
-		names.refresh(n, now.get()) // meanwhile the old answer serves
+		names.refresh(n, in.holder, now.get()) // meanwhile the old answer serves
 	}
 	if !a.addr.IsValid() {
 		in.client.drops.add(dropName)

@@ -12,7 +12,8 @@ const (
 	// joinTime is how long the fragments of a packet are waited for (RFC 791 and
 	// RFC 8200 say 15 and 60 s; on a device they come in one piece or not at all).
 	joinTime = 5 * time.Second
-	// maxJoins bounds the packets that wait for fragments: 64 of 64 KiB.
+	// maxJoins bounds the packets that wait for fragments: 64 of 64 KiB. The oldest gives way:
+	// a program that sends halves keeps nobody's from being joined.
 	maxJoins = 64
 )
 
@@ -61,9 +62,7 @@ func (j *joiner) join(b []byte, n *network) []byte {
 	now := time.Now()
 	w := j.open[k]
 	if w == nil {
-		if w = j.begin(k, now); w == nil {
-			return nil
-		}
+		w = j.begin(k, now)
 	}
 	if !w.add(offset, part, more) {
 		delete(j.open, k)
@@ -84,13 +83,17 @@ func (j *joiner) begin(k joinKey, now time.Time) *join {
 		j.open = make(map[joinKey]*join)
 	}
 	if len(j.open) >= maxJoins {
+		var oldest joinKey
+		var since time.Time
 		for key, w := range j.open {
 			if now.Sub(w.since) > joinTime {
 				delete(j.open, key)
+			} else if since.IsZero() || w.since.Before(since) {
+				oldest, since = key, w.since
 			}
 		}
 		if len(j.open) >= maxJoins {
-			return nil
+			delete(j.open, oldest)
 		}
 	}
 	w := &join{since: now, total: -1}

@@ -337,6 +337,71 @@ func TestMappedAddresses(t *testing.T) {
 	}
 }
 
+// A program that opens one socket after the other costs the others little: all ports are looked
+// at once for many that give way, and it is the oldest that do.
+func TestPortsGiveWayCheaply(t *testing.T) {
+	d, tunnel, _ := newDevice()
+	at := func(i int) netip.AddrPort {
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 18, 255, byte(i >> 16)}), uint16(i))
+	}
+	const more = 3000
+	for i := range maxPorts + more {
+		take(d, &vnet{}, udp(at(1+i), dst4, "x", 0, 64))
+		take(d, &vnet{}, udp(src4, dst4, "x", 0, 64)) // an honest one
+	}
+	if n := d.ports.looks; n > more*lookShare/maxPorts+2 {
+		t.Errorf("%d looks at all ports for %d that gave way", n, more)
+	}
+	if n := d.ports.count(); n != maxPorts {
+		t.Errorf("%d ports", n)
+	}
+	honest := 0
+	for _, p := range tunnel.ports {
+		if len(p.sent) > 1 {
+			honest++
+			if p.closed || len(p.sent) != maxPorts+more {
+				t.Errorf("the honest one has sent %d, closed %v", len(p.sent), p.closed)
+			}
+		}
+	}
+	if honest != 1 {
+		t.Errorf("the honest one had %d ports", honest)
+	}
+	d.ports.end()
+}
+
+// Who sends halves of packets keeps nobody's from being joined, and holds no more than so many.
+func TestHalvesGiveWay(t *testing.T) {
+	d, tunnel, _ := newDevice()
+	whole := udp(src4, dst4, "a payload of some twenty bytes", 0, 64)
+	half := func(id uint16, first bool) []byte {
+		b := bytes.Clone(whole[:20])
+		if first {
+			b = append(b, whole[20:36]...)
+			binary.BigEndian.PutUint16(b[6:], 0x2000)
+		} else {
+			b = append(b, whole[36:]...)
+			binary.BigEndian.PutUint16(b[6:], 2)
+		}
+		binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
+		binary.BigEndian.PutUint16(b[4:], id)
+		return b
+	}
+	for id := range uint16(10 * maxJoins) {
+		take(d, &vnet{}, half(id, true))
+	}
+	if n := len(d.joiner.open); n != maxJoins {
+		t.Errorf("%d wait", n)
+	}
+	take(d, &vnet{}, half(60000, true))
+	take(d, &vnet{}, half(60000, false))
+	d.flush()
+	if len(tunnel.ports) != 1 || len(tunnel.ports[0].sent) != 1 {
+		t.Error("an honest one was not joined")
+	}
+	d.ports.end()
+}
+
 // Whatever comes from a device, nothing panics, and what is sent was in it.
 func FuzzPacket(f *testing.F) {
 	f.Add(uint8(0), uint8(0), uint16(0), udp(src4, dst4, "payload", 0, 64))

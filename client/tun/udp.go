@@ -1,7 +1,9 @@
 package tun
 
 import (
+	"cmp"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,6 +22,8 @@ const (
 	shortIdle = 30 * time.Second
 	// sweepEvery is how often idle ports are looked for.
 	sweepEvery = 30 * time.Second
+	// lookShare is what part of the ports one look finds for those that need room.
+	lookShare = 32
 )
 
 // ports are the inner ports of a device, one for each socket of its programs,
@@ -30,7 +34,15 @@ type ports struct {
 	mu    sync.Mutex // guards all following fields
 	bySrc map[socket]*port
 	last  *port
+	idle  []idlePort // what the last look has found, the oldest first
+	looks int        // at all ports
 	ended bool
+}
+
+// idlePort is a port, and when it was used last when it was looked at.
+type idlePort struct {
+	port *port
+	used int64
 }
 
 // A socket is one of a program's, or an identifier of its echo requests.
@@ -77,10 +89,7 @@ func (t *ports) open(src socket, now int64) *port {
 		return nil
 	}
 	if len(t.bySrc) >= maxPorts {
-		t.sweep(now)
-		if len(t.bySrc) >= maxPorts {
-			t.evict()
-		}
+		t.evict(now)
 	}
 	p := &port{device: t.device, src: src}
 	inner, err := t.device.tunnel.Open(Sink{UDP: p.receive, Echo: p.reply, Failure: p.fail})
@@ -115,15 +124,29 @@ func (t *ports) sweep(now int64) {
 	}
 }
 
-// evict forgets the port that has been idle the longest; the caller holds t.mu.
-func (t *ports) evict() {
-	var oldest *port
-	for _, p := range t.bySrc {
-		if oldest == nil || p.active.Load() < oldest.active.Load() {
-			oldest = p
+// evict makes room: those that are idle too long go, or else the one that was used the longest
+// time ago. All of them are looked at for many at a time: each look would cost a program that
+// has thousands of sockets little, and all the others the time of the device. t.mu is held.
+func (t *ports) evict(now int64) {
+	for {
+		for len(t.idle) > 0 {
+			o := t.idle[0]
+			t.idle = t.idle[1:]
+			if t.bySrc[o.port.src] == o.port && o.port.active.Load() == o.used {
+				t.drop(o.port.src, o.port)
+				return
+			}
 		}
+		if t.sweep(now); len(t.bySrc) < maxPorts {
+			return
+		}
+		t.looks++
+		for _, p := range t.bySrc {
+			t.idle = append(t.idle, idlePort{p, p.active.Load()})
+		}
+		slices.SortFunc(t.idle, func(a, b idlePort) int { return cmp.Compare(a.used, b.used) })
+		t.idle = slices.Clone(t.idle[:len(t.idle)/lookShare])
 	}
-	t.drop(oldest.src, oldest)
 }
 
 // drop forgets a port; the caller holds t.mu.

@@ -287,6 +287,13 @@ func (e *Engine) Committed() uint64 { return e.octets }
 // records and of frames that have not come whole.
 const subflowMemory = 64 << 10
 
+// flowMemory is what the record of a flow takes, with its place in the table: who makes
+// many of them holds memory without a packet in it.
+const flowMemory = 640
+
+// wishMemory is the same for what is asked for a port.
+const wishMemory = 192
+
 // Charge returns how many bytes of memory the session holds, and sets how much of it
 // may be packets without a Data ACK before no more leave the queue: 0 = no other bound
 // than dsn's.
@@ -295,7 +302,8 @@ func (e *Engine) Charge(window int) (held int) {
 		e.rec.note(entry{Op: "charge", N: []int64{int64(window)}})
 	}
 	e.held.out.Most = window
-	held = e.held.out.Held + e.table.queue.Bytes + subflowMemory*len(e.subs)
+	held = e.held.out.Held + e.table.queue.Bytes + subflowMemory*len(e.subs) +
+		flowMemory*len(e.table.flows) + wishMemory*len(e.table.wishes.at)
 	if e.rec != nil {
 		e.rec.answer(int64(held))
 	}

@@ -10,7 +10,7 @@ import (
 
 const (
 	// maxFlows bounds the table; beyond it packets share the flow of the
-	// overflow key. 65,536 flows are about 20 MiB.
+	// overflow key. 65,536 flows are about 40 MiB, which Charge counts.
 	maxFlows = 65536
 	// A flow that sent nothing for this long is forgotten.
 	flowIdle = 60e9

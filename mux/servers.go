@@ -11,6 +11,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/mpsocks/mpsocks/mux/dialer"
+	"github.com/mpsocks/mpsocks/mux/nat64"
 )
 
 // servers are the addresses at which the server may be: as they are configured, with the
@@ -171,11 +172,29 @@ const (
 	kindPrivate
 	kindLinkLocal
 	kindLoopback
+	kindSpecial // anything else that the internet does not route (RFC 6890)
 )
 
-var sharedSpace = netip.MustParsePrefix("100.64.0.0/10") // RFC 6598
+var (
+	sharedSpace = netip.MustParsePrefix("100.64.0.0/10") // RFC 6598
+	globalSpace = netip.MustParsePrefix("2000::/3")      // RFC 4291, Section 2.4
+	special     = []netip.Prefix{
+		netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("192.0.0.0/24"), netip.MustParsePrefix("192.88.99.0/24"),
+		netip.MustParsePrefix("198.18.0.0/15"), netip.MustParsePrefix("240.0.0.0/4"), netip.MustParsePrefix("2001::/32"),
+	}
+	sixToFour = netip.MustParsePrefix("2002::/16") // RFC 3056
+)
 
+// kindOf is the kind of an address, or of the one that it leads to by a translator or an
+// automatic tunnel.
 func kindOf(a netip.Addr) int {
+	if nat64.Common.Contains(a) {
+		return kindOf(nat64.Inside(a, nat64.Common.Bits()))
+	}
+	if sixToFour.Contains(a) {
+		b := a.As16()
+		return kindOf(netip.AddrFrom4([4]byte(b[2:6])))
+	}
 	switch {
 	case !a.IsValid() || a.IsUnspecified() || a.IsMulticast():
 		return kindNone
@@ -185,6 +204,8 @@ func kindOf(a netip.Addr) int {
 		return kindLinkLocal
 	case a.IsPrivate() || sharedSpace.Contains(a):
 		return kindPrivate
+	case slices.ContainsFunc(special, func(p netip.Prefix) bool { return p.Contains(a) }), a.Is6() && !globalSpace.Contains(a):
+		return kindSpecial
 	}
 	return kindPublic
 }

@@ -3,6 +3,7 @@ package mux
 import (
 	"crypto/ed25519"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/rs/zerolog"
@@ -40,6 +41,36 @@ func TestAnnouncedAddressesAreOfTheServersKind(t *testing.T) {
 		}
 		if len(c.servers.learned) > maxLearned {
 			t.Errorf("%d are remembered", len(c.servers.learned))
+		}
+	}
+}
+
+// What an announced address leads to by a translator or a tunnel counts, and what is
+// no host's on the internet is not dialled.
+func TestAnnouncedAddressesLeadNowhereElse(t *testing.T) {
+	for configured, want := range map[string][]string{
+		"203.0.113.1:443": {"[64:ff9b::c633:6407]:443", "[2001:db8::7]:443"},
+		"192.168.7.7:443": {"[64:ff9b::a00:1]:443", "[2002:a00:1::]:22", "[64:ff9b::c633:6407]:443", "[2001:db8::7]:443"},
+		"198.18.5.5:443":  {"198.18.0.1:443", "[2001::1]:443", "[fec0::1]:443", "240.1.1.1:443", "0.1.2.3:443", "[64:ff9b::c633:6407]:443", "[2001:db8::7]:443"},
+	} {
+		v := servers{listed: []string{configured}, log: zerolog.Nop()}
+		for _, a := range []string{
+			"198.18.0.1:443", "[64:ff9b::a00:1]:443", "[2002:7f00:1::1]:443", "[2001::1]:443", "[fec0::1]:443", "[2002:a00:1::]:22",
+			"240.1.1.1:443", "0.1.2.3:443", "[64:ff9b::c633:6407]:443", "[2001:db8::7]:443",
+		} {
+			v.learn(netip.MustParseAddrPort(a))
+		}
+		var got []string
+		for _, a := range v.learned {
+			got = append(got, a.String())
+		}
+		for i := range want {
+			want[i] = netip.MustParseAddrPort(want[i]).String()
+		}
+		slices.Sort(got)
+		slices.Sort(want)
+		if !slices.Equal(got, want) {
+			t.Errorf("of a server at %s are dialled %v, not %v", configured, got, want)
 		}
 	}
 }

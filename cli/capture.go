@@ -34,6 +34,10 @@ func openCapture(path, half string) (*capturing, error) {
 func (c *capturing) turn(on bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if on && c.on && c.Failed() { // that one can be no more than ended
+		_ = c.Close()
+		c.on = false
+	}
 	if on == c.on {
 		return nil
 	}
@@ -56,5 +60,5 @@ func (c *capturing) turn(on bool) error {
 func (c *capturing) state() (file string, on bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.file, c.on
+	return c.file, c.on && !c.Failed()
 }

@@ -13,6 +13,9 @@ const shutdownLimit = 1900 * time.Millisecond
 func runHalf(ctx context.Context, h *half, capture *capturing) error {
 	capture.dir = h.admin.StateDir
 	h.admin.Controls.Capture, h.admin.Controls.CaptureFile = capture.turn, capture.state
+	capture.Tell(func(err error) {
+		h.log.Warn().Err(err).Msg("the capture ends here; all else goes on")
+	})
 	err := underManager(ctx, h.run)
 	if closed := capture.Close(); err == nil {
 		err = closed

@@ -232,3 +232,52 @@ func TestFullDisk(t *testing.T) {
 		t.Error("nothing was kept at the end, with room on the disk")
 	}
 }
+
+// TestFullDiskMeanwhile has the disk with the capture and the log of a client become full while
+// it works: what is up loses nothing, the client says that the capture has ended where that can
+// be read, and goes on.
+func TestFullDiskMeanwhile(t *testing.T) {
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=128k"); err != nil {
+		t.Skipf("no small disk can be made: %v", err)
+	}
+	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
+	p := begin(t, halves.Config{Admin: true})
+	p.Client.Kill()
+	log := filepath.Join(dir, "log")
+	var err error
+	p.Client, err = halves.Run("/bin/sh", "-c", fmt.Sprintf("exec %q client -c %q --capture %q 2>%q", p.Bin, p.ClientFile, filepath.Join(dir, "capture"), log))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Ready(20 * time.Second); err != nil {
+		t.Fatal(err)
+	}
+	echo := udpEcho(t, "127.0.0.1:0")
+	f := associate(t, p.Socks[0])
+	defer f.close()
+	eventually(t, 5*time.Second, "an association works", func() bool { return echoed(t, f, echo.String()) })
+	lost := 0
+	for i := range 300 { // of 1,000 bytes, each captured four times: the disk is full soon
+		f.send(t, echo.String(), make([]byte, 1000))
+		if _, _, ok := f.receive(t, 5*time.Second); !ok {
+			lost++
+		}
+		if i == 150 {
+			if err := os.WriteFile(filepath.Join(dir, "rest"), make([]byte, 256<<10), 0o600); err == nil {
+				t.Error("there is room left")
+			}
+		}
+	}
+	if lost > 0 {
+		t.Errorf("%d datagrams are lost", lost)
+	}
+	if !answersAdmin(p.ClientAdmin) {
+		t.Error("the client does not answer")
+	}
+	f2 := associate(t, p.Socks[0])
+	defer f2.close()
+	if !echoed(t, f2, echo.String()) {
+		t.Error("a new association does not work")
+	}
+}

@@ -31,6 +31,7 @@ type Capture struct {
 	file    *os.File
 	w       *bufio.Writer
 	err     error // the first one; nothing is written after it
+	tell    func(error)
 	flushed time.Time
 	block   []byte // reused
 	segment []byte // reused
@@ -111,6 +112,21 @@ func (c *Capture) Begin(path string) error {
 	return nil
 }
 
+// Tell has f called, once for each capture, when what comes cannot be written any more:
+// the disk is full, say. It is called with a lock held, and must not wait.
+func (c *Capture) Tell(f func(error)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.tell = f
+}
+
+// Failed says that the capture that runs has failed.
+func (c *Capture) Failed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.on.Load() && c.err != nil
+}
+
 // Close ends the capture and returns the first error that it met, if any. What
 // is captured afterwards is dropped.
 func (c *Capture) Close() error {
@@ -174,6 +190,9 @@ func (c *Capture) write(iface uint32, out bool, pkt []byte) {
 	if c.err == nil && now.Sub(c.flushed) > flushEvery {
 		c.err = c.w.Flush()
 		c.flushed = now
+	}
+	if c.err != nil && c.tell != nil {
+		c.tell(fmt.Errorf("capture: %w", c.err))
 	}
 }
 

@@ -2,6 +2,7 @@ package capture
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -312,6 +314,41 @@ func TestCaptureErrors(t *testing.T) {
 	}
 	if _, err := New("/dev/full"); err == nil {
 		t.Error("a full disk was not noticed")
+	}
+}
+
+// A disk that becomes full ends the capture: that is said once, and known.
+func TestCaptureSaysThatItEnds(t *testing.T) {
+	c, err := New(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var told []error
+	c.Tell(func(err error) { told = append(told, err) })
+	pkt := make([]byte, 60)
+	c.Inner(true, pkt)
+	if c.Failed() || len(told) != 0 {
+		t.Errorf("failed without a reason: %v", told)
+	}
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip(err)
+	}
+	c.w.Flush()
+	c.file.Close()
+	c.file = full
+	c.w.Reset(full)
+	for range 3000 { // more than its buffer
+		c.Inner(true, pkt)
+	}
+	if !c.Failed() || len(told) != 1 || !errors.Is(told[0], syscall.ENOSPC) {
+		t.Errorf("failed %v, told %v", c.Failed(), told)
+	}
+	if err := c.Close(); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("at the end: %v", err)
+	}
+	if c.Failed() {
+		t.Error("one that has ended fails")
 	}
 }
 

@@ -109,6 +109,13 @@ func (f *fakeTunnel) sent() []packet.UDP {
 	return append([]packet.UDP(nil), f.seen...)
 }
 
+// forget drops what was noted, which would grow with a fuzz target.
+func (f *fakeTunnel) forget() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.seen, f.sources, f.joined, f.told, f.replies = nil, nil, nil, nil, nil
+}
+
 func (f *fakeTunnel) Ready(ctx context.Context) error {
 	if f.down.Load() {
 		<-ctx.Done()

@@ -8,9 +8,11 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux/buf"
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
@@ -182,9 +184,11 @@ func FuzzUDPFrames(f *testing.F) {
 	})
 }
 
-// FuzzListener feeds a listener with whatever comes: every protocol of it, with
-// and without users. It must answer or close, and leave nothing behind.
+// FuzzListener feeds a listener with whatever comes: every protocol of it, with and without
+// users. It must answer or close, leave nothing behind, and carry nothing for who has said no
+// right password.
 func FuzzListener(f *testing.F) {
+	const login = "\x05\x01\x02\x01\x03ann\x06secret"
 	for _, s := range []string{
 		"\x05\x01\x00\x05\x01\x00\x01\x7f\x00\x00\x01\x00\x50data",
 		"\x05\x01\x00\x05\x03\x00\x01\x00\x00\x00\x00\x00\x00",
@@ -192,16 +196,35 @@ func FuzzListener(f *testing.F) {
 		"\x04\x01\x00\x50\x00\x00\x00\x07me\x00example.com\x00",
 		"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n",
 		"POST http://192.0.2.1/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+		login + "\x05\x01\x00\x01\x7f\x00\x00\x01\x00\x50data", login + "\x05\x03\x00\x01\x00\x00\x00\x00\x00\x00",
+		"GET http://192.0.2.1/ HTTP/1.1\r\nHost: x\r\nProxy-Authorization: Basic YW5uOnNlY3JldA==\r\n\r\nGET http://192.0.2.2/ HTTP/1.1\r\nHost: x\r\n\r\n",
 	} {
 		f.Add([]byte(s))
+		f.Add(append([]byte{0}, s...))
 	}
 	f.Add(append(uotConnect(uotHost), "\x01\x01\xc0\x00\x02\x01\x00\x07\x00\x02ok"...))
-	tunnel := &fakeTunnel{answer: echo, exit: func(conn net.Conn) {
-		io.ReadFull(conn, make([]byte, 10))
-		conn.Write([]byte{5, 0, 5, 5, 0, 1, 0, 0, 0, 0, 0, 0}) // refused
-	}}
-	c := start(f, tunnel, nil)
+	one := func(carried *atomic.Int64, cfg func(*conf.Client)) (*Client, *fakeTunnel) {
+		tunnel := &fakeTunnel{}
+		tunnel.answer = func(h packet.UDP, payload []byte) [][]byte {
+			carried.Add(1)
+			return echo(h, payload)
+		}
+		tunnel.exit = func(conn net.Conn) {
+			carried.Add(1)
+			io.ReadFull(conn, make([]byte, 10))
+			conn.Write([]byte{5, 0, 5, 5, 0, 1, 0, 0, 0, 0, 0, 0}) // refused
+		}
+		return start(f, tunnel, cfg), tunnel
+	}
+	var any, theirs atomic.Int64
+	open, behind := one(&any, nil)
+	closed, behindClosed := one(&theirs, func(cfg *conf.Client) { cfg.Users = oneUser })
+	knew := false // of what was said last: some of it may be carried later
 	f.Fuzz(func(t *testing.T, in []byte) {
+		c := open
+		if users := len(in) > 0 && in[0] == 0; users { // which is the first byte of no protocol
+			c, in = closed, in[1:]
+		}
 		// From anywhere on this machine: one address has too few ports for so
 		// many connections.
 		n := rand.Uint32()
@@ -218,6 +241,15 @@ func FuzzListener(f *testing.F) {
 		if _, err := io.Copy(io.Discard, conn); err != nil && !strings.Contains(err.Error(), "reset") {
 			t.Fatalf("%q: %v", in, err)
 		}
+		if c == closed {
+			before := knew
+			knew = bytes.Contains(in, []byte("secret")) || bytes.Contains(in, []byte("other")) || bytes.Contains(in, []byte("Basic"))
+			if n := theirs.Swap(0); n > 0 && !knew && !before {
+				t.Errorf("%q: carried without a password", in)
+			}
+		}
+		behind.forget()
+		behindClosed.forget()
 	})
 }
 

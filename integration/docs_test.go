@@ -136,6 +136,66 @@ func TestDocsNameWhatIsThere(t *testing.T) {
 	}
 }
 
+var (
+	shownBy    = regexp.MustCompile("go test |\\b(?:Test|Fuzz)[A-Z]\\w+|\\bmodes? `|HOSTILE=")
+	namedMode  = regexp.MustCompile("modes? `([a-z]+)`(?:, `([a-z]+)`)*|HOSTILE=\"-only ([a-z]+)")
+	attackMode = regexp.MustCompile(`\{name: "([a-z]+)"`)
+)
+
+// TestEachThreatIsShown: each row of docs/security.md about a threat names a test or a mode of
+// the hostile program, the modes are there, and each of them is in a row.
+func TestEachThreatIsShown(t *testing.T) {
+	h := readHouse(t)
+	text := h.docs["docs/security.md"]
+	attacks, err := os.ReadFile(filepath.Join(h.dir, "integration", "hostile", "attacks.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	modes := []string{"server"} // where the hostile one is the server
+	for _, m := range attackMode.FindAllStringSubmatch(string(attacks), -1) {
+		modes = append(modes, m[1])
+	}
+	rows, wanted := 0, false
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if !strings.HasPrefix(line, "|") {
+			wanted = false
+			continue
+		}
+		cells := strings.Split(strings.ReplaceAll(strings.Trim(line, "|"), `\|`, " "), "|")
+		last := strings.TrimSpace(cells[len(cells)-1])
+		switch {
+		case last == "test" || last == "shown by":
+			wanted = true
+		case !wanted || strings.HasPrefix(last, "---"):
+		default:
+			rows++
+			if !shownBy.MatchString(last) {
+				t.Errorf("nothing shows %s", line)
+			}
+		}
+	}
+	if rows < 90 {
+		t.Errorf("only %d rows were found", rows)
+	}
+	var named []string
+	for _, m := range namedMode.FindAllString(text, -1) {
+		for _, word := range regexp.MustCompile("`([a-z]+)`|-only ([a-z]+)").FindAllStringSubmatch(m, -1) {
+			named = append(named, word[1]+word[2])
+		}
+	}
+	for _, n := range named {
+		if !slices.Contains(modes, n) {
+			t.Errorf("there is no mode %s", n)
+		}
+	}
+	for _, m := range modes {
+		if !slices.Contains(named, m) {
+			t.Errorf("no row names the mode %s", m)
+		}
+	}
+}
+
 // checkCommand holds that a go test finds a test for each of its patterns.
 func (h *house) checkCommand(t *testing.T, doc, command string) {
 	t.Helper()

@@ -23,7 +23,7 @@ type intake struct {
 	kept  *[recordMost]byte
 	n     int // of kept
 
-	updates *rate.Limiter // of KeyUpdates that ask for an answer; nil before the first
+	updates *rate.Limiter // of KeyUpdates; nil before the first
 	idle    int           // records in a row that brought no data
 }
 
@@ -172,13 +172,13 @@ func (i *intake) messages(b []byte) error {
 // what is next said, once for all that were asked for meanwhile, so that who reads
 // nothing makes none pile up.
 func (i *intake) update(answer bool) error {
+	if i.updates == nil {
+		i.updates = rate.NewLimiter(1, maxKeyUpdates)
+	}
+	if !i.updates.Allow() { // those that want no answer make keys anew, too
+		return errKeyUpdates
+	}
 	if answer {
-		if i.updates == nil {
-			i.updates = rate.NewLimiter(1, maxKeyUpdates)
-		}
-		if !i.updates.Allow() {
-			return errKeyUpdates
-		}
 		i.asked()
 	}
 	return i.opens.update()

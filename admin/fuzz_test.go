@@ -87,7 +87,8 @@ func speak(t *testing.T, kind byte, said []byte, token string) {
 	}
 	s.porter.token = token
 	var faults bytes.Buffer
-	s.server.ErrorLog, s.server.IdleTimeout = log.New(&faults, "", 0), 5*time.Second
+	s.server.ErrorLog, s.server.IdleTimeout = log.New(&faults, "", 0), time.Second
+	s.server.ReadHeaderTimeout = time.Second
 	ctx, cancel := context.WithCancel(t.Context())
 	var tasks sync.WaitGroup
 	tasks.Go(func() { s.recorder.run(ctx) })
@@ -104,7 +105,7 @@ func speak(t *testing.T, kind byte, said []byte, token string) {
 	})
 	tasks.Go(func() { _, _ = near.Write(said) })
 	// A stream of events lasts as long as who reads it; all else has an end.
-	time.Sleep(15 * time.Second)
+	time.Sleep(4 * time.Second)
 	synctest.Wait()
 	lasts := false
 	select {

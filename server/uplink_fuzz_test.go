@@ -101,11 +101,11 @@ func clientSays(kind byte, port uint16, at netip.AddrPort, payload []byte) []byt
 	case 10:
 		return makePacket(inner6(port), netip.AddrPortFrom(netip.AddrFrom16([16]byte{0, 0x64, 0xff, 0x9b, 12: 127, 15: 1}), at.Port()), 0, 0, payload)
 	case 11:
-		return echoTo(src, netip.MustParseAddr("10.0.0.1"), port, 64, string(payload))
+		return echoTo(inner4(port), netip.MustParseAddr("10.0.0.1"), port, 64, string(payload))
 	case 12: // from somewhere else within the tunnel
 		return makePacket(netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 19, byte(port), byte(port)}), port), at, 0, 0, payload)
 	case 13:
-		return makePacket(netip.AddrPortFrom(host, port), at, 0, 0, payload)
+		return makePacket(netip.AddrPortFrom(packet.ServerHost4, port), at, 0, 0, payload)
 	}
 	return append([]byte(nil), payload...)
 }

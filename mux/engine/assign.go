@@ -167,6 +167,10 @@ func (r *chooser) assignBulk(now int64, bands fq.BandSet) {
 	}
 }
 
+// portionTime is how much of datagrams a path gets at one choice, in ns of its rate: what has
+// come together and goes by one path is there with its last byte, and the others wait for it.
+const portionTime = 500e3
+
 // burst makes one choice for a band, then gives as much as fits. It reports
 // whether that was anything.
 func (r *chooser) burst(band fq.Class, now int64) bool {
@@ -191,7 +195,11 @@ func (r *chooser) burst(band fq.Class, now int64) bool {
 	c := &r.cands[i]
 	r.candSub[i].bulkAt, r.e.gaveBulk = now, true
 	given := 0
+	portion := int(c.Rate * portionTime)
 	for c.Room > 0 && !b.Empty() && !r.e.held.out.Full() {
+		if f := b.First(); portion > 0 && given >= portion && f != nil && f.Stream == nil {
+			break
+		}
 		flows := b.Active
 		f, p := r.e.table.queue.Pop(band, now, SegmentSize)
 		if p == nil {

@@ -188,3 +188,36 @@ func TestHTTPHops(t *testing.T) {
 		}
 	}
 }
+
+// TestHTTPBothWays has an origin answer each part of a body when that has come, and the program send the
+// next one when it has the answer.
+func TestHTTPBothWays(t *testing.T) {
+	c := start(t, &fakeTunnel{exit: armonExit(t)}, nil)
+	host := rawOrigin(t, func(conn net.Conn, _ string, r *bufio.Reader) {
+		io.WriteString(conn, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+		io.Copy(conn, r) // the same pieces
+	})
+	conn := dial(t, c)
+	conn.SetDeadline(time.Now().Add(20 * time.Second)) // far from how long it takes
+	fmt.Fprintf(conn, "POST http://%s/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", host)
+	var body io.Reader
+	for i := range 5 {
+		part := strings.Repeat(string(rune('a'+i)), 1000)
+		fmt.Fprintf(conn, "%x\r\n%s\r\n", len(part), part)
+		if body == nil {
+			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil || resp.StatusCode != 200 {
+				t.Fatalf("%v, %v", resp, err)
+			}
+			body = resp.Body
+		}
+		got := make([]byte, len(part))
+		if _, err := io.ReadFull(body, got); err != nil || string(got) != part {
+			t.Fatalf("part %d: %.20q, %v", i, got, err)
+		}
+	}
+	io.WriteString(conn, "0\r\n\r\n")
+	if rest, err := io.ReadAll(body); err != nil || len(rest) > 0 {
+		t.Errorf("%q, %v", rest, err)
+	}
+}

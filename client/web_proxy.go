@@ -43,6 +43,9 @@ func (w *web) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	case lastHop(r):
 		answerLastHop(rw, r)
 	default:
+		// An origin may answer while the body is still coming. Without this net/http reads
+		// that away first: from under the proxy, which passes it on at the same time.
+		_ = http.NewResponseController(rw).EnableFullDuplex()
 		conn.proxy.ServeHTTP(asAnswered{rw}, r)
 	}
 }

@@ -52,7 +52,9 @@ func local(r *http.Request) (unix, loopback bool) {
 func guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// net/http waits for the rest of a request's body when it was answered.
-		defer func() { _ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime)) }()
+		conn := http.NewResponseController(w)
+		_ = conn.SetReadDeadline(time.Time{}) // a stream of events has no end
+		defer func() { _ = conn.SetReadDeadline(time.Now().Add(bodyTime)) }()
 		unix, loopback := local(r)
 		if loopback && !unix {
 			host, _, err := net.SplitHostPort(r.Host)

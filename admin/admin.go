@@ -81,7 +81,8 @@ func Listen(cfg Config) (*Server, error) {
 	s.server = &http.Server{
 		Handler: s.handler(),
 		// A peer that is slower than this is no browser and no scraper.
-		ReadHeaderTimeout: 5 * time.Second,
+		ReadHeaderTimeout: headerTime,
+		ReadTimeout:       headerTime, // until guard: what is refused before waits for its body
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    16 << 10,
 		ConnContext:       withConn,
@@ -180,6 +181,9 @@ func (s *Server) Addrs() []conf.Admin {
 	defer s.mu.Unlock()
 	return append([]conf.Admin(nil), s.bound...)
 }
+
+// headerTime is how long a request may take to say what it wants.
+const headerTime = 5 * time.Second
 
 // lastAnswers is how long a request that is under way at the end may take: whoever
 // asked for the end still gets an answer.

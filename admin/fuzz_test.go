@@ -58,7 +58,7 @@ func FuzzAdmin(f *testing.F) {
 		"GET /debug/pprof/ HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", "GET /capture HTTP/1.1\r\nHost: 127.0.0.1\r\nRange: bytes=0-1\r\n\r\n",
 		"GET //status HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: mpsocks_80=x\r\nAuthorization: Bearer x\r\n\r\n",
 		"GET http://127.0.0.1/status HTTP/1.1\r\nHost: x\r\nOrigin: http://x\r\nSec-Fetch-Site: none\r\n\r\n",
-		"POST /status HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+		"POST /status HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n", "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 5\r\nExpect: another\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
 	} {
 		for kind := range byte(3) {
 			f.Add(kind, []byte(s))
@@ -88,7 +88,7 @@ func speak(t *testing.T, kind byte, said []byte, token string) {
 	s.porter.token = token
 	var faults bytes.Buffer
 	s.server.ErrorLog, s.server.IdleTimeout = log.New(&faults, "", 0), time.Second
-	s.server.ReadHeaderTimeout = time.Second
+	s.server.ReadHeaderTimeout, s.server.ReadTimeout = time.Second, min(s.server.ReadTimeout, time.Second)
 	ctx, cancel := context.WithCancel(t.Context())
 	var tasks sync.WaitGroup
 	tasks.Go(func() { s.recorder.run(ctx) })

@@ -49,6 +49,7 @@ func newWeb(c *Client) *web {
 	w.server = &http.Server{
 		Handler:                      w,
 		ReadHeaderTimeout:            handshakeTime,
+		ReadTimeout:                  handshakeTime, // until ServeHTTP: what is refused before waits for its body
 		IdleTimeout:                  webIdle,
 		MaxHeaderBytes:               maxWebHeader,
 		DisableGeneralOptionsHandler: true,

@@ -28,7 +28,9 @@ func (w *web) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	conn.known()
 	// net/http waits for the rest of a request's body when it was answered, and the
 	// connection is in the lobby no more: that has an end.
-	defer func() { _ = http.NewResponseController(rw).SetReadDeadline(time.Now().Add(lingerTime)) }()
+	bounds := http.NewResponseController(rw)
+	_ = bounds.SetReadDeadline(time.Time{})
+	defer func() { _ = bounds.SetReadDeadline(time.Now().Add(lingerTime)) }()
 	proxied := r.Method == http.MethodConnect || r.URL.IsAbs()
 	switch {
 	case !proxied:

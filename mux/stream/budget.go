@@ -7,8 +7,9 @@ import (
 )
 
 // What the streams of a session hold is counted in bytes of buffers, and bounded: when
-// half of the budget is held windows and send buffers are small, and when all of it is,
-// who holds the most is reset.
+// half of the budget is held windows and send buffers are small, and when all of it is and a
+// quarter, who holds the most is reset: windows that were promised when little was held may
+// fill so much.
 
 // SetBudget sets how many bytes the buffers of all streams may be; 0 is as many as
 // there can be.
@@ -53,7 +54,7 @@ func (t *Table) grow(n int) bool {
 // at all of them makes room for an eighth of the budget, or the next packet would need
 // another.
 func (t *Table) relieve() {
-	if t.held.Load() <= t.budget.Load() || !t.relieving.TryLock() {
+	if t.held.Load() <= t.budget.Load()/4*5 || !t.relieving.TryLock() {
 		return
 	}
 	defer t.relieving.Unlock()

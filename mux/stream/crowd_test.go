@@ -96,13 +96,13 @@ func TestStreamsEndInTurn(t *testing.T) {
 // What is cut where too much is held makes room for more than the next packet, which would
 // need another look at all streams.
 func TestStreamsAreNotLookedAtForEachPacket(t *testing.T) {
-	q := newQuietTable(300)
+	q := newQuietTable(500)
 	q.budget.Store(1 << 20)
 	feed := func(n int) {
 		q.Input(maxSegment(packet.TCP{Src: netip.AddrPortFrom(packet.ClientHost4, uint16(2000+n)), Dst: exitAddr, Flags: syn}, string(make([]byte, 3000))))
 	}
 	n := 0
-	for ; q.Cut() == 0 && n < 300; n++ {
+	for ; q.Cut() == 0 && n < 500; n++ {
 		feed(n)
 	}
 	if held, most := q.held.Load(), q.budget.Load()/8*7; held > most {

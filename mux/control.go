@@ -18,6 +18,9 @@ import (
 // command obeys one option that is not a DSS. An error ends the subflow.
 func (f *subflow) command(o *mptcp.Option) error {
 	s := f.s
+	if !s.commands.Allow() {
+		return errCommands
+	}
 	switch o.Subtype {
 	case mptcp.MPExperimental:
 		f.probe(&o.Experimental)
@@ -45,24 +48,11 @@ func (f *subflow) command(o *mptcp.Option) error {
 
 const (
 	// commandsEach is how many options without data a session obeys a second, and
-	// commandsAtOnce at once: more than what a session with all of its subflows says.
-	commandsEach, commandsAtOnce = 5000, 10000
+	// commandsAtOnce at once: more than a session with all of its subflows says. Who says more is cut.
+	commandsEach, commandsAtOnce = 10000, 20000
 )
 
-// heed has a reader that has obeyed n options wait where these are too many: TCP holds up
-// who says them.
-func (f *subflow) heed(n int) {
-	wait := time.Duration(0)
-	for now := time.Now(); n > 0; n -= commandsAtOnce {
-		wait = f.s.commands.ReserveN(now, min(n, commandsAtOnce)).DelayFrom(now)
-	}
-	if wait > 0 {
-		select {
-		case <-time.After(wait):
-		case <-f.dead:
-		}
-	}
-}
+var errCommands = protocolError("the peer says options all the time")
 
 // probe obeys an option of ours: what measures is the engine's.
 func (f *subflow) probe(x *mptcp.Experimental) {

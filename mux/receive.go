@@ -41,16 +41,7 @@ type inlet struct{ kept *buf.Buffer }
 
 func (f *subflow) readLoop() error {
 	var r inlet
-	err := f.carrier.Receive(func() error {
-		if err := f.work(&r); err != nil {
-			return err
-		}
-		if n := f.commands; n > 0 {
-			f.commands = 0
-			f.heed(n)
-		}
-		return nil
-	})
+	err := f.carrier.Receive(func() error { return f.work(&r) })
 	if r.kept != nil {
 		r.kept.Release()
 	}
@@ -156,7 +147,6 @@ func (f *subflow) parse(b []byte) (used int, err error) {
 				f.capture.Frame(false, b[used:used+n], nil)
 			}
 			used += n
-			f.commands++
 			if err := f.command(o); err != nil {
 				return used, err
 			}

@@ -45,15 +45,14 @@ type subflow struct {
 	summed []byte // scratch of sum
 
 	// Owned by the reader.
-	rxSSN    uint32
-	commands int // options without data of this chunk
-	rxDSN    mptcp.Half
-	rxAck    mptcp.Half
-	rxPkts   []received
-	rxNews   news
-	views    [][]byte
-	inbox    *stream.Inbox
-	option   mptcp.Option
+	rxSSN  uint32
+	rxDSN  mptcp.Half
+	rxAck  mptcp.Half
+	rxPkts []received
+	rxNews news
+	views  [][]byte
+	inbox  *stream.Inbox
+	option mptcp.Option
 
 	lastRecv atomic.Int64
 	rxOctets atomic.Uint64

@@ -150,7 +150,7 @@ func TestClientWithoutItsFile(t *testing.T) {
 	if err != nil || string(after) != string(before) {
 		t.Errorf("the key that the client has is gone (%v): %s", err, after)
 	}
-	if list := run(t, "clients", "list", "-c", file); strings.Contains(list, "tv") {
+	if list := run(t, "clients", "list", "-c", file); strings.Contains(list, "\ntv ") {
 		t.Errorf("a client without a file was added:\n%s", list)
 	}
 	// Nobody gets a link that the server knows nothing of.

@@ -23,6 +23,9 @@ const (
 	moveWait = 2 * time.Second
 	// movePoll is how often a client that is to move looks whether it may.
 	movePoll = 50 * time.Millisecond
+	// moveAgain is how often it asks for another server, when none has answered: one that is
+	// just being started, most likely.
+	moveAgain = time.Second
 	// What was sent before a move is waited for as long as answers come, and until none has
 	// come for hushQuiet and the round trip to the server, at most hushMost.
 	hushQuiet = 30 * time.Millisecond
@@ -35,6 +38,22 @@ type leave struct {
 	once   sync.Once
 	wanted chan struct{} // closed when a new stream waits
 	over   chan struct{} // closed when the session is another one
+	ended  sync.Once
+}
+
+// newLeave has new streams wait.
+func newLeave(s *Session) *leave {
+	l := &leave{wanted: make(chan struct{}), over: make(chan struct{})}
+	s.leave.Store(l)
+	return l
+}
+
+// end lets them go on. It may be called more than once.
+func (l *leave) end(s *Session) {
+	l.ended.Do(func() {
+		s.leave.CompareAndSwap(l, nil)
+		close(l.over)
+	})
 }
 
 // wait waits for the end of a move, which a new stream hastens, unless the session's end
@@ -84,14 +103,17 @@ func (o *opening) moveAway(epoch uint64, left time.Duration) {
 	defer cancel()
 	s := c.session
 	// From now on new streams wait: this server takes none.
-	l := &leave{wanted: make(chan struct{}), over: make(chan struct{})}
-	s.leave.Store(l)
-	defer func() { s.leave.Store(nil); close(l.over) }()
+	l := newLeave(s)
+	defer func() { l.end(s) }()
 	here := s.core.remotes(func(f *engine.Subflow) bool { return f.State() != engine.Ended })
 	there, ok := o.elsewhere(ctx, here)
 	if !ok {
 		c.cfg.Log.Warn().Stringer("in", left).Msg("the server is about to end, and no other one answers: staying until then")
-		return
+		l.end(s) // who wants a stream hears that there is none
+		if there, ok = o.await(ctx, epoch, here); !ok {
+			return
+		}
+		l = newLeave(s)
 	}
 	c.cfg.Log.Info().Stringer("in", left).Stringer("to", there).Msg("the server is about to end: moving to another one when what is under way has ended")
 	tick := time.NewTicker(movePoll)
@@ -160,6 +182,26 @@ func (o *opening) elsewhere(ctx context.Context, here []netip.AddrPort) (netip.A
 		}
 	}
 	return netip.AddrPort{}, false
+}
+
+// await asks for another server until one answers or it is too late.
+func (o *opening) await(ctx context.Context, epoch uint64, here []netip.AddrPort) (there netip.AddrPort, ok bool) {
+	tick := time.NewTicker(moveAgain)
+	defer tick.Stop()
+	for !ok {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return there, false
+		case <-o.c.session.end.done:
+			return there, false
+		}
+		if o.c.session.keys().epoch != epoch {
+			return there, false
+		}
+		there, ok = o.elsewhere(ctx, here)
+	}
+	return there, true
 }
 
 // Version is the release of this program, which the halves tell each other. It is set

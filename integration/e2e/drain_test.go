@@ -124,7 +124,7 @@ func TestDrainPublished(t *testing.T) {
 // datagram of an association is lost.
 func TestDrainMoves(t *testing.T) {
 	t.Run("mpsocks drain", func(t *testing.T) {
-		testDrainMoves(t, "", func(p *halves.Pair) error {
+		testDrainMoves(t, "", false, func(p *halves.Pair) error {
 			if out, err := exec.Command(mpsocks, "drain", "-c", p.ServerFile).CombinedOutput(); err != nil {
 				return fmt.Errorf("%w: %s", err, out)
 			}
@@ -132,12 +132,17 @@ func TestDrainMoves(t *testing.T) {
 		})
 	})
 	t.Run("SIGTERM", func(t *testing.T) {
-		testDrainMoves(t, "drain: 20s\n", func(p *halves.Pair) error { _, err := p.Server.Stop(); return err })
+		testDrainMoves(t, "drain: 20s\n", false, func(p *halves.Pair) error { _, err := p.Server.Stop(); return err })
+	})
+	// The client asks again for a second server that is only just being started.
+	t.Run("late", func(t *testing.T) {
+		testDrainMoves(t, "drain: 20s\n", true, func(p *halves.Pair) error { _, err := p.Server.Stop(); return err })
 	})
 }
 
-// testDrainMoves has end end the first server, which waits for that.
-func testDrainMoves(t *testing.T, server string, end func(*halves.Pair) error) {
+// testDrainMoves has end end the first server, which waits for that. The second one comes
+// late when the client knows already that there is none.
+func testDrainMoves(t *testing.T, server string, late bool, end func(*halves.Pair) error) {
 	tunnels := ports(t, 2)
 	p := begin(t, halves.Config{Admin: true, Tunnel: tunnels[0], Server: server})
 	second := halves.Config{Dir: t.TempDir(), Tunnel: tunnels[1], Socks: ports(t, 1), Allow: []string{"127.0.0.0/8"}}
@@ -149,7 +154,11 @@ func testDrainMoves(t *testing.T, server string, end func(*halves.Pair) error) {
 	for _, name := range []string{"private_key:", "clients:", "  - {name: here"} {
 		w.edit(second.ServerFile, func(s string) string { return replaceLine(s, name, lineOf(t, p.ServerFile, name)) })
 	}
-	other := w.server()
+	other := func() string { return "" }
+	if !late {
+		other = w.server()
+		eventually(t, 10*time.Second, "the second server is there", func() bool { return strings.Contains(other(), "server started") })
+	}
 	w.edit(p.ClientFile, func(s string) string {
 		return replaceLine(s, "  addresses:", "  addresses: [\""+tunnels[0].String()+"\", \""+tunnels[1].String()+"\"]")
 	})
@@ -163,6 +172,11 @@ func testDrainMoves(t *testing.T, server string, end func(*halves.Pair) error) {
 	ended := make(chan error, 1)
 	go func() { ended <- end(p) }()
 	eventually(t, 5*time.Second, "the server drains", func() bool { return strings.Contains(p.Server.Output(), "draining") })
+	if late {
+		eventually(t, 10*time.Second, "the client finds no other server", func() bool { return strings.Contains(p.Client.Output(), "no other one answers") })
+		other = w.server()
+		eventually(t, 15*time.Second, "it has moved", func() bool { return strings.Contains(p.Client.Output(), "moving to another one") })
+	}
 	time.Sleep(300 * time.Millisecond)
 	for range 5 {
 		c, err := try(p.Socks[0], echo.String())

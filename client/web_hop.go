@@ -41,10 +41,14 @@ func answerLastHop(rw http.ResponseWriter, r *http.Request) {
 }
 
 // asAnswered passes an origin's answer on as it came: net/http would guess a type for a
-// body that has none.
+// body that has none. 100 is said by net/http itself, when the proxy begins to read the body,
+// which is behind the origin's.
 type asAnswered struct{ http.ResponseWriter }
 
 func (a asAnswered) WriteHeader(code int) {
+	if code == http.StatusContinue {
+		return
+	}
 	if _, ok := a.Header()["Content-Type"]; !ok && code >= http.StatusOK {
 		a.Header()["Content-Type"] = nil
 	}

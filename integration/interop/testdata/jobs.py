@@ -20,6 +20,7 @@ def until(what, seconds=60):
 
 
 def types(b):
+    time.sleep(0.3)  # a shell that has just said its prompt may throw away what it has not asked for yet
     os.write(terminal, b)
 
 

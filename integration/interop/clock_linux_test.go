@@ -116,32 +116,9 @@ func TestClockSteps(t *testing.T) {
 	}
 	defer p.Kill()
 	echo := udpEcho(t, "udp", "127.0.0.1:0")
-	tcp, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer tcp.Close()
-	go func() {
-		for {
-			c, err := tcp.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				b := make([]byte, 1024)
-				for {
-					n, err := c.Read(b)
-					if err != nil {
-						return
-					}
-					_, _ = c.Write(b[:n])
-				}
-			}()
-		}
-	}()
+	tcp := tcpMirror(t, "127.0.0.1:0")
 	d := socks.Dialer{Proxy: p.Proxy()}
-	stream, err := d.Connect(tcp.Addr().String())
+	stream, err := d.Connect(tcp)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +161,7 @@ func TestClockSteps(t *testing.T) {
 			}
 			time.Sleep(5 * time.Millisecond)
 		}
-		again, err := d.Connect(tcp.Addr().String())
+		again, err := d.Connect(tcp)
 		if err != nil {
 			t.Fatalf("%s: a new CONNECT: %v", when, err)
 		}

@@ -109,6 +109,30 @@ func hasIPv6() bool {
 	return true
 }
 
+// tcpMirror answers what comes on a connection with itself, as it comes, and accepts until
+// the test ends.
+func tcpMirror(t *testing.T, address string) string {
+	t.Helper()
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { // ends with the listener
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() { // ends with its connection
+				defer c.Close()
+				_, _ = io.Copy(c, c)
+			}()
+		}
+	}()
+	t.Cleanup(func() { l.Close() })
+	return l.Addr().String()
+}
+
 // udpEcho answers every datagram with itself until the test ends.
 func udpEcho(t *testing.T, network, address string) string {
 	t.Helper()

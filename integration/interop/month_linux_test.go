@@ -3,7 +3,6 @@ package interop
 import (
 	"encoding/json"
 	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -112,24 +111,7 @@ func TestMonthTurns(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.Kill()
-	echo, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer echo.Close()
-	go func() {
-		for {
-			c, err := echo.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				_, _ = io.Copy(c, c)
-			}()
-		}
-	}()
-	m := &monthly{p, t, echo.Addr().String()}
+	m := &monthly{p, t, tcpMirror(t, "127.0.0.1:0")}
 	const quota = 1_000_000
 	used := func() uint64 {
 		for _, c := range m.status(p.ServerAdmin).Clients {

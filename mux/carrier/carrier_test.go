@@ -2,59 +2,22 @@ package carrier_test
 
 import (
 	"bytes"
-	"crypto/ed25519"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"io"
-	"math/big"
 	"net"
 	"testing"
 	"time"
 
 	"github.com/mpsocks/mpsocks/mux/carrier"
+	"github.com/mpsocks/mpsocks/mux/muxtest"
 	"github.com/mpsocks/mpsocks/mux/muxtest/pipe"
 )
-
-// configs are the TLS configurations of two ends that trust each other.
-func configs(t *testing.T) (client, server *tls.Config) {
-	t.Helper()
-	pub, key, err := ed25519.GenerateKey(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	like := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Unix(0, 0), NotAfter: time.Unix(1<<35, 0)}
-	der, err := x509.CreateCertificate(nil, like, like, pub, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert := tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-	server = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13, SessionTicketsDisabled: true}
-	return &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}, server
-}
-
-// sockets are both ends of a TCP connection.
-func sockets(t *testing.T) (near, far net.Conn) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	if near, err = net.Dial("tcp", l.Addr().String()); err != nil {
-		t.Fatal(err)
-	}
-	if far, err = l.Accept(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { near.Close(); far.Close() })
-	return near, far
-}
 
 // secured are both ends of TLS over TCP, or over a connection that is no socket.
 func secured(t *testing.T, near, far net.Conn) (a, b carrier.Carrier) {
 	t.Helper()
-	client, server := configs(t)
+	client, server := muxtest.Configs(t)
 	x, y := carrier.NewTLS(near, 16<<10), carrier.NewTLS(far, 16<<10)
 	done := make(chan error, 1)
 	go func() { done <- y.Server(t.Context(), server) }()
@@ -71,7 +34,7 @@ func secured(t *testing.T, near, far net.Conn) (a, b carrier.Carrier) {
 func TestCarriers(t *testing.T) {
 	for name, pair := range map[string]func(t *testing.T) (a, b carrier.Carrier){
 		"TLS over TCP": func(t *testing.T) (a, b carrier.Carrier) {
-			near, far := sockets(t)
+			near, far := muxtest.Sockets(t)
 			return secured(t, near, far)
 		},
 		"memory": func(*testing.T) (a, b carrier.Carrier) { return pipe.New(64<<10, 16<<10) },
@@ -286,8 +249,8 @@ func TestTLSOverAnyConn(t *testing.T) {
 
 // Who is hushed says nothing, and all that was said to it is there for another.
 func TestHush(t *testing.T) {
-	near, far := sockets(t)
-	client, server := configs(t)
+	near, far := muxtest.Sockets(t)
+	client, server := muxtest.Configs(t)
 	k := carrier.NewTLS(far, 16<<10)
 	k.Hush()
 	stranger := errors.New("a stranger")

@@ -93,8 +93,8 @@ func TestSuites(t *testing.T) {
 // is the server or not.
 func begun(t *testing.T, server bool) (k *TLS, peer *tls.Conn) {
 	t.Helper()
-	near, far := connected(t)
-	asClient, asServer := configs(t)
+	near, far := muxtest.Sockets(t)
+	asClient, asServer := muxtest.Configs(t)
 	k = NewTLS(far, 16<<10)
 	done := make(chan error, 1)
 	if server {
@@ -201,8 +201,8 @@ func TestCryptoTLSUnderstandsWithoutAES(t *testing.T) {
 // A peer that asks for new keys gets them with what is said next, once for all that it
 // has asked for.
 func TestNewKeysAreAnswered(t *testing.T) {
-	near, far := connected(t)
-	client, server := configs(t)
+	near, far := muxtest.Sockets(t)
+	client, server := muxtest.Configs(t)
 	k := NewTLS(far, 16<<10)
 	done := make(chan error, 1)
 	go func() { done <- k.Server(t.Context(), server) }()
@@ -254,7 +254,7 @@ func TestNewKeysAreAnswered(t *testing.T) {
 // What the other end says at its end is heard as crypto/tls says it, and a Start without a handshake is
 // an error, not a connection in the clear.
 func TestEndsOfTLS(t *testing.T) {
-	near, far := connected(t)
+	near, far := muxtest.Sockets(t)
 	k := NewTLS(far, 16<<10)
 	k.Start()
 	if _, err := k.Write([]byte("secret")); err == nil {

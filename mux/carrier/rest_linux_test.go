@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/mpsocks/mpsocks/mux/muxtest"
 )
 
 // A resting is one end of a connection whose records are read, and the other.
@@ -23,7 +25,7 @@ type resting struct {
 }
 
 func newResting(t *testing.T) *resting {
-	near, far := connected(t)
+	near, far := muxtest.Sockets(t)
 	tune(far, 16<<10)
 	r := &resting{k: newSocket(far), peer: near, ended: make(chan error, 1)}
 	secret := make([]byte, 32)

@@ -1,58 +1,17 @@
 package carrier
 
 import (
-	"crypto/ed25519"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
-	"math/big"
-	"net"
 	"testing"
-	"time"
 
 	"github.com/mpsocks/mpsocks/mux/muxtest"
 )
 
-// configs are the TLS configurations of two ends that trust each other.
-func configs(t *testing.T) (client, server *tls.Config) {
-	t.Helper()
-	pub, key, err := ed25519.GenerateKey(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	like := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Unix(0, 0), NotAfter: time.Unix(1<<35, 0)}
-	der, err := x509.CreateCertificate(nil, like, like, pub, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert := tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-	server = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13, SessionTicketsDisabled: true}
-	return &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}, server
-}
-
-// connected are both ends of a TCP connection.
-func connected(t *testing.T) (near, far net.Conn) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	if near, err = net.Dial("tcp", l.Addr().String()); err != nil {
-		t.Fatal(err)
-	}
-	if far, err = l.Accept(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { near.Close(); far.Close() })
-	return near, far
-}
-
 // A record that does not come whole, or that carries no data, holds no more than itself while the
 // rest is waited for.
 func TestHalfARecordHoldsItself(t *testing.T) {
-	near, far := connected(t)
-	client, server := configs(t)
+	near, far := muxtest.Sockets(t)
+	client, server := muxtest.Configs(t)
 	k := NewTLS(far, 16<<10)
 	done := make(chan error, 1)
 	go func() { done <- k.Server(t.Context(), server) }()
@@ -91,7 +50,7 @@ func TestHalfARecordHoldsItself(t *testing.T) {
 // Who waits for its turn within the handshake, with more than a hello that was read, holds
 // no buffer of a subflow's size.
 func TestWhoWaitsForItsTurnHoldsLittle(t *testing.T) {
-	near, far := connected(t)
+	near, far := muxtest.Sockets(t)
 	if _, err := near.Write(make([]byte, 3*firstRead)); err != nil {
 		t.Fatal(err)
 	}

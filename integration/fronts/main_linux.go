@@ -110,7 +110,7 @@ func build(r *rig) error {
 	}
 	for _, args := range [][]string{
 		{r.far, r.mpsocks, "server", "-c", server},
-		{r.far, "iperf3", "-s"},
+		{r.far, "iperf3", "-s", "-B", target}, // else it answers slirp4netns by the cable's address
 		{r.far, r.self, "-echo", net.JoinHostPort(target, echoPort)},
 	} {
 		if _, err := r.in(args[0], args[1], args[2:]...); err != nil {

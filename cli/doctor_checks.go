@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/mux/amount"
 	"github.com/mpsocks/mpsocks/mux/errno"
 	"github.com/mpsocks/mpsocks/mux/gate"
 	"github.com/mpsocks/mpsocks/status"
@@ -141,7 +142,7 @@ func (d *doctor) running() {
 			}
 			d.say(broken, "running "+s.Half, remedy, "it cannot do its work: %s", strings.Join(s.Reasons, "; "))
 		} else {
-			d.say(fine, "running "+s.Half, "", "version %s, for %s, ready", s.Version, status.Duration(time.Since(s.Started)))
+			d.say(fine, "running "+s.Half, "", "version %s, for %s, ready", s.Version, amount.Duration(time.Since(s.Started)))
 		}
 		if s.Version != version() {
 			d.say(doubt, "running "+s.Half, "restart it to run the newer one", "it is version %s, and this program %s", s.Version, version())
@@ -172,7 +173,7 @@ func (d *doctor) running() {
 			}
 			d.say(level, "running path "+p.Name, remedy, "%s", p.Words(time.Now()))
 			if left, capped := p.Usage.Left(); capped && left < max(p.Usage.MonthlyCap, p.Usage.DailyCap)/10 {
-				d.say(doubt, "running path "+p.Name, "it stops at the cap", "%s of its cap left", status.Bytes(left))
+				d.say(doubt, "running path "+p.Name, "it stops at the cap", "%s of its cap left", amount.Bytes(left))
 			}
 		}
 	}

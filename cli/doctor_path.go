@@ -12,6 +12,7 @@ import (
 
 	"github.com/mpsocks/mpsocks/client"
 	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/mux/amount"
 	"github.com/mpsocks/mpsocks/status"
 )
 
@@ -110,7 +111,7 @@ func (d *doctor) reach(p conf.Path, targets []netip.AddrPort, mark uint32) bool 
 		}
 		conn.Close()
 		reached = true
-		d.say(fine, check, "", "TCP to %s%s in %s%s", to, by(local), status.Millis(time.Since(start).Seconds()), segment)
+		d.say(fine, check, "", "TCP to %s%s in %s%s", to, by(local), amount.Millis(time.Since(start).Seconds()), segment)
 	}
 	return reached
 }
@@ -161,7 +162,7 @@ func (d *doctor) tunnel(c *conf.Client, p conf.Path, byDefault bool) {
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
-	d.say(fine, check, "", "the server proves its key and knows ours: session %s in %s", s.Session.ID, status.Millis(time.Since(start).Seconds()))
+	d.say(fine, check, "", "the server proves its key and knows ours: session %s in %s", s.Session.ID, amount.Millis(time.Since(start).Seconds()))
 	proxy := socksProxy{address: half.Addrs()[0].String()}
 	d.echo(check, proxy)
 	d.exitName(check, proxy)
@@ -222,7 +223,7 @@ func (d *doctor) exitName(check string, proxy socksProxy) {
 		return
 	}
 	conn.Close()
-	d.say(fine, check, "", "the exit resolves names and reaches the internet: example.com in %s", status.Millis(time.Since(start).Seconds()))
+	d.say(fine, check, "", "the exit resolves names and reaches the internet: example.com in %s", amount.Millis(time.Since(start).Seconds()))
 }
 
 // rate says what a burst tells of the path's rate.
@@ -236,8 +237,8 @@ func (d *doctor) rate(check string, proxy socksProxy) {
 	defer a.Close()
 	sent, back, best := a.burst(d.ctx)
 	if back == 0 {
-		d.say(doubt, check, "the path loses what comes fast", "burst: nothing of %s came back", status.Bytes(uint64(sent)))
+		d.say(doubt, check, "the path loses what comes fast", "burst: nothing of %s came back", amount.Bytes(uint64(sent)))
 		return
 	}
-	d.say(fine, check, "", "burst: at least %s both ways (%s sent, %s came back)", status.Rate(int64(best)), status.Bytes(uint64(sent)), status.Bytes(uint64(back)))
+	d.say(fine, check, "", "burst: at least %s both ways (%s sent, %s came back)", amount.Rate(int64(best)), amount.Bytes(uint64(sent)), amount.Bytes(uint64(back)))
 }

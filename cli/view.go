@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mpsocks/mpsocks/mux/amount"
 	"github.com/mpsocks/mpsocks/status"
 )
 
@@ -60,7 +61,7 @@ func view(s *status.Status, width, height int, now time.Time, curve func(path st
 }
 
 func headLines(s *status.Status, width int, now time.Time) []string {
-	up := status.Duration(now.Sub(s.Started))
+	up := amount.Duration(now.Sub(s.Started))
 	line := fmt.Sprintf("mpsocks %s %s, running for %s", s.Half, s.Version, up)
 	second := ""
 	switch {
@@ -120,8 +121,8 @@ func pathLines(s *status.Status, width int, now time.Time, curve func(path strin
 	out := []string{t.line(width, "path", "up", "down", "rtt", "jitter", "loss", "share", "month")}
 	for i := range s.Session.Paths {
 		p := &s.Session.Paths[i]
-		out = append(out, t.line(width, p.Name, status.Rate(p.UpBPS), status.Rate(p.DownBPS),
-			status.Millis(p.RTT), status.Millis(p.Jitter), status.Percent(p.Loss), status.Percent(p.Share), usageText(p.Usage)))
+		out = append(out, t.line(width, p.Name, amount.Rate(p.UpBPS), amount.Rate(p.DownBPS),
+			amount.Millis(p.RTT), amount.Millis(p.Jitter), amount.Percent(p.Loss), amount.Percent(p.Share), usageText(p.Usage)))
 		left := leftText(p.Usage) // which is not what is cut off
 		words := cut(cut("  "+p.Words(now)+roleText(p), width-cells(left))+left, width)
 		if free := min(sparkWidth, width-cells(words)-2); curve != nil && free >= sparkLeast {
@@ -154,9 +155,9 @@ func usageText(u *status.Usage) string {
 	case u == nil:
 		return ""
 	case u.MonthlyCap > 0:
-		return status.Bytes(u.Month) + "/" + status.Bytes(u.MonthlyCap)
+		return amount.Bytes(u.Month) + "/" + amount.Bytes(u.MonthlyCap)
 	}
-	return status.Bytes(u.Month)
+	return amount.Bytes(u.Month)
 }
 
 // leftText says what the caps have left.
@@ -165,7 +166,7 @@ func leftText(u *status.Usage) string {
 	if !capped {
 		return ""
 	}
-	return fmt.Sprintf("; %s left", status.Bytes(left))
+	return fmt.Sprintf("; %s left", amount.Bytes(left))
 }
 
 // programLines is two lines for each: what it is and where it goes, and why.
@@ -216,11 +217,11 @@ func pathsText(p *status.Program) string {
 func bothWays(p *status.Program) string {
 	switch {
 	case p.RecvBPS > p.BPS:
-		return "↓ " + status.Rate(p.RecvBPS)
+		return "↓ " + amount.Rate(p.RecvBPS)
 	case p.BPS > 0:
-		return "↑ " + status.Rate(p.BPS)
+		return "↑ " + amount.Rate(p.BPS)
 	}
-	return status.Rate(0)
+	return amount.Rate(0)
 }
 
 func clientLines(s *status.Status, width int) []string {
@@ -233,10 +234,10 @@ func clientLines(s *status.Status, width int) []string {
 		c := &s.Clients[i]
 		quota := ""
 		if c.Quota > 0 {
-			quota = fmt.Sprintf("%.0f %% of %s", 100*float64(c.Used)/float64(c.Quota), status.Bytes(c.Quota))
+			quota = fmt.Sprintf("%.0f %% of %s", 100*float64(c.Used)/float64(c.Quota), amount.Bytes(c.Quota))
 		}
-		out = append(out, t.line(width, c.Name, fmt.Sprint(c.Sessions), status.Rate(c.SentBPS), status.Rate(c.RecvBPS),
-			status.Bytes(c.Sent), status.Bytes(c.Received), quota))
+		out = append(out, t.line(width, c.Name, fmt.Sprint(c.Sessions), amount.Rate(c.SentBPS), amount.Rate(c.RecvBPS),
+			amount.Bytes(c.Sent), amount.Bytes(c.Received), quota))
 		if c.Error != "" {
 			when := ""
 			if !c.ErrorAt.IsZero() {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/mpsocks/mpsocks/mux/amount"
 	"github.com/mpsocks/mpsocks/status"
 )
 
@@ -112,7 +113,7 @@ func (t *tidings) returns(known map[string]*watched, now time.Time) {
 	}
 	text := called(names) + number(names, " works now", " work now")
 	if !first {
-		text = called(names) + number(names, " is", " are") + " back after " + status.Duration(away)
+		text = called(names) + number(names, " is", " are") + " back after " + amount.Duration(away)
 	}
 	if deaths > 0 {
 		text += ", having died again and again"
@@ -136,7 +137,7 @@ func (k *watched) handover(working []string) string {
 	case k.handed <= 0:
 		return listed(working) + " took over"
 	}
-	return fmt.Sprintf("%s took over, flows moved in %s", listed(working), status.Millis(k.handed.Seconds()))
+	return fmt.Sprintf("%s took over, flows moved in %s", listed(working), amount.Millis(k.handed.Seconds()))
 }
 
 // A verb is what happened to a path, and to several.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/mpsocks/mpsocks/mux/amount"
 	"github.com/mpsocks/mpsocks/mux/engine"
 )
 
@@ -52,7 +53,7 @@ func (a absences) over(e *engine.Engine, now int64) (lines []string) {
 		case b.back == 0:
 			b.back = now
 		case now-b.back >= backAfter:
-			lines = append(lines, fmt.Sprintf("path %s is back after %s", name, inWords(b.back-b.died)))
+			lines = append(lines, fmt.Sprintf("path %s is back after %s", name, amount.Duration(time.Duration(b.back-b.died))))
 			delete(a, name)
 		}
 	}
@@ -70,13 +71,4 @@ func works(p *engine.Path, since int64) bool {
 		}
 	}
 	return false
-}
-
-// inWords is a duration as a person says it.
-func inWords(ns int64) string {
-	d := time.Duration(ns)
-	if d < 2*time.Minute {
-		return fmt.Sprintf("%d s", int(d.Seconds()))
-	}
-	return fmt.Sprintf("%d min", int(d.Minutes()))
 }

@@ -13,7 +13,7 @@ import (
 func TestAbsences(t *testing.T) {
 	n := newLoopTunnel(t, 2, 1, nil)
 	n.send(50, 1000, 200, nil)
-	n.near.wait(t, 50, 5e9)
+	n.near.wait(t, 50)
 	s := n.listener.Sessions()[0]
 	var name string
 	var heard int64
@@ -47,8 +47,5 @@ func TestAbsences(t *testing.T) {
 	}
 	if len(a)+len(gone) > 0 || len(dead) != 1 {
 		t.Errorf("%d, %d and %d are left", len(a), len(gone), len(dead))
-	}
-	if got := inWords(300e9); got != "5 min" {
-		t.Error(got)
 	}
 }

@@ -161,6 +161,6 @@ func (f *subflow) peerVersion(text []byte) {
 		s.version = string(text)
 	})
 	if !known && string(text) != Version {
-		tell(s, zerolog.InfoLevel).Str("ours", Version).Str("theirs", string(text)).Msg("the other half is another release")
+		s.voice.Line(&s.log, zerolog.InfoLevel).Str("ours", Version).Str("theirs", string(text)).Msg("the other half is another release")
 	}
 }

@@ -199,7 +199,7 @@ func (l *Listener) open(key [32]byte) (*Session, error) {
 		streams: cfg.MaxStreams, capture: cfg.Capture, log: cfg.Log.With().Str("client", name).Logger(),
 	})
 	turn := l.turns.client(key)
-	s.memory, s.lines = l.memory, turn.lines
+	s.memory, s.voice = l.memory, turn.voice
 	s.hands = turn.hands
 	s.streams.Share(turn.hands)
 	h, err := cfg.Accept(s)

@@ -105,7 +105,7 @@ func (m *monitor) tick(now, passed int64) (next int64) {
 	case over:
 		return engine.TickIdle
 	case m.overdrawn():
-		tell(s, zerolog.WarnLevel).AnErr("why", errMemory).Msg("session ended for what it holds")
+		s.voice.Line(&s.log, zerolog.WarnLevel).AnErr("why", errMemory).Msg("session ended for what it holds")
 		go s.end.shut(errMemory, true)
 		return engine.TickIdle
 	case o.Expired && s.refused != nil: // a client goes on with a new session; its streams end
@@ -117,9 +117,19 @@ func (m *monitor) tick(now, passed int64) (next int64) {
 	}
 	m.obey(o, now)
 	for _, line := range back {
-		tell(s, zerolog.InfoLevel).Msg(line)
+		s.voice.Line(&s.log, zerolog.InfoLevel).Msg(line)
 	}
+	next = m.again(o, now)
+	m.calm.Store(next > engine.TickBusy)
+	s.move()
+	return next
+}
 
+// again does what has a time of its own beside the engine's orders (Data ACKs, addresses, order,
+// streams), and returns when to tick again, in ns: with what is owed, and late where somebody
+// wakes the monitor before.
+func (m *monitor) again(o *engine.Orders, now int64) (next int64) {
+	s := m.s
 	next = o.Next
 	if len(m.absences) > 0 {
 		next = min(next, backLook)
@@ -156,8 +166,6 @@ func (m *monitor) tick(now, passed int64) (next int64) {
 			next = engine.TickBusy
 		}
 	}
-	m.calm.Store(next > engine.TickBusy)
-	s.move()
 	return next
 }
 
@@ -191,7 +199,7 @@ func (m *monitor) obey(o *engine.Orders, at int64) {
 		if now := time.Now(); said.What == engine.FlowsMoved && !s.client && now.Sub(m.saidMoved) > movedPause {
 			m.saidMoved = now
 			m.absences.note(said.Path, at)
-			line = tell(s, zerolog.InfoLevel)
+			line = s.voice.Line(&s.log, zerolog.InfoLevel)
 		}
 		line = line.Str("path", said.Path)
 		if said.Sub != nil {

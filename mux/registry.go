@@ -86,7 +86,7 @@ func (r *registry) reserve(cfg *listening, key [32]byte) (limit string) {
 	r.mu.Unlock()
 	if full {
 		idle.end.shut(ErrTimeout, false)
-		tell(idle, zerolog.InfoLevel).Str("session", Number(uint32(token))).AnErr("why", ErrTimeout).Msg("session ended")
+		idle.voice.Line(&idle.log, zerolog.InfoLevel).Str("session", Number(uint32(token))).AnErr("why", ErrTimeout).Msg("session ended")
 	}
 	return ""
 }
@@ -129,7 +129,7 @@ func (r *registry) forget(s *Session) {
 	for t, have := range r.sessions {
 		if have == s {
 			delete(r.sessions, t)
-			tell(s, zerolog.InfoLevel).Str("session", Number(uint32(t))).AnErr("why", s.end.err).Msg("session ended")
+			s.voice.Line(&s.log, zerolog.InfoLevel).Str("session", Number(uint32(t))).AnErr("why", s.end.err).Msg("session ended")
 		}
 	}
 }

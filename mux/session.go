@@ -10,6 +10,7 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/time/rate"
 
+	"github.com/mpsocks/mpsocks/mux/chatter"
 	"github.com/mpsocks/mpsocks/mux/engine"
 	"github.com/mpsocks/mpsocks/mux/fq"
 	"github.com/mpsocks/mpsocks/mux/hands"
@@ -51,7 +52,7 @@ type Session struct {
 	handler  Handler
 	capture  *Capture
 	log      zerolog.Logger
-	lines    *rate.Limiter // of what the peer makes the log have; at the server one client's
+	voice    *chatter.Voice // the peer's in the log; at the server one client's
 	streams  *stream.Table
 	hands    *hands.Hands  // of the client, at the server; nil = it works as it likes
 	commands *rate.Limiter // of options without data
@@ -114,7 +115,7 @@ const (
 func newSession(c sessionConfig) *Session {
 	s := &Session{
 		client: c.client, name: c.name, identity: c.identity, handler: c.handler,
-		capture: c.capture, log: c.log, lines: newLines(), up: make(chan struct{}), keyed: make(chan struct{}),
+		capture: c.capture, log: c.log, voice: chatter.NewVoice(), up: make(chan struct{}), keyed: make(chan struct{}),
 	}
 	s.commands = rate.NewLimiter(commandsEach, commandsAtOnce)
 	s.monitor = monitor{s: s, wake: make(chan struct{}, 1)}

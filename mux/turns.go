@@ -4,11 +4,10 @@ import (
 	"context"
 	"runtime"
 	"sync"
-	"time"
 
-	"github.com/rs/zerolog"
 	"golang.org/x/time/rate"
 
+	"github.com/mpsocks/mpsocks/mux/chatter"
 	"github.com/mpsocks/mpsocks/mux/hands"
 )
 
@@ -18,10 +17,6 @@ const (
 	// and paths needs after a restart of the server. A handshake costs about 0.6 ms.
 	turnsPerCore = 40
 	turnsAtOnce  = 256
-	// linesAtOnce is how many lines at info a client makes a log have at once, and
-	// linesEvery how often one more.
-	linesAtOnce = 64
-	linesEvery  = 2 * time.Second
 )
 
 // turns has handshakes of those who have proved a key wait, each key for itself, so that a
@@ -35,8 +30,9 @@ type turns struct {
 
 // A turn is one client's.
 type turn struct {
-	handshakes, lines *rate.Limiter
-	hands             *hands.Hands
+	handshakes *rate.Limiter
+	voice      *chatter.Voice
+	hands      *hands.Hands
 }
 
 // wait returns when it is the turn of a client's handshake, or an error when that does not
@@ -54,7 +50,7 @@ func (t *turns) client(client [32]byte) *turn {
 			t.of = make(map[[32]byte]*turn)
 		}
 		c = &turn{
-			rate.NewLimiter(rate.Limit(turnsPerCore*runtime.GOMAXPROCS(0)), turnsAtOnce), newLines(),
+			rate.NewLimiter(rate.Limit(turnsPerCore*runtime.GOMAXPROCS(0)), turnsAtOnce), chatter.NewVoice(),
 			t.crowd.Hands(),
 		}
 		t.of[client] = c
@@ -71,15 +67,4 @@ func (t *turns) keep(clients map[[32]byte]string) {
 			delete(t.of, k)
 		}
 	}
-}
-
-func newLines() *rate.Limiter { return rate.NewLimiter(rate.Every(linesEvery), linesAtOnce) }
-
-// tell begins a line about what the peer has brought about: at the level, as long as it has
-// not brought about many.
-func tell(s *Session, level zerolog.Level) *zerolog.Event {
-	if s.lines.Allow() {
-		return s.log.WithLevel(level)
-	}
-	return s.log.Debug()
 }

@@ -1,11 +1,9 @@
 package mux
 
 import (
-	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/tls"
-	"net"
 	"runtime"
 	"sync"
 	"testing"
@@ -44,6 +42,10 @@ func TestTurnsAreEachClientsOwn(t *testing.T) {
 		if err := n.wait(t.Context(), seldom); err != nil || time.Since(begin) != 0 {
 			t.Errorf("another client: %v, after %v", err, time.Since(begin))
 		}
+		// What all its sessions make the log have is bounded, too, and nobody else's lines are.
+		if n.client(often).voice != n.client(often).voice || n.client(often).voice == n.client(seldom).voice {
+			t.Error("a client has not one voice, and of its own")
+		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Microsecond)
 		defer cancel()
 		if n.wait(ctx, often) == nil {
@@ -56,63 +58,48 @@ func TestTurnsAreEachClientsOwn(t *testing.T) {
 	})
 }
 
-// The same at a listener: a client's handshakes have a rate.
+// The same at a listener: a client's handshakes have a rate. In virtual time they cost
+// nothing, and take what they wait.
 func TestHandshakesOfOneClientHaveARate(t *testing.T) {
-	n := newLoopTunnel(t, 1, 1, nil)
-	g, err := handshake.NewGreeter(n.key, Cover{}, n.serverKey.Public().(ed25519.PublicKey))
-	if err != nil {
-		t.Fatal(err)
-	}
-	const beyond = 40
-	begin := time.Now()
-	var all sync.WaitGroup
-	turn := make(chan struct{}, 32)
-	for range turnsAtOnce + beyond {
-		turn <- struct{}{}
-		all.Go(func() {
-			defer func() { <-turn }()
-			c, err := net.Dial("tcp", n.addr.String())
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			defer c.Close()
-			cfg, _ := g.Config(time.Now())
-			if err := tls.Client(c, cfg).Handshake(); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	all.Wait()
-	least := time.Duration(beyond) * time.Second / time.Duration(turnsPerCore*runtime.GOMAXPROCS(0))
-	if d := time.Since(begin); d < least*9/10 {
-		t.Errorf("%d handshakes of one client take %v", turnsAtOnce+beyond, d)
-	}
-}
-
-// What one client brings about is some lines in the log, whatever it does; another one's are
-// there.
-func TestLinesOfAClientAreFew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var n turns
-		var out bytes.Buffer
-		log := zerolog.New(&out).Level(zerolog.InfoLevel)
-		say := func(client byte, text string) int {
-			out.Reset()
-			for range 1000 { // a session for each, all of one client
-				tell(&Session{log: log, lines: n.client([32]byte{client}).lines}, zerolog.InfoLevel).Msg(text)
-			}
-			return bytes.Count(out.Bytes(), []byte(text))
+		_, key, _ := ed25519.GenerateKey(nil)
+		_, serverKey, _ := ed25519.GenerateKey(nil)
+		l, err := Listen(ListenerConfig{
+			Key: serverKey, Clients: map[[32]byte]string{[32]byte(key.Public().(ed25519.PublicKey)): "test"}, Log: zerolog.Nop(),
+		})
+		if err != nil {
+			t.Fatal(err)
 		}
-		if k := say(1, "often"); k != linesAtOnce {
-			t.Errorf("%d lines", k)
+		g, err := handshake.NewGreeter(key, Cover{}, serverKey.Public().(ed25519.PublicKey))
+		if err != nil {
+			t.Fatal(err)
 		}
-		if k := say(2, "another"); k != linesAtOnce {
-			t.Errorf("%d lines of another client", k)
+		ctx, end := context.WithCancel(t.Context())
+		l.ctx = ctx
+		const beyond = 40
+		begin := time.Now()
+		var all sync.WaitGroup
+		turn := make(chan struct{}, 32)
+		for range turnsAtOnce + beyond {
+			turn <- struct{}{}
+			all.Go(func() {
+				defer func() { <-turn }()
+				path := newSimPath(1e6, time.Microsecond)
+				near, far := simPair(path.there, path.back)
+				l.admit(ctx, far)
+				cfg, _ := g.Config(time.Now())
+				if err := tls.Client(near, cfg).Handshake(); err != nil {
+					t.Error(err)
+				}
+				near.Close()
+			})
 		}
-		time.Sleep(10 * linesEvery)
-		if k := say(1, "later"); k != 10 {
-			t.Errorf("%d lines later", k)
+		all.Wait()
+		least := beyond * time.Second / time.Duration(turnsPerCore*runtime.GOMAXPROCS(0))
+		if d := time.Since(begin); d < least*9/10 || d > least*11/10 {
+			t.Errorf("%d handshakes of one client take %v, want %v", turnsAtOnce+beyond, d, least)
 		}
+		end()
+		l.tasks.Wait()
 	})
 }

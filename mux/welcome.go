@@ -62,7 +62,7 @@ func (l *Listener) welcome(k *carrier.TLS, keep func() bool) error {
 	}
 	s.establish(local, r.Remote, r.Checksum)
 	l.tasks.Go(func() { s.monitor.run(l.running()) })
-	tell(s, zerolog.InfoLevel).Str("session", Number(uint32(local.Token()))).Msg("session established")
+	s.voice.Line(&s.log, zerolog.InfoLevel).Str("session", Number(uint32(local.Token()))).Msg("session established")
 	keep()
 	if err := l.attach(s, k, shown, 0, false); err != nil {
 		s.end.shut(err, false) // nothing else would end it

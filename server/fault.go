@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
-	"golang.org/x/time/rate"
 
 	"github.com/mpsocks/mpsocks/status"
 )
@@ -33,14 +32,6 @@ func (c *client) tell(out *status.Peer) {
 	}
 }
 
-// newLineLimit bounds what one client makes the log have.
-func newLineLimit() *rate.Limiter { return rate.NewLimiter(rate.Every(2*time.Second), 64) }
-
 // noted begins a line about what a client does, at info as long as it has not had many of
 // them.
-func noted(p *peer) *zerolog.Event {
-	if p.client.lines.Allow() {
-		return p.log.Info()
-	}
-	return p.log.Debug()
-}
+func noted(p *peer) *zerolog.Event { return p.client.voice.Line(&p.log, zerolog.InfoLevel) }

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/mux/chatter"
 	"github.com/mpsocks/mpsocks/mux/gate"
 )
 
@@ -109,8 +110,8 @@ type client struct {
 	over    atomic.Bool // its quota of the month is used
 	fault   atomic.Pointer[fault]
 
-	// Echo requests, words of what did not arrive, and lines that it makes the log have.
-	pings, failures, lines *rate.Limiter
+	pings, failures *rate.Limiter  // echo requests, words of what did not arrive
+	voice           *chatter.Voice // in the log
 
 	// Guarded by roll.mu.
 	sent, received uint64    // what its ended sessions carried, bytes

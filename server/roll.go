@@ -12,6 +12,7 @@ import (
 
 	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux"
+	"github.com/mpsocks/mpsocks/mux/chatter"
 	"github.com/mpsocks/mpsocks/status"
 )
 
@@ -89,7 +90,7 @@ func (r *roll) client(name string) *client {
 	if c == nil {
 		before := r.gone[name]
 		delete(r.gone, name)
-		c = &client{name: name, pings: newPingLimit(), failures: newFailureLimit(), lines: newLineLimit(), sent: before.sent, received: before.received}
+		c = &client{name: name, pings: newPingLimit(), failures: newFailureLimit(), voice: chatter.NewVoice(), sent: before.sent, received: before.received}
 		r.limit(c)
 		used := r.used[name]
 		c.over.Store(c.quota > 0 && used.of(time.Now()) >= c.quota) // as it was before a restart

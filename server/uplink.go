@@ -128,20 +128,10 @@ func (u *uplink) packet(p *peer, pkt []byte) dropReason {
 	}
 	m := u.mapping
 	if m == nil || key != u.key {
-		if m = p.nat.mappings[key]; m == nil {
-			var reason dropReason
-			u.mapping = nil
-			p.nat.mu.RUnlock()
-			m, reason = p.nat.open(key, h.Src, u.now)
-			p.nat.mu.RLock()
-			if m == nil {
-				if reason == dropCap {
-					u.refused.add(h.Src)
-				}
-				return reason
-			}
+		var reason dropReason
+		if m, reason = u.find(p, key); m == nil {
+			return reason
 		}
-		u.key, u.mapping = key, m
 	}
 	if m.sent.Load() != u.now {
 		m.sent.Store(u.now)
@@ -157,6 +147,25 @@ func (u *uplink) packet(p *peer, pkt []byte) dropReason {
 	}
 	u.writer.AddTTL(m.conn, h.Dst, h.TOS, ttl, payload)
 	return dropNone
+}
+
+// find returns the mapping of the packet's sender and remembers it for the next one; there is
+// one from now on, or the reason why not. It is called as packet is.
+func (u *uplink) find(p *peer, key uint64) (m *mapping, reason dropReason) {
+	if m = p.nat.mappings[key]; m == nil {
+		u.mapping = nil
+		p.nat.mu.RUnlock()
+		m, reason = p.nat.open(key, u.header.Src, u.now)
+		p.nat.mu.RLock()
+		if m == nil {
+			if reason == dropCap {
+				u.refused.add(u.header.Src)
+			}
+			return nil, reason
+		}
+	}
+	u.key, u.mapping = key, m
+	return m, dropNone
 }
 
 // verdict asks the access rules, or remembers what they said.

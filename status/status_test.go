@@ -29,18 +29,6 @@ func TestWords(t *testing.T) {
 	}
 }
 
-func TestUnits(t *testing.T) {
-	for want, got := range map[string]string{
-		"0 bit/s": Rate(-3), "999 bit/s": Rate(999), "1.0 kbit/s": Rate(1000), "40 Mbit/s": Rate(40_000_000), "1.2 Gbit/s": Rate(1_200_000_000),
-		"-": Millis(0), "0.3 ms": Millis(.0003), "120 ms": Millis(.12),
-		"0 %": Percent(0), "<0.1 %": Percent(.0001), "1.5 %": Percent(.015), "42 %": Percent(.42),
-	} {
-		if got != want {
-			t.Errorf("%q, want %q", got, want)
-		}
-	}
-}
-
 // What the halves tell each other, by either family, is no program's; what programs ask the
 // server's echo, resolver and exit is.
 func TestBelongsToTunnel(t *testing.T) {

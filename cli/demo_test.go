@@ -16,18 +16,24 @@ import (
 // TestMain makes the test binary answer as mpsocks itself when `demo` starts
 // its two halves from it.
 func TestMain(m *testing.M) {
-	// What halves keep is kept apart from this machine's own.
+	// What halves keep is kept apart from this machine's own, and goes with the tests.
+	ours := ""
 	if os.Getenv("STATE_DIRECTORY") == "" {
-		dir, err := os.MkdirTemp("", "mpsocks-state")
-		if err != nil {
+		var err error
+		if ours, err = os.MkdirTemp("", "mpsocks-state"); err != nil {
 			panic(err)
 		}
-		os.Setenv("STATE_DIRECTORY", dir)
+		os.Setenv("STATE_DIRECTORY", ours)
 	}
 	if len(os.Args) > 1 && (os.Args[1] == "server" || os.Args[1] == "client") {
 		os.Exit(Main("", os.Args[1:], os.Stdout, os.Stderr))
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		if ours != "" {
+			os.RemoveAll(ours)
+		}
+		os.Exit(code)
+	}))
 }
 
 // lockedBuffer is a buffer that is read while others write.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/mux/muxtest"
 )
 
 // diagnose runs doctor and returns what it finds, by check.
@@ -38,10 +39,11 @@ func diagnose(t *testing.T, file string, more ...string) (texts map[string]strin
 // TestDoctor sees a server that works, then one with another key, one that does not know
 // the client, one that is not there, a path whose interface is missing, and a bad file.
 func TestDoctor(t *testing.T) {
-	free, err := freePort(netip.MustParseAddrPort("127.0.0.1:0"))
+	port, err := muxtest.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
+	free := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port)
 	dir := t.TempDir()
 	if _, stderr, code := command(t, "init", "--server", free.String(), "--dir", dir); code != 0 {
 		t.Fatal(stderr)

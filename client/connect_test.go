@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/armon/go-socks5"
+
+	"github.com/mpsocks/mpsocks/mux/muxtest"
 )
 
 // armonExit is the exit that the server has: one ServeConn per stream.
@@ -109,12 +111,10 @@ func TestConnectOptimistic(t *testing.T) {
 }
 
 func TestConnectRepliesAreTheExits(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := muxtest.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
-	port := ln.Addr().(*net.TCPAddr).Port
-	ln.Close()
 	c := start(t, &fakeTunnel{exit: armonExit(t)}, nil)
 	conn := dial(t, c)
 	out := talk(t, conn, []byte{5, 1, 0, 5, 1, 0, 1, 127, 0, 0, 1, byte(port >> 8), byte(port)}, 12)
@@ -225,15 +225,20 @@ func TestConnectAbandoned(t *testing.T) {
 		func(conn *net.TCPConn) { conn.SetLinger(0); conn.Close() },
 		func(conn *net.TCPConn) { conn.Write([]byte("early")); conn.SetLinger(0); conn.Close() },
 	} {
-		conn := dial(t, c)
-		talk(t, conn, []byte{5, 1, 0, 5, 1, 0, 1, 192, 0, 2, 1, 0, 80}, 2)
-		eventually(t, "the exit is asked", func() bool { return c.Status().Streams == 1 })
-		how(conn)
-		before := time.Now()
-		<-ended
-		eventually(t, "the client counts none", func() bool { return c.Status().Streams == 0 })
-		if d := time.Since(before); d > time.Second {
-			t.Errorf("free after %v", d)
+		// What waits for somebody's time to be over does so each time; a machine is busy once.
+		least := time.Minute
+		for try := 0; try < 5 && least > time.Second; try++ {
+			conn := dial(t, c)
+			talk(t, conn, []byte{5, 1, 0, 5, 1, 0, 1, 192, 0, 2, 1, 0, 80}, 2)
+			eventually(t, "the exit is asked", func() bool { return c.Status().Streams == 1 })
+			how(conn)
+			before := time.Now()
+			<-ended
+			eventually(t, "the client counts none", func() bool { return c.Status().Streams == 0 })
+			least = min(least, time.Since(before))
+		}
+		if least > time.Second {
+			t.Errorf("free after %v", least)
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/mux/muxtest"
 )
 
 var oneUser = []conf.User{{Name: "ann", Password: "secret"}, {Name: "bob", Password: "other"}}
@@ -186,17 +187,18 @@ func TestWildcardOfOneFamily(t *testing.T) {
 
 // TestBothWildcards binds 0.0.0.0 and [::] with one port, in both orders.
 func TestBothWildcards(t *testing.T) {
+	if !muxtest.HasIPv6() {
+		t.Skip("this machine has no IPv6 loopback")
+	}
 	for _, order := range [][2]string{{"0.0.0.0", "::"}, {"::", "0.0.0.0"}} {
-		ln, err := net.Listen("tcp", "[::]:0")
+		port, err := muxtest.FreePort()
 		if err != nil {
-			t.Skip("no IPv6 here")
+			t.Fatal(err)
 		}
-		port := ln.Addr().(*net.TCPAddr).Port
-		ln.Close()
 		c := start(t, &fakeTunnel{}, func(cfg *conf.Client) {
 			cfg.Listen = nil
 			for _, a := range order {
-				cfg.Listen = append(cfg.Listen, netip.AddrPortFrom(netip.MustParseAddr(a), uint16(port)))
+				cfg.Listen = append(cfg.Listen, netip.AddrPortFrom(netip.MustParseAddr(a), port))
 			}
 		})
 		if len(c.Addrs()) != 2 {
@@ -207,11 +209,9 @@ func TestBothWildcards(t *testing.T) {
 
 func TestListenersV4AndV6(t *testing.T) {
 	cfg := conf.DefaultClient()
-	ln, err := net.Listen("tcp", "[::1]:0")
-	if err != nil {
-		t.Skip("no IPv6 here")
+	if !muxtest.HasIPv6() {
+		t.Skip("this machine has no IPv6 loopback")
 	}
-	ln.Close()
 	cfg.Listen = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0"), netip.MustParseAddrPort("[::1]:0")}
 	c := start(t, &fakeTunnel{answer: echo}, func(into *conf.Client) { *into = *cfg })
 	conn, err := net.Dial("tcp", c.Addrs()[1].String())

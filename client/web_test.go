@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/mux/muxtest"
 )
 
 func itoa(port uint16) string { return strconv.Itoa(int(port)) }
@@ -205,12 +206,11 @@ func TestHTTPUpgrade(t *testing.T) {
 }
 
 func TestHTTPRefusals(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := muxtest.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
-	nobody := ln.Addr().String()
-	ln.Close()
+	nobody := fmt.Sprintf("127.0.0.1:%d", port)
 	c := start(t, &fakeTunnel{exit: armonExit(t)}, nil)
 	for _, tt := range []struct {
 		request string

@@ -173,7 +173,7 @@ func TestCappedPath(t *testing.T) {
 	})
 	s, second := n.client.Session(), netip.AddrFrom4([4]byte{127, 0, 0, 2})
 	n.send(400, 10000, 200, nil)
-	n.near.wait(t, 400, 3*time.Second)
+	n.near.wait(t, 400)
 	n.client.checkCaps(clock.now())
 	if p := pathAt(s, 1); !p.Capped || p.Sent == 0 || p.Received == 0 {
 		t.Fatalf("after the cap: %+v", p)
@@ -184,7 +184,7 @@ func TestCappedPath(t *testing.T) {
 	before := carriedBy(s, "path1")
 	n.near.forget()
 	n.send(500, 1000, 200, nil)
-	n.near.wait(t, 500, 3*time.Second)
+	n.near.wait(t, 500)
 	if d := carriedBy(s, "path1") - before; d != 0 {
 		t.Errorf("%d bytes went over the capped path", d)
 	}
@@ -208,7 +208,7 @@ func TestCappedPath(t *testing.T) {
 	eventually(t, "the server has them, and not as backup", func() bool { c, b := n.subflowsFrom(second); return c == 2 && b == 0 })
 	n.near.forget()
 	n.send(50, 1000, 200, nil)
-	n.near.wait(t, 50, 3*time.Second)
+	n.near.wait(t, 50)
 	if p := pathAt(s, 1); p.Capped || p.Sent == 0 || p.Received == 0 {
 		t.Errorf("in the next month: %+v", p)
 	}
@@ -226,7 +226,7 @@ func TestOnlyPathCapped(t *testing.T) {
 		c.Paths[0].Metered = true
 	})
 	n.send(300, 10000, 200, nil)
-	n.near.wait(t, 300, 3*time.Second)
+	n.near.wait(t, 300)
 	path := n.client.cfg.Paths[0]
 	path.DailyCap = 60_000
 	n.client.SetPaths([]Path{path}) // live, and what was carried before counts

@@ -56,7 +56,7 @@ func TestSessionOverAnotherCarrier(t *testing.T) {
 		ends[0].Flush()
 		time.Sleep(100 * time.Microsecond)
 	}
-	got.wait(t, n, 10*time.Second)
+	got.wait(t, n)
 	st, err := ends[0].OpenStream(ctx, netip.MustParseAddrPort("127.0.0.1:1"), netip.AddrPortFrom(packet.ServerHost4, 1080))
 	if err != nil {
 		t.Fatal(err)

@@ -2,7 +2,6 @@ package mux
 
 import (
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -38,7 +37,7 @@ func TestCountsAdd(t *testing.T) {
 func TestCountsOfSession(t *testing.T) {
 	n := newLoopTunnel(t, 2, 1, nil)
 	n.send(300, 2000, 200, nil)
-	n.near.wait(t, 300, 5*time.Second)
+	n.near.wait(t, 300)
 	far := n.listener.Sessions()[0]
 	for name, s := range map[string]*Session{"client": n.client.Session(), "server": far} {
 		snap, got := s.Snapshot(), CountsOf(s)

@@ -74,7 +74,7 @@ func TestFinishOfADeadPeer(t *testing.T) {
 	}
 	begin := time.Now()
 	s.Finish(ErrClosed)
-	if took := time.Since(begin); took > finishLimit+2*closeLinger {
+	if took := time.Since(begin); took > 10*finishLimit { // without one it would never end
 		t.Errorf("it took %v", took)
 	}
 }

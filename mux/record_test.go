@@ -66,7 +66,7 @@ func TestRecordOfASession(t *testing.T) {
 		t.Errorf("%d bytes came back, %v", got, err)
 	}
 	st.Close()
-	n.far.wait(t, 500, 10*time.Second)
+	n.far.wait(t, 500)
 	stop()
 	<-ended
 

@@ -16,6 +16,7 @@ import (
 
 	"github.com/mpsocks/mpsocks/mux/buf"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
+	"github.com/mpsocks/mpsocks/mux/muxtest"
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
 
@@ -87,9 +88,10 @@ func (c *collector) missing(n int) (lost, twice int) {
 	return lost, twice
 }
 
-func (c *collector) wait(t *testing.T, n int, limit time.Duration) {
+// wait waits for n numbers, for as long as a machine may take that is busy with other tests.
+func (c *collector) wait(t *testing.T, n int) {
 	t.Helper()
-	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		if lost, _ := c.missing(n); lost == 0 {
 			return
 		}
@@ -119,8 +121,12 @@ func newLoopTunnel(t *testing.T, paths, subflows int, tweak func(*ClientConfig, 
 	n := &loopTunnel{
 		t: t, near: newCollector(), far: newCollector(), serverSession: make(chan *Session, 16),
 		clientDone: make(chan struct{}), key: ck, serverKey: sk,
-		addr: netip.MustParseAddrPort("127.0.0.1:0"),
 	}
+	port, err := muxtest.FreePort() // to listen at again, too
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.addr = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port)
 	cc := ClientConfig{
 		Key: ck, ServerKey: sk.Public().(ed25519.PublicKey), Handler: n.near,
 		Log: zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.WarnLevel),
@@ -134,7 +140,6 @@ func newLoopTunnel(t *testing.T, paths, subflows int, tweak func(*ClientConfig, 
 	}
 	n.listen(lc)
 	cc.Addresses = []string{n.addr.String()}
-	var err error
 	if n.client, err = NewClient(cc); err != nil {
 		t.Fatal(err)
 	}
@@ -234,8 +239,8 @@ func (n *loopTunnel) send(count, rate, size int, at func(i int)) {
 func TestEcho(t *testing.T) {
 	n := newLoopTunnel(t, 2, 2, nil)
 	n.send(2000, 20000, 200, nil)
-	n.far.wait(t, 2000, 5*time.Second)
-	n.near.wait(t, 2000, 5*time.Second)
+	n.far.wait(t, 2000)
+	n.near.wait(t, 2000)
 	if _, twice := n.near.missing(2000); twice != 0 {
 		t.Errorf("%d packets came twice", twice)
 	}
@@ -254,8 +259,8 @@ func TestKilledSubflow(t *testing.T) {
 					f.carrier.Close()
 				}
 			})
-			n.far.wait(t, 4000, 15*time.Second)
-			n.near.wait(t, 4000, 15*time.Second)
+			n.far.wait(t, 4000)
+			n.near.wait(t, 4000)
 			for _, c := range []*collector{n.far, n.near} {
 				if _, twice := c.missing(4000); twice != 0 {
 					t.Errorf("%d packets came twice", twice)
@@ -280,8 +285,8 @@ func TestAllSubflowsKilled(t *testing.T) {
 			}
 		}
 	})
-	n.far.wait(t, 2000, 15*time.Second)
-	n.near.wait(t, 2000, 15*time.Second)
+	n.far.wait(t, 2000)
+	n.near.wait(t, 2000)
 	if s.keys().epoch != epoch {
 		t.Error("the session was renewed, not resumed")
 	}
@@ -292,7 +297,7 @@ func TestAllSubflowsKilled(t *testing.T) {
 func TestServerRestart(t *testing.T) {
 	n := newLoopTunnel(t, 2, 1, nil)
 	n.send(100, 10000, 200, nil)
-	n.far.wait(t, 100, 15*time.Second)
+	n.far.wait(t, 100)
 	n.stopL()
 	<-n.listenerDone
 	n.far.mu.Lock()
@@ -305,27 +310,23 @@ func TestServerRestart(t *testing.T) {
 		t.Errorf("found again only after %v", d)
 	}
 	n.send(100, 10000, 200, nil)
-	n.far.wait(t, 100, 15*time.Second)
+	n.far.wait(t, 100)
 }
 
 // However many subflows a server refuses that has forgotten the session, it is
 // renewed once, and that is said once.
 func TestRenewedOnce(t *testing.T) {
 	var said lineCount
-	n := newLoopTunnel(t, 2, 16, func(c *ClientConfig, _ *ListenerConfig) { c.Log = zerolog.New(&said) })
+	n := newLoopTunnel(t, 2, 8, func(c *ClientConfig, _ *ListenerConfig) { c.Log = zerolog.New(&said) })
 	for i := range 3 {
 		for _, s := range n.listener.Sessions() {
 			n.listener.sessions.forget(s)
 			s.end.shut(ErrTimeout, false)
 		}
-		for end := time.Now().Add(5 * time.Second); ; time.Sleep(2 * time.Millisecond) {
-			if now := n.listener.Sessions(); len(now) == 1 && len(now[0].Snapshot().Subflows) == 32 {
-				break
-			}
-			if time.Now().After(end) {
-				t.Fatalf("%d sessions at the server after 5 s", len(n.listener.Sessions()))
-			}
-		}
+		eventually(t, "one session, with all subflows", func() bool {
+			now := n.listener.Sessions()
+			return len(now) == 1 && len(now[0].Snapshot().Subflows) == 16
+		})
 		if got := n.client.Session().Snapshot().Renewals; got != uint64(i+1) {
 			t.Fatalf("%d renewals after the server forgot %d sessions", got, i+1)
 		}
@@ -362,7 +363,7 @@ func TestFastClose(t *testing.T) {
 	n.stopC()
 	begin := time.Now()
 	<-n.clientDone
-	if d := time.Since(begin); d > 4*time.Second { // the server would go on for two minutes
+	if d := time.Since(begin); d > 20*time.Second { // the server would go on for two minutes
 		t.Errorf("closing took %v", d)
 	}
 	select {
@@ -370,7 +371,7 @@ func TestFastClose(t *testing.T) {
 		if err != ErrPeerClosed {
 			t.Errorf("ended by %v", err)
 		}
-	case <-time.After(2 * time.Second):
+	case <-time.After(20 * time.Second):
 		t.Error("the server did not hear of the end")
 	}
 }
@@ -413,7 +414,7 @@ func TestBulk(t *testing.T) {
 func TestIdleSessionSleeps(t *testing.T) {
 	n := newLoopTunnel(t, 2, 2, nil)
 	n.send(100, 10000, 200, nil)
-	n.near.wait(t, 100, 3*time.Second)
+	n.near.wait(t, 100)
 	time.Sleep(300 * time.Millisecond) // the last Data ACKs
 	s := n.client.Session()
 	for try := 1; ; try++ { // what has begun before it is idle may take a second more

@@ -10,7 +10,6 @@ import (
 	"runtime"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/rs/zerolog"
 
@@ -173,8 +172,8 @@ func TestSetPaths(t *testing.T) {
 	}
 
 	<-sent
-	n.far.wait(t, 3000, 3*time.Second)
-	n.near.wait(t, 3000, 3*time.Second)
+	n.far.wait(t, 3000)
+	n.near.wait(t, 3000)
 	n.stopC()
 	<-n.clientDone
 	n.stopL()

@@ -24,8 +24,8 @@ func TestWornSubflowIsReplaced(t *testing.T) {
 					least = min(least, len(n.client.Session().Snapshot().Subflows))
 				}
 			})
-			n.far.wait(t, 2000, 5*time.Second)
-			n.near.wait(t, 2000, 5*time.Second)
+			n.far.wait(t, 2000)
+			n.near.wait(t, 2000)
 			if most == 0 && least < 2 {
 				t.Errorf("there was one subflow, not two")
 			}

@@ -49,7 +49,7 @@ func TestUsageOutlivesTheClient(t *testing.T) {
 	}
 	first := newLoopTunnel(t, 2, 2, capped)
 	first.send(400, 10000, 200, nil)
-	first.near.wait(t, 400, 3*time.Second)
+	first.near.wait(t, 400)
 	eventually(t, "the cap is reached", func() bool {
 		first.client.checkCaps(clock.now())
 		return pathAt(first.client.Session(), 1).Capped

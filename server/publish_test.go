@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/mux/muxtest"
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
 
@@ -39,15 +40,14 @@ func publishAs(t *testing.T, p *peer, request []byte) (*net.TCPConn, byte) {
 	return here, code[0]
 }
 
-// freePort is a port that nobody listens at, of TCP and UDP.
+// freePort is one that nobody has, of TCP and UDP.
 func freePort(t *testing.T) uint16 {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := muxtest.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ln.Close()
-	return uint16(ln.Addr().(*net.TCPAddr).Port)
+	return port
 }
 
 func TestPublishRules(t *testing.T) {

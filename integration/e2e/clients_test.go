@@ -1,8 +1,6 @@
 package e2e
 
 import (
-	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -53,7 +51,7 @@ func TestBrokenClientFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { client.Kill() })
-	server := tcpServer(t, "127.0.0.1:0", func(c *net.TCPConn) { _ = c.SetDeadline(time.Time{}); _, _ = io.Copy(c, c) })
+	server := tcpServer(t, "127.0.0.1:0", mirror)
 	eventually(t, 10*time.Second, "the session is up", func() bool { return strings.Contains(said(), "session established") })
 	c := connect(t, p.Socks[0], server.String())
 	if !echoes(c) {
@@ -70,7 +68,7 @@ func TestBrokenClientFile(t *testing.T) {
 	if !echoes(c) {
 		t.Error("the connection of the client with the broken file is cut")
 	}
-	eventually(t, 5*time.Second, "status says it", func() bool {
+	eventually(t, 20*time.Second, "status says it", func() bool {
 		out := strings.Join(strings.Fields(does(t, "status", "-c", p.ServerFile)), " ")
 		return strings.Contains(out, "! "+here[:10]) && strings.Contains(out, "public_key: is not base64")
 	})
@@ -98,7 +96,7 @@ func TestBrokenClientFile(t *testing.T) {
 	if out := does(t, "clients", "revoke", "here", "-c", p.ServerFile); !strings.Contains(out, "clients[here] is gone") {
 		t.Errorf("revoke says\n%s", out)
 	}
-	eventually(t, 5*time.Second, "its session ends", func() bool { return strings.Contains(again.Output(), "does not know this client's key") })
+	eventually(t, 20*time.Second, "its session ends", func() bool { return strings.Contains(again.Output(), "does not know this client's key") })
 }
 
 // TestReloadOfAMovedAdmin has `mpsocks reload -c` find the half by where it says that it is,

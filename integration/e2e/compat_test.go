@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -123,7 +122,7 @@ func TestLastRelease(t *testing.T) {
 			if want := sha256.Sum256(payload); err != nil || !bytes.Equal(got, want[:]) {
 				t.Errorf("an upload of %d bytes came as something else (%v)", size, err)
 			}
-			echo := connect(t, p.Socks[0], tcpServer(t, "127.0.0.1:0", func(c *net.TCPConn) { _, _ = io.Copy(c, c) }).String())
+			echo := connect(t, p.Socks[0], tcpServer(t, "127.0.0.1:0", mirror).String())
 			if !echoes(echo) {
 				t.Error("nothing comes back over a CONNECT")
 			}
@@ -131,7 +130,7 @@ func TestLastRelease(t *testing.T) {
 				t.Errorf("%d of %d datagrams are missing", missing, sent)
 			}
 			for half, admin := range map[string]string{"client": p.ClientAdmin, "server": p.ServerAdmin} {
-				eventually(t, 5*time.Second, "the "+half+" warns of the other's release", func() bool {
+				eventually(t, 20*time.Second, "the "+half+" warns of the other's release", func() bool {
 					warnings := statusOf(t, p, admin).Warnings
 					return name == "" || len(warnings) == 1 && strings.Contains(warnings[0], " is release ") && strings.Contains(warnings[0], name)
 				})
@@ -140,7 +139,7 @@ func TestLastRelease(t *testing.T) {
 			if took, err := p.Client.Stop(); err != nil || took > 4*time.Second {
 				t.Errorf("the client ends after %v with %v", took, err)
 			}
-			eventually(t, 5*time.Second, "the server hears of the end", func() bool { return strings.Contains(p.Server.Output(), "session ended") })
+			eventually(t, 20*time.Second, "the server hears of the end", func() bool { return strings.Contains(p.Server.Output(), "session ended") })
 			if took, err := p.Server.Stop(); err != nil || took > 4*time.Second {
 				t.Errorf("the server ends after %v with %v", took, err)
 			}

@@ -41,7 +41,7 @@ func tcpServer(t *testing.T, listen string, serve func(*net.TCPConn)) netip.Addr
 			if err != nil {
 				return
 			}
-			go func() { // ends with its connection, at the deadline at latest
+			go func() { // ends with its connection, or at the deadline
 				defer c.Close()
 				_ = c.SetDeadline(time.Now().Add(20 * time.Second))
 				serve(c.(*net.TCPConn))
@@ -53,6 +53,12 @@ func tcpServer(t *testing.T, listen string, serve func(*net.TCPConn)) netip.Addr
 		<-done
 	})
 	return l.Addr().(*net.TCPAddr).AddrPort()
+}
+
+// mirror answers what comes with itself, as it comes, for as long as the connection lasts.
+func mirror(c *net.TCPConn) {
+	_ = c.SetDeadline(time.Time{})
+	_, _ = io.Copy(c, c)
 }
 
 // digest reads to the end and only then answers, with the hash of what it
@@ -86,7 +92,7 @@ func connectBy(t *testing.T, d *socks.Dialer, dst string) *net.TCPConn {
 // then comes.
 func TestConnectHalfClose(t *testing.T) {
 	p := dual(t)
-	four := tcpServer(t, "127.0.0.1:0", digest)
+	four := tcpServer(t, ports(t, 1)[0].String(), digest)
 	six := tcpServer(t, fmt.Sprintf("[::1]:%d", four.Port()), digest)
 	for _, dst := range []string{four.String(), six.String(), fmt.Sprintf("localhost:%d", four.Port())} {
 		for _, size := range []int{0, 1, 16 << 10, 5_000_000} {
@@ -167,7 +173,7 @@ func TestConnectNoHeadOfLine(t *testing.T) {
 	if got, err := io.ReadAll(c); err != nil || len(got) != sha256.Size {
 		t.Errorf("beside a stuck stream: %d bytes, %v", len(got), err)
 	}
-	if took := time.Since(start); took > 2*time.Second {
+	if took := time.Since(start); took > 10*time.Second {
 		t.Errorf("beside a stuck stream one mebibyte took %v", took)
 	}
 	_ = stuck.Close()
@@ -233,7 +239,7 @@ func TestUsers(t *testing.T) {
 	}
 	defer client.Kill()
 	proxy := c.Socks[0].String()
-	eventually(t, 5*time.Second, "the client listens", func() bool {
+	eventually(t, 20*time.Second, "the client listens", func() bool {
 		conn, err := net.Dial("tcp", proxy)
 		if err != nil {
 			return false

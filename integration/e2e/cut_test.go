@@ -16,7 +16,7 @@ func TestCutOne(t *testing.T) {
 	echo := udpEcho(t, "127.0.0.1:0")
 	for i := range wayCount {
 		t.Run(way(i), func(t *testing.T) {
-			eventually(t, 5*time.Second, "all four paths are up", c.allCarry)
+			eventually(t, 20*time.Second, "all four paths are up", c.allCarry)
 			s := startStream(t, p, echo)
 			time.Sleep(time.Second)
 			c.set(way(i), cut)
@@ -38,7 +38,7 @@ func TestSilenceOne(t *testing.T) {
 	echo := udpEcho(t, "127.0.0.1:0")
 	for i := range wayCount {
 		t.Run(way(i), func(t *testing.T) {
-			eventually(t, 5*time.Second, "all four paths are up", c.allCarry)
+			eventually(t, 20*time.Second, "all four paths are up", c.allCarry)
 			s := startStream(t, p, echo)
 			time.Sleep(time.Second)
 			c.set(way(i), silent)
@@ -58,7 +58,7 @@ func TestSilenceOne(t *testing.T) {
 func TestCutAll(t *testing.T) {
 	p, c := beginCut(t)
 	echo := udpEcho(t, "127.0.0.1:0")
-	eventually(t, 5*time.Second, "all four paths are up", c.allCarry)
+	eventually(t, 20*time.Second, "all four paths are up", c.allCarry)
 	s := startStream(t, p, echo)
 	time.Sleep(time.Second)
 	for i := range wayCount {

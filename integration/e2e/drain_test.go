@@ -27,7 +27,7 @@ func echoes(c *net.TCPConn) bool {
 // has ended, nothing new is taken, and then the server is gone, long before the deadline.
 func TestDrain(t *testing.T) {
 	p := begin(t, halves.Config{Server: "drain: 20s\n"})
-	server := tcpServer(t, "127.0.0.1:0", func(c *net.TCPConn) { _ = c.SetDeadline(time.Time{}); _, _ = io.Copy(c, c) })
+	server := tcpServer(t, "127.0.0.1:0", mirror)
 	c := connect(t, p.Socks[0], server.String())
 	if !echoes(c) {
 		t.Fatal("nothing comes back")
@@ -35,12 +35,12 @@ func TestDrain(t *testing.T) {
 	ended := make(chan error, 1)
 	start := time.Now()
 	go func() { _, err := p.Server.Stop(); ended <- err }()
-	eventually(t, 5*time.Second, "the server drains", func() bool { return strings.Contains(p.Server.Output(), "draining") })
+	eventually(t, 20*time.Second, "the server drains", func() bool { return strings.Contains(p.Server.Output(), "draining") })
 	time.Sleep(500 * time.Millisecond)
 	if !echoes(c) {
 		t.Error("a connection that was under way is cut")
 	}
-	eventually(t, 5*time.Second, "it takes no new connections", func() bool {
+	eventually(t, 20*time.Second, "it takes no new connections", func() bool {
 		c, err := try(p.Socks[0], server.String())
 		if err == nil {
 			c.Close()
@@ -164,14 +164,14 @@ func testDrainMoves(t *testing.T, server string, late bool, end func(*halves.Pai
 	})
 	does(t, "reload", "-c", p.ClientFile)
 	datagrams := startStream(t, p, udpEcho(t, "127.0.0.1:0"))
-	echo := tcpServer(t, "127.0.0.1:0", func(c *net.TCPConn) { _ = c.SetDeadline(time.Time{}); _, _ = io.Copy(c, c) })
+	echo := tcpServer(t, "127.0.0.1:0", mirror)
 	idle := connect(t, p.Socks[0], echo.String())
 	if !echoes(idle) {
 		t.Fatal("nothing comes back")
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- end(p) }()
-	eventually(t, 5*time.Second, "the server drains", func() bool { return strings.Contains(p.Server.Output(), "draining") })
+	eventually(t, 20*time.Second, "the server drains", func() bool { return strings.Contains(p.Server.Output(), "draining") })
 	if late {
 		eventually(t, 10*time.Second, "the client finds no other server", func() bool { return strings.Contains(p.Client.Output(), "no other one answers") })
 		other = w.server()

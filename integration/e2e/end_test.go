@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"strings"
@@ -17,7 +16,7 @@ import (
 func TestStop(t *testing.T) {
 	p := begin(t, halves.Config{})
 	echo := udpEcho(t, "127.0.0.1:0")
-	server := tcpServer(t, "127.0.0.1:0", func(c *net.TCPConn) { _, _ = io.Copy(c, c) })
+	server := tcpServer(t, "127.0.0.1:0", mirror)
 	c := connect(t, p.Socks[0], server.String())
 	if _, err := c.Write([]byte("still open at the end")); err != nil {
 		t.Fatal(err)
@@ -169,7 +168,7 @@ func TestLastingErrors(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer client.Kill()
-			eventually(t, 5*time.Second, fmt.Sprintf("the client names %q", tc.want), func() bool {
+			eventually(t, 20*time.Second, fmt.Sprintf("the client names %q", tc.want), func() bool {
 				for _, w := range tc.want {
 					if !strings.Contains(client.Output(), w) {
 						return false

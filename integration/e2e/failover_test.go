@@ -36,7 +36,7 @@ func twin(t *testing.T, dir string, from, at netip.AddrPort) *halves.Process {
 		t.Fatal(err)
 	}
 	t.Cleanup(p.Kill)
-	eventually(t, 5*time.Second, "the second server listens", func() bool {
+	eventually(t, 20*time.Second, "the second server listens", func() bool {
 		conn, err := net.Dial("tcp", at.String())
 		if err == nil {
 			conn.Close()
@@ -82,7 +82,7 @@ func pair(t *testing.T, first netip.AddrPort) *halves.Pair {
 			t.Logf("client said:\n%s", p.Client.Output())
 		}
 	})
-	eventually(t, 5*time.Second, "the client listens", func() bool {
+	eventually(t, 20*time.Second, "the client listens", func() bool {
 		conn, err := net.Dial("tcp", p.Proxy())
 		if err == nil {
 			conn.Close()

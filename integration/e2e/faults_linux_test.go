@@ -55,7 +55,7 @@ func TestClientKilled(t *testing.T) {
 	}
 	f := associate(t, p.Socks[0])
 	defer f.close()
-	eventually(t, 5*time.Second, "an association works", func() bool { return echoed(t, f, echo.String()) })
+	eventually(t, 20*time.Second, "an association works", func() bool { return echoed(t, f, echo.String()) })
 }
 
 // limited starts the pair's server anew in a shell that has set a limit first.
@@ -79,7 +79,7 @@ func TestNoDescriptors(t *testing.T) {
 	echo := udpEcho(t, "127.0.0.1:0")
 	first := associate(t, p.Socks[0])
 	defer first.close()
-	eventually(t, 5*time.Second, "the first association works", func() bool { return echoed(t, first, echo.String()) })
+	eventually(t, 20*time.Second, "the first association works", func() bool { return echoed(t, first, echo.String()) })
 	works := 0
 	var more, waiting []*flow
 	for range 100 {
@@ -117,7 +117,7 @@ func TestNoDescriptors(t *testing.T) {
 	if !answersAdmin(p.ServerAdmin) {
 		t.Error("the server's admin does not answer")
 	}
-	eventually(t, 5*time.Second, "the first association goes on", func() bool { return echoed(t, first, echo.String()) })
+	eventually(t, 20*time.Second, "the first association goes on", func() bool { return echoed(t, first, echo.String()) })
 	for _, f := range more {
 		f.close()
 	}
@@ -152,12 +152,12 @@ func TestConnectsLeaveRoomForDatagrams(t *testing.T) {
 	}
 	for range 5 {
 		f := associate(t, p.Socks[0])
-		eventually(t, 5*time.Second, "a new association works", func() bool { return echoed(t, f, echo.String()) })
+		eventually(t, 20*time.Second, "a new association works", func() bool { return echoed(t, f, echo.String()) })
 	}
 	for _, c := range held[:6] {
 		c.Close()
 	}
-	eventually(t, 5*time.Second, "there is room for a CONNECT again", func() bool {
+	eventually(t, 20*time.Second, "there is room for a CONNECT again", func() bool {
 		c, err := d.Connect(hold.String())
 		if err == nil {
 			held = append(held, c)
@@ -256,7 +256,7 @@ func TestFullDiskMeanwhile(t *testing.T) {
 	echo := udpEcho(t, "127.0.0.1:0")
 	f := associate(t, p.Socks[0])
 	defer f.close()
-	eventually(t, 5*time.Second, "an association works", func() bool { return echoed(t, f, echo.String()) })
+	eventually(t, 20*time.Second, "an association works", func() bool { return echoed(t, f, echo.String()) })
 	lost := 0
 	for i := range 300 { // of 1,000 bytes, each captured four times: the disk is full soon
 		f.send(t, echo.String(), make([]byte, 1000))

@@ -21,7 +21,7 @@ import (
 func TestPublish(t *testing.T) {
 	free := ports(t, 3)
 	door, headed, refused := free[0], free[1], free[2]
-	tcp := tcpServer(t, "127.0.0.1:0", func(c *net.TCPConn) { _, _ = io.Copy(c, c) })
+	tcp := tcpServer(t, "127.0.0.1:0", mirror)
 	udp := udpEcho(t, fmt.Sprintf("127.0.0.1:%d", tcp.Port()))
 	p, c := beginCutWith(t, halves.Config{
 		Admin:   true,
@@ -32,7 +32,7 @@ func TestPublish(t *testing.T) {
   - {listen: ":%d", to: "127.0.0.1:%d"}
 `, door.Port(), udp.Port(), headed.Port(), udp.Port(), refused.Port(), udp.Port()),
 	})
-	eventually(t, 5*time.Second, "all four paths are up", c.allCarry)
+	eventually(t, 20*time.Second, "all four paths are up", c.allCarry)
 
 	// UDP: two visitors, each of whom gets his own answers.
 	visitors := []*net.UDPConn{dialUDP(t, door), dialUDP(t, door)}
@@ -43,8 +43,8 @@ func TestPublish(t *testing.T) {
 		n, err := v.Read(b)
 		return err == nil && string(b[:n]) == text
 	}
-	eventually(t, 5*time.Second, "the UDP port is published", func() bool { return ask(visitors[0], "hello") })
-	eventually(t, 5*time.Second, "status says which ports are open, and why one is not", func() bool {
+	eventually(t, 20*time.Second, "the UDP port is published", func() bool { return ask(visitors[0], "hello") })
+	eventually(t, 20*time.Second, "status says which ports are open, and why one is not", func() bool {
 		open, closed := 0, 0
 		for _, q := range statusOf(t, p, p.ClientAdmin).Published {
 			switch {
@@ -74,7 +74,7 @@ func TestPublish(t *testing.T) {
 		_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
 		return conn.(*net.TCPConn)
 	}
-	eventually(t, 5*time.Second, "the TCP port is published", func() bool {
+	eventually(t, 20*time.Second, "the TCP port is published", func() bool {
 		conn, err := net.Dial("tcp", door.String())
 		if err == nil {
 			conn.Close()
@@ -114,7 +114,7 @@ func TestPublish(t *testing.T) {
 	if err != nil || !bytes.Equal(got, data) {
 		t.Errorf("%d of %d bytes came back through path death, %v", len(got), len(data), err)
 	}
-	eventually(t, 3*time.Second, "UDP works after it", func() bool { return ask(visitors[0], "after") })
+	eventually(t, 20*time.Second, "UDP works after it", func() bool { return ask(visitors[0], "after") })
 
 	// The program can be told who it is.
 	conn := dial(headed)
@@ -135,7 +135,7 @@ func TestPublish(t *testing.T) {
 		conn.Close()
 		t.Error("a port is published that is not allowed")
 	}
-	eventually(t, time.Second, "the client says why", func() bool { return strings.Contains(p.Client.Output(), "does not allow it") })
+	eventually(t, 20*time.Second, "the client says why", func() bool { return strings.Contains(p.Client.Output(), "does not allow it") })
 }
 
 // TestPublishEnds takes the client away: its ports at the server close.
@@ -156,7 +156,7 @@ func TestPublishEnds(t *testing.T) {
 		all, _ := io.ReadAll(conn)
 		return string(all) == "hello"
 	}
-	eventually(t, 5*time.Second, "the port is published", open)
+	eventually(t, 20*time.Second, "the port is published", open)
 	_, _ = p.Client.Stop()
 	eventually(t, 20*time.Second, "the port is closed", func() bool {
 		conn, err := net.Dial("tcp", door.String())
@@ -177,7 +177,7 @@ func TestPublishEnds(t *testing.T) {
 func TestPublishReload(t *testing.T) {
 	free := ports(t, 2)
 	first, second := free[0], free[1]
-	echo := tcpServer(t, "127.0.0.1:0", func(c *net.TCPConn) { _, _ = io.Copy(c, c) })
+	echo := tcpServer(t, "127.0.0.1:0", mirror)
 	udp := udpEcho(t, fmt.Sprintf("127.0.0.1:%d", echo.Port()))
 	other := tcpServer(t, "127.0.0.1:0", func(c *net.TCPConn) { _, _ = io.WriteString(c, "other") })
 	loud, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(other))

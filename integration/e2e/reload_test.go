@@ -93,7 +93,7 @@ func TestReload(t *testing.T) {
 	}
 	p := begin(t, halves.Config{Admin: true, Client: "users: [" + ann + "]\n", User: "ann", Password: "correct horse"})
 	echo := udpEcho(t, "127.0.0.1:0")
-	server := tcpServer(t, "127.0.0.1:0", func(c *net.TCPConn) { _ = c.SetDeadline(time.Time{}); _, _ = io.Copy(c, c) })
+	server := tcpServer(t, "127.0.0.1:0", mirror)
 
 	// A second client, in a file of its own.
 	guest := halves.Config{Dir: t.TempDir(), Tunnel: p.Tunnel, Socks: ports(t, 1), Paths: []halves.Path{{Name: "guest", Bind: "127.0.0.3", Subflows: 1}}}

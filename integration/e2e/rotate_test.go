@@ -1,8 +1,6 @@
 package e2e
 
 import (
-	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,7 +25,7 @@ func TestServerKeyByHand(t *testing.T) {
 	}
 	p, c := beginCutWith(t, halves.Config{Admin: true})
 	w := &workshop{Config: p.Config, t: t}
-	echo := tcpServer(t, "127.0.0.1:0", func(c *net.TCPConn) { _ = c.SetDeadline(time.Time{}); _, _ = io.Copy(c, c) })
+	echo := tcpServer(t, "127.0.0.1:0", mirror)
 	talk := connect(t, p.Socks[0], echo.String())
 	eventually(t, 10*time.Second, "all paths carry", c.allCarry)
 	datagrams := startStream(t, p, udpEcho(t, "127.0.0.1:0"))

@@ -48,7 +48,7 @@ func TestWhatFailed(t *testing.T) {
 			of  *halves.Process
 			why string
 		}{"client": {p.Client, c.client}, "server": {p.Server, c.server}} {
-			eventually(t, 3*time.Second, fmt.Sprintf("the %s says why %s fails: %s", half, c.to, out.why), func() bool {
+			eventually(t, 20*time.Second, fmt.Sprintf("the %s says why %s fails: %s", half, c.to, out.why), func() bool {
 				for line := range strings.Lines(out.of.Output()) {
 					if strings.Contains(line, "CONNECT failed") && strings.Contains(line, c.to) && strings.Contains(line, out.why) {
 						return true
@@ -59,7 +59,7 @@ func TestWhatFailed(t *testing.T) {
 		}
 	}
 	var s *status.Status
-	eventually(t, 5*time.Second, "the server's status has it", func() bool {
+	eventually(t, 20*time.Second, "the server's status has it", func() bool {
 		s = statusOf(t, p, p.ServerAdmin)
 		return len(s.Clients) == 1 && strings.Contains(s.Clients[0].Error, "CONNECT to "+closed+": connection refused") && !s.Clients[0].ErrorAt.IsZero()
 	})
@@ -90,7 +90,7 @@ func TestDownloadSeen(t *testing.T) {
 			t.Logf("programs: %+v", programs)
 		}
 	})
-	eventually(t, 5*time.Second, "the client says what came", func() bool {
+	eventually(t, 20*time.Second, "the client says what came", func() bool {
 		stream, datagrams := false, false
 		programs = statusOf(t, p, p.ClientAdmin).Programs
 		for _, q := range programs {

@@ -5,7 +5,6 @@ import (
 	"crypto/ed25519"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"strconv"
 	"strings"
@@ -85,7 +84,7 @@ func TestCountersNeverFall(t *testing.T) {
 	if _, err := p.Client.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 5*time.Second, "the session ends", func() bool { return strings.Contains(p.Server.Output(), "session ended") })
+	eventually(t, 20*time.Second, "the session ends", func() bool { return strings.Contains(p.Server.Output(), "session ended") })
 	server = risen(t, "after the session's end", server, series(t, p, p.ServerAdmin))
 	var err error
 	if p.Client, err = halves.Run(mpsocks, "client", "-c", p.ClientFile); err != nil {
@@ -159,7 +158,7 @@ func TestSeriesAreBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	echo := udpEcho(t, "127.0.0.1:0")
-	server := tcpServer(t, "127.0.0.1:0", func(c *net.TCPConn) { _, _ = io.Copy(c, c) })
+	server := tcpServer(t, "127.0.0.1:0", mirror)
 	once := func(key conf.PrivateKey) bool {
 		c, err := mux.NewClient(mux.ClientConfig{
 			Key: ed25519.PrivateKey(key), ServerKey: ed25519.PublicKey(cfg.Server.Keys()[0]), Addresses: cfg.Server.Addresses,

@@ -27,7 +27,7 @@ func dual(t *testing.T) *halves.Pair {
 // relay of each family, and wants the same bytes back from the true sender.
 func TestUDPEcho(t *testing.T) {
 	p := dual(t)
-	four := udpEcho(t, "127.0.0.1:0")
+	four := udpEcho(t, ports(t, 1)[0].String())
 	six := udpEcho(t, fmt.Sprintf("[::1]:%d", four.Port()))
 	sizes := []int{0, 1, 2, 7, 63, 64, 512, 1172, 1200, 1452, 1472, 1473, 1500, 4096, 9000, 16384, 32768, 65000}
 	// The longest that fit: a UDP datagram is 65,507 bytes on IPv4 and 65,527 on
@@ -132,7 +132,7 @@ func TestAssociationEnds(t *testing.T) {
 	if err := f.control.Close(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 2*time.Second, "the relay port is closed", func() bool {
+	eventually(t, 20*time.Second, "the relay port is closed", func() bool {
 		// A datagram to a closed port is answered by ICMP, which the next
 		// call on a connected socket reports.
 		_, err := f.conn.Write([]byte{0, 0, 0, 1, 127, 0, 0, 1, 0, 9})
@@ -148,7 +148,7 @@ func TestShortAssociations(t *testing.T) {
 	echo := udpEcho(t, "127.0.0.1:0")
 	for i := range 12 {
 		f := associate(t, p.Socks[0])
-		eventually(t, 5*time.Second, fmt.Sprintf("association %d works", i), func() bool {
+		eventually(t, 20*time.Second, fmt.Sprintf("association %d works", i), func() bool {
 			f.send(t, echo.String(), []byte("once"))
 			_, _, ok := f.receive(t, 100*time.Millisecond)
 			return ok

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/mpsocks/mpsocks/mux/muxtest"
 )
 
 // memory is the server's limits.memory.
@@ -66,13 +68,10 @@ func (p *process) stop() {
 	<-p.done
 }
 
-func freePort() int {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+// freePort is one that nobody has, or 0.
+func freePort() uint16 {
+	port, _ := muxtest.FreePort()
+	return port
 }
 
 // echo answers datagrams with themselves.

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/mpsocks/mpsocks/mux/muxtest"
 )
 
 // webSize is a few windows of a stream.
@@ -70,7 +72,7 @@ func TestCurl(t *testing.T) {
 		{name: "HTTPS IPv6", network: "tcp6", address: "[::1]:0", secure: true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if c.network == "tcp6" && !hasIPv6() {
+			if c.network == "tcp6" && !muxtest.HasIPv6() {
 				t.Skip("this machine has no IPv6 loopback")
 			}
 			s := web(t, c.network, c.address, c.secure)

@@ -46,7 +46,8 @@ func newHouse(t *testing.T) *house {
 	for _, p := range []string{"ip", "dnsmasq", "tcpdump"} {
 		need(t, p)
 	}
-	h := &house{t: t, laptop: fmt.Sprintf("mphome%d", os.Getpid()), world: fmt.Sprintf("mpworld%d", os.Getpid()), dir: t.TempDir()}
+	name := unique()
+	h := &house{t: t, laptop: "mphome" + name, world: "mpworld" + name, dir: t.TempDir()}
 	for _, ns := range []string{h.laptop, h.world} {
 		if out, err := exec.Command("ip", "netns", "add", ns).CombinedOutput(); err != nil {
 			t.Skipf("no namespace can be made here: %s", out)
@@ -114,18 +115,6 @@ func (h *house) site() {
 		<-done
 		<-done
 	})
-}
-
-// echoDatagrams answers each with itself until the socket is closed.
-func echoDatagrams(c net.PacketConn) {
-	b := make([]byte, 65536)
-	for {
-		n, from, err := c.ReadFrom(b)
-		if err != nil {
-			return
-		}
-		_, _ = c.WriteTo(b[:n], from) // a lost answer fails the test on the other side
-	}
 }
 
 // within calls f in a namespace; sockets that it makes stay there.

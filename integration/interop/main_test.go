@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,6 +27,13 @@ var (
 	// on two loopback paths.
 	pair *halves.Pair
 )
+
+// made counts what has a name of its own on this machine: tests that mostly wait run side by
+// side.
+var made atomic.Int64
+
+// unique is a name that nothing else has.
+func unique() string { return fmt.Sprintf("%d-%d", os.Getpid(), made.Add(1)) }
 
 // python is Debian's own interpreter, which sees python3-socks.
 const python = "/usr/bin/python3"
@@ -99,38 +107,43 @@ func output(t *testing.T, limit time.Duration, program string, args ...string) [
 	return out
 }
 
-// hasIPv6 says whether this machine has an IPv6 loopback.
-func hasIPv6() bool {
-	l, err := net.Listen("tcp6", "[::1]:0")
-	if err != nil {
-		return false
-	}
-	l.Close()
-	return true
-}
-
-// tcpMirror answers what comes on a connection with itself, as it comes, and accepts until
-// the test ends.
+// tcpMirror is a mirror until the test ends.
 func tcpMirror(t *testing.T, address string) string {
 	t.Helper()
 	l, err := net.Listen("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	go func() { // ends with the listener
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() { // ends with its connection
-				defer c.Close()
-				_, _ = io.Copy(c, c)
-			}()
-		}
-	}()
+	go mirror(l)
 	t.Cleanup(func() { l.Close() })
 	return l.Addr().String()
+}
+
+// mirror answers what comes on a connection with itself, as it comes, and accepts until the
+// listener is closed.
+func mirror(l net.Listener) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		go func() { // ends with its connection
+			defer c.Close()
+			_, _ = io.Copy(c, c)
+		}()
+	}
+}
+
+// echoDatagrams answers each with itself until the socket is closed.
+func echoDatagrams(c net.PacketConn) {
+	b := make([]byte, 65536)
+	for {
+		n, from, err := c.ReadFrom(b)
+		if err != nil {
+			return
+		}
+		_, _ = c.WriteTo(b[:n], from) // a lost answer fails the test on the other side
+	}
 }
 
 // udpEcho answers every datagram with itself until the test ends.
@@ -143,14 +156,7 @@ func udpEcho(t *testing.T, network, address string) string {
 	done := make(chan struct{})
 	go func() { // ends when the socket is closed
 		defer close(done)
-		b := make([]byte, 65536)
-		for {
-			n, from, err := c.ReadFrom(b)
-			if err != nil {
-				return
-			}
-			_, _ = c.WriteTo(b[:n], from) // a lost answer fails the test on the other side
-		}
+		echoDatagrams(c)
 	}()
 	t.Cleanup(func() {
 		c.Close()

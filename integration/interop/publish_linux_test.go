@@ -14,6 +14,7 @@ import (
 // closed before the client publishes them and while the firewall is as it was, and then with
 // the programs of the laptop behind them, also when a path is gone.
 func TestPublishRecipe(t *testing.T) {
+	t.Parallel()
 	haproxy := need(t, "/usr/sbin/haproxy")
 	need(t, "nft")
 	p := cookbook(t, "publish.md")
@@ -56,17 +57,7 @@ nft add rule inet filter input ip daddr 198.51.100.80 accept`)
 	done := make(chan struct{}, len(games)+len(calls))
 	for _, l := range games {
 		go func() { // ends with its listener
-			for {
-				c, err := l.Accept()
-				if err != nil {
-					break
-				}
-				go func() { // ends with its connection
-					defer c.Close()
-					_ = c.SetDeadline(time.Now().Add(20 * time.Second))
-					_, _ = io.Copy(c, c)
-				}()
-			}
+			mirror(l)
 			done <- struct{}{}
 		}()
 	}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/txthinking/socks5"
+
+	"github.com/mpsocks/mpsocks/mux/muxtest"
 )
 
 // TestTxthinking uses the client of txthinking/socks5 over TCP and UDP, IPv4
@@ -17,7 +19,7 @@ func TestTxthinking(t *testing.T) {
 		{"IPv4", "4", "127.0.0.1:0"}, {"IPv6", "6", "[::1]:0"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if c.network == "6" && !hasIPv6() {
+			if c.network == "6" && !muxtest.HasIPv6() {
 				t.Skip("this machine has no IPv6 loopback")
 			}
 			client, err := socks5.NewClient(pair.Proxy(), "", "", 20, 20)

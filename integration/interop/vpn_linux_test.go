@@ -44,7 +44,7 @@ func newMachines(t *testing.T) *machines {
 	}
 	m := &machines{t: t}
 	for i := range m.names {
-		m.names[i] = fmt.Sprintf("mpsvpn-%d-%d", os.Getpid(), i)
+		m.names[i] = "mpsvpn-" + unique()
 		if out, err := exec.Command("ip", "netns", "add", m.names[i]).CombinedOutput(); err != nil {
 			t.Skipf("ip netns add: %s", out)
 		}
@@ -109,16 +109,7 @@ func (m *machines) talk() {
 	}
 	defer udp.Close()
 	defer tcp.Close()
-	go func() { // ends with the socket
-		b := make([]byte, 2000)
-		for {
-			n, from, err := udp.ReadFrom(b)
-			if err != nil {
-				return
-			}
-			_, _ = udp.WriteTo(b[:n], from)
-		}
-	}()
+	go echoDatagrams(udp) // ends with the socket
 	var echoes sync.WaitGroup
 	accepted := make(chan net.Conn, 16) // the VPN may be gone before their ends are heard of
 	defer func() {

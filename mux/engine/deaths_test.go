@@ -40,14 +40,17 @@ func TestDeathLosesNothing(t *testing.T) {
 			p.Events[i].Path = c.dies
 		}
 		for _, rate := range c.rates {
-			for seed := range uint64(seeds()) {
-				for _, down := range []bool{false, true} {
-					sent, came, g := p.steady(seed, rate, down)
-					if came != sent || g.lost > 0 {
-						t.Errorf("%s dies, %g Mbit/s, seed %d, down %v: %d of %d lost, %d of a call", c.dies, rate, seed, down, sent-came, sent, g.lost)
+			t.Run(fmt.Sprintf("%s dies, %g Mbit/s", c.dies, rate), func(t *testing.T) {
+				t.Parallel()
+				for seed := range uint64(seeds()) {
+					for _, down := range []bool{false, true} {
+						sent, came, g := p.steady(seed, rate, down)
+						if came != sent || g.lost > 0 {
+							t.Errorf("seed %d, down %v: %d of %d lost, %d of a call", seed, down, sent-came, sent, g.lost)
+						}
 					}
 				}
-			}
+			})
 		}
 	}
 }

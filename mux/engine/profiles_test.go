@@ -156,6 +156,7 @@ func TestProfiles(t *testing.T) {
 	all := profiles(t)
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // with the others: each is a world of its own
 			start, slow := slowStarts[name]
 			if !slow {
 				start = leastStart
@@ -174,6 +175,7 @@ func TestDatagramProfiles(t *testing.T) {
 				continue
 			}
 			t.Run(fmt.Sprint(name, " ", flows), func(t *testing.T) {
+				t.Parallel()
 				all[name].checkDatagrams(t, flows, false, boundOf(t, datagramBounds, name))
 			})
 		}
@@ -190,8 +192,14 @@ func TestProfilesDown(t *testing.T) {
 		if len(p.Background) == 0 && !slices.ContainsFunc(p.Paths, func(q profilePath) bool { return q.Metered || q.Up != figures{} || q.Down != figures{} }) {
 			continue
 		}
-		t.Run(name, func(t *testing.T) { p.check(t, true, boundOf(t, downBounds, name), leastStart) })
-		t.Run(name+" 4", func(t *testing.T) { p.checkDatagrams(t, 4, true, boundOf(t, datagramDownBounds, name)) })
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p.check(t, true, boundOf(t, downBounds, name), leastStart)
+		})
+		t.Run(name+" 4", func(t *testing.T) {
+			t.Parallel()
+			p.checkDatagrams(t, 4, true, boundOf(t, datagramDownBounds, name))
+		})
 	}
 }
 

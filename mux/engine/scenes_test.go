@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"testing"
@@ -74,15 +75,18 @@ func TestScenes(t *testing.T) {
 		t.Skip("nothing in it happens at once, and it takes minutes")
 	}
 	play := func(name string, p *profile, flows int, down bool) {
-		for seed := range uint64(max(seeds()/2, 1)) {
-			best, o := p.bestAlone(seed, flows, down), p.play(seed, flows, down)
-			share := float64(o.bytes) / float64(best.bytes)
-			t.Logf("%s, %d flows, down %v, seed %d: %.2f of the best path alone, %.2f of the sum; a call: p99 %d ms (%d), longest %d, %d lost", name, flows, down, seed,
-				share, o.share, o.game.p99/1e6, best.game.p99/1e6, o.game.longest/1e6, o.game.lost)
-			if share < sceneLeast || o.game.p99 > best.game.p99+sceneLate || o.game.lost > 0 {
-				t.Errorf("%s falls short", name)
+		t.Run(fmt.Sprintf("%s, %d flows, down %v", name, flows, down), func(t *testing.T) {
+			t.Parallel()
+			for seed := range uint64(max(seeds()/2, 1)) {
+				best, o := p.bestAlone(seed, flows, down), p.play(seed, flows, down)
+				share := float64(o.bytes) / float64(best.bytes)
+				t.Logf("seed %d: %.2f of the best path alone, %.2f of the sum; a call: p99 %d ms (%d), longest %d, %d lost", seed,
+					share, o.share, o.game.p99/1e6, best.game.p99/1e6, o.game.longest/1e6, o.game.lost)
+				if share < sceneLeast || o.game.p99 > best.game.p99+sceneLate || o.game.lost > 0 {
+					t.Error("it falls short")
+				}
 			}
-		}
+		})
 	}
 	for i, name := range slices.Sorted(maps.Keys(scenes)) { // streams, and datagrams, in turn
 		play(name, sceneOf(t, scenes[name]), i%2*4, false)

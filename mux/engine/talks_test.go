@@ -37,20 +37,23 @@ func TestTalks(t *testing.T) {
 		{"baseline", vpnTalk, 0.97},
 		{"baseline", utpTalk, 0.97},
 	} {
-		for seed := range uint64(seeds()) {
-			p := all[c.profile]
-			best := uint64(0)
-			for i := range p.Paths {
-				came, _ := p.only(i).talked(c.kind, seed, true)
-				best = max(best, came)
+		t.Run(c.profile+", "+c.kind.name, func(t *testing.T) {
+			t.Parallel()
+			for seed := range uint64(seeds()) {
+				p := all[c.profile]
+				best := uint64(0)
+				for i := range p.Paths {
+					came, _ := p.only(i).talked(c.kind, seed, true)
+					best = max(best, came)
+				}
+				came, k := p.talked(c.kind, seed, true)
+				share := float64(came) / float64(best)
+				t.Logf("seed %d: %.2f of the best path alone (%.1f Mbit/s), %d cuts, %d lost in vain, round trip %d ms of %d at least, window %d",
+					seed, share, float64(best)*8/(float64(profileSpan)*0.7)*1e3, k.cuts, k.spurious, k.cc.srtt/1e6, k.cc.minRTT/1e6, int(k.cc.cwnd))
+				if share < c.least {
+					t.Errorf("the bound is %.2f", c.least)
+				}
 			}
-			came, k := p.talked(c.kind, seed, true)
-			share := float64(came) / float64(best)
-			t.Logf("%s, %s, seed %d: %.2f of the best path alone (%.1f Mbit/s), %d cuts, %d lost in vain, round trip %d ms of %d at least, window %d",
-				c.profile, c.kind.name, seed, share, float64(best)*8/(float64(profileSpan)*0.7)*1e3, k.cuts, k.spurious, k.cc.srtt/1e6, k.cc.minRTT/1e6, int(k.cc.cwnd))
-			if share < c.least {
-				t.Errorf("%s, %s: the bound is %.2f", c.profile, c.kind.name, c.least)
-			}
-		}
+		})
 	}
 }

@@ -5,22 +5,59 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"sync"
 )
 
-// FreePort is a TCP port that nobody has in either family, and that the system gives nobody
-// who asks for none in particular; the error says why there is none.
+// Below the ports that systems give to outgoing connections: one of those could take a port
+// between the look at it and its use.
+const firstPort, lastPort = 15000, 31999
+
+var given struct {
+	mu    sync.Mutex // guards ports
+	ports map[uint16]bool
+}
+
+// FreePort is a port that nobody has at any address of this machine, neither of TCP nor of
+// UDP. A process gets none twice before it has had half of them.
 func FreePort() (uint16, error) {
+	given.mu.Lock()
+	defer given.mu.Unlock()
+	if given.ports == nil || len(given.ports) > (lastPort-firstPort)/2 {
+		given.ports = make(map[uint16]bool)
+	}
+	for range 1000 {
+		port := uint16(firstPort + rand.N(lastPort-firstPort+1))
+		if given.ports[port] || !free(port) {
+			continue
+		}
+		given.ports[port] = true
+		return port, nil
+	}
+	return 0, errors.New("no free port can be had here")
+}
+
+// free says whether the port can be bound in all families that there are.
+func free(port uint16) bool {
+	at := fmt.Sprintf(":%d", port)
+	l, err := net.Listen("tcp", at)
+	if err != nil {
+		return false
+	}
+	defer l.Close()
+	u, err := net.ListenPacket("udp", at)
+	if err != nil {
+		return false
+	}
+	u.Close()
+	return true
+}
+
+// HasIPv6 says whether this machine has an IPv6 loopback.
+func HasIPv6() bool {
 	l, err := net.Listen("tcp6", "[::1]:0")
 	if err != nil {
-		return 0, fmt.Errorf("no IPv6 here: %w", err)
+		return false
 	}
 	l.Close()
-	for range 100 {
-		probe, err := net.Listen("tcp", fmt.Sprintf("[::]:%d", 20000+rand.N(10000)))
-		if err == nil {
-			defer probe.Close()
-			return probe.Addr().(*net.TCPAddr).AddrPort().Port(), nil
-		}
-	}
-	return 0, errors.New("no port of both families can be had here")
+	return true
 }

@@ -5,19 +5,16 @@ package halves
 
 import (
 	"bufio"
-	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 
 	"github.com/mpsocks/mpsocks/admin"
+	"github.com/mpsocks/mpsocks/mux/muxtest"
 )
 
 // A Path is one way of the client to the server.
@@ -198,48 +195,16 @@ func value(line, name string) (string, bool) {
 	return strings.Trim(strings.TrimSpace(rest), `"'`), true
 }
 
-// Below the ports that systems give to outgoing connections: one of those could
-// take a port between the look at it and its use.
-const firstPort, lastPort = 15000, 31999
-
-var (
-	givenMu sync.Mutex
-	given   = map[int]bool{} // by FreePorts, in this process
-)
-
 // FreePorts finds n loopback addresses whose TCP and UDP ports nobody uses at
 // the moment. It gives none twice.
 func FreePorts(n int) ([]netip.AddrPort, error) {
-	givenMu.Lock()
-	defer givenMu.Unlock()
-	var found []netip.AddrPort
-	if n == 0 {
-		return nil, nil
-	}
-	for range 1000 * n {
-		port := firstPort + rand.IntN(lastPort-firstPort+1)
-		address := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(port))
-		if given[port] || !free(address) {
-			continue
+	found := make([]netip.AddrPort, n)
+	for i := range found {
+		port, err := muxtest.FreePort()
+		if err != nil {
+			return nil, err
 		}
-		given[port] = true
-		if found = append(found, address); len(found) == n {
-			return found, nil
-		}
+		found[i] = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port)
 	}
-	return nil, errors.New("no free ports on loopback")
-}
-
-func free(a netip.AddrPort) bool {
-	l, err := net.Listen("tcp", a.String())
-	if err != nil {
-		return false
-	}
-	defer l.Close()
-	u, err := net.ListenPacket("udp", a.String())
-	if err != nil {
-		return false
-	}
-	u.Close()
-	return true
+	return found, nil
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -16,11 +17,16 @@ import (
 	"github.com/mpsocks/mpsocks/integration/bench/socks"
 )
 
+// turnable is held while it is built.
+var turnable sync.Mutex
+
 // buildTurnable builds the program with a wall clock that signals set a day ahead (USR1)
 // and back (USR2), for that of the machine is others' too: package time gets a variable
 // more, and main a goroutine, by an overlay of the build.
 func buildTurnable(t *testing.T) string {
 	t.Helper()
+	turnable.Lock()
+	defer turnable.Unlock()
 	bin := filepath.Join(filepath.Dir(mpsocks), "mpsocks-turnable")
 	if _, err := os.Stat(bin); err == nil {
 		return bin // another test has: all is built anew on another package time
@@ -107,6 +113,7 @@ func turn(t *testing.T, half *halves.Process, by syscall.Signal) (shows string) 
 // and both, under datagrams and a CONNECT: nothing is lost, nothing ends, and new
 // associations, CONNECTs, subflows and clients work at once.
 func TestClockSteps(t *testing.T) {
+	t.Parallel()
 	bin := buildTurnable(t)
 	p, err := halves.Start(bin, halves.Config{
 		Dir: t.TempDir(), Paths: halves.TwoPaths(), Allow: loopback, Admin: true,

@@ -80,12 +80,14 @@ func (h *house) echoed(sizes ...int) {
 }
 
 func TestTun2socks(t *testing.T) {
+	t.Parallel()
 	need(t, "tun2socks")
 	h, p := front(t)
 	h.carries(h.start(h.laptop, "/bin/sh", "-ec", p.block("tun2socks.sh")))
 }
 
 func TestSingBox(t *testing.T) {
+	t.Parallel()
 	singBox := need(t, "sing-box")
 	h, p := front(t)
 	h.carries(h.start(h.laptop, singBox, "run", "-c", file(t, "sing-box.json", p.block("sing-box.json"))))
@@ -94,6 +96,7 @@ func TestSingBox(t *testing.T) {
 // TestSingBoxOverTCP has the datagrams of sing-box come in one TCP connection, where UDP
 // does not reach the client's relay ports.
 func TestSingBoxOverTCP(t *testing.T) {
+	t.Parallel()
 	singBox := need(t, "sing-box")
 	need(t, "nft")
 	h, p := front(t)
@@ -107,6 +110,7 @@ func TestSingBoxOverTCP(t *testing.T) {
 
 // TestXray has programs with SOCKS use Xray, which uses the client.
 func TestXray(t *testing.T) {
+	t.Parallel()
 	xray := need(t, "xray")
 	h, p := front(t)
 	h.start(h.laptop, xray, "run", "-c", file(t, "xray.json", p.block("xray.json")))

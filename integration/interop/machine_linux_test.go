@@ -59,6 +59,7 @@ const (
 )
 
 func TestWholeMachine(t *testing.T) {
+	t.Parallel()
 	for _, p := range []string{"curl", "dig", "iperf3", "setpriv", "nsenter"} {
 		need(t, p)
 	}
@@ -310,6 +311,7 @@ func (h *house) killed(client *halves.Process, settings string) {
 
 // A machine with IPv6, and a LAN behind it: both families of both go through the tunnel.
 func TestWholeMachineIPv6(t *testing.T) {
+	t.Parallel()
 	h := newRoutedHouse(t)
 	b, err := os.ReadFile(h.file)
 	if err == nil {
@@ -402,6 +404,7 @@ kill $(jobs -p) || true
 `
 
 func TestWholeMachineUserNamespace(t *testing.T) {
+	t.Parallel()
 	need(t, "unshare")
 	dir := t.TempDir()
 	output(t, 20*time.Second, mpsocks, "init", "--server", "192.168.1.1:7443", "--dir", dir)

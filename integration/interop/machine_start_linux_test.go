@@ -24,6 +24,7 @@ func (h *house) led() {
 // The server is known by a name only, and for a while nobody answers for it: nothing of the
 // machine's goes around the tunnel meanwhile, and when the name is found all goes through.
 func TestWholeMachineByName(t *testing.T) {
+	t.Parallel()
 	for _, p := range []string{"curl", "dig", "nft"} {
 		need(t, p)
 	}
@@ -70,6 +71,7 @@ const machineUser = "mount -t tmpfs none /dev/net && mknod /dev/net/tun c 10 200
 // An ordinary user with CAP_NET_ADMIN and nothing else, as the recipe's unit has it, leads
 // the machine's traffic as root does.
 func TestWholeMachineOrdinaryUser(t *testing.T) {
+	t.Parallel()
 	for _, p := range []string{"curl", "setpriv", "unshare"} {
 		need(t, p)
 	}

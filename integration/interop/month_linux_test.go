@@ -105,6 +105,7 @@ func (m *monthly) nextMonth() {
 // through a restart of the server, and then has all of it again; paths that have reached
 // their caps are closed until then.
 func TestMonthTurns(t *testing.T) {
+	t.Parallel()
 	bin := buildTurnable(t)
 	p, err := halves.Start(bin, halves.Config{Dir: t.TempDir(), Paths: halves.TwoPaths(), Allow: loopback, Admin: true})
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 // TestNameServers has dnsmasq and unbound resolve all names through the forward of dns.md, by
 // its text as it stands, answers among them that do not fit into a datagram.
 func TestNameServers(t *testing.T) {
+	t.Parallel()
 	unbound := need(t, "/usr/sbin/unbound")
 	need(t, "dig")
 	p := cookbook(t, "dns.md")

@@ -21,6 +21,7 @@ const monitoring = "../../packaging"
 
 // TestAlertRules has Prometheus' own tool check the rules and run their tests.
 func TestAlertRules(t *testing.T) {
+	t.Parallel()
 	promtool := need(t, "promtool")
 	for _, args := range [][]string{{"check", "rules", "alerts.yaml"}, {"test", "rules", "alerts_test.yaml"}} {
 		cmd := exec.Command(promtool, args...)
@@ -35,6 +36,7 @@ func TestAlertRules(t *testing.T) {
 // both halves, and loads the alert rules. A query may be empty only where nothing of
 // the kind is there.
 func TestDashboard(t *testing.T) {
+	t.Parallel()
 	prometheus := need(t, "prometheus")
 	p, _ := pagePair(t)
 	download(t, p)
@@ -141,6 +143,7 @@ func TestDashboard(t *testing.T) {
 // halves in it, and has Prometheus scrape a half at another address than a loopback one with
 // the token.
 func TestScrapeConfig(t *testing.T) {
+	t.Parallel()
 	p := cookbook(t, "prometheus.md")
 	promtool, prometheus := need(t, "promtool"), need(t, "prometheus")
 	config := p.block("prometheus.yml")

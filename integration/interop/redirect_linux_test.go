@@ -35,11 +35,8 @@ func newRoutedHouse(t *testing.T) *routedHouse {
 	for _, p := range []string{"ip", "nft", "dnsmasq", "tcpdump", "curl", "dig", "iperf3"} {
 		need(t, p)
 	}
-	pid := os.Getpid()
-	h := &routedHouse{
-		t: t, dir: t.TempDir(),
-		guest: fmt.Sprintf("mphouse-g%d", pid), router: fmt.Sprintf("mphouse-r%d", pid), far: fmt.Sprintf("mphouse-f%d", pid),
-	}
+	name := unique()
+	h := &routedHouse{t: t, dir: t.TempDir(), guest: "mphouse-g" + name, router: "mphouse-r" + name, far: "mphouse-f" + name}
 	for _, ns := range []string{h.guest, h.router, h.far} {
 		h.sh("ip netns add %s && ip -n %s link set lo up", ns, ns)
 		t.Cleanup(func() { exec.Command("ip", "netns", "del", ns).Run() })
@@ -141,6 +138,7 @@ func wasReset(said string) bool {
 // tunnel has its questions, pages and flows go through it, in both families, and none
 // around it.
 func TestRouterRecipe(t *testing.T) {
+	t.Parallel()
 	h := newRoutedHouse(t)
 	var setting string
 	for _, b := range blocks(t, "router.md", "yaml") {

@@ -11,6 +11,7 @@ import (
 // ping(8) and traceroute(8) of a program in the tunnel are answered by who they ask, as
 // the exit hears it, and a datagram to a closed port fails at once, in both families.
 func TestRunEcho(t *testing.T) {
+	t.Parallel()
 	for _, p := range []string{"ping", "traceroute"} {
 		need(t, p)
 	}

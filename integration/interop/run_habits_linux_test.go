@@ -12,6 +12,7 @@ import (
 
 // What programs do beside exchanging packets works inside as it does outside.
 func TestRunHabits(t *testing.T) {
+	t.Parallel()
 	l := newLand(t)
 	if err := os.Chmod(filepath.Dir(mpsocks), 0o755); err != nil { // shells of nobody's start it
 		t.Fatal(err)

@@ -51,6 +51,7 @@ func (l *land) carried(link string) (up, down int64) {
 // where these are metered, and where none of them works: then its traffic waits. Another
 // program's goes on. Names that there are not are refused with those that there are.
 func TestRunPaths(t *testing.T) {
+	t.Parallel()
 	l := newLand(t)
 	l.secondCable()
 	l.startClient()

@@ -60,6 +60,7 @@ func (l *land) asRoot(args ...string) (out string, status syscall.WaitStatus) {
 
 // Programs of every day that speak no SOCKS, of a user without a privilege and of root.
 func TestRunPrograms(t *testing.T) {
+	t.Parallel()
 	l := newLand(t)
 	defer l.away()()
 	l.startClient()

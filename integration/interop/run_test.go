@@ -40,7 +40,8 @@ func newLand(t *testing.T) *land {
 	for _, p := range []string{"ip", "unshare", "setpriv", "dnsmasq", "tcpdump", "curl", "dig", "iperf3"} {
 		need(t, p)
 	}
-	l := &land{t: t, near: fmt.Sprintf("mprun-a%d", os.Getpid()), far: fmt.Sprintf("mprun-b%d", os.Getpid()), dir: t.TempDir()}
+	name := unique()
+	l := &land{t: t, near: "mprun-a" + name, far: "mprun-b" + name, dir: t.TempDir()}
 	for p := l.dir; p != os.TempDir() && p != "/"; p = filepath.Dir(p) {
 		if err := os.Chmod(p, 0o755); err != nil {
 			t.Fatal(err)
@@ -174,6 +175,7 @@ func (l *land) run(flags []string, args ...string) (out string, status syscall.W
 // Programs that know nothing of proxies, run by a user without a privilege, have
 // the tunnel as their only way out, by the running client and by one of their own.
 func TestRun(t *testing.T) {
+	t.Parallel()
 	l := newLand(t)
 	end := l.away()
 	socket := []string{"--socket", filepath.Join(l.dir, "run", "run.sock")}

@@ -60,6 +60,7 @@ func (h *house) works() {
 // TestUplinks has doctor name the commands that are missing, which are those of the recipe;
 // with them the second path works.
 func TestUplinks(t *testing.T) {
+	t.Parallel()
 	h, p := uplinks(t)
 	doctor := exec.Command("ip", "netns", "exec", h.laptop, mpsocks, "doctor", "-c", filepath.Join(h.dir, "client.yaml"))
 	out, _ := doctor.CombinedOutput() // it has something to say, so it does not end with 0
@@ -80,6 +81,7 @@ func TestUplinks(t *testing.T) {
 
 // TestUplinksByMetric has a second default route do, where answers are not filtered.
 func TestUplinksByMetric(t *testing.T) {
+	t.Parallel()
 	h, p := uplinks(t)
 	if page := cookbookText(t, "uplinks.md"); !strings.Contains(page, "sysctl net.ipv4.conf.all.rp_filter=2") {
 		t.Fatal("the recipe does not loosen rp_filter")
@@ -90,6 +92,7 @@ func TestUplinksByMetric(t *testing.T) {
 
 // TestCommandLine runs what the recipe has for curl and git (docs/recipes/command-line.md) as it stands.
 func TestCommandLine(t *testing.T) {
+	t.Parallel()
 	git := need(t, "git")
 	p := cookbook(t, "command-line.md")
 	h := newHouse(t)

@@ -2,19 +2,23 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"encoding/xml"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/mpsocks/mpsocks/integration/baseline"
+	"github.com/mpsocks/mpsocks/integration/bench/halves"
 	"github.com/mpsocks/mpsocks/integration/loads"
 	"github.com/mpsocks/mpsocks/integration/netlab"
 )
@@ -24,8 +28,22 @@ func TestMain(m *testing.M) {
 	baseline.Main()
 	runtime.GOMAXPROCS(16) // see netlab.Realtime
 	netlab.Hasten()
-	os.Exit(m.Run())
+	os.Exit(func() int {
+		var err error
+		if programs, err = os.MkdirTemp("", "mpsocks-lab-"); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(programs)
+		return m.Run()
+	}())
 }
+
+// programs is the directory of what program builds.
+var programs string
+
+// program is mpsocks, built once for all tests.
+var program = sync.OnceValues(func() (string, error) { return halves.Build(context.Background(), programs) })
 
 // measureFor runs the program as its command line would and returns what it measured.
 func measureFor(t *testing.T, args ...string) []*measurement {
@@ -37,7 +55,11 @@ func measureFor(t *testing.T, args ...string) []*measurement {
 		t.Skip("takes a minute")
 	}
 	dir := t.TempDir()
-	if err := run(t.Context(), append(args, "-out", dir)); err != nil {
+	bin, err := program()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := run(t.Context(), append(args, "-bin", bin, "-out", dir)); err != nil {
 		t.Fatal(err)
 	}
 	var doc struct {
@@ -67,93 +89,100 @@ func measureFor(t *testing.T, args ...string) []*measurement {
 	return doc.Measurements
 }
 
+// measured has the laboratory measure and judges each measurement, "" = it is as it should be.
+// What is so although the emulator came late need not be measured again; what is not is, twice
+// at most, where that may be why.
+func measured(t *testing.T, want int, judge func(m *measurement) string, args ...string) {
+	t.Helper()
+	for try := 1; ; try++ {
+		got := measureFor(t, append(args[:len(args):len(args)], "-tolerance", "0")...)
+		if len(got) != want {
+			t.Fatalf("%d measurements, want %d", len(got), want)
+		}
+		var wrong []string
+		late := false
+		for _, m := range got {
+			t.Log(m.line())
+			if m.Error != "" {
+				t.Fatal(m.Error)
+			}
+			if says := judge(m); says != "" {
+				wrong, late = append(wrong, says), late || m.late() > 3
+			}
+		}
+		switch {
+		case len(wrong) == 0:
+			return
+		case try == attempts || !late:
+			t.Fatal(strings.Join(wrong, "\n"))
+		}
+	}
+}
+
 // TestShort is the short form of the lab: bounds wide enough for a machine that does other things too, tight enough that
 // a scheduler which stripes, a stall that nobody notices or a datagram lost inside fails.
 func TestShort(t *testing.T) {
+	whole := func(most float64) func(m *measurement) string {
+		return func(m *measurement) string {
+			if d := m.Datagrams[0]; d.Lost > 0 || d.Duplicates > 0 || d.LongestGap > most {
+				return fmt.Sprintf("%d lost, %d duplicates, gap %.0f ms", d.Lost, d.Duplicates, d.LongestGap)
+			}
+			return ""
+		}
+	}
 	for _, c := range []struct {
 		profile, load, seconds string
-		check                  func(t *testing.T, m *measurement)
+		judge                  func(m *measurement) string
 	}{
-		{"baseline", "game", "3", func(t *testing.T, m *measurement) {
+		{"baseline", "game", "3", func(m *measurement) string {
 			d := m.Datagrams[0]
 			if d.Lost > 0 || d.Duplicates > 0 || d.RTT.P50 < 20 || d.RTT.P50 > 60 {
-				t.Errorf("%d lost, %d duplicates, p50 %.1f ms on a round trip of 20 ms", d.Lost, d.Duplicates, d.RTT.P50)
+				return fmt.Sprintf("%d lost, %d duplicates, p50 %.1f ms on a round trip of 20 ms", d.Lost, d.Duplicates, d.RTT.P50)
 			}
+			return ""
 		}},
-		{"baseline", "bulk_down", "4", func(t *testing.T, m *measurement) {
+		{"baseline", "bulk_down", "4", func(m *measurement) string {
 			if g := m.Datagrams[0].Goodput; g < 55 {
-				t.Errorf("%.1f Mbit/s on two paths of 50: no aggregation", g)
+				return fmt.Sprintf("%.1f Mbit/s on two paths of 50: no aggregation", g)
 			}
+			return ""
 		}},
-		{"rtt_120", "http3", "5", func(t *testing.T, m *measurement) {
+		{"rtt_120", "http3", "5", func(m *measurement) string {
 			if g := m.Streams[0].Goodput; g < 20 {
-				t.Errorf("%.1f Mbit/s, and the better path alone has 50", g)
+				return fmt.Sprintf("%.1f Mbit/s, and the better path alone has 50", g)
 			}
+			return ""
 		}},
-		{"loss_1", "game", "5", func(t *testing.T, m *measurement) {
-			if d := m.Datagrams[0]; d.Lost > 0 || d.Duplicates > 0 {
-				t.Errorf("%d lost, %d duplicates: nothing may be lost inside", d.Lost, d.Duplicates)
+		{"loss_1", "game", "5", whole(math.Inf(1))}, // nothing may be lost inside
+		{"silent_death", "game", "8", whole(1000)},
+		{"flap", "game", "6", whole(2000)},
+		{"bloated", "crowded", "4", func(m *measurement) string {
+			if p99 := m.Datagrams[0].RTT.P99; p99 > 250 {
+				return fmt.Sprintf("p99 %.0f ms beside bulk flows", p99)
 			}
-		}},
-		{"silent_death", "game", "8", func(t *testing.T, m *measurement) {
-			if d := m.Datagrams[0]; d.Lost > 0 || d.Duplicates > 0 || d.LongestGap > 1000 {
-				t.Errorf("%d lost, %d duplicates, gap %.0f ms", d.Lost, d.Duplicates, d.LongestGap)
-			}
-		}},
-		{"flap", "game", "6", func(t *testing.T, m *measurement) {
-			if d := m.Datagrams[0]; d.Lost > 0 || d.LongestGap > 2000 {
-				t.Errorf("%d lost, gap %.0f ms", d.Lost, d.LongestGap)
-			}
-		}},
-		{"bloated", "crowded", "4", func(t *testing.T, m *measurement) {
-			p99 := m.Datagrams[0].RTT.P99
-			if p99 > 250 { // others of a busy machine can do that, once
-				again := measureFor(t, "-run", "bloated", "-loads", "crowded", "-subject", "mpsocks", "-seconds", "4")
-				if len(again) == 1 && again[0].Error == "" {
-					t.Log(again[0].line())
-					p99 = again[0].Datagrams[0].RTT.P99
-				}
-			}
-			if p99 > 250 {
-				t.Errorf("p99 %.0f ms beside bulk flows", p99)
-			}
+			return ""
 		}},
 	} {
 		t.Run(c.profile+" "+c.load, func(t *testing.T) {
-			got := measureFor(t, "-run", c.profile, "-loads", c.load, "-subject", "mpsocks", "-seconds", c.seconds)
-			if len(got) != 1 {
-				t.Fatalf("%d measurements, want 1", len(got))
-			}
-			if got[0].Error != "" {
-				t.Fatal(got[0].Error)
-			}
-			t.Log(got[0].line())
-			c.check(t, got[0])
+			measured(t, 1, c.judge, "-run", c.profile, "-loads", c.load, "-subject", "mpsocks", "-seconds", c.seconds)
 		})
 	}
 }
 
 // TestYardsticks checks the instrument where the answer is known: raw UDP, and kernel MPTCP over both paths.
 func TestYardsticks(t *testing.T) {
-	got := measureFor(t, "-run", "uneven", "-loads", "game,bulk_down", "-subject", "raw,kernel", "-seconds", "3")
-	if len(got) != 4 {
-		t.Fatalf("%d measurements, want 4", len(got))
-	}
-	for _, m := range got {
-		t.Log(m.line())
-		if m.Error != "" {
-			t.Fatal(m.Error)
-		}
+	measured(t, 4, func(m *measurement) string {
 		d := m.Datagrams[0]
 		switch {
 		case m.Load == "game" && (d.Lost > 0 || d.Latency().Min < 20):
-			t.Errorf("%s: %d lost, shortest round trip %.2f ms of 20", m.Subject, d.Lost, d.Latency().Min)
+			return fmt.Sprintf("%s: %d lost, shortest round trip %.2f ms of 20", m.Subject, d.Lost, d.Latency().Min)
 		case m.Load == "bulk_down" && m.Subject == "raw" && (d.Goodput < 50 || d.Goodput > 60):
-			t.Errorf("raw UDP got %.1f Mbit/s through a path of 60", d.Goodput)
+			return fmt.Sprintf("raw UDP got %.1f Mbit/s through a path of 60", d.Goodput)
 		case m.Load == "bulk_down" && m.Subject == "kernel" && d.Goodput < 62:
-			t.Errorf("kernel MPTCP got %.1f Mbit/s: it does not use both paths", d.Goodput)
+			return fmt.Sprintf("kernel MPTCP got %.1f Mbit/s: it does not use both paths", d.Goodput)
 		}
-	}
+		return ""
+	}, "-run", "uneven", "-loads", "game,bulk_down", "-subject", "raw,kernel", "-seconds", "3")
 }
 
 func TestMedianAndVerdicts(t *testing.T) {

@@ -103,12 +103,14 @@ func (c *country) file(name, text string) string {
 // A server behind a load balancer dies, hangs or is cut off: its client is at another one
 // within a moment, and the log says nothing of paths that lose packets.
 func TestServerGoesBehindBalancer(t *testing.T) {
+	t.Parallel()
 	for name, end := range map[string]func(c *country, i int, h *half){
 		"dies":       func(_ *country, _ int, h *half) { h.cmd.Process.Kill() },
 		"hangs":      func(_ *country, _ int, h *half) { h.cmd.Process.Signal(syscall.SIGSTOP) },
 		"is cut off": func(c *country, i int, _ *half) { c.ip("srv", fmt.Sprintf("link set x%d down", i)) },
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			c := newCountry(t)
 			servers, at := c.balanced(byTurns, "")
 			f := c.flow(far)
@@ -130,9 +132,11 @@ func TestServerGoesBehindBalancer(t *testing.T) {
 // leads it to another one when it hangs, also where connections that are there stay with the
 // one that does. Log and status say meanwhile what is wrong and what helps, once.
 func TestServerHangsBehindSource(t *testing.T) {
+	t.Parallel()
 	const says = " connections and do" // one takes them and does not answer, or several do
 	for name, choice := range map[string]string{"as in the recipe": bySource, "connections stay": patiently} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			c := newCountry(t)
 			servers, at := c.balanced(choice, "")
 			f := c.flow(far)
@@ -164,6 +168,7 @@ func TestServerHangsBehindSource(t *testing.T) {
 // Where a balancer leads to a server that hangs and finds nothing wrong with it, for its kernel
 // answers, a client that knows the servers' own addresses is soon at another one.
 func TestServerHangsAndOthersAreKnown(t *testing.T) {
+	t.Parallel()
 	c := newCountry(t)
 	addresses := `["` + far + `:7443"`
 	for _, b := range backends {
@@ -185,6 +190,7 @@ func TestServerHangsAndOthersAreKnown(t *testing.T) {
 // than the deaths. While no subflow is left, the balancer's address is dialled as well, at
 // once. That the session's own server is waited for, TestBalancerIsSooner of mux shows.
 func TestPathsFailBehindBalancer(t *testing.T) {
+	t.Parallel()
 	c := newCountry(t)
 	servers, at := c.balanced(byTurns, "")
 	time.Sleep(time.Second)

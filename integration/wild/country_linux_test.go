@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -24,8 +25,12 @@ import (
 	"github.com/mpsocks/mpsocks/status"
 )
 
-// program is the program under test.
-var program string
+var (
+	// program is the program under test.
+	program string
+	// countries is how many there have been: tests run side by side, for they mostly wait.
+	countries atomic.Int64
+)
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
@@ -69,7 +74,7 @@ func newCountry(t *testing.T) *country {
 	if _, err := exec.LookPath("ip"); err != nil {
 		t.Skip("iproute2 is not there")
 	}
-	c := &country{t: t, dir: t.TempDir(), prefix: fmt.Sprintf("wild%d-", os.Getpid()), places: map[string]bool{}}
+	c := &country{t: t, dir: t.TempDir(), prefix: fmt.Sprintf("wild%d-%d-", os.Getpid(), countries.Add(1)), places: map[string]bool{}}
 	if out, err := exec.Command("ip", "netns", "add", c.prefix+"probe").CombinedOutput(); err != nil {
 		t.Skipf("no namespace can be made here: %s", bytes.TrimSpace(out))
 	}

@@ -9,6 +9,7 @@ import (
 // The default route moves to another network, and the old one is dead in silence, or goes
 // on: the one path goes with it.
 func TestDefaultRouteMoves(t *testing.T) {
+	t.Parallel()
 	for name, change := range map[string]func(c *country, old, fresh int){
 		"the old one is dead": func(c *country, old, _ int) {
 			c.ip("srv", fmt.Sprintf("route replace blackhole 192.168.%d.0/24", old))
@@ -19,6 +20,7 @@ func TestDefaultRouteMoves(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			c := newCountry(t)
 			c.router(1, 1500, "w1")
 			c.router(2, 1500, "w2")
@@ -27,8 +29,9 @@ func TestDefaultRouteMoves(t *testing.T) {
 			c.echo("srv")
 			c.client = c.start("cli", "client", "client", client)
 			c.works(30*time.Second, far)
-			best := time.Minute // of some: the machine has much else to do
-			for i := range 3 {
+			const most = 500 * time.Millisecond
+			best := time.Minute // of some, if need be: the machine has much else to do
+			for i := 0; i < 3 && best > most; i++ {
 				old, fresh := 1+i%2, 2-i%2
 				f := c.flow(far)
 				time.Sleep(300 * time.Millisecond)
@@ -44,7 +47,7 @@ func TestDefaultRouteMoves(t *testing.T) {
 				c.ip("cli", fmt.Sprintf("route add default via 192.168.%d.1 dev w%d metric 200", old, old))
 				time.Sleep(300 * time.Millisecond)
 			}
-			if best > 500*time.Millisecond {
+			if best > most {
 				t.Errorf("a gap of %v at the least", best)
 			}
 		})
@@ -53,6 +56,7 @@ func TestDefaultRouteMoves(t *testing.T) {
 
 // A path that dies and returns again and again is not said again and again.
 func TestPathFlaps(t *testing.T) {
+	t.Parallel()
 	c := newCountry(t)
 	c.router(1, 1500, "w1")
 	c.router(2, 1500, "w2")

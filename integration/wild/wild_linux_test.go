@@ -25,8 +25,10 @@ const onePath = `paths: [{name: dsl, bind: "w1"}]`
 // A path that loses large packets and says nothing of it carries all the same: PPPoE, LTE,
 // and the least that IPv6 allows.
 func TestLargePacketsGetLost(t *testing.T) {
+	t.Parallel()
 	for _, mtu := range []int{1492, 1400, 1280} {
 		t.Run(fmt.Sprint(mtu), func(t *testing.T) {
+			t.Parallel()
 			c := newCountry(t)
 			c.router(1, mtu, "w1")
 			client, server := c.keys("", onePath)
@@ -41,6 +43,7 @@ func TestLargePacketsGetLost(t *testing.T) {
 // An interface that comes late, whatever its name, is used when it comes; until then the
 // client waits for it.
 func TestInterfaceComesLate(t *testing.T) {
+	t.Parallel()
 	c := newCountry(t)
 	c.router(1, 1500, "w1")
 	c.router(2, 1500, "soon")
@@ -59,7 +62,9 @@ func TestInterfaceComesLate(t *testing.T) {
 // A captive portal answers in the place of the server until its user has logged in, or only
 // takes the connections: then the tunnel works, whatever was believed before.
 func TestCaptivePortal(t *testing.T) {
+	t.Parallel()
 	t.Run("answers", func(t *testing.T) {
+		t.Parallel()
 		portal(t, "captive portal", func(l net.Listener) {
 			web := &http.Server{Handler: http.RedirectHandler("http://portal.example/login", http.StatusFound)}
 			go web.Serve(l)
@@ -67,6 +72,7 @@ func TestCaptivePortal(t *testing.T) {
 		})
 	})
 	t.Run("hangs", func(t *testing.T) {
+		t.Parallel()
 		portal(t, "takes connections and does not answer", func(l net.Listener) { t.Cleanup(func() { l.Close() }) })
 	})
 }
@@ -106,6 +112,7 @@ func portal(t *testing.T, says string, serve func(net.Listener)) {
 
 // A single path whose address changes goes on from the new one at once.
 func TestAddressChanges(t *testing.T) {
+	t.Parallel()
 	c := newCountry(t)
 	c.router(1, 1500, "w1")
 	client, server := c.keys("", onePath)
@@ -113,8 +120,9 @@ func TestAddressChanges(t *testing.T) {
 	c.echo("srv")
 	c.client = c.start("cli", "client", "client", client)
 	c.works(30*time.Second, far)
-	best := time.Minute // of some: the machine has much else to do
-	for host := 2; host < 6; host++ {
+	const most = 500 * time.Millisecond
+	best := time.Minute // of some, if need be: the machine has much else to do
+	for host := 2; host < 6 && best > most; host++ {
 		f := c.flow(far)
 		time.Sleep(300 * time.Millisecond)
 		c.ip("cli", fmt.Sprintf("addr add 192.168.1.%d/24 dev w1", host+1))
@@ -124,7 +132,7 @@ func TestAddressChanges(t *testing.T) {
 		t.Logf("a gap of %v", gap)
 		best = min(best, gap)
 	}
-	if best > 500*time.Millisecond {
+	if best > most {
 		t.Errorf("a gap of %v at the least", best)
 	}
 }
@@ -132,6 +140,7 @@ func TestAddressChanges(t *testing.T) {
 // A name that leads to another address from now on is asked again, as long as the one that
 // is known does not answer.
 func TestNameMoves(t *testing.T) {
+	t.Parallel()
 	c := newCountry(t)
 	c.router(1, 1500, "w1")
 	var answer atomic.Pointer[[4]byte]
@@ -192,6 +201,7 @@ func (c *country) names(place string, answer *atomic.Pointer[[4]byte]) {
 
 // A server that hangs while its kernel acknowledges loses its client to the next one.
 func TestServerHangs(t *testing.T) {
+	t.Parallel()
 	const second = "10.98.0.1"
 	c := newCountry(t)
 	c.router(1, 1500, "w1")
@@ -232,18 +242,18 @@ func TestServerHangs(t *testing.T) {
 // status calls the first one dead. Where a TCP accelerator on the way acknowledges for the
 // server, that takes little longer.
 func TestAccelerator(t *testing.T) {
-	var gaps, deaths [2]time.Duration
-	for i, accelerated := range []bool{false, true} {
-		gaps[i], deaths[i] = time.Minute, time.Minute
-		for range 3 { // the best of some: the machine has much else to do
-			gap, dead := silence(t, accelerated)
-			gaps[i], deaths[i] = min(gaps[i], gap), min(deaths[i], dead)
+	t.Parallel()
+	gap, death := time.Minute, time.Minute
+	for range 3 { // the best of some, if need be: the machine has much else to do
+		plain, dead := silence(t, false)
+		accelerated, late := silence(t, true)
+		t.Logf("plain: a gap of %v, dead after %v; accelerated: %v, %v", plain, dead, accelerated, late)
+		gap, death = min(gap, accelerated-plain), min(death, late)
+		if gap <= 600*time.Millisecond && death <= 3*time.Second {
+			return
 		}
 	}
-	t.Logf("plain: a gap of %v, dead after %v; accelerated: %v, %v", gaps[0], deaths[0], gaps[1], deaths[1])
-	if gaps[1]-gaps[0] > 600*time.Millisecond || deaths[1] > 3*time.Second {
-		t.Error("that is too long")
-	}
+	t.Errorf("a gap longer by %v and death seen after %v at the least: that is too long", gap, death)
 }
 
 // silence has one of two paths go silent, and returns the gap of a flow and when status

@@ -24,11 +24,12 @@ const (
 
 var jointPool = sync.Pool{New: func() any { return new([jointSize]byte) }}
 
-// A received is one mapping of a chunk: the packet is borrowed from the carrier, or of the
-// chunk's joint.
+// A received is one mapping of a chunk: the packet is borrowed from the carrier, of the
+// chunk's joint, or of one of its rooms.
 type received struct {
-	dsn uint64
-	pkt []byte
+	dsn  uint64
+	pkt  []byte
+	room int // number of the room that it alone is in, to its end; 0 = none
 }
 
 // ackEvery is how many bytes may be received before a Data ACK goes out on its
@@ -77,6 +78,7 @@ func (f *subflow) chunk(r *inlet) error {
 		if j.b != nil {
 			jointPool.Put(j.b)
 		}
+		f.rooms.clear()
 	}()
 	if r.kept != nil {
 		j.add(r.kept.Bytes())
@@ -86,7 +88,7 @@ func (f *subflow) chunk(r *inlet) error {
 	f.rxPkts, f.rxNews = f.rxPkts[:0], news{}
 	var ended error
 	for read := 0; read < readMost; {
-		v, err := f.carrier.Next()
+		v, room, err := f.rooms.next(f.carrier, f.inbox.Keeps())
 		if err == carrier.ErrNotYet {
 			break
 		}
@@ -104,6 +106,7 @@ func (f *subflow) chunk(r *inlet) error {
 			j.from += used
 			continue
 		}
+		before := len(f.rxPkts)
 		used, err := f.parse(v)
 		if err != nil {
 			return err
@@ -111,6 +114,8 @@ func (f *subflow) chunk(r *inlet) error {
 		if used < len(v) {
 			j.from = j.to
 			j.add(v[used:])
+		} else if r := f.rxPkts[before:]; len(r) == 1 && ends(v, r[0].pkt) {
+			r[0].room = room
 		}
 	}
 	if err := f.take(); err != nil || ended != nil {
@@ -213,7 +218,7 @@ func (f *subflow) mapping(d *mptcp.DSS, pkt []byte) error {
 	if n, err := packet.Length(pkt); err != nil || n != len(pkt) {
 		return protocolErrorf("mapping of %d bytes around a packet of %d", len(pkt), n)
 	}
-	f.rxPkts = append(f.rxPkts, received{dsn, pkt})
+	f.rxPkts = append(f.rxPkts, received{dsn: dsn, pkt: pkt})
 	return nil
 }
 
@@ -227,7 +232,7 @@ func (s *Session) arrive(f *subflow, now int64) error {
 		}
 		octets += len(r.pkt)
 		if packet.Proto(r.pkt) == packet.ProtoTCP {
-			f.inbox.Add(r.pkt)
+			f.inbox.Add(r.pkt, f.rooms.take(r.room))
 			continue
 		}
 		udp = append(udp, r)

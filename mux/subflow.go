@@ -50,6 +50,7 @@ type subflow struct {
 	rxAck  mptcp.Half
 	rxPkts []received
 	rxNews news
+	rooms  rooms
 	views  [][]byte
 	inbox  *stream.Inbox
 	option mptcp.Option

@@ -13,7 +13,7 @@ import "net"
 // While the handshakes run it reads and writes as any connection does, and waits. From
 // Start on nothing but Drain and Receive waits. The writing methods (Write, WriteOver, Flush, Drain)
 // are called by one goroutine at a time, the reading ones (Receive, and in its handle
-// Next) by one, too; the others by any, at any time.
+// Next and NextInto) by one, too; the others by any, at any time.
 type Carrier interface {
 	// Read is for the handshakes.
 	Read(p []byte) (int, error)
@@ -42,6 +42,9 @@ type Carrier interface {
 	// LargestFrame, all. It is the caller's until handle returns. ErrNotYet says that nothing
 	// more is here.
 	Next() ([]byte, error)
+	// NextInto is Next, but what fills most of room is put there, at its beginning, and is the
+	// caller's for good: there says so.
+	NextInto(room []byte) (p []byte, there bool, err error)
 
 	// Carried is how many bytes have gone to the transport and come from it, with all
 	// that the carrier adds.

@@ -72,31 +72,37 @@ func (i *intake) begin(b []byte) {
 	}
 }
 
-// next opens the next record with data and returns what it carries, which stays until settle.
-func (i *intake) next() ([]byte, error) {
+// next opens the next record with data and returns what it carries, which stays until settle, or
+// for good where it is there, in room: that is where what fills most of it goes.
+func (i *intake) next(room []byte) (p []byte, there bool, err error) {
 	if p := i.first; len(p) > 0 {
 		i.first = nil
-		return p, nil
+		return p, false, nil
 	}
 	for {
 		n, err := i.length()
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		if n == 0 || i.w-i.r < n {
-			return nil, ErrNotYet
+			return nil, false, ErrNotYet
 		}
 		record := i.buf[i.r : i.r+n]
 		i.r += n
-		plain, kind, err := i.opens.open(record)
+		var into []byte
+		fits := i.opens.within(n)
+		if there = fits > len(room)/2 && fits <= len(room); there {
+			into = room
+		}
+		plain, kind, err := i.opens.open(record, into)
 		switch {
 		case err != nil:
-			return nil, err
+			return nil, false, err
 		case len(plain) > maxRecord:
-			return nil, errRecord
+			return nil, false, errRecord
 		case kind == kindData && len(plain) > 0:
 			i.idle = 0
-			return plain, nil
+			return plain, there, nil
 		case kind == kindAlert:
 			err = alert(plain)
 		case kind == kindHandshake:
@@ -105,10 +111,10 @@ func (i *intake) next() ([]byte, error) {
 			err = errMessage
 		}
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		if i.idle++; i.idle > maxIdle {
-			return nil, errIdle
+			return nil, false, errIdle
 		}
 	}
 }

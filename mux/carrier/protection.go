@@ -151,10 +151,16 @@ var (
 	errNoKind    = errors.New("tls: a record that carries nothing")
 )
 
-// open opens a whole record where it is.
-func (p *protection) open(record []byte) (plain []byte, kind byte, err error) {
+// within is how much a whole record of n bytes has within, with its kind.
+func (p *protection) within(n int) int { return n - recordHead - p.aead.Overhead() }
+
+// open opens a whole record into other memory, or where it is.
+func (p *protection) open(record, into []byte) (plain []byte, kind byte, err error) {
 	head, body := record[:recordHead], record[recordHead:]
-	plain, err = p.aead.Open(body[:0], p.next(), body, head)
+	if into == nil {
+		into = body
+	}
+	plain, err = p.aead.Open(into[:0], p.next(), body, head)
 	if err != nil {
 		return nil, 0, errRecordMAC
 	}

@@ -45,7 +45,7 @@ func TestRecordOfRFC8448(t *testing.T) {
 			t.Errorf("%x", got)
 		}
 		p, _ = newProtection(tls.TLS_AES_128_GCM_SHA256, secret, 0)
-		if got, kind, err := p.open(bytes.Clone(want)); !bytes.Equal(got, plain) || kind != kindData || err != nil {
+		if got, kind, err := p.open(bytes.Clone(want), nil); !bytes.Equal(got, plain) || kind != kindData || err != nil {
 			t.Errorf("%x, %d, %v", got, kind, err)
 		}
 	}
@@ -64,7 +64,7 @@ func TestSuites(t *testing.T) {
 		for _, n := range []int{0, 1, 15, 16, 1200, maxRecord} {
 			plain := bytes.Repeat([]byte{byte(n), 0}, n)[:n:n]
 			r := a.seal(nil, kindData, plain, false)
-			if got, kind, err := b.open(r); !bytes.Equal(got, plain) || kind != kindData || err != nil {
+			if got, kind, err := b.open(r, nil); !bytes.Equal(got, plain) || kind != kindData || err != nil {
 				t.Errorf("%04x: %d bytes: %d, %d, %v", id, n, len(got), kind, err)
 			}
 			if a.update() != nil || b.update() != nil {
@@ -72,12 +72,12 @@ func TestSuites(t *testing.T) {
 			}
 		}
 		first, second := a.seal(nil, kindData, []byte("first"), false), a.seal(nil, kindData, []byte("second"), false)
-		if _, _, err := b.open(bytes.Clone(second)); err == nil {
+		if _, _, err := b.open(bytes.Clone(second), nil); err == nil {
 			t.Errorf("%04x: the second record is taken as the first", id)
 		}
 		b.seq--
 		first[len(first)-1] ^= 1
-		if _, _, err := b.open(first); err == nil {
+		if _, _, err := b.open(first, nil); err == nil {
 			t.Errorf("%04x: an altered record is taken", id)
 		}
 		if _, err := newProtection(id, secret[1:], 0); err == nil {
@@ -145,10 +145,20 @@ func TestCryptoTLSUnderstands(t *testing.T) {
 		}
 		time.Sleep(10 * time.Millisecond) // more has come, most likely
 		k.Start()
-		got := []byte(nil)
+		got, room, rooms := []byte(nil), make([]byte, 16544), 0
 		err := k.Receive(func() error {
-			for {
-				p, err := k.Next()
+			for i := 0; ; i++ {
+				var p []byte
+				var there bool
+				var err error
+				if i%3 == 0 { // in turns with Next
+					p, err = k.Next()
+				} else if p, there, err = k.NextInto(room); there != (len(p) > len(room)/2) || there && &p[0] != &room[0] {
+					t.Fatalf("%d bytes are in a room of %d: %v", len(p), len(room), there)
+				}
+				if there {
+					rooms++
+				}
 				if errors.Is(err, ErrNotYet) {
 					return nil
 				}
@@ -157,6 +167,9 @@ func TestCryptoTLSUnderstands(t *testing.T) {
 				}
 			}
 		})
+		if rooms < 10 {
+			t.Errorf("%d long records were opened into room", rooms)
+		}
 		if err != io.EOF || !bytes.Equal(got, append([]byte("llo"), sent...)) {
 			t.Errorf("server %v: %d bytes of %d, %v", server, len(got), len(sent), err)
 		}
@@ -308,7 +321,7 @@ func FuzzRecords(f *testing.F) {
 			wire = wire[n:]
 			in.came(n)
 			for {
-				p, err := in.next()
+				p, _, err := in.next(nil)
 				if err != nil && err != ErrNotYet {
 					if !bytes.HasPrefix(got, want) {
 						t.Fatalf("%x, and %x was said before %v", got, want, err)

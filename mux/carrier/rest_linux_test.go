@@ -36,7 +36,7 @@ func newResting(t *testing.T) *resting {
 	go func() {
 		r.ended <- r.k.receive(func() error {
 			for {
-				p, err := r.k.intake.next()
+				p, _, err := r.k.intake.next(nil)
 				if err == ErrNotYet {
 					break
 				}

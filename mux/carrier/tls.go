@@ -158,7 +158,15 @@ func (t *TLS) Receive(handle func() error) error {
 func (t *TLS) Read(p []byte) (int, error) { return t.conn.Read(p) }
 
 // Next implements Carrier.
-func (t *TLS) Next() ([]byte, error) { return t.sock.intake.next() }
+func (t *TLS) Next() ([]byte, error) {
+	p, _, err := t.sock.intake.next(nil)
+	return p, err
+}
+
+// NextInto implements Carrier.
+func (t *TLS) NextInto(room []byte) (p []byte, there bool, err error) {
+	return t.sock.intake.next(room)
+}
 
 // Carried implements Carrier: TCP's bytes, so with all of TLS.
 func (t *TLS) Carried() (sent, received uint64) {

@@ -1,6 +1,12 @@
 package stream
 
-import "github.com/mpsocks/mpsocks/mux/packet"
+import (
+	"github.com/mpsocks/mpsocks/mux/buf"
+	"github.com/mpsocks/mpsocks/mux/packet"
+)
+
+// keepsFor is how many times more an Inbox is flushed until it says that nothing is kept.
+const keepsFor = 16
 
 // An Inbox takes the packets that one reader has read at once. What comes in order for a
 // stream whose WriteTo waits for it goes from the reader's own memory straight into
@@ -11,6 +17,7 @@ type Inbox struct {
 	held  []*Stream // in order of their first packet: this Inbox writes what they have
 	stir  []*Stream // somebody waits for what came
 	way   uint64    // the bit of the subflow that the reader reads
+	keeps int       // see Keeps
 }
 
 // Inbox makes an empty one.
@@ -19,24 +26,37 @@ func (t *Table) Inbox() *Inbox { return &Inbox{table: t} }
 // By says which subflow the reader reads, 0 to 63; see Table.Received.
 func (in *Inbox) By(slot int) { in.way = 1 << slot }
 
-// Add takes one packet from the peer, which it borrows until Flush.
-func (in *Inbox) Add(pkt []byte) {
+// Keeps says that long segments did not go straight to a socket lately, but are kept: who
+// has them in Buffers spares them a copy.
+func (in *Inbox) Keeps() bool { return in.keeps > 0 }
+
+// Add takes one packet from the peer, which it borrows until Flush, unless it is the end of
+// what b carries: then b is the Inbox's. b may be nil.
+func (in *Inbox) Add(pkt []byte, b *buf.Buffer) {
 	var h packet.TCP
 	var k packet.Key
 	t := in.table
 	payload, err := packet.ParseTCP(pkt, &h)
-	if err != nil || !packet.KeyOf(pkt, &k) {
-		return
-	}
-	t.mu.RLock()
-	st := t.streams[k]
-	t.mu.RUnlock()
-	if st == nil {
-		if st = t.admit(&h, &k, payload); st == nil {
-			return
+	var st *Stream
+	if err == nil && packet.KeyOf(pkt, &k) {
+		t.mu.RLock()
+		st = t.streams[k]
+		t.mu.RUnlock()
+		if st == nil {
+			st = t.admit(&h, &k, payload)
 		}
 	}
-	if st.input(in, &h, payload) {
+	if b != nil && (st == nil || len(payload) == 0) {
+		b.Release()
+		b = nil
+	}
+	if st == nil {
+		return
+	}
+	if b != nil {
+		b.Trim(b.Len() - len(payload))
+	}
+	if st.input(in, &h, payload, b) {
 		t.accept(st)
 	}
 	t.relieve()
@@ -44,8 +64,11 @@ func (in *Inbox) Add(pkt []byte) {
 
 // Flush delivers what came. It does not wait for anybody who reads.
 func (in *Inbox) Flush() {
+	in.keeps = max(in.keeps-1, 0)
 	for i, st := range in.held {
-		st.pass()
+		if st.pass() {
+			in.keeps = keepsFor
+		}
 		in.held[i] = nil
 	}
 	in.held = in.held[:0]

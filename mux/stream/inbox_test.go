@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mpsocks/mpsocks/mux/buf"
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
 
@@ -81,7 +82,7 @@ func TestInboxWritesItself(t *testing.T) {
 			pkts = append(pkts, k.next(nil, packet.FlagFIN))
 		}
 		for _, pkt := range pkts {
-			in.Add(pkt)
+			in.Add(pkt, nil)
 		}
 		if n := k.held.Load(); n != 0 {
 			t.Errorf("round %d: %d bytes of buffers are held", round, n)
@@ -110,7 +111,7 @@ func TestInboxLeavesTheRest(t *testing.T) {
 	for i := 0; len(all)+8*12000 < initialWindow; i++ {
 		for range 8 {
 			part := bytes.Repeat([]byte{byte(i), byte(len(all))}, 6000)
-			in.Add(k.next(part, packet.FlagPSH))
+			in.Add(k.next(part, packet.FlagPSH), nil)
 			all = append(all, part...)
 		}
 		in.Flush()
@@ -118,7 +119,7 @@ func TestInboxLeavesTheRest(t *testing.T) {
 	if k.held.Load() == 0 {
 		t.Error("nobody reads, and nothing is held")
 	}
-	in.Add(k.next(nil, packet.FlagFIN))
+	in.Add(k.next(nil, packet.FlagFIN), nil)
 	in.Flush()
 	got, err := io.ReadAll(k.far)
 	if werr := <-k.err; err != nil || werr != nil || !bytes.Equal(got, all) || k.n != int64(len(all)) {
@@ -129,6 +130,88 @@ func TestInboxLeavesTheRest(t *testing.T) {
 	}
 }
 
+// Segments in Buffers are the stream's without a copy, whether they go to the socket, wait for it,
+// wait for one before them or are not wanted at all; and the Inbox says when that is of use.
+func TestInboxTakesBuffers(t *testing.T) {
+	k := newSink(t)
+	in := k.Inbox()
+	if in.Keeps() {
+		t.Error("nothing was brought, and something is kept")
+	}
+	bring := func(pkt []byte) (in *buf.Buffer) {
+		in = buf.Get(buf.MediumSize)
+		n := copy(in.Bytes()[40:], pkt) // behind what a record has before its packet
+		in.Resize(40 + n)
+		return in
+	}
+	var all []byte
+	for i := 0; len(all)+6*16000 < initialWindow; i++ {
+		var pkts [][]byte
+		for range 6 {
+			part := bytes.Repeat([]byte{byte(i), byte(len(all) >> 8)}, 8000)
+			pkts = append(pkts, k.next(part, packet.FlagPSH))
+			all = append(all, part...)
+		}
+		pkts[1], pkts[4] = pkts[4], pkts[1]
+		for _, pkt := range append(pkts, pkts[0]) { // one comes twice
+			b := bring(pkt)
+			in.Add(b.Bytes()[40:], b)
+		}
+		in.Flush()
+	}
+	if k.held.Load() == 0 || !in.Keeps() {
+		t.Errorf("nobody reads, %d bytes are held, Keeps says %v", k.held.Load(), in.Keeps())
+	}
+	nobody := bring(k.next(nil, packet.FlagPSH))
+	in.Add(nobody.Bytes()[40:], nobody)
+	b := bring(k.next(nil, packet.FlagFIN))
+	in.Add(b.Bytes()[40:], b)
+	in.Flush()
+	got, err := io.ReadAll(k.far)
+	if werr := <-k.err; err != nil || werr != nil || !bytes.Equal(got, all) || k.n != int64(len(all)) {
+		t.Errorf("%d of %d bytes came, %v; WriteTo counts %d, %v", len(got), len(all), err, k.n, werr)
+	}
+	if n := k.held.Load(); n != 0 {
+		t.Errorf("%d bytes are held in the end", n)
+	}
+	for range keepsFor {
+		in.Flush()
+	}
+	if in.Keeps() {
+		t.Error("nothing is kept any more, and Keeps says so")
+	}
+}
+
+// What another Inbox brings while one has the socket goes with what that one writes: nobody
+// wakes WriteTo for it.
+func TestInboxWritesForOthers(t *testing.T) {
+	k := newSink(t)
+	in, other := k.Inbox(), k.Inbox()
+	in.Add(k.next([]byte("one "), packet.FlagPSH), nil)
+	other.Add(k.next([]byte("two "), packet.FlagPSH), nil)
+	other.Flush()
+	other.Add(k.next([]byte("three"), packet.FlagPSH), nil)
+	other.Flush()
+	if k.held.Load() == 0 {
+		t.Error("what the other one has brought is nowhere")
+	}
+	in.Flush()
+	k.st.mu.Lock()
+	if k.st.ready.front() != nil || k.st.holder != nil || k.st.unread != 0 || k.st.outlet == nil {
+		t.Errorf("%d bytes are left to WriteTo", k.st.unread)
+	}
+	k.st.mu.Unlock()
+	got := make([]byte, len("one two three"))
+	if _, err := io.ReadFull(k.far, got); err != nil || string(got) != "one two three" {
+		t.Errorf("%q, %v", got, err)
+	}
+	in.Add(k.next(nil, packet.FlagFIN), nil)
+	in.Flush()
+	if err := <-k.err; err != nil || k.n != int64(len(got)) || k.held.Load() != 0 {
+		t.Errorf("%v; WriteTo counts %d, %d bytes are held", err, k.n, k.held.Load())
+	}
+}
+
 // A socket that fails ends WriteTo with the socket's own error.
 func TestInboxMeetsADeadSocket(t *testing.T) {
 	k := newSink(t)
@@ -136,7 +219,7 @@ func TestInboxMeetsADeadSocket(t *testing.T) {
 	k.far.Close()
 	in := k.Inbox()
 	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		in.Add(k.next([]byte("more"), packet.FlagPSH))
+		in.Add(k.next([]byte("more"), packet.FlagPSH), nil)
 		in.Flush()
 		select {
 		case err := <-k.err:
@@ -161,7 +244,7 @@ func TestInboxOfAStreamThatEnds(t *testing.T) {
 		k := newSink(t)
 		in := k.Inbox()
 		for range 10 {
-			in.Add(k.next(make([]byte, 16000), packet.FlagPSH))
+			in.Add(k.next(make([]byte, 16000), packet.FlagPSH), nil)
 		}
 		end(k.st)
 		select {
@@ -188,7 +271,7 @@ func TestInboxKnowsItsWay(t *testing.T) {
 	in.By(3)
 	other.By(63)
 	bring := func(in *Inbox, payload []byte) {
-		in.Add(k.next(payload, packet.FlagPSH))
+		in.Add(k.next(payload, packet.FlagPSH), nil)
 		in.Flush()
 	}
 	ways := func() uint64 {
@@ -212,7 +295,7 @@ func TestInboxKnowsItsWay(t *testing.T) {
 	if w := ways(); w != 1<<3 {
 		t.Errorf("after a while by %x", w)
 	}
-	in.Add(k.next(nil, packet.FlagFIN))
+	in.Add(k.next(nil, packet.FlagFIN), nil)
 	in.Flush()
 	if err := <-k.err; err != nil {
 		t.Error(err)

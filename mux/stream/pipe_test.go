@@ -221,6 +221,6 @@ var errGone = errors.New("no subflow came back in time")
 // once.
 func (t *Table) Input(pkt []byte) {
 	in := t.Inbox()
-	in.Add(pkt)
+	in.Add(pkt, nil)
 	in.Flush()
 }

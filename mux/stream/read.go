@@ -117,36 +117,61 @@ func (st *Stream) WriteTo(w io.Writer) (n int64, err error) {
 	}
 }
 
+// passes is how often an Inbox writes at most, with what others have brought while it wrote.
+const passes = 4
+
 // pass writes what the outlet has got, and leaves to WriteTo what its socket does not take
-// now. It is called by the Inbox that is the stream's holder.
-func (st *Stream) pass() {
+// now, which it says. It is called by the Inbox that is the stream's holder.
+func (st *Stream) pass() (leaves bool) {
 	o := st.outlet // WriteTo takes it away only when there is no holder
-	written, err := o.flush()
-	left := o.rest(written)
-	st.mu.Lock()
-	st.holder = nil
-	if err != nil && st.failure == nil {
-		st.failure = err
-	}
-	o.taken += int64(written)
-	if !st.writtenOff {
-		st.unread -= written
-	}
-	for i := len(left) - 1; i >= 0; i-- {
-		if b := left[i]; st.closed || st.writtenOff {
-			if !st.writtenOff {
-				st.unread -= b.Len()
-			}
-			b.Release()
-		} else {
-			st.ready.unpop(b)
-			st.charge(b.Held())
+	for round := 1; ; round++ {
+		written, err := o.flush()
+		left := o.rest(written)
+		leaves = len(left) > 0
+		st.mu.Lock()
+		if err != nil && st.failure == nil {
+			st.failure = err
 		}
+		o.taken += int64(written)
+		if !st.writtenOff {
+			st.unread -= written
+		}
+		for i := len(left) - 1; i >= 0; i-- {
+			if b := left[i]; st.closed || st.writtenOff {
+				if !st.writtenOff {
+					st.unread -= b.Len()
+				}
+				b.Release()
+			} else {
+				st.ready.unpop(b)
+				st.charge(b.Held())
+			}
+		}
+		if round == passes || leaves || !st.goesOn() {
+			break
+		}
+		st.unlock()
 	}
+	st.holder = nil
 	if st.ready.front() != nil || st.peerFIN || st.closed || st.err != nil || st.failure != nil || st.readDeadline.expired {
 		st.readable.Broadcast()
 	}
 	st.unlock()
+	return leaves
+}
+
+// goesOn gives the outlet what other Inboxes brought while this one wrote, and says whether there
+// was any: to wake WriteTo for it costs more. The lock is held.
+func (st *Stream) goesOn() bool {
+	if st.closed || st.err != nil || st.failure != nil || st.readDeadline.expired {
+		return false
+	}
+	for b := st.ready.front(); b != nil && !st.outlet.full(); b = st.ready.front() {
+		st.ready.pop()
+		st.charge(-b.Held())
+		st.outlet.add(b.Bytes(), b)
+	}
+	return len(st.outlet.views) > 0
 }
 
 // waitReady waits until there is something to read, or returns why there never

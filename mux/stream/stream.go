@@ -256,16 +256,19 @@ func (st *Stream) cutOff() {
 	st.unlock()
 }
 
-// input takes one segment; h and payload are borrowed until the Inbox is flushed. It says
-// whether the stream was opened by it, so that accept is called once.
-func (st *Stream) input(in *Inbox, h *packet.TCP, payload []byte) (opened bool) {
+// input takes one segment; h and payload are borrowed until the Inbox is flushed. b is nil, or
+// carries the payload and is the stream's. It says whether the stream was opened by it, so that
+// accept is called once.
+func (st *Stream) input(in *Inbox, h *packet.TCP, payload []byte, b *buf.Buffer) (opened bool) {
 	st.mu.Lock()
-	var b *buf.Buffer
 	if len(payload) > packBelow && !st.straight(in, h.Seq) {
-		st.mu.Unlock()
-		b = buf.Get(len(payload)) // filled without the lock
-		copy(b.Bytes(), payload)
-		st.mu.Lock()
+		in.keeps = keepsFor
+		if b == nil {
+			st.mu.Unlock()
+			b = buf.Get(len(payload)) // filled without the lock
+			copy(b.Bytes(), payload)
+			st.mu.Lock()
+		}
 	}
 	st.by = in
 	if len(payload) > 0 {

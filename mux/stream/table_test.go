@@ -292,7 +292,7 @@ func TestStreamSegmentAllocs(t *testing.T) {
 	inboxes := map[*Table]*Inbox{there: there.Inbox(), back: back.Inbox()}
 	pass := func(st *Stream, to *Table) {
 		for b := st.Next(16384); b != nil; b = st.Next(16384) {
-			inboxes[to].Add(b.Bytes())
+			inboxes[to].Add(b.Bytes(), nil)
 			inboxes[to].Flush()
 			b.Release()
 		}

@@ -184,6 +184,15 @@ func (e *End) Next() ([]byte, error) {
 	return p, nil
 }
 
+// NextInto implements carrier.Carrier.
+func (e *End) NextInto(room []byte) (p []byte, there bool, err error) {
+	p, err = e.Next()
+	if there = len(p) > len(room)/2 && len(p) <= len(room); there {
+		p = room[:copy(room, p)]
+	}
+	return p, there, err
+}
+
 // Carried implements carrier.Carrier.
 func (e *End) Carried() (sent, received uint64) {
 	sent, _, _ = e.out.count()

@@ -168,6 +168,27 @@ func (k *call) lead(flight []byte) error {
 	return nil
 }
 
+// ahead asks the exit for an application that was told yes already, which returned said, and copies.
+// What the exit does not reach is a connection that breaks. sent is ask's.
+func (k *call) ahead(said error, flight []byte, sent func()) error {
+	if said != nil {
+		k.stream.Reset()
+		return fmt.Errorf("answer ahead: %w", said)
+	}
+	// Whoever ends a direction now may want to hear all the same.
+	reply, err := k.ask(flight, true, sent)
+	if err == nil && reply.Rep != repSuccess {
+		k.refused()
+		err = fmt.Errorf("%w: reply %02x", errExitRefused, reply.Rep)
+	}
+	if err != nil {
+		k.reset()
+		return fmt.Errorf("answered ahead: %v", err) // no reply any more
+	}
+	k.splice()
+	return nil
+}
+
 // refused counts a call that the exit did not make.
 func (k *call) refused() { k.client.exitRefused.Add(1) }
 

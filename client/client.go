@@ -87,6 +87,8 @@ type Client struct {
 	life context.Context
 	stop context.CancelFunc
 
+	earlyReply atomic.Bool // see call.ahead
+
 	// Counters.
 	drops                drops
 	held                 atomic.Int64  // bytes of buffers of rivals, see app_port.go
@@ -145,6 +147,7 @@ func newClient(cfg *conf.Client, log zerolog.Logger, t tunnel, handed ...net.Lis
 	c.front.client, c.downlink.client = c, c
 	c.front.adopt(handed)
 	c.relays.set(cfg.UDP)
+	c.earlyReply.Store(cfg.EarlyReply)
 	c.ends.client, c.wishes.client = c, c
 	c.web = newWeb(c)
 	c.publications.client, c.machine.client = c, c
@@ -282,6 +285,7 @@ func (c *Client) Apply(cfg *conf.Client) error {
 		c.policy.configure(policy)
 	}
 	c.relays.set(cfg.UDP)
+	c.earlyReply.Store(cfg.EarlyReply)
 	c.publications.set(cfg.Publish)
 	c.associations.set(cfg.Limits.Associations, cfg.Limits.AssociationsPerUser)
 	c.streams.set(cfg.Limits.Streams, cfg.Limits.StreamsPerUser)

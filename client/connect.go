@@ -65,6 +65,11 @@ func (a *caller) connect(user string, req *socks5.Request, begin int, ready func
 		return err
 	}
 	defer k.end()
+	if a.client.earlyReply.Load() {
+		yes := socks5.NewReply(repSuccess, atypIPv4, make([]byte, 4), make([]byte, 2))
+		_, err := yes.WriteTo(a.bare)
+		return k.ahead(err, flight, ready)
+	}
 	reply, err := k.ask(flight, p.end > p.start, ready)
 	if err != nil {
 		return err

@@ -3,15 +3,18 @@ package client
 import (
 	"bytes"
 	"crypto/rand"
+	"errors"
 	"io"
 	"log"
 	"net"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/armon/go-socks5"
 
+	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux/muxtest"
 )
 
@@ -184,6 +187,57 @@ func TestShutdownEndsStreams(t *testing.T) {
 	c := start(t, &fakeTunnel{exit: armonExit(t)}, nil)
 	request := tcpServer(t, func(conn *net.TCPConn) { io.Copy(io.Discard, conn) })
 	talk(t, dial(t, c), append([]byte{5, 1, 0}, request...), 12)
+}
+
+// TestEarlyReply has CONNECTs answered before the exit says anything, in each protocol: what the
+// application sends meanwhile gets there, an end of its direction is one, and what the exit refuses, or
+// does not say, is reset and never answered twice.
+func TestEarlyReply(t *testing.T) {
+	const webYes = "HTTP/1.1 200 Connection established\r\n\r\n"
+	for name, p := range map[string]struct{ in, yes string }{
+		"SOCKS5":  {"\x05\x01\x00\x05\x01\x00\x01\xc0\x00\x02\x01\x00\x50", "\x05\x00\x05\x00\x00\x01\x00\x00\x00\x00\x00\x00"},
+		"SOCKS4":  {"\x04\x01\x00\x50\xc0\x00\x02\x01me\x00", "\x00\x5a\x00\x00\x00\x00\x00\x00"},
+		"CONNECT": {"CONNECT 192.0.2.1:80 HTTP/1.1\r\nHost: 192.0.2.1:80\r\n\r\n", webYes},
+	} {
+		asked := make([]byte, 3+10)
+		for how, exit := range map[string]func(conn net.Conn, data []byte){
+			"reached": func(conn net.Conn, data []byte) {
+				conn.Write([]byte{5, 0, 5, 0, 0, 1, 1, 2, 3, 4, 5, 6})
+				conn.Write(append([]byte("got "), data...))
+			},
+			"refused": func(conn net.Conn, _ []byte) { conn.Write([]byte{5, 0, 5, 5, 0, 1, 0, 0, 0, 0, 0, 0}) },
+			"silent":  func(net.Conn, []byte) {},
+		} {
+			t.Run(name+" "+how, func(t *testing.T) {
+				c := start(t, &fakeTunnel{exit: func(conn net.Conn) {
+					io.ReadFull(conn, asked)
+					data, _ := io.ReadAll(conn) // nothing is said before the application's end has come
+					exit(conn, data)
+				}}, func(cfg *conf.Client) { cfg.EarlyReply = true })
+				conn := dial(t, c)
+				if out := talk(t, conn, []byte(p.in), len(p.yes)); string(out) != p.yes {
+					t.Fatalf("%q", out)
+				}
+				conn.Write([]byte("a question"))
+				conn.CloseWrite()
+				answer, err := io.ReadAll(conn)
+				if how == "reached" {
+					if err != nil || string(answer) != "got a question" {
+						t.Errorf("%q, %v", answer, err)
+					}
+				} else if !errors.Is(err, syscall.ECONNRESET) || len(answer) > 0 {
+					t.Errorf("%q, %v", answer, err)
+				}
+				eventually(t, "the stream is counted as gone", func() bool { return c.Status().Streams == 0 })
+			})
+		}
+	}
+	t.Run("no path", func(t *testing.T) { // before anything is asked, there is a reply
+		c := start(t, &fakeTunnel{}, func(cfg *conf.Client) { cfg.EarlyReply = true })
+		if out := talk(t, dial(t, c), []byte{5, 1, 0, 5, 1, 0, 1, 192, 0, 2, 1, 0, 80}, 12); out[3] != repFailure {
+			t.Errorf("% x", out)
+		}
+	})
 }
 
 // TestConnectToLiteralName asks for addresses where names stand: the exit gets

@@ -105,6 +105,9 @@ func (a *caller) socks4(ready func()) error {
 		return err
 	}
 	defer k.end()
+	if c.earlyReply.Load() {
+		return k.ahead(write4(conn, socks4Granted, netip.AddrPort{}), flight, ready)
+	}
 	reply, err := k.ask(flight, p.end > p.start, ready)
 	switch {
 	case errors.Is(err, errAbandoned):

@@ -96,6 +96,14 @@ func (w *web) connect(rw http.ResponseWriter, r *http.Request, conn *webConn) {
 		return
 	}
 	defer k.end()
+	yes := func() error {
+		_, err := conn.Write([]byte("HTTP/1.1 200 Connection established\r\n\r\n"))
+		return err
+	}
+	if w.client.earlyReply.Load() {
+		_ = k.ahead(yes(), flight, func() {})
+		return
+	}
 	reply, err := k.ask(flight, len(early)+len(conn.rest) > 0, func() {})
 	if err == nil && reply.Rep != repSuccess {
 		k.refused()
@@ -105,7 +113,7 @@ func (w *web) connect(rw http.ResponseWriter, r *http.Request, conn *webConn) {
 		refuseConnect(conn, err)
 		return
 	}
-	if _, err := conn.Write([]byte("HTTP/1.1 200 Connection established\r\n\r\n")); err != nil {
+	if yes() != nil {
 		k.stream.Reset()
 		return
 	}

@@ -16,6 +16,10 @@ type Client struct {
 	// AllowAnonymous lets a listener that is not on loopback serve everybody
 	// who can reach it.
 	AllowAnonymous bool `mapstructure:"allow_anonymous" reload:"live"`
+	// EarlyReply has a CONNECT answered before the server has reached the destination, so
+	// that the application's first bytes go a round trip of the tunnel sooner. What is not
+	// reached is a connection that is reset, and not a reply that says why.
+	EarlyReply bool `mapstructure:"early_reply" reload:"new"`
 
 	// PrivateKey names this client to the server. After loading it is set,
 	// also when the file named a PrivateKeyFile.

@@ -150,7 +150,7 @@ func kindOf(raw map[string]any) Kind {
 	score := 0
 	for key := range raw {
 		switch strings.ToLower(key) {
-		case "server", "paths", "users", "allow_anonymous", "forwards", "udp":
+		case "server", "paths", "users", "allow_anonymous", "early_reply", "forwards", "udp":
 			score++
 		case "clients", "clients_dir", "drain", "relay", "advertise", "reach", "cover", "behind_load_balancer":
 			score--

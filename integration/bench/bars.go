@@ -71,7 +71,11 @@ func judge(results []*Result, many int) []Bar {
 	for _, workers := range []int{1, 4, 32} {
 		name := fmt.Sprintf("connects-%d", workers)
 		if best := get(name, singBox2022, rate).most(get(name, singBoxNone, rate)); len(best) > 0 {
-			least(fmt.Sprintf("CONNECTs a second, %d at once, over the better sing-box of the round", workers), 1.3, get(name, ours, rate).over(best), "1.3", "")
+			what := fmt.Sprintf("CONNECTs a second, %d at once, over the better sing-box of the round", workers)
+			least(what, 1.3, get(name, ours, rate).over(best), "1.3", "")
+			if early := get(name, oursEarly, rate); len(early) > 0 {
+				least(what+", answered as early as there", 1.3, early.over(best), "1.3", "")
+			}
 		}
 	}
 	for way, goal := range []float64{1.3, 1.5} {

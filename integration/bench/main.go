@@ -91,7 +91,7 @@ func main() {
 func (o *options) usual() []string {
 	all := []string{direct, plain, tlsCopy, ours}
 	if o.peers {
-		all = []string{direct, plain, ours, oursOne}
+		all = []string{direct, plain, ours, oursOne, oursEarly}
 		if o.singbox != "" {
 			all = append(all, singBox2022, singBoxNone)
 		}
@@ -166,7 +166,7 @@ func (o *options) prepare(systems []string) (*bench, error) {
 	only := map[string]bool{}
 	for _, name := range systems {
 		switch name = strings.TrimSpace(name); name {
-		case direct, plain, tlsCopy, ours, oursOne:
+		case direct, plain, tlsCopy, ours, oursOne, oursEarly:
 			only[name] = true
 		case singBox2022, singBoxNone:
 			if only[name] = true; o.singbox == "" {
@@ -192,7 +192,7 @@ func (o *options) prepare(systems []string) (*bench, error) {
 	}
 	w.singbox = singbox
 	b.world = w
-	if (only[ours] || only[oursOne]) && bin == "" {
+	if (only[ours] || only[oursOne] || only[oursEarly]) && bin == "" {
 		b.progress("building mpsocks")
 		if w.bin, err = halves.Build(context.Background(), w.dir); err != nil {
 			w.close()

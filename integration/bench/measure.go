@@ -211,7 +211,7 @@ func (b *bench) associations(r *Result) error {
 }
 
 func (b *bench) connects(r *Result, workers int) error {
-	return b.interleave(r, []string{direct, ours, oursOne, singBox2022, singBoxNone}, func(s *system) error {
+	return b.interleave(r, []string{direct, ours, oursOne, oursEarly, singBox2022, singBoxNone}, func(s *system) error {
 		return b.churn(r, s, load.ChurnSpec{Proxy: s.proxy, Direct: s.proxy == "", Target: b.tiny, Workers: workers})
 	})
 }

@@ -57,7 +57,7 @@ func TestPeers(t *testing.T) {
 	for name, metric := range wanted {
 		for _, over := range o.usual() {
 			i := slices.IndexFunc(all, func(r Ratio) bool { return r.Name == name && r.Metric == metric && r.Over == over })
-			none := over == ours || over == plain && name != "paced-500-200" || over == direct && name != "connects-4"
+			none := over == ours || over == plain && name != "paced-500-200" || (over == direct || over == oursEarly) && name != "connects-4"
 			if none != (i < 0) || i >= 0 && len(all[i].Figures) != o.rounds {
 				t.Errorf("%s, %s over %q: %v", name, metric, over, all)
 			}

@@ -18,6 +18,8 @@ const (
 	tlsCopy = "TLS io.Copy" // one TLS connection per stream, io.Copy on both sides
 	ours    = "mpsocks"
 	oursOne = "mpsocks 1x6" // one path of six subflows
+	// As sing-box, it answers a CONNECT before the destination is reached (early_reply).
+	oursEarly = "mpsocks early"
 )
 
 // A system is one way for traffic, running.
@@ -127,11 +129,16 @@ func (w *world) start(name string) (*system, error) {
 	if name == oursOne {
 		paths = []halves.Path{{Name: "one", Bind: "127.0.0.1", Subflows: 6}}
 	}
+	more := ""
+	if name == oursEarly {
+		more = "early_reply: true\n"
+	}
 	pair, err := halves.Start(w.bin, halves.Config{
-		Dir:   filepath.Join(w.dir, fmt.Sprint("run", w.runs)),
-		Paths: paths,
-		Allow: []string{"127.0.0.0/8"},
-		Admin: true,
+		Dir:    filepath.Join(w.dir, fmt.Sprint("run", w.runs)),
+		Paths:  paths,
+		Allow:  []string{"127.0.0.0/8"},
+		Admin:  true,
+		Client: more,
 	})
 	if err != nil {
 		return nil, err

@@ -74,7 +74,9 @@ func (d *delivery) tick(now, bound int64) bool {
 	defer d.mu.Unlock()
 	d.late = d.order.Tick(now, bound, d.late[:0])
 	d.hand(d.late)
-	clear(d.late)
+	if clear(d.late); cap(d.late) > maxScratch {
+		d.late = nil
+	}
 	return d.order.Holds()
 }
 
@@ -85,7 +87,7 @@ func (d *delivery) holds() bool {
 	return d.order.Holds()
 }
 
-// memory is how many bytes wait.
+// memory is how many bytes there are for what waits, and for what is known of flows.
 func (d *delivery) memory() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()

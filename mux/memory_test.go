@@ -253,7 +253,51 @@ func TestWhatWaitsForOrderIsCharged(t *testing.T) {
 		t.Errorf("ten packets of %d bytes that wait are charged with %d", each, n)
 	}
 	s.reseq.tick(1e9, 1)
-	if n := s.reseq.memory(); n != 0 {
-		t.Errorf("%d bytes when nothing waits", n)
+	if n := s.reseq.memory(); n >= before+each {
+		t.Errorf("%d bytes when nothing waits, %d before", n, before)
+	}
+}
+
+// So are the records of flows that came, which a client makes by a datagram each, the list
+// of what came behind gaps, the list of what has no Data ACK, and what is kept of a chunk of
+// tiny packets for the next one.
+func TestListsAreCharged(t *testing.T) {
+	s := charged([32]byte{1})
+	s.reseq.order = reseq.New(func(packet.Key, uint8) bool { return false })
+	s.reseq.to = newCollector()
+	const flows = 1000
+	for i := range uint16(flows) {
+		h := packet.UDP{Src: netip.AddrPortFrom(packet.ClientHost4, 1+i), Dst: netip.MustParseAddrPort("192.0.2.1:53"), TTL: 64}
+		b := make([]byte, h.Overhead(8)+8)
+		packet.PutUDP(b, &h)
+		s.reseq.deliver(0, []received{{pkt: b}}, nil, 1)
+	}
+	if n := s.reseq.memory(); n < 150*flows {
+		t.Errorf("%d flows are charged with %d bytes", flows, n)
+	}
+
+	const stretches = 5000
+	s.space.reset(1, 0)
+	var pkts []received
+	for i := range uint64(stretches) {
+		pkts = append(pkts, received{dsn: 100 + 200*i, pkt: make([]byte, 100)})
+	}
+	if _, err := s.space.enter(0, pkts); err != nil {
+		t.Fatal(err)
+	}
+	if n := s.space.memory(); n < stretches*16 {
+		t.Errorf("%d gaps are charged with %d bytes", stretches, n)
+	}
+
+	f := &subflow{rxPkts: make([]received, 0, 8192), views: make([][]byte, 8000)}
+	f.tidy(8000)
+	const each = 32 + 24 // a received, and a view
+	if n := f.scratch.Load(); n < 8000*each {
+		t.Errorf("a chunk of 8,000 packets is charged with %d bytes", n)
+	}
+	f.views = f.views[:10]
+	f.tidy(10)
+	if n := f.scratch.Load(); n != 0 || f.rxPkts != nil || f.views != nil {
+		t.Errorf("after a chunk of 10 packets %d bytes are kept of one of 8,000", n)
 	}
 }

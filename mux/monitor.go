@@ -82,7 +82,7 @@ func (m *monitor) tick(now, passed int64) (next int64) {
 	over := false
 	var back []string
 	var epoch uint64
-	waits := s.reseq.memory()
+	waits := s.reseq.memory() + s.space.memory()
 	s.enter(func(e *engine.Engine, _ int64) {
 		if over = s.end.begun; over {
 			return
@@ -91,7 +91,7 @@ func (m *monitor) tick(now, passed int64) (next int64) {
 		for _, f := range e.Subflows() {
 			c := connOf(f)
 			f.Heard(c.lastRecv.Load())
-			beside += c.carrier.Held()
+			beside += c.carrier.Held() + int(c.scratch.Load())
 			if f.Moves() {
 				trip = min(trip, c.nearest.Load())
 			}

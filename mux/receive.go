@@ -3,6 +3,7 @@ package mux
 import (
 	"cmp"
 	"sync"
+	"unsafe"
 
 	"github.com/mpsocks/mpsocks/mux/buf"
 	"github.com/mpsocks/mpsocks/mux/carrier"
@@ -246,11 +247,31 @@ func (s *Session) arrive(f *subflow, now int64) error {
 			s.monitor.hurry()
 		}
 	}
+	f.tidy(len(fresh))
 	if s.space.pending.Load() >= ackEvery {
 		f.sendAck()
 	}
 	s.pump() // what the handler answered, and what the acknowledgements let go
 	return err
+}
+
+// maxScratch is how many places for the packets of a chunk are kept for the next ones,
+// whatever these bring: a chunk of datagrams of a common length takes fewer.
+const maxScratch = 1024
+
+// tidy notes what memory there is for the packets of a chunk, which had so many. A chunk of
+// the smallest ones has thousands: that goes when others come.
+func (f *subflow) tidy(n int) {
+	if cap(f.rxPkts) > maxScratch && n < cap(f.rxPkts)/8 {
+		f.rxPkts = nil
+	}
+	if cap(f.views) > maxScratch && len(f.views) < cap(f.views)/8 {
+		f.views = nil
+	}
+	held := int64(cap(f.rxPkts))*int64(unsafe.Sizeof(received{})) + int64(cap(f.views))*int64(unsafe.Sizeof([]byte(nil)))
+	if held != f.scratch.Load() {
+		f.scratch.Store(held)
+	}
 }
 
 // acked applies a Data ACK that came on f.

@@ -32,6 +32,13 @@ func (w *receiveSpace) reset(first, epoch uint64) {
 	w.pending.Store(0)
 }
 
+// memory is how many bytes there are for what came behind gaps.
+func (w *receiveSpace) memory() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.in.List()
+}
+
 // enter takes the mappings of a chunk, under the keys of that epoch, and keeps those
 // that are new.
 func (w *receiveSpace) enter(epoch uint64, pkts []received) (fresh []received, err error) {

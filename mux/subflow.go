@@ -55,6 +55,7 @@ type subflow struct {
 	inbox  *stream.Inbox
 	option mptcp.Option
 
+	scratch  atomic.Int64 // bytes of rxPkts and views
 	lastRecv atomic.Int64
 	rxOctets atomic.Uint64
 	overhead atomic.Uint64 // see overheadOf

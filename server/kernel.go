@@ -102,7 +102,7 @@ func (t *exits) countMemory(ctx context.Context, present func() []*peer) {
 		case <-tick.C:
 			beside := t.charge()
 			for _, p := range present() {
-				p.session.Beside(beside[p] + int64(p.nat.count())*mappingMemory)
+				p.session.Beside(beside[p] + p.nat.memory())
 			}
 		case <-ctx.Done():
 			return

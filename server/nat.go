@@ -168,3 +168,13 @@ func (n *nat) count() int {
 	defer n.mu.RUnlock()
 	return len(n.mappings)
 }
+
+// memory is what the mappings hold, about, with whom may answer them.
+func (n *nat) memory() (held int64) {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	for _, m := range n.mappings {
+		held += mappingMemory + m.permits.memory() + m.visitors.memory()
+	}
+	return held
+}

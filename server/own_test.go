@@ -223,3 +223,20 @@ func TestBroadcasts(t *testing.T) {
 		t.Error("an own address is not one any more")
 	}
 }
+
+// TestPermitsAreCharged: whom mappings let answer is memory of their client's, which makes it
+// by a datagram each.
+func TestPermitsAreCharged(t *testing.T) {
+	filters := &permits{table: remotes{limit: maxPermits}, idle: int64(time.Minute)}
+	n := &nat{mappings: map[uint64]*mapping{1: {}, 2: {permits: filters}, 3: {visitors: filters}}}
+	if got := n.memory(); got != 3*mappingMemory {
+		t.Errorf("three mappings are charged with %d bytes", got)
+	}
+	for i := range uint32(2 * maxPermits) {
+		a := netip.AddrFrom4([4]byte{192, 0, byte(i >> 8), byte(i)})
+		filters.note(netip.AddrPortFrom(a, 53), 0)
+	}
+	if got := n.memory(); got != 3*mappingMemory+2*24*maxPermits {
+		t.Errorf("with %d destinations at two of them %d", maxPermits, got)
+	}
+}

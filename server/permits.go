@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+	"unsafe"
 )
 
 // permits is the state of a mapping's filter (RFC 4787 REQ-8): whom the client
@@ -30,6 +31,16 @@ func (f *permits) admits(remote netip.AddrPort, now int64) bool {
 	ok := r != nil && now-int64(r.n)*int64(time.Second) < f.idle
 	f.mu.Unlock()
 	return ok
+}
+
+// memory is what the filter holds; there may be none.
+func (f *permits) memory() int64 {
+	if f == nil {
+		return 0
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return int64(len(f.table.slots)) * int64(unsafe.Sizeof(remote{}))
 }
 
 func (f *permits) key(remote netip.AddrPort) netip.AddrPort {

@@ -33,6 +33,7 @@ var attacks = []attack{
 	{name: "mappings", what: "a mapping for each of 20,000 sources inside the tunnel", run: mappings},
 	{name: "segments", what: "segments of streams that were never opened", run: segments},
 	{name: "unread", what: "CONNECTs whose answers nobody reads, and to what does not read", run: unread},
+	{name: "lists", what: "flows whose order is lost by the thousand, each once, so that the server keeps a list for each", run: lists},
 	{name: "early", what: "ACKs without end before a SYN that never comes", run: early},
 	{name: "rekeys", what: "TLS KeyUpdates without end, that want answers which nobody reads, or none", run: rekeys},
 	{name: "violations", what: "frames that break the protocol, a session for each", run: violations},

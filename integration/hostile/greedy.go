@@ -202,3 +202,49 @@ func mix(p *attacker, until time.Time) (got, broken string) {
 	}
 	return got, ""
 }
+
+// lists sends flows of the smallest packets by two subflows, all but the second packet of each:
+// the server holds them for some milliseconds, and has a list of thousands for every flow. Where
+// they go to is refused, so that nothing comes of them outside.
+func lists(p *attacker, until time.Time) (string, string) {
+	const held = 2500 // in one read of the server's, about
+	var flows atomic.Int64
+	var wg sync.WaitGroup
+	nowhere := netip.MustParseAddrPort("10.255.255.1:9")
+	for range 8 {
+		wg.Go(func() {
+			flow := 0
+			p.repeat(until, func(s *subflow) error {
+				t, err := p.joinTo(s, 1, false)
+				if err != nil {
+					return err
+				}
+				defer t.Close()
+				go func() { _, _ = io.Copy(io.Discard, t) }() // until it is closed
+				for {
+					flow++
+					h := packet.UDP{Src: netip.AddrPortFrom(inside, uint16(1024+flow%32768)), Dst: nowhere, TTL: 64}
+					b := make([]byte, h.Overhead(0))
+					packet.PutUDP(b, &h)
+					t.dsn = s.dsn
+					if _, err := t.Write(t.frame(nil, b)); err != nil {
+						return err
+					}
+					s.dsn = t.dsn
+					var frames []byte
+					for id := range uint32(held) {
+						h.ID = id + 2
+						packet.PutUDP(b, &h)
+						frames = s.frame(frames, b)
+					}
+					if _, err := s.Write(frames); err != nil {
+						return err
+					}
+					flows.Add(1)
+				}
+			})
+		})
+	}
+	wg.Wait()
+	return fmt.Sprintf("%d flows", flows.Load()), ""
+}

@@ -3,6 +3,7 @@ package dsn
 import (
 	"math/rand/v2"
 	"testing"
+	"unsafe"
 
 	"github.com/mpsocks/mpsocks/mux/buf"
 )
@@ -257,5 +258,43 @@ func TestWraps(t *testing.T) {
 		if send(c.n, c.over); q.Wraps() != c.want {
 			t.Errorf("%s: %v", c.name, q.Wraps())
 		}
+	}
+}
+
+// The lists of both sides are as long as what they are said to take.
+func TestLists(t *testing.T) {
+	if unsafe.Sizeof(Segment{}) != segmentMemory || unsafe.Sizeof(stretch{}) != stretchMemory {
+		t.Errorf("a segment takes %d bytes, a stretch %d", unsafe.Sizeof(Segment{}), unsafe.Sizeof(stretch{}))
+	}
+	var q InFlight
+	q.Reset(0)
+	const n = 5000
+	for range n {
+		q.Push(buf.Get(10))
+	}
+	if q.List() < n*segmentMemory {
+		t.Errorf("%d segments are in a list of %d bytes", n, q.List())
+	}
+	q.Ack(n * 10)
+	if q.List() != 0 {
+		t.Errorf("nothing is in a list of %d bytes", q.List())
+	}
+	var w Space
+	w.Reset(0)
+	for i := range uint64(n) {
+		if _, err := w.Accept(10+20*i, 10); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if w.List() < n*stretchMemory {
+		t.Errorf("%d stretches are in a list of %d bytes", n, w.List())
+	}
+	for i := range uint64(n) {
+		if _, err := w.Accept(20*i, 10); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if w.List() != 0 || w.Due != n*20 {
+		t.Errorf("nothing is in a list of %d bytes, up to %d", w.List(), w.Due)
 	}
 }

@@ -11,6 +11,8 @@ const (
 	// SendSegments bounds their number as well: small packets cost their buffers,
 	// and the receiver an entry each.
 	SendSegments = 65536
+	// segmentMemory is what a Segment takes.
+	segmentMemory = 40
 	// HoldWindow bounds the memory of their buffers: as many small ones.
 	HoldWindow = SendSegments * 2048
 )
@@ -43,6 +45,9 @@ type InFlight struct {
 	before     uint64 // and the one before with which
 	Most       int    // what Held may be before no more is taken; 0 = HoldWindow
 }
+
+// List is how many bytes of memory the list of the segments is.
+func (q *InFlight) List() int { return len(q.ring) * segmentMemory }
 
 func (q *InFlight) At(sn uint64) *Segment { return &q.ring[sn&uint64(len(q.ring)-1)] }
 

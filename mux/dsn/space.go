@@ -9,6 +9,8 @@ const (
 	// maxHeld bounds the stretches of bytes that may wait for an earlier one: the
 	// most that so many mappings without a Data ACK can leave gaps between.
 	maxHeld = SendSegments / 2
+	// stretchMemory is what a stretch takes.
+	stretchMemory = 16
 	// heldMemory is how many there may have been before their memory is given back.
 	heldMemory = 1024
 )
@@ -37,6 +39,9 @@ type stretch struct{ from, to uint64 }
 
 // Reset begins anew with the first DSN of a session.
 func (w *Space) Reset(first uint64) { w.Due, w.owed, w.held, w.most = first, 0, nil, 0 }
+
+// List is how many bytes of memory the list of what came behind gaps is.
+func (w *Space) List() int { return cap(w.held) * stretchMemory }
 
 // Take returns how much more a Data ACK is owed for since the last call.
 func (w *Space) Take() (owed int64) {

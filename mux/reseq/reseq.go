@@ -19,6 +19,8 @@ const (
 	reseqIdle    = 60e9     // ns of silence after which a flow is forgotten
 	reseqSweep   = 1e9      // how often idle flows are forgotten
 	reseqRecent  = 64       // flows that are found without the table; a power of two
+	reseqList    = 64       // places for held packets that a silent flow keeps,
+	reseqSpent   = 1024     // and for those that were delivered
 
 	// reseqLeast is the mean length of packets, in bytes, from which order is
 	// worth a wait of as long as paths differ. Smaller ones wait for reseqSmall at
@@ -29,6 +31,11 @@ const (
 	// spreadMemory is how long, in ns, a flow that came by another subflow than
 	// before counts as spread.
 	spreadMemory = 2e9
+
+	// flowMemory is what the record of a flow takes, with its place in the table, and
+	// heldMemory what a packet does in a flow's list of those held, beside its buffer.
+	flowMemory = 256
+	heldMemory = 24
 )
 
 // A Resequencer orders the flows that come by several subflows. It is guarded by its
@@ -43,6 +50,7 @@ type Resequencer struct {
 	spent   []*buf.Buffer       // held packets that were returned, see done
 	count   int                 // packets held in all,
 	bytes   int                 // and the memory of their buffers
+	places  int                 // in the flows' lists of held packets, used or not
 	swept   int64
 
 	Restored uint64 // packets that were put in order,
@@ -117,7 +125,9 @@ func (r *Resequencer) Done() {
 		b.Release()
 		r.spent[i] = nil
 	}
-	r.spent = r.spent[:0]
+	if r.spent = r.spent[:0]; cap(r.spent) > reseqSpent {
+		r.spent = nil
+	}
 }
 
 // flow returns the state of a packet's flow, or nil when there are too many,
@@ -194,7 +204,14 @@ const noSlot = -1
 
 func (r *Resequencer) forget(k packet.Key, f *rflow) {
 	f.key = packet.Key{} // the recent one must not match
+	r.unlist(f)
 	delete(r.flows, k)
+}
+
+// unlist frees the list of a flow that holds nothing.
+func (r *Resequencer) unlist(f *rflow) {
+	r.places -= cap(f.waiting)
+	f.waiting = nil
 }
 
 // arrive takes one packet and appends to views what is due.
@@ -243,7 +260,9 @@ func (r *Resequencer) hold(f *rflow, id uint32, pkt []byte, now int64) {
 	for i > 0 && f.distance(f.waiting[i-1].id) > f.distance(id) {
 		i--
 	}
+	r.places -= cap(f.waiting)
 	f.waiting = append(f.waiting, held{})
+	r.places += cap(f.waiting)
 	copy(f.waiting[i+1:], f.waiting[i:])
 	f.waiting[i] = held{id, now, b}
 	r.count++
@@ -291,8 +310,8 @@ func (r *Resequencer) pop(f *rflow, n int, views [][]byte) [][]byte {
 // Holds says that something waits.
 func (r *Resequencer) Holds() bool { return r.count > 0 }
 
-// Held is how many bytes of memory wait.
-func (r *Resequencer) Held() int { return r.bytes }
+// Held is how many bytes of memory there are for what waits, and for the flows that are known.
+func (r *Resequencer) Held() int { return r.bytes + heldMemory*r.places + flowMemory*len(r.flows) }
 
 // Tick gives up on gaps that are older than bound, forgets idle flows, and appends to
 // views what is due now.
@@ -313,8 +332,12 @@ func (r *Resequencer) Tick(now, bound int64, views [][]byte) [][]byte {
 	if now-r.swept > reseqSweep {
 		r.swept = now
 		for k, f := range r.flows {
-			if len(f.waiting) == 0 && now-f.last > reseqIdle {
+			switch {
+			case len(f.waiting) > 0:
+			case now-f.last > reseqIdle:
 				r.forget(k, f)
+			case cap(f.waiting) > reseqList && now-f.last > spreadMemory:
+				r.unlist(f)
 			}
 		}
 	}

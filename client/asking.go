@@ -4,7 +4,7 @@ import "slices"
 
 const (
 	// maxUnderWay is how many names are asked for at once: two questions each, and the server
-	// answers 64 of one client at once, with those of CONNECTs. underWayEach is how many of
+	// answers 128 of one client at once, with those of CONNECTs, of which one holder has 64. underWayEach is how many of
 	// them one holder may have: the rest is for others, whatever he asks for.
 	maxUnderWay  = 28
 	underWayEach = 20

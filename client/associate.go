@@ -11,6 +11,10 @@ import (
 	"github.com/mpsocks/mpsocks/mux/udpio"
 )
 
+// associationFiles is how many descriptors an association has: its control connection and its
+// relay socket.
+const associationFiles = 2
+
 // association is one SOCKS5 UDP ASSOCIATE, RFC 1928, Section 7. It lives
 // exactly as long as its control connection. Its relay socket is read by a
 // lane's Loop; one small goroutine waits for the control connection to end.
@@ -43,20 +47,15 @@ func associate(c *Client, control *net.TCPConn, user string, want netip.AddrPort
 	}
 	a.client, a.source.User = c, user
 	a.holder = holderOf(user, a.app)
-	if !c.associations.acquire(a.holder) {
-		return replyError{repFailure, errTooManyAssociations}
-	}
-	if !c.crowd.descriptors.take(1) { // the relay socket
-		c.associations.release(a.holder)
-		return replyError{repFailure, errTooManyDescriptors}
+	if err := a.admit(); err != nil {
+		return replyError{repFailure, err}
 	}
 	// Behind a NAT the address is another one, and the port too.
 	if !want.Addr().IsValid() || want.Addr().IsUnspecified() || want.Addr() == a.app.WithZone("") {
 		a.port.announced = want.Port()
 	}
 	if err := a.open(local.Addr().Unmap()); err != nil {
-		c.crowd.descriptors.give(1)
-		c.associations.release(a.holder)
+		a.leave()
 		return replyError{repFailure, err}
 	}
 	bound := a.relay.LocalAddr()
@@ -125,8 +124,37 @@ func (a *association) close() {
 	a.relay.Close()
 	a.control.Close()
 	a.client.crowd.forget(a.control)
-	a.client.crowd.descriptors.give(1)
-	a.client.associations.release(a.holder)
+	a.leave()
+}
+
+// admit counts an association for whoever has it. Without an error leave has to be called.
+func (a *association) admit() error {
+	c := a.client
+	if !c.associations.acquire(a.holder) {
+		return errTooManyAssociations
+	}
+	err := errTooManyAssociations
+	if c.relays.shares.acquire(a.holder) {
+		err = errTooManyDescriptors
+		if d := c.crowd.descriptors; d.hold(a.holder, associationFiles) {
+			if d.take(1) { // the relay socket
+				return nil
+			}
+			d.release(a.holder, associationFiles)
+		}
+		c.relays.shares.release(a.holder)
+	}
+	c.associations.release(a.holder)
+	return err
+}
+
+// leave undoes admit.
+func (a *association) leave() {
+	c := a.client
+	c.crowd.descriptors.give(1)
+	c.crowd.descriptors.release(a.holder, associationFiles)
+	c.relays.shares.release(a.holder)
+	c.associations.release(a.holder)
 }
 
 // uplink takes a batch from the relay socket, on the Loop's goroutine.

@@ -34,6 +34,7 @@ type call struct {
 	stream stream
 	holder holder // who the caps count it for
 	name   string // what status calls the application, where the connection does not tell
+	asked  func() // the exit has said something
 
 	up       chan struct{} // closed when the direction to the exit has ended; nil before it began
 	answered atomic.Bool   // the exit has said yes
@@ -52,12 +53,24 @@ func newCall(c *Client, conn *net.TCPConn, user string, flight []byte) (*call, e
 		sayUnreached(&c.log, remote, user, askedFor(flight), 0, errTooManyStreams)
 		return nil, replyError{repFailure, errTooManyStreams}
 	}
+	if !c.crowd.descriptors.hold(k.holder, 1) {
+		c.streams.release(k.holder)
+		sayUnreached(&c.log, remote, user, askedFor(flight), 0, errTooManyDescriptors)
+		return nil, replyError{repFailure, errTooManyDescriptors}
+	}
 	// The handshake's deadline goes: the waits of a call have their own.
 	err := conn.SetDeadline(time.Time{})
+	k.asked = func() {}
 	if err == nil {
-		k.stream, err = openStream(c, remote)
+		k.asked, err = c.lookups.begin(c.life, k.holder, flight)
+	}
+	if err == nil {
+		if k.stream, err = openStream(c.life, c, remote); err != nil {
+			k.asked()
+		}
 	}
 	if err != nil {
+		c.crowd.descriptors.release(k.holder, 1)
 		c.streams.release(k.holder)
 		sayUnreached(&c.log, remote, user, askedFor(flight), 0, err)
 		return nil, err
@@ -67,8 +80,10 @@ func newCall(c *Client, conn *net.TCPConn, user string, flight []byte) (*call, e
 
 // end closes the stream and gives the call's place back.
 func (k *call) end() {
+	k.asked()
 	k.client.calls.drop(k.stream)
 	k.stream.Close()
+	k.client.crowd.descriptors.release(k.holder, 1)
 	k.client.streams.release(k.holder)
 }
 
@@ -89,7 +104,8 @@ func (k *call) ask(flight []byte, early bool, sent func()) (*socks5.Reply, error
 	}
 	k.up = make(chan struct{})
 	go k.upload(early)
-	reply, err := readExit(k.stream)
+	reply, err := readExit(k.stream, k.asked)
+	k.asked()
 	switch {
 	case err == nil && reply.Rep == repSuccess:
 		k.answered.Store(true)

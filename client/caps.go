@@ -38,16 +38,18 @@ func newQuota(limit, each int) *quota {
 }
 
 // acquire counts one more for h, or returns false.
-func (q *quota) acquire(h holder) bool {
+func (q *quota) acquire(h holder) bool { return q.take(h, 1) }
+
+// take counts n more for h, or returns false.
+func (q *quota) take(h holder, n int) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	last := q.max / quotaReserve
-	if q.max > 0 && (q.total >= q.max || q.total >= q.max-last && q.by[h] >= last) || q.each > 0 && q.by[h] >= q.each {
+	last, total, own := q.max/quotaReserve, q.total+n, q.by[h]+n
+	if q.max > 0 && (total > q.max || total > q.max-last && own > last) || q.each > 0 && own > q.each {
 		q.denied++
 		return false
 	}
-	q.total++
-	q.by[h]++
+	q.total, q.by[h] = total, own
 	return true
 }
 
@@ -66,11 +68,14 @@ func (q *quota) most() int {
 }
 
 // release undoes one acquire.
-func (q *quota) release(h holder) {
+func (q *quota) release(h holder) { q.give(h, 1) }
+
+// give undoes one take.
+func (q *quota) give(h holder, n int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.total--
-	if q.by[h]--; q.by[h] <= 0 {
+	q.total -= n
+	if q.by[h] -= n; q.by[h] <= 0 {
 		delete(q.by, h)
 	}
 }

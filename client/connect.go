@@ -116,13 +116,18 @@ func exitRequest(host string, addr netip.Addr, port uint16) []byte {
 }
 
 // dialExit opens a stream, for which w is asked, and asks the exit over it. ctx bounds both.
-func dialExit(ctx context.Context, c *Client, from netip.AddrPort, w mux.Wish, flight []byte) (st stream, reply *socks5.Reply, err error) {
+func dialExit(ctx context.Context, c *Client, by holder, from netip.AddrPort, w mux.Wish, flight []byte) (st stream, reply *socks5.Reply, err error) {
 	defer func() {
 		if answer := answerOf(reply); err != nil || answer != repSuccess {
 			sayUnreached(&c.log, from, "", askedFor(flight), answer, err)
 		}
 	}()
-	if st, err = openStream(c, from); err != nil {
+	asked, err := c.lookups.begin(ctx, by, flight)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer asked()
+	if st, err = openStream(ctx, c, from); err != nil {
 		return nil, nil, err
 	}
 	if at, ok := innerAddr(st); ok {
@@ -135,7 +140,7 @@ func dialExit(ctx context.Context, c *Client, from netip.AddrPort, w mux.Wish, f
 		forgetWish(c, st)
 		return nil, nil, replyError{repFailure, fmt.Errorf("ask the exit: %w", err)}
 	}
-	if reply, err = readExit(st); err != nil {
+	if reply, err = readExit(st, asked); err != nil {
 		st.Reset()
 		forgetWish(c, st)
 		return nil, nil, err
@@ -151,9 +156,11 @@ func forgetWish(c *Client, st net.Conn) {
 }
 
 // openStream waits a bounded time for the tunnel and opens a stream to the exit.
-func openStream(c *Client, from netip.AddrPort) (stream, error) {
-	ctx, cancel := context.WithTimeout(c.life, tunnelTime)
+func openStream(ctx context.Context, c *Client, from netip.AddrPort) (stream, error) {
+	ctx, cancel := context.WithTimeout(ctx, tunnelTime)
 	defer cancel()
+	stop := context.AfterFunc(c.life, cancel)
+	defer stop()
 	if err := c.tunnel.Ready(ctx); err != nil {
 		return nil, replyError{repNetwork, fmt.Errorf("no path to the server: %w", err)}
 	}
@@ -168,9 +175,9 @@ func openStream(c *Client, from netip.AddrPort) (stream, error) {
 	return st, nil
 }
 
-// readExit reads the exit's answers to the offer and to the request. The reads
-// are of exact lengths: what follows is the destination's.
-func readExit(st stream) (*socks5.Reply, error) {
+// readExit reads the exit's answers to the offer and to the request, and calls asked between
+// them: the name is known. The reads are of exact lengths: what follows is the destination's.
+func readExit(st stream, asked func()) (*socks5.Reply, error) {
 	if err := st.SetReadDeadline(time.Now().Add(exitTime)); err != nil {
 		return nil, replyError{repFailure, err}
 	}
@@ -181,6 +188,7 @@ func readExit(st stream) (*socks5.Reply, error) {
 	}
 	var reply *socks5.Reply
 	if err == nil {
+		asked()
 		reply, err = socks5.NewReplyFrom(st)
 	}
 	if err == nil {

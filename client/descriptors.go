@@ -22,6 +22,10 @@ type descriptors struct {
 	used    atomic.Int64
 	outside atomic.Int64 // of those that are used, by visitors of published ports
 	refused atomic.Uint64
+
+	// holders shares those among users, or hosts, that connections and associations have
+	// which have said what they want.
+	holders *quota
 }
 
 func newDescriptors() *descriptors {
@@ -29,8 +33,22 @@ func newDescriptors() *descriptors {
 	if limit := int64(gate.Files()); limit > 0 {
 		d.most.Store(max(limit-max(limit/reserveShare, minReserve), 1))
 	}
+	d.holders = newQuota(int(d.most.Load()), 0)
 	return d
 }
+
+// hold says whether a holder may have n that take counts besides: one alone leaves some
+// to the others.
+func (d *descriptors) hold(h holder, n int) bool {
+	if !d.holders.take(h, n) {
+		d.refused.Add(1)
+		return false
+	}
+	return true
+}
+
+// release undoes one hold.
+func (d *descriptors) release(h holder, n int) { d.holders.give(h, n) }
 
 // take counts n more, or returns false.
 func (d *descriptors) take(n int64) bool {

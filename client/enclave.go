@@ -87,6 +87,15 @@ func (p *enclavePort) at() netip.AddrPort { return p.innerPort.source(packet.Ser
 // Flush implements tun.Tunnel.
 func (g *enclave) Flush() { g.client.tunnel.Flush() }
 
+// Owner implements tun.Tunnel.
+func (g *enclave) Owner(from, to netip.AddrPort) (uint32, bool) { return tcpOwner(from, to) }
+
+// Crowded implements tun.Tunnel.
+func (g *enclave) Crowded() {
+	g.client.enclaves.crowded.Add(1)
+	g.client.words.say(tooManyWait)
+}
+
 // Send implements tun.Port.
 func (p *enclavePort) Send(run []tun.Datagram) {
 	p.mu.Lock()
@@ -151,7 +160,7 @@ func (g *enclave) Connect(ctx context.Context, from, to netip.AddrPort) (tun.Str
 	if !c.streams.acquire(who) {
 		return nil, errTooManyStreams
 	}
-	st, reply, err := dialExit(ctx, c, from, g.wish, exitRequest("", to.Addr(), to.Port()))
+	st, reply, err := dialExit(ctx, c, who, from, g.wish, exitRequest("", to.Addr(), to.Port()))
 	if err == nil && reply.Rep != repSuccess {
 		c.exitRefused.Add(1)
 		st.Reset()
@@ -201,13 +210,19 @@ func (s *enclaveStream) Close() error {
 	return s.stream.Close()
 }
 
+// tooManyWait is what a person reads, seldom, when connections had to go.
+const tooManyWait = "more connections of programs behind a TUN device wait for an answer than there may be: the oldest of whoever has most are ended"
+
 // maxEnclaves bounds the devices at once.
 const maxEnclaves = 64
 
 var errTooManyEnclaves = errors.New("too many programs with a network of their own")
 
 // enclaves counts the TUN devices at the client.
-type enclaves struct{ n atomic.Int32 }
+type enclaves struct {
+	n       atomic.Int32
+	crowded atomic.Uint64 // connections that had to go, or to come again, because too many waited
+}
 
 // enter counts one more, or says that there are too many.
 func (t *enclaves) enter() error {

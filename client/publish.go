@@ -233,7 +233,11 @@ func (p *publication) lead(st stream, from, to netip.AddrPort) error {
 	if !c.streams.acquire(who) {
 		return errTooManyStreams
 	}
-	k := &call{client: c, stream: st, holder: who, up: make(chan struct{})}
+	if !c.crowd.descriptors.hold(who, 1) {
+		c.streams.release(who)
+		return errTooManyDescriptors
+	}
+	k := &call{client: c, stream: st, holder: who, up: make(chan struct{}), asked: func() {}}
 	defer k.end()
 	if !c.crowd.descriptors.admit() {
 		return errTooManyDescriptors

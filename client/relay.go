@@ -37,6 +37,7 @@ func (l *lane) keep(pkts []*buf.Buffer, datagrams int) {
 type relays struct {
 	now    atomic.Pointer[relayConfig]
 	cursor atomic.Uint32
+	shares *quota // of the ports of a range: one holder leaves some to the others
 }
 
 // relayConfig is what the configuration says of them.
@@ -48,6 +49,12 @@ type relayConfig struct {
 
 // set has the relay sockets made from now on follow the configuration.
 func (r *relays) set(cfg conf.UDP) {
+	each := 0
+	if !cfg.Ports.IsZero() {
+		n := int(cfg.Ports.Len())
+		each = n - n/quotaReserve
+	}
+	r.shares.set(0, each)
 	r.now.Store(&relayConfig{
 		public: cfg.PublicAddress, ports: cfg.Ports,
 		sockets: udpio.Options{Offload: cfg.Offload != conf.OffloadOff, TOS: true},

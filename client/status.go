@@ -30,7 +30,7 @@ func (c *Client) Status() *status.Status {
 	s.Refused = map[string]uint64{
 		"pending": crowded, "descriptors": c.crowd.descriptors.refused.Load(), "handshake": c.failed.Load(), "exit": c.exitRefused.Load(),
 		"password": c.crowd.guesses.wrong.Load(), "password_unread": c.crowd.guesses.refused.Load(),
-		"associations": noAssociation, "streams": noStream,
+		"associations": noAssociation, "streams": noStream, "connecting": c.enclaves.crowded.Load(), "lookups": c.lookups.refused(),
 	}
 	for _, f := range c.front.forwards() {
 		s.Forwards = append(s.Forwards, status.Forward{Listen: f.address().String(), Peers: f.count()})

@@ -69,6 +69,10 @@ func serveUDPStream(c *Client, conn *net.TCPConn, user string, p *preface, frami
 		return replyError{repFailure, errTooManyAssociations}
 	}
 	defer c.associations.release(who)
+	if !c.crowd.descriptors.hold(who, 1) {
+		return replyError{repFailure, errTooManyDescriptors}
+	}
+	defer c.crowd.descriptors.release(who, 1)
 	early := bytes.Clone(p.buf[p.start:p.end])
 	ready()
 	if err := writeReply(conn, repSuccess, addrOf(conn.LocalAddr())); err != nil {

@@ -186,7 +186,7 @@ func (c *webConn) dial(ctx context.Context, _, to string) (net.Conn, error) {
 	if !client.streams.acquire(who) {
 		return nil, replyError{repFailure, errTooManyStreams}
 	}
-	st, reply, err := dialExit(ctx, client, remote, mux.Wish{}, flight)
+	st, reply, err := dialExit(ctx, client, who, remote, mux.Wish{}, flight)
 	if err == nil && reply.Rep != repSuccess {
 		client.exitRefused.Add(1)
 		st.Close()

@@ -18,6 +18,10 @@ import (
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
 
+// knownTime is how soon a client hears that a name is known, if its destination is not reached
+// by then, which tells it the same.
+const knownTime = 100 * time.Millisecond
+
 // requestTimeout is the time for greeting and request. Both come in the stream's
 // first flight, so only a broken client needs longer.
 const requestTimeout = 10 * time.Second
@@ -116,6 +120,7 @@ type request struct {
 	addrs []netip.Addr    // that Allow found and permits
 	more  <-chan found    // the other family's, or nil
 	port  uint16
+	named bool  // the client asked for a name
 	err   error // why there are none, if no rule is the reason
 }
 
@@ -174,6 +179,7 @@ func (r *request) lookup(name string) found {
 	if a, ok := literal(name); ok {
 		return found{addrs: []netip.Addr{a}}
 	}
+	r.named = true
 	// The other family may come later than this returns.
 	ctx, cancel := context.WithTimeout(r.ctx, queryTimeout)
 	queries := &r.peer.queries
@@ -233,6 +239,11 @@ func (r *request) dial(context.Context, string, string) (net.Conn, error) {
 		s.connects.failed.Add(1)
 		r.failed(r.err)
 		return nil, r.err
+	}
+	if r.named {
+		// The client has as many names asked for at once as it may: it counts no more of this.
+		known := time.AfterFunc(knownTime, func() { _ = r.exit.answer() })
+		defer known.Stop()
 	}
 	conn, err := s.dialer.connect(r.ctx, r.addrs, r.others(), r.port, r.budget())
 	if err != nil {

@@ -42,8 +42,8 @@ type exit struct {
 	asked  atomic.Pointer[string] // host:port that the client asked for
 	killed atomic.Bool
 
-	// armon has answered the offer of methods, and that waits for what comes next: both of
-	// armon's goroutine.
+	// armon has answered the offer of methods, and that waits for what comes next.
+	reply   sync.Mutex // guards both, and the order of what is written
 	offered bool
 	method  []byte
 
@@ -151,6 +151,13 @@ func (e *exit) cut() bool {
 
 // answer sends what was kept for the client.
 func (e *exit) answer() error {
+	e.reply.Lock()
+	defer e.reply.Unlock()
+	return e.send()
+}
+
+// send is answer; the caller holds reply.
+func (e *exit) send() error {
 	if len(e.method) == 0 {
 		return nil
 	}
@@ -191,6 +198,8 @@ type inside struct{ *exit }
 // Write keeps the answer to the offer of methods, armon's first, until the reply goes with it
 // or more of the client is waited for: the client is woken once.
 func (c inside) Write(b []byte) (int, error) {
+	c.reply.Lock()
+	defer c.reply.Unlock()
 	if !c.offered {
 		c.offered = true
 		c.method = append(c.method, b...)
@@ -198,7 +207,7 @@ func (c inside) Write(b []byte) (int, error) {
 	}
 	if len(c.method) > 0 {
 		c.method = append(c.method, b...)
-		return len(b), c.answer()
+		return len(b), c.send()
 	}
 	return c.stream.Write(b)
 }

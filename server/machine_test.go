@@ -59,7 +59,7 @@ func TestCollectorIsToldTheLimit(t *testing.T) {
 
 // Names that are being resolved take no more sockets than what is left for them.
 func TestLookupsFitTheFiles(t *testing.T) {
-	for files, want := range map[int][2]int{0: {256, 64}, 1 << 20: {256, 64}, 16384: {256, 64}, 1024: {16, 4}, 128: {4, 2}} {
+	for files, want := range map[int][2]int{0: {512, 128}, 1 << 20: {512, 128}, 32768: {512, 128}, 16384: {256, 64}, 1024: {16, 4}, 128: {4, 2}} {
 		all, each := lookups(files)
 		if all != want[0] || each != want[1] {
 			t.Errorf("of %d files: %d in all and %d each, want %v", files, all, each, want)

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -380,6 +382,51 @@ func TestLookupsOfConnects(t *testing.T) {
 	if n := p.client.queries.used.Load(); n != 0 {
 		t.Errorf("%d are held", n)
 	}
+}
+
+// A client hears that a name is known, and not before, though nobody answers at its address;
+// of an address it hears nothing until it is reached or not.
+func TestConnectSaysThatANameIsKnown(t *testing.T) {
+	release := make(chan struct{})
+	at := dnsServer(t, func(_ string, m dnsmessage.Message) *dnsmessage.Message {
+		<-release
+		if m.Questions[0].Type == dnsmessage.TypeA {
+			return addA(m, 0, "127.0.0.1")
+		}
+		return &m
+	})
+	s := testServer(t, nil, func(s *Server) { s.resolver.config, s.resolver.hosts = upstreams(at), noNames })
+	dialled, end := make(chan struct{}), make(chan struct{})
+	s.dialer.to = func(context.Context, netip.AddrPort, func()) (*net.TCPConn, error) {
+		dialled <- struct{}{}
+		<-end
+		return nil, &dialError{"nobody answers", errNoName}
+	}
+	p := newPeer(s, "laptop", newFakeSession())
+	silent := func(app *net.TCPConn) {
+		t.Helper()
+		_ = app.SetReadDeadline(time.Now().Add(2 * knownTime))
+		if n, err := app.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%d bytes came: %v", n, err)
+		}
+		_ = app.SetReadDeadline(time.Now().Add(10 * time.Second))
+	}
+	app, _ := openStream(t, p)
+	_, _ = app.Write(append([]byte{5, 1, 0, 5, 1, 0, 3, 9}, "name.test\x00\x50"...))
+	eventually(t, "it is asked for", func() bool { return p.client.queries.used.Load() == 1 })
+	silent(app)
+	close(release)
+	<-dialled
+	var method [2]byte
+	if _, err := io.ReadFull(app, method[:]); err != nil || method != [2]byte{5, 0} {
+		t.Errorf("% x, %v", method, err)
+	}
+	end <- struct{}{}
+	app, _ = openStream(t, p)
+	_, _ = app.Write([]byte{5, 1, 0, 5, 1, 0, 1, 127, 0, 0, 1, 0, 80})
+	<-dialled
+	silent(app)
+	end <- struct{}{}
 }
 
 // TestManyAddresses: a name with 1,200 addresses makes a few attempts at once and some

@@ -15,10 +15,10 @@ import (
 const (
 	// maxQueries is how many names are resolved at once: each holds a socket
 	// for some milliseconds, or for seconds when upstreams are silent.
-	maxQueries = 256
+	maxQueries = 512
 	// maxQueriesPerClient leaves room for others; a browser's page asks for
-	// some dozens at once.
-	maxQueriesPerClient = 64
+	// some dozens at once. A client shares them between its users: it has to know the number.
+	maxQueriesPerClient = 128
 	// queryTimeout is the time for all attempts: stub resolvers ask again
 	// after five seconds.
 	queryTimeout = 5 * time.Second

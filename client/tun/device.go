@@ -30,6 +30,12 @@ type Tunnel interface {
 	Connect(ctx context.Context, from, to netip.AddrPort) (Stream, error)
 	// Flush sends what Ports have taken.
 	Flush()
+	// Owner returns the user of this machine whose a TCP socket is, by its own address and
+	// the other end's; false if there is none, or the system does not tell.
+	Owner(from, to netip.AddrPort) (uid uint32, ok bool)
+	// Crowded is told each time that a connection had to go, or to come again, because too
+	// many waited.
+	Crowded()
 }
 
 // A Sink is where goes what comes for an inner port. Its functions are called by several
@@ -82,7 +88,7 @@ type Counts struct {
 
 type counters struct {
 	out, in, failures, malformed, fragments, unsupported, refused, full atomic.Uint64
-	streams, names                                                      atomic.Int64
+	streams                                                             atomic.Int64
 }
 
 // Counts returns what the Device has carried and dropped so far.
@@ -100,6 +106,9 @@ type Device struct {
 	link   *link
 	tunnel Tunnel
 	ports  *ports
+	// The connections that wait for an answer, and those to the resolver.
+	connecting, asking seats
+
 	joiner joiner // owned by the goroutine of Serve
 	run    run    // owned by the goroutine of Serve
 	n      counters
@@ -110,6 +119,8 @@ type Device struct {
 // prepared is a Device behind a link, for serve.
 func prepared(t Tunnel, l *link) *Device {
 	d := &Device{tunnel: t, link: l}
+	d.connecting = seats{most: maxConnecting, owner: t.Owner, told: t.Crowded}
+	d.asking = seats{most: maxNames, owner: t.Owner, told: t.Crowded}
 	d.ports = &ports{device: d, bySrc: make(map[socket]*port)}
 	return d
 }

@@ -48,6 +48,10 @@ func (t *echoing) Open(to Sink) (Port, error) {
 
 func (t *echoing) Flush() {}
 
+func (t *echoing) Owner(netip.AddrPort, netip.AddrPort) (uint32, bool) { return 0, false }
+
+func (t *echoing) Crowded() {}
+
 func (t *echoing) Connect(_ context.Context, _, to netip.AddrPort) (Stream, error) {
 	if !streamable(to) {
 		t.strange.Store(true)

@@ -19,9 +19,7 @@ import (
 const (
 	// namesIdle is how long a connection may be silent (RFC 7766, Section 6.2.3).
 	namesIdle = 30 * time.Second
-	// maxNames bounds the connections at once, and maxAnswers the answers that wait in
-	// one for its program to read.
-	maxNames   = 256
+	// maxAnswers bounds the answers that wait in a connection for its program to read.
 	maxAnswers = 64
 	dnsHeader  = 12 // RFC 1035, Section 4.1.1
 )

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"time"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
@@ -19,8 +20,6 @@ import (
 
 const (
 	nic = 1
-	// maxConnecting is how many SYNs wait for the exit's answer at once.
-	maxConnecting = 1024
 	// tcpBuffer is what a connection may hold in each direction. The stack promises the
 	// program half of it as the window, and the kernel's pieces have 64 KiB: with less than a
 	// dozen under way the program waits for the stack's goroutines. The way behind is the
@@ -69,21 +68,57 @@ func newStack(l *link) (*stack.Stack, error) {
 
 // serveTCP lets the stack ask the exit for each connection, until ctx ends.
 func (d *Device) serveTCP(ctx context.Context, s *stack.Stack) {
-	f := tcp.NewForwarder(s, tcpBuffer, maxConnecting, func(r *tcp.ForwarderRequest) { d.accept(ctx, r) })
+	// Those that had to go are still there for a moment.
+	f := tcp.NewForwarder(s, tcpBuffer, 2*(maxConnecting+maxNames), func(r *tcp.ForwarderRequest) { d.accept(ctx, s, r) })
 	s.SetTransportProtocolHandler(tcp.ProtocolNumber, f.HandlePacket)
+}
+
+// A knock is a connection that a program asks for, and waits.
+type knock struct {
+	request *tcp.ForwarderRequest
+	id      stack.TransportEndpointID
+	stack   *stack.Stack
+	from    netip.AddrPort
+	to      netip.AddrPort
+
+	queue waiter.Queue
+	end   tcpip.Endpoint // nil before the program has answered
+}
+
+// answer makes the connection with the program, which waits for that; false if it has gone.
+func (k *knock) answer() bool {
+	end, fault := k.request.CreateEndpoint(&k.queue)
+	k.request.Complete(false)
+	if fault != nil {
+		return false
+	}
+	end.SocketOptions().SetDelayOption(false)
+	k.end = end
+	return true
+}
+
+// abort ends what there is of it in the stack.
+func (k *knock) abort() {
+	network := ipv6.ProtocolNumber
+	if k.to.Addr().Is4() {
+		network = ipv4.ProtocolNumber
+	}
+	if end := k.stack.FindTransportEndpoint(network, tcp.ProtocolNumber, k.id, nic); end != nil {
+		end.Abort()
+	}
 }
 
 // accept answers a SYN as the exit answers: refused is refused. The forwarder
 // gives it a goroutine of its own, which serves the connection to its end.
-func (d *Device) accept(ctx context.Context, r *tcp.ForwarderRequest) {
+func (d *Device) accept(ctx context.Context, s *stack.Stack, r *tcp.ForwarderRequest) {
 	id := r.ID()
-	from := addrPort(id.RemoteAddress, id.RemotePort)
-	to := addrPort(id.LocalAddress, id.LocalPort)
+	k := &knock{request: r, id: id, stack: s, from: addrPort(id.RemoteAddress, id.RemotePort), to: addrPort(id.LocalAddress, id.LocalPort)}
+	to := k.to
 	if captures(d, to) {
 		to = resolverBeside(to)
 	}
 	if resolver(to) {
-		d.acceptNames(ctx, r, to)
+		d.acceptNames(ctx, k, to)
 		return
 	}
 	if !streamable(to) {
@@ -91,21 +126,12 @@ func (d *Device) accept(ctx context.Context, r *tcp.ForwarderRequest) {
 		r.Complete(true)
 		return
 	}
-	st, err := d.tunnel.Connect(ctx, from, to)
-	if err != nil {
-		r.Complete(true)
+	st := d.connect(ctx, k)
+	if st == nil {
 		return
 	}
 	defer st.Close()
-	var queue waiter.Queue
-	end, fault := r.CreateEndpoint(&queue)
-	if fault != nil {
-		r.Complete(false)
-		st.Reset()
-		return
-	}
-	r.Complete(false)
-	end.SocketOptions().SetDelayOption(false)
+	end := k.end
 	end.SocketOptions().SetKeepAlive(true)
 	if size := share(d.n.streams.Add(1)); size < tcpBuffer {
 		end.SocketOptions().SetReceiveBufferSize(size, true)
@@ -114,25 +140,52 @@ func (d *Device) accept(ctx context.Context, r *tcp.ForwarderRequest) {
 	defer d.n.streams.Add(-1)
 	stop := context.AfterFunc(ctx, end.Abort)
 	defer stop()
-	splice(newConn(end, &queue), end, st)
+	splice(newConn(end, &k.queue), end, st)
+}
+
+// connect has the exit make the connection that a program asks for, and the program take it.
+// It returns nil if there is none, which the program has been told.
+func (d *Device) connect(ctx context.Context, k *knock) Stream {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	p := &seat{from: k.from, to: k.to, since: time.Now(), out: func() {
+		cancel()
+		k.abort()
+	}}
+	if !d.connecting.enter(p) {
+		k.request.Complete(false) // its system asks again
+		return nil
+	}
+	defer d.connecting.leave(p)
+	st, err := d.tunnel.Connect(ctx, k.from, k.to)
+	if err != nil {
+		k.request.Complete(true)
+		return nil
+	}
+	if !k.answer() {
+		st.Reset()
+		st.Close()
+		return nil
+	}
+	return st
 }
 
 // acceptNames serves a connection to the resolver.
-func (d *Device) acceptNames(ctx context.Context, r *tcp.ForwarderRequest, to netip.AddrPort) {
-	defer d.n.names.Add(-1)
-	if d.n.names.Add(1) > maxNames {
-		d.n.refused.Add(1)
-		r.Complete(true)
+func (d *Device) acceptNames(ctx context.Context, k *knock, to netip.AddrPort) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	p := &seat{from: k.from, to: k.to, since: time.Now(), out: func() {
+		cancel()
+		k.abort()
+	}}
+	if !d.asking.enter(p) {
+		k.request.Complete(false)
 		return
 	}
-	var queue waiter.Queue
-	end, fault := r.CreateEndpoint(&queue)
-	r.Complete(false)
-	if fault != nil {
-		return
+	defer d.asking.leave(p)
+	if k.answer() {
+		d.names(ctx, gonet.NewTCPConn(&k.queue, k.end), to)
 	}
-	end.SocketOptions().SetDelayOption(false)
-	d.names(ctx, gonet.NewTCPConn(&queue, end), to)
 }
 
 // splice copies both ways until both are done. The end of one direction is

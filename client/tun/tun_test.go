@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -26,7 +27,10 @@ type fakeTunnel struct {
 	mu      sync.Mutex
 	ports   []*fakePort
 	refuse  bool
-	streams chan net.Conn // the exit's ends of connections
+	streams chan net.Conn                                      // the exit's ends of connections
+	silent  func(ctx context.Context, to netip.AddrPort) error // instead of them; or nil
+	owners  bool                                               // sockets have users
+	crowded atomic.Int64
 }
 
 type fakePort struct {
@@ -63,7 +67,19 @@ func (t *fakeTunnel) Open(to Sink) (Port, error) {
 
 func (t *fakeTunnel) Flush() {}
 
-func (t *fakeTunnel) Connect(context.Context, netip.AddrPort, netip.AddrPort) (Stream, error) {
+// Owner says that a socket's user is its port by thousands, from 1,000 on.
+func (t *fakeTunnel) Owner(from, _ netip.AddrPort) (uint32, bool) {
+	return uint32(from.Port() / 1000), from.Port() >= 1000 && t.owners
+}
+
+func (t *fakeTunnel) Crowded() { t.crowded.Add(1) }
+
+func (t *fakeTunnel) Connect(ctx context.Context, _, to netip.AddrPort) (Stream, error) {
+	if t.silent != nil {
+		if err := t.silent(ctx, to); err != nil {
+			return nil, err
+		}
+	}
 	if t.streams == nil {
 		return nil, ErrRefused
 	}
@@ -127,9 +143,7 @@ func give(to func(*Batch, *packet.UDP, []byte, []byte), h *packet.UDP, pkt, payl
 
 func newDevice() (*Device, *fakeTunnel, *fakeKernel) {
 	t, k := &fakeTunnel{}, &fakeKernel{}
-	d := &Device{tunnel: t, link: &link{out: k}}
-	d.ports = &ports{device: d, bySrc: make(map[socket]*port)}
-	return d, t, k
+	return prepared(t, &link{out: k}), t, k
 }
 
 // take gives a Device a packet, as if no other had come with it.

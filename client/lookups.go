@@ -1,0 +1,121 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+const (
+	// lookupsEach is how many CONNECTs of one holder the exit may be asking the name of at
+	// once: with the names that the same holder's datagrams go to that is less than what the
+	// server asks for at once for one client, so that others' names have room.
+	lookupsEach = 64
+	// lookupTime is how long a CONNECT waits for its turn, which is how long the exit would
+	// have it wait.
+	lookupTime = 5 * time.Second
+)
+
+var errTooManyLookups = errors.New("too many names are being asked for")
+
+// lookups bounds for each holder how many of its CONNECTs wait for the exit to find out what a
+// name means. The exit's answer to the offer of methods says that it has, at the latest. The
+// others wait here, the first first. It is safe for concurrent use.
+type lookups struct {
+	mu     sync.Mutex // guards all following fields
+	by     map[holder]*looker
+	denied uint64
+}
+
+// A looker is what one holder has.
+type looker struct {
+	under   int
+	waiting []chan struct{} // each is closed when it is its turn
+}
+
+// enter waits for a turn. The error is a replyError; without one the caller has to call leave.
+func (l *lookups) enter(ctx context.Context, h holder) error {
+	l.mu.Lock()
+	k := l.by[h]
+	if k == nil {
+		if l.by == nil {
+			l.by = make(map[holder]*looker)
+		}
+		k = new(looker)
+		l.by[h] = k
+	}
+	if k.under < lookupsEach {
+		k.under++
+		l.mu.Unlock()
+		return nil
+	}
+	turn := make(chan struct{})
+	k.waiting = append(k.waiting, turn)
+	l.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, lookupTime)
+	defer cancel()
+	select {
+	case <-turn:
+		return nil
+	case <-ctx.Done():
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i, w := range k.waiting {
+		if w == turn {
+			k.waiting = append(k.waiting[:i], k.waiting[i+1:]...)
+			l.denied++
+			return replyError{repHost, errTooManyLookups}
+		}
+	}
+	return nil // it was its turn meanwhile
+}
+
+// leave gives a turn to the next one.
+func (l *lookups) leave(h holder) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	k := l.by[h]
+	if len(k.waiting) > 0 {
+		close(k.waiting[0])
+		k.waiting[0] = nil
+		k.waiting = k.waiting[1:]
+		return
+	}
+	if k.under--; k.under == 0 {
+		delete(l.by, h)
+	}
+}
+
+// refused is how many have waited in vain.
+func (l *lookups) refused() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.denied
+}
+
+// begin takes a turn for a flight to the exit if that is about a name. The error is a
+// replyError; without one end has to be called, when the exit has said something. It may be
+// called more than once, by one goroutine.
+func (l *lookups) begin(ctx context.Context, h holder, flight []byte) (end func(), err error) {
+	if !asksName(flight) {
+		return func() {}, nil
+	}
+	if err := l.enter(ctx, h); err != nil {
+		return nil, err
+	}
+	over := false
+	return func() {
+		if !over {
+			over = true
+			l.leave(h)
+		}
+	}, nil
+}
+
+// asksName says whether a flight of ours to the exit is about a name.
+func asksName(flight []byte) bool {
+	const kind = 3 // where ATYP of RFC 1928, Section 4 stands
+	return len(flight) > len(greeting)+kind && flight[len(greeting)+kind] == atypDomain
+}

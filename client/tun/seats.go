@@ -1,0 +1,162 @@
+package tun
+
+import (
+	"container/list"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+const (
+	// maxConnecting is how many connections wait at once for the exit's answer, or for their
+	// program's to that, and maxNames how many there may be to the resolver.
+	maxConnecting = 1024
+	maxNames      = 256
+	// seatTime is how long a seat is safe from others of its own holder's.
+	seatTime = time.Second
+)
+
+// A holder is a user of this machine, where that is known, or a host. Behind a device of one
+// program it is that program.
+type holder struct {
+	host netip.Addr
+	uid  uint32
+	user bool // uid is known
+}
+
+// A seat is what one connection has of seats.
+type seat struct {
+	from, to netip.AddrPort
+	since    time.Time
+	out      func() // ends the connection; any goroutine may call it, at any time
+
+	// Guarded by seats.mu.
+	who      holder
+	looked   bool // for whose it is
+	all, own *list.Element
+}
+
+// seats are for the connections of a device that others could fill with theirs. When all are
+// taken the oldest of whoever has most goes for one of somebody who has fewer. Of one holder
+// the oldest goes for a new one too, when it is seatTime old; before that the new one has
+// to come again, which its program's system sees to.
+type seats struct {
+	most  int
+	owner func(from, to netip.AddrPort) (uid uint32, ok bool) // whose a socket of this machine is
+	told  func()                                              // is told of each that has to go, or to come again
+
+	mu     sync.Mutex // guards all following fields
+	all    list.List  // of *seat, the oldest first
+	by     map[holder]*list.List
+	looked bool // for whose all of them are
+}
+
+// enter takes a connection in; false if it has to come again.
+func (s *seats) enter(p *seat) bool {
+	s.mu.Lock()
+	p.who = holder{host: p.from.Addr()}
+	var out *seat
+	n := s.all.Len()
+	if n >= s.most/2 {
+		s.lookAll()
+		s.look(p)
+	} else {
+		s.looked = false
+	}
+	if n >= s.most {
+		if out = s.victim(p); out == nil {
+			s.mu.Unlock()
+			s.told()
+			return false
+		}
+		s.remove(out)
+	}
+	p.all = s.all.PushBack(p)
+	s.count(p)
+	s.mu.Unlock()
+	if out != nil {
+		out.out()
+		s.told()
+	}
+	return true
+}
+
+// leave gives a seat back; it may have been taken away.
+func (s *seats) leave(p *seat) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.remove(p)
+}
+
+// victim is which one has to go for another, or nil. The caller holds mu.
+func (s *seats) victim(p *seat) *seat {
+	own := s.by[p.who]
+	most := own
+	for _, l := range s.by {
+		if most == nil || l.Len() > most.Len() {
+			most = l
+		}
+	}
+	oldest := most.Front().Value.(*seat)
+	if own == nil || own.Len() < most.Len() || p.since.Sub(oldest.since) >= seatTime {
+		return oldest
+	}
+	return nil
+}
+
+// look finds out whose a seat is. The system is asked only when half of the seats are taken:
+// that takes some microseconds. The caller holds mu.
+func (s *seats) look(p *seat) {
+	if p.looked {
+		return
+	}
+	p.looked = true
+	if uid, ok := s.owner(p.from, p.to); ok {
+		p.who = holder{uid: uid, user: true}
+	}
+}
+
+// lookAll does so for those who came when it did not matter. The caller holds mu.
+func (s *seats) lookAll() {
+	if s.looked {
+		return
+	}
+	s.looked = true
+	for e := s.all.Front(); e != nil; e = e.Next() {
+		p := e.Value.(*seat)
+		s.uncount(p)
+		s.look(p)
+		s.count(p)
+	}
+}
+
+// count notes whose a seat is. The caller holds mu.
+func (s *seats) count(p *seat) {
+	if s.by == nil {
+		s.by = make(map[holder]*list.List)
+	}
+	l := s.by[p.who]
+	if l == nil {
+		l = new(list.List)
+		s.by[p.who] = l
+	}
+	p.own = l.PushBack(p)
+}
+
+// uncount undoes count. The caller holds mu.
+func (s *seats) uncount(p *seat) {
+	l := s.by[p.who]
+	if l.Remove(p.own); l.Len() == 0 {
+		delete(s.by, p.who)
+	}
+}
+
+// remove takes a connection out, if it is in. The caller holds mu.
+func (s *seats) remove(p *seat) {
+	if p.all == nil {
+		return
+	}
+	s.all.Remove(p.all)
+	s.uncount(p)
+	p.all, p.own = nil, nil
+}

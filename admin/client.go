@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/mpsocks/mpsocks/conf"
@@ -27,19 +28,29 @@ type Client struct {
 	Token string // "" = none
 	// Config is the configuration file that the half has to run with, "" for any.
 	Config string
+	// Mapped says that the half may know itself by another port: a person has given the
+	// address, which may lead through something to it.
+	Mapped bool
 
 	http *http.Client
+
+	mu      sync.Mutex // guards trusted
+	trusted bool       // what listens there has proved to know the token
 }
 
 // NewClient asks at addr with a token, which may be "".
 func NewClient(addr conf.Admin, token string) *Client {
-	transport := &http.Transport{Proxy: nil, DisableKeepAlives: true}
+	transport := &http.Transport{Proxy: nil, DisableKeepAlives: true, MaxResponseHeaderBytes: 64 << 10}
 	if addr.Path != "" {
 		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", addr.Path)
 		}
 	}
-	return &Client{Addr: addr, Token: token, http: &http.Client{Transport: transport}}
+	return &Client{Addr: addr, Token: token, http: &http.Client{
+		Transport: transport,
+		// A half sends nobody elsewhere.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
 }
 
 // URL is an address as a browser takes it, without the token.
@@ -53,7 +64,28 @@ func (c *Client) URL(path string) string {
 // ErrToken says that the half asks for its token, and the one given is not it.
 var ErrToken = errors.New("it asks for its token, which is in its state_dir and readable by its user alone: run as that user, or give its file with -c")
 
+// do asks with the token, by TCP when what listens there has proved that it is the half's: a
+// Unix socket asks for none, and its directory says whose it is.
 func (c *Client) do(ctx context.Context, method, path string, body any) (*http.Response, error) {
+	token := c.Token
+	if c.Addr.Path != "" {
+		token = ""
+	}
+	if token != "" {
+		if err := c.proven(ctx); err != nil {
+			return nil, err
+		}
+	}
+	resp, err := c.send(ctx, method, path, body, token)
+	if err == nil && resp.StatusCode == http.StatusUnauthorized {
+		resp.Body.Close()
+		return nil, fmt.Errorf("%s: %w", c.Addr, ErrToken)
+	}
+	return resp, err
+}
+
+// send asks with that token.
+func (c *Client) send(ctx context.Context, method, path string, body any, token string) (*http.Response, error) {
 	var in io.Reader
 	if body != nil {
 		b, err := json.Marshal(body)
@@ -72,8 +104,8 @@ func (c *Client) do(ctx context.Context, method, path string, body any) (*http.R
 	if method == http.MethodPost {
 		req.Header.Set(ControlHeader, "yes")
 	}
-	if c.Token != "" {
-		req.Header.Set("Authorization", "Bearer "+c.Token)
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
@@ -81,10 +113,6 @@ func (c *Client) do(ctx context.Context, method, path string, body any) (*http.R
 			return nil, fmt.Errorf("nothing answers at %s: is it running, with admin: %s in its configuration? (%w)", c.Addr, c.Addr, opened.Err)
 		}
 		return nil, err
-	}
-	if resp.StatusCode == http.StatusUnauthorized {
-		resp.Body.Close()
-		return nil, fmt.Errorf("%s: %w", c.Addr, ErrToken)
 	}
 	return resp, nil
 }
@@ -217,7 +245,11 @@ func (c *Client) Healthy(ctx context.Context) error {
 			return err // it is another one's health
 		}
 	}
-	resp, err := c.do(ctx, http.MethodGet, "/healthz", nil)
+	resp, err := c.send(ctx, http.MethodGet, "/healthz", nil, "") // which is open, here
+	if err == nil && resp.StatusCode == http.StatusUnauthorized {
+		resp.Body.Close()
+		resp, err = c.do(ctx, http.MethodGet, "/healthz", nil)
+	}
 	if err != nil {
 		return err
 	}

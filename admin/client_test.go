@@ -28,7 +28,7 @@ func TestClient(t *testing.T) {
 	if _, err := NewClient(s.Addrs()[0], "").Status(ctx); !errors.Is(err, ErrToken) {
 		t.Errorf("without the token: %v", err)
 	}
-	if _, err := NewClient(s.Addrs()[0], "wrong").Raw(ctx); !errors.Is(err, ErrToken) {
+	if _, err := NewClient(s.Addrs()[0], "wrong").Raw(ctx); !errors.Is(err, ErrProof) {
 		t.Errorf("with a wrong token: %v", err)
 	}
 	if err := c.Act(ctx, "pause", map[string]any{"path": "dsl", "on": true}); err != nil || !slices.Equal(did, []string{"dsl"}) {

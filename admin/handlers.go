@@ -23,6 +23,7 @@ func (s *Server) handler() http.Handler {
 	mux.Handle("GET /metrics", p.open(metrics(s.recorder).ServeHTTP))
 	mux.HandleFunc("GET /healthz", p.open(s.healthz))
 	mux.HandleFunc("GET /readyz", p.open(s.readyz))
+	mux.HandleFunc("GET /proof", p.prove)
 	mux.HandleFunc("GET /proxy.pac", p.open(pac{s.cfg.Status}.ServeHTTP))
 
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {

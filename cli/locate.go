@@ -86,7 +86,9 @@ func (l *locator) find(halves ...string) ([]*admin.Client, error) {
 	var out []*admin.Client
 	for i, a := range addrs {
 		if !slices.Contains(addrs[:i], a) {
-			out = append(out, admin.NewClient(a, tokenIn(dirs)))
+			c := admin.NewClient(a, tokenIn(dirs))
+			c.Mapped = l.address != ""
+			out = append(out, c)
 		}
 	}
 	for i, a := range before {
@@ -132,7 +134,7 @@ func answering(ctx context.Context, all []*admin.Client) (clients []*admin.Clien
 	for _, c := range all {
 		s, err := c.Status(ctx)
 		if err != nil {
-			if first == nil || errors.Is(err, admin.ErrToken) {
+			if first == nil || errors.Is(err, admin.ErrToken) || errors.Is(err, admin.ErrProof) {
 				first = err
 			}
 			continue

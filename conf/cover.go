@@ -2,6 +2,9 @@ package conf
 
 import (
 	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
 	"strings"
 )
 
@@ -33,11 +36,33 @@ type RemoteCover struct {
 // Told is what the clients of a server have to be told of its cover.
 func (c *Cover) Told() RemoteCover { return RemoteCover{c.ALPN, c.ServerName} }
 
-func (c *Cover) note(p *Errors) {
+func (c *Cover) note(p *Errors, listen []netip.AddrPort) {
 	if c.Upstream != "" && c.Upstream != CoverNone {
 		noteHostPort(p, "cover.upstream", c.Upstream)
+		if at, leads := c.leadsTo(listen); leads {
+			p.addf("cover.upstream", "%s is this server itself, at %s: a stranger would go round in circles", c.Upstream, at)
+		}
 	}
 	noteShown(p, "cover", c.ALPN, c.ServerName)
+}
+
+// leadsTo says at which of the server's own addresses the upstream is, if it is at one: at
+// it, or on loopback where it is all addresses'.
+func (c *Cover) leadsTo(listen []netip.AddrPort) (at netip.AddrPort, leads bool) {
+	host, port, err := net.SplitHostPort(c.Upstream)
+	if err != nil {
+		return at, false
+	}
+	addr, _ := netip.ParseAddr(host)
+	addr = addr.Unmap()
+	near := addr.IsLoopback() || addr.IsUnspecified() || host == "localhost"
+	for _, l := range listen {
+		same := l.Addr().Unmap() == addr && addr.IsValid()
+		if strconv.Itoa(int(l.Port())) == port && (same || near && (l.Addr().IsUnspecified() || host == "localhost" && l.Addr().IsLoopback())) {
+			return l, true
+		}
+	}
+	return at, false
 }
 
 // noteShown holds that a ClientHello can carry it.

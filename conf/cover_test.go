@@ -1,6 +1,7 @@
 package conf
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 )
@@ -14,6 +15,12 @@ func TestCover(t *testing.T) {
 		{Cover{Upstream: "none"}, ""},
 		{Cover{Upstream: "127.0.0.1:8443", ALPN: []string{"h2", "http/1.1"}, ServerName: "www.example.org"}, ""},
 		{Cover{Upstream: "127.0.0.1"}, "cover.upstream"},
+		{Cover{Upstream: "127.0.0.1:443"}, "cover.upstream"}, // the server's own: it listens there
+		{Cover{Upstream: "[::1]:443"}, "cover.upstream"},
+		{Cover{Upstream: "localhost:443"}, "cover.upstream"},
+		{Cover{Upstream: "192.0.2.1:444"}, "cover.upstream"},
+		{Cover{Upstream: "192.0.2.1:443"}, ""}, // it may be another machine
+		{Cover{Upstream: "127.0.0.1:444"}, ""},
 		{Cover{ALPN: []string{""}}, "cover.alpn[0]"},
 		{Cover{ALPN: []string{strings.Repeat("x", 33)}}, "cover.alpn[0]"},
 		{Cover{ServerName: "Example.org"}, "cover.server_name"},
@@ -23,7 +30,7 @@ func TestCover(t *testing.T) {
 		{Cover{ServerName: strings.Repeat("a.", 120) + "org"}, "cover.server_name"},
 	} {
 		var p Errors
-		c.cover.note(&p)
+		c.cover.note(&p, []netip.AddrPort{netip.MustParseAddrPort("[::]:443"), netip.MustParseAddrPort("192.0.2.1:444")})
 		err := p.err("")
 		if (err == nil) != (c.wrong == "") || err != nil && !strings.Contains(err.Error(), c.wrong) {
 			t.Errorf("%+v: %v, want one about %q", c.cover, err, c.wrong)

@@ -24,7 +24,7 @@ func (s *Server) validate() Errors {
 	}
 	notePrivateKey(&p, s.PrivateKey)
 	s.validateClients(&p)
-	s.Cover.note(&p)
+	s.Cover.note(&p, listen)
 	s.validateRelay(&p)
 
 	users := s.names()

@@ -4,10 +4,6 @@ package engine
 // lose nothing: slow start included, which costs a tenth where a round trip is 300 ms long.
 const leastStart = 0.93
 
-// slowStarts are the profiles that fall below it with some seeds: on jit_20 a path is taken for
-// full when its delay wanders.
-var slowStarts = map[string]float64{"jit_20": 0.87}
-
 // bounds are what 8 seeds have shown at worst, and somewhat more room: a twentyfifth of
 // the share, and for the small flow, whose worst packet is one that TCP lost in a queue that is
 // full beside it, or that met a pause of the machine, a quarter.

@@ -67,6 +67,9 @@ func (p *Path) estimate(e *Engine, now, passed int64, timely bool) {
 	}
 	p.ackedT, p.stuck, p.segs, p.resent = now, 0, 0, 0
 	window, flight := p.survey(now)
+	if resent > 0 {
+		p.pacer.Lost(now)
+	}
 
 	stands, known := p.stands(now)
 	queue := p.delay.Beyond(stands)

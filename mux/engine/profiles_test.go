@@ -157,11 +157,7 @@ func TestProfiles(t *testing.T) {
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel() // with the others: each is a world of its own
-			start, slow := slowStarts[name]
-			if !slow {
-				start = leastStart
-			}
-			all[name].check(t, false, boundOf(t, bounds, name), start)
+			all[name].check(t, false, boundOf(t, bounds, name), leastStart)
 		})
 	}
 }
@@ -222,5 +218,18 @@ func TestProfilesAreRepeatable(t *testing.T) {
 	}
 	if sums[0] != sums[1] || sums[0] == sums[2] {
 		t.Errorf("%v", sums)
+	}
+}
+
+// TestWanderIsNoFirstQueue begins where a delay that comes and goes is in TCP's way while it
+// finds its window: 7 to 32 of 50 Mbit/s were believed, or nothing was sent for 0.7 s, and 0.81
+// to 0.91 carried of what TCP alone does.
+func TestWanderIsNoFirstQueue(t *testing.T) {
+	t.Parallel()
+	p := profiles(t)["jit_20"]
+	for _, seed := range []uint64{0, 46, 78, 85, 123, 194} {
+		if start := p.play(seed, 0, false).share / p.ideal(seed); start < leastStart {
+			t.Errorf("seed %d: %.3f of what TCP alone carries", seed, start)
+		}
 	}
 }

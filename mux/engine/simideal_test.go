@@ -1,11 +1,18 @@
 package engine
 
-import "math/rand/v2"
+import (
+	"math/rand/v2"
+	"slices"
+)
 
 // ideal is what TCP alone carries over the paths from a first byte on, each path for itself and
 // with the congestion control that does best there, as a share of the rates added up: what is
 // missing, its headers and slow start cost.
+// Where no delay wanders all seeds have the same.
 func (p *profile) ideal(seed uint64) float64 {
+	if p.best > 0 {
+		return p.best
+	}
 	n := p.open(seed, false)
 	got := 0.0
 	for i := range p.Paths {
@@ -35,7 +42,11 @@ func (p *profile) ideal(seed uint64) float64 {
 		}
 		got += best
 	}
-	return got / (n.sum * float64(profileSpan))
+	share := got / (n.sum * float64(profileSpan))
+	if !slices.ContainsFunc(p.Paths, func(q profilePath) bool { return q.Jitter != nil }) {
+		p.best = share
+	}
+	return share
 }
 
 // lossless says that the profile's paths lose nothing by chance, are theirs alone, and stay.

@@ -16,6 +16,8 @@ type profile struct {
 	Paths      []profilePath `yaml:"paths"`
 	Events     []profileEvent
 	Background []struct{ Path, Direction string }
+
+	best float64 // what ideal has found for all seeds, or 0
 }
 
 type figures struct {

@@ -12,20 +12,22 @@ package gauge
 // queue anyway it would be driven out, so it lets go when the delay stays
 // although it has yielded.
 type Pacer struct {
-	rate     float64 // bytes a nanosecond; 0 = not paced
-	Capacity float64 // delivered while the path was full, smoothed; 0 = never full
-	last     float64 // delivered in the measurement before
-	Full     int64   // when it last was
-	first    int64   // and first
-	gone     int64   // and when as good as gone
-	next     int64   // when to decide again
-	free     int64   // not paced before
-	calm     int     // decisions in a row that found no queue
-	alien    int64   // of the queue, ns, what does not answer to yielding,
-	yields   int64   // since when it is yielded to what stands beyond that; 0 = not,
-	stood    int64   // and how much that was
-	short    int64   // when the queue was last short
-	steady   int     // measurements in a row without growth, while nothing is known
+	rate      float64 // bytes a nanosecond; 0 = not paced
+	Capacity  float64 // delivered while the path was full, smoothed; 0 = never full
+	last      float64 // delivered in the measurement before
+	Full      int64   // when it last was
+	first     int64   // and first
+	gone      int64   // and when as good as gone
+	next      int64   // when to decide again
+	free      int64   // not paced before
+	calm      int     // decisions in a row that found no queue
+	alien     int64   // of the queue, ns, what does not answer to yielding,
+	yields    int64   // since when it is yielded to what stands beyond that; 0 = not,
+	stood     int64   // and how much that was
+	short     int64   // when the queue was last short
+	steady    int     // measurements in a row without growth, while nothing is known
+	lost      int64   // when something was lost last
+	withdrawn int     // how often what was first believed was
 
 	// What the path carries is doubted, see doubt.
 	unsure bool    // a short queue was all that spoke for it
@@ -64,6 +66,9 @@ const (
 	// paceStart bounds TCP while it finds its window, once a queue is there: what
 	// was acknowledged left a round trip before it.
 	paceStart = 1.5
+	// paceFirst is how many bytes a round trip that bound leaves at least: TCP's first ten
+	// segments and as many again, as its measurements before them are of next to nothing.
+	paceFirst = 2 * 10 * 1448
 	// paceShows is how much shorter than a measurement, a round trip included, a queue may
 	// be that shows a first rate: in another one it would be as long as half of it, and a
 	// pause of the machine makes a short one.
@@ -113,7 +118,9 @@ func (p *Pacer) doubt(now, queue, window int64, through float64, limited bool) {
 	p.queue = queue
 	switch {
 	case known == 0 || p.rate == 0 || now < p.free:
-		p.odd, p.trial, p.check = 0, 0, 0
+		if p.odd, p.trial, p.check = 0, 0, 0; p.Capacity > 0 && known == 0 { // forgotten
+			p.withdrawn = 0
+		}
 		return
 	case p.check == 0:
 		p.check, p.wait = now+paceYoung, trialWait
@@ -148,6 +155,29 @@ func (p *Pacer) settle(now int64) {
 	p.check = now + p.wait
 }
 
+// Lost notes that something was lost on the path.
+func (p *Pacer) Lost(now int64) { p.lost = now }
+
+// outgrown says that what was first believed was wrong, where neither a long queue nor a loss
+// spoke for it: TCP brings so much more as while it finds its window, or a queue has come again
+// and again although the pace did not let it. A delay that wanders by itself, or a pause, was
+// taken for a queue. It wanders on when the belief is right: that is a reason twice at most.
+func (p *Pacer) outgrown(now, queue int64, through float64) bool {
+	known := p.Known(now)
+	if known == 0 || queue >= PaceSure || now-p.first > 2*paceYoung || p.lost > 0 && p.lost > p.first-paceYoung {
+		return false
+	}
+	return p.Young(now) && through >= known*paceGrows || p.odd >= oddMost && p.withdrawn < 2
+}
+
+// withdraw has TCP find its window as if nothing had been believed yet.
+func (p *Pacer) withdraw() {
+	p.Capacity, p.Full, p.first = 0, 0, 0
+	p.rate, p.calm, p.steady, p.unsure = 0, 0, 0, false
+	p.odd, p.trial, p.check = 0, 0, 0
+	p.withdrawn++
+}
+
 // Learn takes one measurement: the standing queue (ns), what was delivered (bytes
 // a nanosecond), whether what was delivered has met that queue for certain, and
 // whether the path had more to carry than it took.
@@ -163,6 +193,10 @@ func (p *Pacer) Learn(now, queue, window int64, through float64, met, limited bo
 	p.last = through
 	if p.trial > 0 {
 		return // doubt judges it
+	}
+	if p.outgrown(now, queue, through) {
+		p.withdraw()
+		return
 	}
 	if known > 0 && p.rate > 0 && !p.Young(now) { // what came earlier is counted with it
 		through = min(through, max(p.rate, known)*paceBunched)
@@ -245,7 +279,7 @@ func (p *Pacer) Update(now, queue, stands, srtt int64, limited bool) float64 {
 	queue, stands, compete := p.ours(now, queue, stands, srtt)
 	if capacity == 0 || now < p.free {
 		if p.rate, p.calm = 0, 0; capacity == 0 && queue >= PaceSure {
-			p.rate = p.last * paceStart
+			p.rate = max(p.last*paceStart, paceFirst/float64(max(srtt, 1e6)))
 		}
 		return p.rate
 	}

@@ -310,3 +310,95 @@ func TestPacerYieldsToWhatGrew(t *testing.T) {
 		t.Error("it competes with a queue that is 90 ms old")
 	}
 }
+
+// What was first believed is withdrawn when TCP goes on to double, so that it finds its window:
+// a delay that wanders looked like a queue. A long queue or a loss says that it was right, and
+// what has been believed for a while is another matter.
+func TestFirstBeliefIsWithdrawn(t *testing.T) {
+	const now = 10e9
+	for _, c := range []struct {
+		name  string
+		queue int64
+		lost  bool
+		after int64
+		want  bool
+	}{
+		{"it doubles, and the queue is gone", 0, false, 60e6, true},
+		{"and some is there again", 9e6, false, 60e6, true},
+		{"a long one stands", 25e6, false, 60e6, false},
+		{"something was lost", 0, true, 60e6, false},
+		{"it is believed for long", 0, false, paceYoung + 1e6, false},
+	} {
+		var p Pacer
+		for i, mb := range []float64{8, 16, 17, 18} {
+			p.Learn(now+int64(i)*20e6, 16e6, 70e6, mb*mbit, i > 1, true)
+		}
+		if got := p.Known(now+60e6) / mbit; got < 16 || got > 18 {
+			t.Fatalf("%s: believes in %.1f of 50 Mbit/s at first", c.name, got)
+		}
+		at := now + 60e6 + c.after
+		p.Update(at, 10e6, 12e6, 50e6, true)
+		if c.lost {
+			p.Lost(at)
+		}
+		p.Learn(at, c.queue, 70e6, 31*mbit, false, true)
+		if got := p.Known(at) == 0; got != c.want {
+			t.Errorf("%s: withdrawn %v, and believes in %.1f Mbit/s", c.name, got, p.Known(at)/mbit)
+		}
+		if r := p.Update(at, c.queue, c.queue, 50e6, true); c.want && r != 0 {
+			t.Errorf("%s: still paced at %.1f Mbit/s", c.name, r/mbit)
+		}
+		if !c.want {
+			continue
+		}
+		for i, mb := range []float64{43, 49, 49} {
+			p.Learn(at+int64(i+1)*20e6, 30e6, 80e6, mb*mbit, true, true)
+		}
+		if got := p.Known(at+80e6) / mbit; got < 45 || got > 50 {
+			t.Errorf("%s: then it believes in %.1f of 50 Mbit/s", c.name, got)
+		}
+	}
+}
+
+// So is one after which a queue comes again and again, although no more is sent than is
+// believed: twice, as it may be right all the same. After a loss it is kept.
+func TestFirstBeliefInAWander(t *testing.T) {
+	for _, lost := range []bool{false, true} {
+		var p Pacer
+		now, withdrawn := int64(10e9), 0
+		for i := range 60 {
+			if p.Known(now) == 0 {
+				for _, mb := range []float64{8, 16, 17, 18} {
+					now += 20e6
+					p.Learn(now, 16e6, 70e6, mb*mbit, mb > 16, true)
+				}
+				if p.Known(now) == 0 {
+					t.Fatal("nothing is believed")
+				}
+				if lost {
+					p.Lost(now)
+				}
+			}
+			now += 100e6
+			queue := wandering(i)
+			pace := p.Update(now, queue, queue, 50e6, true)
+			if p.Learn(now, queue, 150e6, min(pace, 50*mbit), false, true); p.Known(now) == 0 {
+				withdrawn++
+			}
+		}
+		if want := map[bool]int{false: 2, true: 0}[lost]; withdrawn != want {
+			t.Errorf("lost %v: withdrawn %d times, want %d", lost, withdrawn, want)
+		}
+	}
+}
+
+// While nothing is known the pace leaves what TCP sends at first, whatever little came before:
+// the kernel waits for as long as a bound tells it to when it gets it.
+func TestStartIsNotHeldBack(t *testing.T) {
+	const now = 10e9
+	var p Pacer
+	p.Learn(now, 20e6, 1e8, 0.003*mbit, false, true)
+	if r := p.Update(now, 20e6, 20e6, 50e6, true); r < 4.6*mbit || r > 4.7*mbit {
+		t.Errorf("paced at %.3f Mbit/s, want 20 segments in 50 ms", r/mbit)
+	}
+}

@@ -15,11 +15,7 @@ import (
 // error itself names the address or the file already.
 func advise(err error) error {
 	var number syscall.Errno
-	switch {
-	case errors.As(err, &number):
-	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%w (`mpsocks init --server HOST:PORT` writes new files)", err)
-	default:
+	if !errors.As(err, &number) {
 		return err
 	}
 	switch {
@@ -29,8 +25,6 @@ func advise(err error) error {
 		return fmt.Errorf("%w: another program has this port; stop it, or choose another port in the configuration", err)
 	case number == errno.AddrNotAvail:
 		return fmt.Errorf("%w: this machine does not have the address; `mpsocks check` shows where it is used", err)
-	case number == syscall.ENOENT:
-		return fmt.Errorf("%w (`mpsocks init --server HOST:PORT` writes new files)", err)
 	case errors.Is(err, fs.ErrPermission), number == errno.Access:
 		_, bind := errors.AsType[*net.OpError](err)
 		if !bind {

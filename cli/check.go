@@ -20,8 +20,9 @@ func newCheck() *cobra.Command {
 	var file string
 	var strict bool
 	cmd := &cobra.Command{
-		Use:   "check -c FILE",
-		Short: "Validate a configuration and say what it means",
+		Use:        "check -c FILE",
+		SuggestFor: []string{"validate", "verify", "test", "config"},
+		Short:      "Validate a configuration and say what it means",
 		Long: `Validate a client's or a server's configuration, with the environment's MPSOCKS_
 variables on top as at start, and say what it means. Every problem is listed,
 with the file, the key and the reason; the exit code is 1 if there are any.
@@ -73,9 +74,9 @@ func (w *words) itemf(topic, format string, args ...any) {
 }
 
 func (w *words) client(c *conf.Client) {
-	who := fmt.Sprintf("%d users with passwords", len(c.Users))
-	if len(c.Users) == 0 {
-		who = "no password asked"
+	who := "no password asked"
+	if len(c.Users) > 0 {
+		who = "for " + count(len(c.Users), "user") + " with a password"
 	}
 	w.itemf("listen", "SOCKS5 at %s, %s", joinAddrs(c.Listen), who)
 	w.itemf("identity", "public key %s, which the server's clients list needs", c.PrivateKey.Public())
@@ -237,7 +238,7 @@ func (w *words) rest(admin []conf.Admin, log conf.Log) {
 func describePath(p conf.Path) string {
 	from := "any interface"
 	if p.Bind != "" {
-		from = p.Bind + bindNote(p.Bind)
+		from = p.Bind + pathNote(p.Bind)
 	}
 	out := fmt.Sprintf("%s, from %s, subflows %s", p.Name, from, p.Subflows)
 	if p.Backup {
@@ -257,8 +258,22 @@ func describePath(p conf.Path) string {
 	}
 	if p.MonthlyCap > 0 {
 		out += fmt.Sprintf(", at most %v a month", p.MonthlyCap)
+		if p.BillingDay > 1 {
+			out += fmt.Sprintf(" from day %d on", p.BillingDay)
+		}
 	}
 	return out
+}
+
+// pathNote says which interface a path's binding means now, where it does not name it, and
+// warns as bindNote does where there is none.
+func pathNote(bind string) string {
+	switch name := client.FindInterface(bind); name {
+	case "", bind:
+		return bindNote(bind)
+	default:
+		return fmt.Sprintf(" (%s now)", name)
+	}
 }
 
 // bindNote warns of an interface or address that is not there now. That is no
@@ -284,12 +299,16 @@ func bindNote(bind string) string {
 	if _, err := net.InterfaceByName(bind); err == nil {
 		return ""
 	}
-	var names []string
+	return fmt.Sprintf(" (there is no such interface now; there are %s)", strings.Join(interfaces(), ", "))
+}
+
+// interfaces are the names of those that this machine has.
+func interfaces() (names []string) {
 	all, _ := net.Interfaces()
 	for _, i := range all {
 		names = append(names, i.Name)
 	}
-	return fmt.Sprintf(" (there is no such interface now; there are %s)", strings.Join(names, ", "))
+	return names
 }
 
 func describeRule(r conf.Rule) string {

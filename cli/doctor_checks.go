@@ -125,7 +125,10 @@ func (d *doctor) holds(a netip.AddrPort, half string) bool {
 func (d *doctor) running() {
 	at := locator{file: d.file}
 	all, err := at.find(status.Client, status.Server)
-	if err != nil {
+	switch _, bad := errors.AsType[conf.Errors](err); {
+	case bad: // that was said
+		return
+	case err != nil:
 		d.say(doubt, "running", "set admin: 127.0.0.1:9081 to see what it does", "%v", err)
 		return
 	}
@@ -172,7 +175,7 @@ func (d *doctor) running() {
 				level, remedy = doubt, "it is used again then; a larger cap is in the configuration"
 			}
 			d.say(level, "running path "+p.Name, remedy, "%s", p.Words(time.Now()))
-			if left, capped := p.Usage.Left(); capped && left < max(p.Usage.MonthlyCap, p.Usage.DailyCap)/10 {
+			if left, _ := p.Usage.Left(); p.Usage.Low() {
 				d.say(doubt, "running path "+p.Name, "it stops at the cap", "%s of its cap left", amount.Bytes(left))
 			}
 		}
@@ -186,6 +189,9 @@ func localOf(bind string, remote netip.Addr) (netip.Addr, error) {
 		return netip.Addr{}, nil
 	}
 	if a, err := netip.ParseAddr(bind); err == nil {
+		if a = a.Unmap(); a.Is4() != remote.Is4() {
+			return netip.Addr{}, noFamilyError(fmt.Sprintf("%s is no %s address", bind, family(remote)))
+		}
 		return a, nil
 	}
 	i, err := net.InterfaceByName(bind)
@@ -206,5 +212,18 @@ func localOf(bind string, remote netip.Addr) (netip.Addr, error) {
 			}
 		}
 	}
-	return netip.Addr{}, errors.New(bind + " has no address of the server's family")
+	return netip.Addr{}, noFamilyError(fmt.Sprintf("%s has no %s address", bind, family(remote)))
+}
+
+// noFamilyError says that a path has no address of a server's family.
+type noFamilyError string
+
+func (e noFamilyError) Error() string { return string(e) }
+
+// family is IPv4 or IPv6.
+func family(a netip.Addr) string {
+	if a.Is4() {
+		return "IPv4"
+	}
+	return "IPv6"
 }

@@ -2,9 +2,11 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,6 +42,7 @@ func (d *doctor) client(c *conf.Client) {
 	}
 	sayLacks(d, c)
 	var targets []netip.AddrPort
+	var unknown []string // what is wrong with names
 	for _, a := range c.Server.Addresses {
 		host, port, _ := net.SplitHostPort(a) // conf has validated it
 		if at, err := netip.ParseAddrPort(a); err == nil {
@@ -49,7 +52,7 @@ func (d *doctor) client(c *conf.Client) {
 		start := time.Now()
 		found, err := lookup(d.ctx, host)
 		if err != nil {
-			d.say(broken, "server name", "look at /etc/resolv.conf, or give the server's address as a number", "%s: %s", host, status.Explain(err.Error()))
+			unknown = append(unknown, host+": "+status.Explain(err.Error()))
 			continue
 		}
 		d.say(fine, "server name", "", "%s is %v, answered in %d ms", host, found, time.Since(start).Milliseconds())
@@ -58,6 +61,13 @@ func (d *doctor) client(c *conf.Client) {
 				targets = append(targets, at)
 			}
 		}
+	}
+	level := broken
+	if len(targets) > 0 { // another address is known
+		level = doubt
+	}
+	for _, why := range unknown {
+		d.say(level, "server name", "look at /etc/resolv.conf, or give the server's address as a number", "%s", why)
 	}
 	paths := c.Paths
 	if len(paths) == 0 {
@@ -71,49 +81,100 @@ func (d *doctor) client(c *conf.Client) {
 		if d.ctx.Err() != nil {
 			return
 		}
-		if d.reach(p, targets, c.SocketMark()) {
-			d.tunnel(c, p, len(c.Paths) == 0)
-		}
+		d.path(c, p, targets)
 	}
 }
 
-// reach tries TCP to the server's addresses by one path, from sockets with a mark, and says whether one answers.
-func (d *doctor) reach(p conf.Path, targets []netip.AddrPort, mark uint32) bool {
-	check := "path " + p.Name
-	reached := false
-	for _, to := range targets {
-		local, err := localOf(p.Bind, to.Addr().Unmap())
-		if err != nil {
-			d.say(broken, check, "plug it in, or bring it up: the path is used when it is there", "%v", err)
-			continue
+// path tries a path by itself.
+func (d *doctor) path(c *conf.Client, p conf.Path, targets []netip.AddrPort) {
+	if _, err := netip.ParseAddr(p.Bind); err != nil && p.Bind != "" { // a pattern, or a hardware address
+		name := client.FindInterface(p.Bind)
+		if name == "" {
+			d.say(broken, "path "+p.Name, remedyPlug, "there is no interface %s; there are %s", p.Bind, strings.Join(interfaces(), ", "))
+			return
 		}
-		if words, remedy := client.RouteTrouble(p.Bind, local, to.Addr().Unmap(), mark); words != "" {
-			d.say(doubt, check, remedy, "%s", words)
-		}
-		dialer := net.Dialer{Timeout: connectTime, Control: bindControl(p.Bind, mark)}
-		if local.IsValid() {
-			dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(local, 0))
-		}
-		start := time.Now()
-		conn, err := dialer.DialContext(d.ctx, "tcp", to.String())
-		if err != nil {
-			words := status.Explain(err.Error())
-			remedy := "is the server running, and does its firewall let the port through?"
-			if strings.Contains(words, "no route") {
-				remedy = "the path needs a route to the server: `ip route get " + to.Addr().String() + by(local) + "` shows what the system thinks"
-			}
-			d.say(broken, check, remedy, "%s%s: %s", to, by(local), words)
-			continue
-		}
-		segment := ""
-		if n := maxSegment(conn); n > 0 {
-			segment = fmt.Sprintf(", segments of %d bytes", n)
-		}
-		conn.Close()
-		reached = true
-		d.say(fine, check, "", "TCP to %s%s in %s%s", to, by(local), amount.Millis(time.Since(start).Seconds()), segment)
+		p.Bind = name
 	}
-	return reached
+	switch reached, elsewhere := d.reach(p, targets, c.SocketMark()); {
+	case reached:
+		d.tunnel(c, p, "the server is reached, but there is no session")
+	case elsewhere:
+		d.tunnel(c, p, "there is no session")
+	}
+}
+
+// remedyPlug is for what is not there.
+const remedyPlug = "plug it in, or bring it up: the path is used when it is there"
+
+// A miss is an address that was not reached.
+type miss struct {
+	text, remedy string
+	family       bool // for the path has no address of its family
+}
+
+// reach tries TCP to the server's addresses by one path, from sockets with a mark, and says whether one answers.
+// One of a family that the path does not have matters only if there is no other one;
+// elsewhere says that all are: the network's translator may lead to them.
+func (d *doctor) reach(p conf.Path, targets []netip.AddrPort, mark uint32) (reached, elsewhere bool) {
+	check := "path " + p.Name
+	var missed []miss
+	for _, to := range targets {
+		m := d.knock(p, to, mark)
+		if m == nil {
+			reached = true
+			continue
+		}
+		missed = append(missed, *m)
+	}
+	elsewhere = !reached && len(missed) > 0 && !slices.ContainsFunc(missed, func(m miss) bool { return !m.family })
+	for _, m := range missed {
+		switch {
+		case reached && m.family:
+			d.say(fine, check, "", "%s, and does not have to be reached: another address of the server is", m.text)
+		case elsewhere: // what the tunnel says counts
+		case reached:
+			d.say(doubt, check, m.remedy, "%s", m.text)
+		default:
+			d.say(broken, check, m.remedy, "%s", m.text)
+		}
+	}
+	return reached, elsewhere
+}
+
+// knock tries TCP to one address, and returns what went wrong, or nil.
+func (d *doctor) knock(p conf.Path, to netip.AddrPort, mark uint32) *miss {
+	check := "path " + p.Name
+	local, err := localOf(p.Bind, to.Addr().Unmap())
+	if err != nil {
+		_, none := errors.AsType[noFamilyError](err)
+		return &miss{fmt.Sprintf("%s is not tried: %v", to, err), remedyPlug, none}
+	}
+	if words, remedy := client.RouteTrouble(p.Bind, local, to.Addr().Unmap(), mark); words != "" {
+		d.say(doubt, check, remedy, "%s", words)
+	}
+	dialer := net.Dialer{Timeout: connectTime, Control: bindControl(p.Bind, mark)}
+	if local.IsValid() {
+		dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(local, 0))
+	}
+	start := time.Now()
+	conn, err := dialer.DialContext(d.ctx, "tcp", to.String())
+	if err != nil {
+		words := status.Explain(err.Error())
+		remedy := "is the server running, and does its firewall let the port through?"
+		none := false
+		if strings.Contains(words, "no route") {
+			remedy = "the path needs a route to the server: `ip route get " + to.Addr().String() + by(local) + "` shows what the system thinks"
+			none = !local.IsValid() // the machine has none of the family, as far as can be seen
+		}
+		return &miss{fmt.Sprintf("%s%s: %s", to, by(local), words), remedy, none}
+	}
+	segment := ""
+	if n := maxSegment(conn); n > 0 {
+		segment = fmt.Sprintf(", segments of %d bytes", n)
+	}
+	conn.Close()
+	d.say(fine, check, "", "TCP to %s%s in %s%s", to, by(local), amount.Millis(time.Since(start).Seconds()), segment)
+	return nil
 }
 
 func by(a netip.Addr) string {
@@ -124,7 +185,8 @@ func by(a netip.Addr) string {
 }
 
 // tunnel makes a session by one path alone, and sends datagrams and a CONNECT through it.
-func (d *doctor) tunnel(c *conf.Client, p conf.Path, byDefault bool) {
+// failed is what to say where none comes about.
+func (d *doctor) tunnel(c *conf.Client, p conf.Path, failed string) {
 	check := "path " + p.Name
 	one := *c
 	one.Mark = int(c.SocketMark()) // that of a device, too, which is none of its own
@@ -132,7 +194,7 @@ func (d *doctor) tunnel(c *conf.Client, p conf.Path, byDefault bool) {
 	one.Listen, one.Users, one.StateDir = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}, nil, ""
 	p.Subflows, p.Backup, p.Metered, p.DailyCap, p.MonthlyCap = 1, false, false, 0, 0
 	one.Paths = []conf.Path{p}
-	if byDefault {
+	if p.Bind == "" && len(c.Paths) == 0 {
 		one.Paths = nil
 	}
 	half, err := client.New(&one, zerolog.Nop(), nil)
@@ -149,11 +211,11 @@ func (d *doctor) tunnel(c *conf.Client, p conf.Path, byDefault bool) {
 	var s *status.Status
 	for s = half.Status(); !s.Ready; s = half.Status() {
 		if time.Since(start) > sessionTime {
-			cause := "no answer to the handshake"
+			cause, remedy := "no answer to the handshake", ""
 			if s.Session != nil && len(s.Session.Paths) > 0 && s.Session.Paths[0].Cause != "" {
-				cause = s.Session.Paths[0].Cause
+				cause, remedy = s.Session.Paths[0].Cause, s.Session.Paths[0].Remedy
 			}
-			d.say(broken, check, handshakeRemedy(cause, c), "the server is reached, but there is no session: %s", cause)
+			d.say(broken, check, handshakeRemedy(cause, remedy, c), "%s: %s", failed, cause)
 			return
 		}
 		select {
@@ -172,15 +234,13 @@ func (d *doctor) tunnel(c *conf.Client, p conf.Path, byDefault bool) {
 	}
 }
 
-// handshakeRemedy is what helps against a cause.
-func handshakeRemedy(cause string, c *conf.Client) string {
+// handshakeRemedy is what helps against a cause, for which status has that remedy.
+func handshakeRemedy(cause, remedy string, c *conf.Client) string {
 	switch {
-	case strings.Contains(cause, "captive portal"):
-		return "open a browser by this network, and log in"
-	case strings.Contains(cause, "server's key"):
-		return "server.public_key has to be what `mpsocks check -c server.yaml` shows on the server"
 	case strings.Contains(cause, "client's key"):
 		return fmt.Sprintf("the server's clients list needs %s", c.PrivateKey.Public())
+	case remedy != "":
+		return remedy
 	}
 	return "is it an mpsocks server, does its clients list have this client's key, and is its clock right?"
 }

@@ -3,10 +3,12 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -112,10 +114,26 @@ func TestDoctor(t *testing.T) {
 	if texts, code = diagnose(t, bad); code != 2 || !strings.Contains(texts["path default"], "server's key") || !strings.Contains(texts["path default"], "mpsocks check") {
 		t.Errorf("another key of the server: %d %s", code, texts["path default"])
 	}
-	bad = edit("client.yaml", "p.yaml", "# paths:", "paths: [{name: lte, bind: wwan77}]\n#")
-	if _, err := conf.LoadClient(bad); err == nil {
-		if texts, code = diagnose(t, bad); texts["path lte"] != "" && (code != 2 || !strings.Contains(texts["path lte"], "no such network interface")) {
-			t.Errorf("a missing interface: %d %v", code, texts)
+	bad = edit("client.yaml", "p.yaml", "paths: []", "paths: [{name: lte, bind: wwan77}]")
+	if texts, code = diagnose(t, bad); code != 2 || !strings.Contains(texts["path lte"], "there is no interface wwan77; there are lo") {
+		t.Errorf("a missing interface: %d %v", code, texts)
+	}
+	// Paths are bound as the client binds them, and an address of a family that there is not, or
+	// a server that is down, is no fault beside one that answers.
+	down, err := freePort(netip.MustParseAddrPort("127.0.0.1:0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	several := fmt.Sprintf("addresses: [%q, %q, %q]", "[2001:db8::1]:7443", down, free)
+	good := edit("client.yaml", "g.yaml", "paths: []", "paths: [{name: any, bind: \"l[o]*\"}, {name: one, bind: 127.0.0.1}]", fmt.Sprintf("addresses: [%q]", free), several)
+	texts, _ = diagnose(t, good)
+	for _, path := range []string{"path any", "path one"} {
+		got := texts[path]
+		if runtime.GOOS != "linux" && path == "path any" {
+			continue
+		}
+		if strings.Contains(got, "failed: ") || path == "path one" && !strings.Contains(got, "ok: [2001:db8::1]:7443 is not tried") || !strings.Contains(got, "warning: "+down.String()) || !strings.Contains(got, "10 of 10 datagrams") {
+			t.Errorf("%s: %s", path, got)
 		}
 	}
 	texts, code = diagnose(t, filepath.Join(dir, "none.yaml"))

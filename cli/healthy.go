@@ -20,8 +20,9 @@ func newHealthy() *cobra.Command {
 		Short: "End with 0 if a running client or server is well, else with 1 and a line",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if env := os.Getenv(conf.EnvPrefix + "ADMIN"); env != "" && at.address == "" && at.file == "" {
-				at.address = strings.FieldsFunc(env, func(r rune) bool { return r == ',' || r == ' ' })[0]
+			env := strings.FieldsFunc(os.Getenv(conf.EnvPrefix+"ADMIN"), func(r rune) bool { return r == ',' || r == ' ' })
+			if len(env) > 0 && at.address == "" && at.file == "" {
+				at.address = env[0]
 			}
 			all, err := at.find(status.Client, status.Server)
 			if err != nil {

@@ -71,7 +71,11 @@ func (l *locator) find(halves ...string) ([]*admin.Client, error) {
 		}
 	case l.address != "":
 		var a conf.Admin
-		if err := a.UnmarshalText([]byte(strings.TrimPrefix(l.address, "http://"))); err != nil {
+		address := l.address
+		if link, ok := strings.CutPrefix(address, "http://"); ok { // as `mpsocks status --web` prints it
+			address, _, _ = strings.Cut(link, "/")
+		}
+		if err := a.UnmarshalText([]byte(address)); err != nil {
 			return nil, fmt.Errorf("--admin: %w", err)
 		}
 		addrs = []conf.Admin{a}

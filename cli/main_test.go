@@ -81,20 +81,26 @@ func TestErrorsAreLines(t *testing.T) {
 		{[]string{"bogus"}, []string{`unknown command "bogus": see mpsocks --help`}},
 		{[]string{"clinet", "-c", "x"}, []string{`unknown command "clinet": did you mean client? see mpsocks --help`}},
 		{[]string{"client", "now", "-c", "x"}, []string{`"now" is too much: see mpsocks client --help`}},
+		{[]string{"client", "client.yaml"}, []string{"\"client.yaml\" is too much: a file is named with -c, as in `mpsocks client -c client.yaml`"}},
 		{[]string{"client", "--confg", "x"}, []string{"unknown flag: --confg: did you mean --config? see mpsocks client --help"}},
 		{[]string{"clients", "ad", "x"}, []string{`unknown command "ad": did you mean add? see mpsocks clients --help`}},
 		{[]string{"clients", "add"}, []string{"it is used as mpsocks clients add NAME"}},
+		{[]string{"check"}, []string{"a file is needed, as in `mpsocks check -c client.yaml`"}},
+		{[]string{"status", "all"}, []string{`"all" is none of client, server: see mpsocks status --help`}},
+		{[]string{"restart"}, []string{`unknown command "restart": did you mean service?`}},
+		{[]string{"probe", "--proxy", "127.0.0.1"}, []string{`--proxy "127.0.0.1" is not HOST:PORT`}},
+		{[]string{"status", "--admin", "http://127.0.0.1:1/?token=x"}, []string{`nothing answers at 127.0.0.1:1: is it running`}},
 		{[]string{"init"}, []string{"--server or --link is needed: see mpsocks init --help"}},
 		{[]string{"init", "--server", "a:1", "--link", "x"}, []string{"--link and --server cannot be given together"}},
-		{[]string{"client", "-c", filepath.Join(dir, "none.yaml")}, []string{"open " + filepath.Join(dir, "none.yaml")}},
+		{[]string{"client", "-c", filepath.Join(dir, "none.yaml")}, []string{filepath.Join(dir, "none.yaml") + ": is not there"}},
 		{[]string{"check", "-c", bad}, []string{
 			bad + ": modus: unknown key, did you mean mode?",
-			bad + ": listen[0]: expected address:port, got 1",
+			bad + ": listen[0]: expected address:port, such as 127.0.0.1:1080, got 1",
 			bad + ": private_key: is missing",
 			bad + ": server.addresses: needs",
 			bad + ": server.public_key: is missing",
 		}},
-		{[]string{"server", "-c", bad}, []string{bad + ": is a client's file"}},
+		{[]string{"server", "-c", bad}, []string{bad + ": is a client's file, and a server's is needed"}},
 		{[]string{"init", "--server", "nowhere"}, []string{`--server "nowhere" is not HOST:PORT`}},
 		{[]string{"init", "--server", "a b:1", "--dir", dir}, []string{"server.addresses[0]: "}},
 		{[]string{"status", "--admin", "127.0.0.1:1"}, []string{`nothing answers at 127.0.0.1:1: is it running`}},
@@ -173,5 +179,69 @@ func TestFreePort(t *testing.T) {
 	got, err := freePort(taken)
 	if err != nil || got == taken || got.Port() == 0 {
 		t.Errorf("%v in the place of %v (%v)", got, taken, err)
+	}
+}
+
+// What is not there is said with what helps there, and with nothing else.
+func TestNotThere(t *testing.T) {
+	dir := t.TempDir()
+	for _, tt := range []struct {
+		args []string
+		want bool
+	}{
+		{[]string{"check", "-c", filepath.Join(dir, "none.yaml")}, true},
+		{[]string{"client", "-c", filepath.Join(dir, "none.yaml")}, true},
+		{[]string{"clients", "list", "-c", filepath.Join(dir, "none.yaml")}, true},
+		{[]string{"keygen", "--out", filepath.Join(dir, "none", "key")}, false},
+	} {
+		_, stderr, code := command(t, tt.args...)
+		if got := strings.Contains(stderr, "mpsocks init"); got != tt.want || code != 1 || !strings.Contains(stderr, dir) || strings.Count(stderr, "\n") != 1 {
+			t.Errorf("%v ends with %d: %s", tt.args, code, stderr)
+		}
+	}
+}
+
+// The environment's list of admin addresses may be empty.
+func TestHealthyWithoutAddresses(t *testing.T) {
+	t.Setenv("MPSOCKS_ADMIN", " , ")
+	t.Setenv("HOME", t.TempDir())
+	command(t, "healthy") // whoever runs here
+}
+
+// check finds out by the environment which half a file is for, where the file does not tell;
+// and it says which interface a pattern means.
+func TestCheckKnowsTheHalf(t *testing.T) {
+	dir := t.TempDir()
+	if _, stderr, code := command(t, "init", "--server", "203.0.113.5:7443", "--dir", dir); code != 0 {
+		t.Fatal(stderr)
+	}
+	c, err := conf.LoadClient(filepath.Join(dir, "client.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "little.yaml")
+	if err := os.WriteFile(file, []byte("listen: [127.0.0.1:1080]\nredirect: {listen: []}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, stderr, code := command(t, "check", "-c", file); code != 1 || !strings.Contains(stderr, "server.addresses") {
+		t.Errorf("a client's: %d %s", code, stderr)
+	}
+	if err := os.WriteFile(file, []byte("listen: [127.0.0.1:1080]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("MPSOCKS_SERVER_ADDRESSES", "203.0.113.5:7443")
+	t.Setenv("MPSOCKS_SERVER_PUBLIC_KEY", c.Server.PublicKey.String())
+	t.Setenv("MPSOCKS_PRIVATE_KEY", c.PrivateKey.Text())
+	if stdout, stderr, code := command(t, "check", "-c", file); code != 0 || !strings.Contains(stdout, "a client's configuration") {
+		t.Errorf("by the environment: %d %s%s", code, stdout, stderr)
+	}
+	if runtime.GOOS != "linux" {
+		return
+	}
+	if err := os.WriteFile(file, []byte("listen: [127.0.0.1:1080]\npaths: [{name: any, bind: \"l[o]*\"}]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if stdout, stderr, code := command(t, "check", "-c", file); code != 0 || !strings.Contains(stdout, "any, from l[o]* (lo now)") {
+		t.Errorf("a pattern: %d %s%s", code, stdout, stderr)
 	}
 }

@@ -38,6 +38,9 @@ a DNS server (port 53), which is asked a question instead.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p.out = cmd.OutOrStdout()
+			if _, _, err := net.SplitHostPort(p.proxy.address); err != nil {
+				return fmt.Errorf("--proxy %q is not HOST:PORT, such as 127.0.0.1:1080", p.proxy.address)
+			}
 			if p.count < 1 {
 				return errors.New("--count has to be 1 or more")
 			}
@@ -98,6 +101,9 @@ func (p *probe) connects(ctx context.Context) error {
 	for range p.count {
 		start := time.Now()
 		if err := p.connectOnce(ctx); err != nil {
+			if len(times) == 0 {
+				return err
+			}
 			return fmt.Errorf("after %d that worked: %w", len(times), err)
 		}
 		times = append(times, time.Since(start))

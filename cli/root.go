@@ -75,6 +75,9 @@ To begin:  mpsocks init --server HOST:PORT`,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(flagError)
+	root.Version = version() // gives it --version
+	root.SetVersionTemplate(versionLine())
+	root.InitDefaultVersionFlag()
 	root.AddCommand(
 		newInit(), newClient(), newServer(), newCheck(), newKeygen(),
 		newProbe(), newStatus(), newDoctor(), newReload(), newDrain(), newClients(), newService(), newHealthy(), newMan(), newVersion(), newDemo(),

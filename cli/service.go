@@ -18,10 +18,11 @@ import (
 // newService is `mpsocks service`: a half that starts with the machine.
 func newService() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "service",
-		Short: "Have the system run a client or a server, from now on and after every start",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Use:        "service",
+		SuggestFor: []string{"start", "stop", "restart", "enable", "disable", "install", "uninstall"},
+		Short:      "Have the system run a client or a server, from now on and after every start",
+		Args:       cobra.NoArgs,
+		RunE:       func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newServiceInstall(), newServiceUninstall(), newServiceStatus())
 	return cmd

@@ -19,8 +19,9 @@ func newStatus() *cobra.Command {
 	var at locator
 	var asJSON, watch, web bool
 	cmd := &cobra.Command{
-		Use:   "status [client|server]",
-		Short: "Show what a running client or server does: paths, programs, and why they go where they go",
+		Use:        "status [client|server]",
+		SuggestFor: []string{"stats", "show", "info", "list", "top", "ps"},
+		Short:      "Show what a running client or server does: paths, programs, and why they go where they go",
 		Long: `Show what a running client or server does: its paths and their states, which
 program goes where and why, and what happened in the last hour. The halves of this
 machine are found by themselves; both are shown if both run.`,

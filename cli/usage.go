@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -16,6 +17,8 @@ import (
 
 var (
 	notTogether = regexp.MustCompile(`^if any flags in the group \[.*\] are set none of the others can be; \[(.*)\] were all set$`)
+	required    = regexp.MustCompile(`^required flag\(s\) "config" not set$`)
+	wrongArg    = regexp.MustCompile(`^invalid argument "(.*)" for ".*"$`)
 	oneIsNeeded = regexp.MustCompile(`^at least one of the flags in the group \[(.*)\] is required$`)
 	wrongNumber = regexp.MustCompile(`^(accepts|requires) .*arg\(s\)`)
 )
@@ -33,7 +36,12 @@ func plainly(root *cobra.Command, args []string, err error) error {
 	if m := oneIsNeeded.FindStringSubmatch(text); m != nil {
 		return fmt.Errorf("%s is needed: see %s --help", flagNames(m[1], " or "), cmd.CommandPath())
 	}
+	if m := wrongArg.FindStringSubmatch(text); m != nil && len(cmd.ValidArgs) > 0 {
+		return fmt.Errorf("%q is none of %s: see %s --help", m[1], strings.Join(cmd.ValidArgs, ", "), cmd.CommandPath())
+	}
 	switch {
+	case required.MatchString(text):
+		return fmt.Errorf("a file is needed, as in `%s -c client.yaml`: see %[1]s --help", cmd.CommandPath())
 	case wrongNumber.MatchString(text):
 		return fmt.Errorf("it is used as %s: see %s --help", cmd.UseLine(), cmd.CommandPath())
 	case !strings.HasPrefix(text, "unknown command "):
@@ -41,7 +49,16 @@ func plainly(root *cobra.Command, args []string, err error) error {
 	case cmd.HasSubCommands():
 		return unknownCommand(cmd, rest)
 	}
-	return fmt.Errorf("%q is too much: see %s --help", cmd.Flags().Arg(0), cmd.CommandPath())
+	arg := cmd.Flags().Arg(0)
+	if cmd.Flags().Lookup("config") != nil && isConfig(arg) {
+		return fmt.Errorf("%q is too much: a file is named with -c, as in `%s -c %[1]s`", arg, cmd.CommandPath())
+	}
+	return fmt.Errorf("%q is too much: see %s --help", arg, cmd.CommandPath())
+}
+
+// isConfig says whether an argument is the name of a configuration file.
+func isConfig(arg string) bool {
+	return slices.Contains([]string{".yaml", ".yml", ".toml", ".json"}, strings.ToLower(filepath.Ext(arg)))
 }
 
 // flagNames are names of flags, as they are written.

@@ -15,12 +15,20 @@ import (
 // that nothing is known to.
 func hindrance(p conf.Path, servers []netip.Addr, mark uint32) status.Cause {
 	bound := muxPath(p)
-	if len(servers) == 0 || bound.Interface == "" && !bound.Local.IsValid() {
+	switch {
+	case len(servers) == 0:
+		return status.Cause{}
+	case bound.Interface == "" && !bound.Local.IsValid():
+		for _, to := range servers {
+			if name := leadsBy(to, mark); name != "" {
+				return silence(name)
+			}
+		}
 		return status.Cause{}
 	}
 	var own []netip.Addr
 	if bound.Interface != "" {
-		name := findInterface(bound.Interface)
+		name := FindInterface(bound.Interface)
 		i, err := net.InterfaceByName(name)
 		if err != nil {
 			return status.Cause{} // absence says it
@@ -41,6 +49,16 @@ func hindrance(p conf.Path, servers []netip.Addr, mark uint32) status.Cause {
 		name = bound.Interface
 	}
 	return obstacle(name, own, servers, func(to netip.Addr) bool { return routed(bound.Interface, bound.Local, to, mark) })
+}
+
+// silence is what it means that nobody answers on the path by the default route, which leads
+// by that interface: the kernel has others, perhaps, and does not choose them by itself.
+func silence(name string) status.Cause {
+	return status.Cause{
+		Says: unanswered + " by " + name,
+		Remedy: "the default route leads by " + name + ": if that is dead, as a VPN may be, `paths: [{name: any, bind: INTERFACE}]` goes by another one; " +
+			"else: does the server run, and does its firewall let the port through?",
+	}
 }
 
 // obstacle says what is in the way of those who have the addresses own to the servers'.

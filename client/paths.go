@@ -133,16 +133,16 @@ func checkPaths(list []conf.Path, log zerolog.Logger) {
 		switch {
 		case p.Local.IsValid() && !bindable(p.Local):
 			log.Warn().Str("path", p.Name).Stringer("address", p.Local).Msg("no interface has this address yet; waiting for it")
-		case p.Interface != "" && findInterface(p.Interface) == "":
+		case p.Interface != "" && FindInterface(p.Interface) == "":
 			log.Warn().Str("path", p.Name).Str("interface", p.Interface).Str("there_are", interfaceNames()).Msg("no such interface yet; waiting for it")
 		}
 	}
 }
 
-// findInterface returns the name of the interface that a binding means: a name, a
+// FindInterface returns the name of the interface that a binding means: a name, a
 // glob of names (path.Match), or a hardware address. Of several the first one that
 // is up counts, by name; "" = there is none.
-func findInterface(bind string) string {
+func FindInterface(bind string) string {
 	list, err := net.Interfaces()
 	if err != nil {
 		return ""
@@ -191,7 +191,7 @@ func (w *pathWatch) follow(ctx context.Context, m *mux.Client) error {
 			}
 		}
 	}()
-	s := &pathState{all: muxPaths(w.wanted()), told: muxPaths(w.configured()), set: m.SetPaths, redial: m.Redial, find: findInterface, log: w.log}
+	s := &pathState{all: muxPaths(w.wanted()), told: muxPaths(w.configured()), set: m.SetPaths, redial: m.Redial, find: FindInterface, log: w.log}
 	s.sources = func(name string) []netip.Addr { return sources(name, m.Servers(), w.mark) }
 	for {
 		if l, err := readLinks(); err != nil {

@@ -2,6 +2,7 @@ package client
 
 import (
 	"errors"
+	"net"
 	"net/netip"
 	"syscall"
 
@@ -18,4 +19,18 @@ func routed(name string, from, to netip.Addr, mark uint32) bool {
 	}
 	_, err := netlink.RouteGetWithOptions(to.AsSlice(), o)
 	return !errors.Is(err, syscall.EHOSTUNREACH) && !errors.Is(err, syscall.ENETUNREACH)
+}
+
+// leadsBy is the interface by which the routing tables lead to an address, what comes from a
+// socket with a mark: "" where there is none, or where it is this machine itself.
+func leadsBy(to netip.Addr, mark uint32) string {
+	routes, err := netlink.RouteGetWithOptions(to.AsSlice(), &netlink.RouteGetOptions{Mark: mark})
+	if err != nil || len(routes) == 0 {
+		return ""
+	}
+	i, err := net.InterfaceByIndex(routes[0].LinkIndex)
+	if err != nil || i.Flags&net.FlagLoopback != 0 {
+		return ""
+	}
+	return i.Name
 }

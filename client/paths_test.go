@@ -132,14 +132,14 @@ func TestFindInterface(t *testing.T) {
 		t.Skip("no interface can be listed here")
 	}
 	for _, i := range list {
-		if got := findInterface(i.Name); got != i.Name {
+		if got := FindInterface(i.Name); got != i.Name {
 			t.Errorf("%s: found %q", i.Name, got)
 		}
-		if got := findInterface(i.Name[:1] + "*"); got == "" || got[0] != i.Name[0] {
+		if got := FindInterface(i.Name[:1] + "*"); got == "" || got[0] != i.Name[0] {
 			t.Errorf("%s*: found %q", i.Name[:1], got)
 		}
 		if mac := i.HardwareAddr.String(); mac != "" && mac != "00:00:00:00:00:00" {
-			if got := findInterface(mac); got == "" {
+			if got := FindInterface(mac); got == "" {
 				t.Errorf("%s of %s: not found", mac, i.Name)
 			}
 		}

@@ -250,7 +250,8 @@ func (w *pathWatch) note(verdicts []verdict, working []string, now time.Time) (c
 	calm = true
 	for _, v := range verdicts {
 		k := v.of
-		if k.hindered(v.state) && k.hinder.Says != "" {
+		// By the default route the system knows only where it leads.
+		if k.hindered(v.state) && k.hinder.Says != "" && (v.path.Bind != "" || v.cause.Says == unanswered) {
 			v.cause = k.hinder
 		}
 		k.remedy = v.cause.Remedy

@@ -25,7 +25,7 @@ func decodeHook(from, to reflect.Value) (any, error) {
 	switch {
 	case to.Type() == durationType:
 		return decodeDuration(from)
-	case to.Type() == listenType && from.Kind() == reflect.String:
+	case to.Type() == listenType && from.Kind() != reflect.Map:
 		ap, err := decodeAddrPort(from)
 		return Listen{Address: ap}, err
 	}
@@ -107,7 +107,13 @@ func decodeKind(from, to reflect.Value) (any, error) {
 		if isText {
 			return splitList(from.String(), to.Type().Elem()), nil
 		}
-		if from.Kind() != reflect.Slice {
+		switch element := to.Type().Elem(); {
+		case from.Kind() == reflect.Slice:
+		case element == listenType, element == reflect.TypeFor[netip.AddrPort](), element == reflect.TypeFor[Admin]():
+			return nil, fmt.Errorf("expected address:port, such as [127.0.0.1:1080], got %s", describe(from))
+		case element.Kind() == reflect.Struct && !hasText(element):
+			return nil, fmt.Errorf("expected a list, as in - {name: ...}, got %s", describe(from))
+		default:
 			return nil, fmt.Errorf("expected a list, got %s", describe(from))
 		}
 	case reflect.Struct:
@@ -154,7 +160,7 @@ func decodeDuration(from reflect.Value) (any, error) {
 
 func decodeAddrPort(from reflect.Value) (netip.AddrPort, error) {
 	if from.Kind() != reflect.String {
-		return netip.AddrPort{}, fmt.Errorf("expected address:port, got %s", describe(from))
+		return netip.AddrPort{}, fmt.Errorf("expected address:port, such as 127.0.0.1:1080, got %s", describe(from))
 	}
 	ap, ok := parseAddrPort(from.String())
 	if !ok {

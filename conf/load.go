@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/go-viper/mapstructure/v2"
@@ -52,7 +53,7 @@ func Load(path string) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	switch kindOf(raw) {
+	switch kindOf(raw, os.Environ()) {
 	case KindClient:
 		return asAny(LoadClient(path))
 	case KindServer:
@@ -80,8 +81,8 @@ func load[T config](path string, cfg *T, kind Kind, running *Server) (*T, error)
 	if err != nil {
 		return nil, err
 	}
-	if other := kindOf(raw); other != "" && other != kind {
-		return nil, Errors{{File: path, Reason: fmt.Sprintf("is a %s's file: start it with `mpsocks %s`", other, other)}}
+	if other := kindOf(raw, nil); other != "" && other != kind {
+		return nil, Errors{{File: path, Reason: fmt.Sprintf("is a %s's file, and a %s's is needed; `mpsocks %s` starts it", other, kind, other)}}
 	}
 	problems := decode(raw, os.Environ(), cfg, kind)
 	finish(cfg, path, info, running, &problems)
@@ -104,10 +105,12 @@ func read(path string) (raw map[string]any, info fs.FileInfo, err error) {
 		return nil, nil, Errors{{File: path, Reason: "is no file, but a pipe, a socket or a device"}}
 	}
 	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrPermission) {
+	switch {
+	case errors.Is(err, fs.ErrPermission):
 		return nil, nil, Errors{{File: path, Reason: forbidden(path)}}
-	}
-	if err != nil {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil, Errors{{File: path, Reason: "is not there: name another file with -c, or `mpsocks init --server HOST:PORT` writes new files"}}
+	case err != nil:
 		return nil, nil, err // it names the file
 	}
 	defer f.Close()
@@ -145,16 +148,22 @@ func parse(data []byte, format string) (raw map[string]any, problems Errors) {
 	return raw, nil
 }
 
-// kindOf looks for keys that only one of the kinds has.
-func kindOf(raw map[string]any) Kind {
+// kindOf looks for keys that only one of the kinds has: in the file, and in the environment
+// if the file tells nothing.
+func kindOf(raw map[string]any, env []string) Kind {
+	client, server := settings(reflect.TypeFor[Client](), "", true), settings(reflect.TypeFor[Server](), "", true)
+	section := func(path string) string {
+		name, _, _ := strings.Cut(path, ".")
+		return strings.TrimSuffix(name, "[]")
+	}
 	score := 0
 	for key := range raw {
-		switch strings.ToLower(key) {
-		case "server", "paths", "users", "allow_anonymous", "early_reply", "forwards", "udp":
-			score++
-		case "clients", "clients_dir", "drain", "relay", "advertise", "reach", "cover", "behind_load_balancer":
-			score--
-		}
+		known := func(s setting) bool { return section(s.path) == strings.ToLower(key) }
+		score += only(client, server, known)
+	}
+	for i := 0; i < len(env) && score == 0; i++ {
+		name, _, _ := strings.Cut(env[i], "=")
+		score = only(client, server, func(s setting) bool { return s.env && envName(s.path) == name })
 	}
 	switch {
 	case score > 0:
@@ -163,6 +172,17 @@ func kindOf(raw map[string]any) Kind {
 		return KindServer
 	}
 	return ""
+}
+
+// only is 1 for what a client alone has, -1 for what a server alone has, and 0 otherwise.
+func only(client, server []setting, known func(setting) bool) int {
+	switch c, s := slices.ContainsFunc(client, known), slices.ContainsFunc(server, known); {
+	case c && !s:
+		return 1
+	case s && !c:
+		return -1
+	}
+	return 0
 }
 
 // decode puts the raw file, then the environment, into cfg, which has the

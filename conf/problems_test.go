@@ -65,7 +65,7 @@ func TestProblems(t *testing.T) {
 		{"a key in the wrong room", good + "level: debug", []string{"level: unknown key, did you mean log.level?"}},
 		{"dotted keys are not nested keys", good + "log.level: debug", []string{"log.level: unknown key, did you mean log.level?"}},
 		{"kinds", good + "log: info\nudp: [1]\nallow_anonymous: maybe\nmode: 5\nlisten: {a: b}\nlimits: {streams: 1.5, associations: many}\npaths: [eth0]", []string{
-			"listen: expected a list, got a section",
+			"listen: expected address:port, such as [127.0.0.1:1080], got a section",
 			`allow_anonymous: expected true or false, got "maybe"`,
 			`paths[0]: expected a section with keys of its own, got "eth0"`,
 			"mode: expected text, got 5: put it in quotes",
@@ -140,7 +140,7 @@ func TestProblems(t *testing.T) {
 		}},
 		{"server", goodServer + "listen: [':7443', {address: ':7443', kernel: true}, 5]\nbehind_load_balancer: true\nrelay: {idle_timeout: 1m, filtering: endpoint, allow: ['10.0.0.0/8', '1.2.3.4:0', '10.0.0.1:'], deny: [10.0.0.0/8]}\nlimits: {mappings: 0}", []string{
 			"listen[1].kernel: unknown key",
-			"listen[2]: expected a section with keys of its own, got 5",
+			"listen[2]: expected address:port, such as 127.0.0.1:1080, got 5",
 			`relay.allow[1]: "0" is neither a port (1 to 65535) nor a range such as 1000-2000`,
 			`relay.allow[2]: "10.0.0.1:" has a colon but no port`,
 			"behind_load_balancer: needs advertise: without it no client could add a second subflow",
@@ -179,7 +179,7 @@ func TestProblems(t *testing.T) {
 func TestWrongKind(t *testing.T) {
 	path := filepath.Join(place(t), "client.yaml")
 	_, err := LoadServer(path)
-	if err == nil || err.Error() != path+": is a client's file: start it with `mpsocks client`" {
+	if err == nil || err.Error() != path+": is a client's file, and a server's is needed; `mpsocks client` starts it" {
 		t.Error(err)
 	}
 }

@@ -175,7 +175,7 @@ func (p *clientPath) race(ctx context.Context, timeout time.Duration, but []neti
 	look(p)
 	var why error
 	c.mu.Lock()
-	mtu := p.mtu
+	mtu, worked := p.mtu, p.worked
 	c.mu.Unlock()
 	race := dialer.Race[*proven]{
 		Targets: func() (addrs []netip.AddrPort, asking bool) {
@@ -186,7 +186,7 @@ func (p *clientPath) race(ctx context.Context, timeout time.Duration, but []neti
 			return p.prove(ctx, a, mtu, timeout, connected)
 		},
 		Drop: func(v *proven) { v.carrier.Close() },
-		Go:   c.slots.Go, MTU: mtu, Timeout: timeout,
+		Go:   c.slots.Go, MTU: mtu, Worked: worked, Timeout: timeout,
 		Silent: func(err *dialer.SilentError) { p.mute(ctx, err, len(but) == 0) },
 	}
 	if silent(c.session) {
@@ -214,9 +214,11 @@ func (p *clientPath) race(ctx context.Context, timeout time.Duration, but []neti
 	p.book.Proved(won.Addr, now)
 	c.mu.Lock()
 	clamped := won.MTU != p.mtu
-	p.mtu = won.MTU
+	p.mtu, p.worked = won.MTU, true
 	c.mu.Unlock()
 	if clamped {
+		// The next large packet would stop those that are there, each in its turn.
+		renew(c.session, func(of *engine.Path) bool { return of == p.path })
 		c.cfg.Log.Warn().Str("path", p.way.Name).Int("mtu", won.MTU).Msg("the path loses large packets and says nothing: smaller ones are sent by it")
 	}
 	return won.Value, nil

@@ -54,12 +54,17 @@ func (c *Client) Redial(names []string) {
 	c.hurry(func(p *clientPath) bool {
 		moved := slices.Contains(names, p.way.Name)
 		if moved {
-			p.mtu, p.moved = 0, true // it may be another network
+			p.mtu, p.worked, p.moved = 0, false, true // it may be another network
 		}
 		return moved
 	})
-	for _, f := range c.session.core.connections() {
-		if slices.Contains(names, f.path.Name()) {
+	renew(c.session, func(p *engine.Path) bool { return slices.Contains(names, p.Name()) })
+}
+
+// renew makes the subflows of some paths anew: each is kept until another has taken its place.
+func renew(s *Session, which func(*engine.Path) bool) {
+	for _, f := range s.core.connections() {
+		if which(f.path) {
 			f.wantReplacement()
 		}
 	}

@@ -218,6 +218,12 @@ func (u *Usage) Left() (uint64, bool) {
 	return left, true
 }
 
+// Low says that less than a tenth of a cap is left.
+func (u *Usage) Low() bool {
+	low := func(used, most uint64) bool { return most > 0 && used > most-most/10 }
+	return u != nil && (low(u.Today, u.DailyCap) || low(u.Month, u.MonthlyCap))
+}
+
 // Subflow is one TCP connection of a path.
 type Subflow struct {
 	Path        string  `json:"path"`

@@ -170,3 +170,23 @@ func TestOfPath(t *testing.T) {
 		}
 	}
 }
+
+// A cap is nearly used up when a tenth of it is left, whatever the other cap has left.
+func TestUsageLow(t *testing.T) {
+	for _, tt := range []struct {
+		use  *Usage
+		want bool
+	}{
+		{nil, false},
+		{&Usage{Today: 5, Month: 50}, false},
+		{&Usage{DailyCap: 100, MonthlyCap: 10_000}, false},
+		{&Usage{DailyCap: 100, Today: 90, MonthlyCap: 10_000, Month: 90}, false},
+		{&Usage{DailyCap: 100, Today: 91, MonthlyCap: 10_000, Month: 91}, true},
+		{&Usage{DailyCap: 100, Today: 1, MonthlyCap: 10_000, Month: 9_950}, true},
+		{&Usage{MonthlyCap: 1000, Month: 2000}, true},
+	} {
+		if got := tt.use.Low(); got != tt.want {
+			t.Errorf("%+v: %v", tt.use, got)
+		}
+	}
+}

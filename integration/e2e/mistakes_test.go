@@ -80,7 +80,7 @@ var people = []mistake{
 	{"misspells a command", func(*testing.T, *workshop) ([]string, func() string) { return []string{"clinet"}, nil }, "unknown command \"clinet\": did you mean client"},
 	{"starts the client with the server's file", func(_ *testing.T, w *workshop) ([]string, func() string) {
 		return []string{"client", "-c", w.ServerFile}, nil
-	}, "is a server's file: start it with `mpsocks server`"},
+	}, "is a server's file, and a client's is needed; `mpsocks server` starts it"},
 	{"names a file that is not there", func(*testing.T, *workshop) ([]string, func() string) {
 		return []string{"client", "-c", "nowhere.yaml"}, nil
 	}, "`mpsocks init --server HOST:PORT` writes new files"},

@@ -321,6 +321,11 @@ func (c *country) works(limit time.Duration, to string) (took time.Duration) {
 
 // associate opens an association with the proxy and calls use with its two ends.
 func (c *country) associate(to string, use func(send func() error, receive func(time.Duration) error) error) error {
+	return c.exchange(to, len("ping"), use)
+}
+
+// exchange is associate with datagrams of so many bytes.
+func (c *country) exchange(to string, size int, use func(send func() error, receive func(time.Duration) error) error) error {
 	var control, relay net.Conn
 	err := inside(c.prefix+"cli", func() (err error) {
 		if control, err = net.DialTimeout("tcp4", proxy, time.Second); err != nil {
@@ -347,7 +352,7 @@ func (c *country) associate(to string, use func(send func() error, receive func(
 	}
 	defer relay.Close()
 	at := netip.MustParseAddr(to).As4()
-	datagram := append([]byte{0, 0, 0, 1, at[0], at[1], at[2], at[3], 9000 >> 8, 9000 & 255}, "ping"...)
+	datagram := append([]byte{0, 0, 0, 1, at[0], at[1], at[2], at[3], 9000 >> 8, 9000 & 255}, make([]byte, size)...)
 	answer := make([]byte, 100)
 	return use(func() error { _, err := relay.Write(datagram); return err }, func(d time.Duration) error {
 		relay.SetReadDeadline(time.Now().Add(d))
@@ -365,10 +370,13 @@ type flow struct {
 	done chan error
 }
 
-func (c *country) flow(to string) *flow {
+func (c *country) flow(to string) *flow { return c.flowOf(to, len("ping")) }
+
+// flowOf is flow with datagrams of so many bytes.
+func (c *country) flowOf(to string, size int) *flow {
 	f := &flow{end: make(chan struct{}), done: make(chan error, 1)}
 	go func() {
-		f.done <- c.associate(to, func(send func() error, receive func(time.Duration) error) error {
+		f.done <- c.exchange(to, size, func(send func() error, receive func(time.Duration) error) error {
 			for {
 				select {
 				case <-f.end:

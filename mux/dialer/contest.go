@@ -110,7 +110,7 @@ func (c *contest[T]) seek(now time.Time) (lost bool, why error) {
 		c.Silent(mute)
 	}
 	switch {
-	case mute != nil && age >= retryFor && hopeless(c.all, now):
+	case mute != nil && age >= retryFor && c.hopeless(c.all, now):
 		return true, mute
 	case slices.ContainsFunc(c.all, func(a *attempt) bool { return !a.over }):
 		return false, nil
@@ -149,8 +149,16 @@ func (c *contest[T]) proved(n news[T]) {
 	c.won = &Result[T]{n.value, n.of.addr, n.of.mtu, beaten(c.all, n.of)}
 	// A server that was away answers all at once, and a load balancer finds another one for
 	// who comes now: that says nothing of the path.
-	c.until = time.Now().Add(max(grace, time.Since(n.of.began)*3/2))
-	if again {
-		c.begin(c.won.Addr, c.MTU)
+	took := time.Since(n.of.began)
+	if !again { // the larger ones have begun with it
+		c.until = time.Now().Add(max(grace, took/2))
+		return
 	}
+	c.until = time.Now().Add(max(grace, took*3/2))
+	for _, s := range MTUs {
+		if larger(s, n.of.mtu) && larger(c.MTU, s) {
+			c.begin(n.of.addr, s)
+		}
+	}
+	c.begin(n.of.addr, c.MTU)
 }

@@ -63,8 +63,11 @@ func (c *Client) Status() *status.Status {
 		s.Programs[i].Explain(session.Paths)
 	}
 	s.Session = &session
-	if s.Ready = session.Up; !s.Ready {
+	if s.Ready = session.Works(s.Time); !s.Ready {
 		s.Reasons = []string{"no session with the server"}
+		if session.Up {
+			s.Reasons = []string{"no path works"}
+		}
 		for _, p := range session.Paths {
 			if p.Cause != "" {
 				s.Reasons = append(s.Reasons, p.Name+": "+p.Words(s.Time))

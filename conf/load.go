@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -145,6 +146,10 @@ func parse(data []byte, format string) (raw map[string]any, problems Errors) {
 	if err := decoder.Decode(data, raw); err != nil {
 		return nil, unreadable(data, format, err)
 	}
+	if line := secondDocument(data); line > 0 && format != "toml" && format != "json" {
+		problems.addf("", "line %d: a second document of YAML begins here, and nothing of it would count: take the --- out", line)
+		return nil, problems
+	}
 	return raw, nil
 }
 
@@ -196,7 +201,9 @@ func decode[T config](raw map[string]any, env []string, cfg *T, kind Kind) Error
 	var scratch T
 	for _, key := range unknownKeys(raw, reflect.TypeFor[T](), "") {
 		reason := "unknown key"
-		if near := nearest(key, known); near != "" {
+		if peerSecret.MatchString(key) {
+			reason = "stays with the client: give its public_key, which `mpsocks check` of the client's file prints"
+		} else if near := nearest(key, known); near != "" {
 			reason += fmt.Sprintf(", did you mean %s?", near)
 		}
 		problems.addf(key, "%s", reason)
@@ -228,6 +235,9 @@ func decode[T config](raw map[string]any, env []string, cfg *T, kind Kind) Error
 	problems.merge(decodeInto(v.AllSettings(), cfg))
 	return problems
 }
+
+// peerSecret is the key of a client's private key, in the list of a server.
+var peerSecret = regexp.MustCompile(`^clients\[\d+\]\.private_keys?(_file)?$`)
 
 // decodeInto decodes and returns the problems, each with its key.
 func decodeInto(raw map[string]any, into any) (problems Errors) {
@@ -296,6 +306,13 @@ func finish[T config](cfg *T, path string, info fs.FileInfo, running *Server, pr
 		if why := openToOthers(path, info); why != "" {
 			problems.addf("", "holds secrets and %s", why)
 		}
+	}
+	noteFile(problems, "private_key_file", keyFile)
+	if dir != nil {
+		noteFile(problems, "state_dir", *dir)
+	}
+	if s, ok := any(cfg).(*Server); ok {
+		noteFile(problems, "clients_dir", s.ClientsDir)
 	}
 	if dir != nil && *dir != "" {
 		*dir = resolve(path, *dir)

@@ -3,6 +3,7 @@ package conf
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -199,5 +200,29 @@ func TestUnreadable(t *testing.T) {
 	}
 	if _, err := Load(dir); err == nil {
 		t.Error("a directory loads")
+	}
+}
+
+// What somebody means and does not write is said, and not passed over.
+func TestMeantOtherwise(t *testing.T) {
+	dir := t.TempDir()
+	for _, tt := range []struct{ name, text, want string }{
+		{"two.yaml", good + "\n---\nmode: latency\n", "line 5: a second document of YAML begins here"},
+		{"one.yaml", "# comment\n---\n" + good, ""},
+		{"home.yaml", good + "state_dir: ~/mpsocks\n", `state_dir: "~/mpsocks" is taken as it is`},
+		{"variable.yaml", goodServer + "state_dir: $HOME/mpsocks\n", `state_dir: "$HOME/mpsocks" is taken as it is`},
+		{"clients.yaml", goodServer + "clients_dir: ~/clients.d\n", `clients_dir: "~/clients.d" is taken as it is`},
+		{"comma.json", "{\"listen\": [\"127.0.0.1:1080\"],\n \"mode\": \"auto\",\n}", "line 3: invalid character"},
+		{"brackets.toml", "mode = \"auto\"\nlisten = [127.0.0.1:1080]\n", "line 2: "},
+		{"secret.yaml", strings.Replace(goodServer, "{name: a, ", "{name: a, private_key: x, ", 1), "clients[0].private_key: stays with the client"},
+		{"umlaut.yaml", strings.Replace(good, "192.0.2.1", "b\u00fccher.example", 1), "xn--"},
+	} {
+		path := filepath.Join(dir, tt.name)
+		if err := os.WriteFile(path, []byte(tt.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Load(path); (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
+		}
 	}
 }

@@ -2,6 +2,9 @@ package conf
 
 import (
 	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"regexp"
 	"strconv"
 	"strings"
@@ -34,9 +37,42 @@ func unreadable(data []byte, format string, err error) (problems Errors) {
 	case strings.Contains(text, "cannot unmarshal"):
 		problems.addf("", "does not consist of %s settings, such as mode: auto", format)
 	default:
+		if line := lineOf(data, err); line > 0 && !strings.Contains(text, "line ") {
+			text = fmt.Sprintf("line %d: %s", line, strings.TrimPrefix(text, format+": "))
+		}
 		problems.addf("", "cannot be read as %s: %s", format, strings.TrimPrefix(strings.ReplaceAll(text, "\n", " "), "yaml: "))
 	}
 	return problems
+}
+
+// lineOf is the line that a decoder's error is about, or 0.
+func lineOf(data []byte, err error) int {
+	if at, ok := errors.AsType[*json.SyntaxError](err); ok {
+		return 1 + bytes.Count(data[:min(int(at.Offset), len(data))], []byte("\n"))
+	}
+	var at interface{ Position() (row, column int) } // of TOML's decoder
+	if errors.As(err, &at) {
+		row, _ := at.Position()
+		return row
+	}
+	return 0
+}
+
+// secondDocument is the number of the line at which a second document of YAML begins (YAML
+// 1.2, Section 9.1), or 0.
+func secondDocument(data []byte) int {
+	n, content := 0, false
+	for line := range bytes.Lines(data) {
+		n++
+		line = bytes.TrimRight(line, " \t\r\n")
+		switch {
+		case bytes.Equal(line, []byte("---")) && content:
+			return n
+		case len(bytes.TrimSpace(line)) > 0 && line[0] != '#' && line[0] != '%' && !bytes.Equal(line, []byte("---")):
+			content = true
+		}
+	}
+	return 0
 }
 
 // indentedByTab is the number of the first line that begins with a tab or has one among

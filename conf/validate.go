@@ -71,6 +71,16 @@ func noteHostPort(p *Errors, field, value string) {
 		return unicode.IsSpace(r) || strings.ContainsRune("/\\:%@[]", r)
 	}) {
 		p.addf(field, "%q is neither a host name nor an address", shorten(host))
+	} else if strings.ContainsFunc(host, func(r rune) bool { return r > unicode.MaxASCII }) {
+		p.addf(field, "%q is not known to name servers: write it as they have it, which begins with xn--", shorten(host))
+	}
+}
+
+// noteFile checks the name of a file or a directory: no shell has looked at it.
+func noteFile(p *Errors, field, name string) {
+	name = expandCredentials(name)
+	if strings.HasPrefix(name, "~") || strings.HasPrefix(name, "$") {
+		p.addf(field, "%q is taken as it is, without a shell: write the whole path, or one that begins at this file", shorten(name))
 	}
 }
 

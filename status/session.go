@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"slices"
+	"time"
 
 	"github.com/mpsocks/mpsocks/mux"
 )
@@ -47,6 +49,16 @@ func OfSession(s mux.Snapshot) (Session, []Program) {
 		programs = append(programs, ofFlow(s, f))
 	}
 	return out, programs
+}
+
+// idleTime is how long no path may work before a session is of no use: one that flaps, or goes
+// from one network to the next, is soon back.
+const idleTime = 5 * time.Second
+
+// Works says whether programs' traffic goes by the session of a client: it is up, and some path
+// of it works or did a moment ago.
+func (s *Session) Works(now time.Time) bool {
+	return s.Up && slices.ContainsFunc(s.Paths, func(p Path) bool { return p.Carries() || now.Sub(p.Since) < idleTime })
 }
 
 // ofPath sums up a path and its subflows. The round trip is that of its best

@@ -190,3 +190,25 @@ func TestUsageLow(t *testing.T) {
 		}
 	}
 }
+
+// A session whose paths all fail is of no use, however long its subflows are waited for.
+func TestSessionWorks(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	path := func(s State, ago time.Duration) Path { return Path{State: s, Since: now.Add(-ago)} }
+	for _, tt := range []struct {
+		up    bool
+		paths []Path
+		want  bool
+	}{
+		{true, []Path{path(Up, time.Hour)}, true},
+		{false, []Path{path(Up, time.Hour)}, false},
+		{true, []Path{path(Dead, 2*time.Second)}, true},
+		{true, []Path{path(Dead, 10*time.Second)}, false},
+		{true, []Path{path(Dead, time.Hour), path(Resting, time.Hour)}, true},
+		{true, []Path{path(Dead, time.Hour), path(Capped, time.Hour), path(Absent, time.Hour)}, false},
+	} {
+		if got := (&Session{Up: tt.up, Paths: tt.paths}).Works(now); got != tt.want {
+			t.Errorf("%v %v: %v", tt.up, tt.paths, got)
+		}
+	}
+}

@@ -553,6 +553,43 @@ func TestStreamWindowGrows(t *testing.T) {
 	})
 }
 
+// On a short way the windows of all streams together grow to what leaves the processor's caches, and no
+// further, however much waits in it; on a long way each to the most.
+func TestStreamLimitsOnAShortWay(t *testing.T) {
+	p := newPipe(t, false, 10)
+	var all []*Stream
+	for range 4 {
+		c, s := p.pair()
+		defer c.Reset()
+		defer s.Reset()
+		all = append(all, s)
+	}
+	grow := func(s *Stream, rtt int64) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for range 8 { // as if the peer had come to each edge at once
+			s.promised += uint64(s.limit)
+			s.edges[0] = s.promised
+			s.received, s.highest = s.promised, s.promised
+			s.meter.product, s.meter.rtt = uint64(s.limit), rtt
+			s.growWindow(s.promised - 1)
+		}
+	}
+	for _, s := range all {
+		s.meter.least = shortWay
+		grow(s, nearWay)
+	}
+	if n := p.server.grown.Load(); all[0].limit != 8*initialWindow || n > nearMost || n < nearMost/2 {
+		t.Errorf("the first grew to %d, all by %d", all[0].limit, n)
+	}
+	grow(all[1], nearWay+1) // it has changed to a longer way
+	all[2].meter.least = shortWay + 1
+	grow(all[2], shortWay+1)
+	if all[1].limit != maxWindow || all[2].limit != maxWindow || all[3].limit >= maxWindow {
+		t.Errorf("on long ways %d and %d, on the short one %d", all[1].limit, all[2].limit, all[3].limit)
+	}
+}
+
 func TestStreamLimitsGrowAndShrink(t *testing.T) {
 	p := newPipe(t, false, 10)
 	c, s := p.pair()

@@ -58,6 +58,11 @@ const (
 	lingerTime = 60 * time.Second
 	// On a way shorter than this the initial window is a gigabit a second.
 	shortWay = 2e6 // ns
+	// nearMost is by how much the windows of all streams together grow on short ways, as long as
+	// what is measured stays below nearWay, queues and all: further data only leaves the caches,
+	// of the other half as well, which keeps it until it is acknowledged.
+	nearMost = 2 << 20
+	nearWay  = 8 * shortWay
 	// A stream that rests this long gives its windows back.
 	idleTime = 5 * time.Second
 )
@@ -115,6 +120,7 @@ type windowMeter struct {
 
 	rtt   int64
 	rttAt int64 // when it was measured
+	least int64 // the shortest of all
 
 	since   int64 // what was read is counted since then,
 	read    uint64
@@ -150,10 +156,16 @@ func (c *block) measure(end uint64) {
 	now := c.table.clock()
 	took := max(now-m.at, 1)
 	m.at = 0
+	if m.least == 0 || took < m.least {
+		m.least = took
+	}
 	if m.rtt == 0 || took < m.rtt || now-m.rttAt > rttMemory {
 		m.rtt, m.rttAt = took, now
 	}
 }
+
+// near says that the way is short, whatever waits in it.
+func (m *windowMeter) near() bool { return m.least <= shortWay && m.rtt <= nearWay }
 
 // growWindow doubles the receive limit when half of it and more is read in a
 // round trip, as Linux sizes its receive buffers. On a way too short to need a
@@ -163,6 +175,9 @@ func (c *block) measure(end uint64) {
 func (c *block) growWindow(end uint64) {
 	half := c.limit / 2
 	if c.limit >= maxWindow || c.closed || c.meter.product < uint64(half) || c.read() < c.grewAt+uint64(half) {
+		return
+	}
+	if c.meter.near() && c.table.grown.Load()+int64(c.limit) > nearMost {
 		return
 	}
 	stopped := c.meter.rtt > shortWay

@@ -82,7 +82,7 @@ func associate(c *Client, control *net.TCPConn, user string, want netip.AddrPort
 func (a *association) open(local netip.Addr) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	relay, err := a.client.relays.listen(a.lane.loop, local, a.uplink)
+	relay, err := a.client.relays.listen(a.lane.loop, a.holder, local, a.uplink)
 	if err != nil {
 		return err
 	}

@@ -80,7 +80,7 @@ func newForward(c *Client, r conf.Route, to *target, l *lane) (f *forward, err e
 	if r.Proto == conf.ProtoTCP {
 		f.ln, err = listen(r.Listen, nil)
 	} else {
-		f.conn, err = l.loop.Listen(r.Listen, c.relays.now.Load().sockets, f.uplink)
+		f.conn, err = l.loop.Listen(r.Listen, c.relays.of(f), f.uplink)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("forward %s: %w", r.Listen, explainBind(err))

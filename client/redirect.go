@@ -55,7 +55,7 @@ func redirectedStreams(c *Client) int {
 
 // sockets are the options of all UDP sockets of a redirect.
 func (r *redirect) sockets() udpio.Options {
-	opt := r.client.relays.now.Load().sockets
+	opt := r.client.relays.of(r)
 	opt.Transparent, opt.Mark = true, r.client.mark
 	return opt
 }

@@ -61,18 +61,26 @@ func (r *relays) set(cfg conf.UDP) {
 	})
 }
 
-// listen binds a relay socket to the address at which the application
+// of are the options of a socket that belongs to somebody.
+func (r *relays) of(owner any) udpio.Options {
+	options := r.now.Load().sockets
+	options.Owner = owner
+	return options
+}
+
+// listen binds a relay socket of somebody's to the address at which the application
 // reached the control listener, on a port of the configured range.
-func (r *relays) listen(loop *udpio.Loop, local netip.Addr, h udpio.Handler) (*udpio.Conn, error) {
+func (r *relays) listen(loop *udpio.Loop, of holder, local netip.Addr, h udpio.Handler) (*udpio.Conn, error) {
 	now := r.now.Load()
+	options := r.of(of)
 	if now.ports.IsZero() {
-		return loop.Listen(netip.AddrPortFrom(local, 0), now.sockets, h)
+		return loop.Listen(netip.AddrPortFrom(local, 0), options, h)
 	}
 	size := uint32(now.ports.Len())
 	var first error
 	for range min(size, maxBinds) {
 		port := now.ports.From + uint16(r.cursor.Add(1)%size)
-		conn, err := loop.Listen(netip.AddrPortFrom(local, port), now.sockets, h)
+		conn, err := loop.Listen(netip.AddrPortFrom(local, port), options, h)
 		if err == nil {
 			return conn, nil
 		}

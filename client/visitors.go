@@ -131,7 +131,7 @@ func (v *visitors) visitor(from, to netip.AddrPort) *visitor {
 		local = netip.IPv6Unspecified()
 	}
 	var err error
-	one.conn, err = v.lane.loop.Listen(netip.AddrPortFrom(local, 0), v.client.relays.now.Load().sockets, one.uplink)
+	one.conn, err = v.lane.loop.Listen(netip.AddrPortFrom(local, 0), v.client.relays.of(v), one.uplink)
 	if err != nil {
 		v.give()
 		return nil

@@ -43,7 +43,7 @@ type inlet struct{ kept *buf.Buffer }
 
 func (f *subflow) readLoop() error {
 	var r inlet
-	err := f.carrier.Receive(func() error { return f.work(&r) })
+	err := f.carrier.Receive(func() error { return f.work(&r) }, f.s.hands.Free)
 	if r.kept != nil {
 		r.kept.Release()
 	}

@@ -56,7 +56,7 @@ func (o *outlet) listen(p *peer, inner, at netip.AddrPort, published bool) (m *m
 		}
 	}
 	options := relay.socket
-	options.Failed = m.failed
+	options.Failed, options.Owner = m.failed, p.client
 	m.conn, err = m.room.loop.Listen(at, options, m.receive)
 	if err != nil {
 		return nil, err

@@ -37,7 +37,9 @@ type Carrier interface {
 
 	// Receive calls handle whenever something has come, again at once if something is
 	// left, and holds no more than the start of a frame between. It returns handle's error, or at the end io.EOF.
-	Receive(handle func() error) error
+	// Before a goroutine that serves other carriers too calls handle, ready is asked whether
+	// it will not wait, else Receive's own calls it; nil is for one that never waits.
+	Receive(handle func() error, ready func() bool) error
 	// Next returns what has come next: of a frame that was written at once, if it is not longer than
 	// LargestFrame, all. It is the caller's until handle returns. ErrNotYet says that nothing
 	// more is here.

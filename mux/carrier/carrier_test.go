@@ -150,19 +150,19 @@ func ends(t *testing.T, a, b carrier.Carrier) {
 	}
 	heard := make(chan error, 1)
 	nothing := func() error { return errors.New("nothing was sent") }
-	go func() { heard <- b.Receive(nothing) }()
+	go func() { heard <- b.Receive(nothing, nil) }()
 	a.CloseWrite()
 	if err := <-heard; err != io.EOF {
 		t.Errorf("the end is %v", err)
 	}
-	go func() { heard <- a.Receive(nothing) }()
+	go func() { heard <- a.Receive(nothing, nil) }()
 	time.Sleep(10 * time.Millisecond) // it waits, most likely
 	a.Close()
 	if err := <-heard; err == nil || err.Error() == "nothing was sent" {
 		t.Errorf("who waits for what does not come hears of Close: %v", err)
 	}
 	b.Abort()
-	if err := a.Receive(nothing); err == nil {
+	if err := a.Receive(nothing, nil); err == nil {
 		t.Error("a closed end waits and hears something")
 	}
 }
@@ -185,7 +185,7 @@ func lasts(t *testing.T, a, b carrier.Carrier) {
 			err = nil
 		}
 		return err
-	}); err != io.EOF || string(got) != "last" {
+	}, nil); err != io.EOF || string(got) != "last" {
 		t.Errorf("%q, then %v", got, err)
 	}
 	if _, err := b.Write([]byte("answer")); err != nil {
@@ -200,7 +200,7 @@ func lasts(t *testing.T, a, b carrier.Carrier) {
 		a.Next()
 		a.Close()
 		return nil
-	}); err == nil || calls != 1 {
+	}, nil); err == nil || calls != 1 {
 		t.Errorf("%d calls, then %v", calls, err)
 	}
 }
@@ -220,7 +220,7 @@ func next(t *testing.T, c carrier.Carrier) (got []byte) {
 			}
 			got = append(got, p...)
 		}
-	}); err != enough {
+	}, nil); err != enough {
 		t.Fatal(err)
 	}
 	return got

@@ -166,7 +166,7 @@ func TestCryptoTLSUnderstands(t *testing.T) {
 					return err
 				}
 			}
-		})
+		}, nil)
 		if rooms < 10 {
 			t.Errorf("%d long records were opened into room", rooms)
 		}
@@ -242,7 +242,7 @@ func TestNewKeysAreAnswered(t *testing.T) {
 						return enough
 					}
 				}
-			}); err != enough {
+			}, nil); err != enough {
 				t.Fatal(err)
 			}
 		}
@@ -273,7 +273,7 @@ func TestEndsOfTLS(t *testing.T) {
 	if _, err := k.Write([]byte("secret")); err == nil {
 		t.Error("something is written without a handshake")
 	}
-	if err := k.Receive(func() error { return nil }); err == nil {
+	if err := k.Receive(func() error { return nil }, nil); err == nil {
 		t.Error("something is read without a handshake")
 	}
 	near.Close()

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -24,7 +25,10 @@ type resting struct {
 	sent   int64
 }
 
-func newResting(t *testing.T) *resting {
+func newResting(t *testing.T) *resting { return newRestingWith(t, nil, nil) }
+
+// newRestingWith is newResting with what handle does first, and what says whether it will wait.
+func newRestingWith(t *testing.T, first func(r *resting), ready func() bool) *resting {
 	near, far := muxtest.Sockets(t)
 	tune(far, 16<<10)
 	r := &resting{k: newSocket(far), peer: near, ended: make(chan error, 1)}
@@ -35,6 +39,9 @@ func newResting(t *testing.T) *resting {
 	r.k.far.Store(true)
 	go func() {
 		r.ended <- r.k.receive(func() error {
+			if first != nil {
+				first(r)
+			}
 			for {
 				p, _, err := r.k.intake.next(nil)
 				if err == ErrNotYet {
@@ -49,7 +56,7 @@ func newResting(t *testing.T) *resting {
 				r.rested.Store(true)
 			}
 			return nil
-		})
+		}, ready)
 	}()
 	return r
 }
@@ -134,5 +141,69 @@ func TestEndWhileReaderRests(t *testing.T) {
 	r.k.close()
 	if err := <-r.ended; !errors.Is(err, net.ErrClosed) {
 		t.Errorf("receive ended with %v", err)
+	}
+}
+
+// Who looks for all that rest is not held up by one whose handle would wait: that one's own
+// goroutine does, and the others have what they get.
+func TestRestersDoNotWaitForOne(t *testing.T) {
+	var busy atomic.Bool
+	over := make(chan struct{})
+	end := sync.OnceFunc(func() { close(over) })
+	defer end()
+	other := newResting(t)
+	one := newRestingWith(t, func(*resting) {
+		if busy.Load() {
+			<-over
+		}
+	}, func() bool { return !busy.Load() })
+	both := func() {
+		one.send(t)
+		other.send(t)
+		for next := time.Now().Add(100 * time.Microsecond); time.Now().Before(next); {
+		}
+	}
+	for late := time.Now().Add(20 * time.Second); !one.rested.Load() || !other.rested.Load(); both() {
+		if time.Now().After(late) {
+			t.Fatal("the readers do not rest")
+		}
+	}
+	busy.Store(true)
+	for range 50 {
+		both()
+	}
+	other.wait(t, "all of the other's", func() bool { return other.got.Load() == other.sent })
+	busy.Store(false)
+	end()
+	one.wait(t, "all of the one's", func() bool { return one.got.Load() == one.sent })
+}
+
+// One to which much comes at once rests no more: it is read by its own goroutine from the next
+// piece on, for whoever looks for all would go on with it.
+func TestFloodEndsRest(t *testing.T) {
+	var got int64
+	rested, again := false, false // of the reader
+	r := newRestingWith(t, func(r *resting) {
+		now := r.got.Load()
+		resting := r.least(t) == restBytes
+		again = again || rested && resting && now-got >= restBytes
+		rested, got = resting, now
+	}, nil)
+	_ = r.k.Conn.(*net.TCPConn).SetReadBuffer(4 << 20) // there is much at once
+	_ = r.peer.(*net.TCPConn).SetWriteBuffer(4 << 20)
+	r.flow(t)
+	said := make([]byte, maxRecord)
+	var flood []byte
+	for range 4 << 20 / maxRecord {
+		flood = r.seals.seal(flood, kindData, said, false)
+		r.sent += maxRecord
+	}
+	if _, err := r.peer.Write(flood); err != nil {
+		t.Fatal(err)
+	}
+	r.wait(t, "all of it", func() bool { return r.got.Load() == r.sent })
+	r.k.close()
+	if <-r.ended; again {
+		t.Error("who looks for all has gone on with one")
 	}
 }

@@ -202,8 +202,8 @@ func (k *socket) start(seals, opens *protection, first []byte) {
 }
 
 // receive calls handle for all that comes; between two calls it holds no memory but the start
-// of a record.
-func (k *socket) receive(handle func() error) error {
+// of a record. ready is as Carrier.Receive has it.
+func (k *socket) receive(handle func() error, ready func() bool) error {
 	if k.intake.ready() {
 		if err := k.pass(handle); err != nil {
 			return err
@@ -211,7 +211,7 @@ func (k *socket) receive(handle func() error) error {
 	}
 	k.intake.settle()
 	if k.raw != nil {
-		return k.serve(handle)
+		return k.serve(handle, ready)
 	}
 	for { // no socket of the kernel's: it holds a buffer meanwhile
 		n, err := k.Conn.Read(k.intake.room())

@@ -28,10 +28,6 @@ func sendNow(fd uintptr, p []byte) (int, error) {
 	}
 }
 
-// restBytes is how much has to come for the kernel to wake a reader that rests: more than
-// a rest brings.
-const restBytes = 128 << 10
-
 // looked ends a look that has left nothing, and says whether the reader rests now.
 func (k *socket) looked(uintptr) (rests bool) {
 	far := k.far.Load()
@@ -39,12 +35,12 @@ func (k *socket) looked(uintptr) (rests bool) {
 }
 
 // rested returns when the reader rests no more: until then look is called at the moments that
-// package lull has for all of them, as long as it says that all is well.
+// package lull has for all of them, as long as it says that all is well, and in time.
 func (k *socket) rested(fd uintptr, look func() (well bool)) {
 	k.setLeast(fd, restBytes)
 	over := make(chan struct{})
-	lull.Join(func() bool {
-		if k.serving() && look() && k.looked(fd) {
+	lull.Join(func(late bool) bool {
+		if !late && k.serving() && look() && k.looked(fd) {
 			return true
 		}
 		close(over)

@@ -26,6 +26,6 @@ type inbox struct{ past past }
 
 func (k *socket) fill() error { return k.plain() }
 
-func (k *socket) serve(func() error) error { return net.ErrClosed } // never: raw is nil
+func (k *socket) serve(func() error, func() bool) error { return net.ErrClosed } // never: raw is nil
 
 func (k *socket) close() { k.Conn.Close() }

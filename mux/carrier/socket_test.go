@@ -34,7 +34,7 @@ func TestHalfARecordHoldsItself(t *testing.T) {
 				t.Errorf("%d bytes of it: %d, %v", len(part), len(p), err)
 			}
 			return enough
-		})
+		}, nil)
 		if err != enough {
 			t.Fatal(err)
 		}

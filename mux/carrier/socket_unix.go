@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/mpsocks/mpsocks/mux/lull"
 )
 
 // init prepares the closures that the kernel calls need, once.
@@ -107,11 +109,15 @@ func (k *socket) fill() error {
 // most likely come by the time that it is handled, and a look costs less than a wake-up.
 const lone = 4 << 10
 
+// restBytes is how much has to come for the kernel to wake a reader that rests, and to end its
+// rest: more than a rest brings.
+const restBytes = 128 << 10
+
 // take reads what is here: EAGAIN for nothing, io.EOF for the end.
 func (k *socket) take(fd uintptr) (n int, more bool, err error) {
 	n, more, err = k.inbox.recv(fd, k.intake.room())
 	if n > 0 {
-		return n, more || n > lone, nil
+		return n, more, nil
 	}
 	k.intake.settle() // an idle subflow holds nothing
 	if err == nil {
@@ -122,29 +128,46 @@ func (k *socket) take(fd uintptr) (n int, more bool, err error) {
 
 // serve is receive for a socket of the kernel's. It stays within one call of raw.Read:
 // beginning another forgets that something has come, which costs a look each time.
-func (k *socket) serve(handle func() error) error {
+//
+// While it rests it is another goroutine that looks, for others too: once, and only where
+// handle will not wait.
+func (k *socket) serve(handle func() error, ready func() bool) error {
 	if !k.enter() {
 		return net.ErrClosed
 	}
 	defer k.leave()
 	var failed error
+	once := func(fd uintptr) (n int, more bool) {
+		n, more, err := k.take(fd)
+		switch err {
+		case nil:
+			failed = k.came(n, handle)
+		case unix.EAGAIN:
+			return 0, false
+		default:
+			failed = err
+		}
+		return n, more
+	}
 	look := func(fd uintptr) {
 		for more := true; more && failed == nil; {
 			var n int
-			var err error
-			switch n, more, err = k.take(fd); err {
-			case nil:
-				failed = k.came(n, handle)
-			case unix.EAGAIN:
-				more = false
-			default:
-				failed = err
-			}
+			n, more = once(fd)
+			more = more || n > lone
 		}
 	}
 	err := k.raw.Read(func(fd uintptr) bool {
 		for look(fd); failed == nil && k.looked(fd) && k.serving(); look(fd) {
-			k.rested(fd, func() bool { look(fd); return failed == nil })
+			k.rested(fd, func() bool {
+				if ready != nil && !ready() {
+					return false
+				}
+				n, _ := once(fd)
+				if n >= restBytes {
+					k.rest = lull.Reader{}
+				}
+				return failed == nil && n < restBytes
+			})
 		}
 		return failed != nil
 	})

@@ -147,11 +147,11 @@ func (t *TLS) Drain() error { return t.sock.drain() }
 func (t *TLS) LargestFrame() int { return maxRecord }
 
 // Receive implements Carrier.
-func (t *TLS) Receive(handle func() error) error {
+func (t *TLS) Receive(handle func() error, ready func() bool) error {
 	if t.failed != nil {
 		return t.failed
 	}
-	return t.sock.receive(handle)
+	return t.sock.receive(handle, ready)
 }
 
 // Read implements Carrier.

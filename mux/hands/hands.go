@@ -66,6 +66,9 @@ func (h *Hands) Take() (taken bool) {
 	return true
 }
 
+// Free says whether Take would not wait now.
+func (h *Hands) Free() bool { return h == nil || len(h.free) > 0 }
+
 // Give gives one back. It never waits.
 func (h *Hands) Give() { h.free <- struct{}{} }
 

@@ -25,10 +25,15 @@ type keeper struct {
 }
 
 // A rest is one who rests.
-type rest struct{ look func() (again bool) }
+type rest struct{ look func(late bool) (again bool) }
 
-// busy is how long the looks of a moment take where no more are to come to a keeper.
-const busy = time.Duration(Rest) / 4
+const (
+	// busy is how long the looks of a moment take where no more are to come to a keeper.
+	busy = time.Duration(Rest) / 4
+	// long is how long they may take at most: whoever is left then looks himself. One client
+	// may have a thousand that rest, and others wait for theirs.
+	long = time.Duration(Rest) / 2
+)
 
 var keepers struct {
 	mu  sync.Mutex // guards all; held for no call
@@ -36,9 +41,11 @@ var keepers struct {
 }
 
 // Join has look called at the next moments, a millisecond apart, until it says that it was
-// the last time. The calls are made by a goroutine of this package, one look at a time; look
-// does not wait for anything.
-func Join(look func() (again bool)) {
+// the last time. The calls are made by a goroutine of this package, one look at a time, and
+// others', of whom nobody knows, come behind: look does not wait for anything, and does not go on
+// because more comes. late says that it is the last call, for the moment has been long: it had
+// better not read at all.
+func Join(look func(late bool) (again bool)) {
 	keepers.mu.Lock()
 	defer keepers.mu.Unlock()
 	k := choose()
@@ -78,16 +85,9 @@ func (k *keeper) run() {
 		keepers.mu.Lock()
 		now = append(now[:0], k.looks...)
 		keepers.mu.Unlock()
-		began, over := time.Now(), 0
-		for i, r := range now {
-			if r.look() {
-				now[i] = nil
-				continue
-			}
-			over++
-		}
+		took, over := moment(now)
 		keepers.mu.Lock()
-		k.took = time.Since(began)
+		k.took = took
 		if over > 0 {
 			k.looks = slices.DeleteFunc(k.looks, func(r *rest) bool { return slices.Contains(now, r) })
 		}
@@ -99,6 +99,20 @@ func (k *keeper) run() {
 		keepers.mu.Unlock()
 		clear(now)
 	}
+}
+
+// moment looks for all, and leaves those of whom that was the last time, of which it returns the
+// number.
+func moment(all []*rest) (took time.Duration, over int) {
+	began := time.Now()
+	for i, r := range all {
+		if late := time.Since(began) > long; r.look(late) && !late {
+			all[i] = nil
+			continue
+		}
+		over++
+	}
+	return time.Since(began), over
 }
 
 // A timer wakes a keeper.

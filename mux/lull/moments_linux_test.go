@@ -1,6 +1,7 @@
 package lull
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -20,7 +21,7 @@ func TestJoin(t *testing.T) {
 		for n := range 20 {
 			all.Add(1)
 			looks := 0
-			Join(func() bool {
+			Join(func(bool) bool {
 				if at.Add(1) > 1 {
 					t.Error("two look at once")
 				}
@@ -41,7 +42,7 @@ func TestJoin(t *testing.T) {
 func TestMomentsAreApart(t *testing.T) {
 	done := make(chan []time.Time)
 	var at []time.Time
-	Join(func() bool {
+	Join(func(bool) bool {
 		if at = append(at, time.Now()); len(at) < 20 {
 			return true
 		}
@@ -65,5 +66,24 @@ func TestKeepersShare(t *testing.T) {
 	keepers.mu.Unlock()
 	if k != few && len(k.looks) > 0 {
 		t.Error("the busier keeper gets more")
+	}
+}
+
+// One who takes long holds the others of a moment up once: they are told, and look themselves.
+func TestLongMoment(t *testing.T) {
+	var told []bool
+	look := func(late bool) bool { told = append(told, late); return true }
+	slow := func(late bool) bool {
+		for end := time.Now().Add(2 * long); time.Now().Before(end); {
+		}
+		return look(late)
+	}
+	all := []*rest{{look}, {slow}, {look}, {look}}
+	left := slices.Clone(all[2:])
+	if _, over := moment(all); over != 2 || !slices.Equal(all, append([]*rest{nil, nil}, left...)) {
+		t.Errorf("%d of four are over: %v", over, all)
+	}
+	if !slices.Equal(told, []bool{false, false, true, true}) {
+		t.Errorf("late: %v", told)
 	}
 }

@@ -24,7 +24,8 @@ type Conn struct {
 	id      uint32 // unique among the process's Conns until it wraps, for the Writers' tables
 	v6      bool
 	loop    *Loop
-	slot    int // its index in loop.conns
+	owner   *owner // in loop
+	slot    int    // its index in loop.conns
 	handler Handler
 	failed  func(*Conn, *Failure) // or nil
 	local   netip.AddrPort
@@ -44,7 +45,10 @@ type Conn struct {
 	// it found several datagrams.
 	round uint32
 	busy  bool
-	rest  lull.Reader // beside: whether it rests between two reads
+	// faulty: something is in its error queue; waits: it is in its owner's queue; hidden: epoll
+	// does not tell of it meanwhile.
+	faulty, waits, hidden bool
+	rest                  lull.Reader // beside: whether it rests between two reads
 
 	gathers atomic.Bool // see Gather
 }

@@ -25,7 +25,7 @@ const (
 	// others are first in the next round.
 	maxEvents = 128
 	// maxBatches is how often a socket is read per round before the others
-	// have their turn.
+	// have their turn, unless it has brought gatherBytes.
 	maxBatches = 2
 	// maxRounds is how many rounds with work follow each other before the
 	// goroutine scheduler gets its turn: it looks at the network only when a
@@ -65,7 +65,6 @@ type Loop struct {
 	recv   receiver
 	events [maxEvents]unix.EpollEvent
 	ready  []*Conn // of this round
-	faulty []*Conn // of this round, with something in their error queue
 	number uint32  // of this round
 	// lone says that this round brought one datagram and nothing was left: what comes
 	// wakes the poller, as it would an edge-triggered one, and no look at epoll is needed.
@@ -75,6 +74,8 @@ type Loop struct {
 	// singles counts the calls of single.
 	singles uint32
 	took    int     // bytes that a visit brought, so far
+	came    int     // datagrams that an owner's turn brought, so far
+	turns   turns   // of owners
 	resting []*Conn // out of epoll, see rest_linux.go
 	joined  bool    // they are looked at
 	ended   bool
@@ -120,6 +121,7 @@ func NewLoop(log zerolog.Logger, after func()) (*Loop, error) {
 		file:  os.NewFile(uintptr(epfd), "udp loop"),
 		ready: make([]*Conn, 0, maxEvents),
 	}
+	l.turns = turns{loop: l, owners: make(map[any]*owner)}
 	l.raw, err = l.file.SyscallConn()
 	if err == nil {
 		err = l.file.SetReadDeadline(time.Time{}) // fails if the poller refused it
@@ -141,7 +143,7 @@ func (l *Loop) Listen(local netip.AddrPort, opt Options, h Handler) (*Conn, erro
 		return nil, err
 	}
 	c.loop, c.handler, c.failed = l, h, opt.Failed
-	if err := l.register(c); err != nil {
+	if err := l.register(c, opt.Owner); err != nil {
 		c.Close()
 		return nil, fmt.Errorf("listen udp %s: %w", local, err)
 	}
@@ -150,7 +152,7 @@ func (l *Loop) Listen(local netip.AddrPort, opt Options, h Handler) (*Conn, erro
 
 // register makes the Loop read c. Level-triggered: what a round leaves in a
 // socket is reported again in the next, so nobody has to read up to EAGAIN.
-func (l *Loop) register(c *Conn) error {
+func (l *Loop) register(c *Conn, whose any) error {
 	l.mu.Lock()
 	if l.shut {
 		l.mu.Unlock()
@@ -165,6 +167,7 @@ func (l *Loop) register(c *Conn) error {
 		l.conns = append(l.conns, entry{})
 	}
 	l.conns[c.slot].conn = c
+	c.owner = l.turns.own(whose)
 	l.count(1)
 	event := unix.EpollEvent{
 		Events: unix.EPOLLIN,
@@ -187,6 +190,7 @@ func (l *Loop) forget(c *Conn) {
 	l.conns[c.slot].conn = nil
 	l.conns[c.slot].generation++
 	l.free = append(l.free, c.slot)
+	l.turns.disown(c.owner)
 	l.count(-1)
 	l.mu.Unlock()
 }
@@ -277,43 +281,72 @@ func (l *Loop) single() bool {
 	return true
 }
 
-// round reads every ready socket; false if there was none.
+// round reads every ready socket, or gives each owner a turn where there are several; false
+// if there was nothing to read.
 func (l *Loop) round() bool {
 	l.number++
 	n := epollPoll(l.epfd, l.events[:])
-	if n == 0 {
+	if n == 0 && len(l.turns.line) == 0 {
 		return false
 	}
+	if l.note(n) || len(l.turns.line) > 0 {
+		l.lone = l.turns.share(n)
+	} else {
+		l.lone = l.each(n)
+	}
+	if l.lone {
+		l.number++ // the round that is saved
+	}
+	return true
+}
+
+// note looks up the sockets of the first n events, and says whether there are several owners.
+func (l *Loop) note(n int) (several bool) {
 	l.ready = l.ready[:0]
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	for i := range l.events[:n] {
 		e := &l.events[i]
 		if at := l.conns[e.Fd]; at.conn != nil && at.generation == e.Pad {
 			l.ready = append(l.ready, at.conn)
-			if e.Events&unix.EPOLLERR != 0 && at.conn.failed != nil {
-				l.faulty = append(l.faulty, at.conn)
-			}
+			at.conn.faulty = e.Events&unix.EPOLLERR != 0 && at.conn.failed != nil
 		}
 	}
-	l.mu.Unlock()
-	drained := len(l.faulty) == 0
-	for i, c := range l.faulty {
-		l.faulty[i] = nil
-		l.failures(c)
+	return len(l.turns.owners) > 1
+}
+
+// each reads the sockets of this round, of which there were n. It says what lone is.
+func (l *Loop) each(n int) (lone bool) {
+	lone = n == 1
+	for _, c := range l.ready {
+		if c.faulty {
+			l.fail(c)
+			lone = false
+		}
 	}
-	l.faulty = l.faulty[:0]
 	for i, c := range l.ready {
 		l.ready[i] = nil
-		drained = l.visit(c) && drained
+		lone = l.visit(c) && lone
 		l.gathered.sockets++
 	}
-	if l.lone = drained && n == 1 && l.gathered.datagrams <= 1; l.lone {
-		l.number++ // the round that is saved
-	}
+	lone = lone && l.gathered.datagrams <= 1
 	if l.gathered.sockets >= gatherSockets {
 		l.finish()
 	}
-	return true
+	return lone
+}
+
+// fail tells of what is in a socket's error queue.
+func (l *Loop) fail(c *Conn) {
+	c.faulty = false
+	l.failures(c)
+}
+
+// places is how many sockets there may be.
+func (l *Loop) places() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.conns)
 }
 
 // finish ends what one or more rounds gathered.

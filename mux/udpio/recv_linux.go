@@ -100,7 +100,7 @@ func (l *Loop) read(c *Conn) (drained bool) {
 	}
 	c.round = l.number
 	r := &l.recv
-	for batches, errs := 0, 0; batches < maxBatches && !c.closed(); {
+	for batches, errs := 0, 0; batches < maxBatches && l.took < gatherBytes && !c.closed(); {
 		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(c.fd), uintptr(unsafe.Pointer(&r.hdrs)), want, 0, 0, 0)
 		switch errno {
 		case 0:
@@ -228,6 +228,7 @@ func (l *Loop) flush(c *Conn) {
 	}
 	l.stats.datagrams.Add(uint64(len(msgs))) // before anybody can see an answer
 	l.gathered.datagrams += len(msgs)
+	l.came += len(msgs)
 	for i := range msgs {
 		l.gathered.bytes += msgs[i].Buf.Len()
 		l.took += msgs[i].Buf.Len()

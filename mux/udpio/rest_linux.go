@@ -70,21 +70,25 @@ func (l *Loop) join() {
 }
 
 // look reads the sockets that rest, when their moment has come, and says whether there are
-// some still. One that has more than a read takes is epoll's again.
-func (l *Loop) look() (again bool) {
+// some still. One that has more than a read takes is epoll's again, and so are those whose
+// moment comes too late, or behind many datagrams of others.
+func (l *Loop) look(late bool) (again bool) {
 	l.turn.Lock()
 	defer l.turn.Unlock()
 	if l.ended {
 		return false
 	}
 	now, kept := time.Now(), l.resting[:0]
+	l.came = 0
 	for _, c := range l.resting {
-		l.took = 0
-		drained := l.read(c)
-		l.gathered.sockets++
-		if l.judge(c, now) && drained {
-			kept = append(kept, c)
-			continue
+		if !late && l.came < gatherDatagrams {
+			l.took = 0
+			drained := l.read(c)
+			l.gathered.sockets++
+			if l.judge(c, now) && drained {
+				kept = append(kept, c)
+				continue
+			}
 		}
 		c.rest = lull.Reader{}
 		l.watch(c, true)

@@ -52,12 +52,12 @@ func TestSocketRests(t *testing.T) {
 	if l.round() || len(k.got) != before {
 		t.Fatalf("epoll tells of a socket that rests, %d datagrams were read", len(k.got)-before)
 	}
-	if l.look(); len(k.got) != sent {
+	if l.look(false); len(k.got) != sent {
 		t.Errorf("%d of %d datagrams were read", len(k.got), sent)
 	}
 	until(t, "the end of the rest", func() bool {
 		time.Sleep(time.Millisecond)
-		l.look()
+		l.look(false)
 		return len(l.resting) == 0
 	})
 	if send(); !l.round() || len(k.got) != sent {

@@ -70,6 +70,10 @@ type Options struct {
 	// Mark is the socket's mark (SO_MARK), for rules of routing; 0 is none. It takes
 	// CAP_NET_ADMIN. Linux only; elsewhere Listen fails.
 	Mark uint32
+	// Owner is whose the socket is, of a type that can be compared: where those of several
+	// have something, each has a turn, however many sockets it has. Linux only; elsewhere each
+	// socket has.
+	Owner any
 	// RecvBuffer and SendBuffer are the socket buffer limits in bytes, best
 	// effort; 0 means DefaultBuffer. They are limits: an idle socket uses none.
 	RecvBuffer, SendBuffer int

@@ -156,7 +156,7 @@ func (e *End) pass(wait bool) error {
 func (e *End) LargestFrame() int { return e.frame }
 
 // Receive implements carrier.Carrier.
-func (e *End) Receive(handle func() error) error {
+func (e *End) Receive(handle func() error, _ func() bool) error {
 	for {
 		if err := e.in.await(); err != nil {
 			return err

@@ -61,10 +61,21 @@ func (p *pair) attack(a *attack, d time.Duration) (*attacking, error) {
 		return nil, err
 	}
 	command := []string{own, "-attack", a.name, "-at", p.attacked, "-conf", p.theirs, "-for", d.String()}
-	if nice, err := exec.LookPath("nice"); err == nil && !a.shares {
-		command = append([]string{nice, "-n", "19"}, command...)
+	if !a.shares {
+		command = append(leavings(), command...)
 	}
 	return begin(exec.Command(command[0], command[1:]...))
+}
+
+// leavings begins a command that gets the time that nobody else wants: one that is only nice has
+// a processor for some milliseconds when it has it, whoever else wakes (sched(7), SCHED_IDLE).
+func leavings() []string {
+	for _, command := range [][]string{{"chrt", "--idle", "0"}, {"nice", "-n", "19"}} {
+		if path, err := exec.LookPath(command[0]); err == nil {
+			return append([]string{path}, command[1:]...)
+		}
+	}
+	return nil
 }
 
 func begin(cmd *exec.Cmd) (*attacking, error) {

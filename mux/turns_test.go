@@ -43,7 +43,7 @@ func TestTurnsAreEachClientsOwn(t *testing.T) {
 			t.Errorf("another client: %v, after %v", err, time.Since(begin))
 		}
 		// What all its sessions make the log have is bounded, too, and nobody else's lines are.
-		if n.client(often).voice != n.client(often).voice || n.client(often).voice == n.client(seldom).voice {
+		if v := n.client(often).voice; v != n.client(often).voice || v == n.client(seldom).voice {
 			t.Error("a client has not one voice, and of its own")
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Microsecond)

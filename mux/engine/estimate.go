@@ -15,6 +15,10 @@ const (
 	overslept      = 100e6 // later than this, more than the path was in the way
 )
 
+// lateAnswer is how much longer a queue, ns, or at least a round trip, cannot be than the one
+// that what was acknowledged lately has met.
+const lateAnswer = 100e6
+
 // provenFade is what a measurement leaves of what an earlier one has proven.
 const provenFade = 0.95
 
@@ -175,7 +179,11 @@ func (p *Path) swell(now int64) int64 {
 // round trips.
 func (p *Path) stands(now int64) (int64, bool) {
 	if p.delay.Tells(now, p.rtt) {
-		return p.delay.Stands(p.rtt, p.starting(now))
+		stands, known := p.delay.Stands(p.rtt, p.starting(now))
+		if met := p.least - p.rtt; p.busy > 0 && met >= 0 && stands > met+max(p.rtt, lateAnswer) {
+			stands = met // the answers waited for something lost
+		}
+		return stands, known
 	}
 	if p.busy == 0 || p.least == gauge.NoDelay {
 		return 0, false

@@ -27,6 +27,7 @@ type Pacer struct {
 	short     int64   // when the queue was last short
 	steady    int     // measurements in a row without growth, while nothing is known
 	lost      int64   // when something was lost last
+	shown     float64 // most that was believed, as long as no queue comes of it
 	withdrawn int     // how often what was first believed was
 
 	// What the path carries is doubted, see doubt.
@@ -59,6 +60,7 @@ const (
 	paceLeaves = 0.75  // of what stood there: less, and it is about to
 	paceShort  = 0.985 // of what the pace lets pass: the path took that much,
 	paceHeld   = 1.03  // and this much if there was not more;
+	paceAgain  = 0.98  // of what was believed before, where no queue stands
 	paceUsed   = 0.85  // less is not for want of room
 	// paceBunched is how much more than the pace a measurement may prove: when the
 	// path or this machine stood still, what comes afterwards comes at once.
@@ -235,6 +237,7 @@ func (p *Pacer) Learn(now, queue, window int64, through float64, met, limited bo
 	}
 	if share > 0 {
 		p.Capacity, p.Full = known+(through-known)*share, now
+		p.shown = max(p.shown, p.Capacity)
 	}
 	if queue <= PaceTarget {
 		p.gone = now
@@ -297,6 +300,9 @@ func (p *Pacer) Update(now, queue, stands, srtt int64, limited bool) float64 {
 		if p.Young(now) { // what TCP overshot by
 			most *= 2
 		}
+		if p.rate > capacity*1.01 { // it does not carry that any more
+			p.shown = capacity
+		}
 		p.calm, p.next = 0, now+max(srtt, paceEvery)
 		p.rate = capacity * (1 - min(excess/float64(max(paceDrain, 2*srtt)), most))
 	case now < p.next && p.rate > 0:
@@ -311,6 +317,7 @@ func (p *Pacer) Update(now, queue, stands, srtt int64, limited bool) float64 {
 		p.calm, p.next = min(p.calm+1, paceCalm+6), now+max(srtt, paceEvery)
 		step := paceProbe * float64(int(1)<<max(p.calm-paceCalm, 0))
 		p.rate = min(max(p.rate, capacity)*(1+min(step, 0.5)), capacity*paceOver)
+		p.rate = max(p.rate, min(p.shown*paceAgain, capacity*(1+trialMore)))
 	}
 	return p.rate
 }

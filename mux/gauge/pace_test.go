@@ -402,3 +402,30 @@ func TestStartIsNotHeldBack(t *testing.T) {
 		t.Errorf("paced at %.3f Mbit/s, want 20 segments in 50 ms", r/mbit)
 	}
 }
+
+// A belief that has sunk, while what was lost came again, is not less than what was shown for
+// long: where no queue stands the pace goes back to it in steps of a quarter. A queue that
+// comes of it says that the path is another one now.
+func TestPaceGoesBackToWhatWasShown(t *testing.T) {
+	for _, carries := range []float64{50, 30} {
+		now := int64(10e9)
+		p := Pacer{Capacity: 50 * mbit, shown: 50 * mbit, Full: now, first: now - 2*paceYoung, rate: 50 * mbit}
+		p.Capacity, p.rate = 30*mbit, 30*mbit
+		queue, most, steps := int64(0), 0.0, 0
+		for range 10 {
+			now += 320e6
+			pace := p.Update(now, queue, queue, 320e6, true)
+			if most = max(most, pace); pace < 0.97*50*mbit && carries == 50 {
+				steps++
+			}
+			queue = max(queue+int64((pace/(carries*mbit)-1)*320e6), 0)
+			p.Learn(now, queue, 640e6, min(pace, carries*mbit), false, true)
+		}
+		switch {
+		case carries == 50 && (steps > 5 || p.Known(now) < 45*mbit):
+			t.Errorf("%d steps, and believed to carry %.1f of 50 Mbit/s", steps, p.Known(now)/mbit)
+		case carries == 30 && (most > 38*mbit || p.rate > 33*mbit):
+			t.Errorf("paced at up to %.1f Mbit/s, and %.1f at last, where 30 are carried", most/mbit, p.rate/mbit)
+		}
+	}
+}

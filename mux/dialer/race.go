@@ -20,9 +20,12 @@ const (
 	stall     = time.Second
 	stallAnew = 300 * time.Millisecond
 	again     = 400 * time.Millisecond
-	// grace is how long larger packets have once smaller ones got through.
-	// They begin again then, once: what did not answer before may have been away.
-	grace = 200 * time.Millisecond
+	// grace is how long larger packets have once smaller ones got through, and their TCP
+	// too: on a machine that is busy graceTimes what the proof of those took, up to
+	// graceMost. They begin again then, once: what did not answer before may have been away.
+	grace      = 250 * time.Millisecond
+	graceTimes = 3
+	graceMost  = time.Second
 	// retryPause is how long after its failure an address is tried again, while others
 	// have taken the connection and are silent; each further time twice as long, up to
 	// retryMost times, and not when the race is older than retryFor.
@@ -125,9 +128,12 @@ type attempt struct {
 }
 
 // doubtful says that packets larger than those that won may yet get through to that
-// address.
-func doubtful(all []*attempt, a netip.AddrPort, mtu int) bool {
-	return slices.ContainsFunc(all, func(t *attempt) bool { return !t.over && t.addr == a && larger(t.mtu, mtu) })
+// address: they have not been silent for as long as patience says.
+func doubtful(all []*attempt, a netip.AddrPort, mtu int, now time.Time, patience time.Duration) bool {
+	return slices.ContainsFunc(all, func(t *attempt) bool {
+		silent := !t.connected.IsZero() && now.Sub(t.connected) >= patience
+		return !t.over && t.addr == a && larger(t.mtu, mtu) && !silent
+	})
 }
 
 // larger says that packets of a are larger than those of b; 0 is any size.

@@ -24,11 +24,16 @@ import (
 func Main(release string, args []string, stdout, stderr io.Writer) int {
 	released = release
 	mux.Version = version()
+	deafToInterrupts = signal.Ignored(os.Interrupt)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// The first signal asks; with the handler gone, the second one kills.
 	context.AfterFunc(ctx, stop)
 	return execute(ctx, args, stdout, stderr)
 }
+
+// deafToInterrupts says that this process was started with interrupts ignored, as a script's
+// in the background are: so is then what it runs.
+var deafToInterrupts bool
 
 // execute runs one command line and returns the exit code. Tests call it too.
 func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {

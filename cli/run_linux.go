@@ -77,6 +77,7 @@ put them before mpsocks.`,
 				Path: path, Args: args, Resolvers: []netip.Addr{packet.ServerHost4},
 				Local4: tun.Inside4, Local6: tun.Inside6, MTU: tun.MTU, Loopback: loopback,
 			}
+			keepIgnored()
 			gainsNothing(path, cmd.ErrOrStderr())
 			unpacks(path)
 			h := hold{File: file, Socket: socket, Want: client.Program{Name: name, Class: class, Paths: paths}}
@@ -115,7 +116,18 @@ func (p portList) Set(s string) error {
 func newRunInside() *cobra.Command {
 	return &cobra.Command{
 		Use: confine.Command, Hidden: true, DisableFlagParsing: true, // they are the program's
-		RunE: func(_ *cobra.Command, args []string) error { return confine.Inside(args) },
+		RunE: func(_ *cobra.Command, args []string) error {
+			keepIgnored()
+			return confine.Inside(args)
+		},
+	}
+}
+
+// keepIgnored has the program that is started begin as this one did: Main has taken interrupts
+// for itself. Hangups nobody has taken yet.
+func keepIgnored() {
+	if deafToInterrupts {
+		signal.Ignore(os.Interrupt)
 	}
 }
 

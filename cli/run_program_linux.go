@@ -7,12 +7,24 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
+	"syscall"
 )
+
+// usualPath is where programs are looked for where no PATH says so, as execvp(3) does.
+const usualPath = "/bin:/usr/bin"
 
 // findProgram says where a program is, as a shell would.
 func findProgram(name string) (string, error) {
+	if _, set := os.LookupEnv("PATH"); !set && !strings.Contains(name, "/") {
+		for _, dir := range filepath.SplitList(usualPath) {
+			if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
+				return path, nil
+			}
+		}
+	}
 	path, err := exec.LookPath(name)
-	if err == nil {
+	if err == nil || errors.Is(err, exec.ErrDot) { // which PATH wants
 		path, err = filepath.Abs(path)
 	}
 	switch {
@@ -20,6 +32,8 @@ func findProgram(name string) (string, error) {
 		return path, nil
 	case errors.Is(err, os.ErrPermission):
 		return "", exitError{exitNotExecutable, fmt.Errorf("%s: not allowed to run it", name)}
+	case errors.Is(err, syscall.EISDIR):
+		return "", exitError{exitNotExecutable, fmt.Errorf("%s: it is a directory", name)}
 	}
 	return "", exitError{exitNotFound, fmt.Errorf("%s: no such program", name)}
 }

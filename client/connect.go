@@ -90,10 +90,11 @@ func (a *caller) connect(user string, req *socks5.Request, begin int, ready func
 // literalName returns the address that stands where a name could, as [2001:db8::1]
 // does in many programs: the exit takes names, and this is none.
 func literalName(req *socks5.Request) (netip.Addr, bool) {
-	if req.Atyp != socks5.ATYPDomain || len(req.DstAddr) < 1 {
+	host := hostOf(req)
+	if host == nil {
 		return netip.Addr{}, false
 	}
-	return parseLiteral(string(req.DstAddr[1:])) // behind its length
+	return parseLiteral(string(host))
 }
 
 // exitRequest is the flight that asks the exit for a connection: to addr if it

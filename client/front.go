@@ -12,6 +12,7 @@ import (
 
 	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux/errno"
+	"github.com/mpsocks/mpsocks/mux/tcpio"
 )
 
 // An entrance is one way in for applications: a SOCKS port, a forward, or a redirect. It is
@@ -137,6 +138,7 @@ func (w *front) adopt(handed []net.Listener) {
 		}
 		if raw, err := ln.SyscallConn(); err == nil && inheritKeepAlive != nil {
 			_ = inheritKeepAlive(raw) // else a vanished host's association ends later
+			tcpio.Inline(raw)
 		}
 		w.entrances = append(w.entrances, &socksPort{w.client, ln})
 	}

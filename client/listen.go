@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mpsocks/mpsocks/mux/carrier"
+	"github.com/mpsocks/mpsocks/mux/tcpio"
 )
 
 // Control connections are kept alive, so that an association ends when its
@@ -41,6 +42,7 @@ func listen(addr netip.AddrPort, all []netip.AddrPort) (*net.TCPListener, error)
 		// One set of system calls per listener instead of per connection.
 		lc.KeepAliveConfig.Enable, lc.KeepAlive = false, -1
 		lc.Control = func(_, _ string, raw syscall.RawConn) error {
+			tcpio.Inline(raw)
 			if addr.Addr().IsLoopback() {
 				carrier.Untimed(raw)
 			}

@@ -137,6 +137,12 @@ func (s fakeStream) LocalAddr() net.Addr {
 
 func (fakeStream) Stands(bool) {}
 
+// ReadFrom takes what is read: the kernel, which would move it from one connection to another by
+// itself, ends at what is urgent.
+func (s fakeStream) ReadFrom(r io.Reader) (int64, error) {
+	return io.Copy(struct{ io.Writer }{s.TCPConn}, struct{ io.Reader }{r})
+}
+
 func (s fakeStream) Reset() {
 	s.SetLinger(0)
 	s.Close()

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -17,6 +18,7 @@ import (
 	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux"
 	"github.com/mpsocks/mpsocks/mux/packet"
+	"github.com/mpsocks/mpsocks/mux/tcpio"
 	"github.com/mpsocks/mpsocks/status"
 )
 
@@ -245,7 +247,8 @@ func (p *publication) lead(st stream, from, to netip.AddrPort) error {
 	defer c.crowd.descriptors.dismiss()
 	ctx, cancel := context.WithTimeout(c.life, publishDial)
 	defer cancel()
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", r.To())
+	d := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) error { tcpio.Inline(raw); return nil }}
+	conn, err := d.DialContext(ctx, "tcp", r.To())
 	if err != nil {
 		return err
 	}
@@ -257,7 +260,7 @@ func (p *publication) lead(st stream, from, to netip.AddrPort) error {
 	defer c.crowd.forget(k.conn)
 	defer k.conn.Close()
 	if r.ProxyProtocol {
-		if _, err := k.conn.Write(appendProxyHeader(nil, from, to)); err != nil {
+		if _, err := k.conn.Write(appendProxyHeader(nil, proxyStream, from, to)); err != nil {
 			return fmt.Errorf("tell the program who it is: %w", err)
 		}
 	}

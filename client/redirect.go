@@ -9,6 +9,7 @@ import (
 	"slices"
 	"syscall"
 
+	"github.com/mpsocks/mpsocks/mux/tcpio"
 	"github.com/mpsocks/mpsocks/mux/udpio"
 )
 
@@ -153,6 +154,7 @@ func listenTransparent(addr netip.AddrPort, mark uint32) (*net.TCPListener, erro
 			if err := inheritKeepAlive(raw); err != nil {
 				return err
 			}
+			tcpio.Inline(raw)
 			return makeTransparent(raw, addr.Addr().Is6(), mark)
 		},
 	}

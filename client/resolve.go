@@ -26,11 +26,8 @@ func (a *caller) resolve(user string, req *socks5.Request) error {
 	case req.Atyp != socks5.ATYPDomain:
 		addr, _ = netip.AddrFromSlice(req.DstAddr)
 	default:
-		ctx, cancel := context.WithTimeout(a.client.life, handshakeTime)
-		defer cancel()
 		var err error
-		if addr, err = a.client.names.lookup(ctx, holderOf(user, remoteAddr(a.conn)), req.DstAddr[1:]); err != nil {
-			a.client.failed.Add(1)
+		if addr, err = a.lookup(user, hostOf(req)); err != nil {
 			return replyError{repHost, err}
 		}
 	}
@@ -38,6 +35,34 @@ func (a *caller) resolve(user string, req *socks5.Request) error {
 		return err
 	}
 	linger(a.conn)
+	return nil
+}
+
+// lookup returns the address of a host for an application; a failure is counted.
+func (a *caller) lookup(user string, host []byte) (netip.Addr, error) {
+	ctx, cancel := context.WithTimeout(a.client.life, handshakeTime)
+	defer cancel()
+	addr, err := a.client.names.lookup(ctx, holderOf(user, remoteAddr(a.conn)), host)
+	if err != nil {
+		a.client.failed.Add(1)
+	}
+	return addr, err
+}
+
+// resolve4 is resolve by SOCKS4A, whose replies have room for IPv4 only.
+func (a *caller) resolve4(q request4) error {
+	addr, err := q.addr, error(nil)
+	if q.host != "" {
+		addr, err = a.lookup("", []byte(q.host))
+	}
+	if err == nil && !addr.Is4() {
+		err = errNoHost
+	}
+	if err != nil {
+		reply4(a.conn, socks4Failed, netip.AddrPort{})
+		return err
+	}
+	reply4(a.conn, socks4Granted, netip.AddrPortFrom(addr, 0))
 	return nil
 }
 

@@ -26,6 +26,16 @@ func TestResolve(t *testing.T) {
 			t.Errorf("%s: % x, want % x", tt.name, got, want)
 		}
 	}
+	for _, tt := range []struct{ name, host, want string }{
+		{"SOCKS4A", "host.test", "\x00\x5a\x00\x00\xc0\x00\x02\x04"},
+		{"SOCKS4A, IPv6", "six.test", "\x00\x5b\x00\x00\x00\x00\x00\x00"},
+		{"SOCKS4A, no such name", "none.test", "\x00\x5b\x00\x00\x00\x00\x00\x00"},
+		{"SOCKS4, an address", "192.0.2.9", "\x00\x5a\x00\x00\xc0\x00\x02\x09"},
+	} {
+		if got := talk(t, dial(t, c), ask4(cmdResolve, tt.host+":0", ""), len(tt.want)); string(got) != tt.want {
+			t.Errorf("%s: % x, want % x", tt.name, got, tt.want)
+		}
+	}
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	if n := z.asked["host.test"]; n != 1 {

@@ -24,6 +24,8 @@ const (
 	// can overtake the reply.
 	lingerTime  = time.Second
 	lingerBytes = 64 << 10
+	// maxBlank is how many bytes of empty lines may stand before a request.
+	maxBlank = 16
 	// minBackoff and maxBackoff are the pauses when the system has no
 	// descriptors left.
 	minBackoff, maxBackoff = 5 * time.Millisecond, time.Second
@@ -148,6 +150,11 @@ func (a *caller) handshake() (taken bool, err error) {
 		return false, err
 	}
 	first, err := p.peek()
+	// An empty line or two may stand before an HTTP request (RFC 9112, Section 2.2).
+	for n := 0; n < maxBlank && err == nil && (first == '\r' || first == '\n'); n++ {
+		p.start++
+		first, err = p.peek()
+	}
 	switch {
 	case err != nil:
 		return false, err
@@ -182,11 +189,15 @@ func (a *caller) handshake() (taken bool, err error) {
 		return err == nil, err
 	case cmdResolve:
 		return false, a.resolve(user, req)
+	case cmdResolvePTR:
+		return false, tellName(a, user, req)
 	case cmdHev:
-		return false, serveUDPStream(c, conn, user, p, framingHev, 0, done)
+		return false, serveUDP(a, user, udpForm{framing: framingHev}, done, a.granted)
+	case cmdGost:
+		return false, serveUDP(a, user, udpForm{framing: framingGost}, done, a.granted)
 	case socks5.CmdConnect:
-		if framing, version, ok := udpOverTCP(req); ok {
-			return false, serveUDPStream(c, conn, user, p, framing, version, done)
+		if form, ok := udpOverTCP(hostOf(req)); ok {
+			return false, serveUDP(a, user, form, done, a.granted)
 		}
 		return false, a.connect(user, req, begin, done)
 	}
@@ -265,6 +276,19 @@ func (a *caller) hearLogin() error {
 		return fmt.Errorf("log in: %w", err)
 	}
 	return nil
+}
+
+// hostOf is the name that a request asks for, or nil.
+func hostOf(req *socks5.Request) []byte {
+	if req.Atyp != socks5.ATYPDomain || len(req.DstAddr) < 1 {
+		return nil
+	}
+	return req.DstAddr[1:] // behind its length
+}
+
+// granted answers that datagrams travel in this connection.
+func (a *caller) granted() error {
+	return writeReply(a.conn, repSuccess, addrOf(a.conn.LocalAddr()))
 }
 
 // refuse finds the reply to a request that could not be read; raw is what was

@@ -86,7 +86,7 @@ func (a *caller) socks4(ready func()) error {
 	c, conn, p := a.client, a.conn, a.preface
 	q, err := readRequest4(p)
 	switch {
-	case err == nil && q.command != socks4Connect:
+	case err == nil && q.command != socks4Connect && q.command != cmdResolve:
 		err = errCommand
 	case err == nil && c.crowd.users.Load().required():
 		err = errSocks4Users
@@ -97,6 +97,16 @@ func (a *caller) socks4(ready func()) error {
 			reply4(conn, socks4Failed, netip.AddrPort{})
 		}
 		return fmt.Errorf("socks4: %w", err)
+	}
+	if q.command == cmdResolve {
+		return a.resolve4(q)
+	}
+	if form, ok := udpOverTCP([]byte(q.host)); ok {
+		err := serveUDP(a, "", form, ready, func() error { return write4(conn, socks4Granted, netip.AddrPort{}) })
+		if _, refused := errors.AsType[replyError](err); refused {
+			reply4(conn, socks4Failed, netip.AddrPort{})
+		}
+		return err
 	}
 	flight := append(exitRequest(q.host, q.addr, q.port), p.buf[p.start:p.end]...)
 	k, err := newCall(c, conn, "", flight)

@@ -9,18 +9,21 @@ import (
 
 // How others carry datagrams in one TCP stream towards a proxy, for fronts that
 // cannot ASSOCIATE: "UDP over TCP" of sing-box and mihomo, where the stream is a
-// CONNECT to a name that does not exist, and command 5 of hev-socks5.
+// CONNECT to a name that does not exist, by whatever protocol, command 5 of
+// hev-socks5, and command F3 of gost.
 //
 // Version 2 of UDP over TCP begins with a request: a byte that says whether all
 // datagrams go to one destination, and that destination as SOCKS writes it. With
 // one destination a frame is a length of two bytes and the payload; else the
 // other end's address comes before the length, with types of its own. Version 1
 // has no request and always addresses. A frame of hev has the payload's length,
-// the length of the whole header in one byte, and an address as SOCKS writes it.
+// the length of the whole header in one byte, and an address as SOCKS writes it. One
+// of gost is a SOCKS datagram with the payload's length in the place of RSV.
 const (
 	uotHost       = "sp.v2.udp-over-tcp.arpa"
 	uotLegacyHost = "sp.udp-over-tcp.arpa"
 	cmdHev        = 5
+	cmdGost       = 0xf3
 )
 
 // udpFraming is one of these forms.
@@ -30,7 +33,11 @@ const (
 	framingConnect   udpFraming = iota // version 2 with one destination
 	framingDatagrams                   // version 2 without, and version 1
 	framingHev
+	framingGost
 )
+
+// gostFrag is what gost writes where a datagram has FRAG, which means nothing here.
+const gostFrag = 0xff
 
 // Address types of framingDatagrams.
 const (
@@ -72,13 +79,13 @@ func (f *frameReader) next() (to header, length int, err error) {
 	case framingConnect:
 		_, err = io.ReadFull(f.r, b[:2])
 		return to, int(binary.BigEndian.Uint16(b[:])), err
-	case framingHev:
+	case framingHev, framingGost:
 		if _, err = io.ReadFull(f.r, b[:]); err != nil {
 			return to, 0, err
 		}
 		var n int
 		to, n, err = f.address(b[3])
-		if err == nil && n != int(b[2])-len(b) {
+		if err == nil && f.framing == framingHev && n != int(b[2])-len(b) {
 			err = errFrame
 		}
 		return to, int(binary.BigEndian.Uint16(b[:])), err
@@ -137,10 +144,13 @@ func (f *frameReader) address(atyp byte) (to header, n int, err error) {
 func (f udpFraming) append(b []byte, from netip.AddrPort, payload []byte) []byte {
 	addr := from.Addr()
 	switch f {
-	case framingHev:
+	case framingHev, framingGost:
+		third := byte(gostFrag)
+		if f == framingHev {
+			third = byte(headerLen(addr)) // three bytes and the address, as in a datagram
+		}
 		b = binary.BigEndian.AppendUint16(b, uint16(len(payload)))
-		b = append(b, byte(headerLen(addr))) // three bytes and the address, as in a datagram
-		b = append(b, atypOf(addr))
+		b = append(b, third, atypOf(addr))
 		b = append(b, addr.AsSlice()...)
 		b = binary.BigEndian.AppendUint16(b, from.Port())
 	case framingDatagrams:

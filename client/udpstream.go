@@ -7,11 +7,8 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"strings"
 	"sync"
 	"time"
-
-	"github.com/txthinking/socks5"
 
 	"github.com/mpsocks/mpsocks/mux/buf"
 )
@@ -47,23 +44,35 @@ type udpStream struct {
 // udpOuts are buffers for frames that wait: who has none holds none.
 var udpOuts = sync.Pool{New: func() any { b := make([]byte, 0, udpStreamTight); return &b }}
 
-// udpOverTCP returns the framing that a CONNECT asks for, if it is none.
-func udpOverTCP(req *socks5.Request) (framing udpFraming, version int, ok bool) {
-	if req.Atyp != socks5.ATYPDomain || len(req.DstAddr) < 1 {
-		return 0, 0, false
-	}
-	switch host := strings.ToLower(string(req.DstAddr[1:])); host {
-	case uotHost:
-		return framingDatagrams, 2, true // unless its request says otherwise
-	case uotLegacyHost:
-		return framingDatagrams, 1, true
-	}
-	return 0, 0, false
+// udpForm is how an application wants its datagrams in a connection.
+type udpForm struct {
+	framing udpFraming
+	request bool // which may ask for framingConnect instead
 }
 
-// serveUDPStream serves datagrams in a TCP connection until that ends. p has what came
-// behind the request; ready ends the handshake and releases p.
-func serveUDPStream(c *Client, conn *net.TCPConn, user string, p *preface, framing udpFraming, version int, ready func()) error {
+// udpOverTCP returns the form that a CONNECT to a host asks for; false if that is a host.
+func udpOverTCP(host []byte) (form udpForm, ok bool) {
+	switch {
+	case sameHost(host, uotHost):
+		return udpForm{framingDatagrams, true}, true
+	case sameHost(host, uotLegacyHost):
+		return udpForm{framingDatagrams, false}, true
+	}
+	return form, false
+}
+
+// serveUDP is serveUDPStream for an application that spoke SOCKS; ready ends the handshake
+// and releases the preface.
+func serveUDP(a *caller, user string, form udpForm, ready func(), answer func() error) error {
+	early := bytes.Clone(a.preface.buf[a.preface.start:a.preface.end])
+	ready()
+	return serveUDPStream(a.client, a.conn, user, early, form, answer)
+}
+
+// serveUDPStream serves datagrams in a TCP connection until that ends. early came behind
+// the request, which answer answers; without that the error is a replyError. The
+// connection has the deadline of its handshake.
+func serveUDPStream(c *Client, conn *net.TCPConn, user string, early []byte, form udpForm, answer func() error) error {
 	who := holderOf(user, remoteAddr(conn))
 	if !c.associations.acquire(who) {
 		return replyError{repFailure, errTooManyAssociations}
@@ -73,16 +82,14 @@ func serveUDPStream(c *Client, conn *net.TCPConn, user string, p *preface, frami
 		return replyError{repFailure, errTooManyDescriptors}
 	}
 	defer c.crowd.descriptors.release(who, 1)
-	early := bytes.Clone(p.buf[p.start:p.end])
-	ready()
-	if err := writeReply(conn, repSuccess, addrOf(conn.LocalAddr())); err != nil {
+	if err := answer(); err != nil {
 		return err
 	}
 	u := &udpStream{conn: conn, ready: make(chan struct{}, 1)}
 	u.client, u.source.User, u.holder = c, user, who
 	r := bufio.NewReaderSize(io.MultiReader(bytes.NewReader(early), conn), udpStreamIn)
-	u.in = frameReader{r: r, framing: framing}
-	if version == 2 { // still within the handshake's time
+	u.in = frameReader{r: r, framing: form.framing}
+	if form.request { // still within the handshake's time
 		one, to, err := u.in.request()
 		if err != nil {
 			return fmt.Errorf("udp over tcp: %w", err)
@@ -202,6 +209,10 @@ func (u *udpStream) put(from netip.AddrPort, payload []byte) bool {
 	}
 	if u.out != nil {
 		waits = len(*u.out)
+	}
+	// gost takes no length for no end.
+	if len(payload) == 0 && u.in.framing == framingGost {
+		return false
 	}
 	// One may always wait, whatever its size.
 	if u.done || waits > 0 && waits+maxFrameHeader+len(payload) > most {

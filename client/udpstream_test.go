@@ -34,6 +34,7 @@ func TestUDPOverTCP(t *testing.T) {
 	)
 	z := &zone{ttl: 300, addrs: map[string][]string{"four.test": {"192.0.2.1"}}}
 	hev := []byte{5, 1, 0, 5, cmdHev, 0, 1, 0, 0, 0, 0, 0, 0}
+	gost := []byte{5, 3, 0, 2, 0x80, 5, cmdGost, 0, 1, 0, 0, 0, 0, 0, 0} // which offers TLS, too
 	for _, tt := range []struct {
 		name     string
 		open     []byte
@@ -50,6 +51,10 @@ func TestUDPOverTCP(t *testing.T) {
 		{
 			"hev", hev, "\x00\x01\x0a\x01" + v4 + "a" + "\x00\x00\x16\x04" + v6 + "\x00\x02\x10\x03" + name + "bc",
 			"\x00\x01\x0a\x01" + v4 + "a" + "\x00\x00\x16\x04" + v6 + "\x00\x02\x0a\x01" + v4 + "bc",
+		},
+		{ // whose frames without a payload have no end, so that none comes back
+			"gost", gost, "\x00\x01\xff\x01" + v4 + "a" + "\x00\x00\xff\x04" + v6 + "\x00\x02\x00\x03" + name + "bc" + "\x00\x01\xff\x04" + v6 + "d",
+			"\x00\x01\xff\x01" + v4 + "a" + "\x00\x02\xff\x01" + v4 + "bc" + "\x00\x01\xff\x04" + v6 + "d",
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -77,6 +82,56 @@ func TestUDPOverTCP(t *testing.T) {
 			eventually(t, "nothing is left", func() bool { return c.Status().Associations == 0 })
 		})
 	}
+}
+
+// TestUDPOverTCPByAnyDoor asks for the name of UDP over TCP by the protocols that have no
+// datagrams of their own, as sing-box does with SOCKS4A.
+func TestUDPOverTCPByAnyDoor(t *testing.T) {
+	const (
+		frames = "\x00\xc0\x00\x02\x01\x00\x07\x00\x01a"
+		http   = "HTTP/1.1 200 Connection established\r\n\r\n"
+		four   = "\x00\x5a\x00\x00\x00\x00\x00\x00"
+		begin  = "\x00\x01\x00\x00\x00\x00\x00\x00"
+	)
+	for _, tt := range []struct{ name, open, answer, begin string }{
+		{"SOCKS4A", string(ask4(1, uotHost+":0", "me")), four, begin},
+		{"SOCKS4A, version 1", string(ask4(1, uotLegacyHost+":0", "")), four, ""},
+		{"HTTP", "CONNECT " + uotHost + ":0 HTTP/1.1\r\nHost: " + uotHost + "\r\n\r\n", http, begin},
+		{"HTTP, version 1", "CONNECT SP.udp-over-tcp.arpa.:443 HTTP/1.1\r\nHost: x\r\n\r\n", http, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := start(t, &fakeTunnel{answer: echo}, nil)
+			for range 2 { // at once, and after the answer
+				conn := dial(t, c)
+				want := tt.answer + frames
+				if got := talk(t, conn, []byte(tt.open+tt.begin+frames), len(want)); string(got) != want {
+					t.Errorf("%q, want %q", got, want)
+				}
+				conn.Close()
+				conn = dial(t, c)
+				talk(t, conn, []byte(tt.open), len(tt.answer))
+				if got := talk(t, conn, []byte(tt.begin+frames), len(frames)); string(got) != frames {
+					t.Errorf("%q, want %q", got, frames)
+				}
+				conn.CloseWrite()
+				eventually(t, "nothing is left", func() bool { return c.Status().Associations == 0 })
+			}
+		})
+	}
+	t.Run("no room", func(t *testing.T) {
+		c := start(t, &fakeTunnel{answer: echo}, func(cfg *conf.Client) { cfg.Limits.Associations = 1 })
+		associated(t, c, netip.MustParseAddrPort("0.0.0.0:0"))
+		for open, want := range map[string]string{
+			string(ask4(1, uotHost+":0", "")):                       "\x00\x5b",
+			"CONNECT " + uotHost + ":0 HTTP/1.1\r\nHost: x\r\n\r\n": "HTTP/1.1 503 ",
+			string(uotConnect(uotHost)):                             "\x05\x00\x05\x01",
+			"\x05\x01\x00\x05\xf3\x00\x01\x00\x00\x00\x00\x00\x00":  "\x05\x00\x05\x01",
+		} {
+			if got := talk(t, dial(t, c), []byte(open), len(want)); string(got) != want {
+				t.Errorf("%q: %q, want %q", open, got, want)
+			}
+		}
+	})
 }
 
 // TestUDPOverTCPLong carries the longest datagrams, both ways.
@@ -153,9 +208,10 @@ func FuzzUDPFrames(f *testing.F) {
 	f.Add(byte(0), []byte("\x01\x01\xc0\x00\x02\x01\x00\x07\x00\x02ok"))
 	f.Add(byte(1), []byte("\x00\xc0\x00\x02\x01\x00\x07\x00\x02ok"))
 	f.Add(byte(2), []byte("\x00\x02\x0a\x01\xc0\x00\x02\x01\x00\x07ok"))
+	f.Add(byte(3), []byte("\x00\x02\xff\x01\xc0\x00\x02\x01\x00\x07ok"))
 	f.Fuzz(func(t *testing.T, form byte, in []byte) {
 		r := bytes.NewReader(in)
-		fr := frameReader{r: r, framing: udpFraming(form % 3)}
+		fr := frameReader{r: r, framing: udpFraming(form % 4)}
 		if form >= 128 {
 			if _, to, err := fr.request(); err == nil && to.host == nil && !to.to.Addr().IsValid() {
 				t.Fatal("a request without a destination")
@@ -193,6 +249,9 @@ func FuzzListener(f *testing.F) {
 		"\x05\x01\x00\x05\x01\x00\x01\x7f\x00\x00\x01\x00\x50data",
 		"\x05\x01\x00\x05\x03\x00\x01\x00\x00\x00\x00\x00\x00",
 		"\x05\x01\x00\x05\x05\x00\x01\x00\x00\x00\x00\x00\x00\x00\x01\x0a\x01\xc0\x00\x02\x01\x00\x07a",
+		"\x05\x01\x00\x05\xf3\x00\x01\x00\x00\x00\x00\x00\x00\x00\x01\xff\x01\xc0\x00\x02\x01\x00\x07a",
+		"CONNECT " + uotHost + ":0 HTTP/1.1\r\nHost: x\r\n\r\n\x01\x01\xc0\x00\x02\x01\x00\x07\x00\x02ok",
+		"\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n",
 		"\x04\x01\x00\x50\x00\x00\x00\x07me\x00example.com\x00",
 		"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n",
 		"POST http://192.0.2.1/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",

@@ -107,7 +107,23 @@ func (v *visitors) receive(d *delivery, _, payload []byte) {
 		return
 	}
 	one.active.note()
+	if r := v.publication.route.Load(); r.ProxyProtocol {
+		b := appendProxyHeader(make([]byte, 0, maxProxyHeader+len(payload)), proxyDatagram, one.from, cameTo(r.Listen, one.from))
+		payload = append(b, payload...)
+	}
 	d.w.Add(one.conn, *to, d.udp.TOS, payload)
+}
+
+// cameTo is where a visitor's datagrams came to, as far as that is known here: an address of
+// the visitor's family, unspecified where the port is one of all addresses.
+func cameTo(at, from netip.AddrPort) netip.AddrPort {
+	switch a := at.Addr(); {
+	case a.Is4() == from.Addr().Is4():
+		return at
+	case from.Addr().Is4():
+		return netip.AddrPortFrom(netip.IPv4Unspecified(), at.Port())
+	}
+	return netip.AddrPortFrom(netip.IPv6Unspecified(), at.Port())
 }
 
 // visitor finds a sender, or makes it known; nil if there is no room.

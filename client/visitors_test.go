@@ -4,8 +4,10 @@ import (
 	"net"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/mux/packet"
 )
 
 // TestVisitorsGiveWay has strangers with invented addresses at a published UDP port: who
@@ -80,6 +82,54 @@ func TestVisitorsGiveWay(t *testing.T) {
 	v.table.Unlock()
 	if n := int(c.crowd.descriptors.used.Load() - used); n != 0 || v.places.all.Len() != 0 || v.fresh.Len() != 0 {
 		t.Errorf("when all have gone: %d descriptors, %d places, %d fresh", n, v.places.all.Len(), v.fresh.Len())
+	}
+}
+
+// TestVisitorsAreTold: a program that takes the PROXY protocol is told of each datagram whose
+// it is (HAProxy, doc/proxy-protocol.txt, Section 2.2).
+func TestVisitorsAreTold(t *testing.T) {
+	c := start(t, &fakeTunnel{answer: echo}, nil)
+	program, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer program.Close()
+	to := program.LocalAddr().(*net.UDPAddr).AddrPort()
+	at := func(s string) *publication {
+		return newPublication(c, conf.Route{Listen: netip.MustParseAddrPort(s), Proto: conf.ProtoUDP, ProxyProtocol: true})
+	}
+	const (
+		head = "\r\n\r\n\x00\r\nQUIT\n\x21"
+		from = "\xcb\x00\x71\x07"
+		six  = "\x20\x01\x0d\xb8\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x07"
+		port = "\x13\x88\x14\xb4" // 5000 and 5300
+	)
+	for _, tt := range []struct{ listen, from, payload, want string }{
+		{"[::]:5300", "203.0.113.7:5000", "hello", head + "\x12\x00\x0c" + from + "\x00\x00\x00\x00" + port + "hello"},
+		{"192.0.2.1:5300", "203.0.113.7:5000", "", head + "\x12\x00\x0c" + from + "\xc0\x00\x02\x01" + port},
+		{"[::]:5300", "[2001:db8::7]:5000", "hello", head + "\x22\x00\x24" + six + string(make([]byte, 16)) + port + "hello"},
+	} {
+		v := newVisitors(at(tt.listen))
+		v.lane = c.lanes[0]
+		v.target.Store(&to)
+		d := deliveries.Get().(*delivery)
+		d.udp = packet.UDP{Src: netip.MustParseAddrPort(tt.from)}
+		for range 2 { // each of them, and not the first alone
+			v.receive(d, nil, []byte(tt.payload))
+			d.w.Flush()
+			b := make([]byte, 200)
+			program.SetReadDeadline(time.Now().Add(10 * time.Second))
+			n, _, err := program.ReadFrom(b)
+			if err != nil || string(b[:n]) != tt.want {
+				t.Errorf("at %s from %s: %q, %v, want %q", tt.listen, tt.from, b[:n], err, tt.want)
+			}
+		}
+		deliveries.Put(d)
+		v.table.Lock()
+		for from, one := range v.by {
+			v.drop(from, one)
+		}
+		v.table.Unlock()
 	}
 }
 
@@ -166,7 +216,10 @@ func TestDoorsThatWantAPassword(t *testing.T) {
 		"CONNECT":          {"\x05\x01\x00\x05\x01\x00\x01\xc0\x00\x02\x01\x00\x50", "\x05\xff"},
 		"UDP ASSOCIATE":    {"\x05\x01\x00\x05\x03\x00\x01\x00\x00\x00\x00\x00\x00", "\x05\xff"},
 		"command 5":        {"\x05\x01\x00\x05\x05\x00\x01\x00\x00\x00\x00\x00\x00", "\x05\xff"},
+		"command F3":       {"\x05\x01\x00\x05\xf3\x00\x01\x00\x00\x00\x00\x00\x00", "\x05\xff"},
 		"UDP over TCP":     {"\x05\x01\x00" + uot, "\x05\xff"},
+		"the same, 4A":     {string(ask4(1, uotHost+":0", "ann")), "\x00\x5b\x00\x00\x00\x00\x00\x00"},
+		"the same, HTTP":   {"CONNECT " + uotHost + ":0 HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 407 "},
 		"both methods":     {"\x05\x02\x00\x02" + "\x01\x03ann\x05wrong" + uot, "\x05\x02\x01\x01"},
 		"an empty name":    {"\x05\x01\x02" + "\x01\x00\x00" + uot, "\x05\x02\x01\x01"},
 		"HTTP CONNECT":     {"CONNECT 192.0.2.1:80 HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 407 "},

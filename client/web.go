@@ -99,7 +99,10 @@ func (w *web) take(conn *net.TCPConn, p *preface, g *guest) bool {
 	if conn.SetDeadline(time.Time{}) != nil {
 		return false
 	}
-	wc := &webConn{TCPConn: conn, web: w, guest: g, rest: append([]byte(nil), p.buf[p.start:p.end]...)}
+	wc := &webConn{TCPConn: conn, web: w, guest: g}
+	if wc.rest, wc.target = spellOut(p.buf[p.start:p.end]); wc.target == "" {
+		wc.rest = append([]byte(nil), p.buf[p.start:p.end]...)
+	}
 	wc.proxy = httputil.ReverseProxy{
 		Rewrite:       rewrite,
 		Transport:     wc.newTransport(),
@@ -124,6 +127,8 @@ type webConn struct {
 	*net.TCPConn
 	web       *web
 	rest      []byte // read before, and not yet handed on
+	fresh     bool   // a request has ended, and nothing of the next was read
+	target    string // of the newest request that was spelled out, as it came
 	proxy     httputil.ReverseProxy
 	transport *http.Transport
 	once      sync.Once
@@ -151,6 +156,10 @@ func (c *webConn) Read(b []byte) (int, error) {
 	n, err := c.TCPConn.Read(b)
 	if err == io.EOF && len(b) == 1 {
 		err = c.afterEnd()
+	}
+	if n > 1 && c.fresh {
+		c.fresh = false
+		n = c.begun(b, n)
 	}
 	return n, err
 }
@@ -219,6 +228,7 @@ func (c *webConn) known() {
 
 // idle takes it back into the lobby.
 func (c *webConn) idle() {
+	c.fresh = true
 	g := c.web.client.crowd.lobby.enter(c.TCPConn)
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -75,6 +75,7 @@ func TestHTTPHabits(t *testing.T) {
 			"200 GET " + host + " /a|b{c}^\xc3\xa9%7c%2F'\"?q=|%zz " + `""`, "200 GET " + host + ` /?q ""`,
 			"200 GET " + host + ` //twice ""`, "200 GET " + host + ` /upper ""`, "200 GET " + host + ` /mine ""`,
 		}},
+		{"an empty line before", []string{"\r\n\r\nGET " + origin.URL + "/blank HTTP/1.1\r\nHost: x\r\n\r\n"}, []string{"200 GET " + host + ` /blank ""`}},
 		{"a long one", []string{"GET " + origin.URL + "/" + long + " HTTP/1.1\r\nHost: x\r\n\r\n"}, []string{"200 GET " + host + " /" + long + ` ""`}},
 		{"methods of others", []string{
 			"PROPFIND " + origin.URL + "/dav HTTP/1.1\r\nHost: x\r\nDepth: 1\r\n\r\n",

@@ -78,8 +78,13 @@ func (c *webConn) allowed(credentials string) bool {
 
 // connect serves a CONNECT: the connection becomes a call.
 func (w *web) connect(rw http.ResponseWriter, r *http.Request, conn *webConn) {
-	flight, err := targetRequest(r.Host)
-	if err != nil {
+	// Not r.Host, which the header Host can be: a CONNECT has the authority form
+	// (RFC 9112, Section 3.2.3).
+	to := r.URL.Host
+	host, _, _ := net.SplitHostPort(to)
+	form, datagrams := udpOverTCP([]byte(host))
+	flight, err := targetRequest(to)
+	if err != nil && !datagrams {
 		http.Error(rw, "mpsocks: "+err.Error(), http.StatusBadRequest)
 		return
 	}
@@ -89,22 +94,23 @@ func (w *web) connect(rw http.ResponseWriter, r *http.Request, conn *webConn) {
 	}
 	defer conn.Close()
 	early, _ := buffered.Reader.Peek(buffered.Reader.Buffered())
-	flight = append(append(flight, early...), conn.rest...)
+	early = append(early[:len(early):len(early)], conn.rest...)
+	if datagrams {
+		serveUDPInWeb(w.client, conn, early, form)
+		return
+	}
+	flight = append(flight, early...)
 	k, err := newCall(w.client, conn.TCPConn, conn.user, flight)
 	if err != nil {
 		refuseConnect(conn, err)
 		return
 	}
 	defer k.end()
-	yes := func() error {
-		_, err := conn.Write([]byte("HTTP/1.1 200 Connection established\r\n\r\n"))
-		return err
-	}
 	if w.client.earlyReply.Load() {
-		_ = k.ahead(yes(), flight, func() {})
+		_ = k.ahead(established(conn), flight, func() {})
 		return
 	}
-	reply, err := k.ask(flight, len(early)+len(conn.rest) > 0, func() {})
+	reply, err := k.ask(flight, len(early) > 0, func() {})
 	if err == nil && reply.Rep != repSuccess {
 		k.refused()
 		err = replyError{reply.Rep, errExitRefused}
@@ -113,11 +119,28 @@ func (w *web) connect(rw http.ResponseWriter, r *http.Request, conn *webConn) {
 		refuseConnect(conn, err)
 		return
 	}
-	if yes() != nil {
+	if established(conn) != nil {
 		k.stream.Reset()
 		return
 	}
 	k.splice()
+}
+
+// established answers a CONNECT.
+func established(conn *webConn) error {
+	_, err := conn.Write([]byte("HTTP/1.1 200 Connection established\r\n\r\n"))
+	return err
+}
+
+// serveUDPInWeb serves datagrams in a connection that was made by CONNECT.
+func serveUDPInWeb(c *Client, conn *webConn, early []byte, form udpForm) {
+	err := conn.TCPConn.SetDeadline(time.Now().Add(handshakeTime))
+	if err == nil {
+		err = serveUDPStream(c, conn.TCPConn, conn.user, early, form, func() error { return established(conn) })
+	}
+	if _, refused := errors.AsType[replyError](err); refused {
+		refuseConnect(conn, err)
+	}
 }
 
 // refuseConnect answers a CONNECT whose connection was taken over already.
@@ -135,7 +158,8 @@ func refuseConnect(conn *webConn, err error) {
 func rewrite(r *httputil.ProxyRequest) {
 	r.Out.Host = r.Out.URL.Host // RFC 9112, Section 3.2.2
 	r.Out.URL.RawQuery = r.In.URL.RawQuery
-	r.Out.URL.Opaque = pathAsWritten(r.In.RequestURI)
+	conn := r.In.Context().Value(webKey{}).(*webConn)
+	r.Out.URL.Opaque = pathAsWritten(conn.asWritten(r.In.RequestURI))
 	if r.In.Method == http.MethodOptions && r.In.URL.Path == "" && r.In.URL.RawQuery == "" {
 		r.Out.URL.Opaque = "*" // of the whole server (RFC 9112, Section 3.2.4)
 	}
@@ -263,7 +287,7 @@ func webStatus(err error) int {
 		return http.StatusBadRequest
 	case !ok:
 		return http.StatusBadGateway
-	case errors.Is(err, errTooManyStreams):
+	case errors.Is(err, errTooManyStreams), errors.Is(err, errTooManyAssociations), errors.Is(err, errTooManyDescriptors):
 		return http.StatusServiceUnavailable
 	case reply.rep == repNotAllowed:
 		return http.StatusForbidden

@@ -227,6 +227,7 @@ func TestHTTPRefusals(t *testing.T) {
 		{"GET ftp://" + nobody + "/ HTTP/1.1\r\nHost: x\r\n\r\n", 501},
 		{"CONNECT nowhere HTTP/1.1\r\nHost: x\r\n\r\n", 400},
 		{"CONNECT nowhere:0 HTTP/1.1\r\nHost: x\r\n\r\n", 400},
+		{"CONNECT /path HTTP/1.1\r\nHost: " + nobody + "\r\n\r\n", 400}, // not to its Host
 		{"CONNECT " + strings.Repeat("n", 256) + ":80 HTTP/1.1\r\nHost: x\r\n\r\n", 400},
 		{"GET http://x/ HTTP/1.1\r\n\r\n", 400}, // no Host
 		{"NONSENSE\r\n\r\n", 400},

@@ -94,7 +94,8 @@ type Publish struct {
 	// Proto is udp, tcp or both; left out it is both.
 	Proto Proto `mapstructure:"proto"`
 	// ProxyProtocol has each TCP connection to the program begin with a header
-	// that tells who it is from (PROXY protocol, version 2).
+	// that tells who it is from (PROXY protocol, version 2); where Proto is udp, each
+	// datagram.
 	ProxyProtocol bool `mapstructure:"proxy_protocol"`
 }
 
@@ -160,7 +161,9 @@ func routes(listen Endpoint, to string, proto Proto, header bool) (out []Route) 
 		at, port := listen.Ports.From+uint16(i), ports.From+uint16(i)
 		for _, p := range []Proto{ProtoUDP, ProtoTCP} {
 			if proto == p || proto == ProtoBoth {
-				out = append(out, Route{netip.AddrPortFrom(listen.Addr, at), host, port, p, header})
+				// Who speaks both mostly wants the header by TCP alone, as web servers do.
+				tells := header && (p == ProtoTCP || proto == ProtoUDP)
+				out = append(out, Route{netip.AddrPortFrom(listen.Addr, at), host, port, p, tells})
 			}
 		}
 	}

@@ -53,9 +53,6 @@ func (c *Client) validateForwards(p *Errors) {
 				p.addf(field+".listen", "%s is taken by publish[%d]", f.Listen, j)
 			}
 		}
-		if f.ProxyProtocol && f.Proto == ProtoUDP {
-			p.addf(field+".proxy_protocol", "is for TCP")
-		}
 	}
 }
 

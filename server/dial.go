@@ -228,6 +228,7 @@ func (d *dialer) dial(ctx context.Context, to netip.AddrPort, waits func()) (*ne
 		nd.KeepAlive = -1 // who ends on this machine says so
 	}
 	nd.Control = func(_, _ string, raw syscall.RawConn) error {
+		tcpio.Inline(raw)
 		if near {
 			carrier.Untimed(raw)
 			if nd.LocalAddr == nil {

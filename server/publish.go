@@ -9,11 +9,13 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux/errno"
 	"github.com/mpsocks/mpsocks/mux/packet"
+	"github.com/mpsocks/mpsocks/mux/tcpio"
 )
 
 const (
@@ -247,7 +249,7 @@ func (t *publishing) open(c *client, at netip.AddrPort) (*door, byte) {
 		if at.Addr().Is4() {
 			network = "tcp4"
 		}
-		var lc net.ListenConfig
+		lc := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error { tcpio.Inline(raw); return nil }}
 		lc.SetMultipathTCP(false)
 		ln, err := lc.Listen(context.Background(), network, at.String())
 		if err != nil {

@@ -49,8 +49,14 @@ func Inside(args []string) error {
 			return fmt.Errorf("give up privileges: %w", err)
 		}
 	}
-	return fmt.Errorf("%s: %w", o.Path, syscall.Exec(o.Path, args[1:], os.Environ()))
+	err = syscall.Exec(o.Path, args[1:], os.Environ())
+	if err == syscall.ENOEXEC { // a script that does not say whose it is: execvp(3)
+		err = syscall.Exec(shell, append([]string{shell, o.Path}, args[2:]...), os.Environ())
+	}
+	return fmt.Errorf("%s: %w", o.Path, err)
 }
+
+const shell = "/bin/sh"
 
 // prepare makes everything that the program finds.
 func prepare(o *order, socket int) error {

@@ -216,6 +216,9 @@ func (d *Device) udp(v *vnet, b []byte, n *network, whole *buf.Buffer) (taken bo
 		}
 	}
 	payload := b[h.payload:n.total]
+	if resolver(h.dst) {
+		d.run.port.room.Store(int32(room(payload)))
+	}
 	size := len(payload)
 	if v.kind&^vnetGSOECN == vnetGSOUDP && v.size > 0 {
 		size = int(v.size)

@@ -15,7 +15,8 @@
 // TCP is ended here: link.go is the network interface of gVisor's stack, tcp.go
 // asks the exit before it answers a SYN, and copies both ways.
 //
-// DNS over TCP with the resolver in the tunnel is ended by names.go, and goes on by UDP.
+// DNS over TCP with the resolver in the tunnel is ended by names.go, and goes on by UDP. What
+// is too long for a program that asks by UDP is cut by answer.go.
 //
 // ICMP echo requests go to the exit by icmp.go, and what ICMP says there about what a
 // program has sent comes back to it. Other messages are dropped, and counted.

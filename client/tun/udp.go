@@ -59,6 +59,7 @@ type port struct {
 	port   Port         // set before anything can come for it
 	active atomic.Int64 // when the program last sent, ns since start
 	sent   atomic.Uint32
+	room   atomic.Int32 // for an answer of the resolver in the tunnel, by the newest question
 }
 
 var start = time.Now()
@@ -183,12 +184,17 @@ func (p *port) receive(batch *Batch, h *packet.UDP, pkt, payload []byte) {
 		p.device.n.malformed.Add(1)
 		return
 	}
+	asked := resolver(h.Src)
 	if p.src.as.IsValid() {
-		if !resolver(h.Src) {
+		if !asked {
 			p.device.n.refused.Add(1)
 			return
 		}
 		out.Src = p.src.as
+	}
+	if asked {
+		answer := fit(payload, max(leastRoom, int(p.room.Load())))
+		pkt, payload = pkt[:len(pkt)-len(payload)+len(answer)], answer
 	}
 	// No fragment header, which is only needed inside the tunnel.
 	room := packet.UDP4Overhead

@@ -74,6 +74,11 @@ func (l *land) inherits(t *testing.T, flags []string) {
 		{"no directory for temporary files", "TMPDIR=/nowhere " + run + "echo runs", "runs\n"},
 		{"the environment", "A='b c' " + run + "sh -c 'echo $A'", "b c\n"},
 		{"ignored signals", "trap '' HUP; " + run + "sh -c 'kill -HUP $$; echo lives'", "lives\n"},
+		{"ignored interrupts", "trap '' INT; " + run + "sh -c 'kill -INT $$; echo lives'", "lives\n"},
+		{"no PATH", "env -i " + run + "echo found", "found\n"},
+		{"a PATH of here", "printf '#!/bin/sh\\necho here\\n' > local; chmod 755 local; PATH=.:$PATH " + run + "local", "here\n"},
+		{"a script that does not say whose", "printf 'echo $0 $1\\n' > plain; chmod 755 plain; " + run + dir + "/plain word", dir + "/plain word\n"},
+		{"a directory", run + "/tmp 2>/dev/null; echo $?", "126\n"},
 		{"files", run + "touch mine; stat -c %u:%g mine", "65534:65534\n"},
 		{"a program that would mount itself", `cp "$(command -v env)" image; printf 'AI\002' | dd of=image bs=1 seek=8 conv=notrunc 2>/dev/null; ` + run + "./image | grep APPIMAGE", "APPIMAGE_EXTRACT_AND_RUN=1\n"},
 		{"nothing to read", run + "cat <&-", ""}, // the language has opened /dev/null

@@ -62,6 +62,16 @@ func CloseWrite(tcp *net.TCPConn) error {
 	return nil
 }
 
+// Inline has urgent data stay among the other (RFC 6093, Section 6), for a socket, and for those
+// that a listening one accepts: what copies from it would miss each urgent byte. It is best
+// effort.
+func Inline(raw syscall.RawConn) {
+	_ = raw.Control(func(fd uintptr) {
+		on := int32(1)
+		_, _, _ = unix.RawSyscall6(unix.SYS_SETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_OOBINLINE, uintptr(unsafe.Pointer(&on)), unsafe.Sizeof(on), 0)
+	})
+}
+
 // Connect begins to connect a socket that package net is about to, from its Dialer's Control, as best
 // effort: what becomes of it net finds out when it does the same. With an address of this machine the
 // handshake is over by then, and net neither waits nor has another goroutine watch for the end

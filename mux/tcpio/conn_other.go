@@ -17,5 +17,8 @@ func (c *Conn) writeNow(uintptr) bool { return true }
 // CloseWrite ends the direction out.
 func CloseWrite(tcp *net.TCPConn) error { return tcp.CloseWrite() }
 
+// Inline does nothing here.
+func Inline(syscall.RawConn) {}
+
 // Connect does nothing here.
 func Connect(syscall.RawConn, netip.AddrPort) {}

@@ -1,6 +1,7 @@
 package mux
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -203,10 +204,7 @@ func (p *clientPath) race(ctx context.Context, timeout time.Duration, but []neti
 			c.servers.doubt()
 			c.servers.ask(c.ctx, c.slots.Go, p.dialWay()) // while it pauses
 		}
-		if err == nil {
-			err = why
-		}
-		return nil, err
+		return nil, cmp.Or(err, why, errNobodyElse)
 	}
 	for _, a := range won.Beaten {
 		p.book.Failed(a, now)
@@ -320,6 +318,9 @@ func (p *clientPath) targets() (addrs []netip.AddrPort, asking bool, failed erro
 	}
 	return addrs, asking, failed
 }
+
+// errNobodyElse ends a race in which every address is one of those that were asked.
+var errNobodyElse = errors.New("every known address of the server was asked")
 
 // errNotHere keeps a slot from an address where the server takes no joins (the C
 // flag of RFC 8684, Section 3.1): another one is about to be announced.

@@ -167,6 +167,18 @@ func TestLookupByThePath(t *testing.T) {
 	}
 }
 
+// TestNobodyElse: where all addresses that are known were asked already, a race says that, and
+// has no connection.
+func TestNobodyElse(t *testing.T) {
+	c := newDialClient(t, nil, "127.0.0.1:1", "127.0.0.1:2")
+	way := Path{Name: "a", Local: netip.MustParseAddr("127.0.0.1")}
+	c.paths = append(c.paths, &clientPath{c: c, way: way, path: &engine.Path{}})
+	asked := []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:2"), netip.MustParseAddrPort("127.0.0.1:1")}
+	if v, err := c.paths[0].race(c.ctx, time.Second, asked); v != nil || err == nil {
+		t.Errorf("%v, %v", v, err)
+	}
+}
+
 // Names are asked again at once when no address that is known answers, and by every path
 // when the server is there again.
 func TestNamesAreAskedAgain(t *testing.T) {

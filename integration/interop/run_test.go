@@ -209,7 +209,7 @@ func TestRun(t *testing.T) {
 			t.Errorf("%s: curl ended with %d, not 7: %s", name, st.ExitStatus(), out)
 		}
 		// A child's children are inside as well.
-		if out, _ := l.run(flags, "sh", "-c", "sh -c 'ip -o -4 addr show scope global | wc -l; ip -o link | grep -c v0' & wait"); strings.Fields(out)[0] != "1" || strings.Fields(out)[1] != "0" {
+		if out, _ := l.run(flags, "sh", "-c", "sh -c 'ip -o -4 addr show scope global | wc -l; ip -o link | grep -c v0' & wait"); strings.Join(strings.Fields(out), " ") != "1 0" {
 			t.Errorf("%s: a child's interfaces: %q", name, out)
 		}
 		for _, args := range [][]string{{"-u", "-b", "50M", "-l", "1200"}, {"-u", "-b", "50M", "-R"}, {}, {"-R"}} {

@@ -14,7 +14,6 @@ import (
 // TestSoak is one minute of `make soak`, always the same one: all that goes wrong there
 // happens at least once.
 func TestSoak(t *testing.T) {
-	t.Parallel()
 	if err := netlab.Available(); err != nil {
 		t.Skip(err)
 	}

@@ -14,7 +14,6 @@ import (
 // TestQBittorrent has qBittorrent fetch by uTP from a peer of the world, and then seed for
 // another one by the port that is published for it (docs/recipes/bittorrent.md).
 func TestQBittorrent(t *testing.T) {
-	t.Parallel()
 	qbittorrent := need(t, "qbittorrent-nox")
 	need(t, "curl")
 	needLibtorrent(t)

@@ -96,7 +96,7 @@ def get(peer, peer_port, directory):
     session = lt.session(dict(COMMON, listen_interfaces="0.0.0.0:0"))
     info = lt.torrent_info(os.path.join(directory, "data.torrent"))
     handle = session.add_torrent({"ti": info, "save_path": os.path.join(directory, "fetched")})
-    end = time.time() + 40
+    end = time.time() + 90 # a machine may be busy
     while not handle.status().is_seeding:
         if time.time() > end:
             raise SystemExit("it does not come: %s" % [str(a) for a in session.pop_alerts()])

@@ -162,12 +162,16 @@ func (d *Device) connect(ctx context.Context, k *knock) Stream {
 		k.request.Complete(true)
 		return nil
 	}
-	if !k.answer() {
-		st.Reset()
-		st.Close()
-		return nil
+	stop := context.AfterFunc(ctx, k.abort) // the stack waits a minute for a program that says no more
+	defer stop()
+	if ctx.Err() != nil {
+		k.request.Complete(true)
+	} else if k.answer() {
+		return st
 	}
-	return st
+	st.Reset()
+	st.Close()
+	return nil
 }
 
 // acceptNames serves a connection to the resolver.
@@ -183,7 +187,10 @@ func (d *Device) acceptNames(ctx context.Context, k *knock, to netip.AddrPort) {
 		return
 	}
 	defer d.asking.leave(p)
-	if k.answer() {
+	stop := context.AfterFunc(ctx, k.abort)
+	answered := k.answer()
+	stop()
+	if answered {
 		d.names(ctx, gonet.NewTCPConn(&k.queue, k.end), to)
 	}
 }

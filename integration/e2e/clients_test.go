@@ -25,6 +25,7 @@ func does(t *testing.T, args ...string) string {
 // and revoked at once, it goes on, also with a new session, and everybody is told which
 // file it is; then it is revoked itself.
 func TestBrokenClientFile(t *testing.T) {
+	t.Parallel()
 	p := &halves.Pair{Config: halves.Config{
 		Dir: t.TempDir(), Tunnel: ports(t, 1)[0], Socks: ports(t, 1), Paths: halves.TwoPaths(), Allow: []string{"127.0.0.0/8"}, Admin: true,
 	}}
@@ -103,6 +104,7 @@ func TestBrokenClientFile(t *testing.T) {
 // when its file names another admin address by now; of another half with the same state_dir
 // it asks nothing.
 func TestReloadOfAMovedAdmin(t *testing.T) {
+	t.Parallel()
 	p := begin(t, halves.Config{Admin: true})
 	w := &workshop{Config: p.Config, t: t}
 	fresh := ports(t, 1)[0].String()

@@ -82,6 +82,7 @@ session_timeout: 2m
 // release: datagrams and connections go through, each half
 // warns of the other's release, and either end is an end in order.
 func TestLastRelease(t *testing.T) {
+	t.Parallel()
 	old, name := lastRelease(t)
 	for which, bins := range map[string][2]string{"new client": {mpsocks, old}, "new server": {old, mpsocks}} {
 		t.Run(which, func(t *testing.T) {

@@ -228,6 +228,7 @@ func TestReplies(t *testing.T) {
 
 // TestUsers asks with and without the right name and password.
 func TestUsers(t *testing.T) {
+	t.Parallel()
 	// The negotiation is the client's own: no server is needed.
 	c := halves.Config{Dir: t.TempDir(), Socks: ports(t, 1), Tunnel: ports(t, 1)[0], Client: "users:\n  - {name: ann, password: secret}\n"}
 	if err := c.Write(mpsocks); err != nil {

@@ -123,6 +123,7 @@ func (im *image) command(args []string, env ...string) *exec.Cmd {
 // TestContainer runs both halves as the container image does: nothing but the binary, its
 // user, its command and its health check.
 func TestContainer(t *testing.T) {
+	t.Parallel()
 	c := halves.Config{Dir: t.TempDir(), Tunnel: ports(t, 1)[0], Socks: ports(t, 1), Paths: halves.TwoPaths(), Allow: []string{"127.0.0.0/8"}, Admin: true}
 	if err := c.Write(mpsocks); err != nil {
 		t.Fatal(err)

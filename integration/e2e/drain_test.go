@@ -26,6 +26,7 @@ func echoes(c *net.TCPConn) bool {
 // TestDrain ends a server by SIGTERM with drain set: what is under way goes on until it
 // has ended, nothing new is taken, and then the server is gone, long before the deadline.
 func TestDrain(t *testing.T) {
+	t.Parallel()
 	p := begin(t, halves.Config{Server: "drain: 20s\n"})
 	server := tcpServer(t, "127.0.0.1:0", mirror)
 	c := connect(t, p.Socks[0], server.String())
@@ -93,6 +94,7 @@ func TestDrainTellsTheManager(t *testing.T) {
 // TestDrainPublished drains a server whose client has ports published that nobody is at:
 // nothing is under way, so it is gone soon, and visitors find the ports closed at once.
 func TestDrainPublished(t *testing.T) {
+	t.Parallel()
 	door := ports(t, 1)[0]
 	program := tcpServer(t, "127.0.0.1:0", func(c *net.TCPConn) { _, _ = io.WriteString(c, "hello") })
 	p := begin(t, halves.Config{

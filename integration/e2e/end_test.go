@@ -37,6 +37,7 @@ func TestStop(t *testing.T) {
 // TestInitIsReady takes what init writes as it is: check accepts it, and the
 // keys are readable by their owner alone.
 func TestInitIsReady(t *testing.T) {
+	t.Parallel()
 	c := halves.Config{Dir: t.TempDir(), Tunnel: ports(t, 1)[0], Socks: ports(t, 1)}
 	if err := c.Write(mpsocks); err != nil {
 		t.Fatal(err)
@@ -62,6 +63,7 @@ func TestInitIsReady(t *testing.T) {
 // TestFatalErrors makes mistakes that end the program: one line that names the
 // cause, and a status that is not 0.
 func TestFatalErrors(t *testing.T) {
+	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -135,6 +137,7 @@ func oneLine(t *testing.T, args, want []string) {
 // TestLastingErrors makes mistakes that may pass by themselves: the client goes
 // on trying and says in a line what is wrong.
 func TestLastingErrors(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		name   string
 		config halves.Config

@@ -95,6 +95,7 @@ func pair(t *testing.T, first netip.AddrPort) *halves.Pair {
 // An address that takes connections and does not prove the key keeps nobody from
 // the next one: it says nothing, hangs up, or speaks something else.
 func TestSecondAddress(t *testing.T) {
+	t.Parallel()
 	for name, serve := range map[string]func(net.Conn){
 		"says nothing": func(c net.Conn) { _, _ = io.Copy(io.Discard, c); c.Close() },
 		"hangs up":     func(c net.Conn) { c.Close() },

@@ -169,6 +169,7 @@ func TestConnectsLeaveRoomForDatagrams(t *testing.T) {
 // TestFullDisk has the state of both halves on a disk that is full: they start, work, say
 // what is wrong, and answer.
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
 		t.Skipf("no small disk can be made: %v", err)
@@ -237,6 +238,7 @@ func TestFullDisk(t *testing.T) {
 // it works: what is up loses nothing, the client says that the capture has ended where that can
 // be read, and goes on.
 func TestFullDiskMeanwhile(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=128k"); err != nil {
 		t.Skipf("no small disk can be made: %v", err)

@@ -140,6 +140,7 @@ func TestPublish(t *testing.T) {
 
 // TestPublishEnds takes the client away: its ports at the server close.
 func TestPublishEnds(t *testing.T) {
+	t.Parallel()
 	door := ports(t, 1)[0]
 	tcp := tcpServer(t, "127.0.0.1:0", func(c *net.TCPConn) { _, _ = io.WriteString(c, "hello") })
 	p := begin(t, halves.Config{
@@ -175,6 +176,7 @@ func TestPublishEnds(t *testing.T) {
 // TestPublishReload adds, moves and takes away published ports while both halves run:
 // what came through a port before goes on, and the server's permission counts at once.
 func TestPublishReload(t *testing.T) {
+	t.Parallel()
 	free := ports(t, 2)
 	first, second := free[0], free[1]
 	echo := tcpServer(t, "127.0.0.1:0", mirror)

@@ -14,6 +14,7 @@ import (
 // a call and a connection under way: nothing of them is lost or cut, and subflows that are made
 // anew prove the new key, and who trusts the old one alone does not come in any more.
 func TestServerKeyByHand(t *testing.T) {
+	t.Parallel()
 	text := read(t, "../../docs/operations.md")
 	for _, step := range []string{
 		"1. `mpsocks keygen --out server.key.new` on the server", "2. Give every client both: `server: {public_keys: [OLD, NEW]}`, and reload it.",

@@ -64,6 +64,7 @@ func risen(t *testing.T, when string, before, now map[string]float64) map[string
 // back, a client revoked and added again: no counter of either half falls while it runs, and
 // what a session had counted is in the server's sums when it has ended.
 func TestCountersNeverFall(t *testing.T) {
+	t.Parallel()
 	p := begin(t, halves.Config{Admin: true})
 	w := &workshop{Config: p.Config, t: t}
 	echo := udpEcho(t, "127.0.0.1:0")
@@ -144,6 +145,7 @@ func TestCountersNeverFall(t *testing.T) {
 // and strangers knock, while programs open associations and CONNECTs: each half has the
 // same series as at first. E2E_RECONNECTS says how often, 100 otherwise.
 func TestSeriesAreBounded(t *testing.T) {
+	t.Parallel()
 	reconnects := 100
 	if n, err := strconv.Atoi(os.Getenv("E2E_RECONNECTS")); err == nil {
 		reconnects = n

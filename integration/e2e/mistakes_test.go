@@ -139,7 +139,7 @@ var people = []mistake{
 	}, "unknown flag: --confg: did you mean --config? see mpsocks client --help"},
 	{"says more than there is to say", func(_ *testing.T, w *workshop) ([]string, func() string) {
 		return []string{"client", w.ClientFile}, nil
-	}, "is too much: see mpsocks client --help"},
+	}, "is too much: a file is named with -c, as in"},
 	{"takes a name for a client that is no name of a file", func(_ *testing.T, w *workshop) ([]string, func() string) {
 		return []string{"clients", "add", "../phone", "-c", w.ServerFile}, nil
 	}, "cannot be a client's name: use letters, digits and - _ . @"},

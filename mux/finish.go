@@ -172,6 +172,7 @@ func (x *ending) shut(err error, tell bool) {
 		s.pump()
 	}
 	close(x.done)
+	s.monitor.hurry()
 	for _, f := range subs {
 		if tell {
 			// What is in the kernel still goes out; a dead path must not hold

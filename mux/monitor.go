@@ -3,6 +3,7 @@ package mux
 import (
 	"context"
 	"math"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -19,20 +20,24 @@ const ackDelay = 25e6 // ns
 // A monitor is a session's only timer. It ticks while something is under way, as closely
 // as the engine wants it, and sleeps otherwise: for engine.TickIdle while there are
 // streams or something to announce, and else for as long as the engine has nothing due.
-// It measures, finds stalls, sends what has become due, and pumps.
+// It measures, finds stalls, sends what has become due, and pumps. Readers that are awake tick
+// in the stead of its goroutine: see pass.
 type monitor struct {
-	saidMoved time.Time // when a person was last told that flows moved; of obey
-	absences  absences  // of what was told so; of tick and obey
-	s         *Session
-	wake      chan struct{} // 1 slot: there is work
-	ticking   atomic.Bool
-	calm      atomic.Bool // it does not look soon
-	ticks     atomic.Uint64
+	s       *Session
+	alarm   *lull.Alarm // what its goroutine waits for
+	ticking atomic.Bool
+	calm    atomic.Bool // it does not look soon
+	ticks   atomic.Uint64
+	due     atomic.Int64 // when the next tick is
+	passed  atomic.Int64 // when a reader last came by
 
-	// The goroutine's own.
-	held   int  // bytes that the session holds,
-	window int  // and of these without a Data ACK at most; 0 = no matter
-	cut    bool // it ends for what it holds, which is done beside
+	turn      sync.Mutex // held for a tick; guards the rest
+	last      int64      // when it last ticked
+	saidMoved time.Time  // when a person was last told that flows moved; of obey
+	absences  absences   // of what was told so; of tick and obey
+	held      int        // bytes that the session holds,
+	window    int        // and of these without a Data ACK at most; 0 = no matter
+	cut       bool       // it ends for what it holds, which is done beside
 }
 
 // touch makes the monitor tick. The monitor itself must not call it: it would
@@ -44,37 +49,67 @@ func (m *monitor) touch() {
 }
 
 // hurry makes it tick now.
-func (m *monitor) hurry() {
-	select {
-	case m.wake <- struct{}{}:
-	default:
-	}
-}
+func (m *monitor) hurry() { m.alarm.Ring() }
 
 // run is the monitor goroutine: started by the session's owner, ends with the
 // session or the context.
 func (m *monitor) run(ctx context.Context) {
 	s := m.s
-	t := time.NewTimer(engine.TickIdle)
-	defer t.Stop()
-	last := s.core.now()
+	defer m.alarm.Close()
+	defer context.AfterFunc(ctx, m.hurry)()
+	next := int64(engine.TickIdle)
 	for {
+		hurried := m.alarm.Wait(time.Duration(next))
 		select {
 		case <-ctx.Done():
 			return
 		case <-s.end.done:
 			return
-		case <-m.wake:
-		case <-t.C:
+		default:
 		}
-		now := s.core.now()
-		m.ticks.Add(1)
-		t.Reset(time.Duration(m.tick(now, now-last)))
-		last = now
+		next = m.step(hurried)
 	}
 }
 
-// tick does what is due and returns when to do so again, in ns.
+// step ticks, unless a reader has in its stead, and returns when to do so again, in ns.
+func (m *monitor) step(hurried bool) (next int64) {
+	m.turn.Lock()
+	defer m.turn.Unlock()
+	now := m.s.core.now()
+	if early := m.due.Load() - now; early > 0 && !hurried {
+		return early
+	}
+	return m.beat(now)
+}
+
+// beat is one tick. The caller holds turn.
+func (m *monitor) beat(now int64) (next int64) {
+	m.ticks.Add(1)
+	next = m.tick(now, now-m.last) // the session's time begins with it
+	m.last = now
+	m.due.Store(now + next)
+	return next
+}
+
+// passGap is how far apart, in ns, readers come by that tick while bulk is under way: where
+// they are awake all the time the goroutine needs no thread more, and they have other work.
+const passGap = 200e3
+
+// pass ticks for a reader that has done its work, if the next one that comes by, as soon as
+// this one did, would be too late: it is awake anyway, and the goroutine's thread would have
+// to be woken.
+func (m *monitor) pass(now int64) {
+	gap := now - m.passed.Swap(now)
+	if now+gap < m.due.Load() || gap < passGap && !m.calm.Load() || !m.alarm.Kernels() || !m.turn.TryLock() {
+		return
+	}
+	defer m.turn.Unlock()
+	if now-m.last >= engine.TickBusy/2 {
+		m.alarm.Put(time.Duration(m.beat(now)))
+	}
+}
+
+// tick does what is due and returns when to do so again, in ns. The caller holds turn.
 func (m *monitor) tick(now, passed int64) (next int64) {
 	s := m.s
 	m.learn(now)
@@ -127,7 +162,7 @@ func (m *monitor) tick(now, passed int64) (next int64) {
 
 // again does what has a time of its own beside the engine's orders (Data ACKs, addresses, order,
 // streams), and returns when to tick again, in ns: with what is owed, and late where somebody
-// wakes the monitor before.
+// wakes the monitor before. The caller holds turn.
 func (m *monitor) again(o *engine.Orders, now int64) (next int64) {
 	s := m.s
 	next = o.Next
@@ -183,7 +218,7 @@ func (m *monitor) learn(now int64) {
 // movedPause is how often a person at the server is told that a client's flows moved.
 const movedPause = 30 * time.Second
 
-// obey does what a tick of the engine wants done, without its lock.
+// obey does what a tick of the engine wants done, without its lock. The caller holds turn.
 func (m *monitor) obey(o *engine.Orders, at int64) {
 	s := m.s
 	for i := range o.Tune {
@@ -225,8 +260,8 @@ func (m *monitor) owes() (owes bool) {
 	return owes || s.reseq.holds()
 }
 
-// overdrawn counts what the session holds, and says whether it has to end for it. Only
-// the monitor calls it.
+// overdrawn counts what the session holds, and says whether it has to end for it. The
+// caller holds turn.
 func (m *monitor) overdrawn() (over bool) {
 	s := m.s
 	if s.memory == nil || m.cut {

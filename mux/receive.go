@@ -191,6 +191,7 @@ func (f *subflow) take() error {
 	if w.acks {
 		s.acked(f, w.ack)
 	}
+	defer s.monitor.pass(now)
 	if len(f.rxPkts) == 0 {
 		return nil
 	}

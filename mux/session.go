@@ -14,6 +14,7 @@ import (
 	"github.com/mpsocks/mpsocks/mux/engine"
 	"github.com/mpsocks/mpsocks/mux/fq"
 	"github.com/mpsocks/mpsocks/mux/hands"
+	"github.com/mpsocks/mpsocks/mux/lull"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
 	"github.com/mpsocks/mpsocks/mux/packet"
 	"github.com/mpsocks/mpsocks/mux/reseq"
@@ -118,7 +119,7 @@ func newSession(c sessionConfig) *Session {
 		capture: c.capture, log: c.log, voice: chatter.NewVoice(), up: make(chan struct{}), keyed: make(chan struct{}),
 	}
 	s.commands = rate.NewLimiter(commandsEach, commandsAtOnce)
-	s.monitor = monitor{s: s, wake: make(chan struct{}, 1)}
+	s.monitor.s, s.monitor.alarm = s, lull.NewAlarm()
 	s.end = ending{s: s, done: make(chan struct{}), ended: make(chan struct{})}
 	s.core.start = time.Now()
 	s.core.e = engine.New(c.client, c.mode, c.rules, patience(c.timeout))

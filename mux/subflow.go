@@ -126,6 +126,7 @@ func (f *subflow) report(full bool) {
 	if k.Known {
 		f.overhead.Store(f.overheadOf(&k))
 		f.nearest.Store(k.Info.MinRTT)
+		f.s.monitor.alarm.Kernel() // for its time is the kernel's
 	}
 	r := engine.Report{Full: full, Written: k.Sent, Outstanding: k.Outstanding, Known: k.Known, Partial: k.Partial, Info: engine.Info(k.Info)}
 	f.s.enter(func(e *engine.Engine, now int64) { e.Learn(f.core, now, &r) })

@@ -5,6 +5,9 @@
 //
 // A Reader decides; its owner says what comes and when. While Rests says so the owner does
 // not let the system wake it, and has Join look in its place.
+//
+// An Alarm is what a goroutine waits for that has something to do at times, so that no
+// thread is woken but the one that it runs on.
 package lull
 
 const (

@@ -1,20 +1,14 @@
 package lull
 
 import (
-	"os"
 	"runtime"
 	"slices"
 	"sync"
-	"syscall"
 	"time"
-	"unsafe"
-
-	"golang.org/x/sys/unix"
 )
 
 // A rest ends for all who rest at once: one goroutine looks for them, one after the other, so
-// that one wake-up of one thread serves them. It is woken by a timer of the kernel's in Go's
-// poller: a timer of Go's has another thread woken with each goroutine that it readies.
+// that one wake-up of one thread serves them.
 
 // A keeper is that goroutine. It is started for the first that rests, and ends with the last.
 // Where its work takes long another one is begun: there may be as many as processors.
@@ -75,13 +69,20 @@ func choose() *keeper {
 	return least
 }
 
+// never is the keepers' word for who would have them look sooner.
+func never() bool { return false }
+
 // run looks until nobody rests any more.
 func (k *keeper) run() {
-	t := newTimer()
-	defer t.close()
+	c := newClock()
+	if c != nil {
+		defer c.close()
+	}
 	var now []*rest
 	for {
-		t.wait()
+		if c == nil || !c.wait(time.Duration(Rest), never) {
+			time.Sleep(time.Duration(Rest))
+		}
 		keepers.mu.Lock()
 		now = append(now[:0], k.looks...)
 		keepers.mu.Unlock()
@@ -113,52 +114,4 @@ func moment(all []*rest) (took time.Duration, over int) {
 		over++
 	}
 	return time.Since(began), over
-}
-
-// A timer wakes a keeper.
-type timer struct {
-	file  *os.File // nil: there is none, and Go's serves
-	raw   syscall.RawConn
-	armed bool
-	step  func(fd uintptr) bool
-}
-
-// newTimer makes one; a process without descriptors left gets along without.
-func newTimer() *timer {
-	t := new(timer)
-	fd, err := unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC)
-	if err != nil {
-		return t
-	}
-	t.file = os.NewFile(uintptr(fd), "rest")
-	if t.raw, err = t.file.SyscallConn(); err != nil || t.file.SetReadDeadline(time.Time{}) != nil {
-		t.close()
-		t.file = nil
-	}
-	t.step = func(fd uintptr) bool {
-		if t.armed {
-			return true
-		}
-		every := unix.ItimerSpec{Value: unix.NsecToTimespec(Rest)}
-		_, _, e := unix.RawSyscall6(unix.SYS_TIMERFD_SETTIME, fd, 0, uintptr(unsafe.Pointer(&every)), 0, 0, 0)
-		t.armed = true
-		return e != 0
-	}
-	return t
-}
-
-// wait returns when a rest is over.
-func (t *timer) wait() {
-	if t.file != nil {
-		if t.armed = false; t.raw.Read(t.step) == nil {
-			return
-		}
-	}
-	time.Sleep(time.Duration(Rest))
-}
-
-func (t *timer) close() {
-	if t.file != nil {
-		t.file.Close()
-	}
 }

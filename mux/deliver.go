@@ -72,9 +72,12 @@ func (d *delivery) hand(views [][]byte) {
 func (d *delivery) tick(now, bound int64) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.late = d.order.Tick(now, bound, d.late[:0])
-	d.hand(d.late)
-	if clear(d.late); cap(d.late) > maxScratch {
+	for more := true; more; {
+		d.late, more = d.order.Tick(now, bound, d.late[:0])
+		d.hand(d.late)
+		clear(d.late)
+	}
+	if cap(d.late) > 8*maxScratch { // more than of a whole flow
 		d.late = nil
 	}
 	return d.order.Holds()

@@ -55,14 +55,20 @@ func expired(u *uplink, p *peer) dropReason {
 	return dropTTL
 }
 
-// fail has a failure told with the answers to a batch.
+// fail has a failure told with the answers to a batch, of which the first that is too much
+// is the last.
 func fail(u *uplink, p *peer, f *packet.Failure) {
+	if u.failed {
+		return
+	}
 	f.From = packet.ServerHost6
 	if f.To.Is4() {
 		f.From = packet.ServerHost4
 	}
 	if b := failurePacket(p, f); b != nil {
 		u.answers = append(u.answers, b)
+	} else {
+		u.failed = true
 	}
 }
 

@@ -34,6 +34,8 @@ type uplink struct {
 	}
 	// answers are packets of the server's own, for the session.
 	answers []*buf.Buffer
+	// failed says that the client hears of no more failures in this batch.
+	failed bool
 	// ended are the keys of mappings that the client needs no more.
 	ended []uint64
 	// refused are the inner sources that got no mapping.
@@ -57,7 +59,7 @@ func (p *peer) Deliver(pkts [][]byte) {
 		}
 	}
 	p.nat.mu.RUnlock()
-	u.mapping = nil
+	u.mapping, u.failed = nil, false
 	sent, lost := u.writer.Flush()
 	s.sent.Add(uint64(sent))
 	u.drops[dropSend] += uint32(lost)

@@ -384,8 +384,10 @@ func (h *host) tick() {
 			next = min(next, h.ackAt+25e6-now)
 		}
 	}
-	h.views = h.order.Tick(now, o.Hold, h.views[:0])
-	h.hand()
+	for due := true; due; {
+		h.views, due = h.order.Tick(now, o.Hold, h.views[:0])
+		h.hand()
+	}
 	if h.order.Holds() {
 		next = TickBusy
 	}

@@ -19,8 +19,10 @@ const (
 	reseqIdle    = 60e9     // ns of silence after which a flow is forgotten
 	reseqSweep   = 1e9      // how often idle flows are forgotten
 	reseqRecent  = 64       // flows that are found without the table; a power of two
-	reseqList    = 64       // places for held packets that a silent flow keeps,
-	reseqSpent   = 1024     // and for those that were delivered
+	reseqList    = 64       // places for held packets that a flow keeps when it holds none,
+	reseqLists   = 8        // longer lists that are kept for the next flows that do,
+	reseqSpent   = 8192     // and places for packets that were delivered
+	reseqDue     = 1024     // packets with which a tick ends
 
 	// reseqLeast is the mean length of packets, in bytes, from which order is
 	// worth a wait of as long as paths differ. Smaller ones wait for reseqSmall at
@@ -50,7 +52,9 @@ type Resequencer struct {
 	spent   []*buf.Buffer       // held packets that were returned, see done
 	count   int                 // packets held in all,
 	bytes   int                 // and the memory of their buffers
-	places  int                 // in the flows' lists of held packets, used or not
+	places  int                 // in lists of held packets, used or not
+	lists   [][]held            // such that no flow has now,
+	listed  bool                // one of which was taken since the last sweep
 	swept   int64
 
 	Restored uint64 // packets that were put in order,
@@ -208,10 +212,23 @@ func (r *Resequencer) forget(k packet.Key, f *rflow) {
 	delete(r.flows, k)
 }
 
-// unlist frees the list of a flow that holds nothing.
+// unlist takes the list of a flow that holds nothing. A long one is kept for the next flow:
+// were it the flow's own, thousands of flows would have one each.
 func (r *Resequencer) unlist(f *rflow) {
-	r.places -= cap(f.waiting)
+	if n := cap(f.waiting); n > reseqList && len(r.lists) < reseqLists {
+		r.lists = append(r.lists, f.waiting[:0])
+	} else {
+		r.places -= n
+	}
 	f.waiting = nil
+}
+
+// list gives a flow that holds nothing a list.
+func (r *Resequencer) list(f *rflow) {
+	if n := len(r.lists) - 1; n >= 0 && cap(f.waiting) == 0 {
+		f.waiting, r.lists[n] = r.lists[n], nil
+		r.lists, r.listed = r.lists[:n], true
+	}
 }
 
 // arrive takes one packet and appends to views what is due.
@@ -260,6 +277,7 @@ func (r *Resequencer) hold(f *rflow, id uint32, pkt []byte, now int64) {
 	for i > 0 && f.distance(f.waiting[i-1].id) > f.distance(id) {
 		i--
 	}
+	r.list(f)
 	r.places -= cap(f.waiting)
 	f.waiting = append(f.waiting, held{})
 	r.places += cap(f.waiting)
@@ -303,7 +321,9 @@ func (r *Resequencer) pop(f *rflow, n int, views [][]byte) [][]byte {
 	r.count -= n
 	rest := f.waiting[:copy(f.waiting, f.waiting[n:])]
 	clear(f.waiting[len(rest) : len(rest)+n])
-	f.waiting = rest
+	if f.waiting = rest; len(rest) == 0 && cap(rest) > reseqList {
+		r.unlist(f)
+	}
 	return views
 }
 
@@ -314,10 +334,15 @@ func (r *Resequencer) Holds() bool { return r.count > 0 }
 func (r *Resequencer) Held() int { return r.bytes + heldMemory*r.places + flowMemory*len(r.flows) }
 
 // Tick gives up on gaps that are older than bound, forgets idle flows, and appends to
-// views what is due now.
-func (r *Resequencer) Tick(now, bound int64, views [][]byte) [][]byte {
+// views what is due now, some thousands of packets at most: more says that there are more,
+// for which it is to be called again when these are delivered.
+func (r *Resequencer) Tick(now, bound int64, views [][]byte) (due [][]byte, more bool) {
 	keep := r.holding[:0]
-	for _, f := range r.holding {
+	for i, f := range r.holding {
+		if more = len(views) >= reseqDue; more {
+			keep = append(keep, r.holding[i:]...)
+			break
+		}
 		for wait := f.patience(now, bound); len(f.waiting) > 0 && now-f.oldest() > wait; {
 			f.next = f.waiting[0].id
 			r.Expired++
@@ -332,16 +357,19 @@ func (r *Resequencer) Tick(now, bound int64, views [][]byte) [][]byte {
 	if now-r.swept > reseqSweep {
 		r.swept = now
 		for k, f := range r.flows {
-			switch {
-			case len(f.waiting) > 0:
-			case now-f.last > reseqIdle:
+			if len(f.waiting) == 0 && now-f.last > reseqIdle {
 				r.forget(k, f)
-			case cap(f.waiting) > reseqList && now-f.last > spreadMemory:
-				r.unlist(f)
 			}
 		}
+		if !r.listed {
+			for _, l := range r.lists {
+				r.places -= cap(l)
+			}
+			r.lists = nil
+		}
+		r.listed = false
 	}
-	return views
+	return views, more
 }
 
 // oldest returns since when something waits. That need not be what is due first.

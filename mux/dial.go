@@ -176,7 +176,7 @@ func (p *clientPath) race(ctx context.Context, timeout time.Duration, but []neti
 	look(p)
 	var why error
 	c.mu.Lock()
-	mtu, worked := p.mtu, p.worked
+	mtu := p.mtu
 	c.mu.Unlock()
 	race := dialer.Race[*proven]{
 		Targets: func() (addrs []netip.AddrPort, asking bool) {
@@ -187,7 +187,7 @@ func (p *clientPath) race(ctx context.Context, timeout time.Duration, but []neti
 			return p.prove(ctx, a, mtu, timeout, connected)
 		},
 		Drop: func(v *proven) { v.carrier.Close() },
-		Go:   c.slots.Go, MTU: mtu, Worked: worked, Timeout: timeout,
+		Go:   c.slots.Go, MTU: mtu, Timeout: timeout,
 		Silent: func(err *dialer.SilentError) { p.mute(ctx, err, len(but) == 0) },
 	}
 	if silent(c.session) {
@@ -212,7 +212,7 @@ func (p *clientPath) race(ctx context.Context, timeout time.Duration, but []neti
 	p.book.Proved(won.Addr, now)
 	c.mu.Lock()
 	clamped := won.MTU != p.mtu
-	p.mtu, p.worked = won.MTU, true
+	p.mtu = won.MTU
 	c.mu.Unlock()
 	if clamped {
 		// The next large packet would stop those that are there, each in its turn.

@@ -75,7 +75,6 @@ type clientPath struct {
 	book    dialer.Book        // how the addresses did
 	six     bool               // it has no IPv4; see look
 	mtu     int                // packets that get through; 0 = any
-	worked  bool               // a server has proved its key by it, where it leads now
 	bad     string             // the last error of an attempt; "" after one that worked
 	badAt   time.Time          // when that was
 	moved   bool               // its address has changed, and the server has not been told

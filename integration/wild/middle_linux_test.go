@@ -129,10 +129,10 @@ func TestSegmentsComeTwiceAndOutOfOrder(t *testing.T) {
 // says so: what has large ones goes on soon.
 func TestLargePacketsBecomeLost(t *testing.T) {
 	best := time.Minute
-	for i := 0; i < 3 && best > 2*time.Second; i++ { // the machine has much else to do
+	for i := 0; i < 3 && best > 4*time.Second; i++ { // the machine has much else to do
 		best = min(best, shrinks(t, 1280))
 	}
-	if best > 2*time.Second {
+	if best > 4*time.Second {
 		t.Errorf("a gap of %v at the least", best)
 	}
 }

@@ -19,9 +19,8 @@ type contest[T any] struct {
 	said  bool  // Silent was told
 	first error // why the first failed
 
-	won      *Result[T]    // by smaller packets, while larger ones may yet do,
-	until    time.Time     // until then,
-	patience time.Duration // or until all that are under way have been silent for so long
+	won   *Result[T] // by smaller packets, while larger ones may yet do,
+	until time.Time  // until then
 }
 
 type news[T any] struct {
@@ -44,7 +43,7 @@ func (r *Race[T]) Run(ctx context.Context) (*Result[T], []netip.AddrPort, error)
 			if lost, why := c.seek(time.Now()); lost {
 				return nil, failed(c.all), why
 			}
-		} else if now := time.Now(); now.After(c.until) || !doubtful(c.all, c.won.Addr, c.won.MTU, now, c.patience) {
+		} else if time.Now().After(c.until) || !doubtful(c.all, c.won.Addr, c.won.MTU) {
 			return c.won, nil, nil
 		}
 		select {
@@ -111,7 +110,7 @@ func (c *contest[T]) seek(now time.Time) (lost bool, why error) {
 		c.Silent(mute)
 	}
 	switch {
-	case mute != nil && age >= retryFor && c.hopeless(c.all, now):
+	case mute != nil && age >= retryFor && hopeless(c.all, now):
 		return true, mute
 	case slices.ContainsFunc(c.all, func(a *attempt) bool { return !a.over }):
 		return false, nil
@@ -150,15 +149,8 @@ func (c *contest[T]) proved(n news[T]) {
 	c.won = &Result[T]{n.value, n.of.addr, n.of.mtu, beaten(c.all, n.of)}
 	// A server that was away answers all at once, and a load balancer finds another one for
 	// who comes now: that says nothing of the path.
-	if !again {
-		return // the larger ones have begun with it
+	c.until = time.Now().Add(max(grace, time.Since(n.of.began)*3/2))
+	if again {
+		c.begin(c.won.Addr, c.MTU)
 	}
-	c.patience = max(grace, min(graceTimes*time.Since(n.of.connected), graceMost))
-	c.until = time.Now().Add(max(2*graceMost, time.Since(n.of.began)*3/2))
-	for _, s := range MTUs {
-		if larger(s, n.of.mtu) && larger(c.MTU, s) {
-			c.begin(n.of.addr, s)
-		}
-	}
-	c.begin(n.of.addr, c.MTU)
 }

@@ -15,17 +15,13 @@ const (
 	// before the next one begins.
 	Stagger = 250 * time.Millisecond
 	// stall is how long an address that took the connection may be silent before
-	// the path is suspected of losing large packets, stallAnew the same on a path that has
-	// worked, and again how much longer before those that are tried then are.
-	stall     = time.Second
-	stallAnew = 300 * time.Millisecond
-	again     = 400 * time.Millisecond
-	// grace is how long larger packets have once smaller ones got through, and their TCP
-	// too: on a machine that is busy graceTimes what the proof of those took, up to
-	// graceMost. They begin again then, once: what did not answer before may have been away.
-	grace      = 250 * time.Millisecond
-	graceTimes = 3
-	graceMost  = time.Second
+	// the path is suspected of losing large packets, and again how much longer before
+	// those that are tried then are.
+	stall = time.Second
+	again = 400 * time.Millisecond
+	// grace is how long larger packets have once smaller ones got through.
+	// They begin again then, once: what did not answer before may have been away.
+	grace = 200 * time.Millisecond
 	// retryPause is how long after its failure an address is tried again, while others
 	// have taken the connection and are silent; each further time twice as long, up to
 	// retryMost times, and not when the race is older than retryFor.
@@ -42,10 +38,9 @@ const (
 	step = 25 * time.Millisecond
 )
 
-// MTUs are the sizes of packets, in bytes, that are tried where large ones seem to get
-// lost: IPv6's least, what LTE and tunnels leave, and PPPoE's (RFC 2516). The least comes
-// first: when it gets through, the others are tried at once, and the largest that does wins.
-var MTUs = []int{1280, 1400, 1492}
+// MTUs are the sizes of packets, in bytes, that are tried in turn where large ones seem
+// to get lost: PPPoE's (RFC 2516), what LTE and tunnels leave, and IPv6's least.
+var MTUs = []int{1492, 1400, 1280}
 
 // Segment is how large a TCP segment may be, as TCP_MAXSEG counts it (options are within),
 // so that packets to an address keep to an MTU; 0 for 0, which is any.
@@ -77,9 +72,6 @@ type Race[T any] struct {
 	Go func(func())
 	// MTU is what is known to get through on this path; 0 = nothing is known.
 	MTU int
-	// Worked says that the server was reached by this path before: who is silent now has
-	// hardly ever been slow, and large packets may get lost since.
-	Worked bool
 	// Stagger is the head start of one address over the next; 0 = Stagger of this package.
 	Stagger time.Duration
 	// Timeout is how long TCP's handshake may take: no other address begins later, unless
@@ -128,12 +120,9 @@ type attempt struct {
 }
 
 // doubtful says that packets larger than those that won may yet get through to that
-// address: they have not been silent for as long as patience says.
-func doubtful(all []*attempt, a netip.AddrPort, mtu int, now time.Time, patience time.Duration) bool {
-	return slices.ContainsFunc(all, func(t *attempt) bool {
-		silent := !t.connected.IsZero() && now.Sub(t.connected) >= patience
-		return !t.over && t.addr == a && larger(t.mtu, mtu) && !silent
-	})
+// address.
+func doubtful(all []*attempt, a netip.AddrPort, mtu int) bool {
+	return slices.ContainsFunc(all, func(t *attempt) bool { return !t.over && t.addr == a && larger(t.mtu, mtu) })
 }
 
 // larger says that packets of a are larger than those of b; 0 is any size.
@@ -215,8 +204,8 @@ func silent(all []*attempt, now time.Time) *SilentError {
 }
 
 // hopeless says that none of what is under way is young enough to hope for.
-func (r *Race[T]) hopeless(all []*attempt, now time.Time) bool {
-	return !slices.ContainsFunc(all, func(t *attempt) bool { return !t.over && !t.mute(now, r.stall(t)) })
+func hopeless(all []*attempt, now time.Time) bool {
+	return !slices.ContainsFunc(all, func(t *attempt) bool { return !t.over && !t.mute(now, t.stall()) })
 }
 
 // mute says that TCP is through, and nothing has come for that long since; one that is far
@@ -234,28 +223,24 @@ func (t *attempt) patience(stagger time.Duration) time.Time {
 	return t.connected.Add(max(stagger, 2*t.connected.Sub(t.began)))
 }
 
-// stall is how long an attempt may be silent before smaller packets are tried.
-func (r *Race[T]) stall(t *attempt) time.Duration {
-	switch {
-	case t.mtu != r.MTU:
-		return again // the path is suspected already
-	case r.Worked:
-		return stallAnew
+// stall is how long the attempt may be silent before smaller packets are tried.
+func (t *attempt) stall() time.Duration {
+	if t.mtu == 0 {
+		return stall
 	}
-	return stall
+	return again // the path is suspected already
 }
 
 // smaller returns the attempt to make with smaller packets, if one is due: an
 // address took the connection and is silent.
 func (r *Race[T]) smaller(all []*attempt, now time.Time) (a netip.AddrPort, mtu int, ok bool) {
 	for _, t := range all {
-		if t.over || t.clamped || !t.mute(now, r.stall(t)) {
+		if t.over || t.clamped || !t.mute(now, t.stall()) {
 			continue
 		}
 		t.clamped = true
 		for _, s := range MTUs {
-			tried := slices.ContainsFunc(all, func(o *attempt) bool { return o.addr == t.addr && o.mtu == s })
-			if larger(r.MTU, s) && !tried {
+			if t.mtu == 0 || s < t.mtu {
 				return t.addr, s, true
 			}
 		}

@@ -8,8 +8,8 @@ import (
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
 
-// What is known of flows is memory, too, and the list of what one has held stays with it
-// for the next time; of a silent flow it goes, and in the end all of it does.
+// What is known of flows is memory, too, and the list of what one has held stays for the next
+// that does; when nothing is held for a while it goes, and in the end all of it does.
 func TestReseqMemory(t *testing.T) {
 	if n := int(unsafe.Sizeof(held{})); n != heldMemory {
 		t.Errorf("what is held takes %d bytes, not %d", n, heldMemory)
@@ -54,18 +54,21 @@ func TestReseqMemory(t *testing.T) {
 	}
 }
 
+// flowPacket is packet number id of one of several flows of large packets that are not QUIC's.
+func flowPacket(flow int, id uint32) []byte {
+	h := packet.UDP{Src: netip.AddrPortFrom(packet.ClientHost4, uint16(4000+flow)), Dst: netip.MustParseAddrPort("192.0.2.1:9"), TTL: 64, ID: id}
+	b := make([]byte, h.Overhead(500)+500)
+	packet.PutUDP(b, &h)
+	return b
+}
+
 // TestReseqSharesLists: thousands of flows that hold thousands of packets in turn need one list.
 func TestReseqSharesLists(t *testing.T) {
 	x := newReseqTest()
 	const flows, packets = 50, 1000
 	most := 0
 	for i := range flows {
-		add := func(slot int, id uint32) {
-			h := packet.UDP{Src: netip.AddrPortFrom(packet.ClientHost4, uint16(4000+i)), Dst: netip.MustParseAddrPort("192.0.2.1:9"), TTL: 64, ID: id}
-			b := make([]byte, h.Overhead(500)+500)
-			packet.PutUDP(b, &h)
-			x.add(slot, int64(i)+1, b)
-		}
+		add := func(slot int, id uint32) { x.add(slot, int64(i)+1, flowPacket(i, id)) }
 		add(0, 0)
 		for id := range uint32(packets) {
 			add(1, id+2)
@@ -92,14 +95,9 @@ func TestReseqTicksInPortions(t *testing.T) {
 	x := newReseqTest()
 	const flows, packets = 20, 400
 	for i := range flows {
-		for n, id := range append([]uint32{0}, make([]uint32, packets)...) {
-			if n > 0 {
-				id = uint32(n + 1) // all but the second
-			}
-			h := packet.UDP{Src: netip.AddrPortFrom(packet.ClientHost4, uint16(4000+i)), Dst: netip.MustParseAddrPort("192.0.2.1:9"), TTL: 64, ID: id}
-			b := make([]byte, h.Overhead(500)+500)
-			packet.PutUDP(b, &h)
-			x.add(min(n, 1), 1, b)
+		x.add(0, 1, flowPacket(i, 0))
+		for id := range uint32(packets) {
+			x.add(1, 1, flowPacket(i, id+2)) // all but the second
 		}
 	}
 	got, calls := len(x.got), 0

@@ -76,7 +76,7 @@ func parseLiteral(host string) (netip.Addr, bool) {
 	return a.Unmap(), err == nil && a.Zone() == ""
 }
 
-// appendQuestion appends a DNS query for the addresses of host to b.
+// appendQuestion appends a DNS query of that type for host to b.
 func appendQuestion(b []byte, id uint16, host string, typ dnsmessage.Type) ([]byte, error) {
 	name, err := dnsmessage.NewName(host + ".")
 	if err != nil {

@@ -10,17 +10,23 @@ import (
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
 
+// programHere is the socket of a program that a published UDP port leads to.
+func programHere(t *testing.T) (net.PacketConn, netip.AddrPort) {
+	t.Helper()
+	program, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { program.Close() })
+	return program, program.LocalAddr().(*net.UDPAddr).AddrPort()
+}
+
 // TestVisitorsGiveWay has strangers with invented addresses at a published UDP port: who
 // comes gets in, one house has its share, and whoever has sent again after an answer,
 // which an invented address cannot, stays.
 func TestVisitorsGiveWay(t *testing.T) {
 	c := start(t, &fakeTunnel{answer: echo}, nil)
-	program, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer program.Close()
-	to := program.LocalAddr().(*net.UDPAddr).AddrPort()
+	_, to := programHere(t)
 	v := newVisitors(&publication{client: c})
 	v.lane, v.places.most = c.lanes[0], 16
 	used := c.crowd.descriptors.used.Load()
@@ -89,12 +95,7 @@ func TestVisitorsGiveWay(t *testing.T) {
 // it is (HAProxy, doc/proxy-protocol.txt, Section 2.2).
 func TestVisitorsAreTold(t *testing.T) {
 	c := start(t, &fakeTunnel{answer: echo}, nil)
-	program, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer program.Close()
-	to := program.LocalAddr().(*net.UDPAddr).AddrPort()
+	program, to := programHere(t)
 	at := func(s string) *publication {
 		return newPublication(c, conf.Route{Listen: netip.MustParseAddrPort(s), Proto: conf.ProtoUDP, ProxyProtocol: true})
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/mux/muxtest"
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
 
@@ -174,14 +175,9 @@ func TestForwardTCPRefused(t *testing.T) {
 
 // TestForwardRange leads a range of ports to as many, of both protocols.
 func TestForwardRange(t *testing.T) {
-	free, err := net.Listen("tcp", "127.0.0.1:0")
+	from, err := muxtest.FreeRange(3)
 	if err != nil {
 		t.Fatal(err)
-	}
-	from := uint16(free.Addr().(*net.TCPAddr).Port)
-	free.Close()
-	if from > 65000 {
-		t.Skip("no room for a range")
 	}
 	f := &fakeTunnel{answer: echo, exit: armonExit(t)}
 	cfg := conf.DefaultClient()
@@ -190,11 +186,6 @@ func TestForwardRange(t *testing.T) {
 		Listen: conf.Endpoint{Addr: netip.MustParseAddr("127.0.0.1"), Ports: conf.PortRange{From: from, To: from + 2}},
 		To:     "192.0.2.1:700-702", Proto: conf.ProtoBoth,
 	}}
-	if c, err := newClient(cfg, nopLog, &fakeTunnel{}); err != nil {
-		t.Skipf("the ports are taken: %v", err)
-	} else {
-		c.discard()
-	}
 	c := start(t, f, func(into *conf.Client) { *into = *cfg })
 	if n := len(c.front.forwards()); n != 6 {
 		t.Fatalf("%d forwards", n)

@@ -106,6 +106,9 @@ func TestOthersFollow(t *testing.T) {
 	// While one of the path's subflows lives, for all that is known, the others are dialled
 	// at once.
 	eventually(t, "all subflows are gone", func() bool { return len(n.client.Session().Snapshot().Subflows) == 0 })
+	// So do those that saw another one live when their own went: nobody listens yet, and they
+	// are refused.
+	time.Sleep(2 * backoffMin)
 	mute, err := net.Listen("tcp", n.addr.String()) // takes connections and says nothing
 	if err != nil {
 		t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"sync"
 )
 
@@ -19,19 +20,28 @@ var given struct {
 
 // FreePort is a port that nobody has at any address of this machine, neither of TCP nor of
 // UDP. A process gets none twice before it has had half of them.
-func FreePort() (uint16, error) {
+func FreePort() (uint16, error) { return FreeRange(1) }
+
+// FreeRange is the first of n such ports in a row.
+func FreeRange(n int) (uint16, error) {
 	given.mu.Lock()
 	defer given.mu.Unlock()
 	if given.ports == nil || len(given.ports) > (lastPort-firstPort)/2 {
 		given.ports = make(map[uint16]bool)
 	}
 	for range 1000 {
-		port := uint16(firstPort + rand.N(lastPort-firstPort+1))
-		if given.ports[port] || !free(port) {
+		first := firstPort + rand.N(lastPort-firstPort+2-n)
+		run := make([]uint16, n)
+		for i := range run {
+			run[i] = uint16(first + i)
+		}
+		if slices.ContainsFunc(run, func(port uint16) bool { return given.ports[port] || !free(port) }) {
 			continue
 		}
-		given.ports[port] = true
-		return port, nil
+		for _, port := range run {
+			given.ports[port] = true
+		}
+		return run[0], nil
 	}
 	return 0, errors.New("no free port can be had here")
 }

@@ -182,13 +182,13 @@ func (r *request) lookup(name string) found {
 	r.named = true
 	// The other family may come later than this returns.
 	ctx, cancel := context.WithTimeout(r.ctx, queryTimeout)
-	queries := &r.peer.queries
+	resolver, own := r.peer.server.resolver, &r.peer.client.names
 	r.exit.stream.Rest()
-	if !queries.await(ctx) {
+	if !resolver.asking.await(ctx, own) {
 		cancel()
 		return found{err: errors.New("too many names are being resolved")}
 	}
-	first, more := r.peer.server.resolver.addrs(ctx, name, func() { cancel(); queries.give() })
+	first, more := resolver.addrs(ctx, name, func() { cancel(); resolver.asking.give(own) })
 	r.more = more
 	return first
 }

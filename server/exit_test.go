@@ -150,15 +150,3 @@ func TestTargetsAreAskedRarely(t *testing.T) {
 		t.Errorf("%d times, %d of them in a tenth of a second", asks, soon)
 	}
 }
-
-// Who waits for a lookup's place looks soon at first, and seldom in the end: thousands may.
-func TestThoseThatWaitSeldomLook(t *testing.T) {
-	looks, pause := 0, quotaTick
-	for at := time.Duration(0); at < queryTimeout; at += pause {
-		looks++
-		pause = longer(pause)
-	}
-	if looks > 80 || longer(quotaTick) > 2*quotaTick {
-		t.Errorf("%d times", looks)
-	}
-}

@@ -14,6 +14,8 @@ import (
 
 	"golang.org/x/net/dns/dnsmessage"
 	"golang.org/x/sync/singleflight"
+
+	"github.com/mpsocks/mpsocks/mux/gate"
 )
 
 const (
@@ -43,12 +45,12 @@ type lookup func(ctx context.Context, network, host string) ([]netip.Addr, error
 // their answers are remembered for their TTL. Where there is no resolv.conf, the
 // system's resolver is asked. It is safe for concurrent use.
 type resolver struct {
-	life    context.Context // of the questions to upstreams
-	config  func() nameConfig
-	hosts   lookup // the hosts file alone
-	system  lookup
-	reach   func(netip.Addr) bool // whether the exit has a route there; or nil
-	queries quota
+	life   context.Context // of the questions to upstreams
+	config func() nameConfig
+	hosts  lookup // the hosts file alone
+	system lookup
+	reach  func(netip.Addr) bool // whether the exit has a route there; or nil
+	asking inquiries
 
 	flights singleflight.Group // of *known, by knownKey.String
 
@@ -95,7 +97,7 @@ func newResolver(life context.Context, reach func(netip.Addr) bool) *resolver {
 		system: net.DefaultResolver.LookupNetIP,
 		reach:  reach,
 	}
-	r.queries.max.Store(maxQueries)
+	r.asking.most, r.asking.each = lookups(gate.Files())
 	return r
 }
 

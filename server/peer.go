@@ -45,7 +45,7 @@ type peer struct {
 	counted uint64        // bytes of the session that its client's quota knows; guarded by roll.mu
 
 	// What of the client's share, and of that of all, the session holds.
-	mappings, streams, queries pair
+	mappings, streams pair
 
 	// touched says, per room, whether the session is on the room's list for
 	// this round. Each element belongs to the goroutine of its room's Loop.
@@ -70,7 +70,6 @@ func newPeer(s *Server, name string, sess session) *peer {
 		source:   mux.Source{User: name},
 		mappings: pair{&c.mappings, &s.mappings},
 		streams:  pair{&c.streams, &s.streams},
-		queries:  pair{&c.queries, &s.resolver.queries},
 		refused:  rate.NewLimiter(refusalRate, refusalBurst),
 	}
 	p.nat.peer, p.nat.outlet, p.nat.mappings = p, &s.outlet, make(map[uint64]*mapping)

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"sync/atomic"
 	"time"
 
@@ -9,7 +8,6 @@ import (
 
 	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux/chatter"
-	"github.com/mpsocks/mpsocks/mux/gate"
 )
 
 // A quota counts what is held of something against a cap. It is safe for
@@ -36,24 +34,6 @@ func (q *quota) take() bool {
 	}
 }
 
-// await takes one when there is room, and says whether that was before ctx ended.
-func (q *quota) await(ctx context.Context) bool {
-	for pause := quotaTick; !q.take(); pause = longer(pause) {
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return false
-		}
-	}
-	return true
-}
-
-// quotaTick is how soon await looks again, at first, a small part of what an answer takes,
-// and longer how soon then: thousands may wait for long.
-const quotaTick, quotaTickMost = 5 * time.Millisecond, 100 * time.Millisecond
-
-func longer(pause time.Duration) time.Duration { return min(pause+pause/4, quotaTickMost) }
-
 // give counts one less.
 func (q *quota) give() { q.used.Add(-1) }
 
@@ -79,18 +59,6 @@ func (q pair) take() bool {
 	return true
 }
 
-// await takes one when there is room, and says whether that was before ctx ended.
-func (q pair) await(ctx context.Context) bool {
-	if !q.own.await(ctx) {
-		return false
-	}
-	if !q.all.await(ctx) {
-		q.own.give()
-		return false
-	}
-	return true
-}
-
 // give counts one less.
 func (q pair) give() {
 	q.own.give()
@@ -99,12 +67,13 @@ func (q pair) give() {
 
 // A client is what the sessions of one client's key share: its caps.
 type client struct {
-	name                       string
-	mappings, streams, queries quota
-	brake                      brake
-	braked                     atomic.Bool // brake is on
-	sockets                    holding     // of mappings and streams
-	visits                     visits      // through its published TCP ports
+	name              string
+	mappings, streams quota
+	names             inquirer
+	brake             brake
+	braked            atomic.Bool // brake is on
+	sockets           holding     // of mappings and streams
+	visits            visits      // through its published TCP ports
 
 	out, in pace        // how fast its traffic to the internet and from there may be
 	over    atomic.Bool // its quota of the month is used
@@ -136,8 +105,6 @@ func (c *client) limit(l *conf.ServerLimits, own *conf.Peer) {
 	}
 	c.out.set(most)
 	c.in.set(most)
-	_, each := lookups(gate.Files())
-	c.queries.max.Store(int64(each))
 	c.brake.set(l)
 	c.braked.Store(l.DestinationsPerSecond > 0 || l.RefusalsPerSecond > 0)
 }

@@ -115,8 +115,6 @@ func newServer(cfg *conf.Server, log zerolog.Logger) (*Server, error) {
 	s.sockets.most, _ = descriptors(gate.Files())
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.resolver = newResolver(s.ctx, out.reaches)
-	names, _ := lookups(gate.Files())
-	s.resolver.queries.max.Store(int64(names))
 	for i := range min(max(runtime.GOMAXPROCS(0)/2, 1), maxRooms) {
 		r, err := newRoom(i, log)
 		if err != nil {

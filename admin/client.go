@@ -117,7 +117,7 @@ func (c *Client) send(ctx context.Context, method, path string, body any, token 
 	return resp, nil
 }
 
-// Raw returns the body of /status.
+// Raw returns the body of /status, fit for a terminal.
 func (c *Client) Raw(ctx context.Context) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
@@ -130,7 +130,7 @@ func (c *Client) Raw(ctx context.Context) ([]byte, error) {
 	if err == nil && resp.StatusCode != http.StatusOK {
 		err = fmt.Errorf("%s answers %s", c.Addr, resp.Status)
 	}
-	return body, err
+	return status.PlainJSON(body), err
 }
 
 // Status returns the half's status.
@@ -211,6 +211,9 @@ func (c *Client) Control(ctx context.Context, what string) ([]string, error) {
 	}
 	if result.Error != "" {
 		return nil, errors.New(result.Error)
+	}
+	for i, line := range result.Changes {
+		result.Changes[i] = status.Plain(line)
 	}
 	return result.Changes, nil
 }

@@ -92,7 +92,7 @@ func writeJSON(w http.ResponseWriter, code int, v any) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
-	w.Write(append(body, '\n'))
+	w.Write(append(status.PlainJSON(body), '\n'))
 }
 
 func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
@@ -149,7 +149,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 		}
 		// A browser that does not read is let go, and comes back by itself.
 		out.SetWriteDeadline(time.Now().Add(10 * time.Second))
-		if _, err := fmt.Fprintf(w, "data: %s\n\n", body); err != nil || out.Flush() != nil {
+		if _, err := fmt.Fprintf(w, "data: %s\n\n", status.PlainJSON(body)); err != nil || out.Flush() != nil {
 			return
 		}
 		select {

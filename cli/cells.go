@@ -9,6 +9,8 @@ import (
 
 	"github.com/charmbracelet/x/ansi"
 	"github.com/charmbracelet/x/term"
+
+	"github.com/mpsocks/mpsocks/status"
 )
 
 // Text is measured in the cells of a terminal: a letter of Chinese and most emoji have two,
@@ -20,12 +22,7 @@ func cells(s string) int { return ansi.StringWidth(s) }
 // cut shortens a text to n cells, with a sign that something is missing. What does not
 // print, and could move the cursor or turn the writing round, is left out.
 func cut(s string, n int) string {
-	s = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return -1
-		}
-		return r
-	}, s)
+	s = status.Plain(s)
 	if cells(s) <= n {
 		return s
 	}

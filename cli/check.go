@@ -28,12 +28,20 @@ variables on top as at start, and say what it means. Every problem is listed,
 with the file, the key and the reason; the exit code is 1 if there are any.
 
 A mistake in a file of the server's clients_dir concerns that client alone: it is said,
-and is no error but with --strict.`,
+and is no error but with --strict. So is an address that this machine does not have, with
+which nothing starts here: the file may be meant for another machine.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := conf.Load(file)
 			if err != nil {
 				return err
+			}
+			doubts := hindrances(cfg)
+			if s, ok := cfg.(*conf.Server); ok {
+				doubts = append(doubts, s.Doubts()...)
+			}
+			if strict && len(doubts) > 0 {
+				return errors.New(strings.Join(doubts, "\n"))
 			}
 			w := &words{w: cmd.OutOrStdout()}
 			switch c := cfg.(type) {
@@ -41,17 +49,17 @@ and is no error but with --strict.`,
 				w.linef("%s is a client's configuration, and valid.", file)
 				w.client(c)
 			case *conf.Server:
-				if doubts := c.Doubts(); strict && len(doubts) > 0 {
-					return errors.New(strings.Join(doubts, "\n"))
-				}
 				w.linef("%s is a server's configuration, and valid.", file)
 				w.server(c)
+			}
+			for _, d := range doubts {
+				w.itemf("warning", "%s", d)
 			}
 			return w.err
 		},
 	}
 	cmd.Flags().StringVarP(&file, "config", "c", "", "configuration file")
-	cmd.Flags().BoolVar(&strict, "strict", false, "count what a server would only warn of as an error")
+	cmd.Flags().BoolVar(&strict, "strict", false, "count warnings as errors")
 	cmd.MarkFlagRequired("config")
 	return cmd
 }
@@ -171,9 +179,6 @@ func (w *words) server(s *conf.Server) {
 		w.itemf("balancer", "clients add subflows at the advertised addresses only")
 	}
 	w.itemf("identity", "public key %s, which the clients' server.public_key needs", s.PrivateKey.Public())
-	for _, d := range s.Doubts() {
-		w.itemf("warning", "%s", d)
-	}
 	for _, c := range s.Clients {
 		w.itemf("client", "%s, with the key %s%s", c.Name, joinKeys(c.Keys()), granted(&c))
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/status"
 )
 
 // severity is how a check came out; the worst one is the exit code.
@@ -105,7 +106,7 @@ exit code is 0 if all is well, 1 if something may go wrong, and 2 if something i
 
 // say notes and prints a finding.
 func (d *doctor) say(s severity, check, remedy, format string, args ...any) {
-	f := finding{check, s, fmt.Sprintf(format, args...), remedy}
+	f := finding{check, s, status.Plain(fmt.Sprintf(format, args...)), remedy}
 	if s == fine {
 		f.Remedy = ""
 	}

@@ -20,10 +20,46 @@ func newLogger(cfg conf.Log, w io.Writer) (zerolog.Logger, *status.Events) {
 	zerolog.TimeFieldFormat = "2006-01-02T15:04:05.000Z07:00" // milliseconds, for a path dies in some
 	setLevel(cfg.Level)
 	if cfg.Format == "console" || cfg.Format == "auto" && isTerminal(w) {
-		w = zerolog.ConsoleWriter{Out: w, TimeFormat: time.TimeOnly, NoColor: !isTerminal(w) || os.Getenv("NO_COLOR") != ""}
+		w = zerolog.ConsoleWriter{
+			Out: w, TimeFormat: time.TimeOnly, NoColor: !isTerminal(w) || os.Getenv("NO_COLOR") != "",
+			FormatPrepare: plainFields,
+		}
+	} else {
+		w = plainLines{w}
 	}
 	events := new(status.Events)
 	return zerolog.New(zerolog.MultiLevelWriter(wanted{w}, events)).With().Timestamp().Logger(), events
+}
+
+// plainFields leaves out what does not print of a line's texts. The fields of one text alone
+// are quoted by the writer.
+func plainFields(line map[string]any) error {
+	for k, v := range line {
+		switch v := v.(type) {
+		case []any:
+			for i := range v {
+				if text, ok := v[i].(string); ok {
+					v[i] = status.Plain(text)
+				}
+			}
+		case string:
+			if k == zerolog.MessageFieldName {
+				line[k] = status.Plain(v)
+			}
+		}
+	}
+	return nil
+}
+
+// plainLines writes lines of JSON without what does not print in them: the journal and others
+// show them as they are.
+type plainLines struct{ io.Writer }
+
+func (p plainLines) Write(line []byte) (int, error) {
+	if _, err := p.Writer.Write(status.PlainJSON(line)); err != nil {
+		return 0, err
+	}
+	return len(line), nil
 }
 
 // wantedLevel is the least level of the log.

@@ -145,6 +145,46 @@ func TestCheckSaysWhatItMeans(t *testing.T) {
 	}
 }
 
+// An address that this machine does not have is said, and is an error where that is asked for.
+func TestCheckKnowsTheMachine(t *testing.T) {
+	dir := t.TempDir()
+	if _, stderr, code := command(t, "init", "--server", "203.0.113.5:7443", "--dir", dir); code != 0 {
+		t.Fatal(stderr)
+	}
+	const foreign = "192.0.2.77"
+	for _, c := range []struct{ file, add, drop, want string }{
+		{"server.yaml", "relay: {bind: " + foreign + "}", "relay:", "relay.bind: " + foreign + " is no address of this machine"},
+		{"server.yaml", "relay: {bind: nosuchdevice0}", "relay:", "relay.bind: nosuchdevice0 is neither an address nor an interface"},
+		{"server.yaml", "listen: ['" + foreign + ":7443']", "listen:", "listen[0]: this machine does not have the address " + foreign},
+		{"client.yaml", "listen: ['" + foreign + ":1080']\nallow_anonymous: true", "listen:", "listen[0]: this machine does not have the address " + foreign},
+		{"server.yaml", "relay: {bind: 127.0.0.1}", "relay:", ""},
+	} {
+		text, err := os.ReadFile(filepath.Join(dir, c.file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var kept []string
+		inside := false
+		for line := range strings.Lines(string(text)) {
+			inside = strings.HasPrefix(line, c.drop) || inside && strings.HasPrefix(line, " ")
+			if !inside {
+				kept = append(kept, line)
+			}
+		}
+		file := filepath.Join(dir, "tried.yaml")
+		if err := os.WriteFile(file, []byte(strings.Join(kept, "")+"\n"+c.add+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		stdout, stderr, code := command(t, "check", "-c", file)
+		if code != 0 || strings.Contains(stdout, "warning ") != (c.want != "") || !strings.Contains(stdout, c.want) {
+			t.Errorf("%s: %d %s%s", c.add, code, stdout, stderr)
+		}
+		if _, stderr, code := command(t, "check", "--strict", "-c", file); (code == 1) != (c.want != "") || !strings.Contains(stderr, c.want) {
+			t.Errorf("%s, --strict: %d %s", c.add, code, stderr)
+		}
+	}
+}
+
 func TestKeygen(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "key")
 	stdout, _, code := command(t, "keygen", "--out", file)

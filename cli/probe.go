@@ -89,7 +89,7 @@ func (p *probe) run(ctx context.Context) error {
 
 func (p *probe) report(what string, err error) bool {
 	if err != nil {
-		fmt.Fprintf(p.out, "%s: failed: %v\n", what, err)
+		fmt.Fprintf(p.out, "%s: failed: %s\n", what, status.Plain(err.Error()))
 	}
 	return err == nil
 }
@@ -179,7 +179,7 @@ func (p *probe) ask(ctx context.Context) {
 		}
 		for i := range s.Session.Paths {
 			path := &s.Session.Paths[i]
-			fmt.Fprintf(p.out, "  path %s: %s\n", path.Name, path.Words(time.Now()))
+			fmt.Fprintf(p.out, "  path %s: %s\n", status.Plain(path.Name), status.Plain(path.Words(time.Now())))
 		}
 	}
 }

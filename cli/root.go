@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mpsocks/mpsocks/mux"
+	"github.com/mpsocks/mpsocks/status"
 )
 
 // Main runs one command line until it ends or a signal comes, and returns the
@@ -52,7 +53,7 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	if !errors.Is(err, errSilent) {
 		for _, line := range strings.Split(advise(err).Error(), "\n") {
-			fmt.Fprintln(stderr, "mpsocks:", line)
+			fmt.Fprintln(stderr, "mpsocks:", status.Plain(line))
 		}
 	}
 	if own {

@@ -2,14 +2,13 @@ package client
 
 import (
 	"net/netip"
-	"strings"
 	"sync"
 	"time"
-	"unicode"
 
 	"github.com/rs/zerolog"
 
 	"github.com/mpsocks/mpsocks/mux/packet"
+	"github.com/mpsocks/mpsocks/status"
 )
 
 const (
@@ -46,12 +45,7 @@ func (w *words) take(h *packet.UDP, payload []byte) bool {
 	if h.Src != netip.AddrPortFrom(packet.ServerHost4, packet.WordPort) || h.Dst != netip.AddrPortFrom(packet.ClientHost4, packet.DiscardPort) {
 		return false
 	}
-	text := strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return -1
-		}
-		return r
-	}, string(payload[:min(len(payload), maxWord)]))
+	text := status.Plain(string(payload[:min(len(payload), maxWord)]))
 	if text != "" {
 		w.say("the server says: " + text)
 	}

@@ -80,24 +80,26 @@ func TestSilentStrangersKeepNobodyOut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Who had to wait until strangers go would have to each time; a machine that is busy
-	// for a moment is so once.
-	least := time.Duration(math.MaxInt64)
-	for range 5 {
+	// Who had to wait until strangers go, or were sent away for them, would be each time; a
+	// machine that is busy for a moment is so once.
+	once := func() (time.Duration, error) {
 		begin := time.Now()
 		c, err := tls.Dial("tcp", n.addr.String(), client)
 		if err != nil {
-			t.Fatalf("an honest client beside %d silent connections: %v", gate.Places+100, err)
+			return 0, err
 		}
-		defer c.Close()
-		if _, err := handshake.Capable(c, handshake.NewKey(), false); err != nil {
-			t.Fatal(err)
-		}
-		if least = min(least, time.Since(begin)); least < patienceOfStrangers/2 {
+		t.Cleanup(func() { c.Close() })
+		_, err = handshake.Capable(c, handshake.NewKey(), false)
+		return time.Since(begin), err
+	}
+	for range 5 {
+		took, err := once()
+		if err == nil && took < patienceOfStrangers/2 {
 			return
 		}
+		t.Logf("an honest client beside %d silent connections: %v, after %v", gate.Places+100, err, took)
 	}
-	t.Errorf("it took %v", least)
+	t.Error("and so five times")
 }
 
 // A client's cap holds also where all come at once.

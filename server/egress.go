@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/mpsocks/mpsocks/conf"
 )
 
 // egressAge is how old what is known of an interface's addresses may become: a
@@ -44,6 +46,12 @@ func newEgress(bind string) (*egress, error) {
 		return nil, err
 	}
 	return e, nil
+}
+
+// Binds says what is wrong with relay.bind here: a server with that does not start.
+func Binds(cfg *conf.Server) error {
+	_, err := newEgress(cfg.Relay.Bind)
+	return err
 }
 
 // local returns the address to bind for a family: the unspecified one leaves

@@ -79,6 +79,7 @@ func (e *Events) Write(line []byte) (int, error) {
 	if len(more) > 0 {
 		event.Text += " (" + strings.Join(more, ", ") + ")"
 	}
+	event.Text = Plain(event.Text)
 	if len(event.Text) > 300 {
 		event.Text = strings.ToValidUTF8(event.Text[:300], "") + "…"
 	}

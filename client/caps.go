@@ -6,10 +6,13 @@ import (
 )
 
 // holder is who a cap counts for: a SOCKS user or, without authentication, the
-// application's host.
+// application's host; of those behind a TUN device of a whole machine each user of the
+// machine, or other host.
 type holder struct {
 	user string
 	host netip.Addr
+	uid  uint32 // of this machine, where here is set
+	here bool
 }
 
 func holderOf(user string, host netip.Addr) holder {

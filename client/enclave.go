@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 
 	"github.com/mpsocks/mpsocks/client/tun"
+	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux"
 	"github.com/mpsocks/mpsocks/mux/buf"
 	"github.com/mpsocks/mpsocks/mux/packet"
@@ -22,6 +23,7 @@ type enclave struct {
 	client *Client
 	name   string // the user that rules see
 	wish   mux.Wish
+	many   bool // a whole machine's programs are behind it, or a network's: its users share
 }
 
 // Program is what programs behind a TUN device are to be known by, and what they want.
@@ -33,7 +35,7 @@ type Program struct {
 
 // newEnclave makes one, if there are such a class and such paths.
 func newEnclave(c *Client, p Program) (*enclave, error) {
-	g := &enclave{client: c, name: p.Name}
+	g := &enclave{client: c, name: p.Name, many: p.Name == conf.TUNUser}
 	if p.Class != "" {
 		var err error
 		if g.wish.Class, err = mux.ParseClass(p.Class); err != nil {
@@ -153,10 +155,25 @@ func (p *enclavePort) receive(d *delivery, pkt, payload []byte) {
 	}
 }
 
+// holder is who a connection counts for: a program with a network of its own, and else the user
+// of this machine whose it is, or another machine.
+func (g *enclave) holder(from, to netip.AddrPort) holder {
+	h := holder{user: g.name}
+	if !g.many {
+		return h
+	}
+	if uid, ok := tcpOwner(from, to); ok {
+		h.uid, h.here = uid, true
+	} else {
+		h.host = from.Addr()
+	}
+	return h
+}
+
 // Connect implements tun.Tunnel: the exit is asked as it is for a CONNECT.
 func (g *enclave) Connect(ctx context.Context, from, to netip.AddrPort) (tun.Stream, error) {
 	c := g.client
-	who := holderOf(g.name, netip.Addr{})
+	who := g.holder(from, to)
 	if !c.streams.acquire(who) {
 		return nil, errTooManyStreams
 	}

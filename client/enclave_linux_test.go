@@ -7,17 +7,106 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/mpsocks/mpsocks/client/tun"
 	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux"
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
+
+// Of the programs of a whole machine one user's do not take all streams from another's, nor
+// one other machine's: the last eighth is for who has less. One program with a network of its
+// own is one user, whatever its connections come from.
+func TestEnclaveSharesStreams(t *testing.T) {
+	f := &fakeTunnel{exit: func(conn net.Conn) {
+		io.ReadFull(conn, make([]byte, 13))
+		conn.Write([]byte{5, 0, 5, 0, 0, 1, 0, 0, 0, 0, 0, 0})
+		io.Copy(io.Discard, conn)
+	}}
+	const most = 16
+	c := start(t, f, func(cfg *conf.Client) { cfg.Limits.Streams = most })
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	to := ln.Addr().(*net.TCPAddr).AddrPort()
+	// ofUser is the address of a connection whose socket is that user's.
+	ofUser := func(uid int) netip.AddrPort {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		before, _ := unix.SetfsuidRetUid(uid)
+		defer unix.Setfsuid(before)
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0) // as that user
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { unix.Close(fd) })
+		if err := unix.Connect(fd, &unix.SockaddrInet4{Addr: to.Addr().As4(), Port: int(to.Port())}); err != nil {
+			t.Fatal(err)
+		}
+		at, err := unix.Getsockname(fd)
+		if err != nil {
+			t.Fatal(err)
+		}
+		in := at.(*unix.SockaddrInet4)
+		if got, ok := tcpOwner(netip.AddrPortFrom(netip.AddrFrom4(in.Addr), uint16(in.Port)), to); !ok || got != uint32(uid) {
+			t.Skip("the system does not tell whose a socket is, or makes none for others")
+		}
+		return netip.AddrPortFrom(netip.AddrFrom4(in.Addr), uint16(in.Port))
+	}
+	machine := func(last byte) func() netip.AddrPort {
+		return func() netip.AddrPort { return netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, last}), 4000) }
+	}
+	user := func(uid int) func() netip.AddrPort { return func() netip.AddrPort { return ofUser(uid) } }
+	for name, who := range map[string]struct {
+		program       string
+		greedy, other func() netip.AddrPort
+		shared        bool
+	}{
+		"users":    {conf.TUNUser, user(1001), user(1002), true},
+		"machines": {conf.TUNUser, machine(1), machine(2), true},
+		"program":  {"browser", user(1001), user(1002), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g, err := newEnclave(c, Program{Name: who.program})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var held []tun.Stream
+			defer func() {
+				for _, st := range held {
+					st.Close()
+				}
+			}()
+			open := func(from netip.AddrPort) bool {
+				st, err := g.Connect(t.Context(), from, to)
+				if err == nil {
+					held = append(held, st)
+				} else if !errors.Is(err, errTooManyStreams) {
+					t.Error(err)
+				}
+				return err == nil
+			}
+			for open(who.greedy()) {
+			}
+			if n := len(held); n != most-most/quotaReserve {
+				t.Errorf("one has %d of %d", n, most)
+			}
+			if open(who.other()) != who.shared {
+				t.Errorf("another one gets some: %v", !who.shared)
+			}
+		})
+	}
+}
 
 // What a program wants is asked for each of its sockets and connections, of the session
 // and of the server, and no longer than they live.

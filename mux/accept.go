@@ -74,8 +74,8 @@ func ofFiles(files, part, least, most int) int {
 	return min(max(files/part, least), most)
 }
 
-// subflowsOf is how many subflows the sessions of one client may have together.
-func (c *ListenerConfig) subflowsOf() int { return ofFiles(c.MaxFiles, 16, 4, math.MaxInt) }
+// filesOf is how many descriptors the sessions of one client may hold together.
+func (c *ListenerConfig) filesOf() int { return ofFiles(c.MaxFiles, 16, 6, math.MaxInt) }
 
 // afford waits until a handshake without a proof can be paid for.
 func (l *Listener) afford(ctx context.Context, place *gate.Place) error {

@@ -189,8 +189,8 @@ func TestAnAddressThatHasProvedAKeyIsNoStranger(t *testing.T) {
 // Where a process may open few files, what has proved nothing and one client with all of its
 // sessions have a part of them.
 func TestFewFilesAreShared(t *testing.T) {
-	for files, want := range map[int][3]int{0: {512, 1024, math.MaxInt}, 64: {16, 4, 4}, 1024: {64, 32, 64}, 1 << 20: {512, 1024, 65536}} {
-		got := [3]int{ofFiles(files, 16, 16, gate.Places), ofFiles(files, 32, 4, mostGuests), (&ListenerConfig{MaxFiles: files}).subflowsOf()}
+	for files, want := range map[int][3]int{0: {512, 1024, math.MaxInt}, 64: {16, 4, 6}, 1024: {64, 32, 64}, 1 << 20: {512, 1024, 65536}} {
+		got := [3]int{ofFiles(files, 16, 16, gate.Places), ofFiles(files, 32, 4, mostGuests), (&ListenerConfig{MaxFiles: files}).filesOf()}
 		if got != want {
 			t.Errorf("of %d files: %v, want %v", files, got, want)
 		}
@@ -213,12 +213,13 @@ func TestFewFilesAreShared(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	held := func() int { return n.listener.sessions.files(n.listener.Sessions()[0].identity) }
 	have := func(k int) {
 		t.Helper()
-		eventually(t, fmt.Sprint(k, " subflows"), func() bool { return n.listener.sessions.subflows(n.listener.Sessions()[0].identity) == k })
+		eventually(t, fmt.Sprint(k, " descriptors"), func() bool { return held() == k })
 	}
-	for have(2); err == nil; {
-		k := n.listener.sessions.subflows(n.listener.Sessions()[0].identity)
+	for have(4); err == nil; { // two sessions with a subflow each
+		k := held()
 		if err = handshake.Join(dial(), handshake.Params{Local: local, Remote: r.Remote, AddrID: 1}); err == nil {
 			have(k + 1)
 		}
@@ -226,7 +227,10 @@ func TestFewFilesAreShared(t *testing.T) {
 	if reset, ok := errors.AsType[*handshake.ResetError](err); !ok || !reset.Transient {
 		t.Errorf("the refusal is %v", err)
 	}
-	have(4)
+	have(6)
+	if got := len(n.listener.Sessions()); got != 2 {
+		t.Errorf("%d sessions", got)
+	}
 }
 
 // A flapping listener has no descriptor for every other connection.

@@ -39,11 +39,12 @@ func (r *registry) find(key [32]byte, t mptcp.Token) (*Session, error) {
 	return nil, unknownSessionError(t)
 }
 
-// subflows is how many the sessions of a client have together.
-func (r *registry) subflows(key [32]byte) (n int) {
+// files is how many descriptors the sessions of a client hold together: a socket for each
+// subflow, and a clock for each session (lull.Alarm).
+func (r *registry) files(key [32]byte) (n int) {
 	for _, s := range r.list() {
 		if s.identity == key {
-			n += s.core.count()
+			n += s.core.count() + 1
 		}
 	}
 	return n

@@ -36,7 +36,7 @@ func (l *Listener) welcome(k *carrier.TLS, keep func() bool) error {
 		keys := s.keys()
 		par := handshake.Params{Local: keys.local, Remote: keys.remote, AddrID: 0, Ack: s.space.next.Load()}
 		cfg := l.live.Load()
-		full := len(s.core.connections()) >= cfg.MaxSubflows || l.sessions.subflows(key) >= cfg.subflowsOf()
+		full := len(s.core.connections()) >= cfg.MaxSubflows || l.sessions.files(key) >= cfg.filesOf()
 		if full {
 			full := &limitError{s.Peer(), limitSubflows}
 			return errors.Join(full, handshake.RefuseFull(rw, full.limit))

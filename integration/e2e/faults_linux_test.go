@@ -19,15 +19,17 @@ import (
 
 // What goes wrong with a machine, and does not end what is up.
 
-// answersAdmin says whether a half answers at its admin address.
+// answersAdmin says whether a half answers at its admin address, for as long as a machine may
+// take that is busy.
 func answersAdmin(at string) bool {
-	c := http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-	r, err := c.Get("http://" + at + "/healthz")
-	if err != nil {
-		return false
+	c := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	for range 4 {
+		if r, err := c.Get("http://" + at + "/healthz"); err == nil {
+			r.Body.Close()
+			return r.StatusCode == http.StatusOK
+		}
 	}
-	r.Body.Close()
-	return r.StatusCode == http.StatusOK
+	return false
 }
 
 // echoed says whether a datagram of the flow comes back.

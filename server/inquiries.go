@@ -84,7 +84,7 @@ func (q *inquiries) count() int {
 }
 
 // enter counts one more if there is room. Nobody who could have that room waits then: give
-// has let them in.
+// has let them in. The caller holds mu.
 func (q *inquiries) enter(c *inquirer) bool {
 	if !below(q.held, q.most) || !below(c.held, q.each) {
 		return false
@@ -94,7 +94,8 @@ func (q *inquiries) enter(c *inquirer) bool {
 	return true
 }
 
-// list has a client among the turns if it waits and may hold more, and only then.
+// list has a client among the turns if it waits and may hold more, and only then. The caller
+// holds mu.
 func (q *inquiries) list(c *inquirer) {
 	switch may := c.waiting.Len() > 0 && below(c.held, q.each); {
 	case may && c.turn == nil:

@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"runtime/pprof"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -114,6 +116,46 @@ func TestAnswersInOneWrite(t *testing.T) {
 			t.Errorf("%s: then %d bytes, %v", name, n, err)
 		}
 		app.Close()
+		<-done
+	}
+}
+
+// TestRequestWithData: all that comes with a request goes to its destination, and only that; and armon, which
+// would copy with two goroutines more, and wait for them with a third, has none.
+func TestRequestWithData(t *testing.T) {
+	s := testServer(t, nil, nil)
+	p := newPeer(s, "laptop", newFakeSession())
+	for _, size := range []int{0, 1, flightMost - 13, flightMost - 12, flightMost, 5 * flightMost} {
+		ln := listenTCP(t, "127.0.0.1:0")
+		app, done := openStream(t, p)
+		early := bytes.Repeat([]byte{'a', 'b', 'c'}, 2*flightMost)[:size]
+		if code, _ := askConnect(t, app, 1, "127.0.0.1", portOf(ln), string(early)); code != 0 {
+			t.Fatalf("reply %d", code)
+		}
+		c, err := ln.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := make([]byte, size)
+		if _, err := io.ReadFull(c, got); err != nil || !bytes.Equal(got, early) {
+			t.Errorf("of %d bytes other ones came, %v", size, err)
+		}
+		if _, err := c.Write([]byte("hello")); err != nil {
+			t.Error(err)
+		}
+		if _, err := io.ReadFull(app, make([]byte, 5)); err != nil {
+			t.Error(err)
+		}
+		var stacks bytes.Buffer
+		_ = pprof.Lookup("goroutine").WriteTo(&stacks, 1)
+		if strings.Contains(stacks.String(), "go-socks5.proxy") {
+			t.Errorf("armon copies:\n%s", &stacks)
+		}
+		app.CloseWrite()
+		if rest, err := io.ReadAll(c); err != nil || len(rest) > 0 {
+			t.Errorf("%d bytes more came, %v", len(rest), err)
+		}
+		c.Close()
 		<-done
 	}
 }

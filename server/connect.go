@@ -98,7 +98,7 @@ func (p *peer) connect(st stream) {
 		return
 	}
 	_ = st.SetReadDeadline(time.Now().Add(requestTimeout)) // a stream takes the answers at once
-	if err := server.ServeConn(inside{e}); err != nil {
+	if err := server.ServeConn(inside{e}); err != nil && !e.reached {
 		p.log.Debug().Err(err).Msg("connect ended")
 	}
 }
@@ -261,6 +261,7 @@ func (r *request) dial(context.Context, string, string) (net.Conn, error) {
 	if !r.exit.connected(conn) {
 		return nil, fmt.Errorf("session: %w", net.ErrClosed)
 	}
+	r.exit.reached = true
 	return outside{r.exit}, nil
 }
 

@@ -1,9 +1,9 @@
 package server
 
 import (
+	"bufio"
 	"context"
 	"errors"
-	"io"
 	"net"
 	"net/netip"
 	"sync"
@@ -27,12 +27,15 @@ const sentTime = 10 * time.Second
 // then: a client may have thousands of targets that never do.
 const sentPause, sentPauseMost = 5 * time.Millisecond, 250 * time.Millisecond
 
+// flightMost is as much of the stream as is read with the request.
+const flightMost = 1 << 10
+
 func rarer(pause time.Duration) time.Duration { return min(pause+pause/4, sentPauseMost) }
 
-// An exit is one CONNECT: a stream inside, a TCP connection outside. armon starts
-// a goroutine for each direction, which are up and down here, and waits for both.
-// The failure of one direction never discards what the other has read: data first,
-// then its end, or the reset. A failure is never passed on as an end.
+// An exit is one CONNECT: a stream inside, a TCP connection outside. armon's part ends with the reply:
+// it would start a goroutine for each direction and wait for both. One direction, up, has a goroutine here,
+// and the other one, down, is the stream's own. The failure of one direction never discards what the other has
+// read: data first, then its end, or the reset. A failure is never passed on as an end.
 type exit struct {
 	ctx    context.Context // of the session
 	peer   *peer
@@ -41,6 +44,9 @@ type exit struct {
 	target atomic.Pointer[net.TCPConn]
 	asked  atomic.Pointer[string] // host:port that the client asked for
 	killed atomic.Bool
+
+	in      *bufio.Reader // what armon reads of the stream: no byte behind the request
+	reached bool          // the request's destination; of the stream's goroutine
 
 	// armon has answered the offer of methods, and that waits for what comes next.
 	reply   sync.Mutex // guards both, and the order of what is written
@@ -62,7 +68,7 @@ type exit struct {
 }
 
 func newExit(ctx context.Context, p *peer, c *client, st stream) *exit {
-	return &exit{ctx: ctx, peer: p, client: c, stream: st, upDone: make(chan struct{})}
+	return &exit{ctx: ctx, peer: p, client: c, stream: st, in: bufio.NewReaderSize(st, flightMost), upDone: make(chan struct{})}
 }
 
 // connected notes the connection; false if the session has ended meanwhile, and
@@ -89,13 +95,26 @@ func (e *exit) kill() {
 	}
 }
 
+// carry copies both ways until both have ended.
+func (e *exit) carry() {
+	go e.up()
+	e.down()
+	<-e.upDone
+}
+
 // up copies from the stream to the target. The stream moves the data by itself,
-// many segments with one system call.
+// many segments with one system call; what came with the request goes first.
 func (e *exit) up() {
 	defer close(e.upDone)
-	if e.upErr.Load() != nil {
-		return // what armon had read of the stream was not taken
+	if early, _ := e.in.Peek(e.in.Buffered()); len(early) > 0 {
+		_, err := e.target.Load().Write(early)
+		e.touch()
+		if err != nil {
+			e.upErr.Store(&err)
+			return
+		}
 	}
+	e.in = nil
 	_, err := e.stream.WriteTo(e.client.out.writer(e.ctx, e.socket()))
 	c := e.target.Load()
 	switch {
@@ -192,31 +211,49 @@ func ofSocket(err error) bool {
 	return false
 }
 
+// errCarried ends armon's part when all is over.
+var errCarried = errors.New("carried")
+
 // inside is the stream as armon sees it. Its end is finish's.
 type inside struct{ *exit }
 
 // Write keeps the answer to the offer of methods, armon's first, until the reply goes with it
 // or more of the client is waited for: the client is woken once.
 func (c inside) Write(b []byte) (int, error) {
-	c.reply.Lock()
-	defer c.reply.Unlock()
-	if !c.offered {
-		c.offered = true
-		c.method = append(c.method, b...)
-		return len(b), nil
-	}
-	if len(c.method) > 0 {
-		c.method = append(c.method, b...)
-		return len(b), c.send()
-	}
-	return c.stream.Write(b)
-}
-
-func (c inside) Read(b []byte) (int, error) {
-	if err := c.answer(); err != nil {
+	if err := c.say(b); err != nil {
 		return 0, err
 	}
-	return c.stream.Read(b)
+	if c.reached { // that was the reply
+		c.carry()
+		return 0, errCarried
+	}
+	return len(b), nil
+}
+
+// say is Write of armon's answers.
+func (e *exit) say(b []byte) error {
+	e.reply.Lock()
+	defer e.reply.Unlock()
+	if !e.offered || len(e.method) > 0 {
+		e.method = append(e.method, b...)
+		if e.offered {
+			return e.send()
+		}
+		e.offered = true
+		return nil
+	}
+	_, err := e.stream.Write(b)
+	return err
+}
+
+// Read gives armon, which reads ahead, a byte at a time: what follows the request is the target's.
+func (c inside) Read(b []byte) (int, error) {
+	if c.in.Buffered() == 0 {
+		if err := c.answer(); err != nil {
+			return 0, err
+		}
+	}
+	return c.in.Read(b[:min(1, len(b))])
 }
 
 func (c inside) LocalAddr() net.Addr                { return c.stream.LocalAddr() }
@@ -225,13 +262,6 @@ func (c inside) SetDeadline(t time.Time) error      { return c.stream.SetDeadlin
 func (c inside) SetReadDeadline(t time.Time) error  { return c.stream.SetReadDeadline(t) }
 func (c inside) SetWriteDeadline(t time.Time) error { return c.stream.SetWriteDeadline(t) }
 func (c inside) Close() error                       { return nil }
-
-// WriteTo is the direction out, which io.Copy calls with the outside. armon ends
-// both directions when one returns an error, so none does.
-func (c inside) WriteTo(io.Writer) (int64, error) {
-	c.up()
-	return 0, nil
-}
 
 // outside is the TCP connection as armon sees it. Its LocalAddr is a
 // *net.TCPAddr, without which armon panics.
@@ -246,22 +276,7 @@ func (c outside) SetReadDeadline(t time.Time) error { return c.exit.target.Load(
 func (c outside) SetWriteDeadline(t time.Time) error { return c.exit.target.Load().SetWriteDeadline(t) }
 func (c outside) Close() error                       { return nil }
 
-// Write takes what armon has read of the stream behind the request; WriteTo of the
-// inside does the rest.
-func (c outside) Write(b []byte) (int, error) {
-	_, err := c.exit.target.Load().Write(b)
-	c.exit.touch()
-	if err != nil {
-		c.exit.upErr.Store(&err)
-	}
-	return len(b), nil
-}
-
-// WriteTo is the direction in, which io.Copy calls with the inside.
-func (c outside) WriteTo(io.Writer) (int64, error) {
-	c.exit.down()
-	return 0, nil
-}
+func (c outside) Write(b []byte) (int, error) { return c.exit.target.Load().Write(b) }
 
 // touch notes that bytes have moved, without writing to a shared cache line
 // each time.

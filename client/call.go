@@ -10,6 +10,7 @@ import (
 
 	"github.com/txthinking/socks5"
 
+	"github.com/mpsocks/mpsocks/mux"
 	"github.com/mpsocks/mpsocks/mux/tcpio"
 )
 
@@ -35,6 +36,10 @@ type call struct {
 	holder holder // who the caps count it for
 	name   string // what status calls the application, where the connection does not tell
 	asked  func() // the exit has said something
+	yes    word   // what the application gets for the exit's yes
+	told   bool   // it has, and all that came behind: n bytes, ended by down
+	n      int64
+	down   error
 
 	up       chan struct{} // closed when the direction to the exit has ended; nil before it began
 	answered atomic.Bool   // the exit has said yes
@@ -42,6 +47,15 @@ type call struct {
 	gone     atomic.Bool   // the application went before the exit said anything
 	deaf     atomic.Bool   // the exit takes no more of what the application sends
 }
+
+// A word is what an application gets for the exit's yes.
+type word uint8
+
+const (
+	ownWord  word = iota // what its owner says, when ask has returned
+	exitWord             // that itself
+	noWord               // nothing, or it was said before
+)
 
 // newCall opens a stream for an application's connection, which the exit will be asked
 // for in that flight. The error is a replyError; without one the caller has to end the
@@ -91,7 +105,7 @@ func (k *call) end() {
 // flight has data of the application behind the request. The direction to the
 // exit begins at once, so that an application that goes away is noticed while
 // the exit is still trying: it frees the stream, and the exit's attempt, at
-// once. sent is called when the flight may be reused.
+// once. sent is called when the flight may be reused. Once told there is no reply.
 func (k *call) ask(flight []byte, early bool, sent func()) (*socks5.Reply, error) {
 	p := party{app: addrOf(k.conn.RemoteAddr()), proxy: addrOf(k.conn.LocalAddr()), user: k.holder.user, name: k.name, to: askedFor(flight)}
 	k.client.calls.add(k.stream, p)
@@ -104,7 +118,11 @@ func (k *call) ask(flight []byte, early bool, sent func()) (*socks5.Reply, error
 	}
 	k.up = make(chan struct{})
 	go k.upload(early)
-	reply, err := readExit(k.stream, k.asked)
+	until := time.Now().Add(exitTime)
+	if k.yes != ownWord && k.carry(until) {
+		return nil, nil
+	}
+	reply, err := readExit(k.stream, until, k.asked)
 	k.asked()
 	switch {
 	case err == nil && reply.Rep == repSuccess:
@@ -117,6 +135,37 @@ func (k *call) ask(flight []byte, early bool, sent func()) (*socks5.Reply, error
 		sayUnreached(&k.client.log, p.app, p.user, p.to, answerOf(reply), err)
 	}
 	return reply, err
+}
+
+// carry gives the application the exit's yes, or not, and then what follows, as it comes: whoever reads it off
+// the tunnel writes it, and wakes nobody. False if what the exit says first, until then, is to be read: it
+// is none, or did not come in one piece.
+func (k *call) carry(until time.Time) bool {
+	st, ok := k.stream.(interface {
+		WriteBehind(w io.Writer, says func(first []byte) (skip int, ok bool)) (int64, error)
+	})
+	if !ok || k.stream.SetReadDeadline(until) != nil {
+		return false
+	}
+	said := 0
+	k.n, k.down = st.WriteBehind(k.conn, func(first []byte) (int, bool) {
+		skip, all, yes := grants(first)
+		if k.yes == noWord {
+			skip = all
+		}
+		if yes {
+			said = all - skip
+			k.asked()
+			k.answered.Store(true)
+		}
+		return skip, yes
+	})
+	if k.down == mux.ErrHead {
+		return false
+	}
+	k.n = max(0, k.n-int64(said))
+	k.told = true
+	return true
 }
 
 // upload copies from the application to the exit. It ends when the application
@@ -172,11 +221,12 @@ func (k *call) stop() {
 func (k *call) lead(flight []byte) error {
 	// An application that ends its direction before it has said anything may
 	// want to hear all the same: it asked nobody for a connection.
+	k.yes = noWord
 	reply, err := k.ask(flight, true, func() {})
 	if err != nil {
 		return err
 	}
-	if reply.Rep != repSuccess {
+	if !k.told && reply.Rep != repSuccess {
 		k.refused()
 		return fmt.Errorf("%w: reply %02x", errExitRefused, reply.Rep)
 	}
@@ -192,8 +242,9 @@ func (k *call) ahead(said error, flight []byte, sent func()) error {
 		return fmt.Errorf("answer ahead: %w", said)
 	}
 	// Whoever ends a direction now may want to hear all the same.
+	k.yes = noWord
 	reply, err := k.ask(flight, true, sent)
-	if err == nil && reply.Rep != repSuccess {
+	if err == nil && !k.told && reply.Rep != repSuccess {
 		k.refused()
 		err = fmt.Errorf("%w: reply %02x", errExitRefused, reply.Rep)
 	}
@@ -208,11 +259,14 @@ func (k *call) ahead(said error, flight []byte, sent func()) error {
 // refused counts a call that the exit did not make.
 func (k *call) refused() { k.client.exitRefused.Add(1) }
 
-// splice copies both ways until both are done. The end of one direction is
+// splice copies both ways until both are done; one may have been copied as the exit's yes was. The end of one direction is
 // passed on as such, and the failure of one never discards what the other has
 // read: data first, then the end or the reset.
 func (k *call) splice() {
-	n, err := io.Copy(k.conn, k.stream)
+	n, err := k.n, k.down
+	if !k.told {
+		n, err = io.Copy(k.conn, k.stream)
+	}
 	k.client.streamDown.Add(uint64(n))
 	switch {
 	case ofSocket(err):
@@ -223,6 +277,7 @@ func (k *call) splice() {
 			k.hear()
 		}
 		k.reset()
+	case k.sent(): // closing says it
 	case tcpio.CloseWrite(k.conn) != nil:
 		k.reset()
 	}
@@ -232,6 +287,16 @@ func (k *call) splice() {
 		// which can overtake the answer.
 		k.conn.SetReadDeadline(time.Now().Add(sentTime))
 		io.Copy(io.Discard, k.conn)
+	}
+}
+
+// sent says that the application has ended its direction and all of that is the exit's.
+func (k *call) sent() bool {
+	select {
+	case <-k.up:
+		return !k.deaf.Load()
+	default:
+		return false
 	}
 }
 

@@ -70,9 +70,14 @@ func (a *caller) connect(user string, req *socks5.Request, begin int, ready func
 		_, err := yes.WriteTo(a.bare)
 		return k.ahead(err, flight, ready)
 	}
+	k.yes = exitWord
 	reply, err := k.ask(flight, p.end > p.start, ready)
 	if err != nil {
 		return err
+	}
+	if k.told {
+		k.splice()
+		return nil
 	}
 	if _, err := reply.WriteTo(a.bare); err != nil {
 		k.stream.Reset()
@@ -85,6 +90,28 @@ func (a *caller) connect(user string, req *socks5.Request, begin int, ready func
 	}
 	k.splice()
 	return nil
+}
+
+// grants says whether what the exit says first is all of a yes, and how long its answer to the offer is
+// and the whole.
+func grants(first []byte) (method, all int, yes bool) {
+	const atyp = 3
+	method = len(greeting) - 1
+	if len(first) < method+atyp+2 || first[0] != socks5.Ver || first[1] != socks5.MethodNone {
+		return 0, 0, false
+	}
+	reply := first[method:]
+	all = method + atyp + 1 + 2 // and the port
+	switch reply[atyp] {
+	case atypIPv4:
+		all += net.IPv4len
+	case atypIPv6:
+		all += net.IPv6len
+	case atypDomain:
+		all += 1 + int(reply[atyp+1])
+	}
+	known := all > method+atyp+1+2+1 // there is an address, and a name is not empty
+	return method, all, known && reply[0] == socks5.Ver && reply[1] == repSuccess && len(first) >= all
 }
 
 // literalName returns the address that stands where a name could, as [2001:db8::1]
@@ -141,7 +168,7 @@ func dialExit(ctx context.Context, c *Client, by holder, from netip.AddrPort, w 
 		forgetWish(c, st)
 		return nil, nil, replyError{repFailure, fmt.Errorf("ask the exit: %w", err)}
 	}
-	if reply, err = readExit(st, asked); err != nil {
+	if reply, err = readExit(st, time.Now().Add(exitTime), asked); err != nil {
 		st.Reset()
 		forgetWish(c, st)
 		return nil, nil, err
@@ -158,14 +185,12 @@ func forgetWish(c *Client, st net.Conn) {
 
 // openStream waits a bounded time for the tunnel and opens a stream to the exit.
 func openStream(ctx context.Context, c *Client, from netip.AddrPort) (stream, error) {
-	ctx, cancel := context.WithTimeout(ctx, tunnelTime)
-	defer cancel()
-	stop := context.AfterFunc(c.life, cancel)
-	defer stop()
-	if err := c.tunnel.Ready(ctx); err != nil {
+	waits := &patience{Context: ctx, client: c, time: tunnelTime}
+	defer waits.end()
+	if err := c.tunnel.Ready(waits); err != nil {
 		return nil, replyError{repNetwork, fmt.Errorf("no path to the server: %w", err)}
 	}
-	st, err := c.tunnel.OpenStream(ctx, from, exit)
+	st, err := c.tunnel.OpenStream(waits, from, exit)
 	if err != nil {
 		rep := repFailure
 		if errors.Is(err, context.DeadlineExceeded) {
@@ -176,10 +201,10 @@ func openStream(ctx context.Context, c *Client, from netip.AddrPort) (stream, er
 	return st, nil
 }
 
-// readExit reads the exit's answers to the offer and to the request, and calls asked between
-// them: the name is known. The reads are of exact lengths: what follows is the destination's.
-func readExit(st stream, asked func()) (*socks5.Reply, error) {
-	if err := st.SetReadDeadline(time.Now().Add(exitTime)); err != nil {
+// readExit reads the exit's answers to the offer and to the request, until then at the latest, and calls
+// asked between them: the name is known. The reads are of exact lengths: what follows is the destination's.
+func readExit(st stream, until time.Time, asked func()) (*socks5.Reply, error) {
+	if err := st.SetReadDeadline(until); err != nil {
 		return nil, replyError{repFailure, err}
 	}
 	var method [2]byte

@@ -129,6 +129,53 @@ func TestConnectRepliesAreTheExits(t *testing.T) {
 	}
 }
 
+// TestConnectReplyInPieces: what the application gets is the exit's reply and what follows, whole or in
+// whatever pieces that comes, and a byte is counted once.
+func TestConnectReplyInPieces(t *testing.T) {
+	const data = "a greeting of the destination's"
+	pieces := make(chan [2]string, 1) // what the exit says next
+	c := start(t, &fakeTunnel{exit: func(conn net.Conn) {
+		io.ReadFull(conn, make([]byte, 13))
+		for i, p := range <-pieces {
+			if i > 0 && p != "" {
+				time.Sleep(2 * time.Millisecond)
+			}
+			io.WriteString(conn, p)
+		}
+		conn.(*net.TCPConn).CloseWrite()
+		io.Copy(io.Discard, conn)
+	}}, nil)
+	down := uint64(0)
+	for name, reply := range map[string]string{
+		"IPv4":    "\x05\x00\x00\x01\x01\x02\x03\x04\x05\x06",
+		"IPv6":    "\x05\x00\x00\x04" + strings.Repeat("\x11", 16) + "\x05\x06",
+		"a name":  "\x05\x00\x00\x03\x04name\x05\x06",
+		"refused": "\x05\x05\x00\x01\x00\x00\x00\x00\x00\x00",
+	} {
+		all, want := "\x05\x00"+reply+data, reply+data
+		if name == "refused" {
+			want = reply
+		}
+		whole := len(all) - len(data)
+		for _, cut := range []int{1, 2, 4, 7, whole - 1, whole, whole + 3, len(all)} {
+			pieces <- [2]string{all[:cut], all[cut:]}
+			conn := dial(t, c)
+			if out := talk(t, conn, []byte("\x05\x01\x00\x05\x01\x00\x01\xc0\x00\x02\x01\x00\x50"), 2); string(out) != "\x05\x00" {
+				t.Fatalf("%s: %q", name, out)
+			}
+			got, err := io.ReadAll(conn)
+			conn.Close()
+			if err != nil || string(got) != want {
+				t.Errorf("%s, %d bytes first: %q, %v", name, cut, got, err)
+			}
+			eventually(t, "the stream is counted as gone", func() bool { return c.Status().Streams == 0 })
+			if down += uint64(len(want) - len(reply)); c.streamDown.Load() != down {
+				t.Errorf("%s, %d bytes first: %d bytes down of %d", name, cut, c.streamDown.Load(), down)
+			}
+		}
+	}
+}
+
 func TestConnectFailures(t *testing.T) {
 	request := []byte{5, 1, 0, 5, 1, 0, 1, 192, 0, 2, 1, 0, 80}
 	for _, tt := range []struct {

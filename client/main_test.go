@@ -127,7 +127,38 @@ func (f *fakeTunnel) Ready(ctx context.Context) error {
 func (f *fakeTunnel) Settled(ctx context.Context) error { return f.Ready(ctx) }
 
 // fakeStream is a TCP connection, which has the half-close of a stream.
-type fakeStream struct{ *net.TCPConn }
+type fakeStream struct {
+	*net.TCPConn
+	first *[]byte // was read of it by WriteBehind
+}
+
+func (s fakeStream) Read(p []byte) (int, error) {
+	if n := copy(p, *s.first); n > 0 {
+		*s.first = (*s.first)[n:]
+		return n, nil
+	}
+	return s.TCPConn.Read(p)
+}
+
+func (s fakeStream) WriteTo(w io.Writer) (int64, error) {
+	return io.Copy(struct{ io.Writer }{w}, struct{ io.Reader }{s})
+}
+
+func (s fakeStream) WriteBehind(w io.Writer, says func([]byte) (int, bool)) (int64, error) {
+	b := make([]byte, 4096)
+	n, err := s.TCPConn.Read(b)
+	*s.first = b[:n]
+	if err != nil {
+		return 0, mux.ErrHead
+	}
+	skip, ok := says(b[:n])
+	if !ok {
+		return 0, mux.ErrHead
+	}
+	_ = s.SetReadDeadline(time.Time{})
+	*s.first = b[skip:n]
+	return s.WriteTo(w)
+}
 
 // LocalAddr is inside the tunnel.
 func (s fakeStream) LocalAddr() net.Addr {
@@ -169,7 +200,7 @@ func (f *fakeTunnel) OpenStream(ctx context.Context, from, to netip.AddrPort) (s
 		defer there.Close()
 		f.exit(there)
 	})
-	return fakeStream{here.(*net.TCPConn)}, nil
+	return fakeStream{here.(*net.TCPConn), new([]byte)}, nil
 }
 
 func (f *fakeTunnel) Wish(at packet.End, w mux.Wish) bool {

@@ -24,6 +24,9 @@ import (
 // A Stream is one CONNECT inside the tunnel: see package stream.
 type Stream = stream.Stream
 
+// ErrHead is Stream.WriteBehind's.
+var ErrHead = stream.ErrHead
+
 // Handler is what an end (client or server) puts behind a Session.
 type Handler interface {
 	// Deliver takes UDP packets (whole IP packets; length and protocol are

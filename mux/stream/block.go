@@ -15,8 +15,9 @@ type block struct {
 	table         *Table
 	local, remote netip.AddrPort
 
-	readable sync.Cond
-	writable sync.Cond
+	readable     sync.Cond
+	writable     sync.Cond
+	readDeadline deadline
 
 	// Sending. Offsets count data bytes from 0; offset 0 has the sequence
 	// number iss+1, as SYN takes one.
@@ -53,6 +54,7 @@ type block struct {
 	unread   int       // bytes in ready, in the outlet and in the hands of WriteTo
 	outlet   *outlet   // while WriteTo waits: where it would write to, if that is a socket
 	holder   *Inbox    // writes to the outlet: WriteTo has to wait for it
+	head     head      // of what comes, see WriteBehind; nil = there is none
 	failure  error     // of the outlet's socket
 	by       *Inbox    // who brings the segment that is being taken
 	news     bool      // it brought something for who waits,

@@ -24,7 +24,10 @@ type sink struct {
 }
 
 // newSink opens the stream and returns when its WriteTo waits.
-func newSink(t *testing.T) *sink {
+func newSink(t *testing.T) *sink { return newSinkOf(t, (*Stream).WriteTo) }
+
+// newSinkOf is newSink for whatever writes as WriteTo does.
+func newSinkOf(t *testing.T, write func(*Stream, io.Writer) (int64, error)) *sink {
 	t.Helper()
 	if !vectored {
 		t.Skip("what comes goes by WriteTo's own goroutine on this system")
@@ -37,7 +40,7 @@ func newSink(t *testing.T) *sink {
 	k.st = k.opened[0]
 	go func() {
 		var err error
-		k.n, err = k.st.WriteTo(near)
+		k.n, err = write(k.st, near)
 		near.CloseWrite()
 		k.err <- err
 	}()

@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -51,6 +52,44 @@ func (st *Stream) Read(p []byte) (n int, err error) {
 	return n, nil
 }
 
+// ErrHead says that what comes did not begin as WriteBehind was told, or is yet to come.
+var ErrHead = errors.New("stream: another head")
+
+// A head says of the first bytes that come whether they are what was waited for, and how many
+// of them are not to be written. It is called with the stream's lock held.
+type head func(first []byte) (skip int, ok bool)
+
+// WriteBehind is WriteTo for what begins with a head, which is waited for in the time of the read
+// deadline; behind it there is none. Whoever brings the head asks what it says and writes the rest, so
+// that nobody is woken. ErrHead leaves all that came to Read: the head did not come in one
+// piece while it was waited for, was another one, or w is not a socket.
+func (st *Stream) WriteBehind(w io.Writer, says func(first []byte) (skip int, ok bool)) (int64, error) {
+	st.mu.Lock()
+	st.head = says
+	st.mu.Unlock()
+	return st.WriteTo(w)
+}
+
+// behead takes the head off what came in order for the outlet; false leaves all of it to
+// WriteTo. b is nil or carries the payload. The lock is held.
+func behead(c *block, payload *[]byte, b *buf.Buffer) bool {
+	if c.head == nil {
+		return true
+	}
+	n, ok := c.head(*payload)
+	if !ok {
+		return false
+	}
+	c.head = nil
+	c.readDeadline.stop()
+	*payload = (*payload)[n:]
+	if b != nil {
+		b.Trim(n)
+	}
+	c.unread -= n
+	return true
+}
+
 // WriteTo writes everything that comes to w, until the peer's end, as
 // io.WriterTo. Buffers go to a socket as they are, many at a time (writev); the
 // peer's window opens when w has taken them. While WriteTo waits for data, who brings it
@@ -68,6 +107,11 @@ func (st *Stream) WriteTo(w io.Writer) (n int64, err error) {
 		if st.outlet = nil; out != nil {
 			n += out.taken
 			out.taken = 0
+		}
+		if st.head != nil {
+			st.head = nil
+			st.unlock()
+			return 0, ErrHead
 		}
 		if err != nil {
 			st.unlock()

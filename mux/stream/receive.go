@@ -347,10 +347,13 @@ func (c *block) deliver(payload []byte, b *buf.Buffer) bool {
 		return false
 	}
 	c.unread += n
-	if c.direct(c.by) {
-		c.holder = c.by
-		c.outlet.add(payload, b)
-		return b != nil
+	if c.direct(c.by) && behead(c, &payload, b) {
+		if len(payload) > 0 {
+			c.holder = c.by
+			c.outlet.add(payload, b)
+			return b != nil
+		}
+		return false
 	}
 	if last := c.ready.back(); last != nil && last.Cap()-last.Len() >= n && n <= packBelow {
 		at := last.Len()

@@ -36,7 +36,6 @@ type Stream struct {
 
 	mu sync.Mutex // guards the rest
 	block
-	readDeadline  deadline
 	writeDeadline deadline
 }
 

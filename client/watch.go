@@ -289,7 +289,7 @@ func (k *watched) judge(r *mux.PathReport, working []string, now time.Time) (sta
 			}
 			return status.Resting, status.Cause{Says: fmt.Sprintf("%s, and not needed: %s", why, enough(others))}
 		}
-		return status.Up, status.Cause{}
+		return status.Up, k.crowded(r, now)
 	case r.Dark, r.Subflows > 0 && !k.died.IsZero():
 		if r.Error != "" && !k.failed.IsZero() && now.Add(-r.ErrorAgo).After(k.failed) { // of dialling anew
 			k.tried = r.Error
@@ -331,7 +331,7 @@ func (k *watched) turn(state status.State, cause string, now time.Time) {
 	if was != state {
 		k.since = now
 	}
-	if cause != "" || was != state {
+	if cause != "" || was != state || state == status.Up {
 		k.cause = cause
 	}
 	failed := k.fails()

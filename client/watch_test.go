@@ -108,6 +108,41 @@ func TestPathEvents(t *testing.T) {
 	d.want(t, "path wifi is not usable: there is no if-wifi, or it has no address; dsl took over")
 }
 
+// A path that works with some of its subflows says so, once the others have failed for a while,
+// and is no less up for it; nobody says it in the log.
+func TestPathWithFewSubflows(t *testing.T) {
+	d := newDiary("dsl")
+	d.state["dsl"] = "up"
+	d.pass(5 * time.Second)
+	see := func(subflows int, err string, ago time.Duration) string {
+		r := mux.PathReport{Path: mux.Path{Name: "dsl", Subflows: 6}, Subflows: subflows, Moving: subflows, Error: err, ErrorAgo: ago}
+		d.look([]mux.PathReport{r}, d.now)
+		k := d.known["dsl"]
+		return (&status.Path{State: k.state, Cause: k.cause}).Words(d.now)
+	}
+	const refused = "dial tcp 192.0.2.1:7443: connect: connection refused"
+	if got := see(3, refused, time.Second); got != "up" {
+		t.Errorf("in the beginning: %s", got)
+	}
+	d.pass(20 * time.Second)
+	for _, c := range []struct {
+		subflows int
+		err      string
+		ago      time.Duration
+		want     string
+	}{
+		{3, refused, 20 * time.Second, "up: 3 of 6 connections: no more get through"},
+		{3, refused, 2 * time.Minute, "up"},
+		{1, "reset by peer: limits.subflows_per_session is reached", time.Second, "up: 1 of 6 connections: the server has no room for this client: its limits.subflows_per_session is reached"},
+		{6, "", 0, "up"},
+	} {
+		if got := see(c.subflows, c.err, c.ago); got != c.want {
+			t.Errorf("%d subflows, %q: %s, want %s", c.subflows, c.err, got, c.want)
+		}
+	}
+	d.want(t)
+}
+
 // A server that ends takes all paths along, not quite at once, and they come back one by
 // one: one line each.
 func TestPathsTogether(t *testing.T) {

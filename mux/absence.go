@@ -11,33 +11,53 @@ import (
 const (
 	// backAfter is for how long a path has to work again before that is told.
 	backAfter = 1e9
-	// backLook is how often the monitor looks for a path that is to come back, in ns.
+	// deathAfter is how long a path has to be dead before that is told: one that stalls for
+	// a moment, as on a busy machine or a bad radio link, is not.
+	deathAfter = 1e9
+	// backLook is how often the monitor looks for a path that is to be told of, in ns.
 	backLook = 1e9
 )
 
-// absences are the paths whose deaths a person at the server was told, so that the
-// returns are told as well. They are the monitor's.
+// absences are the paths that died: a person at the server is told of those that stay dead, and
+// then of their return. They are the monitor's.
 type absences map[string]*absence
 
 // An absence has times of the session, in ns.
 type absence struct {
-	died int64
-	back int64 // since when the path works again, 0 = it does not
+	died  int64
+	moved int64 // how long it took until its flows had moved
+	told  bool
+	back  int64 // since when the path works again, 0 = it does not
 }
 
-// note begins an absence.
-func (a *absences) note(path string, now int64) {
+// A tale is what there is to tell of a path.
+type tale struct {
+	path  string
+	dead  bool  // it died; else it is back
+	moved int64 // how long its flows took to move then, in ns
+	text  string
+}
+
+// note begins an absence; moved is how long the path's flows took to move, in ns.
+func (a *absences) note(path string, now, moved int64) {
 	if *a == nil {
 		*a = make(absences)
 	}
 	if (*a)[path] == nil {
-		(*a)[path] = &absence{died: now}
+		(*a)[path] = &absence{died: now, moved: moved}
 	}
 }
 
-// over says what there is to tell of the paths that are back, and forgets them, and those
-// that are not configured any more. It is called with the engine's lock.
-func (a absences) over(e *engine.Engine, now int64) (lines []string) {
+// death is what there is to tell of it.
+func (b *absence) death(name string) tale {
+	b.told = true
+	return tale{name, true, b.moved, fmt.Sprintf("path %s died: its flows moved to others", name)}
+}
+
+// due says what there is to tell of the paths that died and of those that are back, and
+// forgets the latter, and those that are not configured any more. It is called with the
+// engine's lock.
+func (a absences) due(e *engine.Engine, now int64) (out []tale) {
 	for name, b := range a {
 		var path *engine.Path
 		for _, p := range e.Paths() {
@@ -47,17 +67,24 @@ func (a absences) over(e *engine.Engine, now int64) (lines []string) {
 		}
 		switch {
 		case path == nil:
+			if !b.told {
+				out = append(out, b.death(name))
+			}
 			delete(a, name)
 		case !works(path, b.died):
-			b.back = 0
+			if b.back = 0; !b.told && now-b.died >= deathAfter {
+				out = append(out, b.death(name))
+			}
 		case b.back == 0:
 			b.back = now
 		case now-b.back >= backAfter:
-			lines = append(lines, fmt.Sprintf("path %s is back after %s", name, amount.Duration(time.Duration(b.back-b.died))))
+			if b.told {
+				out = append(out, tale{name, false, 0, fmt.Sprintf("path %s is back after %s", name, amount.Duration(time.Duration(b.back-b.died)))})
+			}
 			delete(a, name)
 		}
 	}
-	return lines
+	return out
 }
 
 // works says that the path has a subflow that is well, and was heard of since then.

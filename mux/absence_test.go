@@ -8,8 +8,8 @@ import (
 	"github.com/mpsocks/mpsocks/mux/engine"
 )
 
-// A path whose death was told is told to be back when it has worked for a second, once; one
-// that is not configured any more, or does not work, is not.
+// A path's death is told when it has lasted for a second, and that it is back when it has worked
+// for a second, once; one that only stalls for a moment is not told of.
 func TestAbsences(t *testing.T) {
 	n := newLoopTunnel(t, 2, 1, nil)
 	n.send(50, 1000, 200, nil)
@@ -24,28 +24,43 @@ func TestAbsences(t *testing.T) {
 			}
 		}
 	})
-	var a, dead, gone absences
-	died := heard - 12e9
-	a.note(name, died)
-	a.note(name, died+5e9) // it is away already
-	dead.note(name, 1<<62)
-	gone.note("another", died)
-	over := func(of absences, after int64) (lines []string) {
-		s.enter(func(e *engine.Engine, _ int64) { lines = of.over(e, heard+after) })
+	var a, twitch, dead, gone absences
+	a.note(name, heard-12e9, 17e6)
+	a.note(name, heard-7e9, 17e6) // it is away already
+	twitch.note(name, heard-1e8, 17e6)
+	dead.note(name, heard+1e8, 17e6) // not heard of since
+	gone.note("another", heard, 17e6)
+	due := func(of absences, at int64) (lines []string) {
+		s.enter(func(e *engine.Engine, _ int64) {
+			for _, t := range of.due(e, at) {
+				lines = append(lines, t.text)
+			}
+		})
 		return lines
 	}
+	died := func(name string) []string {
+		return []string{"path " + name + " died: its flows moved to others"}
+	}
+	a[name].told = true
 	for _, step := range []struct {
-		after int64
-		want  []string
-	}{{0, nil}, {9e8, nil}, {11e8, []string{"path " + name + " is back after 12 s"}}, {22e8, nil}} {
-		if diff := cmp.Diff(step.want, over(a, step.after)); diff != "" {
-			t.Errorf("after %d ms: %s", step.after/1e6, diff)
-		}
-		if lines := append(over(dead, step.after), over(gone, step.after)...); len(lines) > 0 {
-			t.Errorf("%q", lines)
+		after                 int64
+		a, twitch, dead, gone []string
+	}{
+		{0, nil, nil, nil, died("another")},
+		{9e8, nil, nil, nil, nil},
+		{12e8, []string{"path " + name + " is back after 12 s"}, nil, died(name), nil},
+		{23e8, nil, nil, nil, nil},
+	} {
+		for _, c := range []struct {
+			of   absences
+			want []string
+		}{{a, step.a}, {twitch, step.twitch}, {dead, step.dead}, {gone, step.gone}} {
+			if diff := cmp.Diff(c.want, due(c.of, heard+step.after)); diff != "" {
+				t.Errorf("after %d ms: %s", step.after/1e6, diff)
+			}
 		}
 	}
-	if len(a)+len(gone) > 0 || len(dead) != 1 {
-		t.Errorf("%d, %d and %d are left", len(a), len(gone), len(dead))
+	if len(a)+len(twitch)+len(gone) > 0 || len(dead) != 1 {
+		t.Errorf("%d, %d, %d and %d are left", len(a), len(twitch), len(gone), len(dead))
 	}
 }

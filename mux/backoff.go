@@ -23,6 +23,9 @@ const (
 	// backoffStrange bounds it where somebody answers and does not prove to be the
 	// server: a captive portal does so until its user has logged in.
 	backoffStrange = 2 * time.Second
+	// backoffBeside bounds it where other subflows of the path work: something on the way,
+	// or the server, may let no more of them through, and nobody waits for this one.
+	backoffBeside = 30 * time.Second
 	// followAfter is how long one attempt of the slot that leads may hold up
 	// the others.
 	followAfter = 5 * time.Second
@@ -74,8 +77,12 @@ func isSilence(err error) bool {
 	return ok
 }
 
-// nextPause returns the pause after an attempt that failed with err.
-func nextPause(pause time.Duration, err error) time.Duration {
+// nextPause returns the pause after an attempt that failed with err; works says that the path
+// has subflows that work.
+func nextPause(pause time.Duration, err error, works bool) time.Duration {
+	if works {
+		return min(2*pause, backoffBeside)
+	}
 	if no, ok := errors.AsType[refusal](err); ok {
 		return min(2*pause, no.most)
 	}

@@ -61,17 +61,21 @@ func TestNextPause(t *testing.T) {
 	for _, c := range []struct {
 		pause time.Duration
 		err   error
+		works bool
 		want  time.Duration
 	}{
-		{backoffMin, io.EOF, 2 * backoffMin},
-		{backoffMax, io.EOF, backoffMax},
-		{backoffMin, no, 2 * backoffMin},
-		{backoffMax, no, 2 * backoffMax},
-		{backoffRefused, no, backoffRefused},
-		{backoffStrange, portal, backoffStrange}, // who proves nothing is not believed
-		{backoffRefused, io.EOF, backoffMax},     // the server restarts at last
+		{backoffMin, io.EOF, false, 2 * backoffMin},
+		{backoffMax, io.EOF, false, backoffMax},
+		{backoffMin, no, false, 2 * backoffMin},
+		{backoffMax, no, false, 2 * backoffMax},
+		{backoffRefused, no, false, backoffRefused},
+		{backoffStrange, portal, false, backoffStrange}, // who proves nothing is not believed
+		{backoffRefused, io.EOF, false, backoffMax},     // the server restarts at last
+		{backoffMax, io.EOF, true, 2 * backoffMax},      // others of the path work
+		{backoffBeside, no, true, backoffBeside},
+		{backoffBeside, io.EOF, false, backoffMax},
 	} {
-		if got := nextPause(c.pause, c.err); got != c.want {
+		if got := nextPause(c.pause, c.err, c.works); got != c.want {
 			t.Errorf("after %v and %v: %v, want %v", c.pause, c.err, got, c.want)
 		}
 	}

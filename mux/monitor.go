@@ -118,7 +118,7 @@ func (m *monitor) tick(now, passed int64) (next int64) {
 	m.learn(now)
 	var o *engine.Orders // the monitor's until the next Tick
 	over := false
-	var back []string
+	var tales []tale
 	var epoch uint64
 	waits := s.reseq.memory() + s.space.memory()
 	s.enter(func(e *engine.Engine, _ int64) {
@@ -137,7 +137,7 @@ func (m *monitor) tick(now, passed int64) (next int64) {
 		s.far.Store(len(e.Subflows()) > 0 && lull.Far(trip))
 		o, epoch = e.Tick(now, passed, s.space.total.Load()), e.Epoch()
 		m.held = e.Charge(m.window) + beside
-		back = m.absences.over(e, now)
+		tales = m.absences.due(e, now)
 	})
 	switch {
 	case over:
@@ -154,9 +154,7 @@ func (m *monitor) tick(now, passed int64) (next int64) {
 		return engine.TickIdle
 	}
 	m.obey(o, now)
-	for _, line := range back {
-		s.voice.Line(&s.log, zerolog.InfoLevel).Msg(line)
-	}
+	m.tell(tales)
 	next = m.again(o, now)
 	m.calm.Store(next > engine.TickBusy)
 	s.move()
@@ -234,10 +232,8 @@ func (m *monitor) obey(o *engine.Orders, at int64) {
 		said := &o.Said[i]
 		line := s.log.Debug()
 		// A client's owner says it in other words.
-		if now := time.Now(); said.What == engine.FlowsMoved && !s.client && now.Sub(m.saidMoved) > movedPause {
-			m.saidMoved = now
-			m.absences.note(said.Path, at)
-			line = s.voice.Line(&s.log, zerolog.InfoLevel)
+		if said.What == engine.FlowsMoved && !s.client && time.Since(m.saidMoved) > movedPause {
+			m.absences.note(said.Path, at, said.After)
 		}
 		line = line.Str("path", said.Path)
 		if said.Sub != nil {
@@ -251,6 +247,18 @@ func (m *monitor) obey(o *engine.Orders, at int64) {
 			continue
 		}
 		line.Msg(said.What)
+	}
+}
+
+// tell tells a person at the server of paths. The caller holds turn.
+func (m *monitor) tell(tales []tale) {
+	for _, t := range tales {
+		line := m.s.voice.Line(&m.s.log, zerolog.InfoLevel).Str("path", t.path)
+		if t.dead {
+			m.saidMoved = time.Now()
+			line = line.Int64("after_ms", t.moved/1e6)
+		}
+		line.Msg(t.text)
 	}
 }
 

@@ -59,22 +59,46 @@ func (p *clientPath) slot(ctx context.Context, leads bool) {
 				knows = true
 				continue // there is a new session to begin
 			}
-			wait := pause/2 + rand.N(pause)/2
-			pause = nextPause(pause, err)
-			p.c.mu.Lock()
-			again := p.again
-			p.c.mu.Unlock()
-			select {
-			case <-ctx.Done():
-			case <-again:
-				pause = backoffMin
-			case <-time.After(wait):
-			}
+			works := p.c.session.core.works(p.path)
+			pause = p.pause(ctx, pause/2+rand.N(pause)/2, nextPause(pause, err, works), works)
 			continue
 		}
 		pause, tries, forgotten = backoffMin, 0, 0
 		if p.tend(ctx, f) {
 			old = f
+		}
+	}
+}
+
+// pause holds a slot for a while after an attempt that failed, and returns what the next pause
+// is: next, if nothing has changed meanwhile. It ends early when somebody knows that attempts are
+// to go on, and, if beside says that it is that long only because other subflows of the path
+// work, when none of them works any more or another one gets through.
+func (p *clientPath) pause(ctx context.Context, wait, next time.Duration, beside bool) time.Duration {
+	end := time.NewTimer(wait)
+	defer end.Stop()
+	look := time.NewTicker(backoffMax)
+	defer look.Stop()
+	p.c.mu.Lock()
+	again, up := p.again, p.up
+	p.c.mu.Unlock()
+	if beside = beside && wait > backoffMax; !beside {
+		up = nil
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return next
+		case <-again:
+			return backoffMin
+		case <-up:
+			return backoffMin
+		case <-end.C:
+			return next
+		case <-look.C:
+			if beside && !p.c.session.core.works(p.path) {
+				return backoffMin
+			}
 		}
 	}
 }

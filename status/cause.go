@@ -62,6 +62,9 @@ var causes = []struct {
 // limitName is a setting of the server as a refusal names it.
 var limitName = regexp.MustCompile(`\blimits\.[a-z_]+`)
 
+// IsLimit says that the server refused for a limit of its own.
+func IsLimit(err string) bool { return limitName.MatchString(err) }
+
 // silent finds who took connections and said nothing.
 var silent = regexp.MustCompile(`(\S+(?:, \S+)*) (takes connections and does not answer|take connections and do not answer)`)
 

@@ -85,7 +85,7 @@ func TestRequestTakesItsTime(t *testing.T) {
 func TestAnswersInOneWrite(t *testing.T) {
 	s := testServer(t, nil, func(s *Server) {
 		s.rules.current.Store(&access{from: s.rules.from})
-		s.dialer.to = func(context.Context, netip.AddrPort, func()) (*net.TCPConn, error) {
+		s.dialer.to = func(context.Context, netip.AddrPort, manner) (*net.TCPConn, error) {
 			return nil, classed(errors.New("connection refused"))
 		}
 	})
@@ -173,7 +173,7 @@ func FuzzExit(f *testing.F) {
 			}
 			return nil, &net.DNSError{Err: "connection refused", Name: host}
 		}
-		s.dialer.to = func(_ context.Context, to netip.AddrPort, _ func()) (*net.TCPConn, error) {
+		s.dialer.to = func(_ context.Context, to netip.AddrPort, _ manner) (*net.TCPConn, error) {
 			dialled = to
 			return nil, classed(errors.New("connection refused"))
 		}

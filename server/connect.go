@@ -225,7 +225,7 @@ func (r *request) budget() budget {
 		socket: func() (give func(), ok bool) {
 			return func() { s.sockets.give(&c.sockets, exitSocket) }, s.sockets.take(&c.sockets, exitSocket)
 		},
-		waits: r.exit.stream.Rest,
+		manner: manner{r.exit.stream.Rest, s.exits.buffers(r.peer.client)},
 	}
 }
 

@@ -41,7 +41,13 @@ const (
 type budget struct {
 	admits func(netip.Addr) bool         // whether a further address may be tried
 	socket func() (give func(), ok bool) // takes a socket for an attempt beside others
-	waits  func()                        // told when an attempt has nothing to do but wait; may be nil
+	manner                               // of each attempt
+}
+
+// A manner is how an attempt is made.
+type manner struct {
+	waits   func() // told when it has nothing to do but wait; may be nil
+	buffers int    // what the kernel's will be, bytes; 0 = its own
 }
 
 // take takes what the next attempt needs. ok is false if that is not to be had now, and never
@@ -63,7 +69,7 @@ func (b *budget) take(addr netip.Addr, begun, running int) (give func(), ok, nev
 // A dialer connects CONNECT streams to their destinations.
 type dialer struct {
 	egress *egress
-	to     func(ctx context.Context, to netip.AddrPort, waits func()) (*net.TCPConn, error) // dial, but in tests
+	to     func(ctx context.Context, to netip.AddrPort, how manner) (*net.TCPConn, error) // dial, but in tests
 
 	mu      sync.Mutex               // guards shunned
 	shunned map[netip.Addr]time.Time // did not answer; until when that counts
@@ -84,7 +90,7 @@ func (d *dialer) connect(ctx context.Context, addrs []netip.Addr, more <-chan []
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel() // also ends the attempts that lost
 	if len(addrs) == 1 && more == nil {
-		return d.only(ctx, netip.AddrPortFrom(addrs[0], port), cost.waits)
+		return d.only(ctx, netip.AddrPortFrom(addrs[0], port), cost.manner)
 	}
 	type result struct {
 		addr netip.Addr
@@ -98,7 +104,7 @@ func (d *dialer) connect(ctx context.Context, addrs []netip.Addr, more <-chan []
 		defer give()
 		ctx, cancel := context.WithTimeout(ctx, limit)
 		defer cancel()
-		conn, err := d.to(ctx, netip.AddrPortFrom(addr, port), cost.waits)
+		conn, err := d.to(ctx, netip.AddrPortFrom(addr, port), cost.manner)
 		select {
 		case results <- result{addr, conn, err}:
 		case <-over:
@@ -159,8 +165,8 @@ func (d *dialer) connect(ctx context.Context, addrs []netip.Addr, more <-chan []
 
 // only is connect where there is one address, which most CONNECTs have: it needs no other
 // goroutine and no timer.
-func (d *dialer) only(ctx context.Context, to netip.AddrPort, waits func()) (*net.TCPConn, error) {
-	conn, err := d.to(ctx, to, waits)
+func (d *dialer) only(ctx context.Context, to netip.AddrPort, how manner) (*net.TCPConn, error) {
+	conn, err := d.to(ctx, to, how)
 	switch {
 	case err == nil:
 		d.answered(to.Addr())
@@ -213,7 +219,7 @@ func (d *dialer) answered(addr netip.Addr) {
 
 // dial connects to one address, by plain TCP: Go's default would be a kernel
 // MPTCP socket in some versions. Keep-alive finds dead peers.
-func (d *dialer) dial(ctx context.Context, to netip.AddrPort, waits func()) (*net.TCPConn, error) {
+func (d *dialer) dial(ctx context.Context, to netip.AddrPort, how manner) (*net.TCPConn, error) {
 	local, err := d.egress.local(to.Addr().Is4())
 	if err != nil {
 		return nil, &dialError{wordNetwork, err}
@@ -229,14 +235,15 @@ func (d *dialer) dial(ctx context.Context, to netip.AddrPort, waits func()) (*ne
 	}
 	nd.Control = func(_, _ string, raw syscall.RawConn) error {
 		tcpio.Inline(raw)
+		limitSegments(raw, how.buffers)
 		if near {
 			carrier.Untimed(raw)
 			if nd.LocalAddr == nil {
 				tcpio.Connect(raw, to)
 			}
 		}
-		if waits != nil {
-			waits()
+		if how.waits != nil {
+			how.waits()
 		}
 		return nil
 	}

@@ -43,7 +43,7 @@ func TestRefusalsCostNoStagger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDialer(&egress{})
 		last := netip.MustParseAddr("192.0.2.4")
-		d.to = func(_ context.Context, to netip.AddrPort, _ func()) (*net.TCPConn, error) {
+		d.to = func(_ context.Context, to netip.AddrPort, _ manner) (*net.TCPConn, error) {
 			if to.Addr() == last {
 				return nil, nil
 			}
@@ -64,12 +64,12 @@ func TestStagger(t *testing.T) {
 	var mu sync.Mutex
 	var starts []time.Time
 	silent := 0
-	d.to = func(ctx context.Context, to netip.AddrPort, _ func()) (*net.TCPConn, error) {
+	d.to = func(ctx context.Context, to netip.AddrPort, _ manner) (*net.TCPConn, error) {
 		mu.Lock()
 		starts = append(starts, time.Now())
 		mu.Unlock()
 		if to.Addr().Is4() {
-			return d.dial(ctx, to, nil)
+			return d.dial(ctx, to, manner{})
 		}
 		<-ctx.Done()
 		mu.Lock()
@@ -201,7 +201,7 @@ func TestAttemptsCostWhatTheyTake(t *testing.T) {
 			free, left := c.sockets, c.admitted
 			running, most, tried, refused := 0, 0, 0, 0
 			count := func(f func()) { mu.Lock(); defer mu.Unlock(); f() }
-			d := &dialer{to: func(ctx context.Context, _ netip.AddrPort, _ func()) (*net.TCPConn, error) {
+			d := &dialer{to: func(ctx context.Context, _ netip.AddrPort, _ manner) (*net.TCPConn, error) {
 				count(func() { running++; tried++; most = max(most, running) })
 				<-ctx.Done()
 				count(func() { running-- })

@@ -18,7 +18,7 @@ import (
 func TestConnectAbandoned(t *testing.T) {
 	dialing := make(chan struct{})
 	s := testServer(t, nil, func(s *Server) {
-		s.dialer.to = func(ctx context.Context, _ netip.AddrPort, _ func()) (*net.TCPConn, error) {
+		s.dialer.to = func(ctx context.Context, _ netip.AddrPort, _ manner) (*net.TCPConn, error) {
 			close(dialing)
 			<-ctx.Done() // a silent host
 			return nil, ctx.Err()

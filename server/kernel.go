@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"net"
+	"syscall"
 	"time"
 )
 
@@ -23,6 +24,13 @@ const (
 	kernelFree  = 16
 	// kernelLeast is enough for 10 Mbit/s over 50 ms.
 	kernelLeast = 64 << 10
+
+	// bufferSegments is how many segments a buffer has to have room for, of which the kernel
+	// takes half for its own books; segmentMost is the longest that it can be told
+	// (TCP_MAXSEG), segmentLongest is longer than there are any.
+	bufferSegments = 8
+	segmentMost    = 32767
+	segmentLongest = 64 << 10
 
 	// exitMemory and mappingMemory are what a CONNECT and a mapping hold beside: three
 	// goroutines, a buffered reader, a socket; a socket.
@@ -49,10 +57,25 @@ func kernelBuffer(share, n int) int {
 	return max(share/2/n, kernelLeast)
 }
 
+// buffers is the size of each buffer of the client's newest connection, 0 for the kernel's own.
+func (t *exits) buffers(c *client) int {
+	return kernelBuffer(int(t.share.Load()), int(c.streams.used.Load()))
+}
+
 // clamp sets the buffers of a connection of the client.
 func (t *exits) clamp(c *client, conn *net.TCPConn) {
-	if n := kernelBuffer(int(t.share.Load()), int(c.streams.used.Load())); n > 0 {
+	if n := t.buffers(c); n > 0 {
 		setBuffers(conn, n)
+	}
+}
+
+// limitSegments keeps the segments of a connection that is not made yet to a part of its
+// buffers. One of this machine has segments of 64 KiB: a buffer of that holds one, and whoever
+// sends it waits for its acknowledgement, which the other end delays for a fifth of a second,
+// for it has not come to two.
+func limitSegments(raw syscall.RawConn, buffers int) {
+	if n := buffers / bufferSegments; n > 0 && n < segmentLongest {
+		setSegment(raw, min(n, segmentMost))
 	}
 }
 

@@ -2,6 +2,7 @@ package server
 
 import (
 	"net"
+	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -23,4 +24,9 @@ func kernelHolds(c *net.TCPConn) (n int64) {
 		}
 	})
 	return n
+}
+
+// setSegment bounds the segments of a connection, both ways, before it is made.
+func setSegment(raw syscall.RawConn, n int) {
+	_ = raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_MAXSEG, n) })
 }

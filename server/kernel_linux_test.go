@@ -129,3 +129,40 @@ func patiently(t *testing.T, what string, ok func() bool) {
 		}
 	}
 }
+
+// A buffer has room for several segments, also of a connection within this machine: where it
+// has it for one, whoever sends it waits a fifth of a second for each acknowledgement, and a
+// download of 16 MiB in a process of 64 MiB took half a minute.
+func TestBuffersHoldSeveralSegments(t *testing.T) {
+	for memory, want := range map[conf.Memory]int{32 << 20: kernelLeast / bufferSegments, 16 << 30: 1 << 16} {
+		s := testServer(t, func(c *conf.Server) { c.Limits.Memory = memory }, nil)
+		p := newPeer(s, "laptop", newFakeSession())
+		ln := listenTCP(t, "127.0.0.1:0")
+		for range 10 {
+			app, _ := openStream(t, p)
+			if code, _ := askConnect(t, app, 1, "127.0.0.1", portOf(ln), ""); code != 0 {
+				t.Fatalf("reply %d", code)
+			}
+			target, err := ln.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { target.Close() })
+			raw, err := target.(*net.TCPConn).SyscallConn()
+			if err != nil {
+				t.Fatal(err)
+			}
+			var info *unix.TCPInfo
+			_ = raw.Control(func(fd uintptr) { info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) })
+			if err != nil {
+				t.Skip(err)
+			}
+			if n := s.exits.buffers(p.client); n > 0 && int(info.Snd_mss) > min(n/bufferSegments, 1<<16) {
+				t.Errorf("with %d MiB: segments of %d bytes for a buffer of %d", memory>>20, info.Snd_mss, n)
+			}
+			if p.client.streams.used.Load() == 10 && int(info.Snd_mss) > want {
+				t.Errorf("with %d MiB the tenth has segments of %d bytes", memory>>20, info.Snd_mss)
+			}
+		}
+	}
+}

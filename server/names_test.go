@@ -396,7 +396,7 @@ func TestConnectSaysThatANameIsKnown(t *testing.T) {
 	})
 	s := testServer(t, nil, func(s *Server) { s.resolver.config, s.resolver.hosts = upstreams(at), noNames })
 	dialled, end := make(chan struct{}), make(chan struct{})
-	s.dialer.to = func(context.Context, netip.AddrPort, func()) (*net.TCPConn, error) {
+	s.dialer.to = func(context.Context, netip.AddrPort, manner) (*net.TCPConn, error) {
 		dialled <- struct{}{}
 		<-end
 		return nil, &dialError{"nobody answers", errNoName}
@@ -434,7 +434,7 @@ func TestManyAddresses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDialer(&egress{})
 		var running, most, all atomic.Int32
-		d.to = func(ctx context.Context, to netip.AddrPort, _ func()) (*net.TCPConn, error) {
+		d.to = func(ctx context.Context, to netip.AddrPort, _ manner) (*net.TCPConn, error) {
 			all.Add(1)
 			if n := running.Add(1); n > most.Load() {
 				most.Store(n)
@@ -543,7 +543,7 @@ func TestRebinding(t *testing.T) {
 	var dialled sync.Map
 	s := testServer(t, func(c *conf.Server) { c.Relay.Allow = nil }, func(s *Server) {
 		s.resolver.config, s.resolver.hosts, s.resolver.system = upstreams(at), noNames, noNames
-		s.dialer.to = func(_ context.Context, to netip.AddrPort, _ func()) (*net.TCPConn, error) {
+		s.dialer.to = func(_ context.Context, to netip.AddrPort, _ manner) (*net.TCPConn, error) {
 			dialled.Store(to, true)
 			return nil, &dialError{wordRefused, nil}
 		}
@@ -613,7 +613,7 @@ func TestTheOtherFamilyComesLate(t *testing.T) {
 	}()
 	s := testServer(t, func(c *conf.Server) { c.Relay.Allow = nil }, func(s *Server) {
 		s.resolver.config, s.resolver.hosts, s.resolver.system = upstreams(at), noNames, noNames
-		s.dialer.to = func(_ context.Context, to netip.AddrPort, _ func()) (*net.TCPConn, error) {
+		s.dialer.to = func(_ context.Context, to netip.AddrPort, _ manner) (*net.TCPConn, error) {
 			if to.Addr().Is6() {
 				return nil, &dialError{wordNetwork, nil}
 			}

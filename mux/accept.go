@@ -15,6 +15,7 @@ import (
 	"github.com/mpsocks/mpsocks/mux/carrier"
 	"github.com/mpsocks/mpsocks/mux/engine"
 	"github.com/mpsocks/mpsocks/mux/gate"
+	"github.com/mpsocks/mpsocks/mux/hands"
 	"github.com/mpsocks/mpsocks/mux/handshake"
 )
 
@@ -104,8 +105,11 @@ func inTime(ctx context.Context, turn func(context.Context) error) error {
 func (l *Listener) accept(ctx context.Context, ln net.Listener) {
 	pause, said := time.Duration(0), time.Time{}
 	turned := rate.NewLimiter(rate.Limit(turnedPerCore*runtime.GOMAXPROCS(0)), turnedPerCore/10)
+	var work hands.Stint
 	for {
+		work.End()
 		conn, err := ln.Accept()
+		work.Begin()
 		if err != nil {
 			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 				return
@@ -177,6 +181,7 @@ func (l *Listener) handshake(ctx context.Context, tcp net.Conn, place *gate.Plac
 	}
 	cfg := live.tls.Clone()
 	cfg.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		hands.Yield() // what follows is long, and who is a client already comes first
 		place.Spoke()
 		if client, ok := l.book.Check(hello.ServerName, time.Now()); ok {
 			place.Prove(time.Now(), client)
@@ -189,6 +194,7 @@ func (l *Listener) handshake(ctx context.Context, tcp net.Conn, place *gate.Plac
 		return nil, l.afford(ctx, place)
 	}
 	err := k.Server(context.WithoutCancel(ctx), cfg) // its end is the connection's
+	hands.Yield()
 	proved := err == nil
 	switch {
 	case proved:

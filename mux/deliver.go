@@ -4,6 +4,7 @@ import (
 	"sync"
 
 	"github.com/mpsocks/mpsocks/mux/engine"
+	"github.com/mpsocks/mpsocks/mux/hands"
 	"github.com/mpsocks/mpsocks/mux/reseq"
 )
 
@@ -76,6 +77,9 @@ func (d *delivery) tick(now, bound int64) bool {
 		d.late, more = d.order.Tick(now, bound, d.late[:0])
 		d.hand(d.late)
 		clear(d.late)
+		if more { // that was long
+			hands.Yield()
+		}
 	}
 	if cap(d.late) > 8*maxScratch { // more than of a whole flow
 		d.late = nil

@@ -73,8 +73,8 @@ func (m *monitor) run(ctx context.Context) {
 
 // step ticks, unless a reader has in its stead, and returns when to do so again, in ns.
 func (m *monitor) step(hurried bool) (next int64) {
-	if m.s.reseq.holds() && m.s.hands.Take() { // what has waited too long is delivered
-		defer m.s.hands.Give()
+	if m.s.reseq.holds() { // what has waited too long is delivered
+		defer m.s.hands.Take().Give()
 	}
 	m.turn.Lock()
 	defer m.turn.Unlock()

@@ -17,10 +17,12 @@ import (
 // hands what is new to the handler, as views of the carrier's own memory.
 
 // readMost is how much is read at once, and jointSize holds that behind a frame that did not
-// come whole: that is more than a packet of any size.
+// come whole: that is more than a packet of any size. mostPackets ends it, too: it is work for
+// a part of a millisecond, for which others may have to wait.
 const (
-	readMost  = carrier.MostRead
-	jointSize = readMost + 6*recordSize
+	readMost    = carrier.MostRead
+	jointSize   = readMost + 6*recordSize
+	mostPackets = 512
 )
 
 var jointPool = sync.Pool{New: func() any { return new([jointSize]byte) }}
@@ -52,9 +54,7 @@ func (f *subflow) readLoop() error {
 
 // work is chunk, in the turn of the session's client.
 func (f *subflow) work(r *inlet) error {
-	if f.s.hands.Take() {
-		defer f.s.hands.Give()
-	}
+	defer f.s.hands.Take().Give()
 	return f.chunk(r)
 }
 
@@ -88,7 +88,7 @@ func (f *subflow) chunk(r *inlet) error {
 	}
 	f.rxPkts, f.rxNews = f.rxPkts[:0], news{}
 	var ended error
-	for read := 0; read < readMost; {
+	for read := 0; read < readMost && len(f.rxPkts) < mostPackets; {
 		v, room, err := f.rooms.next(f.carrier, f.inbox.Keeps())
 		if err == carrier.ErrNotYet {
 			break

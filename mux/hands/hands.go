@@ -7,6 +7,11 @@
 // works for a client, a subflow's reader or a stream, needs one of its hands for as long as
 // that takes, and has none while it waits. There are fewer hands than processors: one is
 // left for the others. A client that is alone needs none.
+//
+// The system's scheduler knows no clients either, and looks who waits for a processor at its
+// ticks only, some milliseconds apart: for so long whoever was woken there stands behind a
+// client's work, in this process or another. So who gives a hand back after a while of work,
+// or works for strangers, lets those first; see Stint.
 package hands
 
 import (
@@ -21,6 +26,7 @@ const about = int64(time.Second)
 type Crowd struct {
 	each  int
 	spare *Spare
+	yield func() // Yield; another one in tests
 	start time.Time
 
 	last  atomic.Pointer[Hands] // who took last
@@ -29,14 +35,20 @@ type Crowd struct {
 
 // NewCrowd makes a Crowd in which each client has n hands, at least one. spare may be nil.
 func NewCrowd(n int, spare *Spare) *Crowd {
-	return &Crowd{each: max(n, 1), spare: spare, start: time.Now()}
+	return &Crowd{each: max(n, 1), spare: spare, yield: Yield, start: time.Now()}
 }
 
 // Hands are one client's. It is safe for concurrent use; a nil *Hands is for whoever never
 // needs any.
 type Hands struct {
 	crowd *Crowd
-	free  chan struct{}
+	free  chan *Hand
+}
+
+// A Hand is one of them, of whoever took it.
+type Hand struct {
+	of    *Hands
+	stint Stint
 }
 
 // Hands makes those of one client; a nil *Crowd has none.
@@ -44,33 +56,42 @@ func (c *Crowd) Hands() *Hands {
 	if c == nil {
 		return nil
 	}
-	h := &Hands{c, make(chan struct{}, c.each)}
+	h := &Hands{c, make(chan *Hand, c.each)}
 	for range c.each {
-		h.free <- struct{}{}
+		h.free <- &Hand{of: h}
 	}
 	return h
 }
 
-// Take waits for a hand where the client is not alone, in order of arrival, and says whether
-// it took one, which has to be given back.
-func (h *Hands) Take() (taken bool) {
+// Take waits for a hand where the client is not alone, in order of arrival. It has to be given
+// back; nil is none, for who needs none.
+func (h *Hands) Take() *Hand {
 	if h == nil || !h.crowd.about(h) {
-		return false
+		return nil
 	}
+	var d *Hand
 	select {
-	case <-h.free:
+	case d = <-h.free:
 	default:
 		h.crowd.spare.ask()
-		<-h.free
+		d = <-h.free
 	}
-	return true
+	d.stint.Begin()
+	return d
 }
 
 // Free says whether Take would not wait now.
 func (h *Hands) Free() bool { return h == nil || len(h.free) > 0 }
 
-// Give gives one back. It never waits.
-func (h *Hands) Give() { h.free <- struct{}{} }
+// Give gives it back, after others of the machine where it has worked for long. It waits for
+// nothing else; a nil *Hand is none.
+func (d *Hand) Give() {
+	if d == nil {
+		return
+	}
+	d.stint.end(d.of.crowd.yield)
+	d.of.free <- d
+}
 
 // about says whether anybody but h is about.
 func (c *Crowd) about(h *Hands) bool {

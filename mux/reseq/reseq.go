@@ -22,7 +22,7 @@ const (
 	reseqList    = 64       // places for held packets that a flow keeps when it holds none,
 	reseqLists   = 8        // longer lists that are kept for the next flows that do,
 	reseqSpent   = 8192     // and places for packets that were delivered
-	reseqDue     = 1024     // packets with which a tick ends
+	reseqDue     = 512      // packets with which a tick ends
 
 	// reseqLeast is the mean length of packets, in bytes, from which order is
 	// worth a wait of as long as paths differ. Smaller ones wait for reseqSmall at

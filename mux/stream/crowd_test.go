@@ -22,9 +22,7 @@ func crowded(most int) (q *quietTable, other *hands.Hands) {
 	own := c.Hands()
 	q.Share(own)
 	own.Take()
-	if other.Take() {
-		other.Give()
-	}
+	other.Take().Give()
 	return q, other
 }
 

@@ -27,7 +27,7 @@ type source struct {
 	last  int // bytes of the last plain read
 
 	hands *hands.Hands
-	works bool // it has a hand, until done
+	hand  *hands.Hand // until done
 }
 
 // A filler is a reader of whatever package that fills many Buffers at once.
@@ -92,13 +92,11 @@ func (s *source) read(room int) ([]*buf.Buffer, error) {
 }
 
 // work waits for a hand for what read brings, and done gives it back.
-func (s *source) work() { s.works = s.hands.Take() }
+func (s *source) work() { s.hand = s.hands.Take() }
 
 func (s *source) done() {
-	if s.works {
-		s.works = false
-		s.hands.Give()
-	}
+	s.hand.Give()
+	s.hand = nil
 }
 
 // plain reads through r. A reader that trickles holds a small buffer only.

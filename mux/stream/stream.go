@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/mpsocks/mpsocks/mux/buf"
+	"github.com/mpsocks/mpsocks/mux/hands"
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
 
@@ -31,8 +32,8 @@ type Stream struct {
 	peer packet.Key     // of what is received
 	from netip.AddrPort // the application's address, on the client
 
-	stands atomic.Bool // see Stands
-	begun  atomic.Bool // it has a hand, see Begin
+	stands atomic.Bool                // see Stands
+	begun  atomic.Pointer[hands.Hand] // see Begin
 
 	mu sync.Mutex // guards the rest
 	block
@@ -57,15 +58,13 @@ func (st *Stream) Stands(yes bool) { st.stands.Store(yes) }
 // accepted. Rest gives it back: whoever waits for something else than the stream says so,
 // Read and Write do by themselves. Rest may be called more than once.
 func (st *Stream) Begin() {
-	if st.table.hands.Take() {
-		st.begun.Store(true)
-	}
+	st.begun.Store(st.table.hands.Take())
 }
 
 // Rest ends what Begin began.
 func (st *Stream) Rest() {
-	if st.begun.Load() && st.begun.Swap(false) {
-		st.table.hands.Give()
+	if st.begun.Load() != nil {
+		st.begun.Swap(nil).Give()
 	}
 }
 

@@ -198,6 +198,9 @@ func (e *Engine) Learn(f *Subflow, now int64, r *Report) {
 	behind := f.path.hidden.Least() // the peer's kernel need not be what answers
 	t.near = i.SRTT
 	t.srtt, t.rttvar, t.minRTT = i.SRTT+behind, i.RTTVar, i.MinRTT+behind
+	if i.Sacked > t.sacked {
+		f.behindAt, f.proof = now, now
+	}
 	t.cwnd, t.retrans, t.sacked = i.CWND, i.Retrans, i.Sacked
 	t.rate = float64(i.Rate) / 1e9
 }

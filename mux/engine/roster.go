@@ -87,19 +87,34 @@ func (r *roster) replaceWait() int64 {
 	return replaceAlone
 }
 
+// ackFresh is how long, in ns, a path may bring nothing while others do before Data ACKs go by
+// another: they might not get through any more, and the peer would take that for the fault of
+// the paths by which it sends.
+const ackFresh = 50e6
+
 // AckBy chooses where a Data ACK of its own goes, or nil: a subflow that is to rest is
-// left alone.
+// left alone, and one of a path that is silent while others are not.
 func (r *roster) AckBy() (best *Subflow) {
-	resting := func(f *Subflow) bool { return f.backup || f.path.cfg.Metered || f.path.state == PathFull }
+	heard := int64(0)
+	for _, p := range r.paths {
+		heard = max(heard, p.heard)
+	}
+	rank := func(f *Subflow) (rank int) {
+		if f.backup || f.path.cfg.Metered || f.path.state == PathFull {
+			rank = 2
+		}
+		if heard-f.path.heard > ackFresh {
+			rank++
+		}
+		return rank
+	}
+	least := 0
 	for _, f := range r.subs {
 		if f.state != Moving {
 			continue
 		}
-		switch {
-		case best == nil || resting(best) && !resting(f):
-			best = f
-		case resting(best) == resting(f) && f.tx.srtt < best.tx.srtt:
-			best = f
+		if of := rank(f); best == nil || of < least || of == least && f.tx.srtt < best.tx.srtt {
+			best, least = f, of
 		}
 	}
 	return best

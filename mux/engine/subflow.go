@@ -50,6 +50,7 @@ type Subflow struct {
 	heard     int64  // when something last came
 	progress  int64  // when the peer's kernel last acknowledged something new
 	proof     int64  // when there was a sign of life last
+	behindAt  int64  // when more was acknowledged behind a gap last
 	acked     uint64 // TCP bytes that the peer's kernel acknowledged
 	produced  uint64 // TCP bytes made
 	counted   uint64 // of acked, what the path's rate has counted
@@ -246,6 +247,11 @@ func (f *Subflow) stallTime() int64 {
 		return stallUnknown
 	}
 	return min(max(t.srtt+max(t.srtt, 4*t.rttvar), minStall)+f.hearsay(), maxStall)
+}
+
+// gaps says that something is missing, for so long, and what was sent later arrives.
+func (f *Subflow) gaps(now, wait, limit int64) bool {
+	return now-f.behindAt <= limit/2 && wait <= min(stallGap*limit, maxStall)
 }
 
 // overdue says that an acknowledgement should be here after that time.

@@ -32,6 +32,38 @@ func TestDataACKIsNoProgress(t *testing.T) {
 	}
 }
 
+// What arrives behind a gap is a sign of life: a retransmission was lost, and the subflow goes
+// on, for some time.
+func TestGapIsNoStall(t *testing.T) {
+	const begun, trip, late = 1e9, 320e6, 1500e6
+	for _, c := range []struct {
+		name    string
+		sacked  uint64 // more, with each report
+		until   int64
+		stalled bool
+	}{
+		{"nothing arrives", 0, late, true},
+		{"more and more does", 1448, late, false},
+		{"no more does, for a round trip", 1448, late - trip - 100e6, true},
+		{"it was never sent again", 1448, maxStall + 100e6, true},
+	} {
+		s := heldBy(1)
+		f := s.subs[0]
+		f.produced, f.progress = 0, begun
+		holdBy(s, f, true) // out since 1 s
+		end := max(int64(late), c.until)
+		for at := int64(10e6); at <= end; at += 10e6 {
+			r := Report{Written: f.produced, Outstanding: int(f.produced), Full: true, Known: true}
+			r.Info = Info{SRTT: trip, RTTVar: 1e6, MinRTT: trip, CWND: 1 << 20, Sacked: c.sacked * uint64(min(at, c.until)/10e6)}
+			s.Learn(f, begun+at, &r)
+			s.watch(f, begun+at)
+		}
+		if f.state.Stale() != c.stalled {
+			t.Errorf("%s: it is %v", c.name, f.state)
+		}
+	}
+}
+
 // The first write of a subflow may be in the kernel before it is counted: no
 // byte is acknowledged then, and not all that will ever be written.
 func TestWriteUnderWay(t *testing.T) {

@@ -30,6 +30,9 @@ const (
 	// round trip in a full queue may have been seconds, and what is lost waits no longer.
 	minStall = 30e6
 	maxStall = 3e9
+	// stallGap is so many times that for which a subflow may wait for what is missing while
+	// more and more arrives behind it: the way is there, and a retransmission was lost.
+	stallGap = 3
 	// stallUnknown stands for the two round trips before one was measured.
 	stallUnknown = 500e6
 
@@ -169,7 +172,7 @@ func (e *Engine) watch(f *Subflow, now int64) {
 		wait = p
 	}
 	switch limit := f.stallTime(); {
-	case wait > limit:
+	case wait > limit && !f.gaps(now, wait, limit):
 		e.stall(f, now, overdue)
 	case f.state == Resting && max(f.heard, f.progress) > f.restAt:
 		f.state.on(progress)

@@ -143,7 +143,7 @@ func (n *network) redial(i int, old *simSub) {
 	n.w.at(n.w.now+3*(n.there[i].delay+n.back[i].delay), func() {
 		switch {
 		case old.gone:
-		case n.there[i].dead:
+		case n.there[i].dead || n.back[i].dead: // a handshake takes both
 			n.w.at(n.w.now+500e6, func() { n.redial(i, old) })
 		default:
 			old.end()

@@ -38,6 +38,7 @@ func TestStreamsBeginInTurn(t *testing.T) {
 		goOn := make(chan struct{})
 		for n, st := range q.opened {
 			go func() {
+				defer st.Rest() // where the streams are closed before it waits
 				st.Begin()
 				begun.Add(1)
 				<-goOn

@@ -167,7 +167,7 @@ func TestIdle(t *testing.T) {
 }
 
 func TestCaps(t *testing.T) {
-	const spare = 200 * time.Millisecond
+	const spare = 600 * time.Millisecond // in which even a busy machine does the first part
 	limits := func(c *conf.Server) { c.Limits.Mappings, c.Limits.MappingsPerClient = 6, 4 }
 	s := testServer(t, limits, func(s *Server) { s.spare = spare })
 	p, q := newPeer(s, "laptop", newFakeSession()), newPeer(s, "phone", newFakeSession())

@@ -105,7 +105,7 @@ func TestPublishedTCP(t *testing.T) {
 	if code != packet.PublishOK {
 		t.Fatal(code)
 	}
-	time.Sleep(50 * time.Millisecond)
+	eventually(t, "the first one's place is left", func() bool { return p.client.streams.used.Load() == 1 })
 	visitor, err := net.Dial("tcp", at.String())
 	if err != nil {
 		t.Fatal(err)

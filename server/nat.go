@@ -130,12 +130,13 @@ func (n *nat) expire(before int64) {
 		}
 	}
 	n.mu.RUnlock()
-	for _, key := range old {
+	for i, key := range old {
 		n.mu.Lock()
 		if m := n.mappings[key]; m != nil && m.sent.Load() < before {
 			n.drop(key, m)
 		}
 		n.mu.Unlock()
+		n.pause(i)
 	}
 }
 
@@ -143,22 +144,47 @@ func (n *nat) expire(before int64) {
 // The two minutes of RFC 4787 REQ-5 are for mappings whose owner still exists
 // and may wait for an answer; here nobody does. It is called without n.mu.
 func (n *nat) end(keys []uint64) {
-	for _, key := range keys {
+	for i, key := range keys {
 		n.mu.Lock() // for each: closing a socket takes some microseconds
 		if m := n.mappings[key]; m != nil {
 			n.drop(key, m)
 		}
 		n.mu.Unlock()
+		n.pause(i)
 	}
 }
 
 // close drops all, for good.
 func (n *nat) close() {
+	for more := true; more; n.outlet.yield() {
+		more = n.closeSome()
+	}
+}
+
+// closeSome drops some, and says whether there are more.
+func (n *nat) closeSome() (more bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.closed = true
+	dropped := 0
 	for key, m := range n.mappings {
+		if dropped++; dropped > natPortion {
+			return true
+		}
 		n.drop(key, m)
+	}
+	return false
+}
+
+// natPortion is how many sockets are made or closed for a client before others that wait for
+// the processor have it: each takes some 10 us, and a client may have thousands.
+const natPortion = 16
+
+// pause lets others have the processor after each portion, of which the i-th socket was made or
+// closed. It is called without n.mu.
+func (n *nat) pause(i int) {
+	if i%natPortion == natPortion-1 {
+		n.outlet.yield()
 	}
 }
 

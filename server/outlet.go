@@ -14,6 +14,7 @@ import (
 // the Loops that read their sockets.
 type outlet struct {
 	egress   *egress
+	yield    func()                // others that wait for the processor come first; another one in tests
 	relay    atomic.Pointer[relay] // Apply replaces it
 	rooms    []*room
 	next     atomic.Uint32 // room

@@ -17,6 +17,7 @@ import (
 	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux"
 	"github.com/mpsocks/mpsocks/mux/gate"
+	"github.com/mpsocks/mpsocks/mux/hands"
 )
 
 // counter is a number that only grows.
@@ -99,7 +100,7 @@ func newServer(cfg *conf.Server, log zerolog.Logger) (*Server, error) {
 		uplinks: sync.Pool{New: newUplink},
 		exits:   exits{idle: streamIdle, set: make(map[*exit]struct{})},
 	}
-	s.outlet.egress = out
+	s.outlet.egress, s.outlet.yield = out, hands.Yield
 	s.pinger.server, s.pinger.families[0].v4 = s, true
 	s.rules.govern(cfg)
 	s.hold(int64(cfg.Limits.Memory))

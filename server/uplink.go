@@ -34,6 +34,8 @@ type uplink struct {
 	}
 	// answers are packets of the server's own, for the session.
 	answers []*buf.Buffer
+	// opened is how many mappings were asked for anew.
+	opened int
 	// failed says that the client hears of no more failures in this batch.
 	failed bool
 	// ended are the keys of mappings that the client needs no more.
@@ -158,6 +160,8 @@ func (u *uplink) find(p *peer, key uint64) (m *mapping, reason dropReason) {
 		u.mapping = nil
 		p.nat.mu.RUnlock()
 		m, reason = p.nat.open(key, u.header.Src, u.now)
+		p.nat.pause(u.opened)
+		u.opened++
 		p.nat.mu.RLock()
 		if m == nil {
 			if reason == dropCap {

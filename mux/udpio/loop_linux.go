@@ -18,6 +18,8 @@ import (
 
 	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
+
+	"github.com/mpsocks/mpsocks/mux/hands"
 )
 
 const (
@@ -121,7 +123,7 @@ func NewLoop(log zerolog.Logger, after func()) (*Loop, error) {
 		file:  os.NewFile(uintptr(epfd), "udp loop"),
 		ready: make([]*Conn, 0, maxEvents),
 	}
-	l.turns = turns{loop: l, owners: make(map[any]*owner)}
+	l.turns = turns{loop: l, yield: hands.Yield, owners: make(map[any]*owner)}
 	l.raw, err = l.file.SyscallConn()
 	if err == nil {
 		err = l.file.SetReadDeadline(time.Time{}) // fails if the poller refused it

@@ -29,6 +29,7 @@ type owner struct {
 // turns are who has a Loop's sockets, and whose turn it is.
 type turns struct {
 	loop   *Loop
+	yield  func()         // others that wait for the processor come first; another one in tests
 	owners map[any]*owner // by Options.Owner; those with sockets. Guarded by the Loop's mu
 
 	// Guarded by the Loop's turn.
@@ -143,5 +144,8 @@ func (t *turns) serve(o *owner) (lone bool) {
 	}
 	lone = lone && l.came <= 1
 	l.finish()
+	if len(o.waiting) > 0 || l.came >= turnDatagrams { // it has more than a turn's: others of the machine come first, too
+		t.yield()
+	}
 	return lone
 }

@@ -32,7 +32,8 @@ func TestOwnersTakeTurns(t *testing.T) {
 	for _, crowd := range []int{1, 8, maxEvents, 2*maxEvents + 40} {
 		l := idle(t, nil)
 		u := plain(t, any4)
-		came, before, ones := 0, -1, 0
+		came, before, ones, pauses := 0, -1, 0, 0
+		l.turns.yield = func() { pauses++ }
 		var many []*Conn
 		for range crowd {
 			c := listen(t, l, any4, Options{Owner: "many"}, func(_ *Conn, msgs []Message) { came += len(msgs) })
@@ -44,7 +45,7 @@ func TestOwnersTakeTurns(t *testing.T) {
 			}
 		})
 		for round := 1; round <= 2; round++ {
-			came, before = 0, -1
+			came, before, pauses = 0, -1, 0
 			sent := 0
 			for _, c := range many {
 				for range each {
@@ -62,6 +63,9 @@ func TestOwnersTakeTurns(t *testing.T) {
 			}
 			if before > oneTurn {
 				t.Errorf("%d sockets: the one's datagram came behind %d of the many's, a turn is %d", crowd, before, oneTurn)
+			}
+			if pauses < came/oneTurn-1 {
+				t.Errorf("%d sockets: others had the processor %d times, in %d turns", crowd, pauses, came/oneTurn)
 			}
 		}
 	}

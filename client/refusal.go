@@ -12,8 +12,8 @@ import (
 const noRoom = "the server has no room for another program's datagrams: the limit of mappings or of its file descriptors is reached"
 
 // refusalTime is for how long a port has to be refused before its association ends: the
-// server hears of ports that have ended a second later, and may have room then.
-const refusalTime = time.Second
+// server hears of ports that have ended up to two endTicks later, and may have room then.
+const refusalTime = 4 * endTick
 
 // takeRefusals takes the server's news of ports that get no mapping there: a list as that of
 // ended ports, from the same port of the server's. An association that tries on ends,

@@ -2,8 +2,10 @@ package e2e
 
 import (
 	"encoding/binary"
+	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -78,6 +80,13 @@ func associateBy(t *testing.T, d *socks.Dialer) *flow {
 	f := &flow{control, conn}
 	t.Cleanup(f.close)
 	return f
+}
+
+// ended says whether the proxy has ended the association.
+func (f *flow) ended() bool {
+	_ = f.control.SetReadDeadline(time.Now())
+	_, err := f.control.Read(make([]byte, 1))
+	return !errors.Is(err, os.ErrDeadlineExceeded)
 }
 
 func (f *flow) close() {

@@ -149,6 +149,10 @@ func TestShortAssociations(t *testing.T) {
 	for i := range 12 {
 		f := associate(t, p.Socks[0])
 		eventually(t, 20*time.Second, fmt.Sprintf("association %d works", i), func() bool {
+			if f.ended() { // it found no room for long, on a busy machine: a program asks again
+				f.close()
+				f = associate(t, p.Socks[0])
+			}
 			f.send(t, echo.String(), []byte("once"))
 			_, _, ok := f.receive(t, 100*time.Millisecond)
 			return ok

@@ -54,7 +54,7 @@ var stated = []struct {
 	{"docs/protocol.md", "ports 7, 9, 11, 12, 13, 53, 1080 and 1081", "mux/packet.PublishPort", 1081},
 	{"docs/protocol.md", "Ours tells of a port half a second to a second after its end", "client.endTick", int64(time.Second / 2)},
 	{"docs/protocol.md", "It is said again when such a port sends again, 20 times a second at most.", "server.refusalRate", 20},
-	{"docs/protocol.md", "Ours ends an association that is refused for a second", "client.refusalTime", int64(time.Second)},
+	{"docs/protocol.md", "Ours ends an association that is refused for two seconds", "client.refusalTime", int64(2 * time.Second)},
 	{"docs/protocol.md", "Ours tells every 50 s of the ports that have sent nothing", "client.aliveTick", int64(50 * time.Second)},
 	{"docs/protocol.md", "and every 50 s; it is believed for 150 s", "client.wishAgain", int64(50 * time.Second)},
 	{"docs/protocol.md", "and every 50 s; it is believed for 150 s", "mux/engine.wishLife", int64(150 * time.Second)},

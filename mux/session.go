@@ -307,6 +307,7 @@ func (s *Session) wakeStream(st *Stream) {
 func (s *Session) acceptStream(st *Stream) {
 	s.serving.Go(func() {
 		defer st.Rest()
+		deepen(0)
 		st.Begin()
 		s.handler.Stream(st)
 	})

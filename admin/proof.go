@@ -23,7 +23,7 @@ import (
 const challengeBytes = 16
 
 // ErrProof says that what listens at an address is not known to be the half whose token there is.
-var ErrProof = errors.New("what listens there does not know the token of the half that is asked for, so it was not told: it is another program, a half of somebody else's or of another state_dir, or one from before this version, which has to be started again")
+var ErrProof = errors.New("what listens there does not know the token of the half that is asked for, so it was not told: it is another program, a half of somebody else's or of another state_dir (-c FILE, or root, knows it), or one from before this version, which has to be started again")
 
 // proofOf is what proves that a token is known.
 func proofOf(token, challenge, port string) string {

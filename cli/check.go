@@ -92,8 +92,12 @@ func (w *words) client(c *conf.Client) {
 	if len(c.Paths) == 0 {
 		w.itemf("paths", "one, by the default route")
 	}
-	for _, p := range c.Paths {
-		w.itemf("path", "%s", describePath(p))
+	for i, p := range c.Paths {
+		note := ""
+		if twin := client.Twin(c.Paths, i); twin != "" {
+			note = fmt.Sprintf(" (the same way as path %s: the two die together, and add up to one)", twin)
+		}
+		w.itemf("path", "%s%s", describePath(p), note)
 	}
 	w.mode(c.Mode, c.Rules)
 	for _, f := range c.Forwards {

@@ -129,14 +129,26 @@ func bindable(a netip.Addr) bool {
 // checkPaths warns of the paths that cannot be used now: interfaces and addresses
 // may come later, whatever their names.
 func checkPaths(list []conf.Path, log zerolog.Logger) {
-	for _, p := range muxPaths(list) {
+	for i, p := range muxPaths(list) {
+		twin := Twin(list, i)
 		switch {
+		case twin != "":
+			log.Warn().Str("path", p.Name).Msgf("leads by the same way as path %s: the two die together, and add up to one", twin)
 		case p.Local.IsValid() && !bindable(p.Local):
 			log.Warn().Str("path", p.Name).Stringer("address", p.Local).Msg("no interface has this address yet; waiting for it")
 		case p.Interface != "" && FindInterface(p.Interface) == "":
 			log.Warn().Str("path", p.Name).Str("interface", p.Interface).Str("there_are", interfaceNames()).Msg("no such interface yet; waiting for it")
 		}
 	}
+}
+
+// Twin returns the name of a path before list[i] that is bound to the same, as a copied line
+// is, or "".
+func Twin(list []conf.Path, i int) string {
+	if at := slices.IndexFunc(list[:i], func(p conf.Path) bool { return p.Bind == list[i].Bind }); at >= 0 {
+		return list[at].Name
+	}
+	return ""
 }
 
 // FindInterface returns the name of the interface that a binding means: a name, a

@@ -125,6 +125,17 @@ func TestCheckPathsWarns(t *testing.T) {
 	}
 }
 
+// Of two paths that lead by the same interface or address, as copied lines do, the second is said to.
+func TestCheckPathsWarnsOfTwins(t *testing.T) {
+	for _, bind := range []string{"lo", "127.0.0.9", ""} {
+		var said strings.Builder
+		checkPaths([]conf.Path{{Name: "dsl", Bind: bind}, {Name: "lte", Bind: bind}, {Name: "sat", Bind: "127.0.0.8"}}, zerolog.New(&said))
+		if got := said.String(); strings.Count(got, "leads by the same way as path dsl") != 1 || !strings.Contains(got, `"path":"lte"`) {
+			t.Errorf("%q twice: said %q", bind, got)
+		}
+	}
+}
+
 // A binding finds its interface by name, by a glob of names and by hardware address.
 func TestFindInterface(t *testing.T) {
 	list, err := net.Interfaces()

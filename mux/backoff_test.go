@@ -81,6 +81,19 @@ func TestNextPause(t *testing.T) {
 	}
 }
 
+// A path with a round trip of more than a second is reached by the second attempt, and by each
+// once that is known; else attempts are short, but for one in four.
+func TestDialTime(t *testing.T) {
+	for tries, patient := range []bool{false, true, false, false, false, true, false} {
+		if got := dialTime(tries, 100*time.Millisecond) == dialTimeout; got != patient {
+			t.Errorf("attempt %d: patient is %v", tries, got)
+		}
+		if dialTime(tries, 4*time.Second) != dialTimeout {
+			t.Errorf("attempt %d on a path where the last took 4 s is a short one", tries)
+		}
+	}
+}
+
 func TestFollowWait(t *testing.T) {
 	now := time.Now()
 	for _, c := range []struct {

@@ -46,6 +46,16 @@ type proven struct {
 	epoch   uint64        // of the session's keys when it was dialled
 }
 
+// dialTime is how long TCP's handshake may take. A lost SYN goes again after 1, 3, 7 s: short
+// attempts find a path that comes back sooner; the second and every fourth after it is patient,
+// as a path may be far, and all are where the last proof, that took so long, says that it is.
+func dialTime(tries int, took time.Duration) time.Duration {
+	if tries%4 == 1 || took > dialQuick {
+		return dialTimeout
+	}
+	return dialQuick
+}
+
 // joins is how long the MPTCP handshake may take.
 func (v *proven) joins() time.Duration {
 	return min(max(joinPatience*v.took, joinLeast), handshakeTimeout)
@@ -212,7 +222,7 @@ func (p *clientPath) race(ctx context.Context, timeout time.Duration, but []neti
 	p.book.Proved(won.Addr, now)
 	c.mu.Lock()
 	clamped := won.MTU != p.mtu
-	p.mtu = won.MTU
+	p.mtu, p.took = won.MTU, won.Value.took
 	c.mu.Unlock()
 	if clamped {
 		// The next large packet would stop those that are there, each in its turn.

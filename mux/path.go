@@ -75,6 +75,7 @@ type clientPath struct {
 	book    dialer.Book        // how the addresses did
 	six     bool               // it has no IPv4; see look
 	mtu     int                // packets that get through; 0 = any
+	took    time.Duration      // how long the server's last proof took; 0 = none yet
 	bad     string             // the last error of an attempt; "" after one that worked
 	badAt   time.Time          // when that was
 	moved   bool               // its address has changed, and the server has not been told

@@ -34,12 +34,7 @@ func (p *clientPath) slot(ctx context.Context, leads bool) {
 			return
 		}
 		knows = false
-		// A lost SYN goes again after 1, 3, 7 s: short attempts find a path
-		// that comes back sooner; every fourth is patient.
-		timeout := dialQuick
-		if tries%4 == 3 {
-			timeout = dialTimeout
-		}
+		timeout := p.patience(tries)
 		tries++
 		if leads {
 			p.dials(time.Now())
@@ -165,6 +160,13 @@ func (p *clientPath) complain(ctx context.Context, err error) {
 	if !said {
 		p.c.cfg.Log.Debug().Str("path", p.way.Name).Err(err).Msg("cannot reach the server by this path")
 	}
+}
+
+// patience is how long TCP's handshake may take in an attempt.
+func (p *clientPath) patience(tries int) time.Duration {
+	p.c.mu.Lock()
+	defer p.c.mu.Unlock()
+	return dialTime(tries, p.took)
 }
 
 // dials notes since when the slot that leads is dialling; zero = it is not.

@@ -44,6 +44,7 @@ var causes = []struct {
 	{"no answer for ", Cause{"no name server answers", remedyNames}},
 	{"does not look like a TLS handshake", Cause{"something else answers: behind a captive portal?", remedyPortal}},
 	{"first record does not look", Cause{"something else answers: behind a captive portal?", remedyPortal}},
+	{"tls: received unexpected", Cause{"something else answers, which speaks no TLS as a server does", "is it the right port? What listens there is another program"}},
 	{"no such device", Cause{"the interface is not there", remedyPlug}},
 	{"cannot assign requested address", Cause{"the address is not there", remedyPlug}},
 	{"operation not permitted", Cause{"the system forbids it (a firewall, or a missing privilege)", "look at this machine's firewall, and at what the client's user may do"}},

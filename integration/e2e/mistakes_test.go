@@ -127,6 +127,10 @@ var people = []mistake{
 		w.edit(w.ClientFile, func(s string) string { return strings.Replace(s, "bind: 127.0.0.1", "bind: eth77", 1) })
 		return nil, w.client()
 	}, "no such interface yet; waiting for it"},
+	{"gives two paths the same interface", func(t *testing.T, w *workshop) ([]string, func() string) {
+		w.edit(w.ClientFile, func(s string) string { return strings.ReplaceAll(s, "bind: 127.0.0.2", "bind: 127.0.0.1") })
+		return []string{"check", "-c", w.ClientFile}, nil
+	}, "the same way as path one: the two die together"},
 	{"writes nonsense into the environment", func(t *testing.T, w *workshop) ([]string, func() string) {
 		t.Setenv("WITH", "MPSOCKS_MODE=fast")
 		return []string{"client", "-c", w.ClientFile}, nil

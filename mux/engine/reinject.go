@@ -70,11 +70,43 @@ func (h *held) surrender(f *Subflow) {
 	h.order()
 }
 
+const (
+	// thinOwn is how many bytes a subflow that carries no bulk may have, its own, and still be
+	// given what goes again: a small flow is to find it empty, and TCP's window small there.
+	thinOwn = 4 << 10
+	// redoLook is how many segments are looked at behind the first that finds no room: what is
+	// small enough for the thin subflows does not wait for bulk.
+	redoLook = 256
+)
+
+// thin are the subflows of that set that a segment of n bytes would fill for the small flows,
+// where one that carries bulk can have it.
+func (r *chooser) thin(set uint64, n int) (thin uint64) {
+	bulk := false
+	for i := range r.cands {
+		if c := &r.cands[i]; set&(1<<i) == 0 {
+			continue
+		} else if c.Bulk {
+			bulk = true
+		} else if c.Own+n > thinOwn {
+			thin |= 1 << i
+		}
+	}
+	if !bulk {
+		return 0
+	}
+	return thin
+}
+
 // reinject gives segments again whose subflow ended or stalled.
 func (h *held) reinject(r *chooser, now int64) {
 	set := sched.Usable(r.cands, false)
-	left := h.redo[:0]
+	left, look := h.redo[:0], len(h.redo)
 	for at, sn := range h.redo {
+		if at >= look {
+			left = append(left, h.redo[at:]...)
+			break
+		}
 		sg := h.out.Live(sn)
 		if sg == nil || sg.On&arrived != 0 || moving(r.e.subs, sg.On) {
 			continue
@@ -89,14 +121,13 @@ func (h *held) reinject(r *chooser, now int64) {
 				fit &^= 1 << i
 			}
 		}
-		i := sched.PickSmall(r.cands, fit, n, r.e.table.turn)
-		if i == sched.NoSubflow && sg.Paths != 0 { // it is in nobody's way
-			left = append(left, sn)
-			continue
-		}
+		i := sched.PickSmall(r.cands, fit&^r.thin(fit, n), n, r.e.table.turn)
 		if i == sched.NoSubflow {
-			left = append(left, h.redo[at:]...)
-			break
+			left = append(left, sn)
+			if sg.Paths == 0 { // else it is in nobody's way
+				look = min(look, at+redoLook)
+			}
+			continue
 		}
 		r.give(i, sn, n, nil)
 		h.again++

@@ -185,6 +185,52 @@ func TestDataAckInTime(t *testing.T) {
 	}
 }
 
+// What goes again fills no subflow that is kept for small flows, where another of the path
+// carries bulk; and what is small does not wait for that.
+func TestBulkGoesAgainByBulk(t *testing.T) {
+	s := heldBy(1)
+	for i := 1; i < 4; i++ {
+		f := &Subflow{path: s.paths[0], slot: i, lowat: MinLowat}
+		s.paths[0].subs = append(s.paths[0].subs, f)
+		s.subs = append(s.subs, f)
+	}
+	dead, bulk := s.subs[3], s.subs[0]
+	dead.state, bulk.bulk = Stalled, true
+	total := 0
+	for i := range 8 {
+		n := 16000
+		if i == 7 {
+			n = 200
+		}
+		sn := s.held.out.Push(buf.Get(n))
+		s.held.out.At(sn).On = 1 << dead.slot
+		s.held.redo = append(s.held.redo, sn)
+		total += n
+	}
+	r := &s.choose
+	r.e = s
+	r.list(2e9)
+	s.held.reinject(r, 2e9)
+	thin := 0
+	for _, f := range s.subs[1:3] {
+		thin += f.pendingSize
+	}
+	if thin > thinOwn || thin+bulk.pendingSize < 200 || len(s.held.redo) == 0 {
+		t.Errorf("%d bytes by thin subflows, %d by the one for bulk, %d segments wait", thin, bulk.pendingSize, len(s.held.redo))
+	}
+	for _, sn := range s.held.redo {
+		if s.held.out.At(sn).N < 1000 {
+			t.Error("what is small waits for bulk")
+		}
+	}
+	bulk.bulk = false // it is not there any more
+	before := len(s.held.redo)
+	r.list(2e9)
+	if s.held.reinject(r, 2e9); len(s.held.redo) >= before {
+		t.Error("nothing goes again where no subflow carries bulk")
+	}
+}
+
 // A path that brings nothing any more while another does may be dead without a sign of it:
 // Data ACKs go by one that is there.
 func TestDataAckLeavesSilentPaths(t *testing.T) {

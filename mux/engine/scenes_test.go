@@ -43,6 +43,29 @@ paths: [{name: a, rtt: 20ms, rate: 50M}, {name: b, rtt: 40ms, rate: 40M}]
 events: [{at: 3s, path: a, do: black_hole}, {at: 5s, path: a, do: restore}, {at: 5s, path: a, do: set, rate: 5M}]`,
 }
 
+// sceneFlows are more of them, with how many flows of datagrams; 0 = a stream.
+var sceneFlows = []struct {
+	name  string
+	text  string
+	flows []int
+}{
+	// More than its rate is dropped, and waits for nothing.
+	{"policed", `
+paths: [{name: a, rtt: 20ms, rate: 100M, police: {rate: 30, bucket: 60000}}, {name: b, rtt: 50ms, rate: 20M}]`, []int{0, 4}},
+	{"comes back far", `
+paths: [{name: a, rtt: 20ms, rate: 50M}, {name: b, rtt: 40ms, rate: 40M}]
+events: [{at: 3s, path: a, do: black_hole}, {at: 5s, path: a, do: restore}, {at: 5s, path: a, do: set, rtt: 300ms}]`, []int{0}},
+	// What went by the far path goes again by the near one, beside a call.
+	{"a far one ends", `
+paths: [{name: a, rtt: 20ms, rate: 50M}, {name: b, rtt: 200ms, rate: 40M}]
+events: [{at: 3s, path: b, do: black_hole}, {at: 5s, path: b, do: restore}, {at: 5s, path: b, do: set, rtt: 20ms}]`, []int{0, 4}},
+	{"a tenth for a time", `
+paths: [{name: a, rtt: 20ms, rate: 50M}, {name: b, rtt: 40ms, rate: 40M}]
+events: [{at: 3s, path: a, do: set, rate: 5M}, {at: 6s, path: a, do: set, rate: 50M}]`, []int{4}},
+	{"very thin beside", `
+paths: [{name: a, rtt: 30ms, rate: 50M}, {name: b, rtt: 60ms, rate: 0.3M, queue: 500ms}]`, []int{0}},
+}
+
 // downScenes are those that are played from the server to the client.
 var downScenes = map[string]string{
 	"thin ways back": `
@@ -90,6 +113,11 @@ func TestScenes(t *testing.T) {
 	}
 	for i, name := range slices.Sorted(maps.Keys(scenes)) { // streams, and datagrams, in turn
 		play(name, sceneOf(t, scenes[name]), i%2*4, false)
+	}
+	for _, c := range sceneFlows {
+		for _, flows := range c.flows {
+			play(c.name, sceneOf(t, c.text), flows, false)
+		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(downScenes)) {
 		play(name, sceneOf(t, downScenes[name]), 0, true)

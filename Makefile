@@ -12,7 +12,7 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev
 # The packages of Debian that tests call, or look at results with.
 TEST_TOOLS    := iproute2 tshark haproxy
 INTEROP_TOOLS := $(TEST_TOOLS) procps iperf3 tcpdump curl dnsmasq dnsutils python3-socks python3-libtorrent chromium tmux prometheus \
-	git openssh-client openssh-server netcat-openbsd unbound wireguard-go wireguard-tools openvpn srt-tools nftables qbittorrent-nox iputils-ping traceroute stun-client stun-server python3-pacparser
+	git openssh-client openssh-server netcat-openbsd unbound wireguard-go wireguard-tools openvpn srt-tools nftables qbittorrent-nox iputils-ping traceroute stun-client stun-server python3-pacparser bubblewrap
 # And those that are Go modules, each of one version, in a folder that the tests find.
 TOOLS         := build/tools
 GO_TOOLS      := sing-box tun2socks xray

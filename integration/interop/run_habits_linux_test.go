@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -30,6 +31,7 @@ func TestRunHabits(t *testing.T) {
 			t.Errorf("%d: %s", st.ExitStatus(), out)
 		}
 	})
+	t.Run("with a sandbox", func(t *testing.T) { l.sandboxed(t, socket) })
 	t.Run("resolvers of the host", func(t *testing.T) { l.resolvers(t, socket) })
 	t.Run("the host's network is another", func(t *testing.T) { l.roams(t, []string{"-c", l.file}) })
 	end()
@@ -55,6 +57,29 @@ func (l *land) sockets(t *testing.T, flags []string) {
 	out, st = l.asRoot(args...)
 	if st.ExitStatus() != 0 || strings.Count(out, "ok ") != all || strings.Contains(out, "wrong ") {
 		t.Errorf("as root: %d: %s", st.ExitStatus(), out)
+	}
+}
+
+// sandboxed: inside a sandbox of namespaces as flatpak makes it, and with one inside, which
+// keep the tunnel's network; one with a network of its own has none.
+func (l *land) sandboxed(t *testing.T, flags []string) {
+	bwrap := need(t, "bwrap")
+	run := append(append([]string{mpsocks, "run"}, flags...), "--")
+	dig := []string{"dig", "+short", "+time=3", "+tries=2", "web.test"}
+	for _, c := range []struct {
+		name string
+		line []string
+		want string
+	}{
+		{"inside", slices.Concat(run, []string{bwrap, "--ro-bind", "/", "/", "--unshare-user", "--unshare-ipc", "--unshare-uts"}, dig), farAddress},
+		{"around", slices.Concat([]string{bwrap, "--bind", "/", "/", "--dev-bind", "/dev", "/dev"}, run, dig), farAddress},
+		{"without a network", slices.Concat(run, []string{bwrap, "--ro-bind", "/", "/", "--unshare-net"}, dig), "no servers could be reached"},
+	} {
+		args := l.asNobody(c.line...)
+		out, err := exec.Command(args[0], args[1:]...).CombinedOutput()
+		if !strings.Contains(string(out), c.want) || err != nil && c.want == farAddress {
+			t.Errorf("%s: %v %s", c.name, err, out)
+		}
 	}
 }
 

@@ -19,10 +19,10 @@ import (
 // TestPublish reaches programs at the client from outside, by ports of the server:
 // UDP and TCP, while paths die and come back.
 func TestPublish(t *testing.T) {
-	free := ports(t, 3)
+	free := ports(t, 4)
 	door, headed, refused := free[0], free[1], free[2]
-	tcp := tcpServer(t, "127.0.0.1:0", mirror)
-	udp := udpEcho(t, fmt.Sprintf("127.0.0.1:%d", tcp.Port()))
+	tcp := tcpServer(t, free[3].String(), mirror)
+	udp := udpEcho(t, tcp.String())
 	p, c := beginCutWith(t, halves.Config{
 		Admin:   true,
 		Publish: []string{fmt.Sprint(door.Port()), fmt.Sprintf("%d-%d", headed.Port(), headed.Port())},
@@ -177,11 +177,11 @@ func TestPublishEnds(t *testing.T) {
 // what came through a port before goes on, and the server's permission counts at once.
 func TestPublishReload(t *testing.T) {
 	t.Parallel()
-	free := ports(t, 2)
+	free := ports(t, 4)
 	first, second := free[0], free[1]
-	echo := tcpServer(t, "127.0.0.1:0", mirror)
-	udp := udpEcho(t, fmt.Sprintf("127.0.0.1:%d", echo.Port()))
-	other := tcpServer(t, "127.0.0.1:0", func(c *net.TCPConn) { _, _ = io.WriteString(c, "other") })
+	echo := tcpServer(t, free[2].String(), mirror)
+	udp := udpEcho(t, echo.String())
+	other := tcpServer(t, free[3].String(), func(c *net.TCPConn) { _, _ = io.WriteString(c, "other") })
 	loud, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(other))
 	if err != nil {
 		t.Fatal(err)

@@ -126,7 +126,11 @@ func TestDigTruncated(t *testing.T) {
 // answer that was cut off.
 func truncating(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	free, err := halves.FreePorts(1) // of both kinds
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", free[0].String())
 	if err != nil {
 		t.Fatal(err)
 	}

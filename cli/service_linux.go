@@ -36,6 +36,17 @@ func (s *system) installSystemd(file string, force bool) error {
 	if os.Geteuid() != 0 {
 		return fmt.Errorf("installing a service takes root: sudo mpsocks service install %s -c %s (a user's own one: systemctl --user enable --now mpsocks-client, with the file in ~/.config/mpsocks)", s.kind, file)
 	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	_, err = os.Stat(filepath.Join(packageUnits, s.name()+".service"))
+	own := errors.Is(err, fs.ErrNotExist) // a unit is to be written, with this program's path
+	if own {
+		if err := servicesReach(self); err != nil {
+			return err
+		}
+	}
 	gid, err := ensureUser()
 	if err != nil {
 		return err
@@ -62,9 +73,8 @@ func (s *system) installSystemd(file string, force bool) error {
 	if err := s.load(to); err != nil {
 		return err
 	}
-	unit := filepath.Join(packageUnits, s.name()+".service")
-	if _, err := os.Stat(unit); errors.Is(err, fs.ErrNotExist) {
-		if err := s.writeUnit(); err != nil {
+	if own {
+		if err := s.writeUnit(self); err != nil {
 			return err
 		}
 	}
@@ -116,18 +126,22 @@ func (s *system) placeClients(file, to string, gid int) error {
 	return nil
 }
 
-// writeUnit writes the package's unit with this program's own path.
-func (s *system) writeUnit() error {
-	self, err := os.Executable()
-	if err != nil {
-		return err
+// servicesReach says what to do where a service cannot run the program of that path: its unit
+// hides users' directories and has a /tmp of its own.
+func servicesReach(self string) error {
+	for _, hidden := range []string{"/home/", "/root/", "/tmp/"} {
+		if strings.HasPrefix(self, hidden) {
+			return fmt.Errorf("%s is out of reach of services: sudo install -m 755 %s /usr/local/bin/mpsocks, then run that", self, self)
+		}
 	}
+	return nil
+}
+
+// writeUnit writes the package's unit with this program's own path.
+func (s *system) writeUnit(self string) error {
 	unit := packaging.ClientUnit
 	if s.kind == conf.KindServer {
 		unit = packaging.ServerUnit
-	}
-	if strings.HasPrefix(self, "/home/") || strings.HasPrefix(self, "/root/") || strings.HasPrefix(self, "/tmp/") {
-		return fmt.Errorf("%s is out of reach of services: sudo install -m 755 %s /usr/local/bin/mpsocks, then run that", self, self)
 	}
 	unit = strings.ReplaceAll(unit, "/usr/bin/mpsocks", self)
 	path := filepath.Join(ownUnits, s.name()+".service")

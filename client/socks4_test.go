@@ -3,6 +3,7 @@ package client
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -10,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/mux/muxtest"
 )
 
 // ask4 is a SOCKS4 request to an address, or a 4A request to a name.
@@ -47,12 +49,11 @@ func TestSocks4(t *testing.T) {
 }
 
 func TestSocks4Refusals(t *testing.T) {
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := muxtest.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
-	nobody := closed.Addr().String()
-	closed.Close()
+	nobody := fmt.Sprintf("127.0.0.1:%d", port)
 	for _, tt := range []struct {
 		name  string
 		in    []byte

@@ -70,12 +70,11 @@ document.getElementById("second").textContent = r.responseText;`)
 		t.Errorf("the server saw %d requests", n)
 	}
 
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	free, err := halves.FreePorts(1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	nobody := l.Addr().String()
-	l.Close()
+	nobody := free[0].String()
 	before := requests.Load()
 	if page := browse(nobody); strings.Contains(page, "script ran") || requests.Load() != before {
 		t.Error("chromium reached the page without the proxy")

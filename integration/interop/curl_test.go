@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mpsocks/mpsocks/integration/bench/halves"
 	"github.com/mpsocks/mpsocks/mux/muxtest"
 )
 
@@ -105,12 +106,11 @@ func TestCurl(t *testing.T) {
 // TestCurlRefused checks that the exit's reply code reaches the application.
 func TestCurlRefused(t *testing.T) {
 	curl := need(t, "curl")
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	free, err := halves.FreePorts(1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := l.Addr().String()
-	l.Close()
+	address := free[0]
 	out := output(t, 20*time.Second, "/bin/sh", "-c",
 		fmt.Sprintf("%s -q -sS --max-time 10 --socks5-hostname %s http://%s/ 2>&1 || true", curl, pair.Proxy(), address))
 	if !strings.Contains(string(out), "(5)") { // curl names the reply code in parentheses

@@ -20,6 +20,7 @@ const (
 	remedyClient  = "the server's clients list needs this client's key: `mpsocks check` shows it"
 	remedyNames   = "look at /etc/resolv.conf, or give the server's address as a number"
 	remedyPlug    = "plug it in, or bring it up: the path is used when it is there"
+	remedyPort    = "is it the right port? What listens there is another program"
 	remedyRefused = "start the server, and compare the port of server.addresses with its listen"
 )
 
@@ -44,7 +45,9 @@ var causes = []struct {
 	{"no answer for ", Cause{"no name server answers", remedyNames}},
 	{"does not look like a TLS handshake", Cause{"something else answers: behind a captive portal?", remedyPortal}},
 	{"first record does not look", Cause{"something else answers: behind a captive portal?", remedyPortal}},
-	{"tls: received unexpected", Cause{"something else answers, which speaks no TLS as a server does", "is it the right port? What listens there is another program"}},
+	{"it is not mpsocks", Cause{"something else answers: a web server?", remedyPort}},
+	{"protocol version not supported", Cause{"something else answers: a web server?", remedyPort}},
+	{"tls: received unexpected", Cause{"something else answers, which speaks no TLS as a server does", remedyPort}},
 	{"no such device", Cause{"the interface is not there", remedyPlug}},
 	{"cannot assign requested address", Cause{"the address is not there", remedyPlug}},
 	{"operation not permitted", Cause{"the system forbids it (a firewall, or a missing privilege)", "look at this machine's firewall, and at what the client's user may do"}},

@@ -32,6 +32,8 @@ func TestDiagnose(t *testing.T) {
 		"192.0.2.1:7443, [2001:db8::1]:443 take connections and do not answer":                                                                                     {"192.0.2.1:7443, [2001:db8::1]:443 take connections and do not answer", "server.addresses"},
 		"TLS with 192.0.2.1:7443: EOF":                                                                                                                             {"closes the connection", "log in"},
 		"TLS with 192.0.2.1:7443: tls: first record does not look like a TLS handshake":                                                                            {"something else answers", "log in"},
+		"TLS with 192.0.2.1:443: server: has a key of type RSA, not Ed25519: it is not mpsocks":                                                                    {"a web server", "right port"},
+		"TLS with 192.0.2.1:443: remote error: tls: protocol version not supported":                                                                                {"a web server", "right port"},
 		"TLS with 192.0.2.1:443: tls: received unexpected handshake message of type *tls.clientHelloMsg when waiting for *tls.serverHelloMsg":                      {"speaks no TLS", "right port"},
 		"TLS with 192.0.2.1:7443: remote error: tls: bad certificate":                                                                                              {"does not know this client's key", "clients list"},
 		"TLS with 192.0.2.1:7443: server's key is aaaa=, expected bbbb=":                                                                                           {"the server's key differs", "server.public_key"},

@@ -135,16 +135,6 @@ func TestSecondAddress(t *testing.T) {
 	}
 }
 
-// soonest measures until it was within a time, three times at most, and returns the least: a
-// machine that runs other tests beside is away now and then, and what is slow is so each time.
-func soonest(within time.Duration, measure func() time.Duration) time.Duration {
-	least := measure()
-	for try := 1; try < 3 && least > within; try++ {
-		least = min(least, measure())
-	}
-	return least
-}
-
 // When a session's server is lost, killed or silent, the next one has the client
 // within a second; half of one more is for a machine that runs other tests beside.
 func TestServerIsLost(t *testing.T) {

@@ -97,3 +97,13 @@ func eventually(t *testing.T, limit time.Duration, what string, ok func() bool) 
 	}
 	return time.Since(start)
 }
+
+// soonest measures until it was within a time, three times at most, and returns the least: a
+// machine that runs other tests beside is away now and then, and what is slow is so each time.
+func soonest(within time.Duration, measure func() time.Duration) time.Duration {
+	least := measure()
+	for try := 1; try < 3 && least > within; try++ {
+		least = min(least, measure())
+	}
+	return least
+}

@@ -388,8 +388,9 @@ there ip addr add 198.51.100.80/32 dev lo
 there ip link set w0 up
 ip route add default via 192.168.1.1
 cd $DIR
-there mpsocks server -c server.yaml >server.log 2>&1 &
-there python3 -m http.server --bind 198.51.100.80 8000 >web.log 2>&1 &
+# Not by there: a job would be the shell that runs it, which leaves the program behind.
+nsenter -t $world -n mpsocks server -c server.yaml >server.log 2>&1 &
+nsenter -t $world -n python3 -m http.server --bind 198.51.100.80 8000 >web.log 2>&1 &
 mpsocks client -c client.yaml >client.log 2>&1 & client=$!
 for i in $(seq 100); do
 	got=$(curl -q -s -m 2 -o /dev/null -w '%{http_code} %{local_ip}' http://198.51.100.80:8000/ || true)

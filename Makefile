@@ -28,8 +28,8 @@ run: build
 test:
 	$(call install,$(TEST_TOOLS))
 	@echo "first with the sockets of other systems, then with those of this one"
-	go test -json -timeout 5m -tags mpsocks_portable ./mux/udpio ./client ./server | go run ./integration/testsum
-	go test -json -timeout 20m $$(go list ./... | grep -v /interop) | go run ./integration/testsum
+	go run ./integration/testsum -timeout 5m -tags mpsocks_portable -- ./mux/udpio ./client ./server
+	go run ./integration/testsum -timeout 20m -- $$(go list ./... | grep -v /interop)
 
 # The race detector needs a C compiler. The laboratory and the benches measure
 # time, which it would spoil; everything that they measure is here.
@@ -37,7 +37,7 @@ race:
 	@if ! command -v "$$(go env CC)" >/dev/null; then \
 		echo "skipped: the race detector needs a C compiler, and there is no $$(go env CC) here"; \
 	else \
-		echo "go test -race, all but integration"; CGO_ENABLED=1 go test -race -json -timeout 30m $$(go list ./... | grep -v /integration) | go run ./integration/testsum; \
+		echo "go test -race, all but integration"; CGO_ENABLED=1 go run ./integration/testsum -race -timeout 30m -- $$(go list ./... | grep -v /integration); \
 	fi
 
 lint:
@@ -73,7 +73,7 @@ soak: build
 interop:
 	$(call install,$(INTEROP_TOOLS))
 	@$(MAKE) --no-print-directory --keep-going $(addprefix $(TOOLS)/,$(GO_TOOLS)) || echo "tests that need what could not be built are skipped"
-	PATH="$(CURDIR)/$(TOOLS):$$PATH" go test -json -timeout 20m ./integration/interop/... | go run ./integration/testsum
+	PATH="$(CURDIR)/$(TOOLS):$$PATH" go run ./integration/testsum -timeout 20m -- ./integration/interop/...
 
 $(TOOLS)/sing-box: Makefile
 	GOBIN="$(CURDIR)/$(TOOLS)" go install -tags with_gvisor -ldflags "-s -w" github.com/sagernet/sing-box/cmd/sing-box@v1.14.1

@@ -73,7 +73,7 @@ type Client struct {
 	words     words
 
 	associations, streams *quota
-	lookups               lookups
+	lookups               *lookups
 	publications          publications
 	web                   *web
 	relays                relays
@@ -140,6 +140,7 @@ func newClient(cfg *conf.Client, log zerolog.Logger, t tunnel, handed ...net.Lis
 		ports:        newPorts(),
 		associations: newQuota(cfg.Limits.Associations, cfg.Limits.AssociationsPerUser),
 		streams:      newQuota(cfg.Limits.Streams, cfg.Limits.StreamsPerUser),
+		lookups:      newLookups(),
 		relays:       relays{shares: newQuota(0, 0)},
 		watch:        pathWatch{log: log, changed: make(chan struct{}, 1), paths: cfg.Paths, mark: cfg.SocketMark()},
 		words:        words{log: log},

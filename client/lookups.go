@@ -5,6 +5,8 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"github.com/mpsocks/mpsocks/mux/turns"
 )
 
 const (
@@ -23,6 +25,8 @@ var errTooManyLookups = errors.New("too many names are being asked for")
 // name means. The exit's answer to the offer of methods says that it has, at the latest. The
 // others wait here, the first first. It is safe for concurrent use.
 type lookups struct {
+	places turns.Places
+
 	mu     sync.Mutex // guards all following fields
 	by     map[holder]*looker
 	denied uint64
@@ -30,8 +34,15 @@ type lookups struct {
 
 // A looker is what one holder has.
 type looker struct {
-	under   int
-	waiting []chan struct{} // each is closed when it is its turn
+	turns.Holder
+	users int // that hold a place or wait for one
+}
+
+// newLookups returns lookups that nobody waits for.
+func newLookups() *lookups {
+	l := &lookups{by: make(map[holder]*looker)}
+	l.places.Cap(0, lookupsEach)
+	return l
 }
 
 // enter waits for a turn. The error is a replyError; without one the caller has to call leave.
@@ -39,37 +50,24 @@ func (l *lookups) enter(ctx context.Context, h holder) error {
 	l.mu.Lock()
 	k := l.by[h]
 	if k == nil {
-		if l.by == nil {
-			l.by = make(map[holder]*looker)
-		}
 		k = new(looker)
 		l.by[h] = k
 	}
-	if k.under < lookupsEach {
-		k.under++
-		l.mu.Unlock()
+	k.users++
+	l.mu.Unlock()
+	if l.places.Take(&k.Holder) {
 		return nil
 	}
-	turn := make(chan struct{})
-	k.waiting = append(k.waiting, turn)
-	l.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, lookupTime)
 	defer cancel()
-	select {
-	case <-turn:
+	if l.places.Await(ctx, &k.Holder) {
 		return nil
-	case <-ctx.Done():
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for i, w := range k.waiting {
-		if w == turn {
-			k.waiting = append(k.waiting[:i], k.waiting[i+1:]...)
-			l.denied++
-			return replyError{repHost, errTooManyLookups}
-		}
-	}
-	return nil // it was its turn meanwhile
+	l.denied++
+	l.without(h, k)
+	return replyError{repHost, errTooManyLookups}
 }
 
 // leave gives a turn to the next one.
@@ -77,13 +75,13 @@ func (l *lookups) leave(h holder) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	k := l.by[h]
-	if len(k.waiting) > 0 {
-		close(k.waiting[0])
-		k.waiting[0] = nil
-		k.waiting = k.waiting[1:]
-		return
-	}
-	if k.under--; k.under == 0 {
+	l.places.Give(&k.Holder)
+	l.without(h, k)
+}
+
+// without notes that a holder has one user less. The caller holds mu.
+func (l *lookups) without(h holder, k *looker) {
+	if k.users--; k.users == 0 {
 		delete(l.by, h)
 	}
 }

@@ -19,7 +19,7 @@ import (
 // for so long, and another holder's do not wait for them.
 func TestLookupsWaitForTheirOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var l lookups
+		l := newLookups()
 		greedy, modest := holder{user: "greedy"}, holder{user: "modest"}
 		for range lookupsEach {
 			if err := l.enter(t.Context(), greedy); err != nil {
@@ -103,7 +103,7 @@ func TestLookupsOfConnectsAreShared(t *testing.T) {
 		c.lookups.mu.Lock()
 		defer c.lookups.mu.Unlock()
 		if k := c.lookups.by[holder{user: "greedy"}]; k != nil {
-			n = len(k.waiting)
+			n = c.lookups.places.Waiting(&k.Holder)
 		}
 		return n
 	}

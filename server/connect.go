@@ -184,11 +184,11 @@ func (r *request) lookup(name string) found {
 	ctx, cancel := context.WithTimeout(r.ctx, queryTimeout)
 	resolver, own := r.peer.server.resolver, &r.peer.client.names
 	r.exit.stream.Rest()
-	if !resolver.asking.await(ctx, own) {
+	if !resolver.asking.Await(ctx, own) {
 		cancel()
 		return found{err: errors.New("too many names are being resolved")}
 	}
-	first, more := resolver.addrs(ctx, name, func() { cancel(); resolver.asking.give(own) })
+	first, more := resolver.addrs(ctx, name, func() { cancel(); resolver.asking.Give(own) })
 	r.more = more
 	return first
 }

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/mpsocks/mpsocks/mux/gate"
+	"github.com/mpsocks/mpsocks/mux/turns"
 )
 
 const (
@@ -50,7 +51,7 @@ type resolver struct {
 	hosts  lookup // the hosts file alone
 	system lookup
 	reach  func(netip.Addr) bool // whether the exit has a route there; or nil
-	asking inquiries
+	asking turns.Places
 
 	flights singleflight.Group // of *known, by knownKey.String
 
@@ -97,7 +98,7 @@ func newResolver(life context.Context, reach func(netip.Addr) bool) *resolver {
 		system: net.DefaultResolver.LookupNetIP,
 		reach:  reach,
 	}
-	r.asking.most, r.asking.each = lookups(gate.Files())
+	r.asking.Cap(lookups(gate.Files()))
 	return r
 }
 

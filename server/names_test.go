@@ -359,7 +359,7 @@ func TestLookupsOfConnects(t *testing.T) {
 	})
 	s := testServer(t, nil, func(s *Server) { s.resolver.config, s.resolver.hosts = upstreams(at), noNames })
 	p := newPeer(s, "laptop", newFakeSession())
-	s.resolver.asking.each = 2
+	s.resolver.asking.Cap(0, 2)
 	codes := make(chan byte, 5)
 	for i := range 5 {
 		app, _ := openStream(t, p)
@@ -369,7 +369,7 @@ func TestLookupsOfConnects(t *testing.T) {
 		}()
 	}
 	eventually(t, "three wait", func() bool { return waiting(p) == 3 })
-	if n := s.resolver.asking.count(); n != 2 {
+	if n := s.resolver.asking.Held(); n != 2 {
 		t.Errorf("%d names are being resolved", n)
 	}
 	close(release)
@@ -378,7 +378,7 @@ func TestLookupsOfConnects(t *testing.T) {
 			t.Errorf("reply %d", code)
 		}
 	}
-	if n := s.resolver.asking.count(); n != 0 {
+	if n := s.resolver.asking.Held(); n != 0 {
 		t.Errorf("%d are held", n)
 	}
 }
@@ -412,7 +412,7 @@ func TestConnectSaysThatANameIsKnown(t *testing.T) {
 	}
 	app, _ := openStream(t, p)
 	_, _ = app.Write(append([]byte{5, 1, 0, 5, 1, 0, 3, 9}, "name.test\x00\x50"...))
-	eventually(t, "it is asked for", func() bool { return s.resolver.asking.count() == 1 })
+	eventually(t, "it is asked for", func() bool { return s.resolver.asking.Held() == 1 })
 	silent(app)
 	close(release)
 	<-dialled
@@ -634,9 +634,9 @@ func TestTheOtherFamilyComesLate(t *testing.T) {
 			app.Close()
 		}()
 	}
-	eventually(t, "both are being asked for", func() bool { return s.resolver.asking.count() == 2 })
+	eventually(t, "both are being asked for", func() bool { return s.resolver.asking.Held() == 2 })
 	time.Sleep(50 * time.Millisecond) // both have their IPv6 addresses by now, most likely; the questions go on
-	if n := s.resolver.asking.count(); n != 2 {
+	if n := s.resolver.asking.Held(); n != 2 {
 		t.Errorf("%d names are counted as being asked for", n)
 	}
 	close(release)
@@ -645,5 +645,5 @@ func TestTheOtherFamilyComesLate(t *testing.T) {
 			t.Errorf("reply %d", code)
 		}
 	}
-	eventually(t, "nothing is asked any more", func() bool { return s.resolver.asking.count() == 0 })
+	eventually(t, "nothing is asked any more", func() bool { return s.resolver.asking.Held() == 0 })
 }

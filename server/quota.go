@@ -8,6 +8,7 @@ import (
 
 	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux/chatter"
+	"github.com/mpsocks/mpsocks/mux/turns"
 )
 
 // A quota counts what is held of something against a cap. It is safe for
@@ -69,7 +70,7 @@ func (q pair) give() {
 type client struct {
 	name              string
 	mappings, streams quota
-	names             inquirer
+	names             turns.Holder
 	brake             brake
 	braked            atomic.Bool // brake is on
 	sockets           holding     // of mappings and streams

@@ -37,12 +37,12 @@ func (u *uplink) query(p *peer, payload []byte) dropReason {
 	if len(payload) < dnsHeaderLen || payload[2]&0x80 != 0 { // a response is never answered
 		return dropQuery
 	}
-	if !r.asking.take(&p.client.names) {
+	if !r.asking.Take(&p.client.names) {
 		return u.overloaded(p, payload)
 	}
 	header, query := u.header, bytes.Clone(payload)
 	p.server.work.Go(func() {
-		defer r.asking.give(&p.client.names)
+		defer r.asking.Give(&p.client.names)
 		ctx, cancel := context.WithTimeout(p.ctx, queryTimeout)
 		defer cancel()
 		reply := r.answer(ctx, query)

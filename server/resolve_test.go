@@ -269,7 +269,7 @@ func TestResolverInTunnel(t *testing.T) {
 	})
 	sess := newFakeSession()
 	p := newPeer(s, "laptop", sess)
-	s.resolver.asking.each = 2
+	s.resolver.asking.Cap(0, 2)
 	to := netip.AddrPortFrom(packet.ServerHost4, packet.ResolverPort)
 	for i := range 3 {
 		p.Deliver([][]byte{makePacket(inner4(uint16(10+i)), to, 0, 0, question("example.com.", dnsmessage.TypeA))})
@@ -290,7 +290,7 @@ func TestResolverInTunnel(t *testing.T) {
 	if diff := cmp.Diff(map[netip.AddrPort]int{inner4(10): 1, inner4(11): 1}, dsts, sameGot); diff != "" {
 		t.Error(diff)
 	}
-	eventually(t, "queries end", func() bool { return s.resolver.asking.count() == 0 })
+	eventually(t, "queries end", func() bool { return s.resolver.asking.Held() == 0 })
 	p.Deliver([][]byte{makePacket(inner4(1), to, 0, 0, []byte("short"))})
 	if diff := cmp.Diff(map[string]uint64{"queries": 1, "query": 1}, s.drops.snapshot()); diff != "" {
 		t.Error(diff)

@@ -57,8 +57,9 @@ fuzz:
 		done; \
 	done
 
-# What hostile clients and strangers can do to a pair on loopback, beside an honest load
-# (docs/security.md); HOSTILE="-only silent -for 10s" for less or longer.
+# What hostile clients and strangers can do to a pair on loopback, beside an honest load, in
+# three rounds of each attack, with a table at the end (docs/security.md); twelve minutes.
+# HOSTILE="-only silent,deaf -rounds 9 -for 5s" for fewer or other windows.
 hostile: build
 	go run ./integration/hostile -mpsocks ./mpsocks $(HOSTILE)
 

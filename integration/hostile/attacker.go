@@ -53,14 +53,14 @@ type attacking struct {
 	out []byte // until done
 }
 
-// attack begins one. Attackers are on machines of their own: here they get what processor
-// time others leave, but for those that are to share it.
-func (p *pair) attack(a *attack, d time.Duration) (*attacking, error) {
+// attack begins one at a server. Attackers are on machines of their own: here they get what
+// processor time others leave, but for those that are to share it.
+func (p *pair) attack(a *attack, at string, d time.Duration) (*attacking, error) {
 	own, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	command := []string{own, "-attack", a.name, "-at", p.attacked, "-conf", p.theirs, "-for", d.String()}
+	command := []string{own, "-attack", a.name, "-at", at, "-conf", p.theirs, "-for", d.String()}
 	if !a.shares {
 		command = append(leavings(), command...)
 	}

@@ -61,12 +61,13 @@ func (c *crowd) stop() {
 	}
 }
 
-// load is what all of them see together, 25 datagrams a second each.
+// load is what all of them see together, each with its part of the honest load.
 func (c *crowd) load(p *pair, d time.Duration) measure {
 	all := make([]measure, len(c.socks))
+	rate := (honest + len(all) - 1) / len(all)
 	var wg sync.WaitGroup
 	for i, socks := range c.socks {
-		wg.Go(func() { all[i] = p.load(socks, 25, d) })
+		wg.Go(func() { all[i] = p.load(socks, rate, d) })
 	}
 	wg.Wait()
 	var took []time.Duration

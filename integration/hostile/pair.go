@@ -24,9 +24,9 @@ const memory = 256 << 20
 type pair struct {
 	dir            string
 	server, client *process
-	at             string // the server's address
-	attacked       string // the address that is attacked
-	decoy          *process
+	at             string   // the server's address
+	decoy          *process // another server, which nobody uses
+	elsewhere      string   // its address
 	socks          string
 	echo           *net.UDPConn // for the honest
 	theirs         string       // the attacker's configuration
@@ -122,10 +122,8 @@ func start(program string) (*pair, error) {
 	if p.server, err = run(program, dir, "server"); err != nil {
 		return nil, err
 	}
-	if p.attacked = p.at; *decoy {
-		if err := p.decoyed(); err != nil {
-			return nil, err
-		}
+	if err := p.decoyed(); err != nil {
+		return nil, err
 	}
 	if p.client, err = run(program, dir, "client"); err != nil {
 		return nil, err
@@ -136,28 +134,33 @@ func start(program string) (*pair, error) {
 	return p, nil
 }
 
-// decoyed runs another server, to be attacked in the place of the first.
+// decoyed runs another server with the same keys, to be attacked in the place of the first.
 func (p *pair) decoyed() error {
 	b, err := os.ReadFile(filepath.Join(p.dir, "server.yaml"))
 	if err != nil {
 		return err
 	}
-	p.attacked = fmt.Sprintf("127.0.0.1:%d", freePort())
-	b = []byte(strings.ReplaceAll(string(b), p.at, p.attacked))
-	if err := os.WriteFile(filepath.Join(p.dir, "server-decoy.yaml"), b, 0o600); err != nil {
+	p.elsewhere = fmt.Sprintf("127.0.0.1:%d", freePort())
+	body := strings.NewReplacer(p.at, p.elsewhere, p.state("server"), p.state("server-decoy")).Replace(string(b))
+	if err := os.WriteFile(filepath.Join(p.dir, "server-decoy.yaml"), []byte(body), 0o600); err != nil {
 		return err
 	}
 	if p.decoy, err = run(p.program, p.dir, "server-decoy"); err != nil {
 		return err
 	}
 	for range 200 { // until it listens
-		if c, err := dial(p.attacked); err == nil {
+		if c, err := dial(p.elsewhere); err == nil {
 			c.Close()
 			return nil
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
 	return errors.New("the decoy does not listen")
+}
+
+// state is the line of a half's configuration that says where it keeps what it knows.
+func (p *pair) state(half string) string {
+	return fmt.Sprintf("state_dir: %q", filepath.Join(p.dir, half))
 }
 
 // edit makes the files that init has written fit: loopback, ports of its own, a limit.
@@ -171,8 +174,8 @@ func (p *pair) edit() error {
 	}
 	return errors.Join(
 		edit("server.yaml", "listen: [\"0.0.0.0:", "listen: [\"127.0.0.1:", "listen: [\":", "listen: [\"127.0.0.1:",
-			"  allow: []", "  allow: [127.0.0.0/8]", "admin: \"127.0.0.1:9082\"", fmt.Sprintf("admin: \"\"\nstate_dir: %q", filepath.Join(p.dir, "server")), "limits: {}", fmt.Sprintf("limits: {memory: %dMiB}", memory>>20)),
-		edit("client.yaml", "127.0.0.1:1080", p.socks, "admin: \"127.0.0.1:9081\"", fmt.Sprintf("admin: \"\"\nstate_dir: %q", filepath.Join(p.dir, "client"))))
+			"  allow: []", "  allow: [127.0.0.0/8]", "admin: \"127.0.0.1:9082\"", "admin: \"\"\n"+p.state("server"), "limits: {}", fmt.Sprintf("limits: {memory: %dMiB}", memory>>20)),
+		edit("client.yaml", "127.0.0.1:1080", p.socks, "admin: \"127.0.0.1:9081\"", "admin: \"\"\n"+p.state("client")))
 }
 
 func (p *pair) stop() {

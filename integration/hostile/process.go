@@ -42,10 +42,15 @@ func cpuOf(file string) time.Duration {
 	return time.Duration(user+system) * 10 * time.Millisecond
 }
 
+// descriptors is how many it has open.
+func (p *process) descriptors() int {
+	fds, _ := os.ReadDir(p.proc("fd"))
+	return len(fds)
+}
+
 // state is memory and descriptors.
 func (p *process) state() string {
-	fds, _ := os.ReadDir(p.proc("fd"))
-	return fmt.Sprintf("%d MiB, %d descriptors", p.rss()>>20, len(fds))
+	return fmt.Sprintf("%d MiB, %d descriptors", p.rss()>>20, p.descriptors())
 }
 
 // peak follows the memory of a process until stop, which returns the most.

@@ -22,8 +22,9 @@ const (
 var errTooManyLookups = errors.New("too many names are being asked for")
 
 // lookups bounds for each holder how many of its CONNECTs wait for the exit to find out what a
-// name means. The exit's answer to the offer of methods says that it has, at the latest. The
-// others wait here, the first first. It is safe for concurrent use.
+// name means. The exit's answer to the offer of methods says that it has, or that others need
+// not wait for that any more. The others wait here, the first first. It is safe for concurrent
+// use.
 type lookups struct {
 	places turns.Places
 

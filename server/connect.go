@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/armon/go-socks5"
@@ -180,15 +181,23 @@ func (r *request) lookup(name string) found {
 		return found{addrs: []netip.Addr{a}}
 	}
 	r.named = true
-	// The other family may come later than this returns.
-	ctx, cancel := context.WithTimeout(r.ctx, queryTimeout)
 	resolver, own := r.peer.server.resolver, &r.peer.client.names
 	r.exit.stream.Rest()
-	if !resolver.asking.Await(ctx, own) {
-		cancel()
+	turn, cancel := context.WithTimeout(r.ctx, queryTimeout)
+	defer cancel()
+	if !resolver.asking.Await(turn, own) {
 		return found{err: errors.New("too many names are being resolved")}
 	}
-	first, more := resolver.addrs(ctx, name, func() { cancel(); resolver.asking.Give(own) })
+	begun := time.Now()
+	give := sync.OnceFunc(func() { resolver.asking.Give(own) })
+	// The client has no more names asked for at once than it may: it need not count this any more.
+	late := time.AfterFunc(queryTimeout, func() { give(); _ = r.exit.answer() })
+	// The other family may come later than this returns, but not that much.
+	ctx, cancel := context.WithTimeout(r.ctx, lateTime)
+	first, more := resolver.addrs(ctx, name, func() { late.Stop(); cancel(); give() })
+	if more != nil {
+		time.AfterFunc(queryTimeout-time.Since(begun), cancel)
+	}
 	r.more = more
 	return first
 }

@@ -50,8 +50,11 @@ type resolver struct {
 	config func() nameConfig
 	hosts  lookup // the hosts file alone
 	system lookup
-	reach  func(netip.Addr) bool // whether the exit has a route there; or nil
+	put    func(ctx context.Context, to netip.AddrPort, msg []byte, end int) ([]byte, error) // ask, but in tests
+	reach  func(netip.Addr) bool                                                             // whether the exit has a route there; or nil
 	asking turns.Places
+	late   turns.Places // of questions to upstreams that are under way for queryTimeout
+	slow   turns.Holder // all of them
 
 	flights singleflight.Group // of *known, by knownKey.String
 
@@ -96,9 +99,12 @@ func newResolver(life context.Context, reach func(netip.Addr) bool) *resolver {
 		config: file.read,
 		hosts:  offline.LookupNetIP,
 		system: net.DefaultResolver.LookupNetIP,
+		put:    ask,
 		reach:  reach,
 	}
-	r.asking.Cap(lookups(gate.Files()))
+	all, each := lookups(gate.Files())
+	r.asking.Cap(all, each)
+	r.late.Cap(max(all/4, 1), 0)
 	return r
 }
 
@@ -169,13 +175,14 @@ func ofAddrs(addrs []netip.Addr, kind dnsmessage.Type) *known {
 }
 
 // ask returns the answer to a question, as it is remembered or as an upstream gives
-// it. Those who ask the same at once share one question.
+// it. Those who ask the same at once share one question, which goes on when they have given up:
+// the answer serves who asks again.
 func (r *resolver) ask(ctx context.Context, servers []netip.AddrPort, key knownKey) *known {
 	if k := r.recall(key); k != nil {
 		return k
 	}
 	answer := r.flights.DoChan(key.name+" "+key.kind.String(), func() (any, error) {
-		ctx, cancel := context.WithTimeout(r.life, queryTimeout)
+		ctx, cancel := context.WithTimeout(r.life, lateTime)
 		defer cancel()
 		k := r.inquire(ctx, servers, key)
 		r.remember(key, k)

@@ -51,7 +51,7 @@ func TestSilentUpstream(t *testing.T) {
 		}
 		return &m
 	})
-	r := &resolver{life: t.Context(), config: upstreams(silent, at), hosts: noNames, system: noNames}
+	r := &resolver{put: ask, life: t.Context(), config: upstreams(silent, at), hosts: noNames, system: noNames}
 	for _, name := range []string{"first.test", "second.test"} {
 		start := time.Now()
 		got, _ := r.addrs(t.Context(), name, func() {})
@@ -88,7 +88,7 @@ func TestFamiliesApart(t *testing.T) {
 		<-release
 		return addAAAA(m, 60, "2001:db8::1")
 	})
-	r := &resolver{life: t.Context(), config: upstreams(at), hosts: noNames, system: noNames}
+	r := &resolver{put: ask, life: t.Context(), config: upstreams(at), hosts: noNames, system: noNames}
 	start := time.Now()
 	got, more := r.addrs(t.Context(), "late.test", func() {})
 	if diff := cmp.Diff(addrsOf("192.0.2.1"), got.addrs, sameAddrs); diff != "" || more == nil {
@@ -262,7 +262,7 @@ func TestOneQuestion(t *testing.T) {
 		<-release
 		return addA(m, 60, "192.0.2.1")
 	})
-	r := &resolver{life: t.Context(), config: upstreams(at), hosts: noNames, system: noNames}
+	r := &resolver{put: ask, life: t.Context(), config: upstreams(at), hosts: noNames, system: noNames}
 	done := make(chan bool)
 	for range 20 {
 		go func() { done <- r.find(t.Context(), "Example.com", dnsmessage.TypeA).failed() }()
@@ -287,7 +287,7 @@ func TestWrongQuestion(t *testing.T) {
 		m.Questions[0].Name = dnsmessage.MustNewName("evil.test.")
 		return addA(m, 60, "203.0.113.66")
 	})
-	r := &resolver{life: t.Context(), config: upstreams(at), hosts: noNames, system: noNames}
+	r := &resolver{put: ask, life: t.Context(), config: upstreams(at), hosts: noNames, system: noNames}
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	if got, _ := r.addrs(ctx, "good.test", func() {}); got.err == nil {
@@ -311,7 +311,7 @@ func TestFamilyOfExit(t *testing.T) {
 		}
 		return &m
 	})
-	r := &resolver{life: t.Context(), config: upstreams(at), hosts: noNames, system: noNames, reach: netip.Addr.Is6}
+	r := &resolver{put: ask, life: t.Context(), config: upstreams(at), hosts: noNames, system: noNames, reach: netip.Addr.Is6}
 	for _, tt := range []struct {
 		name string
 		kind dnsmessage.Type
@@ -469,7 +469,7 @@ func TestManyAddresses(t *testing.T) {
 // TestHostsFileInAnySpelling asks for a name of the hosts file as CONNECT does and as
 // DNS does, which ends every name with a dot.
 func TestHostsFileInAnySpelling(t *testing.T) {
-	r := &resolver{life: t.Context(), config: upstreams(), system: noNames, hosts: func(_ context.Context, _, host string) ([]netip.Addr, error) {
+	r := &resolver{put: ask, life: t.Context(), config: upstreams(), system: noNames, hosts: func(_ context.Context, _, host string) ([]netip.Addr, error) {
 		if host != "box.test" {
 			return nil, errors.New("not there")
 		}

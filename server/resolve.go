@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
@@ -19,9 +20,12 @@ const (
 	// maxQueriesPerClient leaves room for others; a browser's page asks for
 	// some dozens at once. A client shares them between its users: it has to know the number.
 	maxQueriesPerClient = 128
-	// queryTimeout is the time for all attempts: stub resolvers ask again
-	// after five seconds.
+	// queryTimeout is how long a name that is asked for has a place among maxQueries: stub
+	// resolvers ask again after five seconds.
 	queryTimeout = 5 * time.Second
+	// lateTime is how long an answer is waited for, which takes no place from others then: there
+	// are name servers that need six seconds or more, and that answer later than never.
+	lateTime = 12 * time.Second
 	// hostsTTL is the life of an answer from the hosts file, which may be
 	// edited at any time.
 	hostsTTL = 10
@@ -30,7 +34,7 @@ const (
 )
 
 // query starts to resolve what a client asks; the answer leaves later. The
-// goroutine that it starts ends with the answer, after queryTimeout at most or
+// goroutine that it starts ends with the answer, after lateTime at most or
 // when the session ends.
 func (u *uplink) query(p *peer, payload []byte) dropReason {
 	r := p.server.resolver
@@ -41,9 +45,12 @@ func (u *uplink) query(p *peer, payload []byte) dropReason {
 		return u.overloaded(p, payload)
 	}
 	header, query := u.header, bytes.Clone(payload)
+	give := sync.OnceFunc(func() { r.asking.Give(&p.client.names) })
 	p.server.work.Go(func() {
-		defer r.asking.Give(&p.client.names)
-		ctx, cancel := context.WithTimeout(p.ctx, queryTimeout)
+		defer give()
+		late := time.AfterFunc(queryTimeout, give)
+		defer late.Stop()
+		ctx, cancel := context.WithTimeout(p.ctx, lateTime)
 		defer cancel()
 		reply := r.answer(ctx, query)
 		if reply == nil || p.ctx.Err() != nil {

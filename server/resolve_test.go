@@ -165,6 +165,7 @@ func TestResolverForwards(t *testing.T) {
 		return &m
 	})
 	r := &resolver{
+		put:  ask,
 		life: t.Context(),
 		hosts: func(_ context.Context, _, host string) ([]netip.Addr, error) {
 			if host == "router.lan" {
@@ -214,7 +215,7 @@ func TestResolverForwards(t *testing.T) {
 }
 
 func TestResolverFailures(t *testing.T) {
-	r := &resolver{life: t.Context(), config: upstreams(), hosts: noNames, system: noNames}
+	r := &resolver{put: ask, life: t.Context(), config: upstreams(), hosts: noNames, system: noNames}
 	notify := question("example.com.", dnsmessage.TypeA)
 	notify[2] |= 4 << 3
 	two := question("example.com.", dnsmessage.TypeA)
@@ -319,7 +320,7 @@ func TestResolvConf(t *testing.T) {
 }
 
 func FuzzAnswer(f *testing.F) {
-	r := &resolver{life: context.Background(), config: upstreams(), system: noNames}
+	r := &resolver{put: ask, life: context.Background(), config: upstreams(), system: noNames}
 	r.hosts = func(context.Context, string, string) ([]netip.Addr, error) {
 		return []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")}, nil
 	}

@@ -32,10 +32,13 @@ const (
 	maxUpstreams, maxSearch = 3, 6
 	// turnTime is how long a server may be silent before the next one is asked
 	// too: most answers that an upstream knows come in less. A datagram is lost now
-	// and then, so all are asked again, as often as attempts says, roundTime apart.
+	// and then, so all are asked again, as often as attempts says and roundTime apart at
+	// first; and while nobody has said anything further times, each pause twice as long, with
+	// mostAsked questions in all.
 	turnTime  = 200 * time.Millisecond
 	roundTime = time.Second
 	attempts  = 2
+	mostAsked = attempts * maxUpstreams
 	// muteTime is how long a server that was silent is asked last.
 	muteTime = 30 * time.Second
 	// maxNdots is what the C library takes (RES_MAXNDOTS).
@@ -145,14 +148,15 @@ func (r *resolver) exchange(ctx context.Context, servers []netip.AddrPort, query
 		from  netip.AddrPort
 		reply []byte
 	}
-	results := make(chan result, attempts*len(servers))
-	turn := time.NewTimer(0)
+	results := make(chan result, mostAsked)
+	turn, late := time.NewTimer(0), time.NewTimer(queryTimeout)
 	defer turn.Stop()
+	defer late.Stop()
 	var last []byte
-	for started, ended := 0, 0; ended < attempts*len(servers); {
+	for started, ended := 0, 0; ended < started || started < attempts*len(servers); {
 		select {
 		case <-turn.C:
-			if started == attempts*len(servers) {
+			if started == mostAsked {
 				continue
 			}
 			to := servers[started%len(servers)]
@@ -160,18 +164,23 @@ func (r *resolver) exchange(ctx context.Context, servers []netip.AddrPort, query
 				// A fresh ID and a fresh port: off-path guessing has to hit both.
 				msg := bytes.Clone(query)
 				_, _ = rand.Read(msg[:2])
-				reply, err := ask(ctx, to, msg, end)
+				reply, err := r.put(ctx, to, msg, end)
 				if err != nil {
 					reply = nil
 				}
 				results <- result{to, reply}
 			}()
 			started++
-			if wait := turnTime; started%len(servers) > 0 {
-				turn.Reset(wait)
+			if rounds := started / len(servers); started%len(servers) > 0 {
+				turn.Reset(turnTime)
 			} else {
-				turn.Reset(max(roundTime-time.Duration(len(servers)-1)*turnTime, turnTime))
+				turn.Reset(max(roundTime<<(rounds-1)-time.Duration(len(servers)-1)*turnTime, turnTime))
 			}
+		case <-late.C:
+			if last != nil || !r.late.Take(&r.slow) {
+				return last
+			}
+			defer r.late.Give(&r.slow)
 		case got := <-results:
 			ended++
 			if started < len(servers) {

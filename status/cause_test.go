@@ -26,6 +26,7 @@ func TestDiagnose(t *testing.T) {
 		"context deadline exceeded":     {"no answer", "does the server run"},
 		"lookup s.example: i/o timeout": {"no name server answers", "resolv.conf"},
 		(&net.DNSError{Err: "no such host", Name: "s.example", IsNotFound: true}).Error():                                                                          {"name is not known", "resolv.conf"},
+		"resolve the server's name: lookup s.example: read udp 127.0.0.1:57268->127.0.0.53:53: read: connection refused":                                           {"no name server answers", "resolv.conf"},
 		(&net.DNSError{Err: "server misbehaving", Name: "s.example"}).Error():                                                                                      {"no name server answers", "resolv.conf"},
 		"TLS with 192.0.2.1:7443: read tcp 192.0.2.1:7443: i/o timeout":                                                                                            {"192.0.2.1:7443 takes connections and does not answer", "load balancer"},
 		"192.0.2.1:7443 takes connections and does not answer":                                                                                                     {"192.0.2.1:7443 takes connections and does not answer", "MTU"},

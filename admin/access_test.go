@@ -263,7 +263,7 @@ func TestManyConnections(t *testing.T) {
 		}
 		resp.Body.Close()
 		for _, c := range all[:2*mostConns] { // the oldest have gone
-			c.SetReadDeadline(time.Now().Add(5 * time.Second))
+			c.SetReadDeadline(time.Now().Add(20 * time.Second))
 			if _, err := io.Copy(io.Discard, c); err != nil && errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Fatalf("one of %d that say %q is held: %v", len(all), says, err)
 			}

@@ -78,7 +78,7 @@ func (a *app) send(t testing.TB, b []byte) {
 func (a *app) receive(t testing.TB) (from netip.AddrPort, payload []byte) {
 	t.Helper()
 	b := make([]byte, 1<<16)
-	a.SetReadDeadline(time.Now().Add(5 * time.Second))
+	a.SetReadDeadline(time.Now().Add(20 * time.Second))
 	n, relay, err := a.ReadFromUDPAddrPort(b)
 	if err != nil {
 		t.Fatal(err)

@@ -43,7 +43,7 @@ func tcpServer(t *testing.T, serve func(*net.TCPConn)) []byte {
 			return
 		}
 		defer conn.Close()
-		conn.SetDeadline(time.Now().Add(10 * time.Second))
+		conn.SetDeadline(time.Now().Add(20 * time.Second))
 		serve(conn.(*net.TCPConn))
 	}()
 	t.Cleanup(func() { ln.Close(); <-done })

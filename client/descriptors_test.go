@@ -31,7 +31,7 @@ func TestDescriptorsKeepAReserve(t *testing.T) {
 	dial(t, c)
 	eventually(t, "it is in", func() bool { return c.crowd.descriptors.used.Load() == 4 })
 	refused := dial(t, c) // but has made room for the next one
-	refused.SetDeadline(time.Now().Add(5 * time.Second))
+	refused.SetDeadline(time.Now().Add(20 * time.Second))
 	if _, err := silent.Read(make([]byte, 1)); err == nil {
 		t.Error("the oldest silent one is still there")
 	}

@@ -72,7 +72,7 @@ func TestGrantsRefuse(t *testing.T) {
 			if err := confine.SendConn(conn.(*net.UnixConn), []byte(tt.text), tt.files...); err != nil {
 				t.Fatal(err)
 			}
-			conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+			conn.SetReadDeadline(time.Now().Add(20 * time.Second))
 			b := make([]byte, 4096)
 			n, err := conn.Read(b)
 			if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -101,13 +101,13 @@ func TestGrantsRefuse(t *testing.T) {
 		if confine.SendConn(conn.(*net.UnixConn), nameless, write) != nil {
 			return false
 		}
-		conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+		conn.SetReadDeadline(time.Now().Add(20 * time.Second))
 		n, _ := conn.Read(make([]byte, 4096))
 		return n > 0
 	})
 	// The reader sees the end only when no copy of the other end is open any more.
 	write.Close()
-	read.SetReadDeadline(time.Now().Add(5 * time.Second))
+	read.SetReadDeadline(time.Now().Add(20 * time.Second))
 	if n, err := read.Read(make([]byte, 1)); n != 0 || err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("a file that was sent is still open: %v", err)
 	}

@@ -25,7 +25,7 @@ func (a *app) exchange(t testing.TB, payload string) string {
 	t.Helper()
 	a.send(t, []byte(payload))
 	b := make([]byte, 1500)
-	a.SetReadDeadline(time.Now().Add(5 * time.Second))
+	a.SetReadDeadline(time.Now().Add(20 * time.Second))
 	n, _, err := a.ReadFromUDPAddrPort(b)
 	if err != nil {
 		t.Fatal(err)
@@ -126,7 +126,7 @@ func TestForwardTCP(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(5 * time.Second))
+	conn.SetDeadline(time.Now().Add(20 * time.Second))
 	conn.Write([]byte("a question"))
 	conn.(*net.TCPConn).CloseWrite()
 	if all, err := io.ReadAll(conn); err != nil || string(all) != "got a question" {
@@ -147,7 +147,7 @@ func TestForwardTCPListens(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(5 * time.Second))
+	conn.SetDeadline(time.Now().Add(20 * time.Second))
 	conn.(*net.TCPConn).CloseWrite()
 	if all, err := io.ReadAll(conn); err != nil || string(all) != "220 hello" {
 		t.Errorf("%q, %v", all, err)
@@ -167,7 +167,7 @@ func TestForwardTCPRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(5 * time.Second))
+	conn.SetDeadline(time.Now().Add(20 * time.Second))
 	if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("%v", err)
 	}

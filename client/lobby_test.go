@@ -58,7 +58,7 @@ func TestWhoWasNotHeardYetKeepsItsPlace(t *testing.T) {
 	if g.at != nil {
 		t.Error("one that says no more keeps its place")
 	}
-	honest.SetReadDeadline(time.Now().Add(time.Second))
+	honest.SetReadDeadline(time.Now().Add(20 * time.Second))
 	if _, err := honest.Read(b); err == nil || err.(net.Error).Timeout() {
 		t.Errorf("its connection is open: %v", err)
 	}

@@ -40,7 +40,7 @@ func TestForwardLongDatagrams(t *testing.T) {
 			for _, size := range append([]int{65527}, longSizes...) {
 				want := noise(size)
 				a.send(t, want)
-				a.SetReadDeadline(time.Now().Add(5 * time.Second))
+				a.SetReadDeadline(time.Now().Add(20 * time.Second))
 				n, _, err := a.ReadFromUDPAddrPort(got)
 				if err != nil || !bytes.Equal(got[:n], want) {
 					t.Fatalf("%d bytes came back as %d: %v", size, n, err)

@@ -82,7 +82,7 @@ func TestMachineDevice(t *testing.T) {
 	c.machine.discard()
 	// The kernel takes the device a moment after its file.
 	var err error
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		if err = other.machine.begin(cfg); err == nil {
 			break
 		}

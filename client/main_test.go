@@ -281,7 +281,7 @@ func start(t testing.TB, f *fakeTunnel, change func(*conf.Client)) *Client {
 			if err != nil {
 				t.Errorf("Run: %v", err)
 			}
-		case <-time.After(5 * time.Second):
+		case <-time.After(20 * time.Second):
 			t.Error("Run does not end")
 		}
 		f.wg.Wait()
@@ -307,7 +307,7 @@ func dial(t testing.TB, c *Client) *net.TCPConn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	conn.SetDeadline(time.Now().Add(5 * time.Second))
+	conn.SetDeadline(time.Now().Add(20 * time.Second))
 	return conn.(*net.TCPConn)
 }
 

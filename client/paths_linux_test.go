@@ -55,7 +55,7 @@ func TestWatchLinks(t *testing.T) {
 		}
 		select {
 		case <-events:
-		case <-time.After(5 * time.Second):
+		case <-time.After(20 * time.Second):
 			t.Errorf("%s: no event", what)
 		}
 		quiet()

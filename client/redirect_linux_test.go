@@ -82,7 +82,7 @@ func TestRedirectAnswersFromTheDestination(t *testing.T) {
 			at := guest.LocalAddr().(*net.UDPAddr).AddrPort()
 			for _, to := range []string{tt.one, tt.two, tt.one} {
 				r.give(at, netip.MustParseAddrPort(to), 9, "to "+to)
-				guest.SetReadDeadline(time.Now().Add(5 * time.Second))
+				guest.SetReadDeadline(time.Now().Add(20 * time.Second))
 				b := make([]byte, 100)
 				n, from, err := guest.ReadFromUDPAddrPort(b)
 				if err != nil || from.String() != to || string(b[:n]) != "to "+to {
@@ -124,7 +124,7 @@ func TestRedirectRefusesLoops(t *testing.T) {
 	eventually(t, "the datagram is refused", func() bool { return c.drops[dropLoop].Load() == 1 })
 	conn, err := net.Dial("tcp", r.address().String())
 	if err == nil { // else the reset was as quick as the answer
-		conn.SetDeadline(time.Now().Add(5 * time.Second))
+		conn.SetDeadline(time.Now().Add(20 * time.Second))
 		_, err = conn.Read(make([]byte, 1))
 		conn.Close()
 	}

@@ -49,7 +49,7 @@ func TestRefusedAssociationEnds(t *testing.T) {
 			now = now.Add(refusalTime)
 		}
 	}
-	refused.SetReadDeadline(time.Now().Add(5 * time.Second))
+	refused.SetReadDeadline(time.Now().Add(20 * time.Second))
 	if _, err := refused.Read(make([]byte, 1)); err != io.EOF {
 		t.Errorf("the program that was refused reads %v", err)
 	}

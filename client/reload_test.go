@@ -127,7 +127,7 @@ func TestLoginDuringApply(t *testing.T) {
 	c.crowd.users.Store(newUsers([]conf.User{{Name: "bob", Password: "b"}}))
 	c.crowd.mu.Unlock()
 	conn.Write([]byte{5, 3, 0, 1, 0, 0, 0, 0, 0, 0})
-	conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	conn.SetReadDeadline(time.Now().Add(20 * time.Second))
 	out := make([]byte, 14)
 	n := 0
 	for n < len(out) {

@@ -219,7 +219,7 @@ func TestListenersV4AndV6(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(5 * time.Second))
+	conn.SetDeadline(time.Now().Add(20 * time.Second))
 	got := talk(t, conn, []byte("\x05\x01\x00\x05\x03\x00\x01\x00\x00\x00\x00\x00\x00"), 2+22)
 	relay := netip.AddrPortFrom(netip.AddrFrom16([16]byte(got[6:22])), uint16(got[22])<<8|uint16(got[23]))
 	if got[5] != 4 || relay.Addr() != netip.IPv6Loopback() {

@@ -48,7 +48,7 @@ func TestTOS(t *testing.T) {
 				reply := talk(t, control, []byte("\x05\x01\x00\x05\x03\x00\x01\x00\x00\x00\x00\x00\x00"), map[bool]int{true: 12, false: 24}[addr.Is4()])
 				to = netip.AddrPortFrom(addr, uint16(reply[len(reply)-2])<<8|uint16(reply[len(reply)-1]))
 			}
-			conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+			conn.SetReadDeadline(time.Now().Add(20 * time.Second))
 			var got int
 			if addr.Is4() {
 				p := ipv4.NewPacketConn(conn)

@@ -195,7 +195,7 @@ func TestUDPOverTCPMalformed(t *testing.T) {
 	} {
 		conn := dial(t, c)
 		conn.Write(append(uotConnect(uotHost), in...))
-		conn.SetDeadline(time.Now().Add(5 * time.Second))
+		conn.SetDeadline(time.Now().Add(20 * time.Second))
 		if all, err := io.ReadAll(conn); len(all) > 12 || err != nil && !strings.Contains(err.Error(), "reset") {
 			t.Errorf("%q: %q, %v", in, all, err)
 		}
@@ -296,7 +296,7 @@ func FuzzListener(f *testing.F) {
 		conn := anyone.(*net.TCPConn)
 		conn.Write(in)
 		conn.CloseWrite()
-		conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+		conn.SetReadDeadline(time.Now().Add(20 * time.Second))
 		if _, err := io.Copy(io.Discard, conn); err != nil && !strings.Contains(err.Error(), "reset") {
 			t.Fatalf("%q: %v", in, err)
 		}

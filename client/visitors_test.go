@@ -119,7 +119,7 @@ func TestVisitorsAreTold(t *testing.T) {
 			v.receive(d, nil, []byte(tt.payload))
 			d.w.Flush()
 			b := make([]byte, 200)
-			program.SetReadDeadline(time.Now().Add(10 * time.Second))
+			program.SetReadDeadline(time.Now().Add(20 * time.Second))
 			n, _, err := program.ReadFrom(b)
 			if err != nil || string(b[:n]) != tt.want {
 				t.Errorf("at %s from %s: %q, %v, want %q", tt.listen, tt.from, b[:n], err, tt.want)

@@ -62,7 +62,7 @@ func TestLongDatagrams(t *testing.T) {
 		time.Sleep(2 * time.Millisecond)
 	}
 	came := map[byte]bool{}
-	timeout := time.After(5 * time.Second)
+	timeout := time.After(20 * time.Second)
 	for len(came) < count {
 		select {
 		case p := <-j.got:

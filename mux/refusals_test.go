@@ -142,7 +142,7 @@ func TestStrangersAreToldApart(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer browser.Close()
-	_ = browser.SetDeadline(time.Now().Add(5 * time.Second))
+	_ = browser.SetDeadline(time.Now().Add(20 * time.Second))
 	c := tls.Client(browser, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13})
 	_ = c.Handshake()
 	_, _ = c.Read(make([]byte, 1))

@@ -79,7 +79,7 @@ func FuzzSession(f *testing.F) {
 			go func() { p.s.Close(nil); close(ended) }()
 			select {
 			case <-ended:
-			case <-time.After(5 * time.Second):
+			case <-time.After(20 * time.Second):
 				t.Error("the session does not end")
 			}
 			p.leave()

@@ -118,7 +118,7 @@ func FuzzStranger(f *testing.F) {
 			t.Skip(err)
 		}
 		defer c.Close()
-		_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+		_ = c.SetDeadline(time.Now().Add(20 * time.Second))
 		_, _ = c.Write(said)
 		_ = c.(*net.TCPConn).CloseWrite()
 		answer, err := io.ReadAll(c)

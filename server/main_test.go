@@ -126,7 +126,7 @@ func (f *fakeSession) wake() {
 // next waits for one packet.
 func (f *fakeSession) next(t *testing.T) got {
 	t.Helper()
-	g, ok := f.within(5 * time.Second)
+	g, ok := f.within(20 * time.Second)
 	if !ok {
 		t.Fatal("no packet came")
 	}
@@ -198,7 +198,7 @@ func testServer(t testing.TB, change func(*conf.Server), adjust func(*Server)) *
 			if err != nil {
 				t.Error(err)
 			}
-		case <-time.After(5 * time.Second):
+		case <-time.After(20 * time.Second):
 			t.Error("Run does not end")
 		}
 		if n := s.mappings.used.Load(); n != 0 {
@@ -248,7 +248,7 @@ func remoteUDP(t testing.TB, addr string) (*net.UDPConn, netip.AddrPort) {
 func read(t testing.TB, c *net.UDPConn) (string, netip.AddrPort) {
 	t.Helper()
 	b := make([]byte, 1<<16)
-	_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
 	n, from, err := c.ReadFromUDPAddrPort(b)
 	if err != nil {
 		t.Fatal(err)

@@ -378,9 +378,8 @@ func TestLookupsOfConnects(t *testing.T) {
 			t.Errorf("reply %d", code)
 		}
 	}
-	if n := s.resolver.asking.Held(); n != 0 {
-		t.Errorf("%d are held", n)
-	}
+	// The questions for IPv6 may end after the replies.
+	eventually(t, "none is held", func() bool { return s.resolver.asking.Held() == 0 })
 }
 
 // A client hears that a name is known, and not before, though nobody answers at its address;
@@ -408,7 +407,7 @@ func TestConnectSaysThatANameIsKnown(t *testing.T) {
 		if n, err := app.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("%d bytes came: %v", n, err)
 		}
-		_ = app.SetReadDeadline(time.Now().Add(10 * time.Second))
+		_ = app.SetReadDeadline(time.Now().Add(20 * time.Second))
 	}
 	app, _ := openStream(t, p)
 	_, _ = app.Write(append([]byte{5, 1, 0, 5, 1, 0, 3, 9}, "name.test\x00\x50"...))

@@ -27,11 +27,11 @@ func publishAs(t *testing.T, p *peer, request []byte) (*net.TCPConn, byte) {
 		here.Close()
 		select {
 		case <-done:
-		case <-time.After(5 * time.Second):
+		case <-time.After(20 * time.Second):
 			t.Error("the server does not let go of a stream")
 		}
 	})
-	here.SetDeadline(time.Now().Add(5 * time.Second))
+	here.SetDeadline(time.Now().Add(20 * time.Second))
 	here.Write(request)
 	var code [1]byte
 	if _, err := io.ReadFull(here, code[:]); err != nil {
@@ -111,7 +111,7 @@ func TestPublishedTCP(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer visitor.Close()
-	visitor.SetDeadline(time.Now().Add(5 * time.Second))
+	visitor.SetDeadline(time.Now().Add(20 * time.Second))
 	fmt.Fprint(visitor, "a question")
 	visitor.(*net.TCPConn).CloseWrite()
 	all, err := io.ReadAll(st)
@@ -155,7 +155,7 @@ func TestPublishedUDP(t *testing.T) {
 	defer visitor.Close()
 	fmt.Fprint(visitor, "hello")
 	p.Deliver([][]byte{makePacket(inner4(4000), visitor.LocalAddr().(*net.UDPAddr).AddrPort(), 0, 0, []byte("answer"))})
-	visitor.SetDeadline(time.Now().Add(5 * time.Second))
+	visitor.SetDeadline(time.Now().Add(20 * time.Second))
 	b := make([]byte, 100)
 	if n, err := visitor.Read(b); err != nil || string(b[:n]) != "answer" {
 		t.Errorf("%q, %v", b[:n], err)
@@ -173,7 +173,7 @@ func TestPublishedUDP(t *testing.T) {
 		t.Errorf("drops: %v", got)
 	}
 	st.Close()
-	for end := time.Now().Add(5 * time.Second); p.nat.count() > 0; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(20 * time.Second); p.nat.count() > 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("the mapping is left")
 		}
@@ -209,7 +209,7 @@ func TestPublishAgain(t *testing.T) {
 		if n, _ := refused.Read(make([]byte, 1)); n > 0 {
 			t.Error("a client is told that has no leave")
 		}
-		_ = refused.SetReadDeadline(time.Now().Add(5 * time.Second))
+		_ = refused.SetReadDeadline(time.Now().Add(20 * time.Second))
 		s.publishing.allow([]conf.Peer{{Name: "laptop", Publish: everything}, clients[1]})
 		hears(refused, "with leave")
 

@@ -85,7 +85,7 @@ func TestThroughTunnel(t *testing.T) {
 			if err != nil {
 				t.Error(err)
 			}
-		case <-time.After(5 * time.Second):
+		case <-time.After(20 * time.Second):
 			t.Error("Run does not end")
 		}
 	}()
@@ -106,7 +106,7 @@ func TestThroughTunnel(t *testing.T) {
 		select {
 		case g := <-handler.got:
 			return g
-		case <-time.After(5 * time.Second):
+		case <-time.After(20 * time.Second):
 			t.Fatal("no packet came")
 		}
 		return got{}
@@ -144,7 +144,7 @@ func TestThroughTunnel(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer st.Close()
-	_ = st.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = st.SetDeadline(time.Now().Add(20 * time.Second))
 	if code, _ := askConnect(t, st, 1, "127.0.0.1", portOf(ln), "early"); code != 0 {
 		t.Fatalf("reply %d", code)
 	}

@@ -54,7 +54,7 @@ func TestTOSOnTheWire(t *testing.T) {
 				}
 			}
 			set(tt.receive, 1)
-			_ = remote.SetDeadline(time.Now().Add(10 * time.Second))
+			_ = remote.SetDeadline(time.Now().Add(20 * time.Second))
 			// Best effort, EF with ECT(0), CS1 with ECT(1), AF41 with CE, in one batch each
 			// and together.
 			values := []uint8{0, 46<<2 | 2, 8<<2 | 1, 34<<2 | 3}

@@ -96,7 +96,7 @@ func TestTTL(t *testing.T) {
 			}
 		}
 		set(f.receive, 1)
-		_ = remote.SetDeadline(time.Now().Add(10 * time.Second))
+		_ = remote.SetDeadline(time.Now().Add(20 * time.Second))
 		for _, ttl := range []uint8{2, 5, 128, 255, 64} {
 			pkt := makePacket(f.from, at, 46<<2, 0, []byte{ttl})
 			packet.SetTTL(pkt, ttl)

@@ -55,7 +55,7 @@ func TestCutAll(t *testing.T) {
 	from := s.number()
 	took := eventually(t, resumeLimit, "the session resumes", func() bool { return s.cameBack(from) })
 	time.Sleep(500 * time.Millisecond)
-	sent, missing, repeated := s.finish(patience)
+	sent, missing, repeated := s.finish(3 * time.Second)
 	t.Logf("resumed after %v; of %d datagrams %d were lost while no path was there", took, sent, missing)
 	if repeated > 0 {
 		t.Errorf("%d of %d datagrams came twice", repeated, sent)
@@ -81,7 +81,7 @@ func TestServerRestart(t *testing.T) {
 	}
 	from := s.number()
 	took := eventually(t, resumeLimit, "the restarted server is found", func() bool { return s.cameBack(from) })
-	sent, missing, repeated := s.finish(patience)
+	sent, missing, repeated := s.finish(3 * time.Second)
 	t.Logf("found after %v; of %d datagrams %d were lost", took, sent, missing)
 	if repeated > 0 {
 		t.Errorf("%d of %d datagrams came twice", repeated, sent)

@@ -131,6 +131,7 @@ func (c *cutter) set(host string, s state) {
 	for conn, h := range c.open {
 		if h == host {
 			reset(conn)
+			delete(c.open, conn) // by now, so that carries means those that come later
 		}
 	}
 }

@@ -54,7 +54,7 @@ func TestInitIsReady(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := check.Wait(5 * time.Second); err != nil {
+		if err := check.Wait(20 * time.Second); err != nil {
 			t.Errorf("check %s: %v: %s", file, err, check.Output())
 		}
 		info, err := os.Stat(file)
@@ -127,7 +127,7 @@ func oneLine(t *testing.T, args, want []string) {
 		t.Fatal(err)
 	}
 	defer p.Kill()
-	if err := p.Wait(5 * time.Second); err == nil || strings.Contains(err.Error(), "still runs") {
+	if err := p.Wait(20 * time.Second); err == nil || strings.Contains(err.Error(), "still runs") {
 		t.Fatalf("it did not fail: %v; it said: %s", err, p.Output())
 	}
 	said := strings.TrimSpace(p.Output())

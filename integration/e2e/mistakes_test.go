@@ -278,7 +278,7 @@ func TestMistakes(t *testing.T) {
 			}
 			args, said := m.do(t, w)
 			if said != nil {
-				eventually(t, 10*time.Second, fmt.Sprintf("%q is said", m.line), func() bool { return strings.Contains(said(), m.line) })
+				eventually(t, 20*time.Second, fmt.Sprintf("%q is said", m.line), func() bool { return strings.Contains(said(), m.line) })
 				return
 			}
 			cmd := exec.Command(mpsocks, args...)

@@ -77,7 +77,7 @@ func (r *roundTripper) associated(t *testing.T, f *flow, echo string, stop <-cha
 		payload := []byte(strconv.Itoa(n))
 		r.sent.Add(1)
 		f.send(t, echo, payload)
-		if _, got, ok := f.receive(t, 3*time.Second); !ok || !bytes.Equal(got, payload) {
+		if _, got, ok := f.receive(t, patience); !ok || !bytes.Equal(got, payload) {
 			r.lost.Add(1)
 		}
 	}
@@ -188,7 +188,7 @@ func TestReload(t *testing.T) {
 				return err == nil
 			})
 		case guestConn != nil:
-			_ = guestConn.SetReadDeadline(time.Now().Add(2 * time.Second))
+			_ = guestConn.SetReadDeadline(time.Now().Add(patience))
 			_, err := guestConn.Read(make([]byte, 1))
 			if timeout, ok := err.(net.Error); err == nil || ok && timeout.Timeout() {
 				t.Errorf("reload %d: a revoked client's CONNECT lives on", i)

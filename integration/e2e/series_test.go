@@ -72,7 +72,7 @@ func TestCountersNeverFall(t *testing.T) {
 		t.Helper()
 		s := startStream(t, p, echo)
 		time.Sleep(300 * time.Millisecond)
-		s.finish(3 * time.Second)
+		s.finish(patience)
 	}
 	load()
 	client, server := series(t, p, p.ClientAdmin), series(t, p, p.ServerAdmin)
@@ -191,7 +191,7 @@ func TestSeriesAreBounded(t *testing.T) {
 		f := associate(t, p.Socks[0])
 		defer f.close()
 		f.send(t, echo.String(), []byte("hello"))
-		if _, _, ok := f.receive(t, 5*time.Second); !ok {
+		if _, _, ok := f.receive(t, patience); !ok {
 			t.Error("no datagram comes back")
 		}
 	}

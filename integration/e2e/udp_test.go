@@ -13,7 +13,7 @@ import (
 )
 
 // patience is how long a test waits for a datagram that must come.
-const patience = 3 * time.Second
+const patience = 10 * time.Second
 
 // dual is a pair with a SOCKS listener of each family.
 func dual(t *testing.T) *halves.Pair {

@@ -142,7 +142,7 @@ func captureHandshake(t *testing.T, f *Subflow, client, server func(rw io.ReadWr
 	a, b := net.Pipe()
 	defer a.Close()
 	defer b.Close()
-	_ = a.SetDeadline(time.Now().Add(5 * time.Second))
+	_ = a.SetDeadline(time.Now().Add(20 * time.Second))
 	served := make(chan error, 1)
 	go func() { served <- server(b) }()
 	if err := client(f.Tap(a)); err != nil {

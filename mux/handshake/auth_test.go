@@ -43,7 +43,7 @@ func authMeet(t *testing.T, client, server *tls.Config) (cs, ss tls.ConnectionSt
 			return
 		}
 		defer conn.Close()
-		_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+		_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
 		s := tls.Server(conn, server)
 		if serr = s.Handshake(); serr != nil {
 			return
@@ -56,7 +56,7 @@ func authMeet(t *testing.T, client, server *tls.Config) (cs, ss tls.ConnectionSt
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
 	c := tls.Client(conn, client)
 	if cerr = c.Handshake(); cerr == nil {
 		cs = c.ConnectionState()

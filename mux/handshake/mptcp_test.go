@@ -210,7 +210,7 @@ func TestHandshakeBothSides(t *testing.T) {
 		a, b := net.Pipe()
 		defer a.Close()
 		for _, c := range []net.Conn{a, b} {
-			_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+			_ = c.SetDeadline(time.Now().Add(20 * time.Second))
 		}
 		done := make(chan struct{})
 		go func() {

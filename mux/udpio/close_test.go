@@ -66,6 +66,8 @@ func TestCloseRaces(t *testing.T) {
 		})
 	}
 	time.Sleep(500 * time.Millisecond)
+	for end := time.Now().Add(20 * time.Second); handled.Load() == 0 && time.Now().Before(end); time.Sleep(time.Millisecond) {
+	}
 	close(stop)
 	wg.Wait()
 	for i := range conns {

@@ -53,7 +53,7 @@ func TestFailures(t *testing.T) {
 			t.Errorf("told %+v of %s", f, closed)
 		}
 		// Nothing is left in the queue that would wake the Loop for ever.
-		deadline := time.Now().Add(5 * time.Second)
+		deadline := time.Now().Add(20 * time.Second)
 		for quiet := false; !quiet; {
 			p := []unix.PollFd{{Fd: int32(from.fd)}}
 			if _, err := unix.Poll(p, 0); err == nil && p[0].Revents == 0 {
@@ -95,7 +95,7 @@ func TestTTL(t *testing.T) {
 					want[i] = 64 // the system's
 				}
 			}
-			deadline := time.Now().Add(5 * time.Second)
+			deadline := time.Now().Add(20 * time.Second)
 			for done := false; !done; time.Sleep(time.Millisecond) {
 				mu.Lock()
 				done = len(got) >= len(want) || time.Now().After(deadline)

@@ -239,7 +239,7 @@ func TestDescriptorsAreClosed(t *testing.T) {
 		w.Flush()
 		c.Close()
 	}
-	for end := time.Now().Add(5 * time.Second); descriptors(t) > before; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(20 * time.Second); descriptors(t) > before; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("%d descriptors, %d before", descriptors(t), before)
 		}

@@ -37,7 +37,7 @@ func startLoop(t testing.TB, after func()) *Loop {
 			if err != nil {
 				t.Errorf("Run: %v", err)
 			}
-		case <-time.After(5 * time.Second):
+		case <-time.After(20 * time.Second):
 			t.Error("Run did not end with its context")
 		}
 	})
@@ -94,7 +94,7 @@ func (k *collector) handle(_ *Conn, msgs []Message) {
 // wait returns once n datagrams have come.
 func (k *collector) wait(t testing.TB, n int) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		k.mu.Lock()
 		have := len(k.got)
 		k.mu.Unlock()

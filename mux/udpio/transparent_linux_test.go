@@ -52,7 +52,7 @@ func TestTransparent(t *testing.T) {
 			if sent, _ := w.Flush(); sent != want {
 				t.Fatalf("sent %d", sent)
 			}
-			for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+			for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
 				mu.Lock()
 				n := len(got)
 				mu.Unlock()

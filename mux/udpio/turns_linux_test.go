@@ -17,7 +17,7 @@ const oneTurn = turnDatagrams + maxBatches*batchSize
 // there waits until a socket has something to read.
 func there(t *testing.T, c *Conn) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		if n, err := unix.IoctlGetInt(c.fd, unix.TIOCINQ); err == nil && n > 0 {
 			return
 		}

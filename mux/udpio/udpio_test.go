@@ -238,7 +238,7 @@ func TestRefusedPeerKeepsSocket(t *testing.T) {
 		t.Skip("the port was taken meanwhile")
 	}
 	defer u.Close()
-	u.SetDeadline(time.Now().Add(10 * time.Second))
+	u.SetDeadline(time.Now().Add(20 * time.Second))
 	w.Add(c, netip.AddrPort{}, 0, []byte("ping"))
 	if sent, dropped := w.Flush(); sent != 1 || dropped != 0 {
 		t.Errorf("sent %d, dropped %d, want 1, 0", sent, dropped)

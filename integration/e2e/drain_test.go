@@ -140,9 +140,28 @@ func TestDrainMoves(t *testing.T) {
 	})
 }
 
-// testDrainMoves has end end the first server, which waits for that. The second one comes
-// late when the client knows already that there is none.
+// testDrainMoves wants a move without a fault. A machine so busy that the first server is silent
+// for long has the client take it for dead, and the session for lost: that is no move, and there
+// are three attempts.
 func testDrainMoves(t *testing.T, server string, late bool, end func(*halves.Pair) error) {
+	for try := 1; ; try++ {
+		faults, lost := drainMoves(t, server, late, end)
+		if lost && len(faults) > 0 && try < 3 {
+			t.Logf("the session was lost before it moved: %q", faults)
+			continue
+		}
+		for _, fault := range faults {
+			t.Error(fault)
+		}
+		return
+	}
+}
+
+// drainMoves has end end the first server, which waits for that. The second one comes late when
+// the client knows already that there is none. It returns what was wrong, and whether the client
+// held the first server for dead before it had moved.
+func drainMoves(t *testing.T, server string, late bool, end func(*halves.Pair) error) (faults []string, lost bool) {
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
 	tunnels := ports(t, 2)
 	p := begin(t, halves.Config{Admin: true, Tunnel: tunnels[0], Server: server})
 	second := halves.Config{Dir: t.TempDir(), Tunnel: tunnels[1], Socks: ports(t, 1), Allow: []string{"127.0.0.0/8"}}
@@ -169,42 +188,48 @@ func testDrainMoves(t *testing.T, server string, late bool, end func(*halves.Pai
 	if !echoes(idle) {
 		t.Fatal("nothing comes back")
 	}
+	gone := func() bool {
+		return strings.Contains(p.Client.Output(), "the server does not know the session before any more")
+	}
+	moves := func() bool { return strings.Contains(p.Client.Output(), "moving to another one") || gone() }
 	ended := make(chan error, 1)
 	go func() { ended <- end(p) }()
 	eventually(t, 20*time.Second, "the server drains", func() bool { return strings.Contains(p.Server.Output(), "draining") })
 	if late {
 		eventually(t, 10*time.Second, "the client finds no other server", func() bool { return strings.Contains(p.Client.Output(), "no other one answers") })
 		other = w.server()
-		eventually(t, 15*time.Second, "it has moved", func() bool { return strings.Contains(p.Client.Output(), "moving to another one") })
+		eventually(t, 15*time.Second, "it has moved", moves)
 	}
 	time.Sleep(300 * time.Millisecond)
 	for range 5 {
 		c, err := try(p.Socks[0], echo.String())
 		if err != nil {
-			t.Fatalf("a new connection fails: %v", err)
+			fault("a new connection fails: %v", err)
+			continue
 		}
 		if !echoes(c) {
-			t.Error("nothing comes back by the second server")
+			fault("nothing comes back by the second server")
 		}
 		c.Close()
 	}
 	// What a half says comes by a pipe, and may come later than what it does.
 	eventually(t, 20*time.Second, "the second server has the session", func() bool { return strings.Contains(other(), "session established") })
 	if strings.Contains(other(), "refused") {
-		t.Errorf("a client that looks whether the second server answers counts as refused:\n%s", other())
+		fault("a client that looks whether the second server answers counts as refused:\n%s", other())
 	}
-	eventually(t, 20*time.Second, "the client says that it moves", func() bool { return strings.Contains(p.Client.Output(), "moving to another one") })
+	eventually(t, 20*time.Second, "the client says that it moves", moves)
 	select {
 	case err := <-ended:
 		if err != nil {
-			t.Errorf("the first server ends with %v", err)
+			fault("the first server ends with %v", err)
 		}
 	case <-time.After(15 * time.Second):
-		t.Error("the first server does not end")
+		fault("the first server does not end")
 	}
 	if sent, missing, _ := datagrams.finish(5 * time.Second); missing > 0 {
-		t.Errorf("%d of %d datagrams are lost by the move", missing, sent)
+		fault("%d of %d datagrams are lost by the move", missing, sent)
 	}
+	return faults, gone()
 }
 
 // lineOf is the line of a file that begins so.

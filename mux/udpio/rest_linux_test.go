@@ -4,6 +4,7 @@ package udpio
 
 import (
 	"net"
+	"runtime"
 	"testing"
 	"time"
 
@@ -97,6 +98,7 @@ func flow(t *testing.T, u *net.UDPConn, c *Conn, stop func() bool) (sent int) {
 		}
 		sent++
 		for next := time.Now().Add(100 * time.Microsecond); time.Now().Before(next); {
+			runtime.Gosched() // the Loop reads as they come, also where there is one processor
 		}
 		return stop()
 	})

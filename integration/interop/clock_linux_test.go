@@ -151,7 +151,7 @@ func TestClockSteps(t *testing.T) {
 				t.Fatal(err)
 			}
 			_, _ = udp.Write(pkt)
-			udp.SetReadDeadline(time.Now().Add(5 * time.Second))
+			udp.SetReadDeadline(time.Now().Add(20 * time.Second))
 			n, err := udp.Read(b)
 			if err != nil {
 				t.Fatalf("%s: datagram %d: %v", when, sent, err)
@@ -159,7 +159,7 @@ func TestClockSteps(t *testing.T) {
 			if _, payload, err := socks.ParseDatagram(b[:n]); err != nil || len(payload) != 2 || payload[1] != byte(sent) {
 				t.Fatalf("%s: datagram %d: %v %v", when, sent, payload, err)
 			}
-			stream.SetDeadline(time.Now().Add(5 * time.Second))
+			stream.SetDeadline(time.Now().Add(20 * time.Second))
 			if _, err = stream.Write(pkt); err == nil {
 				_, err = stream.Read(b)
 			}

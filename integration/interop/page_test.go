@@ -188,9 +188,9 @@ func TestPage(t *testing.T) {
 	}
 	b.until(20*time.Second, "three paths", `document.querySelectorAll(".card").length === 3`)
 	b.until(20*time.Second, "the metered path rests, and why", card("lte", "metered, and not needed"))
-	b.until(5*time.Second, "what its cap has left", card("lte", "left"))
+	b.until(20*time.Second, "what its cap has left", card("lte", "left"))
 	b.until(20*time.Second, "the program by its name", text("curl"))
-	b.until(5*time.Second, "why it is where it is", text("not lte: metered"))
+	b.until(20*time.Second, "why it is where it is", text("not lte: metered"))
 	if url := b.eval("location.href"); strings.Contains(url, token) {
 		t.Errorf("the token stays in the address: %s", url)
 	}
@@ -219,7 +219,7 @@ func TestPage(t *testing.T) {
 	for _, k := range []string{"keyDown", "keyUp"} {
 		b.call("Input.dispatchKeyEvent", map[string]any{"type": k, "key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13, "text": "\r"})
 	}
-	b.until(5*time.Second, "a question before anything changes", `document.getElementById("ask").open && document.getElementById("ask").innerText.includes("Pause wifi")`)
+	b.until(20*time.Second, "a question before anything changes", `document.getElementById("ask").open && document.getElementById("ask").innerText.includes("Pause wifi")`)
 	b.shot("client-360-ask")
 	b.eval(`document.querySelector("#ask .do").click()`)
 	b.until(30*time.Second, "the path is paused", card("wifi", "by hand"))
@@ -246,7 +246,7 @@ func TestPage(t *testing.T) {
 	}
 	b.eval(`(() => { const l = document.getElementById("level"); l.value = "debug"; l.dispatchEvent(new Event("change")); })()`)
 	yes()
-	for end := time.Now().Add(5 * time.Second); !strings.Contains(p.Client.Output(), "the log level was changed by hand"); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(20 * time.Second); !strings.Contains(p.Client.Output(), "the log level was changed by hand"); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("the log level stays as it was")
 		}

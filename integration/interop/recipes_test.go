@@ -166,7 +166,7 @@ backend mpsocks
 	t.Cleanup(p.Kill)
 	time.Sleep(3 * time.Second) // the address is told, and the second path joins there
 	balancer.Kill()
-	if err := p.Ready(5 * time.Second); err != nil {
+	if err := p.Ready(20 * time.Second); err != nil {
 		t.Errorf("after the balancer's death: %v\nclient said:\n%s", err, p.Client.Output())
 	}
 }

@@ -221,7 +221,7 @@ func TestPageCrowded(t *testing.T) {
 				t.Errorf("%s programs are shown at first", n)
 			}
 			b.eval(`document.getElementById("more").click()`)
-			b.until(5*time.Second, "all programs", `document.querySelectorAll("#programs li").length === 60`)
+			b.until(20*time.Second, "all programs", `document.querySelectorAll("#programs li").length === 60`)
 			if n := b.eval(`document.getElementById("level").value`); n != "debug" {
 				t.Errorf("the log level is said to be %q", n)
 			}
@@ -271,9 +271,9 @@ func TestPageByKeyboard(t *testing.T) {
 	b.eval(`document.querySelector('.card button').focus()`)
 	b.call("Input.dispatchKeyEvent", map[string]any{"type": "keyDown", "key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13, "text": "\r"})
 	b.call("Input.dispatchKeyEvent", map[string]any{"type": "keyUp", "key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13})
-	b.until(5*time.Second, "a question, with the focus", `document.getElementById("ask").open && document.getElementById("ask").contains(document.activeElement)`)
+	b.until(20*time.Second, "a question, with the focus", `document.getElementById("ask").open && document.getElementById("ask").contains(document.activeElement)`)
 	b.press("Escape", 27)
-	b.until(5*time.Second, "the focus again where it was", `!document.getElementById("ask").open && document.activeElement.innerText === "Pause"`)
+	b.until(20*time.Second, "the focus again where it was", `!document.getElementById("ask").open && document.activeElement.innerText === "Pause"`)
 }
 
 // TestPageWithoutAnswer is a half that has nothing, has no session, hangs, dies, and comes
@@ -291,7 +291,7 @@ func TestPageWithoutAnswer(t *testing.T) {
 	b.call("Page.navigate", map[string]any{"url": s.URL})
 	b.until(10*time.Second, "the page", `Boolean(document.getElementById("news"))`)
 	b.until(10*time.Second, "it is not ready, and why", `document.getElementById("ready").innerText.includes("not ready") && document.getElementById("ready").innerText.includes("no session with the server; default: dead for")`)
-	b.until(5*time.Second, "that there is no traffic", `document.querySelector("#programs .empty").checkVisibility() && document.querySelector("#events").innerText.includes("Nothing happened")`)
+	b.until(20*time.Second, "that there is no traffic", `document.querySelector("#programs .empty").checkVisibility() && document.querySelector("#events").innerText.includes("Nothing happened")`)
 	if title := b.eval("document.title"); !strings.HasPrefix(title, "(!)") {
 		t.Errorf("the tab is called %q", title)
 	}
@@ -299,12 +299,12 @@ func TestPageWithoutAnswer(t *testing.T) {
 	s.set(func(m *status.Status) {
 		m.Events = []status.Event{{Time: time.Now(), Level: "warn", Text: "path default died: no answer"}}
 	})
-	b.until(5*time.Second, "who listens is told what is new", `document.getElementById("news").textContent === "path default died: no answer"`)
+	b.until(20*time.Second, "who listens is told what is new", `document.getElementById("news").textContent === "path default died: no answer"`)
 
 	s.set(func(*status.Status) { s.silent = true })
 	b.until(15*time.Second, "a half that hangs", `document.getElementById("ready").innerText.includes("connection lost")`)
 	s.set(func(*status.Status) { s.silent = false })
-	b.until(5*time.Second, "it goes on", `!document.body.classList.contains("lost") && document.getElementById("ready").innerText.includes("not ready")`)
+	b.until(20*time.Second, "it goes on", `!document.body.classList.contains("lost") && document.getElementById("ready").innerText.includes("not ready")`)
 	address := s.Listener.Addr().String()
 	s.Listener.Close() // nobody new gets in
 	s.CloseClientConnections()

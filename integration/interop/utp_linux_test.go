@@ -53,7 +53,7 @@ func newSwarm(t *testing.T, in []string, at netip.AddrPort, size int64) *swarm {
 			t.Errorf("the seed: %v: %s", err, &said)
 		}
 	})
-	for range 300 {
+	for range 1200 { // it writes and hashes all of it first
 		if _, err := os.Stat(filepath.Join(dir, "data.torrent")); err == nil {
 			return s
 		}

@@ -52,13 +52,13 @@ func attempt(t *testing.T, l *Lab, measure func() error) {
 	t.Helper()
 	quiet := error(nil)
 	for range 3 {
-		all, own := machineCPU(t), ProcessCPU(os.Getpid())+l.CPU()
+		all, own := MachineCPU(), ProcessCPU(os.Getpid())+l.CPU()
 		start := time.Now()
 		err := measure()
 		if err == nil {
 			return
 		}
-		others := (machineCPU(t) - all) - (ProcessCPU(os.Getpid()) + l.CPU() - own)
+		others := (MachineCPU() - all) - (ProcessCPU(os.Getpid()) + l.CPU() - own)
 		share := others.Seconds() / time.Since(start).Seconds() / float64(runtime.NumCPU())
 		t.Logf("spoiled, while others used %.0f %% of the machine: %v", 100*share, err)
 		if share < 0.2 {
@@ -69,18 +69,6 @@ func attempt(t *testing.T, l *Lab, measure func() error) {
 		t.Skip("the machine is too busy with other work")
 	}
 	t.Error(quiet)
-}
-
-// machineCPU is the time that all processors have worked, or were taken by the host.
-func machineCPU(t *testing.T) time.Duration {
-	t.Helper()
-	b, err := os.ReadFile("/proc/stat")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var user, nice, system, idle, iowait, irq, softirq, steal int64
-	fmt.Sscanf(string(b), "cpu %d %d %d %d %d %d %d %d", &user, &nice, &system, &idle, &iowait, &irq, &softirq, &steal)
-	return time.Duration(user+nice+system+irq+softirq+steal) * 10 * time.Millisecond
 }
 
 // flow is one UDP stream from the client to the world by one path, timed by the sender's clock and the receiving

@@ -43,6 +43,7 @@ type pathWatch struct {
 	mu    sync.Mutex  // guards the rest
 	paths []conf.Path // of the configuration
 	known map[string]*watched
+	noted time.Time // when the latest look began of which that is
 	says  tidings
 	// overrides are what a person changed while it runs, by path.
 	overrides map[string]override
@@ -66,7 +67,7 @@ type watched struct {
 	handed  time.Duration
 	carried uint64
 	moved   time.Time // when it last carried something
-	// What the system said hinders it, and when: look's, who asks without the lock.
+	// What the system said hinders it, and when it was asked.
 	asked  time.Time
 	hinder status.Cause
 }
@@ -173,17 +174,18 @@ type verdict struct {
 	of    *watched
 	state status.State
 	cause status.Cause
-	asks  bool // the system what hinders the path
+	asks  bool         // the system what hinders the path
+	says  status.Cause // what it said
 }
 
 // look compares the paths with what was known. It reports whether all work and have for a
-// while. Nobody else calls it at the same time.
+// while. Several may at the same time, run's and those of who asks for the status.
 func (w *pathWatch) look(reports []mux.PathReport, now time.Time) (calm bool) {
 	working := carrying(reports)
 	verdicts := w.judge(reports, working, now)
-	for _, v := range verdicts {
+	for i, v := range verdicts {
 		if v.asks { // without the lock: the system may take its time
-			v.of.hinder, v.of.asked = w.hinders(v.path), now
+			verdicts[i].says = w.hinders(v.path)
 		}
 	}
 	return w.note(verdicts, working, now)
@@ -237,17 +239,28 @@ func (w *pathWatch) judge(reports []mux.PathReport, working []string, now time.T
 				k.handed = 0
 			}
 		}
-		v.asks = k.hindered(v.state) && w.hinders != nil && now.Sub(k.asked) >= askPause
+		if v.asks = k.hindered(v.state) && w.hinders != nil && now.Sub(k.asked) >= askPause; v.asks {
+			k.asked = now // so that nobody beside asks too
+		}
 		verdicts = append(verdicts, v)
 	}
 	return verdicts
 }
 
-// note takes what was judged, and has the log say it.
+// note takes what was judged, unless a look that began later has been noted, and has the log say
+// it.
 func (w *pathWatch) note(verdicts []verdict, working []string, now time.Time) (calm bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	calm = true
+	for _, v := range verdicts {
+		if v.asks {
+			v.of.hinder = v.says
+		}
+	}
+	if now.Before(w.noted) {
+		return false
+	}
+	w.noted, calm = now, true
 	for _, v := range verdicts {
 		k := v.of
 		// By the default route the system knows only where it leads.

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -306,4 +307,45 @@ func TestPathThatComesAndDoesNotWork(t *testing.T) {
 	d.state["dsl"], d.state["lte"] = "dial tcp 192.0.2.1:7443: connect: connection refused", "dial tcp 192.0.2.1:7443: connect: connection refused"
 	d.pass(10 * time.Second)
 	d.want(t, "paths dsl and lte do not work: the server refuses connections: does it run, at this port?; no path is left, and programs wait")
+}
+
+// Whoever asks for the status looks beside run: what the one that began later has seen stands, and
+// is not said to be over by the other, whose question to the system took its time.
+func TestLooksBesideEachOther(t *testing.T) {
+	d := newDiary("dsl")
+	d.state["dsl"] = "up"
+	d.pass(10 * time.Second)
+	report := func(err string) []mux.PathReport {
+		r := mux.PathReport{Path: mux.Path{Name: "dsl"}, Error: err}
+		if err == "" {
+			r.Subflows, r.Moving = 2, 2
+		}
+		return []mux.PathReport{r}
+	}
+	var beside sync.WaitGroup
+	asked := false
+	d.hinders = func(conf.Path) status.Cause {
+		if !asked {
+			asked = true
+			beside.Go(func() { d.look(report(""), d.now.Add(time.Second)) })
+			beside.Wait()
+		}
+		return status.Cause{Says: "it has no address"}
+	}
+	d.look(report("dial tcp 192.0.2.1:7443: connect: connection refused"), d.now)
+	if k := d.known["dsl"]; !asked || k.state != status.Up {
+		t.Errorf("asked: %v; the path is %s, %s", asked, k.state, k.cause)
+	}
+	d.want(t)
+
+	// And none gets in the other's way.
+	d.hinders = func(conf.Path) status.Cause { return status.Cause{Says: "it has no address"} }
+	for range 2 {
+		beside.Go(func() {
+			for i := range 50 {
+				d.look(report("dial tcp 192.0.2.1:7443: connect: connection refused"), d.now.Add(time.Duration(i)*askPause))
+			}
+		})
+	}
+	beside.Wait()
 }

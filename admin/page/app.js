@@ -8,7 +8,7 @@ const history = new Map(); // path -> points, the newest last
 const cards = new Map();   // path -> its card
 const groups = new Map();  // session -> where its cards are
 const rows = new Map();    // flow -> its row
-let model = null, all = false, lost = 0, told = null;
+let model = null, all = false, lost = 0, told = null, heard = new Date();
 
 // ask shows what would be done, and does it on Yes.
 function ask(text, what, body) {
@@ -315,13 +315,13 @@ function note(s) {
   }
 }
 
-// showLost says that what is shown is old, and how old.
+// showLost says that what is shown is old, and since when; before the first answer, that none came.
 function showLost() {
-  const badge = document.querySelector("#ready .badge");
+  const badge = document.querySelector("#ready .badge"), word = model ? "connection lost" : "no answer";
   badge.className = "badge not";
-  put(badge, "connection lost");
-  put($("ready-text"), `the program does not answer${model ? `; what is shown is of ${clock(model.time)}` : ""}. Trying again.`);
-  document.title = "(!) mpsocks: connection lost";
+  put(badge, word);
+  put($("ready-text"), `the program has not answered since ${clock(heard)} (${since(heard, new Date())})${model ? `; what is shown is of ${clock(model.time)}` : ""}. Trying again.`);
+  document.title = `(!) mpsocks: ${word}`;
   document.body.classList.add("lost");
 }
 
@@ -345,7 +345,8 @@ async function begin() {
   source.onmessage = m => {
     const s = JSON.parse(m.data);
     lost = 0;
-    document.body.classList.remove("lost");
+    heard = new Date();
+    document.body.classList.remove("asking", "lost");
     note(s);
     show(s);
   };

@@ -276,7 +276,7 @@ func TestPageByKeyboard(t *testing.T) {
 	b.until(20*time.Second, "the focus again where it was", `!document.getElementById("ask").open && document.activeElement.innerText === "Pause"`)
 }
 
-// TestPageWithoutAnswer is a half that has nothing, has no session, hangs, dies, and comes
+// TestPageWithoutAnswer is a half that hangs from the start, has nothing, has no session, hangs, dies, and comes
 // back: the page says so, and what it still shows is seen to be old.
 func TestPageWithoutAnswer(t *testing.T) {
 	b := openBrowser(t)
@@ -287,9 +287,13 @@ func TestPageWithoutAnswer(t *testing.T) {
 		Session: &status.Session{Mode: "auto", Paths: []status.Path{{Name: "default", State: status.Dead, Cause: "no answer", Since: time.Now().Add(-12 * time.Second)}}},
 	}
 	s := newStage(t, empty)
+	s.set(func(*status.Status) { s.silent = true })
 	b.resize(360, 740)
 	b.call("Page.navigate", map[string]any{"url": s.URL})
 	b.until(10*time.Second, "the page", `Boolean(document.getElementById("news"))`)
+	b.until(3*time.Second, "that it is being asked, and nothing of what it does", `document.getElementById("ready").innerText.includes("is asked what it does") && !document.getElementById("main").checkVisibility()`)
+	b.until(15*time.Second, "that there is no answer, and since when", `/no answer.*has not answered since \d+:\d+:\d+ \(\d+ s\)/s.test(document.getElementById("ready").innerText) && !document.getElementById("main").checkVisibility()`)
+	s.set(func(*status.Status) { s.silent = false })
 	b.until(10*time.Second, "it is not ready, and why", `document.getElementById("ready").innerText.includes("not ready") && document.getElementById("ready").innerText.includes("no session with the server; default: dead for")`)
 	b.until(20*time.Second, "that there is no traffic", `document.querySelector("#programs .empty").checkVisibility() && document.querySelector("#events").innerText.includes("Nothing happened")`)
 	if title := b.eval("document.title"); !strings.HasPrefix(title, "(!)") {

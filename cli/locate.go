@@ -155,7 +155,7 @@ func answering(ctx context.Context, all []*admin.Client) (clients []*admin.Clien
 }
 
 // noState is what it means when keepState fails.
-const noState = "there is no state_dir: what has to survive a restart does not, and status and the page are open by a Unix socket only"
+const noState = "there is no state_dir: what has to survive a restart does not, and status and the page are open by a Unix socket only; set state_dir to a directory that this user may write"
 
 // keepState fills in the state directory of a configuration, and makes it: what it
 // cannot have is said, and missed.

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/mpsocks/mpsocks/mux/errno"
 	"github.com/mpsocks/mpsocks/status"
 )
 
@@ -73,25 +75,30 @@ type probe struct {
 
 // run does both halves, also when the first one fails.
 func (p *probe) run(ctx context.Context) error {
-	failed := false
+	var failed error
 	if p.tcp != "" {
-		failed = !p.report("CONNECT "+p.tcp, p.connects(ctx)) || failed
+		failed = p.report("CONNECT "+p.tcp, p.connects(ctx))
 	}
 	if p.udp != "" {
-		failed = !p.report("UDP "+p.udp, p.echoes(ctx)) || failed
+		failed = cmp.Or(p.report("UDP "+p.udp, p.echoes(ctx)), failed)
 	}
-	if failed {
+	switch {
+	case failed == nil:
+		return nil
+	case errors.Is(failed, errno.Refused):
+		fmt.Fprintf(p.out, "nothing listens at %s: start the client there (`mpsocks client -c client.yaml`, or its service), or give --proxy what its `listen` has\n", p.proxy.address)
+	default:
 		p.ask(ctx)
-		return errSilent
 	}
-	return nil
+	return errSilent
 }
 
-func (p *probe) report(what string, err error) bool {
+// report writes an error, and returns it.
+func (p *probe) report(what string, err error) error {
 	if err != nil {
 		fmt.Fprintf(p.out, "%s: failed: %s\n", what, status.Plain(err.Error()))
 	}
-	return err == nil
+	return err
 }
 
 // connects opens connections one after the other and times them, from the

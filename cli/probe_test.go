@@ -131,6 +131,14 @@ func TestProbe(t *testing.T) {
 	}
 }
 
+// TestProbeOfNothing: who forgot to start the client, or has another port, is told so.
+func TestProbeOfNothing(t *testing.T) {
+	stdout, _, code := command(t, "probe", "--proxy", "127.0.0.1:1")
+	if code != 1 || !strings.Contains(stdout, "nothing listens at 127.0.0.1:1: start the client there") {
+		t.Errorf("%d %s", code, stdout)
+	}
+}
+
 func TestProbeOfSomethingElse(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

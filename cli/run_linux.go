@@ -23,7 +23,9 @@ import (
 	"github.com/mpsocks/mpsocks/client"
 	"github.com/mpsocks/mpsocks/client/confine"
 	"github.com/mpsocks/mpsocks/client/tun"
+	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux"
+	"github.com/mpsocks/mpsocks/mux/fq"
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
 
@@ -70,7 +72,7 @@ put them before mpsocks.`,
 			}
 			if class != "" {
 				if _, err := mux.ParseClass(class); err != nil {
-					return fmt.Errorf("--class: %w", err)
+					return fmt.Errorf("--class %s", conf.Misspelt(class, fq.ClassNames()))
 				}
 			}
 			p := confine.Program{

@@ -37,7 +37,7 @@ func plainly(root *cobra.Command, args []string, err error) error {
 		return fmt.Errorf("%s is needed: see %s --help", flagNames(m[1], " or "), cmd.CommandPath())
 	}
 	if m := wrongArg.FindStringSubmatch(text); m != nil && len(cmd.ValidArgs) > 0 {
-		return fmt.Errorf("%q is none of %s: see %s --help", m[1], strings.Join(cmd.ValidArgs, ", "), cmd.CommandPath())
+		return fmt.Errorf("%s: see %s --help", conf.Misspelt(m[1], cmd.ValidArgs), cmd.CommandPath())
 	}
 	switch {
 	case required.MatchString(text):
@@ -94,6 +94,9 @@ func flagError(cmd *cobra.Command, err error) error {
 	cmd.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
 	if near := conf.Nearest(unknown, known); near != "" {
 		return fmt.Errorf("%w: did you mean --%s? see %s --help", err, near, cmd.CommandPath())
+	}
+	if key, variable := conf.Setting(unknown); key != "" {
+		return fmt.Errorf("%w: it is a setting, %s in the file or %s in the environment", err, key, variable)
 	}
 	return fmt.Errorf("%w: see %s --help", err, cmd.CommandPath())
 }

@@ -152,6 +152,18 @@ func Nearest(unknown string, known []string) string {
 	return best
 }
 
+// Setting finds the key that a name is of, written in one word as flags are: log-level is
+// log.level. It returns "" if there is none that the environment can give.
+func Setting(name string) (key, variable string) {
+	plain := strings.NewReplacer(".", "", "-", "", "_", "")
+	for _, k := range append(settings(reflect.TypeFor[Client](), "", true), settings(reflect.TypeFor[Server](), "", true)...) {
+		if k.env && plain.Replace(k.path) == plain.Replace(strings.ToLower(name)) {
+			return k.path, envName(k.path)
+		}
+	}
+	return "", ""
+}
+
 // splitKey parts the last name of a key from the section it stands in.
 func splitKey(path string) (section, name string) {
 	if i := strings.LastIndexByte(path, '.'); i >= 0 {

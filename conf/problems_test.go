@@ -117,6 +117,9 @@ func TestProblems(t *testing.T) {
 		{"rules behind one for all", good + "rules: [{class: bulk}, {class: latency, ports: 53}]", []string{
 			"rules[1]: is never reached: rules[0] matches everything",
 		}},
+		{"a URL", good + `forwards: [{listen: "127.0.0.1:53", to: "https://example.com:443/"}]`, []string{
+			`forwards[0].to: "https://example.com:443/" is a URL: write host:port alone, without https://`,
+		}},
 		{"forwards", good + `forwards: [{listen: "127.0.0.1:53", to: "host:0"}, {listen: "127.0.0.1:53", to: nowhere}, {to: "a b:1"}]`, []string{
 			"forwards[0].to: the port has to be 1 to 65535",
 			"forwards[1].listen: 127.0.0.1:53 is taken by forwards[0]",

@@ -54,6 +54,10 @@ func noteName(p *Errors, field, name string, seen map[string]bool) {
 // noteHostPort checks host:port, where host is a name or an address.
 func noteHostPort(p *Errors, field, value string) {
 	host, port, err := net.SplitHostPort(value)
+	if scheme, _, ok := strings.Cut(value, "://"); ok {
+		p.addf(field, "%q is a URL: write host:port alone, without %s://", shorten(value), shorten(scheme))
+		return
+	}
 	if err != nil || host == "" {
 		p.addf(field, "%q is not host:port, such as example.com:443 or [2001:db8::1]:443", shorten(value))
 		return
@@ -112,13 +116,21 @@ func noteOneOf[T ~string](p *Errors, field string, value T, known ...T) {
 	for i, k := range known {
 		words[i] = string(k)
 	}
-	reason := fmt.Sprintf("%q is not one of %s", shorten(string(value)), strings.Join(words, ", "))
 	if value == "" {
-		reason = "is missing: one of " + strings.Join(words, ", ")
-	} else if near := Nearest(string(value), words); near != "" {
-		reason = fmt.Sprintf("%q is not known, did you mean %s? (one of %s)", shorten(string(value)), near, strings.Join(words, ", "))
+		p.addf(field, "is missing: one of %s", strings.Join(words, ", "))
+		return
 	}
-	p.addf(field, "%s", reason)
+	p.addf(field, "%s", Misspelt(string(value), words))
+}
+
+// Misspelt says that a word is none of those that are known, which these are, and which one was
+// probably meant.
+func Misspelt(word string, known []string) string {
+	all := strings.Join(known, ", ")
+	if near := Nearest(word, known); near != "" {
+		return fmt.Sprintf("%q is not known, did you mean %s? (one of %s)", shorten(word), near, all)
+	}
+	return fmt.Sprintf("%q is not one of %s", shorten(word), all)
 }
 
 // noteRange checks a number's bounds, both included.

@@ -181,6 +181,9 @@ func (d *DSCP) UnmarshalText(text []byte) error {
 // Value is the code point, or -1 for any.
 func (d DSCP) Value() int { return int(d.next) - 1 }
 
+// accessNames are the keys of accessLists.
+var accessNames = []string{"private", "metadata", "smtp"}
+
 // accessLists are the destinations that a name stands for.
 var accessLists = map[string][]Access{
 	// Networks that are somebody's own: RFC 1918, carrier-NAT (RFC 6598), link-local
@@ -219,8 +222,7 @@ type Access struct {
 // UnmarshalText reads 10.0.0.0/8, 192.168.1.5:53, 10.0.0.0/8:53,80-90,
 // fd00::/8, [fd00::1]:53 or [fd00::]/8:53, or the name of a list.
 func (a *Access) UnmarshalText(text []byte) error {
-	switch name := string(text); name {
-	case "private", "metadata", "smtp":
+	if name := string(text); slices.Contains(accessNames, name) {
 		*a = Access{List: name}
 		return nil
 	}
@@ -230,6 +232,9 @@ func (a *Access) UnmarshalText(text []byte) error {
 	}
 	var out Access
 	if out.Prefix, err = parsePrefix(address); err != nil {
+		if !strings.ContainsAny(address, ".:/0123456789") {
+			err = fmt.Errorf("no address, no prefix and no list: %s", Misspelt(address, accessNames))
+		}
 		return err
 	}
 	if ports != "" {

@@ -16,11 +16,12 @@ const (
 	remedyRoute   = "the path needs a route to the server: `ip route get ADDRESS oif INTERFACE fibmatch` shows what the system has"
 	remedyReach   = "does the server run, does its firewall let the port through, and does the network of this path?"
 	remedyPortal  = "open a browser by this network, and log in"
-	remedyKey     = "server.public_key has to be what `mpsocks check -c server.yaml` shows on the server"
+	remedyKey     = "server.public_key has to be what `mpsocks check -c server.yaml` shows on the server; if it is, somebody on the way answers in its place"
 	remedyClient  = "the server's clients list needs this client's key: `mpsocks check` shows it"
 	remedyNames   = "look at /etc/resolv.conf, or give the server's address as a number"
 	remedyPlug    = "plug it in, or bring it up: the path is used when it is there"
 	remedyPort    = "is it the right port? What listens there is another program"
+	remedyOther   = "compare the port of server.addresses with the server's listen; in a network that wants a login, open a browser by it and log in"
 	remedyRefused = "start the server, and compare the port of server.addresses with its listen"
 )
 
@@ -43,8 +44,9 @@ var causes = []struct {
 	{"no answer for ", Cause{"no name server answers", remedyNames}},
 	{"connection refused", Cause{"the server refuses connections: does it run, at this port?", remedyRefused}},
 	{"actively refused", Cause{"the server refuses connections: does it run, at this port?", remedyRefused}},
-	{"does not look like a TLS handshake", Cause{"something else answers: behind a captive portal?", remedyPortal}},
-	{"first record does not look", Cause{"something else answers: behind a captive portal?", remedyPortal}},
+	{"does not look like a TLS handshake", Cause{"something else answers, without TLS: another program, or a captive portal?", remedyOther}},
+	{"first record does not look", Cause{"something else answers, without TLS: another program, or a captive portal?", remedyOther}},
+	{"is it the right address?", Cause{"something else answers: a web server, or one that looks into TLS on the way?", "compare the port of server.addresses with the server's listen, and server.cover with the server's cover; try another network"}},
 	{"it is not mpsocks", Cause{"something else answers: a web server?", remedyPort}},
 	{"protocol version not supported", Cause{"something else answers: a web server?", remedyPort}},
 	{"tls: received unexpected", Cause{"something else answers, which speaks no TLS as a server does", remedyPort}},

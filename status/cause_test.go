@@ -32,7 +32,7 @@ func TestDiagnose(t *testing.T) {
 		"192.0.2.1:7443 takes connections and does not answer":                                                                                                     {"192.0.2.1:7443 takes connections and does not answer", "MTU"},
 		"192.0.2.1:7443, [2001:db8::1]:443 take connections and do not answer":                                                                                     {"192.0.2.1:7443, [2001:db8::1]:443 take connections and do not answer", "server.addresses"},
 		"TLS with 192.0.2.1:7443: EOF":                                                                                                                             {"closes the connection", "log in"},
-		"TLS with 192.0.2.1:7443: tls: first record does not look like a TLS handshake":                                                                            {"something else answers", "log in"},
+		"TLS with 192.0.2.1:7443: tls: first record does not look like a TLS handshake":                                                                            {"without TLS", "compare the port"},
 		"TLS with 192.0.2.1:443: server: has a key of type RSA, not Ed25519: it is not mpsocks":                                                                    {"a web server", "right port"},
 		"TLS with 192.0.2.1:443: remote error: tls: protocol version not supported":                                                                                {"a web server", "right port"},
 		"TLS with 192.0.2.1:443: tls: received unexpected handshake message of type *tls.clientHelloMsg when waiting for *tls.serverHelloMsg":                      {"speaks no TLS", "right port"},
@@ -42,6 +42,7 @@ func TestDiagnose(t *testing.T) {
 		"dial tcp 192.0.2.1:7443: connectex: A socket operation was attempted to an unreachable network.":                                                          {"no route to the server", "route"},
 		"no server address of the family of fd02::2":                                                                                                               {"no address of a family", "server.addresses"},
 		"session with 192.0.2.1:7443: the server refuses: limits.sessions_per_client is reached":                                                                   {"its limits.sessions_per_client is reached", "raise limits.sessions_per_client"},
+		"TLS with 192.0.2.1:443: the server does not speak mpsocks/1: is it the right address? (remote error: tls: no application protocol)":                       {"looks into TLS", "server.cover"},
 		"something new": {"something new", ""},
 	} {
 		got := Diagnose(err)

@@ -100,6 +100,18 @@ var people = []mistake{
 		return []string{"check", "-c", w.ClientFile}, nil
 	}, "is neither a client's file (which has server: and listen:) nor a server's (which has clients:)"},
 	{"writes an address of IPv6 without brackets", replaced("addresses: [", "addresses: [\"2001:db8::1:7443\", "), "is not host:port, such as example.com:443 or [2001:db8::1]:443"},
+	{"writes the server's address as a URL", replaced("addresses: [", "addresses: [\"https://203.0.113.5:7443\", "), "is a URL: write host:port alone, without https://"},
+	{"gives a setting as a flag", func(_ *testing.T, w *workshop) ([]string, func() string) {
+		return []string{"client", "-c", w.ClientFile, "--loglevel", "debug"}, nil
+	}, "it is a setting, log.level in the file or MPSOCKS_LOG_LEVEL in the environment"},
+	{"misspells a value", replaced("{level: info", "{level: inof"), "log.level: \"inof\" is not known, did you mean info?"},
+	{"misspells a list of destinations", func(t *testing.T, w *workshop) ([]string, func() string) {
+		w.edit(w.ServerFile, func(s string) string { return strings.Replace(s, "relay:\n", "relay:\n  deny: [metdata]\n", 1) })
+		return []string{"server", "-c", w.ServerFile}, nil
+	}, "\"metdata\" is not known, did you mean metadata?"},
+	{"asks a proxy where none is", func(*testing.T, *workshop) ([]string, func() string) {
+		return []string{"probe", "--proxy", "127.0.0.1:1", "--udp", ""}, nil
+	}, "nothing listens at 127.0.0.1:1: start the client there"},
 	{"gives admin the port of listen", func(t *testing.T, w *workshop) ([]string, func() string) {
 		w.edit(w.ClientFile, func(s string) string { return replaceLine(s, "admin:", "admin: "+w.Socks[0].String()) })
 		return []string{"client", "-c", w.ClientFile}, nil

@@ -31,7 +31,7 @@ func FuzzDownlink(f *testing.F) {
 	}
 	var theirs atomic.Pointer[innerPort]
 	var other atomic.Bool // something came that was another's
-	inside, err := g.Open(tun.Sink{
+	inside, err := g.Open(tun.Holder{}, tun.Sink{
 		UDP: func(_ *tun.Batch, h *packet.UDP, _, _ []byte) {
 			other.CompareAndSwap(false, h.Dst.Port() != theirs.Load().port)
 		},

@@ -68,9 +68,9 @@ type enclavePort struct {
 }
 
 // Open implements tun.Tunnel.
-func (g *enclave) Open(to tun.Sink) (tun.Port, error) {
+func (g *enclave) Open(by tun.Holder, to tun.Sink) (tun.Port, error) {
 	p := &enclavePort{to: to, wish: g.wish}
-	p.client, p.holder = g.client, holderOf(g.name, netip.Addr{})
+	p.client, p.holder = g.client, g.holder(by)
 	p.source.User = g.name
 	if !g.client.associations.acquire(p.holder) {
 		return nil, errTooManyAssociations
@@ -90,7 +90,16 @@ func (p *enclavePort) at() netip.AddrPort { return p.innerPort.source(packet.Ser
 func (g *enclave) Flush() { g.client.tunnel.Flush() }
 
 // Owner implements tun.Tunnel.
-func (g *enclave) Owner(from, to netip.AddrPort) (uint32, bool) { return tcpOwner(from, to) }
+func (g *enclave) Owner(proto uint8, from, to netip.AddrPort) (uint32, bool) {
+	switch {
+	case !g.many:
+		return 0, false
+	case proto == packet.ProtoUDP:
+		return udpOwner(from, to)
+	default:
+		return tcpOwner(from, to)
+	}
+}
 
 // Crowded implements tun.Tunnel.
 func (g *enclave) Crowded() {
@@ -155,25 +164,19 @@ func (p *enclavePort) receive(d *delivery, pkt, payload []byte) {
 	}
 }
 
-// holder is who a connection counts for: a program with a network of its own, and else the user
-// of this machine whose it is, or another machine.
-func (g *enclave) holder(from, to netip.AddrPort) holder {
-	h := holder{user: g.name}
+// holder is who the caps count somebody behind the device as: a program with a network of its own,
+// and else the user of this machine, or another machine.
+func (g *enclave) holder(by tun.Holder) holder {
 	if !g.many {
-		return h
+		return holder{user: g.name}
 	}
-	if uid, ok := tcpOwner(from, to); ok {
-		h.uid, h.here = uid, true
-	} else {
-		h.host = from.Addr()
-	}
-	return h
+	return holder{user: g.name, host: by.Host, uid: by.UID, here: by.User}
 }
 
 // Connect implements tun.Tunnel: the exit is asked as it is for a CONNECT.
 func (g *enclave) Connect(ctx context.Context, from, to netip.AddrPort) (tun.Stream, error) {
 	c := g.client
-	who := g.holder(from, to)
+	who := g.holder(tun.HolderOf(g, packet.ProtoTCP, from, to))
 	if !c.streams.acquire(who) {
 		return nil, errTooManyStreams
 	}

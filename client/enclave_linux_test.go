@@ -108,6 +108,66 @@ func TestEnclaveSharesStreams(t *testing.T) {
 	}
 }
 
+// So it is with UDP sockets, which count as associations: whose one is, the system is asked.
+func TestEnclaveSharesAssociations(t *testing.T) {
+	const most = 16
+	c := start(t, &fakeTunnel{}, func(cfg *conf.Client) { cfg.Limits.Associations = most })
+	user := func(uid uint32) tun.Holder { return tun.Holder{UID: uid, User: true} }
+	machine := func(last byte) tun.Holder { return tun.Holder{Host: netip.AddrFrom4([4]byte{192, 0, 2, last})} }
+	for name, who := range map[string]struct {
+		program       string
+		greedy, other tun.Holder
+		shared        bool
+	}{
+		"users":    {conf.TUNUser, user(1001), user(1002), true},
+		"machines": {conf.TUNUser, machine(1), machine(2), true},
+		"program":  {"browser", machine(1), machine(2), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g, err := newEnclave(c, Program{Name: who.program})
+			if err != nil {
+				t.Fatal(err)
+			}
+			held := 0
+			open := func(by tun.Holder) bool {
+				p, err := g.Open(by, tun.Sink{})
+				if err == nil {
+					held++
+					t.Cleanup(p.Close)
+				} else if !errors.Is(err, errTooManyAssociations) {
+					t.Error(err)
+				}
+				return err == nil
+			}
+			for open(who.greedy) {
+			}
+			if held != most-most/quotaReserve {
+				t.Errorf("one has %d of %d", held, most)
+			}
+			if open(who.other) != who.shared {
+				t.Errorf("another one gets some: %v", !who.shared)
+			}
+		})
+	}
+	sock, err := net.ListenUDP("udp4", nil) // as programs have them: bound to no address
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sock.Close()
+	at := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), sock.LocalAddr().(*net.UDPAddr).AddrPort().Port())
+	to := netip.MustParseAddrPort("192.0.2.1:53")
+	g, err := newEnclave(c, Program{Name: conf.TUNUser})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, tells := udpOwner(at, to); !tells {
+		t.Skip("the system does not tell whose a socket is")
+	}
+	if got, want := tun.HolderOf(g, packet.ProtoUDP, at, to), user(uint32(os.Getuid())); got != want {
+		t.Errorf("a socket of this user counts for %+v", got)
+	}
+}
+
 // What a program wants is asked for each of its sockets and connections, of the session
 // and of the server, and no longer than they live.
 func TestEnclaveWishes(t *testing.T) {
@@ -141,7 +201,7 @@ func TestEnclaveWishes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p, err := g.Open(tun.Sink{})
+		p, err := g.Open(tun.Holder{}, tun.Sink{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -265,7 +325,7 @@ func TestEnclaveICMP(t *testing.T) {
 	}
 	var echoes []packet.Echo
 	var failures []packet.Failure
-	p, err := g.Open(tun.Sink{
+	p, err := g.Open(tun.Holder{}, tun.Sink{
 		Echo:    func(h *packet.Echo, payload []byte) { echoes = append(echoes, *h) },
 		Failure: func(h *packet.Failure) { failures = append(failures, *h) },
 	})

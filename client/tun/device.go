@@ -23,16 +23,17 @@ var (
 
 // Tunnel is what a Device needs of the client.
 type Tunnel interface {
-	// Open takes an inner port. to gets what comes for it.
-	Open(to Sink) (Port, error)
+	// Open takes an inner port for somebody. to gets what comes for it.
+	Open(by Holder, to Sink) (Port, error)
 	// Connect opens a connection by the exit and returns after its answer. from
 	// is the program's address.
 	Connect(ctx context.Context, from, to netip.AddrPort) (Stream, error)
 	// Flush sends what Ports have taken.
 	Flush()
-	// Owner returns the user of this machine whose a TCP socket is, by its own address and
-	// the other end's; false if there is none, or the system does not tell.
-	Owner(from, to netip.AddrPort) (uid uint32, ok bool)
+	// Owner returns the user of this machine whose a socket of TCP or UDP is, by its own address
+	// and the other end's; false if there is none, or the system does not tell, or where
+	// all sockets behind the device count as one user's.
+	Owner(proto uint8, from, to netip.AddrPort) (uid uint32, ok bool)
 	// Crowded is told each time that a connection had to go, or to come again, because too
 	// many waited.
 	Crowded()
@@ -210,7 +211,7 @@ func (d *Device) udp(v *vnet, b []byte, n *network, whole *buf.Buffer) (taken bo
 	}
 	if d.run.port == nil || d.run.port.src != src || len(d.run.list) >= maxRun {
 		d.flush()
-		if d.run.port = d.ports.of(src); d.run.port == nil {
+		if d.run.port = d.ports.of(src, h.dst); d.run.port == nil {
 			d.n.refused.Add(1)
 			return false
 		}

@@ -41,14 +41,14 @@ type echoingPort struct {
 	to     Sink
 }
 
-func (t *echoing) Open(to Sink) (Port, error) {
+func (t *echoing) Open(_ Holder, to Sink) (Port, error) {
 	t.ports.Add(1)
 	return &echoingPort{t, to}, nil
 }
 
 func (t *echoing) Flush() {}
 
-func (t *echoing) Owner(netip.AddrPort, netip.AddrPort) (uint32, bool) { return 0, false }
+func (t *echoing) Owner(uint8, netip.AddrPort, netip.AddrPort) (uint32, bool) { return 0, false }
 
 func (t *echoing) Crowded() {}
 

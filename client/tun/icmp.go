@@ -36,7 +36,7 @@ func (d *Device) echo(b []byte, n *network) bool {
 		d.n.refused.Add(1)
 		return true
 	}
-	p := d.ports.of(socket{at: netip.AddrPortFrom(n.src, binary.BigEndian.Uint16(m[4:])), echo: true})
+	p := d.ports.of(socket{at: netip.AddrPortFrom(n.src, binary.BigEndian.Uint16(m[4:])), echo: true}, netip.AddrPort{})
 	if p == nil {
 		d.n.refused.Add(1)
 		return true

@@ -29,11 +29,11 @@ func resolver(to netip.AddrPort) bool {
 	return to.Port() == packet.ResolverPort && (to.Addr() == packet.ServerHost4 || to.Addr() == packet.ServerHost6)
 }
 
-// names serves one connection to the resolver until it ends, is idle, or ctx ends, and
-// closes it.
-func (d *Device) names(ctx context.Context, conn net.Conn, to netip.AddrPort) {
+// names serves one connection of somebody's to the resolver until it ends, is idle, or ctx ends,
+// and closes it.
+func (d *Device) names(ctx context.Context, by Holder, conn net.Conn, to netip.AddrPort) {
 	answers := make(chan []byte, maxAnswers)
-	p, err := d.tunnel.Open(Sink{UDP: func(_ *Batch, h *packet.UDP, _, payload []byte) {
+	p, err := d.tunnel.Open(by, Sink{UDP: func(_ *Batch, h *packet.UDP, _, payload []byte) {
 		if h.Src != to || len(payload) > 0xFFFF {
 			return
 		}

@@ -91,7 +91,7 @@ func TestNamesEnd(t *testing.T) {
 				done := make(chan struct{})
 				began := time.Now()
 				go func() {
-					d.names(t.Context(), here, netip.AddrPortFrom(packet.ServerHost4, packet.ResolverPort))
+					d.names(t.Context(), Holder{}, here, netip.AddrPortFrom(packet.ServerHost4, packet.ResolverPort))
 					close(done)
 				}()
 				if send != nil {

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/mpsocks/mpsocks/mux/packet"
 )
 
 const (
@@ -16,12 +18,20 @@ const (
 	seatTime = time.Second
 )
 
-// A holder is a user of this machine, where that is known, or a host. Behind a device of one
+// A Holder is a user of this machine, where that is known, or a host. Behind a device of one
 // program it is that program.
-type holder struct {
-	host netip.Addr
-	uid  uint32
-	user bool // uid is known
+type Holder struct {
+	Host netip.Addr
+	UID  uint32
+	User bool // UID is known
+}
+
+// HolderOf is whose a socket of TCP or UDP is that speaks from there to there.
+func HolderOf(t Tunnel, proto uint8, from, to netip.AddrPort) Holder {
+	if uid, ok := t.Owner(proto, from, to); ok {
+		return Holder{UID: uid, User: true}
+	}
+	return Holder{Host: from.Addr()}
 }
 
 // A seat is what one connection has of seats.
@@ -31,7 +41,7 @@ type seat struct {
 	out      func() // ends the connection; any goroutine may call it, at any time
 
 	// Guarded by seats.mu.
-	who      holder
+	who      Holder
 	looked   bool // for whose it is
 	all, own *list.Element
 }
@@ -42,19 +52,19 @@ type seat struct {
 // to come again, which its program's system sees to.
 type seats struct {
 	most  int
-	owner func(from, to netip.AddrPort) (uid uint32, ok bool) // whose a socket of this machine is
-	told  func()                                              // is told of each that has to go, or to come again
+	owner func(proto uint8, from, to netip.AddrPort) (uid uint32, ok bool) // whose a socket of this machine is
+	told  func()                                                           // is told of each that has to go, or to come again
 
 	mu     sync.Mutex // guards all following fields
 	all    list.List  // of *seat, the oldest first
-	by     map[holder]*list.List
+	by     map[Holder]*list.List
 	looked bool // for whose all of them are
 }
 
 // enter takes a connection in; false if it has to come again.
 func (s *seats) enter(p *seat) bool {
 	s.mu.Lock()
-	p.who = holder{host: p.from.Addr()}
+	p.who = Holder{Host: p.from.Addr()}
 	var out *seat
 	n := s.all.Len()
 	if n >= s.most/2 {
@@ -111,8 +121,8 @@ func (s *seats) look(p *seat) {
 		return
 	}
 	p.looked = true
-	if uid, ok := s.owner(p.from, p.to); ok {
-		p.who = holder{uid: uid, user: true}
+	if uid, ok := s.owner(packet.ProtoTCP, p.from, p.to); ok {
+		p.who = Holder{UID: uid, User: true}
 	}
 }
 
@@ -133,7 +143,7 @@ func (s *seats) lookAll() {
 // count notes whose a seat is. The caller holds mu.
 func (s *seats) count(p *seat) {
 	if s.by == nil {
-		s.by = make(map[holder]*list.List)
+		s.by = make(map[Holder]*list.List)
 	}
 	l := s.by[p.who]
 	if l == nil {

@@ -24,7 +24,7 @@ type crowdTest struct {
 func newCrowdTest(most int) *crowdTest {
 	c := new(crowdTest)
 	c.seats.most = most
-	c.seats.owner = func(from, _ netip.AddrPort) (uint32, bool) {
+	c.seats.owner = func(_ uint8, from, _ netip.AddrPort) (uint32, bool) {
 		return uint32(from.Port() / 1000), from.Port() >= 1000
 	}
 	c.seats.told = func() { c.told++ }

@@ -16,6 +16,8 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/waiter"
+
+	"github.com/mpsocks/mpsocks/mux/packet"
 )
 
 const (
@@ -191,7 +193,7 @@ func (d *Device) acceptNames(ctx context.Context, k *knock, to netip.AddrPort) {
 	answered := k.answer()
 	stop()
 	if answered {
-		d.names(ctx, gonet.NewTCPConn(&k.queue, k.end), to)
+		d.names(ctx, HolderOf(d.tunnel, packet.ProtoTCP, k.from, k.to), gonet.NewTCPConn(&k.queue, k.end), to)
 	}
 }
 

@@ -54,7 +54,7 @@ type sentDatagram struct {
 	tos, ttl uint8
 }
 
-func (t *fakeTunnel) Open(to Sink) (Port, error) {
+func (t *fakeTunnel) Open(_ Holder, to Sink) (Port, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.refuse {
@@ -68,7 +68,7 @@ func (t *fakeTunnel) Open(to Sink) (Port, error) {
 func (t *fakeTunnel) Flush() {}
 
 // Owner says that a socket's user is its port by thousands, from 1,000 on.
-func (t *fakeTunnel) Owner(from, _ netip.AddrPort) (uint32, bool) {
+func (t *fakeTunnel) Owner(_ uint8, from, _ netip.AddrPort) (uint32, bool) {
 	return uint32(from.Port() / 1000), from.Port() >= 1000 && t.owners
 }
 
@@ -385,6 +385,43 @@ func TestPortsGiveWayCheaply(t *testing.T) {
 		t.Errorf("the honest one had %d ports", honest)
 	}
 	d.ports.end()
+}
+
+// When all ports are taken one of whoever has most gives way: another user's socket, or another
+// machine's, that waits in silence for what comes keeps its port.
+func TestPortsGiveWayOfWhoHasMost(t *testing.T) {
+	for name, users := range map[string]bool{"users": true, "machines": false} {
+		d, tunnel, _ := newDevice()
+		tunnel.owners = users
+		at := func(host byte, port int) netip.AddrPort {
+			return netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 18, 255, host}), uint16(port))
+		}
+		take(d, &vnet{}, udp(at(1, 3000), dst4, "x", 0, 64))
+		for i := range maxPorts + 500 {
+			from := at(2, 1+i)
+			if users { // one's are from 2,000 on, see fakeTunnel
+				from = at(byte(2+i/1000), 2000+i%1000)
+			}
+			take(d, &vnet{}, udp(from, dst4, "x", 0, 64))
+		}
+		if tunnel.ports[0].closed {
+			t.Errorf("%s: the silent socket of another one gave way", name)
+		}
+		closed := 0
+		for _, p := range tunnel.ports {
+			if p.closed {
+				closed++
+			}
+		}
+		if closed < 500 || d.ports.count() != maxPorts {
+			t.Errorf("%s: %d gave way, and %d are there", name, closed, d.ports.count())
+		}
+		for who, n := range d.ports.held {
+			if n <= 0 || len(d.ports.held) > 2 {
+				t.Errorf("%s: %+v has %d", name, who, n)
+			}
+		}
+	}
 }
 
 // Who sends halves of packets keeps nobody's from being joined, and holds no more than so many.

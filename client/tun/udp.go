@@ -12,8 +12,9 @@ import (
 )
 
 const (
-	// maxPorts bounds the sockets of programs behind one device. A resolver that
-	// takes a new one for each question uses some hundreds within idleAfter.
+	// maxPorts bounds the sockets of programs behind one device; when all are taken whoever
+	// has most gives way. A resolver that takes a new one for each question uses some hundreds
+	// within idleAfter.
 	maxPorts = 8192
 	// idleAfter is how long a port lives without a datagram from its program
 	// (RFC 4787, REQ-5); the kernel does not tell us when a socket is closed.
@@ -33,6 +34,7 @@ type ports struct {
 
 	mu    sync.Mutex // guards all following fields
 	bySrc map[socket]*port
+	held  map[Holder]int // how many of them are whose
 	last  *port
 	idle  []idlePort // what the last look has found, the oldest first
 	looks int        // at all ports
@@ -56,6 +58,7 @@ type socket struct {
 type port struct {
 	device *Device
 	src    socket
+	who    Holder
 	port   Port         // set before anything can come for it
 	active atomic.Int64 // when the program last sent, ns since start
 	sent   atomic.Uint32
@@ -64,15 +67,15 @@ type port struct {
 
 var start = time.Now()
 
-// of returns the port of a socket, a new one if need be; nil when none is left.
-func (t *ports) of(src socket) *port {
+// of returns the port of a socket that sends there, a new one if need be; nil when none is left.
+func (t *ports) of(src socket, to netip.AddrPort) *port {
 	now := int64(time.Since(start))
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	p := t.last
 	if p == nil || p.src != src {
 		if p = t.bySrc[src]; p == nil {
-			if p = t.open(src, now); p == nil {
+			if p = t.open(src, to, now); p == nil {
 				return nil
 			}
 		}
@@ -83,22 +86,32 @@ func (t *ports) of(src socket) *port {
 	return p
 }
 
-// open makes a port; t.mu is held. When the table is full the one that has been
-// idle the longest goes.
-func (t *ports) open(src socket, now int64) *port {
+// open makes a port; t.mu is held. When the table is full, of whoever has most the one that has
+// been idle the longest goes.
+func (t *ports) open(src socket, to netip.AddrPort, now int64) *port {
 	if t.ended {
 		return nil
 	}
 	if len(t.bySrc) >= maxPorts {
 		t.evict(now)
 	}
-	p := &port{device: t.device, src: src}
-	inner, err := t.device.tunnel.Open(Sink{UDP: p.receive, Echo: p.reply, Failure: p.fail})
+	p := &port{device: t.device, src: src, who: Holder{Host: src.at.Addr()}}
+	if !src.echo { // the system does not tell whose those are
+		if src.as.IsValid() {
+			to = src.as
+		}
+		p.who = HolderOf(t.device.tunnel, packet.ProtoUDP, src.at, to)
+	}
+	inner, err := t.device.tunnel.Open(p.who, Sink{UDP: p.receive, Echo: p.reply, Failure: p.fail})
 	if err != nil {
 		return nil
 	}
 	p.port = inner
 	t.bySrc[src] = p
+	if t.held == nil {
+		t.held = make(map[Holder]int)
+	}
+	t.held[p.who]++
 	return p
 }
 
@@ -125,15 +138,17 @@ func (t *ports) sweep(now int64) {
 	}
 }
 
-// evict makes room: those that are idle too long go, or else the one that was used the longest
-// time ago. All of them are looked at for many at a time: each look would cost a program that
-// has thousands of sockets little, and all the others the time of the device. t.mu is held.
+// evict makes room: those that are idle too long go, or else, of whoever has most, the one that was
+// used the longest time ago. All of them are looked at for many at a time: each look would cost a
+// program that has thousands of sockets little, and all the others the time of the device. t.mu
+// is held.
 func (t *ports) evict(now int64) {
 	for {
 		for len(t.idle) > 0 {
 			o := t.idle[0]
 			t.idle = t.idle[1:]
-			if t.bySrc[o.port.src] == o.port && o.port.active.Load() == o.used {
+			much := t.held[o.port.who]*len(t.held) >= len(t.bySrc) // others may have more by now
+			if much && t.bySrc[o.port.src] == o.port && o.port.active.Load() == o.used {
 				t.drop(o.port.src, o.port)
 				return
 			}
@@ -142,17 +157,28 @@ func (t *ports) evict(now int64) {
 			return
 		}
 		t.looks++
+		var most Holder
+		for who, n := range t.held {
+			if n > t.held[most] {
+				most = who
+			}
+		}
 		for _, p := range t.bySrc {
-			t.idle = append(t.idle, idlePort{p, p.active.Load()})
+			if p.who == most {
+				t.idle = append(t.idle, idlePort{p, p.active.Load()})
+			}
 		}
 		slices.SortFunc(t.idle, func(a, b idlePort) int { return cmp.Compare(a.used, b.used) })
-		t.idle = slices.Clone(t.idle[:len(t.idle)/lookShare])
+		t.idle = slices.Clone(t.idle[:max(len(t.idle)/lookShare, 1)])
 	}
 }
 
 // drop forgets a port; the caller holds t.mu.
 func (t *ports) drop(src socket, p *port) {
 	delete(t.bySrc, src)
+	if t.held[p.who]--; t.held[p.who] == 0 {
+		delete(t.held, p.who)
+	}
 	if t.last == p {
 		t.last = nil
 	}

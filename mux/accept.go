@@ -15,7 +15,6 @@ import (
 	"github.com/mpsocks/mpsocks/mux/carrier"
 	"github.com/mpsocks/mpsocks/mux/engine"
 	"github.com/mpsocks/mpsocks/mux/gate"
-	"github.com/mpsocks/mpsocks/mux/hands"
 	"github.com/mpsocks/mpsocks/mux/handshake"
 )
 
@@ -105,11 +104,12 @@ func inTime(ctx context.Context, turn func(context.Context) error) error {
 func (l *Listener) accept(ctx context.Context, ln net.Listener) {
 	pause, said := time.Duration(0), time.Time{}
 	turned := rate.NewLimiter(rate.Limit(turnedPerCore*runtime.GOMAXPROCS(0)), turnedPerCore/10)
-	var work hands.Stint
+	at := bench{l.benches, nil}
+	defer at.waits(false)
 	for {
-		work.End()
+		at.waits(false)
 		conn, err := ln.Accept()
-		work.Begin()
+		at.waits(true)
 		if err != nil {
 			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 				return
@@ -120,6 +120,7 @@ func (l *Listener) accept(ctx context.Context, ln net.Listener) {
 				l.live.Load().Log.Warn().Err(err).Stringer("listen", ln.Addr()).Msg("cannot accept connections; trying again")
 			}
 			pause = min(max(2*pause, minAcceptPause), maxAcceptPause)
+			at.waits(false)
 			select {
 			case <-ctx.Done():
 				return
@@ -138,6 +139,7 @@ func (l *Listener) accept(ctx context.Context, ln net.Listener) {
 				_ = t.SetLinger(0) // nothing of it stays
 			}
 			conn.Close()
+			at.waits(false)
 			if turned.Wait(ctx) != nil {
 				return
 			}
@@ -180,10 +182,14 @@ func (l *Listener) handshake(ctx context.Context, tcp net.Conn, place *gate.Plac
 		k.Hush()
 	}
 	cfg := live.tls.Clone()
+	at := bench{l.benches, nil}
+	k.Waits(at.waits)
 	cfg.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-		hands.Yield() // what follows is long, and who is a client already comes first
 		place.Spoke()
-		if client, ok := l.book.Check(hello.ServerName, time.Now()); ok {
+		client, ok := l.book.Check(hello.ServerName, time.Now())
+		at.waits(false) // for its turn
+		defer at.waits(true)
+		if ok {
 			place.Prove(time.Now(), client)
 			k.Answer()
 			return nil, l.await(ctx, client)
@@ -193,8 +199,9 @@ func (l *Listener) handshake(ctx context.Context, tcp net.Conn, place *gate.Plac
 		}
 		return nil, l.afford(ctx, place)
 	}
+	at.waits(true)
 	err := k.Server(context.WithoutCancel(ctx), cfg) // its end is the connection's
-	hands.Yield()
+	at.waits(false)
 	proved := err == nil
 	switch {
 	case proved:

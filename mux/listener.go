@@ -69,6 +69,7 @@ type Listener struct {
 	strangers *rate.Limiter
 	familiar  *rate.Limiter // the same, for addresses that have proved a key
 	turns     turns         // of those who show one
+	benches   benches       // for all handshakes
 
 	mu  sync.Mutex      // guards the rest
 	ctx context.Context // of Run; nil before
@@ -87,7 +88,8 @@ func Listen(cfg ListenerConfig) (*Listener, error) {
 		sessions: registry{sessions: make(map[mptcp.Token]*Session), opening: make(map[[32]byte]int)},
 		gate:     newGate(cfg.MaxFiles), strangers: newStrangers(), familiar: newStrangers(),
 		memory: newMemory(), guests: newGuests(cfg.MaxFiles),
-		turns: turns{crowd: hands.NewCrowd(runtime.GOMAXPROCS(0)-1, hands.NewSpare())},
+		turns:   turns{crowd: hands.NewCrowd(runtime.GOMAXPROCS(0)-1, hands.NewSpare())},
+		benches: newBenches(runtime.GOMAXPROCS(0) - 1),
 	}
 	now, err := newListening(cfg)
 	if err != nil {

@@ -44,8 +44,9 @@ type socket struct {
 	far      atomic.Bool // the way is so long that a rest is no matter
 
 	// While the handshakes run.
-	counts    bool   // what goes and comes is protected by the traffic secrets,
-	wrote     uint64 // in so many records
+	waits     func(over bool) // see TLS.Waits; may be nil
+	counts    bool            // what goes and comes is protected by the traffic secrets,
+	wrote     uint64          // in so many records
 	read      uint64
 	in        []byte // from firstPool; nil = none
 	inR, inW  int
@@ -152,7 +153,14 @@ func (k *socket) Read(p []byte) (int, error) {
 		return 0, ErrNotYet
 	}
 	if k.inR == k.inW {
-		if err := k.fill(); err != nil {
+		if k.waits != nil {
+			k.waits(false)
+		}
+		err := k.fill()
+		if k.waits != nil {
+			k.waits(true)
+		}
+		if err != nil {
 			return 0, err
 		}
 	}

@@ -33,6 +33,10 @@ func NewTLS(tcp net.Conn, lowat int) *TLS {
 	return &TLS{sock: newSocket(tcp)}
 }
 
+// Waits has f called, in the goroutine of Client or Server, before and after it waits for the
+// other end.
+func (t *TLS) Waits(f func(over bool)) { t.sock.waits = f }
+
 // Client does the handshake of the end that connected.
 func (t *TLS) Client(ctx context.Context, cfg *tls.Config) error {
 	t.conn = tls.Client(t.sock, t.said.of(cfg))
@@ -55,6 +59,7 @@ func (t *TLS) Server(ctx context.Context, cfg *tls.Config) error {
 
 func (t *TLS) handshake(ctx context.Context) error {
 	err := t.conn.HandshakeContext(ctx)
+	t.sock.waits = nil
 	t.sock.counts = err == nil // from here on each record is one of the traffic secrets
 	return err
 }

@@ -1,9 +1,11 @@
 package client
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -37,11 +39,13 @@ type call struct {
 	name   string // what status calls the application, where the connection does not tell
 	asked  func() // the exit has said something
 	yes    word   // what the application gets for the exit's yes
-	told   bool   // it has, and all that came behind: n bytes, ended by down
-	n      int64
+	told   bool   // it has, and all that came behind, and down is how that ended
 	down   error
 
 	up       chan struct{} // closed when the direction to the exit has ended; nil before it began
+	early    bool          // the exit was sent something behind the request; of who uploads
+	poured   chan struct{} // closed when told and down are known
+	handed   atomic.Bool   // the direction to the exit is to go on in a goroutine of its own
 	answered atomic.Bool   // the exit has said yes
 	over     atomic.Bool   // the exit has said no, or the stream failed: the upload has no end of its own
 	gone     atomic.Bool   // the application went before the exit said anything
@@ -116,11 +120,15 @@ func (k *call) ask(flight []byte, early bool, sent func()) (*socks5.Reply, error
 		sayUnreached(&k.client.log, p.app, p.user, p.to, 0, err)
 		return nil, replyError{repFailure, fmt.Errorf("ask the exit: %w", err)}
 	}
-	k.up = make(chan struct{})
-	go k.upload(early)
+	k.up, k.early = make(chan struct{}), early
 	until := time.Now().Add(exitTime)
 	if k.yes != ownWord && k.carry(until) {
 		return nil, nil
+	}
+	select {
+	case <-k.up:
+	default:
+		go k.upload()
 	}
 	reply, err := readExit(k.stream, until, k.asked)
 	k.asked()
@@ -137,18 +145,19 @@ func (k *call) ask(flight []byte, early bool, sent func()) (*socks5.Reply, error
 	return reply, err
 }
 
-// carry gives the application the exit's yes, or not, and then what follows, as it comes: whoever reads it off
-// the tunnel writes it, and wakes nobody. False if what the exit says first, until then, is to be read: it
+// carry copies to the exit, and has the application get the exit's yes, or not, and then what follows, as it comes:
+// whoever reads it off the tunnel writes it. False if what the exit says first, until then, is to be read: it
 // is none, or did not come in one piece.
 func (k *call) carry(until time.Time) bool {
 	st, ok := k.stream.(interface {
-		WriteBehind(w io.Writer, says func(first []byte) (skip int, ok bool)) (int64, error)
+		Pour(w io.Writer, says func(first []byte) (skip int, ok bool), ended func(n int64, err error))
 	})
 	if !ok || k.stream.SetReadDeadline(until) != nil {
 		return false
 	}
 	said := 0
-	k.n, k.down = st.WriteBehind(k.conn, func(first []byte) (int, bool) {
+	k.poured = make(chan struct{})
+	st.Pour(k.conn, func(first []byte) (int, bool) {
 		skip, all, yes := grants(first)
 		if k.yes == noWord {
 			skip = all
@@ -159,26 +168,41 @@ func (k *call) carry(until time.Time) bool {
 			k.answered.Store(true)
 		}
 		return skip, yes
+	}, func(n int64, err error) {
+		defer close(k.poured)
+		if err == mux.ErrHead {
+			k.handed.Store(true)
+			k.conn.SetReadDeadline(time.Unix(1, 0))
+			k.stream.SetWriteDeadline(time.Unix(1, 0))
+			return
+		}
+		k.told = true
+		k.downloaded(max(0, n-int64(said)), err)
 	})
-	if k.down == mux.ErrHead {
-		return false
+	k.upload()
+	<-k.poured
+	if !k.told {
+		k.conn.SetReadDeadline(time.Time{})
+		k.stream.SetWriteDeadline(time.Time{})
 	}
-	k.n = max(0, k.n-int64(said))
-	k.told = true
-	return true
+	return k.told
 }
 
 // upload copies from the application to the exit. It ends when the application
-// closes, or when either end fails and reset reaches it; ask starts it, and
+// closes, or when either end fails and reset reaches it, or as it is handed over; ask begins it, and
 // splice or stop waits for it.
-func (k *call) upload(early bool) {
-	defer close(k.up)
+func (k *call) upload() {
 	n, err := io.Copy(k.stream, k.conn)
 	k.client.streamUp.Add(uint64(n))
+	k.early = k.early || n > 0
+	if k.handed.CompareAndSwap(true, false) && errors.Is(err, os.ErrDeadlineExceeded) {
+		return
+	}
+	defer close(k.up)
 	switch {
 	case k.over.Load():
 		return // stop has ended it
-	case !k.answered.Load() && (ofSocket(err) || err == nil && n == 0 && !early):
+	case !k.answered.Load() && (ofSocket(err) || err == nil && !k.early):
 		// Before the reply nobody has anything to end but the whole: who has
 		// sent data ahead may end that direction, others have gone.
 		k.gone.Store(true)
@@ -263,10 +287,21 @@ func (k *call) refused() { k.client.exitRefused.Add(1) }
 // passed on as such, and the failure of one never discards what the other has
 // read: data first, then the end or the reset.
 func (k *call) splice() {
-	n, err := k.n, k.down
 	if !k.told {
-		n, err = io.Copy(k.conn, k.stream)
+		k.downloaded(io.Copy(k.conn, k.stream))
 	}
+	<-k.up
+	if k.deaf.Load() && k.down == nil {
+		// Closing now, with the rest of the upload unread, would be a reset,
+		// which can overtake the answer.
+		k.conn.SetReadDeadline(time.Now().Add(sentTime))
+		io.Copy(io.Discard, k.conn)
+	}
+}
+
+// downloaded passes on how what came from the exit has ended, after n bytes. It waits only if err is not nil.
+func (k *call) downloaded(n int64, err error) {
+	k.down = err
 	k.client.streamDown.Add(uint64(n))
 	switch {
 	case ofSocket(err):
@@ -280,13 +315,6 @@ func (k *call) splice() {
 	case k.sent(): // closing says it
 	case tcpio.CloseWrite(k.conn) != nil:
 		k.reset()
-	}
-	<-k.up
-	if k.deaf.Load() && err == nil {
-		// Closing now, with the rest of the upload unread, would be a reset,
-		// which can overtake the answer.
-		k.conn.SetReadDeadline(time.Now().Add(sentTime))
-		io.Copy(io.Discard, k.conn)
 	}
 }
 

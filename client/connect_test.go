@@ -200,6 +200,30 @@ func TestConnectFailures(t *testing.T) {
 	}
 }
 
+// TestConnectRefusedWhileItSends: an application hears the exit's no while it sends more than the
+// stream takes.
+func TestConnectRefusedWhileItSends(t *testing.T) {
+	full := make(chan struct{})
+	c := start(t, &fakeTunnel{exit: func(conn net.Conn) {
+		io.ReadFull(conn, make([]byte, 13))
+		<-full
+		io.WriteString(conn, "\x05\x00\x05\x02\x00\x01\x00\x00\x00\x00\x00\x00")
+		<-t.Context().Done()
+	}}, nil)
+	conn := dial(t, c)
+	go func() {
+		conn.Write([]byte{5, 1, 0, 5, 1, 0, 1, 192, 0, 2, 1, 0, 80})
+		conn.SetWriteDeadline(time.Now().Add(300 * time.Millisecond))
+		conn.Write(make([]byte, 64<<20))
+		close(full)
+	}()
+	conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+	out := make([]byte, 12)
+	if _, err := io.ReadFull(conn, out); err != nil || out[3] != 2 {
+		t.Errorf("% x, %v", out, err)
+	}
+}
+
 func TestConnectWithoutPath(t *testing.T) {
 	if testing.Short() {
 		t.Skip("waits for tunnelTime")

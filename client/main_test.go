@@ -129,7 +129,8 @@ func (f *fakeTunnel) Settled(ctx context.Context) error { return f.Ready(ctx) }
 // fakeStream is a TCP connection, which has the half-close of a stream.
 type fakeStream struct {
 	*net.TCPConn
-	first *[]byte // was read of it by WriteBehind
+	first *[]byte // was read of it by Pour
+	rest  *[]byte // was read by ReadFrom, and not written: a deadline loses nothing
 }
 
 func (s fakeStream) Read(p []byte) (int, error) {
@@ -144,7 +145,11 @@ func (s fakeStream) WriteTo(w io.Writer) (int64, error) {
 	return io.Copy(struct{ io.Writer }{w}, struct{ io.Reader }{s})
 }
 
-func (s fakeStream) WriteBehind(w io.Writer, says func([]byte) (int, bool)) (int64, error) {
+func (s fakeStream) Pour(w io.Writer, says func([]byte) (int, bool), ended func(int64, error)) {
+	go func() { ended(s.behind(w, says)) }()
+}
+
+func (s fakeStream) behind(w io.Writer, says func([]byte) (int, bool)) (int64, error) {
 	b := make([]byte, 4096)
 	n, err := s.TCPConn.Read(b)
 	*s.first = b[:n]
@@ -170,8 +175,26 @@ func (fakeStream) Stands(bool) {}
 
 // ReadFrom takes what is read: the kernel, which would move it from one connection to another by
 // itself, ends at what is urgent.
-func (s fakeStream) ReadFrom(r io.Reader) (int64, error) {
-	return io.Copy(struct{ io.Writer }{s.TCPConn}, struct{ io.Reader }{r})
+func (s fakeStream) ReadFrom(r io.Reader) (n int64, err error) {
+	b := make([]byte, 32<<10)
+	for {
+		if len(*s.rest) > 0 {
+			k, werr := s.TCPConn.Write(*s.rest)
+			if *s.rest = (*s.rest)[k:]; werr != nil {
+				return n, werr
+			}
+		}
+		if err == io.EOF {
+			return n, nil
+		}
+		if err != nil {
+			return n, err
+		}
+		var k int
+		k, err = r.Read(b)
+		*s.rest = b[:k]
+		n += int64(k)
+	}
 }
 
 func (s fakeStream) Reset() {
@@ -200,7 +223,7 @@ func (f *fakeTunnel) OpenStream(ctx context.Context, from, to netip.AddrPort) (s
 		defer there.Close()
 		f.exit(there)
 	})
-	return fakeStream{here.(*net.TCPConn), new([]byte)}, nil
+	return fakeStream{here.(*net.TCPConn), new([]byte), new([]byte)}, nil
 }
 
 func (f *fakeTunnel) Wish(at packet.End, w mux.Wish) bool {

@@ -265,7 +265,7 @@ func (p *publication) lead(st stream, from, to netip.AddrPort) error {
 		}
 	}
 	k.answered.Store(true)
-	go k.upload(true)
+	go k.upload()
 	k.splice()
 	return nil
 }

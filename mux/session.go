@@ -24,7 +24,7 @@ import (
 // A Stream is one CONNECT inside the tunnel: see package stream.
 type Stream = stream.Stream
 
-// ErrHead is Stream.WriteBehind's.
+// ErrHead is Stream.Pour's.
 var ErrHead = stream.ErrHead
 
 // Handler is what an end (client or server) puts behind a Session.

@@ -31,8 +31,8 @@ func (s pipeStream) RemoteAddr() net.Addr {
 	return net.TCPAddrFromAddrPort(netip.AddrPortFrom(packet.ClientHost4, 1))
 }
 
-func (s pipeStream) WriteTo(w io.Writer) (int64, error) {
-	return io.Copy(struct{ io.Writer }{w}, struct{ io.Reader }{s.Conn})
+func (s pipeStream) Pour(w io.Writer, _ func([]byte) (int, bool), ended func(n int64, err error)) {
+	go func() { ended(io.Copy(struct{ io.Writer }{w}, struct{ io.Reader }{s.Conn})) }()
 }
 
 func (s pipeStream) ReadFrom(r io.Reader) (int64, error) {

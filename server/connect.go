@@ -31,7 +31,7 @@ const requestTimeout = 10 * time.Second
 type stream interface {
 	net.Conn
 	io.ReaderFrom
-	io.WriterTo
+	Pour(w io.Writer, says func(first []byte) (skip int, ok bool), ended func(n int64, err error))
 	CloseWrite() error
 	CloseReset()
 	Reset()

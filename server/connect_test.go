@@ -87,8 +87,8 @@ func (s fakeStream) Write(b []byte) (int, error) {
 	return n, streamError(err)
 }
 
-func (s fakeStream) WriteTo(w io.Writer) (int64, error) {
-	return io.Copy(struct{ io.Writer }{w}, struct{ io.Reader }{s})
+func (s fakeStream) Pour(w io.Writer, _ func([]byte) (int, bool), ended func(n int64, err error)) {
+	go func() { ended(io.Copy(struct{ io.Writer }{w}, struct{ io.Reader }{s})) }()
 }
 
 func (s fakeStream) ReadFrom(r io.Reader) (int64, error) {

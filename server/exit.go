@@ -33,8 +33,8 @@ const flightMost = 1 << 10
 func rarer(pause time.Duration) time.Duration { return min(pause+pause/4, sentPauseMost) }
 
 // An exit is one CONNECT: a stream inside, a TCP connection outside. armon's part ends with the reply:
-// it would start a goroutine for each direction and wait for both. One direction, up, has a goroutine here,
-// and the other one, down, is the stream's own. The failure of one direction never discards what the other has
+// it would start a goroutine for each direction and wait for both. One direction, up, is the stream's to pour,
+// and the other one, down, has the stream's goroutine. The failure of one direction never discards what the other has
 // read: data first, then its end, or the reset. A failure is never passed on as an end.
 type exit struct {
 	ctx    context.Context // of the session
@@ -97,25 +97,31 @@ func (e *exit) kill() {
 
 // carry copies both ways until both have ended.
 func (e *exit) carry() {
-	go e.up()
+	e.up()
 	e.down()
 	<-e.upDone
 }
 
-// up copies from the stream to the target. The stream moves the data by itself,
-// many segments with one system call; what came with the request goes first.
+// up has what the stream brings copied to the target. The stream moves the data by itself,
+// many segments with one system call; what came with the request goes first, which a connection
+// takes that has just been made.
 func (e *exit) up() {
-	defer close(e.upDone)
 	if early, _ := e.in.Peek(e.in.Buffered()); len(early) > 0 {
 		_, err := e.target.Load().Write(early)
 		e.touch()
 		if err != nil {
 			e.upErr.Store(&err)
+			close(e.upDone)
 			return
 		}
 	}
 	e.in = nil
-	_, err := e.stream.WriteTo(e.client.out.writer(e.ctx, e.socket()))
+	e.stream.Pour(e.client.out.writer(e.ctx, e.socket()), nil, e.upEnded)
+}
+
+// upEnded passes the end of up on. It waits only for a stream that has failed.
+func (e *exit) upEnded(_ int64, err error) {
+	defer close(e.upDone)
 	c := e.target.Load()
 	switch {
 	case err == nil:

@@ -19,12 +19,23 @@ func hello(first []byte) (skip int, ok bool) {
 
 func behind(st *Stream, w io.Writer) (int64, error) {
 	_ = st.SetReadDeadline(time.Now().Add(time.Minute))
-	return st.WriteBehind(w, hello)
+	return poured(st, w, hello)
+}
+
+// poured waits for the end of Pour.
+func poured(st *Stream, w io.Writer, says head) (n int64, err error) {
+	over := make(chan struct{})
+	st.Pour(w, says, func(k int64, e error) {
+		n, err = k, e
+		close(over)
+	})
+	<-over
+	return n, err
 }
 
 // A head that comes in one piece is taken off, and the rest goes from the reader's memory, or a Buffer,
 // into the socket, with what comes behind it; the deadline was the head's.
-func TestWriteBehind(t *testing.T) {
+func TestPourBehind(t *testing.T) {
 	for name, own := range map[string]bool{"borrowed": false, "a buffer": true} {
 		t.Run(name, func(t *testing.T) {
 			k := newSinkOf(t, behind)
@@ -63,9 +74,9 @@ func TestWriteBehind(t *testing.T) {
 }
 
 // A head of which nothing is written, and one alone.
-func TestWriteBehindAll(t *testing.T) {
+func TestPourBehindAll(t *testing.T) {
 	k := newSinkOf(t, func(st *Stream, w io.Writer) (int64, error) {
-		return st.WriteBehind(w, func(first []byte) (int, bool) { return len(first), true })
+		return poured(st, w, func(first []byte) (int, bool) { return len(first), true })
 	})
 	in := k.Inbox()
 	in.Add(k.next([]byte("head"), packet.FlagPSH), nil)
@@ -79,7 +90,7 @@ func TestWriteBehindAll(t *testing.T) {
 }
 
 // What is another head, or comes in pieces, is Read's, all of it; so are ends.
-func TestWriteBehindAnother(t *testing.T) {
+func TestPourBehindAnother(t *testing.T) {
 	for name, bring := range map[string]struct {
 		pieces []string
 		fin    bool
@@ -120,13 +131,13 @@ func TestWriteBehindAnother(t *testing.T) {
 }
 
 // What came before it was waited for is Read's, and so is what goes to no socket.
-func TestWriteBehindLate(t *testing.T) {
+func TestPourBehindLate(t *testing.T) {
 	_, far := sockets(t)
 	for name, w := range map[string]io.Writer{"a socket": far, "none": new(bytes.Buffer)} {
 		q := newQuietTable(10)
 		q.Input(maxSegment(packet.TCP{Flags: packet.FlagSYN}, "no hello "))
 		st := q.opened[0]
-		if n, err := st.WriteBehind(w, hello); n != 0 || err != ErrHead {
+		if n, err := poured(st, w, hello); n != 0 || err != ErrHead {
 			t.Fatalf("%s: %d bytes, %v", name, n, err)
 		}
 		got := make([]byte, 9)

@@ -49,19 +49,21 @@ type block struct {
 	ways     uint64         // the subflows that bytes came by since waysAt, a bit each,
 	waysOld  uint64         // and in the time before that
 	waysAt   int64
-	highest  uint64    // end of the furthest byte that came
-	ready    queue     // in order, not read yet
-	unread   int       // bytes in ready, in the outlet and in the hands of WriteTo
-	outlet   *outlet   // while WriteTo waits: where it would write to, if that is a socket
-	holder   *Inbox    // writes to the outlet: WriteTo has to wait for it
-	head     head      // of what comes, see WriteBehind; nil = there is none
-	failure  error     // of the outlet's socket
-	by       *Inbox    // who brings the segment that is being taken
-	news     bool      // it brought something for who waits,
-	stirred  bool      // who is woken by an Inbox that has noted it
-	pieces   []piece   // out of order, sorted
-	promised uint64    // the peer may send bytes before this offset
-	edges    [4]uint64 // the last values of promised, those far enough apart
+	highest  uint64                   // end of the furthest byte that came
+	ready    queue                    // in order, not read yet
+	unread   int                      // bytes in ready, in the outlet and in the hands of WriteTo
+	outlet   *outlet                  // while WriteTo waits, or Pour is on: where they write to, if that is a socket
+	holder   *Inbox                   // writes to the outlet: WriteTo has to wait for it
+	head     head                     // of what comes, see Pour; nil = there is none
+	failure  error                    // of the outlet's socket
+	flow     func()                   // what is left of Pour, for a goroutine; nil = nothing, or it runs
+	ended    func(n int64, err error) // hears of the end of Pour; nil with flow
+	by       *Inbox                   // who brings the segment that is being taken
+	news     bool                     // it brought something for who waits,
+	stirred  bool                     // who is woken by an Inbox that has noted it
+	pieces   []piece                  // out of order, sorted
+	promised uint64                   // the peer may send bytes before this offset
+	edges    [4]uint64                // the last values of promised, those far enough apart
 	meter    windowMeter
 	limit    int    // how much unread data is allowed
 	grewAt   uint64 // what had been read when limit last grew
@@ -88,6 +90,27 @@ type block struct {
 	// For tick.
 	mark  uint64 // changes with every progress
 	since int64  // when mark changed last
+}
+
+// rouse has those who wait for what comes look. The lock is held.
+func (c *block) rouse() {
+	if c.flow != nil {
+		go c.flow()
+		c.flow, c.ended = nil, nil
+	}
+	c.readable.Broadcast()
+}
+
+// through ends what Pour began if all has come and is written, and says whom to tell, without
+// the lock; else it is rouse. The lock is held.
+func (c *block) through() (ended func()) {
+	if c.ended == nil || !c.peerFIN || c.head != nil || c.holder != nil || c.ready.front() != nil || c.closed || c.failure != nil || c.readDeadline.expired {
+		c.rouse()
+		return nil
+	}
+	tell, n := c.ended, c.outlet.taken
+	c.outlet, c.flow, c.ended = nil, nil, nil
+	return func() { tell(n, nil) }
 }
 
 // abort kills the stream and tells the peer.
@@ -125,7 +148,7 @@ func (c *block) die(err error) {
 		p.b.Release()
 	}
 	c.pieces = nil
-	c.readable.Broadcast()
+	c.rouse()
 	c.writable.Broadcast()
 }
 

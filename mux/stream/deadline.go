@@ -23,9 +23,8 @@ func (d *deadline) stop() {
 	}
 }
 
-// set has the one who waits for c woken at t, the zero time being none. The stream's lock,
-// which is c's, is held.
-func (d *deadline) set(c *sync.Cond, t time.Time) {
+// set has wake called at t, the zero time being none, with the stream's lock, mu, held as it is now.
+func (d *deadline) set(mu *sync.Mutex, wake func(), t time.Time) {
 	d.stop()
 	if t.IsZero() {
 		return
@@ -33,16 +32,16 @@ func (d *deadline) set(c *sync.Cond, t time.Time) {
 	left := time.Until(t)
 	if left <= 0 {
 		d.expired = true
-		c.Broadcast()
+		wake()
 		return
 	}
 	turn := d.turn
 	d.timer = time.AfterFunc(left, func() {
-		c.L.Lock()
-		defer c.L.Unlock()
+		mu.Lock()
+		defer mu.Unlock()
 		if d.turn == turn {
 			d.expired = true
-			c.Broadcast()
+			wake()
 		}
 	})
 }
@@ -51,8 +50,8 @@ func (d *deadline) set(c *sync.Cond, t time.Time) {
 func (st *Stream) SetDeadline(t time.Time) error {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	st.readDeadline.set(&st.readable, st.until(t))
-	st.writeDeadline.set(&st.writable, st.until(t))
+	st.readDeadline.set(&st.mu, st.rouse, st.until(t))
+	st.writeDeadline.set(&st.mu, st.writable.Broadcast, st.until(t))
 	return nil
 }
 
@@ -60,7 +59,7 @@ func (st *Stream) SetDeadline(t time.Time) error {
 func (st *Stream) SetReadDeadline(t time.Time) error {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	st.readDeadline.set(&st.readable, st.until(t))
+	st.readDeadline.set(&st.mu, st.rouse, st.until(t))
 	return nil
 }
 
@@ -68,7 +67,7 @@ func (st *Stream) SetReadDeadline(t time.Time) error {
 func (st *Stream) SetWriteDeadline(t time.Time) error {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	st.writeDeadline.set(&st.writable, st.until(t))
+	st.writeDeadline.set(&st.mu, st.writable.Broadcast, st.until(t))
 	return nil
 }
 

@@ -9,8 +9,8 @@ import (
 const keepsFor = 16
 
 // An Inbox takes the packets that one reader has read at once. What comes in order for a
-// stream whose WriteTo waits for it goes from the reader's own memory straight into
-// WriteTo's socket, with one system call for all of it (outlet.go); readers of the rest are
+// stream whose WriteTo waits for it, or that is poured, goes from the reader's own memory straight into
+// the socket, with one system call for all of it (outlet.go); readers of the rest are
 // woken once. It is one goroutine's; several Inboxes of a table may be in use at once.
 type Inbox struct {
 	table *Table
@@ -75,8 +75,11 @@ func (in *Inbox) Flush() {
 	for i, st := range in.stir {
 		st.mu.Lock()
 		st.stirred = false
-		st.readable.Broadcast()
+		ended := st.through()
 		st.mu.Unlock()
+		if ended != nil {
+			ended()
+		}
 		in.stir[i] = nil
 	}
 	in.stir = in.stir[:0]

@@ -52,23 +52,12 @@ func (st *Stream) Read(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// ErrHead says that what comes did not begin as WriteBehind was told, or is yet to come.
+// ErrHead says that what comes did not begin as Pour was told, or is yet to come.
 var ErrHead = errors.New("stream: another head")
 
 // A head says of the first bytes that come whether they are what was waited for, and how many
 // of them are not to be written. It is called with the stream's lock held.
 type head func(first []byte) (skip int, ok bool)
-
-// WriteBehind is WriteTo for what begins with a head, which is waited for in the time of the read
-// deadline; behind it there is none. Whoever brings the head asks what it says and writes the rest, so
-// that nobody is woken. ErrHead leaves all that came to Read: the head did not come in one
-// piece while it was waited for, was another one, or w is not a socket.
-func (st *Stream) WriteBehind(w io.Writer, says func(first []byte) (skip int, ok bool)) (int64, error) {
-	st.mu.Lock()
-	st.head = says
-	st.mu.Unlock()
-	return st.WriteTo(w)
-}
 
 // behead takes the head off what came in order for the outlet; false leaves all of it to
 // WriteTo. b is nil or carries the payload. The lock is held.
@@ -95,11 +84,15 @@ func behead(c *block, payload *[]byte, b *buf.Buffer) bool {
 // peer's window opens when w has taken them. While WriteTo waits for data, who brings it
 // writes to the socket (see Inbox).
 func (st *Stream) WriteTo(w io.Writer) (n int64, err error) {
+	return st.writeTo(w, newOutlet(w))
+}
+
+// writeTo is WriteTo with the outlet of w, or nil.
+func (st *Stream) writeTo(w io.Writer, out *outlet) (n int64, err error) {
 	var run [readRun]*buf.Buffer
 	var store [readRun][]byte
 	var views net.Buffers
 	many, _ := w.(viewWriter)
-	out := newOutlet(w)
 	for {
 		st.mu.Lock()
 		st.outlet = out
@@ -161,6 +154,31 @@ func (st *Stream) WriteTo(w io.Writer) (n int64, err error) {
 	}
 }
 
+// Pour is WriteTo in nobody's goroutine: as long as w, a socket, takes what comes, and until the peer's end, whoever
+// brings it does all there is to do. What else there is to do gets a goroutine then. ended is called
+// once, and is not to wait if err is nil: others' data may be behind it.
+//
+// says is nil, or asked about a head that comes first, in the time of the read deadline, which ends with it: whoever
+// brings it writes the rest. ErrHead leaves all that came to Read: the head did not come in one
+// piece and in time, was another one, or w is not a socket.
+func (st *Stream) Pour(w io.Writer, says func(first []byte) (skip int, ok bool), ended func(n int64, err error)) {
+	out := newOutlet(w)
+	flow := func() {
+		ended(st.writeTo(w, out))
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.head = says
+	if out == nil {
+		go flow()
+		return
+	}
+	st.outlet, st.flow, st.ended = out, flow, ended
+	if st.ready.front() != nil || st.peerFIN || st.closed || st.err != nil || st.readDeadline.expired || !st.synSent {
+		st.rouse()
+	}
+}
+
 // passes is how often an Inbox writes at most, with what others have brought while it wrote.
 const passes = 4
 
@@ -197,10 +215,14 @@ func (st *Stream) pass() (leaves bool) {
 		st.unlock()
 	}
 	st.holder = nil
+	var ended func()
 	if st.ready.front() != nil || st.peerFIN || st.closed || st.err != nil || st.failure != nil || st.readDeadline.expired {
-		st.readable.Broadcast()
+		ended = st.through()
 	}
 	st.unlock()
+	if ended != nil {
+		ended()
+	}
 	return leaves
 }
 

@@ -133,7 +133,7 @@ func (st *Stream) Close() error {
 	st.readDeadline.stop()
 	st.writeDeadline.stop()
 	st.since = st.table.now.Load() // the linger of a closed stream starts here
-	st.readable.Broadcast()
+	st.rouse()
 	st.writable.Broadcast()
 	st.unlock()
 	return nil
@@ -160,7 +160,7 @@ func (st *Stream) CloseReset() {
 		st.readDeadline.stop()
 		st.writeDeadline.stop()
 		st.since = st.table.now.Load() // the linger of a closed stream starts here
-		st.readable.Broadcast()
+		st.rouse()
 		st.writable.Broadcast()
 	}
 	st.unlock()

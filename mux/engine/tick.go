@@ -301,7 +301,9 @@ func (e *Engine) estimate(now int64) {
 	if slow == 0 {
 		return
 	}
+	// A gap is waited for as long as paths differ, and a round trip more: TCP brings what it lost
+	// after one, and a program that answers to loss sends less for long where the gap is given up.
 	spread := slow - fast
 	e.table.queue.Target = fq.CoDelTarget + spread*3/2
-	e.holdBound = min(spread+4*jitter+5e6, 200e6)
+	e.holdBound = min(spread+2*slow+4*jitter+5e6, 200e6)
 }

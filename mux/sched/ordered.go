@@ -14,8 +14,9 @@ const (
 	// beyond this a farther path costs such a flow more than it brings.
 	orderedSpread = 60e6
 	// orderedShare is the least rate worth it, relative to the best path's: LTE beside fibre brings
-	// such a flow a tenth more, and less than that is lost in what its order costs.
-	orderedShare = 0.12
+	// such a flow a tenth more, also where its rate is taken for a quarter less than it is, and
+	// a path that is left out shows nothing better. Less than that is lost in what order costs.
+	orderedShare = 0.10
 	// orderedClean is the least rate of the paths without loss, relative to the
 	// best of those with it, at which they do without those: each loss there
 	// holds the whole flow up for a round trip.

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"strings"
 	"testing"
 	"time"
 )
@@ -79,6 +80,7 @@ func TestServerRestart(t *testing.T) {
 	if err := p.StartServer(); err != nil {
 		t.Fatal(err)
 	}
+	eventually(t, 20*time.Second, "the server has begun", func() bool { return strings.Contains(p.Server.Output(), "server started") })
 	from := s.number()
 	took := eventually(t, resumeLimit, "the restarted server is found", func() bool { return s.cameBack(from) })
 	sent, missing, repeated := s.finish(3 * time.Second)

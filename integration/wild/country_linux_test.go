@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"net/netip"
@@ -446,6 +447,21 @@ func (c *country) path(name string) (out status.Path) {
 		}
 	}
 	return out
+}
+
+// soonest measures until it was within most, three times at most, in a country of its own each
+// time: the machine has much else to do, and what is slow is so each time.
+func soonest(t *testing.T, most time.Duration, measure func(t *testing.T) time.Duration) {
+	t.Helper()
+	least := time.Duration(math.MaxInt64)
+	for i := 0; i < 3 && least > most; i++ {
+		if !t.Run("once", func(t *testing.T) { least = min(least, measure(t)) }) {
+			return
+		}
+	}
+	if least > most {
+		t.Errorf("%v at the least, more than %v", least, most)
+	}
 }
 
 // until waits for something.

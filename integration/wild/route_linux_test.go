@@ -57,6 +57,11 @@ func TestDefaultRouteMoves(t *testing.T) {
 // A path that dies and returns again and again is not said again and again.
 func TestPathFlaps(t *testing.T) {
 	t.Parallel()
+	soonest(t, 3*time.Second, flaps)
+}
+
+// flaps has one of two paths die and return again and again, and returns the longest gap of a flow.
+func flaps(t *testing.T) time.Duration {
 	c := newCountry(t)
 	c.router(1, 1500, "w1")
 	c.router(2, 1500, "w2")
@@ -72,7 +77,7 @@ func TestPathFlaps(t *testing.T) {
 		c.ip("srv", "route replace 192.168.1.0/24 via 10.1.0.2")
 		time.Sleep(1500 * time.Millisecond)
 	}
-	if gap := f.longest(t); gap > 3*time.Second {
-		t.Errorf("a gap of %v while another path works", gap)
-	}
+	gap := f.longest(t)
+	t.Logf("a gap of %v while another path works", gap)
+	return gap
 }

@@ -18,12 +18,15 @@ func (e *Engine) Assign(now int64) (hurry bool) {
 	if e.rec != nil {
 		e.rec.note(entry{Op: "assign", Now: now})
 	}
-	if len(e.held.redo) == 0 && e.table.queue.Idle() && !e.table.queue.Barred || e.fin != 0 {
+	behind := e.behind(now)
+	if len(e.held.redo) == 0 && e.table.queue.Idle() && !e.table.queue.Barred && !behind || e.fin != 0 {
 		return false
 	}
 	e.held.out.Pass(now)
 	if r := &e.choose; r.list(now) {
-		r.assign(now)
+		if r.assign(now); behind {
+			e.held.unlock(r, now, true)
+		}
 	}
 	hurry = e.calm && (e.gaveBulk || !e.table.queue.Idle() || len(e.held.redo) > 0)
 	e.calm = e.calm && !hurry
@@ -38,7 +41,7 @@ func (r *chooser) assign(now int64) {
 		moved(e.paths, now)
 	}
 	if e.held.out.Full() {
-		e.held.unlock(r, now)
+		e.held.unlock(r, now, false)
 		return
 	}
 	r.assignChosen(now, fq.TurnFirst)
@@ -78,8 +81,12 @@ type chooser struct {
 // with copies while they pay.
 func (r *chooser) assignSmall(now int64) {
 	b := &r.e.table.queue.Bands[fq.ClassLatency]
-	set := sched.Usable(r.cands, false)
+	usable := sched.Usable(r.cands, false)
 	for !b.Empty() && !r.e.held.out.Full() {
+		set := usable
+		if f := b.First(); f != nil && f.Stream != nil {
+			set = r.spared(set, now)
+		}
 		i := sched.PickSmall(r.cands, set, fq.Quantum, r.e.table.turn)
 		if i == sched.NoSubflow || sched.Soon(r.cands, set, fq.Quantum, i) {
 			return
@@ -119,6 +126,11 @@ func (r *chooser) candidateAt(slot uint8) int {
 // that lose packets, others of the same path.
 func (r *chooser) copy(sn uint64, n int, f *fq.Flow, set, carried uint64, want int, now int64) {
 	calm, original := r.calm(carried), carried
+	for i, g := range r.candSub { // where it would wait behind others
+		if g.path.filled {
+			set &^= 1 << i
+		}
+	}
 	for _, same := range [2]bool{false, true} {
 		for want > 0 {
 			if same && !r.e.lossy {
@@ -281,14 +293,16 @@ func (r *chooser) list(now int64) bool {
 		p := f.path
 		if p.viewed != r.views { // once for all of its subflows
 			p.viewed, p.view = r.views, p.candidate(now)
+			p.gaugeThin(r.e, now)
 		}
 		c := p.view
 		c.Stale = c.Stale || f.state != Moving
 		c.Queued, c.Own = f.pendingSize, f.tx.outstanding+f.pendingSize
-		c.Bulk, c.Backup = f.bulk, f.backup
+		c.Bulk, c.Backup = f.bulk && !p.idle, f.backup
 		if f.bulk && c.Own > RecordSize {
 			c.Ahead = lowatTime
 		}
+		c.Ahead += p.ahead
 		c.Open = c.Own < f.window(p == lead)
 		burst := min(max(f.lowat, MinLowat), BurstSize)
 		if f.blocked {

@@ -306,6 +306,9 @@ func (e *Engine) Wrote(f *Subflow, now int64, batch []Outgoing, end uint64, bloc
 		f.lastSend = now
 	}
 	f.produced = end
+	if f.gaugedAt == 0 && len(batch) > 0 {
+		f.gauged, f.gaugedAt = end, now
+	}
 	if f.marks.una == f.marks.tail && len(batch) > 0 && f.state == Moving {
 		f.progress = now // the clock of a stall starts with the first byte out
 	}

@@ -67,6 +67,11 @@ type Path struct {
 
 	proof, stalled int64 // last sign of life and last stall of its subflows, ns
 
+	passage passage
+	idle    bool  // too thin to carry any of what is large, beside another; as last listed,
+	filled  bool  // thin, and what is under way there is a queue already,
+	ahead   int64 // that takes so long to leave, ns
+
 	waits   int64 // when the oldest was sent that a stalled or ended subflow held, until all of it went again; 0 = nothing
 	moved   int64 // how long that took the last time, ns,
 	movedAt int64 // when it was done,
@@ -160,6 +165,9 @@ func (p *Path) fade(passed int64) { p.share *= 1 - min(float64(passed)/shareMemo
 // peer has no more; the rest stay thin, for small flows.
 func (p *Path) arrange() {
 	n, most := 0, max(min(bulkSubflows, len(p.subs)-1), 1)
+	if p.passage.thin {
+		most = 1
+	}
 	for _, f := range p.subs {
 		if f.bulk = !f.state.Replaced() && f.state != Resting && !f.withdrawn && n < most; f.bulk {
 			n++

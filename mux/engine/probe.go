@@ -19,6 +19,13 @@ const (
 	probeDelayR = 4 // that stamp and the receiver's clock
 )
 
+// askShare is the part of what a thin path carries that questions about delay may take, and
+// askCost what one costs with its answer's acknowledgement, TLS and TCP included, in bytes.
+const (
+	askShare = 0.02
+	askCost  = 200
+)
+
 // askDelay sends a probe on the path's thinnest subflow, when one is due.
 func (p *Path) askDelay(e *Engine, now int64) {
 	every := int64(gauge.DelayRest)
@@ -35,6 +42,9 @@ func (p *Path) askDelay(e *Engine, now int64) {
 		every = gauge.DelayBeside
 	default:
 		every = gauge.DelayActive
+	}
+	if p.thin(now) {
+		every = max(every, int64(askCost/(askShare*p.passage.rate)))
 	}
 	if now-m.Asked < every {
 		return

@@ -72,6 +72,7 @@ func (t *tcp) watch() {
 		}
 	}
 	if !t.timedOut {
+		t.timeoutAt, t.before = t.w.now, [2]float64{t.cwnd, t.ssthresh}
 		if t.ccNow == "bbr" {
 			t.bbr.timeout(t)
 		} else {

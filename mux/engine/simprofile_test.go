@@ -17,7 +17,8 @@ type profile struct {
 	Events     []profileEvent
 	Background []struct{ Path, Direction string }
 
-	best float64 // what ideal has found for all seeds, or 0
+	stamps bool    // TCP has timestamps, which matters where a round trip is longer than a timeout
+	best   float64 // what ideal has found for all seeds, or 0
 }
 
 type figures struct {
@@ -134,6 +135,7 @@ func (n *network) reset(i int) {
 
 func (n *network) join(i int) {
 	x, y := dial(n.w, n.a, n.b, i, n.there[i], n.back[i])
+	x.tx.stamps, y.tx.stamps = n.p.stamps, n.p.stamps
 	y.sub.SetBackup(n.p.Paths[i].Metered) // the client says so with MP_PRIO
 	n.live[i] = append(n.live[i], x)
 }

@@ -37,6 +37,9 @@ type tcp struct {
 	recover    uint64 // until then, this is one loss
 	recovering bool
 	timedOut   bool
+	stamps     bool       // RFC 7323: the round trips of what was sent again count, and timeouts in vain are seen
+	timeoutAt  int64      // when, the first of several,
+	before     [2]float64 // and cwnd and ssthresh then
 	rto, rtoAt int64
 	rtoSet     bool
 	probed     bool    // a tail was sent again
@@ -285,6 +288,12 @@ func (t *tcp) acked(cum, seq uint64, at int64) {
 		take(&t.segs[i])
 	}
 	n := int(t.delivered - before)
+	if t.stamps && n > 0 && last == nil { // its timestamp tells of the one that came (RFC 7323, Section 4.1)
+		t.smooth(t.w.now - at)
+	}
+	if t.stamps && t.timedOut && at < t.timeoutAt {
+		t.undo()
+	}
 	newRound := false
 	if last != nil {
 		newRound = t.measure(last)
@@ -320,15 +329,9 @@ func (t *tcp) acked(cum, seq uint64, at int64) {
 
 // measure takes a round trip and a sample of the rate; it reports whether a round ended.
 func (t *tcp) measure(s *tcpSeg) (newRound bool) {
-	rtt := t.w.now - s.at
 	if !s.again {
-		if t.srtt == 0 {
-			t.srtt, t.vari, t.minRTT = rtt, rtt/2, rtt
-		}
-		d := max(t.srtt-rtt, rtt-t.srtt)
-		t.vari += (d - t.vari) / 4
-		t.srtt += (rtt - t.srtt) / 8
-		t.minRTT = min(t.minRTT, rtt)
+		rtt := t.w.now - s.at
+		t.smooth(rtt)
 		t.cubic.hystart(t, rtt)
 	}
 	if t.delivered > t.limitedTo {
@@ -352,6 +355,31 @@ func (t *tcp) measure(s *tcpSeg) (newRound bool) {
 	}
 	t.bbr.limited = s.limited
 	return newRound
+}
+
+// smooth takes a round trip (RFC 6298, Section 2).
+func (t *tcp) smooth(rtt int64) {
+	if t.srtt == 0 {
+		t.srtt, t.vari, t.minRTT = rtt, rtt/2, rtt
+	}
+	d := max(t.srtt-rtt, rtt-t.srtt)
+	t.vari += (d - t.vari) / 4
+	t.srtt += (rtt - t.srtt) / 8
+	t.minRTT = min(t.minRTT, rtt)
+}
+
+// undo is for a timeout that what was sent before it shows to have been in vain: nothing is lost
+// (RFC 4015).
+func (t *tcp) undo() {
+	for i := range t.segs {
+		if s := &t.segs[i]; s.lost {
+			s.lost = false
+			t.lostOut--
+			t.pipe += s.n
+		}
+	}
+	t.recovering, t.timedOut = false, false
+	t.cwnd, t.ssthresh = t.before[0], t.before[1]
 }
 
 // report is what the kernel says; honest.

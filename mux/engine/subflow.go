@@ -63,6 +63,8 @@ type Subflow struct {
 	probeSent int64  // time of the probe that waits for its answer, 0 = none,
 	silence   int64  // and how long neither side had said anything before it
 	probeEnd  uint64 // TCP bytes before it
+	gauged    uint64 // when so many TCP bytes are acknowledged, the path has carried
+	gaugedAt  int64  // what was written then; 0 = nothing is waited for
 }
 
 // stats is what is known of a subflow's TCP connection.
@@ -179,8 +181,10 @@ func (f *Subflow) age(now int64) int64 {
 // the marks of what has a Data ACK.
 func (f *Subflow) acknowledge(q *dsn.InFlight, now int64, acked uint64) {
 	if acked > f.acked {
+		bytes := acked - f.acked
 		f.acked = acked
 		f.progress, f.proof = now, now
+		f.path.passed(f, now, bytes)
 	}
 	r := &f.marks
 	for r.una < r.tail && r.at(r.una).end <= f.acked {

@@ -12,7 +12,7 @@ import (
 func TestDataACKIsNoProgress(t *testing.T) {
 	for _, kernel := range []bool{false, true} {
 		s := &Engine{}
-		f := &Subflow{}
+		f := &Subflow{path: new(Path)}
 		f.tx.kernel = kernel
 		b := buf.Get(100)
 		f.marks.push(sentMark{sn: s.held.out.Push(b), end: 100, at: 1e9})

@@ -16,13 +16,14 @@ const (
 // and where a far or thin path has these, nothing goes by the others meanwhile, small flows
 // included. What such a path alone still has goes once more by a nearer one, where it takes less
 // time than it has been under way (Raiciu et al., NSDI 2012, call it opportunistic retransmission).
-func (h *held) unlock(r *chooser, now int64) {
+// behind says that there is room, and that a thin path alone is to be relieved so.
+func (h *held) unlock(r *chooser, now int64, behind bool) {
 	q := &h.out
 	set := sched.Usable(r.cands, false)
 	given := 0
 	for sn := q.Head; sn < q.Tail && sn < q.Head+unlockLook && given < unlockBytes; sn++ {
 		sg := q.Live(sn)
-		if sg == nil || sg.On&arrived != 0 || sg.Paths != 0 || bits.OnesCount64(sg.On) != 1 {
+		if sg == nil || sg.On == 0 || sg.On&arrived != 0 || sg.Paths != 0 {
 			continue
 		}
 		has := r.candidateAt(uint8(bits.TrailingZeros64(sg.On)))
@@ -30,6 +31,9 @@ func (h *held) unlock(r *chooser, now int64) {
 			continue
 		}
 		slow := r.candSub[has].path
+		if sg.On&^slotsOf(slow) != 0 || behind && !slow.thin(now) {
+			continue
+		}
 		nearer := uint64(0)
 		for i, f := range r.candSub {
 			if f.path != slow && 2*max(f.path.srtt, f.path.rtt) < max(slow.srtt, slow.rtt) {

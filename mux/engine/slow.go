@@ -1,0 +1,190 @@
+package engine
+
+// A thin path is slow without being dead: what its subflows have sent stands in one queue,
+// and TCP's initial windows alone may be seconds of it, before a round trip shows them. So a
+// subflow waits with its path: as long as the path brings something, and nothing that was
+// sent later, what is behind has not stalled. RFC 8985 finds losses so within a connection.
+
+// A passage is how what a path's subflows have sent is acknowledged, taken together.
+type passage struct {
+	at      int64 // when something last was, ns
+	reached int64 // what was written to some subflow then has left the bottleneck
+	gap     int64 // longest time between two acknowledgements while there was a queue, fading
+
+	since int64 // since when bytes are counted; 0 = no queue stands
+	bytes uint64
+	rate  float64 // what came, bytes a nanosecond, while a queue stood; 0 = not known
+	times int     // that this was next to nothing in a row,
+	thin  bool    // so that it is believed
+}
+
+const (
+	// gapFade: each acknowledgement takes one part in so many of the longest gap.
+	gapFade = 16
+	// gapMost is what ends a measurement, ns: two full packets at 24 kbit/s take less.
+	gapMost = 1e9
+	// gapQueue is how much has to be under way, in bytes, for the time between two
+	// acknowledgements to be the path's: two full packets and more.
+	gapQueue = 3 * 1448
+	// thinRate is what a thin path carries at most, bytes a nanosecond: a megabit a second,
+	// of which TCP's initial window is more than a tenth of a second.
+	thinRate   = 1e6 / 8e9
+	thinWindow = 300e6 // ns in which that is measured, at least,
+	thinStands = 200e6 // ns that what is under way takes to leave, beyond two round trips
+	thinMet    = 100e6 // ns of queue that is in no doubt
+	thinMemory = 30e9  // and for how long after the last acknowledgement it holds
+	// thinShare: beside a path that brings so many times as much it carries nothing large.
+	thinShare = 20
+	// thinLate is how old, in ns, what a thin path has may be before it goes once more by another.
+	thinLate = 500e6
+)
+
+// passed notes that so many bytes of the path's subflows more were acknowledged.
+func (p *Path) passed(f *Subflow, now int64, bytes uint64) {
+	m := &p.passage
+	if f.gaugedAt != 0 && f.acked >= f.gauged {
+		m.reached, f.gaugedAt = max(m.reached, f.gaugedAt), 0
+	}
+	if out := p.outstanding(); out <= gapQueue {
+		m.since, m.bytes = 0, 0
+	} else if m.count(now, bytes, out, p.rtt, p.met()) {
+		p.arrange()
+	}
+	m.at = now
+}
+
+// count notes what has come out of a queue of so many bytes, and reports whether the path is
+// seen to be thin, or no longer. What comes back from the dead brings little at first, and TCP's
+// first round trips on a long way do: so it has to be little twice in a row, to stand for longer
+// than the way is, and to have met a queue, by the longest round trip.
+func (m *passage) count(now int64, bytes uint64, out int, rtt, met int64) (other bool) {
+	gap := now - m.at
+	if m.since == 0 || gap > gapMost {
+		m.since, m.bytes, m.times = now, 0, 0
+		return false
+	}
+	if gap > 0 {
+		m.gap = max(m.gap-m.gap/gapFade, gap)
+	}
+	if m.bytes += bytes; now-m.since < max(thinWindow, 2*rtt) {
+		return false
+	}
+	m.rate = float64(m.bytes) / float64(now-m.since)
+	m.since, m.bytes = now, 0
+	was := m.thin
+	switch {
+	case m.rate >= thinRate:
+		m.times, m.thin = 0, false
+	case float64(out) > m.rate*float64(2*rtt+thinStands) && met > rtt+thinMet:
+		m.times++
+		m.thin = m.thin || m.times > 1
+	}
+	return m.thin != was
+}
+
+// met is the longest of the subflows' round trips, ns.
+func (p *Path) met() (longest int64) {
+	for _, f := range p.subs {
+		longest = max(longest, f.tx.srtt)
+	}
+	return longest
+}
+
+// outstanding is how many bytes no kernel has acknowledged, as of the last reports.
+func (p *Path) outstanding() (n int) {
+	for _, f := range p.subs {
+		if f.state != Ended {
+			n += f.tx.outstanding
+		}
+	}
+	return n
+}
+
+// thin says that the path has lately shown to carry next to nothing.
+func (p *Path) thin(now int64) bool { return p.passage.thin && now-p.passage.at < thinMemory }
+
+// gaugeThin notes what a thin path is good for at the moment.
+func (p *Path) gaugeThin(e *Engine, now int64) {
+	p.idle, p.filled, p.ahead = false, false, 0
+	if !p.thin(now) {
+		return
+	}
+	out := p.outstanding()
+	p.filled = out > gapQueue
+	p.ahead = int64(float64(out) / p.passage.rate)
+	for _, o := range e.paths {
+		p.idle = p.idle || o != p && o.state == PathUp && !o.spare() && o.proven > thinShare*p.passage.rate
+	}
+}
+
+// queued says that what a subflow sent at a time may still stand in the path's queue: the
+// path, which is thin, or alone and nothing is known of it yet, brings what was sent before it.
+func (e *Engine) queued(f *Subflow, now, since, limit int64) bool {
+	p := f.path
+	m := &p.passage
+	switch {
+	case m.reached > since:
+		return false
+	case p.thin(now): // a subflow that waits has measured nothing of it
+		for _, g := range p.subs {
+			limit = max(limit, g.stallTime())
+		}
+	case m.rate != 0 || p.outstanding() <= gapQueue || e.beside(p):
+		return false
+	}
+	return now-m.at <= max(limit, 2*m.gap)
+}
+
+// beside says that another path is up, so that what is held up has another way.
+func (e *Engine) beside(p *Path) bool {
+	for _, o := range e.paths {
+		if o != p && o.state == PathUp && o.warm() != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// silence is how long a path may bring nothing before it is dark.
+func (e *Engine) silence(p *Path) int64 {
+	if m := &p.passage; m.thin || m.rate == 0 && !e.beside(p) {
+		return max(darkAfter, 2*m.gap)
+	}
+	return darkAfter
+}
+
+// behind says that what is first without a Data ACK is with a thin path alone, and that another
+// one might have it: nothing else waits, or the path brings next to nothing beside that one.
+func (e *Engine) behind(now int64) bool {
+	q := &e.held.out
+	sg := q.Live(q.Head)
+	if sg == nil || sg.On == 0 {
+		return false
+	}
+	for _, p := range e.paths {
+		if !p.thin(now) || sg.On&^slotsOf(p) != 0 {
+			continue
+		}
+		for _, f := range p.subs {
+			if sg.On&(1<<f.slot) != 0 {
+				return e.table.queue.Idle() || p.idle && f.age(now) > thinLate
+			}
+		}
+	}
+	return false
+}
+
+// spared leaves a stream's first packets, which are a small flow's yet large, those subflows
+// of a thin path that carry bulk: each other one would put a window more into its queue.
+func (r *chooser) spared(set uint64, now int64) uint64 {
+	left := set
+	for i, f := range r.candSub {
+		if f.path.thin(now) && !r.cands[i].Bulk {
+			left &^= 1 << i
+		}
+	}
+	if left == 0 {
+		return set
+	}
+	return left
+}

@@ -45,7 +45,9 @@ func (p *Path) passed(f *Subflow, now int64, bytes uint64) {
 	if f.gaugedAt != 0 && f.acked >= f.gauged {
 		m.reached, f.gaugedAt = max(m.reached, f.gaugedAt), 0
 	}
-	if out := p.outstanding(); out <= gapQueue {
+	if !m.thin && p.proven > thinShare*thinRate { // far from it, and busy
+		m.since, m.times, m.rate = 0, 0, p.proven
+	} else if out := p.outstanding(); out <= gapQueue {
 		m.since, m.bytes = 0, 0
 	} else if m.count(now, bytes, out, p.rtt, p.met()) {
 		p.arrange()

@@ -18,13 +18,13 @@ func (e *Engine) Assign(now int64) (hurry bool) {
 	if e.rec != nil {
 		e.rec.note(entry{Op: "assign", Now: now})
 	}
-	behind := e.behind(now)
-	if len(e.held.redo) == 0 && e.table.queue.Idle() && !e.table.queue.Barred && !behind || e.fin != 0 {
+	held := behind(e, now)
+	if len(e.held.redo) == 0 && e.table.queue.Idle() && !e.table.queue.Barred && !held || e.fin != 0 {
 		return false
 	}
 	e.held.out.Pass(now)
 	if r := &e.choose; r.list(now) {
-		if r.assign(now); behind {
+		if r.assign(now); held {
 			e.held.unlock(r, now, true)
 		}
 	}
@@ -85,7 +85,7 @@ func (r *chooser) assignSmall(now int64) {
 	for !b.Empty() && !r.e.held.out.Full() {
 		set := usable
 		if f := b.First(); f != nil && f.Stream != nil {
-			set = r.spared(set, now)
+			set = spared(r, set, now)
 		}
 		i := sched.PickSmall(r.cands, set, fq.Quantum, r.e.table.turn)
 		if i == sched.NoSubflow || sched.Soon(r.cands, set, fq.Quantum, i) {
@@ -293,7 +293,7 @@ func (r *chooser) list(now int64) bool {
 		p := f.path
 		if p.viewed != r.views { // once for all of its subflows
 			p.viewed, p.view = r.views, p.candidate(now)
-			p.gaugeThin(r.e, now)
+			gaugeThin(r.e, p, now)
 		}
 		c := p.view
 		c.Stale = c.Stale || f.state != Moving

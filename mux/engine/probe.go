@@ -43,7 +43,7 @@ func (p *Path) askDelay(e *Engine, now int64) {
 	default:
 		every = gauge.DelayActive
 	}
-	if p.thin(now) {
+	if p.passage.holds(now) {
 		every = max(every, int64(askCost/(askShare*p.passage.rate)))
 	}
 	if now-m.Asked < every {

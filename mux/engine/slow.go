@@ -36,20 +36,20 @@ const (
 	// thinShare: beside a path that brings so many times as much it carries nothing large.
 	thinShare = 20
 	// thinLate is how old, in ns, what a thin path has may be before it goes once more by another.
-	thinLate = 500e6
+	thinLate = 150e6
 )
 
-// passed notes that so many bytes of the path's subflows more were acknowledged.
-func (p *Path) passed(f *Subflow, now int64, bytes uint64) {
+// notePassage notes that so many bytes of the path's subflows more were acknowledged.
+func notePassage(p *Path, f *Subflow, now int64, bytes uint64) {
 	m := &p.passage
 	if f.gaugedAt != 0 && f.acked >= f.gauged {
 		m.reached, f.gaugedAt = max(m.reached, f.gaugedAt), 0
 	}
 	if !m.thin && p.proven > thinShare*thinRate { // far from it, and busy
 		m.since, m.times, m.rate = 0, 0, p.proven
-	} else if out := p.outstanding(); out <= gapQueue {
+	} else if out := outstanding(p); out <= gapQueue {
 		m.since, m.bytes = 0, 0
-	} else if m.count(now, bytes, out, p.rtt, p.met()) {
+	} else if m.count(now, bytes, out, p.rtt, met(p)) {
 		p.arrange()
 	}
 	m.at = now
@@ -85,7 +85,7 @@ func (m *passage) count(now int64, bytes uint64, out int, rtt, met int64) (other
 }
 
 // met is the longest of the subflows' round trips, ns.
-func (p *Path) met() (longest int64) {
+func met(p *Path) (longest int64) {
 	for _, f := range p.subs {
 		longest = max(longest, f.tx.srtt)
 	}
@@ -93,7 +93,7 @@ func (p *Path) met() (longest int64) {
 }
 
 // outstanding is how many bytes no kernel has acknowledged, as of the last reports.
-func (p *Path) outstanding() (n int) {
+func outstanding(p *Path) (n int) {
 	for _, f := range p.subs {
 		if f.state != Ended {
 			n += f.tx.outstanding
@@ -102,16 +102,16 @@ func (p *Path) outstanding() (n int) {
 	return n
 }
 
-// thin says that the path has lately shown to carry next to nothing.
-func (p *Path) thin(now int64) bool { return p.passage.thin && now-p.passage.at < thinMemory }
+// holds says that the path has lately shown to carry next to nothing.
+func (m *passage) holds(now int64) bool { return m.thin && now-m.at < thinMemory }
 
 // gaugeThin notes what a thin path is good for at the moment.
-func (p *Path) gaugeThin(e *Engine, now int64) {
+func gaugeThin(e *Engine, p *Path, now int64) {
 	p.idle, p.filled, p.ahead = false, false, 0
-	if !p.thin(now) {
+	if !p.passage.holds(now) {
 		return
 	}
-	out := p.outstanding()
+	out := outstanding(p)
 	p.filled = out > gapQueue
 	p.ahead = int64(float64(out) / p.passage.rate)
 	for _, o := range e.paths {
@@ -121,24 +121,24 @@ func (p *Path) gaugeThin(e *Engine, now int64) {
 
 // queued says that what a subflow sent at a time may still stand in the path's queue: the
 // path, which is thin, or alone and nothing is known of it yet, brings what was sent before it.
-func (e *Engine) queued(f *Subflow, now, since, limit int64) bool {
+func queued(e *Engine, f *Subflow, now, since, limit int64) bool {
 	p := f.path
 	m := &p.passage
 	switch {
 	case m.reached > since:
 		return false
-	case p.thin(now): // a subflow that waits has measured nothing of it
+	case p.passage.holds(now): // a subflow that waits has measured nothing of it
 		for _, g := range p.subs {
 			limit = max(limit, g.stallTime())
 		}
-	case m.rate != 0 || p.outstanding() <= gapQueue || e.beside(p):
+	case m.rate != 0 || outstanding(p) <= gapQueue || beside(e, p):
 		return false
 	}
 	return now-m.at <= max(limit, 2*m.gap)
 }
 
 // beside says that another path is up, so that what is held up has another way.
-func (e *Engine) beside(p *Path) bool {
+func beside(e *Engine, p *Path) bool {
 	for _, o := range e.paths {
 		if o != p && o.state == PathUp && o.warm() != nil {
 			return true
@@ -148,8 +148,8 @@ func (e *Engine) beside(p *Path) bool {
 }
 
 // silence is how long a path may bring nothing before it is dark.
-func (e *Engine) silence(p *Path) int64 {
-	if m := &p.passage; m.thin || m.rate == 0 && !e.beside(p) {
+func silence(e *Engine, p *Path) int64 {
+	if m := &p.passage; m.thin || m.rate == 0 && !beside(e, p) {
 		return max(darkAfter, 2*m.gap)
 	}
 	return darkAfter
@@ -157,14 +157,14 @@ func (e *Engine) silence(p *Path) int64 {
 
 // behind says that what is first without a Data ACK is with a thin path alone, and that another
 // one might have it: nothing else waits, or the path brings next to nothing beside that one.
-func (e *Engine) behind(now int64) bool {
+func behind(e *Engine, now int64) bool {
 	q := &e.held.out
 	sg := q.Live(q.Head)
 	if sg == nil || sg.On == 0 {
 		return false
 	}
 	for _, p := range e.paths {
-		if !p.thin(now) || sg.On&^slotsOf(p) != 0 {
+		if !p.passage.holds(now) || sg.On&^slotsOf(p) != 0 {
 			continue
 		}
 		for _, f := range p.subs {
@@ -178,10 +178,10 @@ func (e *Engine) behind(now int64) bool {
 
 // spared leaves a stream's first packets, which are a small flow's yet large, those subflows
 // of a thin path that carry bulk: each other one would put a window more into its queue.
-func (r *chooser) spared(set uint64, now int64) uint64 {
+func spared(r *chooser, set uint64, now int64) uint64 {
 	left := set
 	for i, f := range r.candSub {
-		if f.path.thin(now) && !r.cands[i].Bulk {
+		if f.path.passage.holds(now) && !r.cands[i].Bulk {
 			left &^= 1 << i
 		}
 	}

@@ -184,7 +184,7 @@ func (f *Subflow) acknowledge(q *dsn.InFlight, now int64, acked uint64) {
 		bytes := acked - f.acked
 		f.acked = acked
 		f.progress, f.proof = now, now
-		f.path.passed(f, now, bytes)
+		notePassage(f.path, f, now, bytes)
 	}
 	r := &f.marks
 	for r.una < r.tail && r.at(r.una).end <= f.acked {

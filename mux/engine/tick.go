@@ -172,13 +172,13 @@ func (e *Engine) watch(f *Subflow, now int64) {
 		wait = p
 	}
 	switch limit := f.stallTime(); {
-	case wait > limit && e.queued(f, now, max(now-wait, f.progress), limit):
+	case wait > limit && queued(e, f, now, max(now-wait, f.progress), limit):
 	case wait > limit && !f.gaps(now, wait, limit):
 		e.stall(f, now, overdue)
 	case f.state == Resting && max(f.heard, f.progress) > f.restAt:
 		f.state.on(progress)
 	case f.probeSent != 0 && now-f.probeSent > max(f.probeTimeout(now), limit) && f.heard < f.probeSent &&
-		(f.acked >= f.probeEnd || !e.queued(f, now, max(f.probeSent, f.progress), limit)):
+		(f.acked >= f.probeEnd || !queued(e, f, now, max(f.probeSent, f.progress), limit)):
 		f.unanswered()
 		f.overslept = f.overslept || f.state == Resting
 		e.stall(f, now, overdue)
@@ -241,7 +241,7 @@ func (e *Engine) judge(p *Path, now int64) {
 		p.doubted = 0
 	}
 	silent := p.doubted != 0 && now-p.doubted > darkAfter+2*max(p.srtt, p.rtt)
-	dark := silent || p.stalled > p.proof && now-p.proof > e.silence(p)
+	dark := silent || p.stalled > p.proof && now-p.proof > silence(e, p)
 	if silent { // who acknowledges for the peer does so on all of them
 		disown(e, p, now)
 	}

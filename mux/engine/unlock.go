@@ -31,7 +31,7 @@ func (h *held) unlock(r *chooser, now int64, behind bool) {
 			continue
 		}
 		slow := r.candSub[has].path
-		if sg.On&^slotsOf(slow) != 0 || behind && !slow.thin(now) {
+		if sg.On&^slotsOf(slow) != 0 || behind && !slow.passage.holds(now) {
 			continue
 		}
 		nearer := uint64(0)

@@ -176,7 +176,7 @@ func (g *enclave) holder(by tun.Holder) holder {
 // Connect implements tun.Tunnel: the exit is asked as it is for a CONNECT.
 func (g *enclave) Connect(ctx context.Context, from, to netip.AddrPort) (tun.Stream, error) {
 	c := g.client
-	who := g.holder(tun.HolderOf(g, packet.ProtoTCP, from, to))
+	who := g.holder(tun.HolderOf(g.Owner, packet.ProtoTCP, from, to))
 	if !c.streams.acquire(who) {
 		return nil, errTooManyStreams
 	}

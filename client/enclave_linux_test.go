@@ -163,7 +163,7 @@ func TestEnclaveSharesAssociations(t *testing.T) {
 	if _, tells := udpOwner(at, to); !tells {
 		t.Skip("the system does not tell whose a socket is")
 	}
-	if got, want := tun.HolderOf(g, packet.ProtoUDP, at, to), user(uint32(os.Getuid())); got != want {
+	if got, want := tun.HolderOf(g.Owner, packet.ProtoUDP, at, to), user(uint32(os.Getuid())); got != want {
 		t.Errorf("a socket of this user counts for %+v", got)
 	}
 }

@@ -26,9 +26,12 @@ type Holder struct {
 	User bool // UID is known
 }
 
+// An Owner tells whose a socket of this machine is, as Tunnel.Owner does.
+type Owner func(proto uint8, from, to netip.AddrPort) (uid uint32, ok bool)
+
 // HolderOf is whose a socket of TCP or UDP is that speaks from there to there.
-func HolderOf(t Tunnel, proto uint8, from, to netip.AddrPort) Holder {
-	if uid, ok := t.Owner(proto, from, to); ok {
+func HolderOf(of Owner, proto uint8, from, to netip.AddrPort) Holder {
+	if uid, ok := of(proto, from, to); ok {
 		return Holder{UID: uid, User: true}
 	}
 	return Holder{Host: from.Addr()}
@@ -52,8 +55,8 @@ type seat struct {
 // to come again, which its program's system sees to.
 type seats struct {
 	most  int
-	owner func(proto uint8, from, to netip.AddrPort) (uid uint32, ok bool) // whose a socket of this machine is
-	told  func()                                                           // is told of each that has to go, or to come again
+	owner Owner
+	told  func() // is told of each that has to go, or to come again
 
 	mu     sync.Mutex // guards all following fields
 	all    list.List  // of *seat, the oldest first
@@ -121,9 +124,7 @@ func (s *seats) look(p *seat) {
 		return
 	}
 	p.looked = true
-	if uid, ok := s.owner(packet.ProtoTCP, p.from, p.to); ok {
-		p.who = Holder{UID: uid, User: true}
-	}
+	p.who = HolderOf(s.owner, packet.ProtoTCP, p.from, p.to)
 }
 
 // lookAll does so for those who came when it did not matter. The caller holds mu.

@@ -193,7 +193,7 @@ func (d *Device) acceptNames(ctx context.Context, k *knock, to netip.AddrPort) {
 	answered := k.answer()
 	stop()
 	if answered {
-		d.names(ctx, HolderOf(d.tunnel, packet.ProtoTCP, k.from, k.to), gonet.NewTCPConn(&k.queue, k.end), to)
+		d.names(ctx, HolderOf(d.tunnel.Owner, packet.ProtoTCP, k.from, k.to), gonet.NewTCPConn(&k.queue, k.end), to)
 	}
 }
 

@@ -100,7 +100,7 @@ func (t *ports) open(src socket, to netip.AddrPort, now int64) *port {
 		if src.as.IsValid() {
 			to = src.as
 		}
-		p.who = HolderOf(t.device.tunnel, packet.ProtoUDP, src.at, to)
+		p.who = HolderOf(t.device.tunnel.Owner, packet.ProtoUDP, src.at, to)
 	}
 	inner, err := t.device.tunnel.Open(p.who, Sink{UDP: p.receive, Echo: p.reply, Failure: p.fail})
 	if err != nil {

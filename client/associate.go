@@ -99,13 +99,28 @@ func (a *association) open(local netip.Addr) error {
 // by associate; the end of the connection stops it, and shutdown closes that.
 func (a *association) watch() {
 	defer a.client.crowd.wg.Done()
-	for {
-		// What an application sends here means nothing.
-		if _, err := a.control.Read(a.discard[:]); err != nil {
-			break
-		}
+	var err error
+	for err == nil { // what an application sends here means nothing
+		_, err = a.control.Read(a.discard[:])
+	}
+	if !errors.Is(err, net.ErrClosed) {
+		a.lastWords()
 	}
 	a.close()
+}
+
+// lastWords sends on what the application sent before it went: many say something and close at
+// once. It waits for names, as long as questions take.
+func (a *association) lastWords() {
+	a.relay.Drain()
+	a.mu.Lock()
+	r := a.port.rival
+	a.mu.Unlock()
+	if r != nil { // the port that was known says nothing any more
+		r.timer.Stop()
+		a.takeOver(r)
+	}
+	a.client.names.await(&a.inner)
 }
 
 // close ends the association: the relay socket, the inner port and the control

@@ -111,3 +111,35 @@ func (w waitingDatagram) send(a *answer, now time.Time) {
 	}
 	w.b.Release()
 }
+
+// sent notes that datagrams wait no more.
+func (t *names) sent(waited []waitingDatagram) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, w := range waited {
+		if w.in.waiting--; w.in.waiting == 0 && w.in.calm != nil {
+			close(w.in.calm)
+			w.in.calm = nil
+		}
+	}
+}
+
+// await waits until no datagram of an inner waits for its name, as long as a question takes at
+// most, or until the client ends. One goroutine may do so for an inner.
+func (t *names) await(in *inner) {
+	t.mu.Lock()
+	if in.waiting == 0 || t.stopped {
+		t.mu.Unlock()
+		return
+	}
+	calm := make(chan struct{})
+	in.calm = calm
+	t.mu.Unlock()
+	late := time.NewTimer(questionTime + 2*questionTick)
+	defer late.Stop()
+	select {
+	case <-calm:
+	case <-late.C:
+	case <-t.client.life.Done():
+	}
+}

@@ -270,7 +270,6 @@ func (t *names) settle(n *name, a *answer) {
 		for _, w := range waiting {
 			t.bytes -= buf.Headroom + w.b.Cap()
 			t.asking.hold(w.in.holder, -(buf.Headroom + w.b.Cap()))
-			w.in.waiting--
 		}
 		if len(waiting) == 0 || round == 8 {
 			n.answer.Store(a.beside(n.replies[1]))
@@ -300,6 +299,7 @@ func (t *names) settle(n *name, a *answer) {
 			begun = false
 			t.client.tunnel.Flush()
 		}
+		t.sent(waiting)
 		if !asking {
 			return
 		}

@@ -3,6 +3,7 @@ package client
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -108,6 +109,9 @@ func serveUDPStream(c *Client, conn *net.TCPConn, user string, early []byte, for
 	var writer sync.WaitGroup
 	writer.Go(u.write)
 	err := u.read(r)
+	if !errors.Is(err, net.ErrClosed) {
+		c.names.await(&u.inner) // what it said last may wait for a name
+	}
 	u.mu.Lock()
 	u.closed = true
 	u.mu.Unlock()

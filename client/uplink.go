@@ -39,7 +39,9 @@ type inner struct {
 
 	named atomic.Pointer[[]*named] // flows to names, or nil; stored with mu held
 
-	waiting int // datagrams that wait for a name; guarded by names.mu
+	// Guarded by names.mu.
+	waiting int           // datagrams that wait for a name
+	calm    chan struct{} // closed when none does; nil = nobody waits for that
 }
 
 // wrap makes the payload in b a packet to the given destination: IP and UDP

@@ -217,6 +217,27 @@ func (c *Conn) Close() error {
 	return nil
 }
 
+// drainMost is how many batches Drain takes at most: as much as a socket's buffer holds. Who
+// goes on sending does not hold up the Loop's other sockets.
+const drainMost = 64
+
+// Drain gives the Handler what has come by the socket until now, and returns when it has it. A
+// Handler must not call it.
+func (c *Conn) Drain() {
+	l := c.loop
+	l.turn.Lock()
+	defer l.turn.Unlock()
+	if l.ended {
+		return
+	}
+	for range drainMost {
+		if l.took = 0; l.read(c) || c.closed() {
+			break
+		}
+	}
+	l.finish()
+}
+
 // gso returns the present gsoLimit.
 func (c *Conn) gso() int32 {
 	limit := c.gsoLimit.Load()

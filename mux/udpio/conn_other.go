@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"sync/atomic"
 	"syscall"
+	"time"
 )
 
 // A Conn is one bound UDP socket that a Loop reads and Writers send on.
@@ -67,6 +68,12 @@ func (c *Conn) Connect(peer netip.AddrPort) error {
 
 // Gather does nothing here: what comes is read at once.
 func (c *Conn) Gather(bool) {}
+
+// drainTime is how long Drain waits.
+const drainTime = 20 * time.Millisecond
+
+// Drain waits a moment for what has come by the socket: its goroutine gives it to the Handler.
+func (c *Conn) Drain() { time.Sleep(drainTime) }
 
 // Close closes the socket. It is idempotent and safe from any goroutine,
 // handlers included, and never waits. After it returns no call of the Handler

@@ -181,7 +181,10 @@ func (p *clientPath) open(ctx context.Context, v *proven) (*subflow, error) {
 // race returns the first connection on which the server proves its key, of all
 // addresses but some.
 func (p *clientPath) race(ctx context.Context, timeout time.Duration, but []netip.AddrPort) (*proven, error) {
-	c := p.c
+	c, quiet := p.c, silent(p.c.session)
+	if quiet { // the server may be where its names mean by now
+		c.servers.doubt()
+	}
 	c.servers.ask(c.ctx, c.slots.Go, p.dialWay())
 	look(p)
 	var why error
@@ -197,10 +200,10 @@ func (p *clientPath) race(ctx context.Context, timeout time.Duration, but []neti
 			return p.prove(ctx, a, mtu, timeout, connected)
 		},
 		Drop: func(v *proven) { v.carrier.Close() },
-		Go:   c.slots.Go, MTU: mtu, Timeout: timeout,
+		Go:   c.slots.Go, MTU: mtu, Narrow: c.session.core.narrow(p.path), Timeout: timeout,
 		Silent: func(err *dialer.SilentError) { p.mute(ctx, err, len(but) == 0) },
 	}
-	if silent(c.session) {
+	if quiet {
 		race.Stagger = silentStagger
 	}
 	won, failed, err := race.Run(ctx)

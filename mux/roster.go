@@ -48,6 +48,12 @@ func (g *guarded) works(p *engine.Path) (works bool) {
 	return works
 }
 
+// narrow reports whether a path seems to lose large packets alone.
+func (g *guarded) narrow(p *engine.Path) (narrow bool) {
+	g.enter(func(*engine.Engine, int64) { narrow = p.Narrow() })
+	return narrow
+}
+
 // alive reports whether the session has a subflow that moves, or other keys than
 // those of that epoch.
 func (g *guarded) alive(epoch uint64) (alive bool) {

@@ -131,7 +131,7 @@ func TestSegmentsComeTwiceAndOutOfOrder(t *testing.T) {
 // On a path that works, packets of more than 1,280 bytes get lost from now on, and nothing
 // says so: what has large ones goes on soon.
 func TestLargePacketsBecomeLost(t *testing.T) {
-	soonest(t, 4*time.Second, func(t *testing.T) time.Duration { return shrinks(t, 1280) })
+	soonest(t, 1800*time.Millisecond, func(t *testing.T) time.Duration { return shrinks(t, 1280) })
 }
 
 // shrinks has the packets of a path become smaller beside a flow of large datagrams, and returns

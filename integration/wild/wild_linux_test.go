@@ -23,10 +23,10 @@ import (
 const onePath = `paths: [{name: dsl, bind: "w1"}]`
 
 // A path that loses large packets and says nothing of it carries all the same: PPPoE, LTE,
-// and the least that IPv6 allows.
+// the least that IPv6 allows, tunnels within tunnels, and the least that IPv4 does.
 func TestLargePacketsGetLost(t *testing.T) {
 	t.Parallel()
-	for _, mtu := range []int{1492, 1400, 1280} {
+	for _, mtu := range []int{1492, 1400, 1280, 1000, 576} {
 		t.Run(fmt.Sprint(mtu), func(t *testing.T) {
 			t.Parallel()
 			c := newCountry(t)

@@ -92,7 +92,11 @@ func (c *contest[T]) seek(now time.Time) (lost bool, why error) {
 	mute := silent(c.all, now)
 	next, more := c.next(addrs, c.all, now, age < c.Timeout || mute != nil)
 	if more {
-		c.begin(next, c.MTU)
+		whole := c.begin(next, c.MTU)
+		if c.Narrow && larger(c.MTU, probed) {
+			whole.clamped = true
+			c.begin(next, probed)
+		}
 	}
 	if a, mtu, ok := c.smaller(c.all, now); ok {
 		c.begin(a, mtu)
@@ -147,10 +151,20 @@ func (c *contest[T]) proved(n news[T]) {
 		c.Drop(c.won.Value)
 	}
 	c.won = &Result[T]{n.value, n.of.addr, n.of.mtu, beaten(c.all, n.of)}
+	now := time.Now()
+	if !again { // those that are larger still were begun with it
+		if until := now.Add(grace); until.After(c.until) {
+			c.until = until
+		}
+		return
+	}
 	// A server that was away answers all at once, and a load balancer finds another one for
 	// who comes now: that says nothing of the path.
-	c.until = time.Now().Add(max(grace, time.Since(n.of.began)*3/2))
-	if again {
-		c.begin(c.won.Addr, c.MTU)
+	c.until = now.Add(max(grace, now.Sub(n.of.began)*3/2))
+	c.begin(c.won.Addr, c.MTU)
+	for _, s := range sizes {
+		if larger(c.MTU, s) && larger(s, n.of.mtu) {
+			c.begin(c.won.Addr, s)
+		}
 	}
 }

@@ -113,6 +113,9 @@ func (r *Names) run(ctx context.Context, n *serverName, way *Way, by, host strin
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
 	addrs, err := r.lookup(ctx, way, host)
+	if err == nil {
+		addrs, err = hosts(host, addrs)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(n.asking, by)
@@ -123,6 +126,16 @@ func (r *Names) run(ctx context.Context, n *serverName, way *Way, by, host strin
 	case n.err == nil || by == "":
 		n.err = plainDNS(err)
 	}
+}
+
+// hosts returns those of a name's addresses that a host can have: name servers that block a name
+// give 0.0.0.0, which connects to this machine.
+func hosts(name string, addrs []netip.Addr) ([]netip.Addr, error) {
+	left := slices.DeleteFunc(slices.Clone(addrs), func(a netip.Addr) bool { return a.Unmap().IsUnspecified() || a.IsMulticast() })
+	if len(left) == 0 && len(addrs) > 0 {
+		return nil, &net.DNSError{Err: "means " + addrs[0].Unmap().String() + ", which is no host", Name: name}
+	}
+	return left, nil
 }
 
 // plainDNS drops from an error what differs from one lookup to the next, so that

@@ -17,7 +17,7 @@ const (
 	// stall is how long an address that took the connection may be silent before
 	// the path is suspected of losing large packets, and again how much longer before
 	// those that are tried then are.
-	stall = time.Second
+	stall = 600 * time.Millisecond
 	again = 400 * time.Millisecond
 	// grace is how long larger packets have once smaller ones got through.
 	// They begin again then, once: what did not answer before may have been away.
@@ -38,9 +38,13 @@ const (
 	step = 25 * time.Millisecond
 )
 
-// MTUs are the sizes of packets, in bytes, that are tried in turn where large ones seem
-// to get lost: PPPoE's (RFC 2516), what LTE and tunnels leave, and IPv6's least.
-var MTUs = []int{1492, 1400, 1280}
+// sizes are those of packets, in bytes, that may get through where large ones seem to get
+// lost: PPPoE's (RFC 2516), what LTE and tunnels leave, IPv6's least, what tunnels within tunnels
+// leave, and what every host takes (RFC 791, Section 3.1). From probed on they are tried in turn,
+// until one gets through: then the larger ones, all at once.
+var sizes = []int{1492, 1400, 1280, 1000, 576}
+
+const probed = 1280
 
 // Segment is how large a TCP segment may be, as TCP_MAXSEG counts it (options are within),
 // so that packets to an address keep to an MTU; 0 for 0, which is any.
@@ -72,6 +76,9 @@ type Race[T any] struct {
 	Go func(func())
 	// MTU is what is known to get through on this path; 0 = nothing is known.
 	MTU int
+	// Narrow says that the path seems to lose large packets: small ones are tried beside
+	// from the beginning.
+	Narrow bool
 	// Stagger is the head start of one address over the next; 0 = Stagger of this package.
 	Stagger time.Duration
 	// Timeout is how long TCP's handshake may take: no other address begins later, unless
@@ -239,8 +246,8 @@ func (r *Race[T]) smaller(all []*attempt, now time.Time) (a netip.AddrPort, mtu 
 			continue
 		}
 		t.clamped = true
-		for _, s := range MTUs {
-			if t.mtu == 0 || s < t.mtu {
+		for _, s := range sizes {
+			if s <= probed && larger(t.mtu, s) {
 				return t.addr, s, true
 			}
 		}

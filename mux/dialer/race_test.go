@@ -117,9 +117,11 @@ func TestRace(t *testing.T) {
 		{"the first hangs", fakeAddr{tcp: 20 * ms, proof: never}, fakeAddr{tcp: 20 * ms, proof: 20 * ms}, second, 400 * ms, 0, true},
 		{"the first is dead", fakeAddr{tcp: never}, fakeAddr{tcp: 20 * ms, proof: 20 * ms}, second, 400 * ms, 0, true},
 		{"the first refuses", fakeAddr{tcp: 20 * ms, refuses: true}, fakeAddr{tcp: 20 * ms, proof: 20 * ms}, second, 100 * ms, 0, true},
-		{"PPPoE", fakeAddr{tcp: 20 * ms, proof: 20 * ms, loses: 1492}, fakeAddr{tcp: never}, first, 1350 * ms, 1492, false},
-		{"LTE", fakeAddr{tcp: 20 * ms, proof: 20 * ms, loses: 1428}, fakeAddr{tcp: never}, first, 1750 * ms, 1400, false},
-		{"IPv6's least", fakeAddr{tcp: 20 * ms, proof: 20 * ms, loses: 1280}, fakeAddr{tcp: never}, first, 2200 * ms, 1280, false},
+		{"PPPoE", fakeAddr{tcp: 20 * ms, proof: 20 * ms, loses: 1492}, fakeAddr{tcp: never}, first, 1000 * ms, 1492, false},
+		{"LTE", fakeAddr{tcp: 20 * ms, proof: 20 * ms, loses: 1428}, fakeAddr{tcp: never}, first, 1000 * ms, 1400, false},
+		{"IPv6's least", fakeAddr{tcp: 20 * ms, proof: 20 * ms, loses: 1280}, fakeAddr{tcp: never}, first, 1000 * ms, 1280, false},
+		{"a tunnel in a tunnel", fakeAddr{tcp: 20 * ms, proof: 20 * ms, loses: 1200}, fakeAddr{tcp: never}, first, 1400 * ms, 1000, false},
+		{"IPv4's least", fakeAddr{tcp: 20 * ms, proof: 20 * ms, loses: 576}, fakeAddr{tcp: never}, first, 1850 * ms, 576, false},
 		{"PPPoE to afar", fakeAddr{tcp: 250 * ms, proof: 250 * ms, loses: 1492}, fakeAddr{tcp: never}, first, 2600 * ms, 1492, false},
 		{"it was away", fakeAddr{tcp: 20 * ms, proof: 20 * ms, away: 3 * time.Second}, fakeAddr{tcp: never}, first, 3250 * ms, 0, false},
 		{"a balancer lost its server", fakeAddr{tcp: 20 * ms, proof: 20 * ms, lost: 1200 * ms}, fakeAddr{tcp: never}, first, 1600 * ms, 0, false},
@@ -294,4 +296,44 @@ func TestShortHeadStart(t *testing.T) {
 			t.Errorf("%v, %v after %v", res, err, time.Since(start))
 		}
 	})
+}
+
+// On a path that seems to lose large packets small ones are tried at once, and of those that get
+// through the largest win.
+func TestRaceOnANarrowPath(t *testing.T) {
+	for most, want := range map[int]int{1492: 1492, 1300: 1280, 0: 0} {
+		synctest.Test(t, func(t *testing.T) {
+			var tasks sync.WaitGroup
+			defer tasks.Wait()
+			start := time.Now()
+			r := Race[netip.AddrPort]{
+				Targets: func() ([]netip.AddrPort, bool) { return []netip.AddrPort{first}, false },
+				Try: func(ctx context.Context, a netip.AddrPort, mtu int, connected func()) (netip.AddrPort, error) {
+					connected()
+					if most != 0 && (mtu == 0 || mtu > most) {
+						<-ctx.Done()
+						return a, ctx.Err()
+					}
+					time.Sleep(20 * time.Millisecond)
+					return a, nil
+				},
+				Drop: func(netip.AddrPort) {}, Go: tasks.Go, Timeout: time.Second, Narrow: true,
+			}
+			res, _, err := r.Run(t.Context())
+			if err != nil || res.MTU != want || time.Since(start) > 2*grace {
+				t.Errorf("%d get through: %+v, %v after %v", most, res, err, time.Since(start))
+			}
+		})
+	}
+}
+
+// What a name server that blocks a name gives is not dialled.
+func TestNamesOfNoHost(t *testing.T) {
+	zero, host := netip.IPv4Unspecified(), netip.MustParseAddr("192.0.2.1")
+	if got, err := hosts("server.test", []netip.Addr{zero, netip.IPv6Unspecified()}); got != nil || err == nil {
+		t.Errorf("%v, %v", got, err)
+	}
+	if got, err := hosts("server.test", []netip.Addr{zero, host}); err != nil || len(got) != 1 || got[0] != host {
+		t.Errorf("%v, %v", got, err)
+	}
 }

@@ -90,6 +90,17 @@ func (p *Path) AddrID() uint8 { return p.addrID }
 // State is how much the path may be used.
 func (p *Path) State() PathState { return p.state }
 
+// Narrow says that the path seems to lose large packets alone: one of its subflows has stalled
+// with something under way, and something has come by another since.
+func (p *Path) Narrow() bool {
+	for _, f := range p.subs {
+		if f.state.Stale() && f.tx.outstanding > 0 && p.heard > f.staleAt {
+			return true
+		}
+	}
+	return false
+}
+
 // HeardAt is when something last came by the path.
 func (p *Path) HeardAt() int64 { return p.heard }
 

@@ -157,7 +157,7 @@ func TestPathsTogether(t *testing.T) {
 		d.pass(watchTick)
 	}
 	d.pass(10 * time.Second)
-	d.want(t, "paths a, b and c died: the server refuses connections: does it run, at this port?; no path is left, and programs wait")
+	d.want(t, "paths a, b and c died: 192.0.2.1:7443 refuses connections: does it run, at this port?; no path is left, and programs wait")
 	for n := range strings.SplitSeq("c b a", " ") {
 		d.state[n] = "up"
 		d.pass(watchTick)
@@ -306,7 +306,7 @@ func TestPathThatComesAndDoesNotWork(t *testing.T) {
 	d.pass(watchTick)
 	d.state["dsl"], d.state["lte"] = "dial tcp 192.0.2.1:7443: connect: connection refused", "dial tcp 192.0.2.1:7443: connect: connection refused"
 	d.pass(10 * time.Second)
-	d.want(t, "paths dsl and lte do not work: the server refuses connections: does it run, at this port?; no path is left, and programs wait")
+	d.want(t, "paths dsl and lte do not work: 192.0.2.1:7443 refuses connections: does it run, at this port?; no path is left, and programs wait")
 }
 
 // Whoever asks for the status looks beside run: what the one that began later has seen stands, and

@@ -184,9 +184,10 @@ func (l *Listener) handshake(ctx context.Context, tcp net.Conn, place *gate.Plac
 	cfg := live.tls.Clone()
 	at := bench{l.benches, nil}
 	k.Waits(at.waits)
+	var clock *clockError
 	cfg.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		place.Spoke()
-		client, ok := l.book.Check(hello.ServerName, time.Now())
+		client, ahead, ok := l.book.Check(hello.ServerName, time.Now())
 		at.waits(false) // for its turn
 		defer at.waits(true)
 		if ok {
@@ -195,6 +196,10 @@ func (l *Listener) handshake(ctx context.Context, tcp net.Conn, place *gate.Plac
 			return nil, l.await(ctx, client)
 		}
 		if k.Hushed() {
+			if ahead != 0 {
+				clock = &clockError{live.Clients[client], ahead}
+				l.refusals.note(&live.Log, tcp.RemoteAddr(), clock, time.Now())
+			}
 			return nil, errStranger
 		}
 		return nil, l.afford(ctx, place)
@@ -222,7 +227,7 @@ func (l *Listener) handshake(ctx context.Context, tcp net.Conn, place *gate.Plac
 	tcp.Close()
 	log := &l.live.Load().Log
 	switch {
-	case l.running().Err() != nil:
+	case l.running().Err() != nil, clock != nil: // that was said
 	case proved && hasLeft(err):
 		// A client that looked which of its servers answer, or by which way.
 		log.Debug().Stringer("from", tcp.RemoteAddr()).Err(err).Msg("a client has gone before it was let in")

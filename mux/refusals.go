@@ -2,6 +2,7 @@ package mux
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"net"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/mpsocks/mpsocks/mux/amount"
 	"github.com/mpsocks/mpsocks/mux/errno"
 	"github.com/mpsocks/mpsocks/mux/handshake"
 )
@@ -34,6 +36,7 @@ const (
 	refusedTLS     = "no_tls"
 	refusedNoKey   = "no_key"
 	refusedSilent  = "silent"
+	refusedClock   = "clock"
 	refusedLeft    = "left"
 	refusedOther   = "other"
 )
@@ -47,6 +50,7 @@ var refusalWords = map[string]string{
 	refusedTLS:     "it does not speak TLS as mpsocks does: a scanner, or another program",
 	refusedNoKey:   "it proves no key: a browser or a scanner, or a client whose server.public_key is not this server's",
 	refusedSilent:  "it said nothing in time",
+	refusedClock:   "its clock is off",
 	refusedLeft:    "it went away before it had said who it is: a scanner, or something that looks whether the port answers",
 	refusedOther:   "its handshake failed",
 }
@@ -70,6 +74,7 @@ func (r *refusals) note(log *zerolog.Logger, from net.Addr, err error, now time.
 	}
 	full, limited := errors.AsType[*limitError](err)
 	stranger, unknown := errors.AsType[*handshake.UnknownKeyError](err)
+	clock, off := errors.AsType[*clockError](err)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.counts == nil {
@@ -85,6 +90,9 @@ func (r *refusals) note(log *zerolog.Logger, from net.Addr, err error, now time.
 	if unknown {
 		key += stranger.Key
 	}
+	if off {
+		key += clock.client
+	}
 	if _, known := r.said[key]; known || len(r.lines) >= refusalsMost {
 		r.unsaid++
 		return
@@ -98,6 +106,10 @@ func (r *refusals) note(log *zerolog.Logger, from net.Addr, err error, now time.
 	}
 	if unknown {
 		line = line.Str("key", stranger.Key)
+	}
+	if off {
+		line = line.Str("client", clock.client)
+		text = clock.Error()
 	}
 	if r.unsaid > 0 {
 		line = line.Uint64("more", r.unsaid)
@@ -124,7 +136,10 @@ func refusalReason(err error) string {
 	_, session := errors.AsType[unknownSessionError](err)
 	_, inTLS := errors.AsType[*tlsError](err)
 	timeout, timed := errors.AsType[net.Error](err)
+	_, off := errors.AsType[*clockError](err)
 	switch {
+	case off:
+		return refusedClock
 	case errors.Is(err, errRevoked):
 		return refusedRevoked
 	case errors.Is(err, errTooMany):
@@ -143,6 +158,21 @@ func refusalReason(err error) string {
 		return refusedTLS
 	}
 	return refusedOther
+}
+
+// A clockError says that a client's proof is right but for its time.
+type clockError struct {
+	client string
+	ahead  time.Duration
+}
+
+func (e *clockError) Error() string {
+	way, by := "ahead", e.ahead
+	if by < 0 {
+		way, by = "behind", -by
+	}
+	return fmt.Sprintf("the date of client %s is %s %s of this server's, and with a cover a day at most may be between them; or somebody repeats what it once sent",
+		e.client, amount.Duration(by), way)
 }
 
 // A tlsError is what ended TLS's handshake, of which crypto/tls has no type of its own.

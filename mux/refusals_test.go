@@ -2,6 +2,7 @@ package mux
 
 import (
 	"context"
+	"crypto/ed25519"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -53,6 +54,34 @@ func TestRefusalsAreSaid(t *testing.T) {
 		if text := out.String(); !strings.Contains(text, `"client":"laptop","limit":"`+limit+`"`) || !strings.Contains(text, limit+" is reached") {
 			t.Errorf("of a limit it says %s", text)
 		}
+	}
+}
+
+// A client whose date is too far from the server's is a stranger where that has a cover, and cannot
+// know why: the server says it.
+func TestClockThatIsOffIsSaid(t *testing.T) {
+	n := covered(t, Cover{Silent: true})
+	g, err := handshake.NewGreeter(n.key, Cover{ALPN: []string{"h2", "http/1.1"}, ServerName: "www.example.org"}, n.serverKey.Public().(ed25519.PublicKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := net.Dial("tcp", n.addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	cfg, _ := g.Config(time.Now().AddDate(0, 0, -31))
+	c.SetDeadline(time.Now().Add(200 * time.Millisecond))
+	if err := tls.Client(c, cfg).Handshake(); err == nil {
+		t.Error("it is taken")
+	}
+	eventually(t, "it is counted", func() bool { return n.listener.Refusals()[refusedClock] == 1 })
+	var out strings.Builder
+	log := zerolog.New(&out)
+	var r refusals
+	r.note(&log, &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}, &clockError{"laptop", -31 * 24 * time.Hour}, time.Now())
+	if !strings.Contains(out.String(), "client laptop is 31 days behind") {
+		t.Errorf("it says %s", out.String())
 	}
 }
 

@@ -20,9 +20,11 @@ const (
 	remedyClient  = "the server's clients list needs this client's key: `mpsocks check` shows it"
 	remedyNames   = "look at /etc/resolv.conf, or give the server's address as a number"
 	remedyPlug    = "plug it in, or bring it up: the path is used when it is there"
-	remedyPort    = "is it the right port? What listens there is another program"
+	remedyPort    = "is it the right port? What listens there is another program, or what a server's cover leads strangers to: who has another `server.cover`, or a date that is more than a day off, is one"
 	remedyOther   = "compare the port of server.addresses with the server's listen; in a network that wants a login, open a browser by it and log in"
-	remedyRefused = "start the server, and compare the port of server.addresses with its listen"
+	remedyRefused = "start the server, and compare the port of server.addresses with its listen, and the address with the server's: a name may mean another one in this network"
+	remedyForbid  = "look at this machine's firewall, and at what the client's user may do"
+	remedyKill    = "`ip route get ADDRESS` shows the route: a VPN that lets nothing past it makes such ones; except the server's address from it"
 )
 
 // causes are the errors of dialling the server, of its name, of TLS and of the handshake,
@@ -38,12 +40,15 @@ var causes = []struct {
 	{"no route to host", Cause{"no route to the server", remedyRoute}},
 	{"unreachable host", Cause{"no route to the server", remedyRoute}},
 	{"unreachable network", Cause{"no route to the server", remedyRoute}},
+	{"connect: invalid argument", Cause{"the system forbids it: a blackhole route to the server", remedyKill}},
+	{"connect: permission denied", Cause{"the system forbids it: a prohibiting route, or a missing privilege", remedyKill}},
+	{"which is no host", Cause{"the name server blocks the server's name", remedyNames}},
 	{"no such host", Cause{"the server's name is not known", remedyNames}},
 	{"server misbehaving", Cause{"no name server answers", remedyNames}},
 	{"lookup ", Cause{"no name server answers", remedyNames}},
 	{"no answer for ", Cause{"no name server answers", remedyNames}},
-	{"connection refused", Cause{"the server refuses connections: does it run, at this port?", remedyRefused}},
-	{"actively refused", Cause{"the server refuses connections: does it run, at this port?", remedyRefused}},
+	{"connection refused", Cause{"the server" + refuses, remedyRefused}},
+	{"actively refused", Cause{"the server" + refuses, remedyRefused}},
 	{"does not look like a TLS handshake", Cause{"something else answers, without TLS: another program, or a captive portal?", remedyOther}},
 	{"first record does not look", Cause{"something else answers, without TLS: another program, or a captive portal?", remedyOther}},
 	{"is it the right address?", Cause{"something else answers: a web server, or one that looks into TLS on the way?", "compare the port of server.addresses with the server's listen, and server.cover with the server's cover; try another network"}},
@@ -52,7 +57,7 @@ var causes = []struct {
 	{"tls: received unexpected", Cause{"something else answers, which speaks no TLS as a server does", remedyPort}},
 	{"no such device", Cause{"the interface is not there", remedyPlug}},
 	{"cannot assign requested address", Cause{"the address is not there", remedyPlug}},
-	{"operation not permitted", Cause{"the system forbids it (a firewall, or a missing privilege)", "look at this machine's firewall, and at what the client's user may do"}},
+	{"operation not permitted", Cause{"the system forbids it (a firewall, or a missing privilege)", remedyForbid}},
 	{"server's key is ", Cause{"TLS: the server's key differs", remedyKey}},
 	{"does not know this client's key", Cause{"the server does not know this client's key", remedyClient}},
 	{"certificate required", Cause{"the server does not know this client's key", remedyClient}},
@@ -64,6 +69,12 @@ var causes = []struct {
 	{"EOF", Cause{"who answers closes the connection: a captive portal?", remedyPortal}},
 	{"connection reset", Cause{"the connection is reset on the way", "something between here and the server does not let it through: try another port, 443 for one"}},
 }
+
+// refuses is said of who refuses connections.
+const refuses = " refuses connections: does it run, at this port?"
+
+// refusing finds who does.
+var refusing = regexp.MustCompile(`dial tcp (\S+): .*refused`)
 
 // limitName is a setting of the server as a refusal names it.
 var limitName = regexp.MustCompile(`\blimits\.[a-z_]+`)
@@ -82,7 +93,9 @@ func silence(who, does string) Cause {
 	return Cause{
 		who + " " + does,
 		"does that server hang, or the one that a load balancer leads to? Have a load balancer ask the server itself whether it is well " +
-			"(docs/recipes/haproxy.md), and give a second server in server.addresses; if it is well, this path loses large packets: lower the interface's MTU",
+			"(docs/recipes/haproxy.md), and give a second server in server.addresses; if it is well, this path loses large packets: lower the interface's MTU; " +
+			"or something on the way does not let TLS with this name through (`cover.server_name`, both halves); or this machine's date is more than a day off, " +
+			"where the server has a cover",
 	}
 }
 
@@ -107,6 +120,11 @@ func Diagnose(err string) Cause {
 				who = found[1]
 			}
 			return silence(who, "takes connections and does not answer")
+		case strings.HasSuffix(c.Says, refuses):
+			if found := refusing.FindStringSubmatch(err); found != nil {
+				return Cause{found[1] + refuses, c.Remedy}
+			}
+			return c.Cause
 		default:
 			return c.Cause
 		}

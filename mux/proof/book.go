@@ -53,43 +53,45 @@ func (b *Book) Set(server ed25519.PrivateKey, clients [][32]byte) {
 	b.server, b.clients = server, next
 }
 
-// Check says whether a name is a proof that has not been used, and by which client. It costs a
+// Check says whether a name is a proof that has not been used, and by which client. off is how far
+// the client's clock was ahead when it made one that is none for that alone. It costs a
 // hash; the first of each client an X25519 as well.
-func (b *Book) Check(name string, now time.Time) (client [32]byte, ok bool) {
+func (b *Book) Check(name string, now time.Time) (client [32]byte, off time.Duration, ok bool) {
 	if len(name) != encoding.EncodedLen(nameLen) {
-		return client, false
+		return client, 0, false
 	}
 	raw, err := encoding.DecodeString(name)
 	if err != nil || encoding.EncodeToString(raw) != name { // one spelling: the last letter has unused bits
-		return client, false
+		return client, 0, false
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	e := b.clients[[idLen]byte(raw)]
 	if e == nil {
-		return client, false
+		return client, 0, false
 	}
 	if e.key == nil {
 		if e.key, err = macKey(b.server, e.pub); err != nil {
-			return client, false
+			return client, 0, false
 		}
 	}
 	if !hmac.Equal(mac(e.key, raw[:macAt]), raw[macAt:]) {
-		return client, false
+		return client, 0, false
 	}
 	at := int64(binary.BigEndian.Uint64(append([]byte{0, 0}, raw[idLen:idLen+6]...)))
 	nonce := binary.BigEndian.Uint64(raw[idLen+6:])
-	if d := now.UnixMilli() - at; d > leeway.Milliseconds() || -d > leeway.Milliseconds() || at <= e.floor {
-		return client, false
+	// Sub stops at 292 years.
+	if d := time.UnixMilli(at).Sub(now); d > leeway || -d > leeway {
+		return [32]byte(e.pub), d, false
 	}
-	if _, used := e.seen[nonce]; used {
-		return client, false
+	if _, used := e.seen[nonce]; used || at <= e.floor {
+		return client, 0, false
 	}
 	if len(e.seen) >= seenMost {
 		e.forget(now)
 	}
 	e.seen[nonce] = at
-	return [32]byte(e.pub), true
+	return [32]byte(e.pub), 0, true
 }
 
 // forget drops what is too old to be taken anyway, or else the older half.

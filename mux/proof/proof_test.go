@@ -49,8 +49,27 @@ func TestForms(t *testing.T) {
 
 // taken says whether a book takes a proof.
 func taken(b *Book, name string, at time.Time) bool {
-	_, ok := b.Check(name, at)
+	_, _, ok := b.Check(name, at)
 	return ok
+}
+
+// A proof that is none for its time alone says whose it is, and how far the clock was off;
+// nothing else does.
+func TestClockIsOff(t *testing.T) {
+	_, _, p, b := pair(t)
+	for _, off := range []time.Duration{-31 * 24 * time.Hour, 50 * 24 * time.Hour, -30 * 365 * 24 * time.Hour} {
+		client, got, ok := b.Check(p.Name(t0.Add(off)), t0)
+		if ok || client != [32]byte(b.clients[p.id].pub) || (got-off).Abs() > time.Millisecond {
+			t.Errorf("off by %v: %v, %v", off, got, ok)
+		}
+	}
+	forged := []byte(p.Name(t0.Add(-48 * time.Hour)))
+	forged[20] ^= 1
+	for _, name := range []string{p.Name(t0), string(forged), "www.example.org"} {
+		if _, off, _ := b.Check(name, t0); off != 0 {
+			t.Errorf("%s is off by %v", name, off)
+		}
+	}
 }
 
 func TestAProofIsGoodOnce(t *testing.T) {

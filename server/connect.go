@@ -87,7 +87,7 @@ func (p *peer) connect(st stream) {
 	defer cancel()
 	stopFailure := st.AfterFailure(func() {
 		cancel()
-		time.AfterFunc(sentTime, e.kill)
+		e.fail()
 	})
 	defer stopFailure()
 	defer e.finish()

@@ -12,13 +12,14 @@ import (
 // A door is one published TCP port. The streams of its client wait for the
 // connections that come; more wait in the system's own queue.
 type door struct {
-	at     netip.AddrPort
-	client *client
-	ln     *net.TCPListener
-	visits chan *visit // from accept to the streams that wait
-	closed chan struct{}
-	refs   int         // streams that wait; guarded by publishing.mu
-	rest   *time.Timer // closes it, or nil; guarded by publishing.mu
+	at      netip.AddrPort
+	client  *client
+	sockets *sockets // where its own is counted
+	ln      *net.TCPListener
+	visits  chan *visit // from accept to the streams that wait
+	closed  chan struct{}
+	refs    int         // streams that wait; guarded by publishing.mu
+	rest    *time.Timer // closes it, or nil; guarded by publishing.mu
 }
 
 // accept hands connections to the streams that wait, until the door is closed.
@@ -104,7 +105,7 @@ func await(p *peer, st stream, d *door, leave func()) {
 	defer s.exits.remove(e)
 	stop := context.AfterFunc(p.ctx, e.kill)
 	defer stop()
-	stopFailure := st.AfterFailure(func() { time.AfterFunc(sentTime, e.kill) })
+	stopFailure := st.AfterFailure(e.fail)
 	defer stopFailure()
 	defer e.finish()
 	if e.connected(conn) {

@@ -57,6 +57,10 @@ type exit struct {
 	upDone chan struct{}         // closed when nothing goes to the target any more
 	lost   atomic.Bool           // the stream has failed
 
+	ending sync.Mutex  // guards both
+	over   bool        // finish has been called
+	last   *time.Timer // kills it when its stream has failed, or nil
+
 	// active says that bytes moved since the sweeper last looked, where the
 	// system does not tell; moved is when they did, and the sweeper's own.
 	active atomic.Bool
@@ -92,6 +96,16 @@ func (e *exit) kill() {
 	e.stream.Reset()
 	if c != nil {
 		c.Close()
+	}
+}
+
+// fail notes that the stream has failed: the target may take what was written to it, but not
+// for ever.
+func (e *exit) fail() {
+	e.ending.Lock()
+	defer e.ending.Unlock()
+	if !e.over && e.last == nil {
+		e.last = time.AfterFunc(sentTime, e.kill)
 	}
 }
 
@@ -194,6 +208,7 @@ func (e *exit) send() error {
 
 // finish ends both sides, when both directions have ended or neither began.
 func (e *exit) finish() {
+	defer e.rest()
 	_ = e.answer() // a refusal of what was offered
 	c := e.target.Load()
 	if c == nil {
@@ -205,6 +220,15 @@ func (e *exit) finish() {
 	}
 	c.Close()
 	e.stream.Close()
+}
+
+// rest lets go of the timer that would kill it.
+func (e *exit) rest() {
+	e.ending.Lock()
+	defer e.ending.Unlock()
+	if e.over = true; e.last != nil {
+		e.last.Stop()
+	}
 }
 
 // ofSocket says whether an error of copying is the target's; everything else is

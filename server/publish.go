@@ -165,10 +165,10 @@ func publish(p *peer, st stream) {
 		publishUDP(p, st, &q, answer)
 		return
 	}
-	d, code := s.publishing.open(p.client, q.At)
+	d, code := s.publishing.open(&s.sockets, p.client, q.At)
 	if d == nil {
 		if code != packet.PublishNotAllowed {
-			p.client.wrong("its port " + q.At.String() + " is not published: another program has it, or it cannot be bound")
+			p.client.wrong("its port " + q.At.String() + " is not published: another program has it, it cannot be bound, or the client's share of file descriptors is used")
 		}
 		answer(code)
 		return
@@ -234,8 +234,8 @@ func publishUDP(p *peer, st stream, q *packet.Publish, answer func(byte) bool) {
 	}
 }
 
-// open finds the door at an address, or opens it.
-func (t *publishing) open(c *client, at netip.AddrPort) (*door, byte) {
+// open finds the door at an address, or opens it with one of the client's descriptors.
+func (t *publishing) open(s *sockets, c *client, at netip.AddrPort) (*door, byte) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	d := t.doors[at]
@@ -244,6 +244,8 @@ func (t *publishing) open(c *client, at netip.AddrPort) (*door, byte) {
 		return nil, packet.PublishNotAllowed
 	case d != nil && d.client.name != c.name:
 		return nil, packet.PublishTaken
+	case d == nil && !s.take(&c.sockets, exitSocket):
+		return nil, packet.PublishFailed
 	case d == nil:
 		network := "tcp"
 		if at.Addr().Is4() {
@@ -253,9 +255,10 @@ func (t *publishing) open(c *client, at netip.AddrPort) (*door, byte) {
 		lc.SetMultipathTCP(false)
 		ln, err := lc.Listen(context.Background(), network, at.String())
 		if err != nil {
+			s.give(&c.sockets, exitSocket)
 			return nil, codeOf(err)
 		}
-		d = &door{at: at, client: c, ln: ln.(*net.TCPListener), visits: make(chan *visit), closed: make(chan struct{})}
+		d = &door{at: at, client: c, sockets: s, ln: ln.(*net.TCPListener), visits: make(chan *visit), closed: make(chan struct{})}
 		if t.doors == nil {
 			t.doors = make(map[netip.AddrPort]*door)
 		}
@@ -291,6 +294,7 @@ func (t *publishing) shut(d *door) {
 		delete(t.doors, d.at)
 		close(d.closed)
 		d.ln.Close()
+		d.sockets.give(&d.client.sockets, exitSocket)
 		t.tell()
 	}
 }

@@ -121,7 +121,7 @@ func TestVisitsLeaveStreams(t *testing.T) {
 	for range 8 {
 		strangerAt(t, at)
 	}
-	eventually(t, "the visits have their streams", func() bool { return s.sockets.count() == 8 })
+	eventually(t, "the visits have their streams", func() bool { return s.sockets.count() == 8+1 }) // and the port
 	more, code := publishAs(t, p, (&packet.Publish{Protocol: packet.ProtocolTCP, At: at}).Append(nil))
 	if code != packet.PublishOK {
 		t.Fatal(code)

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/armon/go-socks5"
@@ -189,12 +188,11 @@ func (r *request) lookup(name string) found {
 		return found{err: errors.New("too many names are being resolved")}
 	}
 	begun := time.Now()
-	give := sync.OnceFunc(func() { resolver.asking.Give(own) })
-	// The client has no more names asked for at once than it may: it need not count this any more.
-	late := time.AfterFunc(queryTimeout, func() { give(); _ = r.exit.answer() })
+	// Later the client has no more names asked for at once than it may: it need not count this any more.
+	give := resolver.hold(own, func() { _ = r.exit.answer() })
 	// The other family may come later than this returns, but not that much.
-	ctx, cancel := context.WithTimeout(r.ctx, lateTime)
-	first, more := resolver.addrs(ctx, name, func() { late.Stop(); cancel(); give() })
+	ctx, cancel := context.WithTimeout(asks(r.ctx, &r.peer.client.late), lateTime)
+	first, more := resolver.addrs(ctx, name, func() { cancel(); give() })
 	if more != nil {
 		time.AfterFunc(queryTimeout-time.Since(begun), cancel)
 	}

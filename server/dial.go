@@ -30,7 +30,7 @@ const (
 	// maxRunning is how many attempts one CONNECT makes at once, and maxAttempts in
 	// all: whoever controls a name's addresses must not make a scanner of the exit.
 	maxRunning, maxAttempts = 5, 20
-	// shunTime is how long an address that did not answer is tried last, and
+	// shunTime is how long an address that did not answer at a port is tried last there, and
 	// maxShunned how many of them are remembered.
 	shunTime   = 5 * time.Minute
 	maxShunned = 4096
@@ -71,8 +71,8 @@ type dialer struct {
 	egress *egress
 	to     func(ctx context.Context, to netip.AddrPort, how manner) (*net.TCPConn, error) // dial, but in tests
 
-	mu      sync.Mutex               // guards shunned
-	shunned map[netip.Addr]time.Time // did not answer; until when that counts
+	mu      sync.Mutex                   // guards shunned
+	shunned map[netip.AddrPort]time.Time // did not answer; until when that counts
 }
 
 func newDialer(out *egress) *dialer {
@@ -115,7 +115,7 @@ func (d *dialer) connect(ctx context.Context, addrs []netip.Addr, more <-chan []
 	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	waiting, running, begun := d.order(addrs), 0, 0
+	waiting, running, begun := d.order(addrs, port), 0, 0
 	var best error
 	for len(waiting) > 0 && begun < maxAttempts || running > 0 || more != nil {
 		var tick <-chan time.Time
@@ -142,17 +142,17 @@ func (d *dialer) connect(ctx context.Context, addrs []netip.Addr, more <-chan []
 		case r := <-results:
 			running--
 			if r.err == nil {
-				d.answered(r.addr)
+				d.answered(netip.AddrPortFrom(r.addr, port))
 				return r.conn, nil
 			}
 			if rank(r.err) == rankHost && ctx.Err() == nil {
-				d.silent(r.addr)
+				d.silent(netip.AddrPortFrom(r.addr, port))
 			}
 			best = closer(best, r.err)
 			timer.Reset(failedPause)
 		case further := <-more:
 			more = nil
-			waiting = d.order(slices.Concat(waiting, further))
+			waiting = d.order(slices.Concat(waiting, further), port)
 		case <-ctx.Done():
 			return nil, closer(best, &dialError{"timed out", ctx.Err()})
 		}
@@ -169,25 +169,25 @@ func (d *dialer) only(ctx context.Context, to netip.AddrPort, how manner) (*net.
 	conn, err := d.to(ctx, to, how)
 	switch {
 	case err == nil:
-		d.answered(to.Addr())
+		d.answered(to)
 		return conn, nil
 	case ctx.Err() != nil:
 		return nil, closer(err, &dialError{"timed out", ctx.Err()})
 	case rank(err) == rankHost:
-		d.silent(to.Addr())
+		d.silent(to)
 	}
 	return nil, err
 }
 
-// order is the one to try the addresses in.
-func (d *dialer) order(addrs []netip.Addr) []netip.Addr {
+// order is the one to try the addresses of a destination in.
+func (d *dialer) order(addrs []netip.Addr, port uint16) []netip.Addr {
 	out := interleave(addrs)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if len(d.shunned) > 0 {
 		now := time.Now()
 		late := func(a netip.Addr) int {
-			if now.Before(d.shunned[a]) {
+			if now.Before(d.shunned[netip.AddrPortFrom(a, port)]) {
 				return 1
 			}
 			return 0
@@ -197,23 +197,24 @@ func (d *dialer) order(addrs []netip.Addr) []netip.Addr {
 	return out
 }
 
-// silent notes an address that did not answer.
-func (d *dialer) silent(addr netip.Addr) {
+// silent notes an address that did not answer at a port: at another one it may, and a port that a
+// firewall drops is easily found by whoever wants the address tried last for others.
+func (d *dialer) silent(to netip.AddrPort) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.shunned == nil {
-		d.shunned = make(map[netip.Addr]time.Time)
+		d.shunned = make(map[netip.AddrPort]time.Time)
 	}
 	if len(d.shunned) >= maxShunned {
 		clear(d.shunned)
 	}
-	d.shunned[addr] = time.Now().Add(shunTime)
+	d.shunned[to] = time.Now().Add(shunTime)
 }
 
 // answered notes that an address answers.
-func (d *dialer) answered(addr netip.Addr) {
+func (d *dialer) answered(to netip.AddrPort) {
 	d.mu.Lock()
-	delete(d.shunned, addr)
+	delete(d.shunned, to)
 	d.mu.Unlock()
 }
 

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -33,6 +32,9 @@ const (
 	// resolutionDelay is how long the IPv4 addresses of a name wait for the IPv6
 	// ones: RFC 8305, Section 3.
 	resolutionDelay = 50 * time.Millisecond
+	// maxAddrs is how many addresses of a family are looked at: whoever has a name can give it
+	// thousands, and each CONNECT puts them in order.
+	maxAddrs = 64
 )
 
 var errNoName = errors.New("no such name")
@@ -53,8 +55,8 @@ type resolver struct {
 	put    func(ctx context.Context, to netip.AddrPort, msg []byte, end int) ([]byte, error) // ask, but in tests
 	reach  func(netip.Addr) bool                                                             // whether the exit has a route there; or nil
 	asking turns.Places
-	late   turns.Places // of questions to upstreams that are under way for queryTimeout
-	slow   turns.Holder // all of them
+	late   turns.Places // of questions to upstreams that are under way for queryTimeout; of whom asked first
+	own    turns.Holder // of late: the server's own questions
 
 	flights singleflight.Group // of *known, by knownKey.String
 
@@ -104,9 +106,12 @@ func newResolver(life context.Context, reach func(netip.Addr) bool) *resolver {
 	}
 	all, each := lookups(gate.Files())
 	r.asking.Cap(all, each)
-	r.late.Cap(max(all/4, 1), 0)
+	r.late.Cap(late(all), late(each))
 	return r
 }
+
+// late is how many of so many lookups are waited for longer than queryTimeout.
+func late(lookups int) int { return max(lookups/4, 1) }
 
 // find returns what is known of a host's addresses of one family, nil if nobody
 // could tell. A literal has no name for its owner and needs no question.
@@ -167,8 +172,8 @@ func ofAddrs(addrs []netip.Addr, kind dnsmessage.Type) *known {
 	k := &known{at: time.Now(), ttl: hostsTTL * time.Second}
 	for _, a := range addrs {
 		a = a.WithZone("").Unmap()
-		if a.Is4() == (kind == dnsmessage.TypeA) && !slices.Contains(k.addrs, a) {
-			k.addrs = append(k.addrs, a)
+		if a.Is4() == (kind == dnsmessage.TypeA) {
+			k.add(a)
 		}
 	}
 	return k
@@ -181,8 +186,9 @@ func (r *resolver) ask(ctx context.Context, servers []netip.AddrPort, key knownK
 	if k := r.recall(key); k != nil {
 		return k
 	}
+	who := r.asker(ctx)
 	answer := r.flights.DoChan(key.name+" "+key.kind.String(), func() (any, error) {
-		ctx, cancel := context.WithTimeout(r.life, lateTime)
+		ctx, cancel := context.WithTimeout(asks(r.life, who), lateTime)
 		defer cancel()
 		k := r.inquire(ctx, servers, key)
 		r.remember(key, k)
@@ -276,17 +282,24 @@ func (k *known) read(reply []byte, kind dnsmessage.Type) error {
 	return nil
 }
 
+// add notes an address, once, and not more than are looked at.
+func (k *known) add(a netip.Addr) {
+	if len(k.addrs) < maxAddrs && !slices.Contains(k.addrs, a) {
+		k.addrs = append(k.addrs, a)
+	}
+}
+
 // take reads one answer, whose header has been read.
 func (k *known) take(p *dnsmessage.Parser, h *dnsmessage.ResourceHeader, kind dnsmessage.Type) error {
 	k.ttl = min(k.ttl, time.Duration(h.TTL)*time.Second)
 	switch {
 	case h.Type == dnsmessage.TypeA && kind == dnsmessage.TypeA:
 		a, err := p.AResource()
-		k.addrs = append(k.addrs, netip.AddrFrom4(a.A))
+		k.add(netip.AddrFrom4(a.A))
 		return err
 	case h.Type == dnsmessage.TypeAAAA && kind == dnsmessage.TypeAAAA:
 		a, err := p.AAAAResource()
-		k.addrs = append(k.addrs, netip.AddrFrom16(a.AAAA).Unmap())
+		k.add(netip.AddrFrom16(a.AAAA).Unmap())
 		return err
 	}
 	return p.SkipAnswer()
@@ -333,66 +346,4 @@ func (r *resolver) forget(key knownKey) {
 		delete(r.known, key)
 		r.bytes -= k.size()
 	}
-}
-
-// found is what one family's question of a CONNECT brought.
-type found struct {
-	addrs []netip.Addr
-	err   error
-}
-
-// addrs looks up both families of a host. It returns with the first addresses that
-// there are; IPv4 waits a moment for IPv6. The other family's come by more, unless
-// that is nil: ctx has to last until then. done is called when nothing is asked any more.
-func (r *resolver) addrs(ctx context.Context, host string, done func()) (first found, more <-chan found) {
-	results := [2]chan found{make(chan found, 1), make(chan found, 1)}
-	var asking atomic.Int32
-	asking.Store(2)
-	for i, kind := range []dnsmessage.Type{dnsmessage.TypeAAAA, dnsmessage.TypeA} {
-		go func() { // until the answer, or ctx
-			k := r.find(ctx, host, kind)
-			if asking.Add(-1) == 0 {
-				done()
-			}
-			switch {
-			case k.failed():
-				results[i] <- found{err: errors.New("nobody answers for the name")}
-			case len(k.addrs) == 0:
-				results[i] <- found{err: errNoName}
-			default:
-				results[i] <- found{addrs: k.addrs}
-			}
-		}()
-	}
-	var six, four found
-	select {
-	case six = <-results[0]:
-		if six.err == nil {
-			return six, results[1]
-		}
-		four = <-results[1]
-		return four.or(six), nil
-	case four = <-results[1]:
-	}
-	if four.err != nil {
-		six = <-results[0]
-		return six.or(four), nil
-	}
-	wait := time.NewTimer(resolutionDelay)
-	defer wait.Stop()
-	select {
-	case six = <-results[0]:
-		four.addrs = append(six.addrs, four.addrs...)
-		return four, nil
-	case <-wait.C:
-		return four, results[0]
-	}
-}
-
-// or is f, or other if that says more about why there are no addresses.
-func (f found) or(other found) found {
-	if f.err == errNoName && other.err != nil {
-		return other
-	}
-	return f
 }

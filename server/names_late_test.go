@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -122,4 +123,45 @@ func TestConnectToALateName(t *testing.T) {
 		}
 		<-done
 	})
+}
+
+// TestLateLookupsAreShared: a client whose names nobody answers for does not keep another one's
+// slow name from being waited for.
+func TestLateLookupsAreShared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := answersAfter(t.Context(), 6*time.Second)
+		all, each := lookups(1024)
+		r.late.Cap(late(all), late(each))
+		greedy, honest := new(client), new(client)
+		for i := range all {
+			go r.find(asks(t.Context(), &greedy.late), fmt.Sprintf("%d.greedy.test", i), dnsmessage.TypeA)
+		}
+		synctest.Wait()
+		if k := r.find(asks(t.Context(), &honest.late), "slow.test", dnsmessage.TypeA); k.failed() {
+			t.Errorf("a name that is answered after six seconds: %+v", k)
+		}
+		synctest.Wait()
+		if n := r.late.Held(); n != 0 {
+			t.Errorf("%d are still waited for", n)
+		}
+	})
+}
+
+// TestAddressesOfANameAreFew: of a name with thousands of addresses so many are looked at as serve.
+func TestAddressesOfANameAreFew(t *testing.T) {
+	m := dnsmessage.Message{Header: dnsmessage.Header{Response: true}, Questions: []dnsmessage.Question{{
+		Name: dnsmessage.MustNewName("many.test."), Type: dnsmessage.TypeA, Class: dnsmessage.ClassINET,
+	}}}
+	var all []string
+	for i := range 3000 {
+		all = append(all, netip.AddrFrom4([4]byte{192, 0, byte(i >> 8), byte(i)}).String())
+	}
+	reply, err := addA(m, 60, all...).Pack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var k known
+	if err := k.read(reply, dnsmessage.TypeA); err != nil || len(k.addrs) != maxAddrs || k.addrs[0].String() != all[0] {
+		t.Errorf("%d addresses: %v", len(k.addrs), err)
+	}
 }

@@ -455,11 +455,14 @@ func TestManyAddresses(t *testing.T) {
 		if most.Load() > maxRunning || all.Load() > maxAttempts {
 			t.Errorf("%d at once, %d in all", most.Load(), all.Load())
 		}
-		if order := d.order(addrs[:4]); order[0] != addrs[0] || order[1] != addrs[2] {
+		if order := d.order(addrs[:4], 80); order[0] != addrs[0] || order[1] != addrs[2] {
 			t.Errorf("silent addresses are tried early: %v", order)
 		}
+		if order := d.order(addrs[:4], 443); order[1] != addrs[1] {
+			t.Errorf("what did not answer at one port is tried late at another: %v", order)
+		}
 		time.Sleep(shunTime)
-		if order := d.order(addrs[:2]); order[0] != addrs[0] {
+		if order := d.order(addrs[:2], 80); order[0] != addrs[0] {
 			t.Errorf("never forgiven: %v", order)
 		}
 	})

@@ -71,6 +71,7 @@ type client struct {
 	name              string
 	mappings, streams quota
 	names             turns.Holder
+	late              turns.Holder
 	brake             brake
 	braked            atomic.Bool // brake is on
 	sockets           holding     // of mappings and streams

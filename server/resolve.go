@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
+
+	"github.com/mpsocks/mpsocks/mux/turns"
 )
 
 const (
@@ -45,14 +47,12 @@ func (u *uplink) query(p *peer, payload []byte) dropReason {
 		return u.overloaded(p, payload)
 	}
 	header, query := u.header, bytes.Clone(payload)
-	give := sync.OnceFunc(func() { r.asking.Give(&p.client.names) })
+	give := r.hold(&p.client.names, func() {})
 	p.server.work.Go(func() {
 		defer give()
-		late := time.AfterFunc(queryTimeout, give)
-		defer late.Stop()
 		ctx, cancel := context.WithTimeout(p.ctx, lateTime)
 		defer cancel()
-		reply := r.answer(ctx, query)
+		reply := r.answer(asks(ctx, &p.client.late), query)
 		if reply == nil || p.ctx.Err() != nil {
 			return
 		}
@@ -62,6 +62,14 @@ func (u *uplink) query(p *peer, payload []byte) dropReason {
 		}
 	})
 	return dropNone
+}
+
+// hold returns what gives the place of a lookup back that has begun, once; after queryTimeout
+// that is done by itself, and late is called.
+func (r *resolver) hold(own *turns.Holder, late func()) (give func()) {
+	back := sync.OnceFunc(func() { r.asking.Give(own) })
+	timer := time.AfterFunc(queryTimeout, func() { back(); late() })
+	return func() { timer.Stop(); back() }
 }
 
 // overloaded tells the client at once, so that it need not wait.

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/mpsocks/mpsocks/mux/buf"
+	"github.com/mpsocks/mpsocks/mux/turns"
 )
 
 const (
@@ -134,6 +135,22 @@ func parseResolvConf(text []byte) nameConfig {
 	return out
 }
 
+// askerKey is that of a context's *turns.Holder.
+type askerKey struct{}
+
+// asks has the late questions of a context count as those of a holder of resolver.late.
+func asks(ctx context.Context, h *turns.Holder) context.Context {
+	return context.WithValue(ctx, askerKey{}, h)
+}
+
+// asker is whose the late questions of a context are; those of nobody are the server's own.
+func (r *resolver) asker(ctx context.Context) *turns.Holder {
+	if h, ok := ctx.Value(askerKey{}).(*turns.Holder); ok {
+		return h
+	}
+	return &r.own
+}
+
 // exchange asks the upstreams in quick turns and returns the first response that
 // decides the matter, with the ID of the query; or the last one that does not
 // (SERVFAIL, REFUSED); or nil. The question ends at query[:end].
@@ -177,10 +194,11 @@ func (r *resolver) exchange(ctx context.Context, servers []netip.AddrPort, query
 				turn.Reset(max(roundTime<<(rounds-1)-time.Duration(len(servers)-1)*turnTime, turnTime))
 			}
 		case <-late.C:
-			if last != nil || !r.late.Take(&r.slow) {
+			who := r.asker(ctx)
+			if last != nil || !r.late.Take(who) {
 				return last
 			}
-			defer r.late.Give(&r.slow)
+			defer r.late.Give(who)
 		case got := <-results:
 			ended++
 			if started < len(servers) {
@@ -275,17 +293,26 @@ func askUDP(c net.Conn, msg []byte, end int) ([]byte, error) {
 	if _, err := c.Write(msg); err != nil {
 		return nil, err
 	}
-	b := buf.Get(buf.MaxSize)
-	defer b.Release()
 	for {
-		n, err := c.Read(b.Bytes())
-		if err != nil {
+		if err := readable(c); err != nil {
 			return nil, err
 		}
-		if got := b.Bytes()[:n]; responds(got, msg, end) { // else somebody guesses: keep waiting
-			return bytes.Clone(got), nil
+		got, err := heardFrom(c, msg, end)
+		if got != nil || err != nil {
+			return got, err
 		}
 	}
+}
+
+// heardFrom reads a datagram, and returns nil if that is not the response to msg: somebody guesses.
+func heardFrom(c net.Conn, msg []byte, end int) ([]byte, error) {
+	b := buf.Get(buf.MaxSize)
+	defer b.Release()
+	n, err := c.Read(b.Bytes())
+	if err != nil || !responds(b.Bytes()[:n], msg, end) {
+		return nil, err
+	}
+	return bytes.Clone(b.Bytes()[:n]), nil
 }
 
 func askTCP(c net.Conn, msg []byte, end int) ([]byte, error) {

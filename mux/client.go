@@ -41,6 +41,7 @@ type ClientConfig struct {
 	clock       func() time.Time
 	lookup      dialer.Lookup
 	retireBytes uint64
+	dial        func(ctx context.Context, way *dialer.Way, segment int, a netip.AddrPort) (net.Conn, error)
 }
 
 // A Client keeps one session with the server alive over all paths. Run starts
@@ -82,6 +83,9 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	}
 	if cfg.retireBytes == 0 {
 		cfg.retireBytes = retireBytes
+	}
+	if cfg.dial == nil {
+		cfg.dial = dialTCP
 	}
 	c := &Client{cfg: cfg, auto: autoSubflows}
 	c.servers.names, c.servers.listed, c.servers.log = dialer.NewNames(cfg.lookup), cfg.Addresses, cfg.Log

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"time"
@@ -73,7 +74,7 @@ func (p *clientPath) connect(ctx context.Context, timeout time.Duration) (*subfl
 		v, err := p.raceOthers(ctx, timeout, asked, refused, took)
 		if err != nil {
 			if refused != nil { // no other server is left
-				c.opening.forgotten(refused.epoch)
+				c.opening.forgotten(ctx, refused.epoch)
 				return nil, refused
 			}
 			return nil, judged(err, false)
@@ -85,7 +86,7 @@ func (p *clientPath) connect(ctx context.Context, timeout time.Duration) (*subfl
 		p.book.Unknown(v.addr, time.Now())
 		took = v.took
 		if asked = append(asked, v.addr); p.lastServer(asked) {
-			c.opening.forgotten(refused.epoch)
+			c.opening.forgotten(ctx, refused.epoch)
 			return nil, refused
 		}
 	}
@@ -261,7 +262,7 @@ func (p *clientPath) proveOnce(ctx context.Context, a netip.AddrPort, mtu int, t
 	epoch := c.session.keys().epoch
 	dial, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	tcp, err := p.dialWay().Dialer(dialer.Segment(mtu, a.Addr()), carrier.Untimed).DialContext(dial, "tcp", a.String())
+	tcp, err := c.cfg.dial(dial, p.dialWay(), dialer.Segment(mtu, a.Addr()), a)
 	if err != nil {
 		return nil, plainNet(err)
 	}
@@ -282,6 +283,11 @@ func (p *clientPath) proveOnce(ctx context.Context, a netip.AddrPort, mtu int, t
 		return nil, err
 	}
 	return &proven{k, key, a, time.Since(began), epoch}, nil
+}
+
+// dialTCP connects to an address by TCP, with segments of so many bytes at most, 0 = any.
+func dialTCP(ctx context.Context, way *dialer.Way, segment int, a netip.AddrPort) (net.Conn, error) {
+	return way.Dialer(segment, carrier.Untimed).DialContext(ctx, "tcp", a.String())
 }
 
 // targets lists the addresses that are known, as they did: the configured ones, the

@@ -42,7 +42,7 @@ func (p *clientPath) join(ctx context.Context, v *proven) (*subflow, error) {
 				if c.session.core.alive(v.epoch) { // or it is another one by now
 					return nil, errNotHere
 				}
-				c.opening.renew(v.epoch)
+				c.opening.forgotten(ctx, v.epoch)
 				continue
 			}
 			if err := p.joinExisting(k, shown, keys); err != nil {

@@ -1,6 +1,12 @@
 package mux
 
-import "sync"
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/mpsocks/mpsocks/mux/engine"
+)
 
 // States of the session on the client.
 const (
@@ -69,11 +75,32 @@ func (o *opening) denies() bool {
 	return o.denied && o.state == stateEstablished
 }
 
-// forgotten begins anew after the server refused a join, unless the session
-// lives on other subflows (a load balancer may have led this one elsewhere).
-func (o *opening) forgotten(epoch uint64) {
-	if !o.c.session.core.alive(epoch) {
-		o.renew(epoch)
+// ownSilence is how long the session's own server may be silent before the session is given up
+// for another server that answers: it, or this machine, may be away for a moment, and what is
+// under way would be late, and in vain.
+const ownSilence = 600 * time.Millisecond
+
+// forgotten begins anew after another server refused a join, unless the session lives on other
+// subflows (a load balancer may have led this one elsewhere), or its own server, which is silent,
+// is heard again in time.
+func (o *opening) forgotten(ctx context.Context, epoch uint64) {
+	for !o.c.session.core.alive(epoch) {
+		left := ownSilence - o.c.session.core.silent()
+		if left <= 0 {
+			here := o.c.session.core.remotes(func(f *engine.Subflow) bool { return f.State() != engine.Ended })
+			o.renew(epoch)
+			for _, p := range o.c.list() {
+				for _, a := range here {
+					p.book.Failed(a, time.Now())
+				}
+			}
+			return
+		}
+		select {
+		case <-time.After(left):
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package mux
 import (
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/mpsocks/mpsocks/mux/engine"
 )
@@ -59,6 +60,12 @@ func (g *guarded) narrow(p *engine.Path) (narrow bool) {
 func (g *guarded) alive(epoch uint64) (alive bool) {
 	g.enter(func(e *engine.Engine, _ int64) { alive = e.Epoch() != epoch || e.Alive() })
 	return alive
+}
+
+// silent is for how long the session's subflows have been silent; see engine.Silent.
+func (g *guarded) silent() (long time.Duration) {
+	g.enter(func(e *engine.Engine, now int64) { long = time.Duration(engine.Silent(e, now)) })
+	return long
 }
 
 // abandoned reports whether the session has lost all its subflows. One that is still

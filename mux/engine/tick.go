@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"math"
+
 	"github.com/mpsocks/mpsocks/mux/fq"
 	"github.com/mpsocks/mpsocks/mux/gauge"
 	"github.com/mpsocks/mpsocks/mux/sched"
@@ -163,6 +165,26 @@ func Flying(e *Engine) (flying bool, trip int64) {
 		}
 	}
 	return e.held.out.Head != e.held.out.Tail, trip
+}
+
+// Silent is for how long, in ns, nothing has come while some subflow was stale: 0 while one moves,
+// and as long as can be where there is none.
+func Silent(e *Engine, now int64) int64 {
+	longest := int64(-1)
+	for _, f := range e.subs {
+		switch {
+		case f.Moves():
+			return 0
+		case f.state.Stale():
+			longest = max(longest, now-f.staleAt)
+		case f.state != Ended:
+			longest = max(longest, now-f.heard)
+		}
+	}
+	if longest < 0 {
+		return math.MaxInt64
+	}
+	return min(longest, now-e.heard)
 }
 
 // watch finds out whether a subflow stalls.

@@ -61,7 +61,7 @@ func newGate(files int) *gate.Gate {
 // newGuests is the same for the cover's upstream, where each takes two.
 func newGuests(files int) guests {
 	n := ofFiles(files, 32, 4, mostGuests)
-	return guests{gate.NewFair(n, max(n*guestShare/mostGuests, 2))}
+	return guests{gate: gate.NewFair(n, max(n*guestShare/mostGuests, 2))}
 }
 
 // ofFiles is a part of the files that may be opened, between two bounds, and the larger one

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mpsocks/mpsocks/mux/carrier"
@@ -25,12 +26,22 @@ const (
 	// of one address.
 	mostGuests = 1024
 	guestShare = 128
+	// passSize is what is read at once in each direction. guestsFree have the kernel's own
+	// buffers, which grow to megabytes for who reads nothing; all others share guestKernel in each
+	// direction, about, and have guestLeast.
+	passSize    = 4 << 10
+	guestsFree  = 16
+	guestKernel = 4 << 20
+	guestLeast  = 32 << 10
 	// upstreamTimeout is how long it may take to connect to it.
 	upstreamTimeout = 5 * time.Second
 )
 
 // guests are the strangers at the cover's upstream.
-type guests struct{ gate *gate.Gate }
+type guests struct {
+	gate *gate.Gate
+	here atomic.Int32
+}
 
 // serve gives a connection that is no client's to the upstream, or keeps silent
 // until its time is over. The place is left.
@@ -59,6 +70,15 @@ func (g *guests) serve(ctx context.Context, cover *Cover, k *carrier.TLS, place 
 	stop := context.AfterFunc(ctx, func() { up.Close(); k.TCP().Close() })
 	defer stop()
 	k.TCP().SetDeadline(time.Time{})
+	defer g.here.Add(-1)
+	if n := int(g.here.Add(1)); n > guestsFree {
+		for _, c := range []net.Conn{up, k.TCP()} {
+			if c, ok := c.(*net.TCPConn); ok { // the kernel doubles what it is told
+				_ = c.SetReadBuffer(max(guestKernel/n, guestLeast) / 2)
+				_ = c.SetWriteBuffer(max(guestKernel/n, guestLeast) / 2)
+			}
+		}
+	}
 	if _, err := up.Write(k.Heard()); err != nil {
 		return err
 	}
@@ -69,9 +89,14 @@ func (g *guests) serve(ctx context.Context, cover *Cover, k *carrier.TLS, place 
 	return errStranger
 }
 
-// pass copies until src ends, and passes the end on.
+var passPool = sync.Pool{New: func() any { return new([passSize]byte) }}
+
+// pass copies until src ends, and passes the end on. It is not spliced: that takes two descriptors
+// more for each direction, and a pipe of a megabyte.
 func pass(dst, src net.Conn) {
-	_, err := io.Copy(dst, src)
+	b := passPool.Get().(*[passSize]byte)
+	defer passPool.Put(b)
+	_, err := io.CopyBuffer(struct{ io.Writer }{dst}, struct{ io.Reader }{src}, b[:])
 	if c, ok := dst.(*net.TCPConn); ok && err == nil {
 		_ = c.CloseWrite()
 		return

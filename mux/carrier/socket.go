@@ -1,6 +1,7 @@
 package carrier
 
 import (
+	"errors"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -45,6 +46,7 @@ type socket struct {
 
 	// While the handshakes run.
 	waits     func(over bool) // see TLS.Waits; may be nil
+	most      int             // bytes that may come during crypto/tls's handshake; 0 = any number
 	counts    bool            // what goes and comes is protected by the traffic secrets,
 	wrote     uint64          // in so many records
 	read      uint64
@@ -66,6 +68,12 @@ const outSize = 288 << 10
 // firstRead is what is read at once while the handshakes run: who has proved nothing holds
 // no more, however long it waits for its turn.
 const firstRead = 4 << 10
+
+// mostTalk is what one who has connected may say in crypto/tls's handshake, which would keep
+// 64 KiB of a ClientHello and 256 KiB of certificates; a client's are 2 KiB, a browser's 1 or 2.
+const mostTalk = 16 << 10
+
+var errTalk = errors.New("tls: more than belongs to a handshake")
 
 var (
 	firstPool = sync.Pool{New: func() any { return new([firstRead]byte) }}
@@ -168,6 +176,11 @@ func (k *socket) Read(p []byte) (int, error) {
 		k.read++
 	}
 	b := k.in[k.inR:k.inW]
+	if k.most > 0 {
+		if p = p[:min(len(p), k.most-1)]; len(p) == 0 {
+			return 0, errTalk
+		}
+	}
 	switch { // RFC 8446, Section 5.1: a header of type, version, length
 	case k.left == 0 && k.headN == 0 && len(b) >= recordHead:
 		k.left = recordHead + (int(b[3])<<8 | int(b[4]))
@@ -185,6 +198,7 @@ func (k *socket) Read(p []byte) (int, error) {
 		k.left -= len(b)
 	}
 	n := copy(p, b)
+	k.most = max(k.most-n, 0)
 	if k.inR += n; k.inR == k.inW {
 		k.giveBack()
 	}

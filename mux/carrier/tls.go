@@ -47,6 +47,7 @@ func (t *TLS) Client(ctx context.Context, cfg *tls.Config) error {
 // tickets disabled, as they are records behind it.
 func (t *TLS) Server(ctx context.Context, cfg *tls.Config) error {
 	t.server = true
+	t.sock.most = mostTalk
 	cfg = t.said.of(cfg)
 	if t.hush.on {
 		t.hush.socket = t.sock
@@ -59,7 +60,7 @@ func (t *TLS) Server(ctx context.Context, cfg *tls.Config) error {
 
 func (t *TLS) handshake(ctx context.Context) error {
 	err := t.conn.HandshakeContext(ctx)
-	t.sock.waits = nil
+	t.sock.waits, t.sock.most = nil, 0
 	t.sock.counts = err == nil // from here on each record is one of the traffic secrets
 	return err
 }

@@ -43,6 +43,9 @@ paths: [{name: a, rtt: 20ms, rate: 50M}, {name: b, rtt: 40ms, rate: 40M}]
 events: [{at: 3s, path: a, do: black_hole}, {at: 5s, path: a, do: restore}, {at: 5s, path: a, do: set, rate: 5M}]`,
 }
 
+const veryThin = `
+paths: [{name: a, rtt: 30ms, rate: 50M}, {name: b, rtt: 60ms, rate: 0.3M, queue: 500ms}]`
+
 // sceneFlows are more of them, with how many flows of datagrams; 0 = a stream.
 var sceneFlows = []struct {
 	name  string
@@ -62,8 +65,7 @@ events: [{at: 3s, path: b, do: black_hole}, {at: 5s, path: b, do: restore}, {at:
 	{"a tenth for a time", `
 paths: [{name: a, rtt: 20ms, rate: 50M}, {name: b, rtt: 40ms, rate: 40M}]
 events: [{at: 3s, path: a, do: set, rate: 5M}, {at: 6s, path: a, do: set, rate: 50M}]`, []int{4}},
-	{"very thin beside", `
-paths: [{name: a, rtt: 30ms, rate: 50M}, {name: b, rtt: 60ms, rate: 0.3M, queue: 500ms}]`, []int{0}},
+	{"very thin beside", veryThin, []int{0}},
 }
 
 // downScenes are those that are played from the server to the client.

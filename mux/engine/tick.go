@@ -302,6 +302,7 @@ func (e *Engine) wakeDelay(now int64) {
 // deadline.
 func (e *Engine) estimate(now int64) {
 	fast, slow, jitter := int64(1<<62), int64(0), int64(0)
+	near, far := int64(1<<62), int64(0) // empty ways
 	e.farEnough = false
 	for _, f := range e.subs {
 		if !f.tx.valid || f.state.Stale() {
@@ -310,6 +311,7 @@ func (e *Engine) estimate(now int64) {
 		e.farEnough = e.farEnough || f.tx.minRTT > sched.CopyMinRTT
 		fast, slow = min(fast, f.tx.srtt/2), max(slow, f.tx.srtt/2)
 		jitter = max(jitter, f.tx.rttvar)
+		near, far = min(near, f.tx.minRTT/2), max(far, f.tx.minRTT/2)
 	}
 	e.wakeDelay(now)
 	for _, p := range e.paths {
@@ -325,9 +327,11 @@ func (e *Engine) estimate(now int64) {
 	if slow == 0 {
 		return
 	}
+	// What waits for a nearer path does so for what a farther one takes when it is empty. With the
+	// queue that a start leaves in it, CoDel would let the backlog of that start stand as well.
+	e.table.queue.Target = fq.CoDelTarget + (far-near)*3/2
 	// A gap is waited for as long as paths differ, and a round trip more: TCP brings what it lost
 	// after one, and a program that answers to loss sends less for long where the gap is given up.
 	spread := slow - fast
-	e.table.queue.Target = fq.CoDelTarget + spread*3/2
 	e.holdBound = min(spread+2*slow+4*jitter+5e6, 200e6)
 }

@@ -1,6 +1,9 @@
 package sched
 
-import "math/bits"
+import (
+	"math"
+	"math/bits"
+)
 
 // The scheduler: pure functions of what is known about the subflows. The
 // session fills the candidates (transmit.go), acts on the answer, and asks
@@ -237,14 +240,26 @@ func PickSmall(cs []Candidate, set uint64, n int, turn uint32) int {
 // in a moment although it takes nothing just now: somebody is writing to it.
 const soonOwn = 4096
 
+// taken is how long, in ns, a subflow that takes nothing just now may go on so.
+func (c *Candidate) taken() int64 {
+	switch {
+	case c.Own < soonOwn:
+		return 0
+	case c.Rate <= 0:
+		return math.MaxInt64 / 2
+	}
+	return int64(float64(c.Own) / c.Rate)
+}
+
 // Soon says that a small flow's packet should wait for a subflow that takes nothing
 // just now, rather than go by the chosen one: it would be there sooner by more than a
-// turn. Who writes to that subflow looks at the queue again when done.
+// turn, all of a slow path's queue perhaps. Who writes to that subflow looks at the queue
+// again when done.
 func Soon(cs []Candidate, set uint64, n, chosen int) bool {
 	at := cs[chosen].smallArrival(n)
 	for i := range cs {
 		c := &cs[i]
-		if set&(1<<i) != 0 && c.Room <= 0 && c.Own < soonOwn && !c.Suspect && !c.Stale && c.smallArrival(n)+inTurn < at {
+		if set&(1<<i) != 0 && c.Room <= 0 && !c.Suspect && !c.Stale && c.smallArrival(n)+c.taken()+inTurn < at {
 			return true
 		}
 	}

@@ -368,6 +368,8 @@ func TestSoon(t *testing.T) {
 		{"somebody writes", Candidate{RTT: 20e6, Queue: -1, Own: 100}, 50e6, true},
 		{"the other way is as good", Candidate{RTT: 20e6, Queue: -1, Own: 100}, 22e6, false},
 		{"full", Candidate{RTT: 20e6, Queue: -1, Own: 1 << 20}, 50e6, false},
+		{"full for a moment, beside a queue of seconds", Candidate{RTT: 20e6, Queue: -1, Own: 30e3, Rate: 50 * mbit}, 600e6, true},
+		{"full for longer than the other way is", Candidate{RTT: 20e6, Queue: -1, Own: 1 << 20, Rate: 50 * mbit}, 100e6, false},
 		{"suspect", Candidate{RTT: 20e6, Queue: -1, Own: 100, Suspect: true}, 50e6, false},
 		{"free", Candidate{RTT: 20e6, Queue: -1, Own: 100, Room: 1e5}, 50e6, false},
 	} {

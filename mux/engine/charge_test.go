@@ -35,7 +35,10 @@ func TestFlowsAreCharged(t *testing.T) {
 	if flowMemory < record || flowMemory > 2*record || wishMemory < asked || wishMemory > 3*asked {
 		t.Errorf("a flow takes about %d bytes and counts %d, a wish %d and %d", record, flowMemory, asked, wishMemory)
 	}
-	if held := e.Charge(0) - before - e.table.queue.Bytes; held < n*(record+asked) {
+	if q := &e.table.queue; q.Held != n*buf.Get(8).Held() || q.Bytes >= q.Held {
+		t.Errorf("%d packets of a few bytes wait in buffers of %d, and count %d", n, buf.Get(8).Held(), q.Held)
+	}
+	if held := e.Charge(0) - before - e.table.queue.Held; held < n*(record+asked) {
 		t.Errorf("%d flows and wishes count %d bytes", n, held)
 	}
 }

@@ -304,7 +304,7 @@ func (e *Engine) Charge(window int) (held int) {
 		e.rec.note(entry{Op: "charge", N: []int64{int64(window)}})
 	}
 	e.held.out.Most = window
-	held = e.held.out.Held + e.held.out.List() + e.table.queue.Bytes + subflowMemory*len(e.subs) +
+	held = e.held.out.Held + e.held.out.List() + e.table.queue.Held + subflowMemory*len(e.subs) +
 		flowMemory*len(e.table.flows) + wishMemory*len(e.table.wishes.at)
 	if e.rec != nil {
 		e.rec.answer(int64(held))

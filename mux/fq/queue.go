@@ -91,6 +91,7 @@ func (q *Queue) Backlog() int {
 type Queue struct {
 	Bands  [Classes]band
 	Bytes  int
+	Held   int // memory of all that waits, of which small packets leave much unused
 	Grace  bool
 	Barred bool  // no flow of ClassChosen has a path now: they do not count as waiting
 	Target int64 // CoDel target, ns: CoDelTarget plus what the paths' spread needs
@@ -139,6 +140,7 @@ func (q *Queue) count(f *Flow, p *buf.Buffer) {
 	n := p.Len()
 	f.Bytes += n
 	q.Bytes += charge(n)
+	q.Held += p.Held()
 	b := &q.Bands[f.Band]
 	b.bytes += n
 	q.Activate(f)
@@ -292,6 +294,7 @@ func (q *Queue) take(f *Flow) *buf.Buffer {
 	n := p.Len()
 	f.Bytes -= n
 	q.Bytes -= charge(n)
+	q.Held -= p.Held()
 	q.Bands[f.Band].bytes -= n
 	return p
 }

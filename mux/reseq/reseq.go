@@ -343,11 +343,7 @@ func (r *Resequencer) Tick(now, bound int64, views [][]byte) (due [][]byte, more
 			keep = append(keep, r.holding[i:]...)
 			break
 		}
-		for wait := f.patience(now, bound); len(f.waiting) > 0 && now-f.oldest() > wait; {
-			f.next = f.waiting[0].id
-			r.Expired++
-			views = r.release(f, views)
-		}
+		views = r.expire(f, now-f.patience(now, bound), views)
 		if f.listed = len(f.waiting) > 0; f.listed {
 			keep = append(keep, f)
 		}
@@ -372,11 +368,22 @@ func (r *Resequencer) Tick(now, bound int64, views [][]byte) (due [][]byte, more
 	return views, more
 }
 
-// oldest returns since when something waits. That need not be what is due first.
-func (f *rflow) oldest() int64 {
-	at := f.waiting[0].at
-	for i := range f.waiting {
-		at = min(at, f.waiting[i].at)
+// expire appends what has waited since before a time, and what it has become due with or before.
+// What is due first need not have waited the longest.
+func (r *Resequencer) expire(f *rflow, since int64, views [][]byte) [][]byte {
+	last := len(f.waiting) - 1
+	for last >= 0 && f.waiting[last].at >= since {
+		last--
 	}
-	return at
+	for _, h := range f.waiting[:last+1] {
+		switch d := f.distance(h.id); {
+		case d > 0:
+			r.Expired++
+			f.next = h.id + 1
+		case d == 0:
+			f.next++
+		}
+	}
+	r.Restored += uint64(last + 1)
+	return r.release(f, r.pop(f, last+1, views))
 }

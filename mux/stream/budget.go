@@ -20,9 +20,13 @@ func (t *Table) SetBudget(n int64) {
 	t.budget.Store(max(n, memoryLeast))
 }
 
-// Held is the memory of all streams, and of the buffers that they hold.
+// Held is the memory of all streams, of the buffers that they hold, and of the port pairs that
+// are guarded.
 func (t *Table) Held() int64 {
-	return t.held.Load() + t.count.Load()*int64(unsafe.Sizeof(Stream{}))
+	t.mu.RLock()
+	guarded := t.guard.memory()
+	t.mu.RUnlock()
+	return guarded + t.held.Load() + t.count.Load()*int64(unsafe.Sizeof(Stream{}))
 }
 
 // Cut is how many streams were ended for what they held.

@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
@@ -168,8 +169,26 @@ func TestStreamSendBuffersAreShared(t *testing.T) {
 	}
 	q.CloseAll(net.ErrClosed)
 	writers.Wait()
-	if n := q.Held(); n != 0 {
+	if n := q.Held() - q.guard.memory(); n != 0 {
 		t.Errorf("%d bytes after the end", n)
+	}
+}
+
+// TestGuardedPortsAreCharged: streams that are reset leave a record for half a minute, and whoever
+// opens and resets tens of thousands holds megabytes.
+func TestGuardedPortsAreCharged(t *testing.T) {
+	q := newQuietTable(10)
+	const n = 2000
+	for i := range n {
+		from := netip.AddrPortFrom(packet.ClientHost4, uint16(2000+i))
+		q.Input(maxSegment(packet.TCP{Src: from, Dst: exitAddr, Flags: syn}, ""))
+		q.Input(maxSegment(packet.TCP{Src: from, Dst: exitAddr, Seq: 1, Flags: packet.FlagRST}, ""))
+	}
+	if q.Count() != 0 || len(q.guard.young) != n {
+		t.Fatalf("%d streams, %d port pairs are guarded", q.Count(), len(q.guard.young))
+	}
+	if held := q.Held(); held < n*int64(unsafe.Sizeof(packet.Key{})) {
+		t.Errorf("%d guarded port pairs count %d bytes", n, held)
 	}
 }
 

@@ -3,6 +3,7 @@ package stream
 import (
 	"net/netip"
 	"time"
+	"unsafe"
 
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
@@ -102,6 +103,11 @@ func (g *guard) has(k packet.Key) bool {
 	}
 	_, ok := g.old[k]
 	return ok
+}
+
+// memory is what it takes, about; a map has room for some more than it holds.
+func (g *guard) memory() int64 {
+	return int64(len(g.young)+len(g.old)) * 2 * int64(unsafe.Sizeof(packet.Key{}))
 }
 
 // turn forgets the old generation when it is time.

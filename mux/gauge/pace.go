@@ -82,14 +82,16 @@ const (
 	// A trial gives the path so much more than it is believed to carry, at most trialMore,
 	// that a queue of trialQueue would come of it in vain before it is noticed. If the
 	// path takes trialTook of that, the belief was wrong, and the next trial follows at
-	// once, with half as much again. It is made when the queue has grown oddMost times or
-	// so within a second although the pace did not let it, and once where the first belief
-	// was unsure. What failed is not repeated before trialWait, twice as long each time.
+	// once, with half as much again, unless the path took a part of it alone and the rest stands
+	// in a queue. It is made when the queue has grown oddMost times or so within a second
+	// although the pace did not let it, and once where the first belief was unsure. What failed
+	// is not repeated before trialWait, twice as long each time.
 	trialMore  = 0.25
 	trialQueue = 15e6 // ns
 	trialTook  = 0.6
 	trialWait  = 1e9
 	trialLong  = 16e9 // and at most: what becomes better is found within that
+	trialGrew  = 5e6  // ns: so much more queue is what the path did not take of it,
 	trialStop  = 20e6 // ns: so much more queue ends it,
 	trialMost  = 1e9  // or this much time
 	oddMost    = 2.5
@@ -134,8 +136,11 @@ func (p *Pacer) doubt(now, queue, window int64, through float64, limited bool) {
 	case p.trial > 0 && now-p.begun < window: // what was measured began before
 	case p.trial > 0 && through > known*(1+p.more*trialTook):
 		p.Capacity, p.Full = min(through, p.trial*paceBunched), now
-		p.begin(now, queue, min(p.more*3/2, trialMore))
-		p.wait = trialWait
+		if p.wait = trialWait; queue > p.opened+trialGrew && through < p.trial*paceShort {
+			p.settle(now)
+		} else {
+			p.begin(now, queue, min(p.more*3/2, trialMore))
+		}
 	case p.trial > 0: // TCP may take a while to follow, and with no queue it does no harm
 		if now-p.begun > trialMost {
 			p.settle(now)

@@ -429,3 +429,25 @@ func TestPaceGoesBackToWhatWasShown(t *testing.T) {
 		}
 	}
 }
+
+// A trial of which the path took a part, while the rest stands, is the last one: the next, with
+// half as much again, filled the queue until it lost a call's packets with all their copies.
+func TestTrialEndsWithWhatThePathTakes(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		queue   int64
+		through float64
+		more    bool
+	}{
+		{"all of it", 11e6, 42.3 * mbit, true},
+		{"all of it, and the delay wanders", 25e6, 42.3 * mbit, true},
+		{"a part, and nothing stands", 11e6, 41.2 * mbit, true},
+		{"a part, and the rest stands", 20e6, 41.2 * mbit, false},
+	} {
+		p := Pacer{Capacity: 38.4 * mbit, Full: 1, rate: 42.3 * mbit, check: 1, trial: 42.3 * mbit, more: 0.1, opened: 11e6}
+		p.doubt(300e6, c.queue, 100e6, c.through, true)
+		if p.Capacity < 41*mbit || p.trial > 0 != c.more {
+			t.Errorf("%s: %.1f Mbit/s are believed, and %.1f tried", c.name, p.Capacity/mbit, p.trial/mbit)
+		}
+	}
+}

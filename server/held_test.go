@@ -69,3 +69,34 @@ func TestDoorsAreOfTheShare(t *testing.T) {
 		t.Errorf("%d descriptors are still counted", n)
 	}
 }
+
+// TestWaitingAtAPortIsCharged: streams that wait at a published port, or for leave to have one, are
+// memory of their session, as CONNECTs are.
+func TestWaitingAtAPortIsCharged(t *testing.T) {
+	port := freePort(t)
+	s := testServer(t, func(c *conf.Server) {
+		c.Clients = []conf.Peer{{Name: "laptop", Publish: []conf.PortRange{{From: port, To: port}}}}
+	}, nil)
+	f := newFakeSession()
+	p := newPeer(s, "laptop", f)
+	const streams = 12
+	var apps []net.Conn
+	for i := range streams {
+		at := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port)
+		if i%2 == 1 {
+			at = netip.AddrPortFrom(at.Addr(), port-1)
+		}
+		app, _ := publishAs(t, p, (&packet.Publish{Protocol: packet.ProtocolTCP, At: at}).Append(nil))
+		apps = append(apps, app)
+	}
+	charged := func() int64 {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return f.beside
+	}
+	eventually(t, "the session is charged with all", func() bool { return charged() >= streams*exitMemory })
+	for _, app := range apps {
+		app.Close()
+	}
+	eventually(t, "nothing is charged when they are gone", func() bool { return charged() < exitMemory })
+}

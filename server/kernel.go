@@ -32,8 +32,8 @@ const (
 	segmentMost    = 32767
 	segmentLongest = 64 << 10
 
-	// exitMemory and mappingMemory are what a CONNECT and a mapping hold beside: three
-	// goroutines, a buffered reader, a socket; a socket.
+	// exitMemory is what a CONNECT holds beside, or a stream that waits at a published port:
+	// three goroutines, a buffered reader, a socket. mappingMemory is a mapping's: a socket.
 	exitMemory    = 24 << 10
 	mappingMemory = 4 << 10
 
@@ -125,7 +125,7 @@ func (t *exits) countMemory(ctx context.Context, present func() []*peer) {
 		case <-tick.C:
 			beside := t.charge()
 			for _, p := range present() {
-				p.session.Beside(beside[p] + p.nat.memory())
+				p.session.Beside(beside[p] + p.standing.Load()*exitMemory + p.nat.memory())
 			}
 		case <-ctx.Done():
 			return

@@ -47,6 +47,8 @@ type peer struct {
 	// What of the client's share, and of that of all, the session holds.
 	mappings, streams pair
 
+	standing atomic.Int64 // streams of published ports that carry nothing
+
 	// touched says, per room, whether the session is on the room's list for
 	// this round. Each element belongs to the goroutine of its room's Loop.
 	touched [maxRooms]bool

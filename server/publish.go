@@ -141,7 +141,8 @@ func publish(p *peer, st stream) {
 		return
 	}
 	s.publishing.standing.Add(1)
-	stand := sync.OnceFunc(func() { s.publishing.standing.Add(-1) })
+	p.standing.Add(1)
+	stand := sync.OnceFunc(func() { s.publishing.standing.Add(-1); p.standing.Add(-1) })
 	defer stand()
 	// A no is the last word until something has changed; the client may go before.
 	news := s.publishing.news()

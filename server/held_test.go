@@ -100,3 +100,24 @@ func TestWaitingAtAPortIsCharged(t *testing.T) {
 	}
 	eventually(t, "nothing is charged when they are gone", func() bool { return charged() < exitMemory })
 }
+
+// TestAPublishedAddressIsNoOther: a UDP port that is published at one address of the machine does
+// not let clients send to the same port of its other addresses, which another program may have.
+func TestAPublishedAddressIsNoOther(t *testing.T) {
+	s := testServer(t, nil, nil)
+	p := newPeer(s, "laptop", newFakeSession())
+	port := freePort(t)
+	at := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port)
+	key, err := p.nat.bind(netip.AddrPortFrom(packet.ClientHost4, 4000), at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.2"), port)
+	if s.outlet.hairpin(other) || !s.outlet.hairpin(at) {
+		t.Errorf("may be sent to: where it is %v, elsewhere %v", s.outlet.hairpin(at), s.outlet.hairpin(other))
+	}
+	p.nat.end([]uint64{key})
+	if s.outlet.hairpin(at) {
+		t.Error("a port that is closed may still be sent to")
+	}
+}

@@ -114,7 +114,7 @@ func (n *nat) add(key uint64, inner, at netip.AddrPort, published bool, now int6
 // drop forgets a mapping and frees its port; the caller holds n.mu.
 func (n *nat) drop(key uint64, m *mapping) {
 	delete(n.mappings, key)
-	n.outlet.external.remove(m.conn.LocalAddr()) // before its port is free for another
+	n.outlet.unmark(m.conn.LocalAddr()) // before its port is free for another
 	_ = m.conn.Close()
 	n.peer.server.sockets.give(&n.peer.client.sockets, mappingSocket)
 	n.peer.mappings.give()

@@ -2,6 +2,7 @@ package server
 
 import (
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -19,6 +20,7 @@ type outlet struct {
 	rooms    []*room
 	next     atomic.Uint32 // room
 	external external
+	apart    sync.Map // netip.AddrPort of mappings at addresses of their own, to nil
 }
 
 // relay is what the configuration says of mappings that are made from now on.
@@ -62,11 +64,29 @@ func (o *outlet) listen(p *peer, inner, at netip.AddrPort, published bool) (m *m
 	if err != nil {
 		return nil, err
 	}
-	o.external.add(m.conn.LocalAddr())
+	o.mark(m.conn.LocalAddr())
 	return m, nil
 }
 
-// external are the ports of all mappings, of IPv4 and of IPv6: a client may send to
+// mark notes where a mapping is. One that is published at an address of its own is there only:
+// the same port of other addresses of this machine may be another program's.
+func (o *outlet) mark(at netip.AddrPort) {
+	local, err := o.egress.local(at.Addr().Is4())
+	if !at.Addr().IsUnspecified() && (err != nil || local != at.Addr()) {
+		o.apart.Store(at, nil)
+		return
+	}
+	o.external.add(at)
+}
+
+// unmark forgets where a mapping was.
+func (o *outlet) unmark(at netip.AddrPort) {
+	if _, ok := o.apart.LoadAndDelete(at); !ok {
+		o.external.remove(at)
+	}
+}
+
+// external are the ports of all mappings but those apart, of IPv4 and of IPv6: a client may send to
 // another one's mapping by this server's own address (RFC 4787 REQ-9).
 type external [2][1 << 16 / 64]atomic.Uint64
 
@@ -90,6 +110,9 @@ func (x *external) remove(at netip.AddrPort) {
 
 // hairpin says whether an own address is a mapping's.
 func (o *outlet) hairpin(dst netip.AddrPort) bool {
+	if _, ok := o.apart.Load(dst); ok {
+		return true
+	}
 	w, bit := o.external.word(dst)
 	if w.Load()&bit == 0 {
 		return false

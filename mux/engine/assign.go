@@ -75,6 +75,7 @@ type chooser struct {
 	candSub []*Subflow
 	views   uint64 // how often they were listed
 	chosen  []*fq.Flow
+	barred  int // flows that were looked at in a row and have no path
 }
 
 // assignSmall serves the latency band: each packet where it arrives first,

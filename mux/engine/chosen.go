@@ -11,7 +11,8 @@ import (
 // that is down: it never goes another way. What has its number then already is brought to
 // its end by the others after a while, as the data sequence allows no gap.
 
-// mostChosen bounds the flows that one turn looks at.
+// mostChosen bounds the flows that one turn looks at: whoever asks for paths can have thousands
+// that wait for one that is not there, and brings what others wait for.
 const mostChosen = 256
 
 // assignChosen serves them, the small ones or the others.
@@ -21,9 +22,15 @@ func (r *chooser) assignChosen(now int64, turn fq.Turn) {
 		q.Barred = false
 		return
 	}
-	r.chosen = q.Chosen(r.chosen[:0])
-	q.Barred = true
-	for i, f := range r.chosen {
+	r.chosen = q.Chosen(r.chosen[:0], mostChosen)
+	all := len(r.chosen) == q.Bands[fq.ClassChosen].Active
+	if all {
+		q.Turned(1)
+	} else if turn == fq.TurnLarge { // both turns look at the same ones
+		q.Turned(len(r.chosen))
+	}
+	found := false
+	for _, f := range r.chosen {
 		if r.e.table.heed(f, now); f.Band != fq.ClassChosen { // another wish since
 			continue
 		}
@@ -32,11 +39,17 @@ func (r *chooser) assignChosen(now int64, turn fq.Turn) {
 			q.Expire(f, now)
 			continue
 		}
-		q.Barred = false
-		if (f.Class.Kind().Turn == fq.TurnFirst) == (turn == fq.TurnFirst) && i < mostChosen {
+		found = true
+		if (f.Class.Kind().Turn == fq.TurnFirst) == (turn == fq.TurnFirst) {
 			r.serve(f, set, now)
 		}
 	}
+	if found {
+		r.barred = 0
+	} else if turn == fq.TurnLarge {
+		r.barred += len(r.chosen)
+	}
+	q.Barred = !found && (all || r.barred >= q.Bands[fq.ClassChosen].Active)
 	clear(r.chosen)
 }
 

@@ -288,3 +288,47 @@ func TestIDs(t *testing.T) {
 		}
 	}
 }
+
+// TestManyThatWaitForAPath: thousands of flows that wait for a path that is not there are looked at
+// a part at a time, and one that has its path does not wait behind them.
+func TestManyThatWaitForAPath(t *testing.T) {
+	c := newChoosy(t, true, PathConfig{Name: "a"}, PathConfig{Name: "b"})
+	const many = 2000
+	for i := range many {
+		c.wish(packet.ProtoUDP, uint16(10000+i), fq.Wish{Paths: []string{"b"}})
+	}
+	c.wish(packet.ProtoUDP, 5000, fq.Wish{Paths: []string{"a"}})
+	c.e.subs[1].state.on(overdue)
+	for i := range many {
+		c.send(uint16(10000+i), 1, 100)
+	}
+	c.pass()
+	looked := 0
+	for range 12 {
+		c.pass()
+		looked = max(looked, cap(c.e.choose.chosen))
+	}
+	if q := &c.e.table.queue; !q.Barred || q.Bytes == 0 {
+		t.Errorf("%d bytes wait, barred: %v: what cannot go keeps the session awake", q.Bytes, q.Barred)
+	}
+	if looked > 2*mostChosen {
+		t.Errorf("%d flows are looked at in one turn", looked)
+	}
+	c.send(5000, 3, 100)
+	passes := 0
+	for by := c.pass(); by[0] < 300 && passes < 20; passes++ {
+		got := c.pass()
+		by[0] += got[0]
+	}
+	if passes > 1+many/mostChosen {
+		t.Errorf("what has its path waits for %d turns", passes)
+	}
+	c.e.subs[1].state.on(progress)
+	came := uint64(0)
+	for range 30 {
+		came += c.pass()[1]
+	}
+	if came < many*100/2 {
+		t.Errorf("%d bytes go when the path is there again", came)
+	}
+}

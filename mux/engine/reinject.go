@@ -122,6 +122,8 @@ func (r *chooser) thin(set uint64, n int) (thin uint64) {
 func (h *held) reinject(r *chooser, now int64) {
 	set := sched.Usable(r.cands, false)
 	left, look := h.redo[:0], len(h.redo)
+	var paths uint16 // that the last one is for, and which may have those
+	var own uint64
 	for at, sn := range h.redo {
 		if at >= look {
 			left = append(left, h.redo[at:]...)
@@ -134,7 +136,13 @@ func (h *held) reinject(r *chooser, now int64) {
 		n := int(sg.N)
 		fit := set
 		if sg.Paths != 0 {
-			fit = r.sameWay(sg.Paths, set, now)
+			if sg.Paths != paths {
+				paths, own = sg.Paths, r.sameWay(sg.Paths, set, now)
+			}
+			if fit = own; fit == 0 {
+				left = append(left, sn)
+				continue
+			}
 		}
 		for i := range r.cands {
 			if sg.On&(1<<r.candSub[i].slot) != 0 {
@@ -150,6 +158,7 @@ func (h *held) reinject(r *chooser, now int64) {
 			continue
 		}
 		r.give(i, sn, n, nil)
+		paths = 0 // it may have filled them
 		h.again++
 	}
 	h.redo = left

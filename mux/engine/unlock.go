@@ -21,6 +21,8 @@ func (h *held) unlock(r *chooser, now int64, behind bool) {
 	q := &h.out
 	set := sched.Usable(r.cands, false)
 	given := 0
+	var last *Path // whose both are
+	var on, nearer uint64
 	for sn := q.Head; sn < q.Tail && sn < q.Head+unlockLook && given < unlockBytes; sn++ {
 		sg := q.Live(sn)
 		if sg == nil || sg.On == 0 || sg.On&arrived != 0 || sg.Paths != 0 {
@@ -31,14 +33,11 @@ func (h *held) unlock(r *chooser, now int64, behind bool) {
 			continue
 		}
 		slow := r.candSub[has].path
-		if sg.On&^slotsOf(slow) != 0 || behind && !slow.passage.holds(now) {
-			continue
+		if slow != last {
+			last, on, nearer = slow, slotsOf(slow), muchNearer(r, slow)
 		}
-		nearer := uint64(0)
-		for i, f := range r.candSub {
-			if f.path != slow && 2*max(f.path.srtt, f.path.rtt) < max(slow.srtt, slow.rtt) {
-				nearer |= 1 << i
-			}
+		if set&nearer == 0 || sg.On&^on != 0 || behind && !slow.passage.holds(now) {
+			continue
 		}
 		i := sched.PickSmall(r.cands, set&nearer, int(sg.N), r.e.table.turn)
 		if i == sched.NoSubflow {
@@ -48,4 +47,14 @@ func (h *held) unlock(r *chooser, now int64, behind bool) {
 		h.again++
 		given += int(sg.N)
 	}
+}
+
+// muchNearer are the subflows of paths that take less than half of the time of that one.
+func muchNearer(r *chooser, slow *Path) (set uint64) {
+	for i, f := range r.candSub {
+		if f.path != slow && 2*max(f.path.srtt, f.path.rtt) < max(slow.srtt, slow.rtt) {
+			set |= 1 << i
+		}
+	}
+	return set
 }

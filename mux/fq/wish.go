@@ -31,21 +31,28 @@ func (q *Queue) PopOf(f *Flow, now int64, most int) (p *buf.Buffer) {
 	return p
 }
 
-// Chosen appends the flows of ClassChosen that have something to send, and turns their
-// order, so that another one is the first the next time.
-func (q *Queue) Chosen(to []*Flow) []*Flow {
+// Chosen appends the flows of ClassChosen that have something to send, most of them at most.
+func (q *Queue) Chosen(to []*Flow, most int) []*Flow {
 	b := &q.Bands[ClassChosen]
 	for _, l := range [2]*flowList{&b.fresh, &b.old} {
-		for f := l.head; f != nil; f = f.next {
+		for f := l.head; f != nil && len(to) < most; f = f.next {
 			to = append(to, f)
 		}
 	}
-	if f := b.fresh.head; f != nil {
-		q.rotate(b, f, true)
-	} else if f := b.old.head; f != nil {
-		q.rotate(b, f, false)
-	}
 	return to
+}
+
+// Turned turns the order of the flows of ClassChosen, so that the n-th one is the first the
+// next time.
+func (q *Queue) Turned(n int) {
+	b := &q.Bands[ClassChosen]
+	for range n {
+		if f := b.fresh.head; f != nil {
+			q.rotate(b, f, true)
+		} else if f := b.old.head; f != nil {
+			q.rotate(b, f, false)
+		}
+	}
 }
 
 // Expire drops what a flow that may not go has held for too long.

@@ -148,6 +148,29 @@ func TestViewFits(t *testing.T) {
 	}
 }
 
+// On a small terminal that a path is dead, and why, is to be seen whatever else there is.
+func TestDeadPathIsSeen(t *testing.T) {
+	for _, size := range [][2]int{{40, 12}, {60, 20}, {80, 24}, {200, 60}} {
+		for _, warnings := range []int{0, 1, 4} {
+			s := crowded(status.Client)
+			s.Warnings = s.Warnings[:warnings]
+			s.Session.Paths = s.Session.Paths[:3]
+			s.Session.Paths[2] = status.Path{
+				Name: "lte", State: status.Dead, Since: time.Now().Add(-12 * time.Second),
+				Cause: "the server at 203.0.113.5:7443 does not answer", Remedy: "is its TCP port open in all firewalls? `mpsocks doctor` tries it",
+			}
+			lines := ""
+			for _, part := range view(s, size[0], size[1]-1, time.Now(), nil) {
+				lines += strings.Join(part.lines, " ") + " "
+			}
+			said := strings.Join(strings.Fields(lines), " ")
+			if !strings.Contains(said, "lte") || !strings.Contains(said, "dead for 12 s: the server at 203.0.113.5:7443 does not answer") {
+				t.Errorf("%v with %d warnings: %s", size, warnings, said)
+			}
+		}
+	}
+}
+
 // In a locale without UTF-8 all is ASCII, and as wide.
 func TestViewInASCII(t *testing.T) {
 	t.Setenv("LC_ALL", "C")

@@ -17,8 +17,9 @@ import (
 const (
 	viewWidth  = 80
 	viewHeight = 24
-	// mostWarnings are shown above the tables.
-	mostWarnings = 3
+	// mostWarnings are shown above the tables, and lowWarnings in less than lowHeight lines.
+	mostWarnings, lowWarnings = 3, 2
+	lowHeight                 = 16
 )
 
 // A section is a title and its lines; the first of a table is its head.
@@ -31,7 +32,7 @@ type section struct {
 // view lays a status out for a screen. curve draws the rates of a path in so many columns,
 // in the free place of its second line; nil draws none.
 func view(s *status.Status, width, height int, now time.Time, curve func(path string, width int) string) []section {
-	head := section{lines: headLines(s, width, now)}
+	head := section{lines: headLines(s, width, height, now)}
 	var tables []section
 	if s.Half == status.Server {
 		tables = append(tables, section{title: "CLIENTS", lines: clientLines(s, width)})
@@ -50,6 +51,9 @@ func view(s *status.Status, width, height int, now time.Time, curve func(path st
 		if i == 1 { // a program has two lines
 			share -= share % 2
 		}
+		if t.title == "PATHS" && len(t.lines) > max(share, 0) {
+			t.lines = brokenFirst(s, width, now)
+		}
 		if len(t.lines) > share {
 			t.more = len(t.lines) - max(share, 0)
 			t.lines = t.lines[:max(share, 0)]
@@ -60,7 +64,7 @@ func view(s *status.Status, width, height int, now time.Time, curve func(path st
 	return out
 }
 
-func headLines(s *status.Status, width int, now time.Time) []string {
+func headLines(s *status.Status, width, height int, now time.Time) []string {
 	up := amount.Duration(now.Sub(s.Started))
 	line := fmt.Sprintf("mpsocks %s %s, running for %s", s.Half, s.Version, up)
 	second := ""
@@ -77,17 +81,22 @@ func headLines(s *status.Status, width int, now time.Time) []string {
 		second = fmt.Sprintf("session %s with %s, mode %s; %s, %s", s.Session.ID, s.Session.Server, s.Session.Mode, count(s.Associations, "association"), count(s.Streams, "CONNECT"))
 	}
 	out := []string{cut(line, width)}
-	if !s.Ready {
-		second = "NOT READY: " + strings.Join(s.Reasons, "; ")
+	if s.Ready {
+		out = append(out, cut(second, width))
+	} else {
+		out = append(out, fold("NOT READY: "+strings.Join(s.Reasons, "; "), width, 2)...)
 	}
-	out = append(out, cut(second, width))
 	for _, p := range s.Published {
 		if p.Problem != "" {
 			out = append(out, fold(fmt.Sprintf("! %s %s does not lead to %s: %s", p.Proto, p.Listen, p.To, p.Problem), width, 2)...)
 		}
 	}
+	most := mostWarnings
+	if height < lowHeight {
+		most = lowWarnings
+	}
 	for i, w := range s.Warnings {
-		if more := len(s.Warnings) - i; i == mostWarnings-1 && more > 1 {
+		if more := len(s.Warnings) - i; i == most-1 && more > 1 {
 			out = append(out, cut(fmt.Sprintf("! and %s", count(more, "more warning")), width))
 			break
 		}
@@ -104,36 +113,73 @@ func count(n int, thing string) string {
 	return fmt.Sprint(n, " ", thing)
 }
 
-// pathLines is a line of figures for each path, one of words, and one of what helps where
-// something is wrong.
+// pathLines is a line of figures for each path and one of words; where something is wrong as
+// many as its cause takes, and what helps.
 func pathLines(s *status.Status, width int, now time.Time, curve func(path string, width int) string) []string {
 	if s.Session == nil {
 		return nil
 	}
+	figures, head := pathFigures(s, width)
+	out := []string{head}
+	for i := range s.Session.Paths {
+		p := &s.Session.Paths[i]
+		out = append(out, figures(p))
+		words, left := "  "+p.Words(now)+roleText(p), leftText(p.Usage)
+		if !p.Carries() {
+			out = append(out, fold(words+left, width, brokenLines)...)
+			if p.Remedy != "" {
+				out = append(out, fold("  "+p.Remedy, width, brokenLines)...)
+			}
+			continue
+		}
+		words = cut(cut(words, width-cells(left))+left, width) // what is left is not what is cut off
+		if free := min(sparkWidth, width-cells(words)-2); curve != nil && free >= sparkLeast {
+			words += strings.Repeat(" ", width-free-cells(words)) + curve(p.Name, free)
+		}
+		out = append(out, words)
+	}
+	return out
+}
+
+const (
+	// brokenLines is how many lines the cause of a broken path may take, and its remedy.
+	brokenLines = 3
+	nameWidth   = 10 // of a path
+)
+
+// brokenFirst is the lines of all paths where there is little room: first those that do not
+// work, with their causes, then the others' figures.
+func brokenFirst(s *status.Status, width int, now time.Time) []string {
+	figures, head := pathFigures(s, width)
+	var out []string
+	works := []string{head}
+	for i := range s.Session.Paths {
+		if p := &s.Session.Paths[i]; p.Carries() {
+			works = append(works, figures(p))
+		} else {
+			out = append(out, fold("! "+cut(p.Name, nameWidth)+": "+p.Words(now), width, brokenLines)...)
+		}
+	}
+	if len(works) > 1 {
+		out = append(out, works...)
+	}
+	return out
+}
+
+// pathFigures writes the line of figures of a path, under that head.
+func pathFigures(s *status.Status, width int) (figures func(p *status.Path) string, head string) {
 	months := 0
 	for i := range s.Session.Paths {
 		months = max(months, cells(usageText(s.Session.Paths[i].Usage)))
 	}
 	t := table{
-		widths: []int{-10, 11, 11, 7, 7, 6, 6, -max(months, len("month"))},
+		widths: []int{-nameWidth, 11, 11, 7, 7, 6, 6, -max(months, len("month"))},
 		spare:  []int{6, 4, 5, 7}, // the share, the jitter, the loss, the month
 	}
-	out := []string{t.line(width, "path", "up", "down", "rtt", "jitter", "loss", "share", "month")}
-	for i := range s.Session.Paths {
-		p := &s.Session.Paths[i]
-		out = append(out, t.line(width, p.Name, amount.Rate(p.UpBPS), amount.Rate(p.DownBPS),
-			amount.Millis(p.RTT), amount.Millis(p.Jitter), amount.Percent(p.Loss), amount.Percent(p.Share), usageText(p.Usage)))
-		left := leftText(p.Usage) // which is not what is cut off
-		words := cut(cut("  "+p.Words(now)+roleText(p), width-cells(left))+left, width)
-		if free := min(sparkWidth, width-cells(words)-2); curve != nil && free >= sparkLeast {
-			words += strings.Repeat(" ", width-free-cells(words)) + curve(p.Name, free)
-		}
-		out = append(out, words)
-		if p.Remedy != "" {
-			out = append(out, cut("  "+p.Remedy, width))
-		}
-	}
-	return out
+	return func(p *status.Path) string {
+		return t.line(width, p.Name, amount.Rate(p.UpBPS), amount.Rate(p.DownBPS),
+			amount.Millis(p.RTT), amount.Millis(p.Jitter), amount.Percent(p.Loss), amount.Percent(p.Share), usageText(p.Usage))
+	}, t.line(width, "path", "up", "down", "rtt", "jitter", "loss", "share", "month")
 }
 
 func roleText(p *status.Path) string {

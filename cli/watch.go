@@ -259,7 +259,7 @@ func paint(line string, head bool) string {
 	switch {
 	case head:
 		return styleTitle.Render(line)
-	case strings.HasPrefix(word, "dead"), strings.HasPrefix(word, "NOT READY"), strings.HasPrefix(word, "stalled"), len(line) > 10 && line[9] == '!':
+	case strings.HasPrefix(line, "! "), strings.HasPrefix(word, "dead"), strings.HasPrefix(word, "NOT READY"), strings.HasPrefix(word, "stalled"), len(line) > 10 && line[9] == '!':
 		return styleBad.Render(line)
 	case strings.HasPrefix(word, "up"):
 		return styleGood.Render(line)

@@ -102,10 +102,8 @@ bench:
 
 # What people do every day, beside sing-box (shadowsocks of 2022, and unencrypted) and a
 # plain relay in turns, and the ratios; PEERS="-run connects -rounds 5" for a part.
-SING_BOX := github.com/sagernet/sing-box/cmd/sing-box@v1.12.12
-bench-peers:
-	GOBIN=$(CURDIR)/build/tools go install -trimpath $(SING_BOX)
-	go run ./integration/bench -peers -sing-box build/tools/sing-box $(PEERS)
+bench-peers: $(TOOLS)/sing-box
+	go run ./integration/bench -peers -sing-box $(TOOLS)/sing-box $(PEERS)
 
 # What a program that speaks no SOCKS gets by mpsocks run, beside tun2socks and sing-box's
 # TUN in front of the same SOCKS port and slirp4netns without a proxy, in turns, with the

@@ -3,6 +3,7 @@ package conf
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"net/netip"
 	"slices"
@@ -181,9 +182,6 @@ func (d *DSCP) UnmarshalText(text []byte) error {
 // Value is the code point, or -1 for any.
 func (d DSCP) Value() int { return int(d.next) - 1 }
 
-// accessNames are the keys of accessLists.
-var accessNames = []string{"private", "metadata", "smtp"}
-
 // accessLists are the destinations that a name stands for.
 var accessLists = map[string][]Access{
 	// Networks that are somebody's own: RFC 1918, carrier-NAT (RFC 6598), link-local
@@ -201,7 +199,8 @@ var accessLists = map[string][]Access{
 func accesses(texts ...string) []Access {
 	out := make([]Access, len(texts))
 	for i, t := range texts {
-		if err := out[i].UnmarshalText([]byte(t)); err != nil {
+		var err error
+		if out[i], err = parseAccess(t); err != nil {
 			panic(err)
 		}
 	}
@@ -222,35 +221,44 @@ type Access struct {
 // UnmarshalText reads 10.0.0.0/8, 192.168.1.5:53, 10.0.0.0/8:53,80-90,
 // fd00::/8, [fd00::1]:53 or [fd00::]/8:53, or the name of a list.
 func (a *Access) UnmarshalText(text []byte) error {
-	if name := string(text); slices.Contains(accessNames, name) {
+	name := string(text)
+	if _, ok := accessLists[name]; ok {
 		*a = Access{List: name}
 		return nil
 	}
-	address, ports, err := splitAccess(string(text))
+	out, err := parseAccess(name)
 	if err != nil {
-		return err
-	}
-	var out Access
-	if out.Prefix, err = parsePrefix(address); err != nil {
-		if !strings.ContainsAny(address, ".:/0123456789") {
-			err = fmt.Errorf("no address, no prefix and no list: %s", Misspelt(address, accessNames))
+		if address, _, wrong := splitAccess(name); wrong == nil && !strings.ContainsAny(address, ".:/0123456789") {
+			err = fmt.Errorf("no address, no prefix and no list: %s", Misspelt(address, slices.Sorted(maps.Keys(accessLists))))
 		}
 		return err
+	}
+	*a = out
+	return nil
+}
+
+// parseAccess reads the forms that are no names.
+func parseAccess(text string) (a Access, err error) {
+	address, ports, err := splitAccess(text)
+	if err != nil {
+		return a, err
+	}
+	if a.Prefix, err = parsePrefix(address); err != nil {
+		return a, err
 	}
 	if ports != "" {
 		for _, p := range strings.Split(ports, ",") {
 			var r PortRange
 			if err := r.UnmarshalText([]byte(p)); err != nil {
-				return err
+				return a, err
 			}
 			if r.IsZero() {
-				return fmt.Errorf("%q has an empty port", text)
+				return a, fmt.Errorf("%q has an empty port", text)
 			}
-			out.Ports = append(out.Ports, r)
+			a.Ports = append(a.Ports, r)
 		}
 	}
-	*a = out
-	return nil
+	return a, nil
 }
 
 // splitAccess parts the address or prefix from the ports behind it; an IPv6

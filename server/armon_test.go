@@ -127,15 +127,8 @@ func TestRequestWithData(t *testing.T) {
 	p := newPeer(s, "laptop", newFakeSession())
 	for _, size := range []int{0, 1, flightMost - 13, flightMost - 12, flightMost, 5 * flightMost} {
 		ln := listenTCP(t, "127.0.0.1:0")
-		app, done := openStream(t, p)
 		early := bytes.Repeat([]byte{'a', 'b', 'c'}, 2*flightMost)[:size]
-		if code, _ := askConnect(t, app, 1, "127.0.0.1", portOf(ln), string(early)); code != 0 {
-			t.Fatalf("reply %d", code)
-		}
-		c, err := ln.Accept()
-		if err != nil {
-			t.Fatal(err)
-		}
+		app, c, done := connectThrough(t, p, ln, string(early))
 		got := make([]byte, size)
 		if _, err := io.ReadFull(c, got); err != nil || !bytes.Equal(got, early) {
 			t.Errorf("of %d bytes other ones came, %v", size, err)

@@ -183,6 +183,30 @@ func askConnect(t testing.TB, app net.Conn, command byte, host string, port uint
 	return head[3], netip.AddrPortFrom(a, binary.BigEndian.Uint16(rest[n:]))
 }
 
+// connectTo has p connect to a listener of this machine, with what is pipelined behind the
+// request.
+func connectTo(t testing.TB, p *peer, ln net.Listener, pipelined string) (app *net.TCPConn, done chan struct{}) {
+	t.Helper()
+	app, done = openStream(t, p)
+	if code, _ := askConnect(t, app, 1, "127.0.0.1", portOf(ln), pipelined); code != 0 {
+		t.Fatalf("reply %d", code)
+	}
+	return app, done
+}
+
+// connectThrough is connectTo with the target's end of it.
+func connectThrough(t testing.TB, p *peer, ln net.Listener, pipelined string) (app, target *net.TCPConn, done chan struct{}) {
+	t.Helper()
+	app, done = connectTo(t, p, ln, pipelined)
+	c, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	return app, c.(*net.TCPConn), done
+}
+
 func portOf(ln net.Listener) uint16 { return uint16(ln.Addr().(*net.TCPAddr).Port) }
 
 func TestConnectReplies(t *testing.T) {
@@ -268,10 +292,7 @@ func TestConnectHalfClose(t *testing.T) {
 		got, _ := io.ReadAll(c)
 		_, _ = c.Write(got)
 	}()
-	app, done := openStream(t, p)
-	if code, _ := askConnect(t, app, 1, "127.0.0.1", portOf(ln), "early"); code != 0 {
-		t.Fatalf("reply %d", code)
-	}
+	app, done := connectTo(t, p, ln, "early")
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		_, _ = app.Write(bulk)
@@ -306,10 +327,7 @@ func TestConnectTargetEndsFirst(t *testing.T) {
 		b, _ := io.ReadAll(c)
 		late <- string(b)
 	}()
-	app, _ := openStream(t, p)
-	if code, _ := askConnect(t, app, 1, "127.0.0.1", portOf(ln), ""); code != 0 {
-		t.Fatalf("reply %d", code)
-	}
+	app, _ := connectTo(t, p, ln, "")
 	if b, err := io.ReadAll(app); string(b) != "bye" || err != nil {
 		t.Fatalf("%q, %v", b, err)
 	}
@@ -326,20 +344,11 @@ func TestConnectReset(t *testing.T) {
 	p := newPeer(s, "laptop", newFakeSession())
 	ln := listenTCP(t, "127.0.0.1:0")
 	start := func() (app, target *net.TCPConn) {
-		app, _ = openStream(t, p)
-		if code, _ := askConnect(t, app, 1, "127.0.0.1", portOf(ln), "x"); code != 0 {
-			t.Fatalf("reply %d", code)
-		}
-		c, err := ln.Accept()
-		if err != nil {
+		app, target, _ = connectThrough(t, p, ln, "x")
+		if _, err := target.Read(make([]byte, 1)); err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { c.Close() })
-		_ = c.SetDeadline(time.Now().Add(20 * time.Second))
-		if _, err := c.Read(make([]byte, 1)); err != nil {
-			t.Fatal(err)
-		}
-		return app, c.(*net.TCPConn)
+		return app, target
 	}
 	app, target := start()
 	_ = target.SetLinger(0)
@@ -368,19 +377,11 @@ func TestConnectCapsAndIdle(t *testing.T) {
 	s := testServer(t, func(c *conf.Server) { c.Limits.StreamsPerClient = 1 }, nil)
 	p := newPeer(s, "laptop", newFakeSession())
 	ln := listenTCP(t, "127.0.0.1:0")
-	app, done := openStream(t, p)
-	if code, _ := askConnect(t, app, 1, "127.0.0.1", portOf(ln), ""); code != 0 {
-		t.Fatalf("reply %d", code)
-	}
+	app, target, done := connectThrough(t, p, ln, "")
 	second, _ := openStream(t, p)
 	if _, err := second.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("beyond the cap: %v", err)
 	}
-	target, err := ln.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer target.Close()
 	// What moves stays, what does not goes.
 	s.exits.mu.Lock()
 	s.exits.idle = 300 * time.Millisecond

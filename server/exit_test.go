@@ -67,10 +67,7 @@ func TestConnectEarlyAnswer(t *testing.T) {
 		}
 	}()
 	for i := range 30 {
-		app, done := openStream(t, p)
-		if code, _ := askConnect(t, app, 1, "127.0.0.1", portOf(ln), "POST"); code != 0 {
-			t.Fatalf("reply %d", code)
-		}
+		app, done := connectTo(t, p, ln, "POST")
 		go func() { _, _ = io.Copy(app, zeros{}) }() // until that fails
 		got, err := io.ReadAll(app)
 		if !bytes.Equal(got, answer) {
@@ -94,19 +91,12 @@ func TestConnectCutShort(t *testing.T) {
 	ln := listenTCP(t, "127.0.0.1:0")
 	part := bytes.Repeat([]byte("part"), 20_000)
 	for i := range 30 {
-		app, done := openStream(t, p)
-		if code, _ := askConnect(t, app, 1, "127.0.0.1", portOf(ln), ""); code != 0 {
-			t.Fatalf("reply %d", code)
-		}
-		c, err := ln.Accept()
-		if err != nil {
-			t.Fatal(err)
-		}
+		app, c, done := connectThrough(t, p, ln, "")
 		_, _ = c.Write(part)
-		for unsent(c.(*net.TCPConn)) > 0 { // the exit's kernel has it
+		for unsent(c) > 0 { // the exit's kernel has it
 			time.Sleep(time.Millisecond)
 		}
-		_ = c.(*net.TCPConn).SetLinger(0)
+		_ = c.SetLinger(0)
 		c.Close()
 		_, told := app.Write([]byte("more")) // the kernel tells of a reset once
 		got, err := io.ReadAll(app)

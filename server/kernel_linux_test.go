@@ -56,14 +56,11 @@ func TestKernelBuffersAreShared(t *testing.T) {
 	go serve(source, endless)
 	go serve(sink, nil)
 	for i := range streams {
-		app, _ := openStream(t, p)
 		to := source
 		if i%2 == 1 {
 			to = sink
 		}
-		if code, _ := askConnect(t, app, 1, "127.0.0.1", to.Addr().(*net.TCPAddr).AddrPort().Port(), ""); code != 0 {
-			t.Fatalf("reply %d to the %dth", code, i)
-		}
+		app, _ := connectTo(t, p, to, "")
 		if i%2 == 1 {
 			go endless(app)
 		}
@@ -139,16 +136,8 @@ func TestBuffersHoldSeveralSegments(t *testing.T) {
 		p := newPeer(s, "laptop", newFakeSession())
 		ln := listenTCP(t, "127.0.0.1:0")
 		for range 10 {
-			app, _ := openStream(t, p)
-			if code, _ := askConnect(t, app, 1, "127.0.0.1", portOf(ln), ""); code != 0 {
-				t.Fatalf("reply %d", code)
-			}
-			target, err := ln.Accept()
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { target.Close() })
-			raw, err := target.(*net.TCPConn).SyscallConn()
+			_, target, _ := connectThrough(t, p, ln, "")
+			raw, err := target.SyscallConn()
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -61,10 +61,7 @@ func TestUnreadConnectsAreClampedAndCharged(t *testing.T) {
 	}()
 	const streams = 20
 	for range streams {
-		app, _ := openStream(t, p)
-		if code, _ := askConnect(t, app, 1, "127.0.0.1", target.Addr().(*net.TCPAddr).AddrPort().Port(), ""); code != 0 {
-			t.Fatalf("reply %d", code)
-		}
+		connectTo(t, p, target, "")
 	}
 	share := int(kernelShare(32 << 20))
 	held, still := int64(0), 0

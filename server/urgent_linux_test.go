@@ -29,10 +29,7 @@ func TestConnectUrgentData(t *testing.T) {
 		_, _ = io.WriteString(c, "cd")
 		failed <- err
 	}()
-	app, _ := openStream(t, p)
-	if code, _ := askConnect(t, app, 1, "127.0.0.1", portOf(ln), ""); code != 0 {
-		t.Fatalf("reply %d", code)
-	}
+	app, _ := connectTo(t, p, ln, "")
 	if got, err := io.ReadAll(app); string(got) != "ab!cd" || err != nil {
 		t.Errorf("%q arrived, %v", got, err)
 	}

@@ -34,10 +34,7 @@ func TestQuota(t *testing.T) {
 	remote, at := remoteUDP(t, "127.0.0.1")
 	send := func(p *peer) { p.Deliver([][]byte{makePacket(inner4(7), at, 0, 0, []byte("x"))}) }
 	ln := listenTCP(t, "127.0.0.1:0")
-	app, _ := openStream(t, p)
-	if code, _ := askConnect(t, app, 1, "127.0.0.1", portOf(ln), ""); code != 0 {
-		t.Fatalf("reply %d", code)
-	}
+	app, _ := connectTo(t, p, ln, "")
 	second, _ := openStream(t, p)
 	if _, err := second.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("beyond the client's streams: %v", err)

@@ -139,10 +139,7 @@ func TestVisitsLeaveStreams(t *testing.T) {
 			c.Close()
 		}
 	}()
-	app, _ := openStream(t, p)
-	if code, _ := askConnect(t, app, 1, "127.0.0.1", portOf(ln), ""); code != 0 {
-		t.Errorf("a CONNECT of the client's own: reply %d", code)
-	}
+	connectTo(t, p, ln, "") // of the client's own
 }
 
 // strangerAt connects and says nothing.

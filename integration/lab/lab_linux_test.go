@@ -93,13 +93,13 @@ func measureFor(t *testing.T, args ...string) []*measurement {
 
 // measured has the laboratory measure and judges each measurement, "" = it is as it should be.
 // What is so although the emulator came late need not be measured again; what is not is, twice
-// at most, where that may be why, or that others had more than a fifth of the processors. When they
+// at most, where that may be why, or that others had more than netlab.Busy of the processors. When they
 // had so each time nothing can be said, and the test skips.
 func measured(t *testing.T, want int, judge func(m *measurement) string, args ...string) {
 	t.Helper()
 	busy := true
 	for try := 1; ; try++ {
-		all, own, start := netlab.MachineCPU(), ownCPU(t), time.Now()
+		others := netlab.Others(func() time.Duration { return ownCPU(t) })
 		got := measureFor(t, append(args[:len(args):len(args)], "-tolerance", "0")...)
 		if len(got) != want {
 			t.Fatalf("%d measurements, want %d", len(got), want)
@@ -118,10 +118,9 @@ func measured(t *testing.T, want int, judge func(m *measurement) string, args ..
 		if len(wrong) == 0 {
 			return
 		}
-		others := netlab.MachineCPU() - all - (ownCPU(t) - own)
-		share := others.Seconds() / time.Since(start).Seconds() / float64(runtime.NumCPU())
+		share := others()
 		t.Logf("while others used %.0f %% of the machine: %s", 100*share, strings.Join(wrong, "; "))
-		quiet := share < 0.2
+		quiet := share < netlab.Busy
 		busy = busy && !quiet
 		switch {
 		case try == attempts && busy:

@@ -47,21 +47,19 @@ func newLab(t *testing.T, specs ...PathSpec) *Lab {
 }
 
 // attempt runs a measurement up to three times: other work on the machine may spoil one, a fault spoils all. When
-// others had more than a fifth of the processors in every spoiled attempt, nothing can be said, and the test skips.
+// others had more than Busy of the processors in every spoiled attempt, nothing can be said, and the test skips.
 func attempt(t *testing.T, l *Lab, measure func() error) {
 	t.Helper()
 	quiet := error(nil)
 	for range 3 {
-		all, own := MachineCPU(), ProcessCPU(os.Getpid())+l.CPU()
-		start := time.Now()
+		others := Others(func() time.Duration { return ProcessCPU(os.Getpid()) + l.CPU() })
 		err := measure()
 		if err == nil {
 			return
 		}
-		others := (MachineCPU() - all) - (ProcessCPU(os.Getpid()) + l.CPU() - own)
-		share := others.Seconds() / time.Since(start).Seconds() / float64(runtime.NumCPU())
+		share := others()
 		t.Logf("spoiled, while others used %.0f %% of the machine: %v", 100*share, err)
-		if share < 0.2 {
+		if share < Busy {
 			quiet = err
 		}
 	}

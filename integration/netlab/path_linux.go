@@ -259,14 +259,3 @@ func ProcessCPU(pid int) time.Duration {
 	}
 	return time.Duration(ts.Nano())
 }
-
-// MachineCPU is the time that all processors have worked so far, or were taken by the host; zero where nobody says.
-func MachineCPU() time.Duration {
-	b, err := os.ReadFile("/proc/stat")
-	if err != nil {
-		return 0
-	}
-	var user, nice, system, idle, iowait, irq, softirq, steal int64
-	fmt.Sscanf(string(b), "cpu %d %d %d %d %d %d %d %d", &user, &nice, &system, &idle, &iowait, &irq, &softirq, &steal)
-	return time.Duration(user+nice+system+irq+softirq+steal) * 10 * time.Millisecond
-}

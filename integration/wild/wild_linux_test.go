@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -151,14 +152,6 @@ func TestNameMoves(t *testing.T) {
 	var answer atomic.Pointer[[4]byte]
 	answer.Store(&[4]byte{10, 99, 0, 66}) // nobody
 	c.names("srv", &answer)
-	etc := filepath.Join("/etc/netns", c.prefix+"cli")
-	if err := os.MkdirAll(etc, 0o755); err != nil {
-		t.Skipf("no resolv.conf of the namespace's own: %v", err)
-	}
-	t.Cleanup(func() { os.RemoveAll(etc); os.Remove("/etc/netns") })
-	if err := os.WriteFile(filepath.Join(etc, "resolv.conf"), []byte("nameserver "+far+"\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
 	client, server := c.keys(`["home.example:7443"]`, onePath)
 	c.start("srv", "server", "server", server)
 	c.echo("srv")
@@ -168,9 +161,49 @@ func TestNameMoves(t *testing.T) {
 	t.Logf("works %v after the name was right", c.works(20*time.Second, far))
 }
 
-// names answers every question for an IPv4 address with one.
+// A server that gets another address under way, with its name, is found as soon as the old one
+// is silent.
+func TestServerMoves(t *testing.T) {
+	t.Parallel()
+	soonest(t, time.Second, func(t *testing.T) time.Duration {
+		c := newCountry(t)
+		c.router(1, 1500, "w1")
+		c.ip("srv", "addr add 10.99.0.2/32 dev lo")
+		c.ip("srv", "addr add 10.99.0.3/32 dev lo")
+		var answer atomic.Pointer[[4]byte]
+		answer.Store(&[4]byte{10, 99, 0, 2})
+		c.names("srv", &answer)
+		client, server := c.keys(`["home.example:7443"]`, onePath)
+		b, err := os.ReadFile(server)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.start("srv", "server", "server", c.file("moves.yaml", regexp.MustCompile(`(?m)^advertise:.*\n`).ReplaceAllString(string(b), "")))
+		c.echo("srv")
+		c.client = c.start("cli", "client", "client", client)
+		c.works(30*time.Second, far)
+		f := c.flow(far)
+		time.Sleep(500 * time.Millisecond)
+		answer.Store(&[4]byte{10, 99, 0, 3})
+		c.ip("r1", "route add blackhole 10.99.0.2/32")
+		time.Sleep(4 * time.Second)
+		gap := f.longest(t)
+		t.Logf("a gap of %v", gap)
+		return gap
+	})
+}
+
+// names answers every question for an IPv4 address with one, and is whom the client asks.
 func (c *country) names(place string, answer *atomic.Pointer[[4]byte]) {
 	c.t.Helper()
+	etc := filepath.Join("/etc/netns", c.prefix+"cli")
+	if err := os.MkdirAll(etc, 0o755); err != nil {
+		c.t.Skipf("no resolv.conf of the namespace's own: %v", err)
+	}
+	c.t.Cleanup(func() { os.RemoveAll(etc); os.Remove("/etc/netns") })
+	if err := os.WriteFile(filepath.Join(etc, "resolv.conf"), []byte("nameserver "+far+"\n"), 0o644); err != nil {
+		c.t.Fatal(err)
+	}
 	var conn *net.UDPConn
 	c.within(place, func() (err error) {
 		conn, err = net.ListenUDP("udp4", &net.UDPAddr{IP: net.ParseIP(far), Port: 53})

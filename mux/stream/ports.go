@@ -78,7 +78,7 @@ func innerHost(like netip.Addr, n int) netip.Addr {
 // stream (the purpose of TIME-WAIT, RFC 9293, Section 3.6.1). It is two
 // generations of a set: no entry has a timer.
 type guard struct {
-	young, old map[packet.Key]struct{}
+	young, old map[packet.Key]struct{} // nil once no stream can come any more
 	every      int64
 	turned     int64
 }
@@ -92,7 +92,7 @@ func (g *guard) init(client bool) {
 }
 
 func (g *guard) add(k packet.Key) {
-	if len(g.young) < guardMost {
+	if g.young != nil && len(g.young) < guardMost {
 		g.young[k] = struct{}{}
 	}
 }
@@ -110,9 +110,12 @@ func (g *guard) memory() int64 {
 	return int64(len(g.young)+len(g.old)) * 2 * int64(unsafe.Sizeof(packet.Key{}))
 }
 
+// end forgets all, for good.
+func (g *guard) end() { g.young, g.old = nil, nil }
+
 // turn forgets the old generation when it is time.
 func (g *guard) turn(now int64) {
-	if now-g.turned < g.every {
+	if g.young == nil || now-g.turned < g.every {
 		return
 	}
 	g.turned = now

@@ -288,6 +288,7 @@ func (t *Table) CloseAll(err error) {
 	t.mu.Lock()
 	if t.err == nil && !errors.Is(err, ErrRenewed) {
 		t.err = err
+		t.guard.end()
 	}
 	t.mu.Unlock()
 	all := t.list(nil)

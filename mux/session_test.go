@@ -88,6 +88,13 @@ func (c *collector) missing(n int) (lost, twice int) {
 	return lost, twice
 }
 
+// times is how often a number came.
+func (c *collector) times(n uint64) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.seen[n]
+}
+
 // wait waits for n numbers, for as long as a machine may take that is busy with other tests.
 func (c *collector) wait(t *testing.T, n int) {
 	t.Helper()

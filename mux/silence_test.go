@@ -174,25 +174,26 @@ func TestShortSilenceOfAServer(t *testing.T) {
 func TestLongSilenceOfAServer(t *testing.T) {
 	between(t, func(c *Client, near *collector, first, second *simServer) {
 		const dies = 400 * time.Millisecond
-		var took time.Duration
+		moved := make(chan time.Duration, 1)
 		time.AfterFunc(dies, func() {
 			first.path.kill()
 			at := time.Now()
 			for second.session() == nil {
 				time.Sleep(time.Millisecond)
 			}
-			took = time.Since(at)
+			moved <- time.Since(at)
 		})
 		const n = 1000
 		sendEvery(c.session, n, 200, 2*time.Millisecond)
 		time.Sleep(3 * time.Second)
 		lost := 0
 		for i := range uint64(n) {
-			if first.got.seen[i]+second.got.seen[i] == 0 {
+			if first.got.times(i)+second.got.times(i) == 0 {
 				lost++
 			}
 		}
 		back, _ := near.missing(n)
+		took := <-moved
 		t.Logf("moved after %v; %d lost there, %d in all", took, lost, back)
 		if took > time.Second || lost > 0 {
 			t.Error("it is late, or something is lost")

@@ -275,7 +275,7 @@ func (s *Session) Peer() string { return s.name }
 // stay; streams are reset.
 func (s *Session) renew(epoch uint64) bool {
 	news := false
-	s.enter(func(e *engine.Engine, now int64) { news = e.Renew(epoch, now) })
+	s.enter(func(e *engine.Engine, _ int64) { news = e.Renew(epoch) })
 	if !news {
 		return false
 	}

@@ -99,12 +99,11 @@ func (e *Engine) Establish(first uint64) (epoch uint64) {
 // Epoch counts the sets of keys, and how often they were forgotten.
 func (e *Engine) Epoch() uint64 { return e.epoch }
 
-// Renew ends all subflows: the peer has forgotten the session of that epoch. Datagrams that
-// have no Data ACK wait in the queue again, as the peer may not have them. It reports whether
-// that was news.
-func (e *Engine) Renew(epoch uint64, now int64) bool {
+// Renew ends all subflows: the peer has forgotten the session of that epoch. It reports
+// whether that was news.
+func (e *Engine) Renew(epoch uint64) bool {
 	if e.rec != nil {
-		e.rec.note(entry{Op: "renew", Now: now, N: []int64{int64(epoch)}})
+		e.rec.note(entry{Op: "renew", N: []int64{int64(epoch)}})
 	}
 	if e.closed || e.epoch != epoch {
 		return false
@@ -112,7 +111,6 @@ func (e *Engine) Renew(epoch uint64, now int64) bool {
 	e.epoch++
 	e.ending, e.fin = false, 0
 	e.renewals++
-	salvage(e, now)
 	e.held.forget(e.paths)
 	for _, f := range e.subs {
 		f.state.on(ended)

@@ -3,9 +3,7 @@ package engine
 import (
 	"slices"
 
-	"github.com/mpsocks/mpsocks/mux/buf"
 	"github.com/mpsocks/mpsocks/mux/dsn"
-	"github.com/mpsocks/mpsocks/mux/packet"
 	"github.com/mpsocks/mpsocks/mux/sched"
 )
 
@@ -51,24 +49,6 @@ func (h *held) forget(paths []*Path) {
 	h.redo = h.redo[:0]
 	for _, p := range paths {
 		p.waits = 0
-	}
-}
-
-// salvage puts the datagrams without a Data ACK in front of what waits, for the next session: the
-// peer of this one may not have them. They are copied, as a writer may still have the packets.
-func salvage(e *Engine, now int64) {
-	q := &e.held.out
-	for sn := q.Tail; sn > q.Head; sn-- {
-		sg := q.Live(sn - 1)
-		if sg == nil || packet.Proto(sg.P.Bytes()) == packet.ProtoTCP { // streams end with the session
-			continue
-		}
-		b := sg.P.Bytes()
-		if f := e.table.flowFor(nil, b, now); f != nil {
-			p := buf.Get(len(b))
-			copy(p.Bytes(), b)
-			e.table.queue.Return(f, p, now)
-		}
 	}
 }
 

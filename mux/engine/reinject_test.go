@@ -2,14 +2,11 @@ package engine
 
 import (
 	"encoding/binary"
-	"net/netip"
 	"slices"
 	"testing"
 
 	"github.com/mpsocks/mpsocks/mux/buf"
-	"github.com/mpsocks/mpsocks/mux/fq"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
-	"github.com/mpsocks/mpsocks/mux/packet"
 )
 
 // heldBy makes a session of n subflows, each on a path of its own.
@@ -99,7 +96,7 @@ func TestMovedSince(t *testing.T) {
 		t.Errorf("the other path's moved in %d ns", took)
 	}
 	s.stall(other, 2e9, overdue)
-	s.Renew(0, 2e9)
+	s.Renew(0)
 	if other.path.waits != 0 {
 		t.Error("what waited is forgotten with the session")
 	}
@@ -357,50 +354,4 @@ func TestDoubtedBulkGoesOn(t *testing.T) {
 		f.Doubt(s, 2e9)
 	}
 	carry("all are", 0, 1)
-}
-
-// A session that is renewed sends the datagrams again that have no Data ACK, in their order and
-// in front of what waits; what a stream had sent is gone with it.
-func TestRenewalKeepsDatagrams(t *testing.T) {
-	e := New(true, ModeAuto, nil, 120e9)
-	epoch := e.Establish(1)
-	f := NewSubflow(nil, e.AddPath(PathConfig{Name: "a"}, -1), epoch, 0)
-	e.Attach(f, 0)
-	e.Learn(f, 0, &Report{Full: true, Known: true, Info: Info{SRTT: 10e6, RTTVar: 1e6, MinRTT: 10e6, CWND: 14480}})
-	from, to := netip.AddrPortFrom(packet.ClientHost4, 4000), netip.MustParseAddrPort("192.0.2.1:9")
-	var src Source
-	for i := range uint64(4) {
-		e.Send(&src, testPacket(from, to, i, 100), 1e6)
-	}
-	e.Wake(packet.Key{Proto: packet.ProtoTCP, SrcPort: 1}, finite{new(100)}, 1e6)
-	e.Assign(1e6)
-	if f := e.Next(); f == nil {
-		t.Fatal("nothing goes")
-	}
-	batch, _ := e.Take(f, nil) // and its writer has them still
-	if len(batch) != 5 {
-		t.Fatalf("%d packets go", len(batch))
-	}
-	e.Acked(f, 1+uint64(batch[0].P.Len()))
-	e.Send(&src, testPacket(from, to, 4, 100), 2e6)
-	if !e.Renew(epoch, 3e6) {
-		t.Fatal("it is not renewed")
-	}
-	for want := uint64(1); want < 5; want++ {
-		_, p := e.table.queue.Pop(fq.ClassLatency, 4e6, SegmentSize)
-		if p == nil {
-			t.Fatalf("datagram %d is lost", want)
-		}
-		if got := binary.BigEndian.Uint64(packet.UDPPayload(p.Bytes())); got != want {
-			t.Errorf("datagram %d comes where %d is due", got, want)
-		}
-		for i := range batch {
-			if batch[i].P == p {
-				t.Error("the writer's packet goes again")
-			}
-		}
-	}
-	if _, p := e.table.queue.Pop(fq.ClassLatency, 4e6, SegmentSize); p != nil || e.table.queue.Bytes != 0 {
-		t.Errorf("%d bytes wait", e.table.queue.Bytes)
-	}
 }

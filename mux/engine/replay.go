@@ -171,7 +171,7 @@ func (p *player) step() {
 	case "establish":
 		e.Establish(uint64(c.n(0)))
 	case "renew":
-		e.Renew(uint64(c.n(0)), c.Now)
+		e.Renew(uint64(c.n(0)))
 	case "close":
 		e.Close()
 	case "finish":

@@ -100,7 +100,9 @@ type Queue struct {
 
 // Push appends one packet to its flow; it owns p.
 func (q *Queue) Push(f *Flow, p *buf.Buffer, now int64) {
-	if !q.room(f, p) {
+	n := p.Len()
+	if !q.shed(charge(n)) {
+		q.drop(f, p, DropOverflow)
 		return
 	}
 	p.Stamp, p.Next = now, nil
@@ -110,34 +112,6 @@ func (q *Queue) Push(f *Flow, p *buf.Buffer, now int64) {
 		f.head = p
 	}
 	f.tail = p
-	q.count(f, p)
-}
-
-// Return puts one that had left the queue in front of its flow; it owns p, which has only just
-// come as far as its age goes.
-func (q *Queue) Return(f *Flow, p *buf.Buffer, now int64) {
-	if !q.room(f, p) {
-		return
-	}
-	p.Stamp, p.Next = now, f.head
-	if f.head = p; f.tail == nil {
-		f.tail = p
-	}
-	q.count(f, p)
-}
-
-// room makes room for a packet, or drops it.
-func (q *Queue) room(f *Flow, p *buf.Buffer) bool {
-	if q.shed(charge(p.Len())) {
-		return true
-	}
-	q.drop(f, p, DropOverflow)
-	return false
-}
-
-// count counts a packet that waits now.
-func (q *Queue) count(f *Flow, p *buf.Buffer) {
-	n := p.Len()
 	f.Bytes += n
 	q.Bytes += charge(n)
 	q.Held += p.Held()

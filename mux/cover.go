@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mpsocks/mpsocks/mux/buf"
 	"github.com/mpsocks/mpsocks/mux/carrier"
 	"github.com/mpsocks/mpsocks/mux/gate"
 	"github.com/mpsocks/mpsocks/mux/handshake"
@@ -26,10 +27,8 @@ const (
 	// of one address.
 	mostGuests = 1024
 	guestShare = 128
-	// passSize is what is read at once in each direction. guestsFree have the kernel's own
-	// buffers, which grow to megabytes for who reads nothing; all others share guestKernel in each
-	// direction, about, and have guestLeast.
-	passSize    = 4 << 10
+	// guestsFree have the kernel's own buffers, which grow to megabytes for who reads nothing; all
+	// others share guestKernel in each direction, about, and have guestLeast.
 	guestsFree  = 16
 	guestKernel = 4 << 20
 	guestLeast  = 32 << 10
@@ -89,14 +88,12 @@ func (g *guests) serve(ctx context.Context, cover *Cover, k *carrier.TLS, place 
 	return errStranger
 }
 
-var passPool = sync.Pool{New: func() any { return new([passSize]byte) }}
-
 // pass copies until src ends, and passes the end on. It is not spliced: that takes two descriptors
 // more for each direction, and a pipe of a megabyte.
 func pass(dst, src net.Conn) {
-	b := passPool.Get().(*[passSize]byte)
-	defer passPool.Put(b)
-	_, err := io.CopyBuffer(struct{ io.Writer }{dst}, struct{ io.Reader }{src}, b[:])
+	b := buf.Get(buf.PageSize)
+	defer b.Release()
+	_, err := io.CopyBuffer(struct{ io.Writer }{dst}, struct{ io.Reader }{src}, b.Bytes())
 	if c, ok := dst.(*net.TCPConn); ok && err == nil {
 		_ = c.CloseWrite()
 		return

@@ -375,6 +375,8 @@ func TestWholeMachineIPv6(t *testing.T) {
 // machineInNamespace is a machine of a user who has made the namespaces himself: what
 // CAP_NET_ADMIN there allows is enough.
 const machineInNamespace = `
+# Nothing is left that would write into a directory that goes.
+trap 'kill $(jobs -p) || true; wait || true' EXIT
 unshare -n sleep 100 & world=$!
 while [ "$(readlink /proc/$world/ns/net)" = "$(readlink /proc/self/ns/net)" ]; do sleep 0.05; done
 ip link set lo up
@@ -401,7 +403,6 @@ echo "got $got"
 kill $client; wait $client || true
 echo "left $(ip rule | grep -c 'proto 109')"
 cat client.log
-kill $(jobs -p) || true
 `
 
 func TestWholeMachineUserNamespace(t *testing.T) {

@@ -98,16 +98,18 @@ func TestUTP(t *testing.T) {
 		defer p.Kill()
 		return s.fetch(t, nil, p.Proxy(), 4)
 	}
-	best := 0.0
-	for range 3 { // whatever else the machine does
-		one := measure(halves.Config{Paths: []halves.Path{{Name: "one", Bind: "127.0.0.1", Subflows: 1}}})
-		all := measure(halves.Config{Paths: []halves.Path{{Name: "one", Bind: "127.0.0.1", Subflows: 6}, {Name: "two", Bind: "127.0.0.2", Subflows: 6}}})
-		t.Logf("uTP: one subflow %.0f Mbit/s, two paths of six %.0f: %.2f", one/1e6, all/1e6, all/one)
-		if best = max(best, all/one); best >= .8 {
+	// uTP yields to every delay, also to one that the machine makes: what it gets differs by
+	// half from one time to the next, so that the best of each counts.
+	var one, all float64
+	for range 6 {
+		one = max(one, measure(halves.Config{Paths: []halves.Path{{Name: "one", Bind: "127.0.0.1", Subflows: 1}}}))
+		all = max(all, measure(halves.Config{Paths: []halves.Path{{Name: "one", Bind: "127.0.0.1", Subflows: 6}, {Name: "two", Bind: "127.0.0.2", Subflows: 6}}}))
+		t.Logf("uTP, best so far: one subflow %.0f Mbit/s, two paths of six %.0f: %.2f", one/1e6, all/1e6, all/one)
+		if all >= .8*one {
 			return
 		}
 	}
-	t.Errorf("uTP over all subflows has %.2f of the rate over one, less than 0.8", best)
+	t.Errorf("uTP over all subflows has %.2f of the rate over one, less than 0.8", all/one)
 }
 
 // TestUTPOverTwoPaths has it use two equal paths of 40 Mbit/s.

@@ -26,21 +26,31 @@ type witness struct{ net.Conn }
 // TestNothingIsHeldForStreamsThatFailed: an application that resets what it has just opened leaves
 // nothing behind, or ten seconds of such streams would be held, beside every limit.
 func TestNothingIsHeldForStreamsThatFailed(t *testing.T) {
-	// A timer that was stopped stays where it is until its processor looks at its timers: there is one
-	// here, which does.
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	const streams = 50
 	s := testServer(t, nil, nil)
 	p := newPeer(s, "laptop", newFakeSession())
-	seen := func() weak.Pointer[witness] {
+	var seen [streams]weak.Pointer[witness]
+	for i := range seen {
 		app, far := net.Pipe()
 		app.Close()
 		w := &witness{far}
 		p.connect(failedStream{pipeStream{w}})
-		return weak.Make(w)
-	}()
-	for end := time.Now().Add(sentTime / 2); seen.Value() != nil; time.Sleep(10 * time.Millisecond) {
-		if runtime.GC(); time.Now().After(end) {
-			t.Fatal("a stream that has failed is held when its CONNECT is over")
+		seen[i] = weak.Make(w)
+	}
+	for end := time.Now().Add(sentTime / 2); ; time.Sleep(10 * time.Millisecond) {
+		runtime.GC()
+		held := 0
+		for _, w := range seen {
+			if w.Value() != nil {
+				held++
+			}
+		}
+		// A timer that was stopped may stay with a processor that has nothing to do, with what it
+		// would have ended: one of them, at most, for each.
+		if held <= runtime.GOMAXPROCS(0) {
+			return
+		} else if time.Now().After(end) {
+			t.Fatalf("%d of %d streams that have failed are held when their CONNECTs are over", held, streams)
 		}
 	}
 }

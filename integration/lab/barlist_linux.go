@@ -144,6 +144,31 @@ var bars = []bar{
 		},
 	},
 	{
+		"cost", "what a datagram of a call and of paced bulk costs the dearer half, 60M/20ms + 40M/50ms",
+		only("uneven", need{subject: "mpsocks", load: "calls", seconds: 6}, need{subject: "mpsocks", load: "paced", seconds: 6}),
+		func(all []profiles.Profile, r *results) []verdict {
+			if one(all, "uneven") == nil {
+				return nil
+			}
+			var out []verdict
+			for _, q := range []struct {
+				load, what string
+				figure     func(cost) float64
+				limit      float64
+			}{
+				{"calls", "500/s of 200 B: processor, us", func(c cost) float64 { return c.Micros }, 40},
+				{"calls", "500/s of 200 B: system calls", func(c cost) float64 { return c.Calls }, 5},
+				{"calls", "500/s of 200 B: context switches", func(c cost) float64 { return c.Switches }, 1.2},
+				{"paced", "9,400/s of 1,200 B: processor, us", func(c cost) float64 { return c.Micros }, 9},
+			} {
+				figure := costOf(q.figure)
+				most := r.worst("uneven", "mpsocks", q.load, figure)
+				out = append(out, verdict{Profile: "uneven", What: q.what, Measured: r.median("uneven", "mpsocks", q.load, figure), Limit: q.limit, Beside: fmt.Sprintf("at most %.4g", most)})
+			}
+			return out
+		},
+	},
+	{
 		"many", "64 flows at once, two of them bulk",
 		only("uneven", need{subject: "mpsocks", load: "many", seconds: 12}, need{subject: "mpsocks", load: "small", seconds: 12}),
 		func(all []profiles.Profile, r *results) []verdict {

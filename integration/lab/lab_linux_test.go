@@ -196,6 +196,26 @@ func TestShort(t *testing.T) {
 }
 
 // TestYardsticks checks the instrument where the answer is known: raw UDP, and kernel MPTCP over both paths.
+// TestCost has the kernel count what each datagram takes of both halves.
+func TestCost(t *testing.T) {
+	var here account
+	defer here.close()
+	if err := here.open(os.Getpid()); err != nil {
+		t.Skip(err)
+	}
+	for _, m := range measureFor(t, "-run", "uneven", "-loads", "calls", "-subject", "mpsocks", "-seconds", "1", "-warmup", "0.5", "-tolerance", "0") {
+		if m.Error != "" || len(m.Cost) != 2 {
+			t.Fatalf("%s: cost %v, %s", m.Load, m.Cost, m.Error)
+		}
+		for _, c := range m.Cost {
+			// One write each at least, beside what reads.
+			if c.Micros < 1 || c.Micros > 2000 || c.Calls < 1 || c.Calls > 100 || c.Switches <= 0 || c.Switches > 100 {
+				t.Errorf("a datagram takes %+v", c)
+			}
+		}
+	}
+}
+
 func TestYardsticks(t *testing.T) {
 	measured(t, 4, func(m *measurement) string {
 		d := m.Datagrams[0]

@@ -79,7 +79,14 @@ var allLoads = []load{
 		return out
 	}, nil},
 	{"small", "one flow of 50 datagrams/s of 200 bytes, echoed: a flow of `many` alone", func(*profiles.Profile) []any { return small(1) }, nil},
+	{"calls", "the game, and what each of its datagrams costs", func(*profiles.Profile) []any { return []any{game("calls")} }, nil},
+	{"paced", "9,400 datagrams/s of 1,200 bytes, echoed (90 Mbit/s), and what each costs", func(*profiles.Profile) []any {
+		return []any{loads.Datagrams{Name: "paced", Rate: 9400, Size: 1200, Direction: loads.Echo}}
+	}, nil},
 }
+
+// counted are the loads whose datagrams' cost is asked for.
+var counted = []string{"calls", "paced"}
 
 // small makes n flows of 50 datagrams/s.
 func small(n int) []any {

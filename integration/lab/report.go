@@ -36,6 +36,9 @@ func (m *measurement) line() string {
 			full += p.Overflow
 		}
 		fmt.Fprintf(&b, "Mbit/s, %d lost %d full | cpu c%.0f s%.0f net%.0f %% late %.1f ms", lost, full, m.CPU.Client, m.CPU.Server, m.CPU.Emulator, m.late())
+		for i, c := range m.Cost {
+			fmt.Fprintf(&b, ", %s %.1f us %.2f calls %.2f switches a datagram", []string{"client", "server"}[i], c.Micros, c.Calls, c.Switches)
+		}
 		if m.Copied > 0 {
 			fmt.Fprintf(&b, ", copies %.1f %%", m.Copied)
 		}

@@ -43,6 +43,8 @@ type measurement struct {
 	// Copied is the redundant traffic of both halves, percent of all that they sent.
 	Copied float64      `json:"copied_percent"`
 	Usage  []usagePoint `json:"usage,omitempty"`
+	// Cost is what a datagram takes of the client and of the server, where the load asks for it.
+	Cost []cost `json:"cost_per_datagram,omitempty"`
 	flowResults
 }
 
@@ -189,6 +191,12 @@ func (l *laboratory) measure(ctx context.Context, r *room, p *profiles.Profile, 
 		m.Seconds = max(m.Seconds, l.lengths[p.Name+" "+w.name])
 	}
 	span := func(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+	if slices.Contains(counted, w.name) {
+		defer s.closeAccounts()
+		if err := s.openAccounts(); err != nil {
+			return err
+		}
+	}
 	calm := r.background(ctx, p)
 	defer calm()
 	begin := time.Now()
@@ -201,6 +209,7 @@ func (l *laboratory) measure(ctx context.Context, r *room, p *profiles.Profile, 
 	m.flowResults = *res
 	seen := <-watch
 	m.Paths, m.CPU, m.Usage, m.Copied = seen.paths, seen.cpu, seen.usage, seen.copied
+	m.costs(seen.used)
 	if err == nil {
 		err = seen.err
 	}

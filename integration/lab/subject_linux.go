@@ -29,6 +29,8 @@ type subject struct {
 	half  [2]*exec.Cmd // client and server; nil for raw
 	admin bool         // the halves tell their status at adminAddrs
 	errs  chan error   // a half that ended by itself
+	// accounts are those of the halves, while a load's cost is counted.
+	accounts [2]account
 }
 
 // socks is where every proxy under test listens, in the client's namespace.
@@ -272,6 +274,26 @@ func (s *subject) cpu() (client, server time.Duration) {
 		server = netlab.ProcessCPU(s.half[1].Process.Pid)
 	}
 	return client, server
+}
+
+// openAccounts begins to count what the halves take of the kernel.
+func (s *subject) openAccounts() error {
+	for i, c := range s.half {
+		if c == nil {
+			continue
+		}
+		if err := s.accounts[i].open(c.Process.Pid); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *subject) closeAccounts() {
+	for i := range s.accounts {
+		s.accounts[i].close()
+		s.accounts[i] = account{}
+	}
 }
 
 // stop ends both halves, kindly first.

@@ -26,6 +26,7 @@ type watched struct {
 	cpu    cpuFigures
 	usage  []usagePoint
 	copied float64
+	used   [2]taken // by client and server
 	err    error
 }
 
@@ -63,6 +64,9 @@ func (r *room) watch(ctx context.Context, s *subject, warmup, end time.Duration)
 			last = now
 		}
 		w.paths, w.cpu = last.since(from)
+		for i := range w.used {
+			w.used[i] = taken{last.used[i].calls - from.used[i].calls, last.used[i].switches - from.used[i].switches}
+		}
 		for i := range w.paths {
 			w.paths[i].LateP99 = late[i].Seconds() * 1e3
 		}
@@ -79,11 +83,18 @@ type figures struct {
 	names                    []string
 	stats                    []netlab.LinkStats // up and down by path
 	client, server, emulator time.Duration
+	used                     [2]taken
 }
 
 func (r *room) figures(s *subject) (*figures, error) {
 	f := &figures{at: time.Now(), emulator: r.lab.CPU()}
 	f.client, f.server = s.cpu()
+	for i := range f.used {
+		var err error
+		if f.used[i], err = s.accounts[i].read(); err != nil {
+			return nil, err
+		}
+	}
 	for _, p := range r.lab.Paths {
 		up, down, err := p.Stats()
 		if err != nil {

@@ -41,6 +41,7 @@ func (s pipeStream) ReadFrom(r io.Reader) (int64, error) {
 func (s pipeStream) CloseWrite() error { return nil }
 func (s pipeStream) CloseReset()       { s.Close() }
 func (s pipeStream) Reset()            { s.Close() }
+func (s pipeStream) Begin()            {}
 func (s pipeStream) Rest()             {}
 
 func (s pipeStream) AfterFailure(func()) func() bool { return func() bool { return true } }
@@ -49,7 +50,7 @@ func (s pipeStream) AfterFailure(func()) func() bool { return func() bool { retu
 // however slowly it speaks.
 func TestRequestTakesItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &Server{resolver: &resolver{}, exits: exits{idle: streamIdle, set: map[*exit]struct{}{}}, start: time.Now()}
+		s := &Server{resolver: &resolver{}, exits: exits{idle: streamIdle}, start: time.Now()}
 		s.roll.open(&conf.Server{}, nil)
 		s.ctx, s.cancel = context.WithCancel(context.Background())
 		defer s.cancel()

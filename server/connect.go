@@ -35,6 +35,7 @@ type stream interface {
 	CloseReset()
 	Reset()
 	AfterFailure(func()) (stop func() bool)
+	Begin()
 	Rest()
 }
 
@@ -77,8 +78,6 @@ func (p *peer) connect(st stream) {
 	e := newExit(p.ctx, p, p.client, st)
 	s.exits.add(e, s.now())
 	defer s.exits.remove(e)
-	stop := context.AfterFunc(p.ctx, e.kill)
-	defer stop()
 
 	// An application that goes away ends the attempts to reach what it asked for,
 	// and what the target does not take in time.

@@ -49,7 +49,8 @@ func (s fakeStream) CloseReset() {
 	s.Reset()
 }
 
-func (s fakeStream) Rest() {}
+func (s fakeStream) Begin() {}
+func (s fakeStream) Rest()  {}
 
 func (s fakeStream) AfterFailure(f func()) (stop func() bool) {
 	s.fails.mu.Lock()
@@ -304,7 +305,7 @@ func TestConnectHalfClose(t *testing.T) {
 		t.Errorf("%d bytes, %v", len(got), err)
 	}
 	<-done
-	if n := len(s.exits.set); n != 0 {
+	if n := len(s.exits.all); n != 0 {
 		t.Errorf("%d exits are left", n)
 	}
 }

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"net"
 	"net/netip"
 	"time"
@@ -103,8 +102,6 @@ func await(p *peer, st stream, d *door, leave func()) {
 	s.exits.clamp(p.client, conn)
 	s.exits.add(e, s.now())
 	defer s.exits.remove(e)
-	stop := context.AfterFunc(p.ctx, e.kill)
-	defer stop()
 	stopFailure := st.AfterFailure(e.fail)
 	defer stopFailure()
 	defer e.finish()

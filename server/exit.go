@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -66,9 +65,10 @@ type exit struct {
 	active atomic.Bool
 	moved  int64
 
-	// What the kernel held when it was last asked, and whether that stays: of who asks.
+	// What the kernel held when it was last asked, and where it stands in the table; guarded by
+	// the table's mu.
 	kernel int64
-	stuck  bool
+	place  int
 }
 
 func newExit(ctx context.Context, p *peer, c *client, st stream) *exit {
@@ -206,8 +206,10 @@ func (e *exit) send() error {
 	return err
 }
 
-// finish ends both sides, when both directions have ended or neither began.
+// finish ends both sides, when both directions have ended or neither began. A session that ends
+// ends all of its CONNECTs: each has its turn.
 func (e *exit) finish() {
+	e.stream.Begin()
 	defer e.rest()
 	_ = e.answer() // a refusal of what was offered
 	c := e.target.Load()
@@ -314,84 +316,4 @@ func (e *exit) touch() {
 	if !e.active.Load() {
 		e.active.Store(true)
 	}
-}
-
-// exits is the table of all CONNECTs, for their idle timers.
-type exits struct {
-	idle  time.Duration // streamIdle
-	share atomic.Int64  // what the kernel may hold for a client each way, bytes
-
-	mu  sync.Mutex // guards set
-	set map[*exit]struct{}
-}
-
-func (t *exits) add(e *exit, now int64) {
-	e.moved = now
-	t.mu.Lock()
-	t.set[e] = struct{}{}
-	t.mu.Unlock()
-}
-
-func (t *exits) remove(e *exit) {
-	t.mu.Lock()
-	delete(t.set, e)
-	t.mu.Unlock()
-}
-
-// expire ends the connections on which nothing has moved for too long. The
-// sweeper calls it; the system is asked only about those that may be idle.
-func (t *exits) expire(now int64) {
-	var idle []*exit
-	t.mu.Lock()
-	for e := range t.set {
-		if e.active.Swap(false) {
-			e.moved = now
-		}
-		if now-e.moved > int64(t.idle) {
-			idle = append(idle, e)
-		}
-	}
-	t.mu.Unlock()
-	for _, e := range idle {
-		c := e.target.Load()
-		if c == nil {
-			continue // the request and dialling have their own time limits
-		}
-		if quiet, ok := quietTime(c); ok {
-			e.moved = max(e.moved, now-int64(quiet))
-		}
-		if now-e.moved > int64(t.idle) {
-			e.kill()
-		}
-	}
-}
-
-// end resets all CONNECTs of a client.
-func (t *exits) end(c *client) {
-	var all []*exit
-	t.mu.Lock()
-	for e := range t.set {
-		if e.client == c {
-			all = append(all, e)
-		}
-	}
-	t.mu.Unlock()
-	for _, e := range all {
-		e.kill()
-	}
-}
-
-// asked is what the live CONNECTs are to, by the client's end inside the tunnel.
-func (t *exits) asked() map[string]string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	out := make(map[string]string, len(t.set))
-	for e := range t.set {
-		to := e.asked.Load()
-		at, err := netip.ParseAddrPort(e.stream.RemoteAddr().String())
-		if to != nil && err == nil {
-			out[at.String()] = *to
-		}
-	}
-	return out
 }

@@ -115,9 +115,9 @@ func TestConnectCutShort(t *testing.T) {
 // when it is open.
 func TestConnectHalfClosedIdle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		table := exits{idle: streamIdle, set: make(map[*exit]struct{})}
+		table := exits{idle: streamIdle}
 		start := time.Now()
-		e := newExit(t.Context(), nil, nil, nil)
+		e := newExit(t.Context(), new(peer), new(client), nil)
 		table.add(e, 0)
 		time.Sleep(streamIdle - time.Second)
 		table.expire(int64(time.Since(start)))

@@ -37,8 +37,10 @@ const (
 	exitMemory    = 24 << 10
 	mappingMemory = 4 << 10
 
-	// kernelEvery is how often the kernel is asked.
-	kernelEvery = time.Second
+	// kernelEvery is how often the kernel is asked about each connection, and kernelPortion about
+	// how many at once: that takes some 50 us.
+	kernelEvery   = time.Second
+	kernelPortion = 64
 )
 
 // kernelShare is what the kernel may hold for one client in each direction, of a
@@ -86,49 +88,69 @@ func setBuffers(c *net.TCPConn, n int) {
 	_ = c.SetWriteBuffer(n / 2)
 }
 
-// charge asks the kernel what it holds for each CONNECT, and returns what all of each
-// session's hold. Connections of a client whose share is exceeded, which hold much and
-// did so the last time, get the least buffers.
-func (t *exits) charge() map[*peer]int64 {
-	var all []*exit
-	t.mu.Lock()
-	for e := range t.set {
-		all = append(all, e)
-	}
-	t.mu.Unlock()
-	beside, kernel := make(map[*peer]int64), make(map[*client]int64)
-	for _, e := range all {
-		n, was := int64(0), e.kernel
-		if c := e.target.Load(); c != nil {
-			n = kernelHolds(c)
-		}
-		e.kernel = n
-		e.stuck = n > 2*kernelLeast && was > 2*kernelLeast
-		kernel[e.client] += n
-		beside[e.peer] += n + exitMemory
-	}
-	for _, e := range all {
-		if c := e.target.Load(); e.stuck && c != nil && kernel[e.client] > t.share.Load() {
-			setBuffers(c, kernelLeast)
-		}
-	}
-	return beside
+// settle notes what the kernel holds for a CONNECT. t.mu is held.
+func (t *exits) settle(e *exit, n int64) {
+	d := n - e.kernel
+	e.kernel = n
+	e.client.kernel.Add(d)
+	e.peer.beside.Add(d)
 }
 
-// countMemory tells the present sessions what they hold beside what goes through them,
-// until ctx ends.
+// charge asks the kernel what it holds for the CONNECTs that stand below a place, a portion of
+// them, and returns the place of the last of these. Connections of a client whose share is
+// exceeded, which hold much and did so the last time, get the least buffers.
+func (t *exits) charge(below int) int {
+	var some [kernelPortion]*exit
+	var held [kernelPortion]int64
+	t.mu.Lock()
+	below = min(below, len(t.all))
+	n := copy(some[:], t.all[max(below-kernelPortion, 0):below])
+	t.mu.Unlock()
+	for i, e := range some[:n] {
+		if c := e.target.Load(); c != nil {
+			held[i] = t.holds(c)
+		}
+	}
+	stuck := some[:0]
+	t.mu.Lock()
+	for i, e := range some[:n] {
+		if e.place < 0 {
+			continue // it has ended meanwhile
+		}
+		was := e.kernel
+		t.settle(e, held[i])
+		if min(was, held[i]) > 2*kernelLeast && e.client.kernel.Load() > t.share.Load() {
+			stuck = append(stuck, e)
+		}
+	}
+	t.mu.Unlock()
+	for _, e := range stuck {
+		setBuffers(e.target.Load(), kernelLeast)
+	}
+	return below - n
+}
+
+// countMemory asks the kernel about all CONNECTs every kernelEvery, in portions over that time, and
+// tells the present sessions what they hold beside what goes through them, until ctx ends.
 func (t *exits) countMemory(ctx context.Context, present func() []*peer) {
 	tick := time.NewTicker(kernelEvery)
 	defer tick.Stop()
 	for {
-		select {
-		case <-tick.C:
-			beside := t.charge()
-			for _, p := range present() {
-				p.session.Beside(beside[p] + p.standing.Load()*exitMemory + p.nat.memory())
+		t.mu.Lock()
+		left := len(t.all)
+		t.mu.Unlock()
+		portions := max((left+kernelPortion-1)/kernelPortion, 1)
+		tick.Reset(kernelEvery / time.Duration(portions))
+		for range portions {
+			select {
+			case <-tick.C:
+				left = t.charge(left)
+			case <-ctx.Done():
+				return
 			}
-		case <-ctx.Done():
-			return
+		}
+		for _, p := range present() {
+			p.session.Beside(p.beside.Load() + p.standing.Load()*exitMemory + p.nat.memory())
 		}
 	}
 }

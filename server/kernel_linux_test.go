@@ -68,7 +68,7 @@ func TestKernelBuffersAreShared(t *testing.T) {
 	all := func() (out []*net.TCPConn) {
 		s.exits.mu.Lock()
 		defer s.exits.mu.Unlock()
-		for e := range s.exits.set {
+		for _, e := range s.exits.all {
 			if c := e.target.Load(); c != nil {
 				out = append(out, c)
 			}

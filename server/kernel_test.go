@@ -69,7 +69,7 @@ func TestUnreadConnectsAreClampedAndCharged(t *testing.T) {
 		was := held
 		held = 0
 		s.exits.mu.Lock()
-		for e := range s.exits.set {
+		for _, e := range s.exits.all {
 			if c := e.target.Load(); c != nil {
 				held += kernelHolds(c)
 			}

@@ -87,7 +87,7 @@ func TestLateAnswers(t *testing.T) {
 // longer in a place that others need.
 func TestConnectToALateName(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &Server{exits: exits{idle: streamIdle, set: map[*exit]struct{}{}}, start: time.Now(), dialer: newDialer(nil)}
+		s := &Server{exits: exits{idle: streamIdle}, start: time.Now(), dialer: newDialer(nil)}
 		s.dialer.to = func(context.Context, netip.AddrPort, manner) (*net.TCPConn, error) {
 			return nil, classed(errors.New("connection refused"))
 		}

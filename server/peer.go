@@ -48,6 +48,7 @@ type peer struct {
 	mappings, streams pair
 
 	standing atomic.Int64 // streams of published ports that carry nothing
+	beside   atomic.Int64 // memory of its CONNECTs, with the kernel's
 
 	// touched says, per room, whether the session is on the room's list for
 	// this round. Each element belongs to the goroutine of its room's Loop.
@@ -78,6 +79,7 @@ func newPeer(s *Server, name string, sess session) *peer {
 	// The client may hold halves from before a restart of this server.
 	p.fragmentIDs.Store(rand.Uint32())
 	p.ctx, p.cancel = context.WithCancelCause(s.ctx)
+	context.AfterFunc(p.ctx, func() { s.exits.end(func(e *exit) bool { return e.peer == p }) })
 	s.roll.add(p)
 	return p
 }

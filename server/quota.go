@@ -73,9 +73,10 @@ type client struct {
 	names             turns.Holder
 	late              turns.Holder
 	brake             brake
-	braked            atomic.Bool // brake is on
-	sockets           holding     // of mappings and streams
-	visits            visits      // through its published TCP ports
+	braked            atomic.Bool  // brake is on
+	sockets           holding      // of mappings and streams
+	kernel            atomic.Int64 // what the kernel holds for its CONNECTs, bytes
+	visits            visits       // through its published TCP ports
 
 	out, in pace        // how fast its traffic to the internet and from there may be
 	over    atomic.Bool // its quota of the month is used

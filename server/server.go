@@ -98,7 +98,7 @@ func newServer(cfg *conf.Server, log zerolog.Logger) (*Server, error) {
 		dialer:  newDialer(out),
 		spare:   minIdle,
 		uplinks: sync.Pool{New: newUplink},
-		exits:   exits{idle: streamIdle, set: make(map[*exit]struct{})},
+		exits:   exits{idle: streamIdle, holds: kernelHolds},
 	}
 	s.outlet.egress, s.outlet.yield = out, hands.Yield
 	s.pinger.server, s.pinger.families[0].v4 = s, true
@@ -232,7 +232,7 @@ func (s *Server) countUsage(ctx context.Context) {
 func (s *Server) account(now time.Time) {
 	ended, words := s.roll.account(now, &s.log)
 	for _, c := range ended {
-		s.exits.end(c)
+		s.exits.end(func(e *exit) bool { return e.client == c })
 	}
 	for _, w := range words {
 		w.peer.say(w.text)

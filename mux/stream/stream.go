@@ -55,10 +55,12 @@ var (
 func (st *Stream) Stands(yes bool) { st.stands.Store(yes) }
 
 // Begin waits for a hand of the client's (mux/hands), for who serves a stream that it
-// accepted. Rest gives it back: whoever waits for something else than the stream says so,
-// Read and Write do by themselves. Rest may be called more than once.
+// accepted, if that has none. Rest gives it back: whoever waits for something else than the stream
+// says so, Read and Write do by themselves. Rest may be called more than once.
 func (st *Stream) Begin() {
-	st.begun.Store(st.table.hands.Take())
+	if st.begun.Load() == nil {
+		st.begun.Store(st.table.hands.Take())
+	}
 }
 
 // Rest ends what Begin began.

@@ -12,8 +12,8 @@ import (
 const (
 	// takeoverTime is how long the application's known port has to be silent
 	// before another port of its host takes its place. A program that has
-	// opened its socket anew does not go on with the old one; of two programs
-	// that both send, the first keeps the association.
+	// opened its socket anew does not go on with the old one; where both speak,
+	// the other one is a sibling.
 	takeoverTime = 200 * time.Millisecond
 	// maxHeld is how many datagrams of the new port wait for that, and
 	// maxHeldBytes bounds their buffers, of all associations.
@@ -33,8 +33,11 @@ type appPort struct {
 	at atomic.Pointer[netip.AddrPort] // nil before the first datagram
 
 	// Guarded by the association's mutex.
-	announced uint16    // 0: none
-	rival     *rival    // a port that wants to take over, or nil
+	announced uint16         // 0: none
+	vouched   bool           // the socket there was its user's when it was announced
+	rival     *rival         // a port that wants to take over, or nil
+	former    netip.AddrPort // whose place at has taken; invalid = nobody's
+	siblings  map[netip.AddrPort]*sibling
 	doubt     time.Time // no new sender is looked at before
 }
 
@@ -46,42 +49,104 @@ type rival struct {
 	timer *time.Timer
 }
 
-// from says whether a datagram is from the application. One of another port of
-// its host may be held instead: then m.Buf is nil. a.mu is held.
-func (a *association) from(m *udpio.Message, now *moment) bool {
+// from says whether a datagram is from the application, and from which socket of it: nil is
+// the known one. One of another port of its host may be held instead: then m.Buf is nil. a.mu
+// is held.
+func (a *association) from(m *udpio.Message, now *moment) (other *sibling, ok bool) {
 	p := &a.port
 	at := p.at.Load()
 	if at != nil && m.Addr == *at {
 		if p.rival != nil {
-			a.dismiss() // the known port is not silent
+			a.welcome(now) // the known port is not silent
 		}
-		return true
+		return nil, true
+	}
+	if s := p.siblings[m.Addr]; s != nil {
+		return s, true
 	}
 	switch addr := m.Addr.Addr(); {
 	case addr != a.app && addr.WithZone("") != a.app.WithZone(""):
-		return false
+		return nil, false
 	case at != nil && m.Addr.Port() == at.Port():
-		return true // the zone of a link-local address is written differently
+		return nil, true // the zone of a link-local address is written differently
 	case p.rival != nil:
 		if m.Addr == p.rival.addr {
 			a.hold(m)
 		}
-		return false
+		return nil, false
 	case now.get().Before(p.doubt):
-		return false
+		return nil, false
 	case !a.owns(m.Addr):
 		p.doubt = now.get().Add(doubtTime)
-		return false
+		return nil, false
 	case at == nil || m.Addr.Port() == p.announced:
-		addr := m.Addr
-		p.at.Store(&addr)
-		return true
+		p.known(m.Addr)
+		return nil, true
+	case m.Addr == p.former:
+		s := a.seat(m.Addr, now.get())
+		return s, s != nil
 	}
 	r := &rival{addr: m.Addr}
 	p.rival = r
 	r.timer = time.AfterFunc(takeoverTime, func() { a.takeOver(r) })
 	a.hold(m)
-	return false
+	return nil, false
+}
+
+// known makes a port the one that is answered. The association's mutex is held.
+func (p *appPort) known(addr netip.AddrPort) {
+	if old := p.at.Swap(&addr); old != nil {
+		p.former = *old
+	}
+}
+
+// welcome makes the rival a sibling and sends on what it has sent, or dismisses it if there is
+// no room. a.mu is held.
+func (a *association) welcome(now *moment) {
+	r := a.port.rival
+	s := a.seat(r.addr, now.get())
+	if s == nil {
+		a.dismiss()
+		return
+	}
+	a.port.rival = nil
+	r.timer.Stop()
+	for i := range r.held {
+		a.lane.sent.Add(uint64(s.send(&r.held[i], now)))
+	}
+	a.letGo(r)
+}
+
+// seat serves another socket of the association, which is known to be its user's; nil if there
+// is no room. a.mu is held.
+func (a *association) seat(at netip.AddrPort, now time.Time) *sibling {
+	p := &a.port
+	if len(p.siblings) >= maxSiblings {
+		var oldest *sibling
+		for _, s := range p.siblings {
+			if oldest == nil || s.sent.Before(oldest.sent) {
+				oldest = s
+			}
+		}
+		if now.Sub(oldest.sent) < siblingIdle {
+			return nil
+		}
+		oldest.close()
+	}
+	if !a.client.associations.acquire(a.holder) {
+		return nil
+	}
+	s := &sibling{of: a, at: at, sent: now}
+	s.client, s.source, s.holder = a.client, a.source, a.holder
+	if a.client.ports.take(&s.innerPort, s) != nil {
+		a.client.associations.release(a.holder)
+		return nil
+	}
+	if p.siblings == nil {
+		p.siblings = make(map[netip.AddrPort]*sibling)
+	}
+	p.siblings[at] = s
+	return s
 }
 
 // hold keeps a datagram of the rival, if there is room. a.mu is held.
@@ -135,7 +200,7 @@ func (a *association) takeOver(r *rival) {
 		return
 	}
 	a.port.rival = nil
-	a.port.at.Store(&r.addr)
+	a.port.known(r.addr)
 	for i := range r.held {
 		if b := a.request(&r.held[i], &now); b != nil {
 			pkts = appendPackets(pkts, b)

@@ -58,6 +58,13 @@ func associate(c *Client, control *net.TCPConn, user string, want netip.AddrPort
 		a.leave()
 		return replyError{repFailure, err}
 	}
+	if a.port.announced != 0 {
+		// A program may send and close its socket at once; then it cannot be asked any more whose
+		// it was.
+		a.mu.Lock()
+		a.port.vouched = a.owns(netip.AddrPortFrom(a.app, a.port.announced))
+		a.mu.Unlock()
+	}
 	bound := a.relay.LocalAddr()
 	if p := c.relays.publicFor(a.app); p.IsValid() && !a.app.IsLoopback() {
 		bound = netip.AddrPortFrom(p, bound.Port())
@@ -97,6 +104,9 @@ func (a *association) open(local netip.Addr) error {
 
 // watch ends the association when its control connection ends. It was started
 // by associate; the end of the connection stops it, and shutdown closes that.
+// The end of the application's direction is one: from another machine it looks as
+// a close does, other proxies take it so, and who ends a connection with care
+// (shutdown, then read until the other side's end) waits for ours.
 func (a *association) watch() {
 	defer a.client.crowd.wg.Done()
 	var err error
@@ -120,7 +130,20 @@ func (a *association) lastWords() {
 		r.timer.Stop()
 		a.takeOver(r)
 	}
-	a.client.names.await(&a.inner)
+	for _, in := range a.inners() {
+		a.client.names.await(in)
+	}
+}
+
+// inners are those of all its sockets.
+func (a *association) inners() []*inner {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	all := []*inner{&a.inner}
+	for _, s := range a.port.siblings {
+		all = append(all, &s.inner)
+	}
+	return all
 }
 
 // close ends the association: the relay socket, the inner port and the control
@@ -134,6 +157,9 @@ func (a *association) close() {
 	a.closed = true
 	a.abandon()
 	a.dismiss()
+	for _, s := range a.port.siblings {
+		s.close()
+	}
 	a.mu.Unlock()
 	a.end()
 	a.relay.Close()
@@ -186,15 +212,19 @@ func (a *association) uplink(c *udpio.Conn, msgs []udpio.Message) {
 	}
 	for i := range msgs {
 		m := &msgs[i]
-		if !a.from(m, &now) {
+		other, ok := a.from(m, &now)
+		switch {
+		case other != nil:
+			taken += other.send(m, &now)
+		case !ok:
 			if m.Buf != nil { // it is not held
 				a.client.drops.add(dropSource)
 			}
-			continue
-		}
-		if b := a.request(m, &now); b != nil {
-			pkts = appendPackets(pkts, b)
-			taken++
+		default:
+			if b := a.request(m, &now); b != nil {
+				pkts = appendPackets(pkts, b)
+				taken++
+			}
 		}
 	}
 	// Under the mutex, so that datagrams that waited for a name and those of
@@ -240,39 +270,29 @@ func (a *association) request(m *udpio.Message, now *moment) *buf.Buffer {
 	return out
 }
 
-// finish gives the payload in b its destination and its headers. It returns b
-// if it is ready to be sent; kept says that it waits for a name.
-func (a *association) finish(b *buf.Buffer, h *header, to netip.AddrPort, tos uint8, now *moment) (out *buf.Buffer, kept bool) {
-	if h.host != nil {
-		if to, kept = a.toHost(h.host, h.to.Port(), b, tos, now); kept || !to.IsValid() {
-			return nil, kept
-		}
-	}
-	if !a.wrap(b, to, tos) {
-		return nil, false
-	}
-	return b, false
-}
-
-// receive takes one packet from the tunnel to the application: the SOCKS
-// header, which is always the shorter one, overwrites the end of the IP and UDP
-// headers. It may run at the same time as itself, uplink and close.
+// receive takes one packet from the tunnel to the application. It may run at the same time
+// as itself, uplink and close.
 func (a *association) receive(d *delivery, pkt, payload []byte) {
 	to := a.port.at.Load()
 	if to == nil {
 		a.client.drops.add(dropNoPeer)
 		return
 	}
+	a.answered(d.udp.Src)
+	a.tell(*to, d, pkt, payload)
+}
+
+// tell passes a packet on to a socket of the application's: the SOCKS header, which is always the
+// shorter one, overwrites the end of the IP and UDP headers.
+func (a *association) tell(to netip.AddrPort, d *delivery, pkt, payload []byte) {
 	from := d.udp.Src
-	a.answered(from)
-	n := headerLen(from.Addr())
-	datagram := pkt[len(pkt)-len(payload)-n:]
+	datagram := pkt[len(pkt)-len(payload)-headerLen(from.Addr()):]
 	putHeader(datagram, from)
-	d.w.Add(a.relay, *to, d.udp.TOS, datagram)
+	d.w.Add(a.relay, to, d.udp.TOS, datagram)
 }
 
 // wantedPeer reads the DST fields of a UDP ASSOCIATE request: where the
-// application says it will send from; a name says nothing.
+// application says it will send from. Of a name only the port says something.
 func wantedPeer(atyp byte, addr, port []byte) netip.AddrPort {
 	p := binary.BigEndian.Uint16(port)
 	switch atyp {
@@ -281,7 +301,7 @@ func wantedPeer(atyp byte, addr, port []byte) netip.AddrPort {
 	case atypIPv6:
 		return netip.AddrPortFrom(netip.AddrFrom16([16]byte(addr)).Unmap(), p)
 	}
-	return netip.AddrPort{}
+	return netip.AddrPortFrom(netip.Addr{}, p)
 }
 
 var (

@@ -2,6 +2,7 @@ package client
 
 import (
 	"encoding/binary"
+	"net"
 	"net/netip"
 	"testing"
 
@@ -19,7 +20,8 @@ func (f *fakeTunnel) count(to string) (n int) {
 }
 
 // TestLastWords has applications send and end their association at once, as those do that want no
-// answer: all goes that was sent before. (Whose a socket was that is closed too is not known.)
+// answer: all goes that was sent before. (Whose a socket was that is closed too is not known, unless its
+// port was announced.)
 func TestLastWords(t *testing.T) {
 	const to = "192.0.2.4:7"
 	t.Run("at once", func(t *testing.T) {
@@ -32,6 +34,25 @@ func TestLastWords(t *testing.T) {
 			for range each {
 				a.send(t, datagram(0, to, []byte("bye")))
 			}
+			conn.Close()
+		}
+		eventually(t, "the associations have ended", func() bool { return c.Status().Associations == 0 })
+		if n := f.count(to); n != rounds*each {
+			t.Errorf("%d of %d datagrams went", n, rounds*each)
+		}
+	})
+	t.Run("of an announced socket that is closed", func(t *testing.T) {
+		f := &fakeTunnel{}
+		c := start(t, f, nil)
+		const rounds, each = 50, 5
+		for range rounds {
+			a := newApp(t, "127.0.0.1", netip.AddrPort{})
+			var conn *net.TCPConn
+			conn, a.relay = associated(t, c, netip.MustParseAddrPort(a.LocalAddr().String()))
+			for range each {
+				a.send(t, datagram(0, to, []byte("bye")))
+			}
+			a.Close()
 			conn.Close()
 		}
 		eventually(t, "the associations have ended", func() bool { return c.Status().Associations == 0 })

@@ -24,19 +24,23 @@ func halfOpen(conn *net.TCPConn) bool {
 // owns says whether a UDP socket may speak for the association. On the
 // application's own machine, where every program could send to the relay port,
 // it has to belong to the user whose program holds the control connection, or to
-// root. Elsewhere, and where the system does not tell, the address is all there
-// is to go by.
+// root; of one that is closed it had to belong to him when its port was announced.
+// Elsewhere, and where the system does not tell, the address is all there is to go by.
+// The caller holds a.mu.
 func (a *association) owns(from netip.AddrPort) bool {
 	local := a.relay.LocalAddr()
 	if !a.app.IsLoopback() && a.app != local.Addr() {
 		return true
 	}
-	control, known := tcpOwner(a.control.RemoteAddr().(*net.TCPAddr).AddrPort(), a.control.LocalAddr().(*net.TCPAddr).AddrPort())
+	control, known := tcpOwner(addrOf(a.control.RemoteAddr()), addrOf(a.control.LocalAddr()))
 	if !known {
 		return true
 	}
 	sender, known := udpOwner(from, local)
 	if !known {
+		if a.port.vouched && from.Port() == a.port.announced {
+			return true // its last words
+		}
 		// It has closed its socket, or the system does not tell. Our own relay
 		// socket is there: if that is not found either, it does not tell.
 		_, tells := udpOwner(local, from)

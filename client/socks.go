@@ -177,7 +177,7 @@ func (a *caller) handshake() (taken bool, err error) {
 		return false, err
 	}
 	begin := p.start
-	req, err := socks5.NewRequestFrom(p)
+	req, err := readRequest(p)
 	if err != nil {
 		c.failed.Add(1)
 		return false, refuse(p.buf[begin:p.start], err)
@@ -276,6 +276,23 @@ func (a *caller) hearLogin() error {
 		return fmt.Errorf("log in: %w", err)
 	}
 	return nil
+}
+
+// readRequest reads a request, RFC 1928, Section 4. The empty name, which nothing can be
+// connected to, is one of the ways to say in a UDP ASSOCIATE that one does not know yet where
+// one will send from.
+func readRequest(p *preface) (*socks5.Request, error) {
+	begin := p.start
+	req, err := socks5.NewRequestFrom(p)
+	raw := p.buf[begin:p.start]
+	if !errors.Is(err, socks5.ErrBadRequest) || len(raw) != 5 || raw[1] != socks5.CmdUDP || raw[3] != socks5.ATYPDomain {
+		return req, err
+	}
+	port := make([]byte, 2)
+	if _, err := io.ReadFull(p, port); err != nil {
+		return nil, err
+	}
+	return &socks5.Request{Cmd: socks5.CmdUDP, Atyp: socks5.ATYPDomain, DstPort: port}, nil
 }
 
 // hostOf is the name that a request asks for, or nil.

@@ -134,7 +134,11 @@ func (c *Client) partyOf(p *status.Program) party {
 	if port == nil {
 		return party{}
 	}
-	switch o := port.owner.(type) {
+	o := port.owner
+	if s, ok := o.(*sibling); ok {
+		o = s.of
+	}
+	switch o := o.(type) {
 	case *association:
 		return party{app: addrOf(o.control.RemoteAddr()), proxy: addrOf(o.control.LocalAddr()), user: o.holder.user}
 	case *forwardPeer:

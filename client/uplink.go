@@ -44,6 +44,20 @@ type inner struct {
 	calm    chan struct{} // closed when none does; nil = nobody waits for that
 }
 
+// finish gives the payload in b its destination and its headers. It returns b
+// if it is ready to be sent; kept says that it waits for a name. in.mu is held.
+func (in *inner) finish(b *buf.Buffer, h *header, to netip.AddrPort, tos uint8, now *moment) (out *buf.Buffer, kept bool) {
+	if h.host != nil {
+		if to, kept = in.toHost(h.host, h.to.Port(), b, tos, now); kept || !to.IsValid() {
+			return nil, kept
+		}
+	}
+	if !in.wrap(b, to, tos) {
+		return nil, false
+	}
+	return b, false
+}
+
 // wrap makes the payload in b a packet to the given destination: IP and UDP
 // headers are written in front, in place. A payload too long for one mapping of
 // the tunnel makes two packets: the second one is then b.Next, see appendPackets.

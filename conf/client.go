@@ -154,7 +154,8 @@ type UDP struct {
 // ClientLimits caps what applications can make the client hold; 0 in a
 // per-user limit means that only the total counts.
 type ClientLimits struct {
-	// Associations is how many UDP associations may live at once.
+	// Associations is how many UDP associations may live at once; one whose program sends from
+	// several sockets counts as so many.
 	Associations int `mapstructure:"associations" reload:"live"`
 	// AssociationsPerUser is the same for one SOCKS user.
 	AssociationsPerUser int `mapstructure:"associations_per_user" reload:"live"`

@@ -50,7 +50,8 @@ func (w *walker) sh(command string) string {
 }
 
 func (w *walker) command(ctx context.Context, command string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, "ip", "netns", "exec", w.netns, "chroot", w.root, "env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8",
+	// ip gives it mounts of its own, so that /proc is there for this command only.
+	cmd := exec.CommandContext(ctx, "ip", "netns", "exec", w.netns, "sh", "-c", `mount -t proc proc "$0/proc" && exec chroot "$0" "$@"`, w.root, "env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8",
 		"DEBIAN_FRONTEND=noninteractive", "sh", "-c", "cd && "+command)
 	cmd.WaitDelay = time.Second
 	return cmd

@@ -171,6 +171,31 @@ func TestDeadPathIsSeen(t *testing.T) {
 	}
 }
 
+// Where there is no line for their figures the paths that work are named, and no head of a
+// table stands alone.
+func TestWorkingPathsAreNamed(t *testing.T) {
+	s := crowded(status.Client)
+	s.Warnings, s.Session.Paths = nil, s.Session.Paths[:3]
+	for i, name := range []string{"dsl", "wifi", "lte"} {
+		s.Session.Paths[i] = status.Path{Name: name, State: status.Up}
+	}
+	s.Session.Paths[2].State, s.Session.Paths[2].Cause = status.Dead, "203.0.113.5:7443 takes connections and does not answer"
+	for _, size := range [][2]int{{40, 12}, {40, 24}} {
+		for _, part := range view(s, size[0], size[1]-1, time.Now(), nil) {
+			if part.title != "PATHS" {
+				continue
+			}
+			said := strings.Join(part.lines, "\n")
+			if !strings.Contains(said, "dsl") || !strings.Contains(said, "wifi") || strings.HasPrefix(part.lines[len(part.lines)-1], "path ") {
+				t.Errorf("%v:\n%s", size, said)
+			}
+			if table := strings.Contains(said, "path "); table && !strings.Contains(said, "rtt") {
+				t.Errorf("%v: no round trips:\n%s", size, said)
+			}
+		}
+	}
+}
+
 // In a locale without UTF-8 all is ASCII, and as wide.
 func TestViewInASCII(t *testing.T) {
 	t.Setenv("LC_ALL", "C")

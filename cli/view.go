@@ -52,7 +52,7 @@ func view(s *status.Status, width, height int, now time.Time, curve func(path st
 			share -= share % 2
 		}
 		if t.title == "PATHS" && len(t.lines) > max(share, 0) {
-			t.lines = brokenFirst(s, width, now)
+			t.lines = brokenFirst(s, width, share, now)
 		}
 		if len(t.lines) > share {
 			t.more = len(t.lines) - max(share, 0)
@@ -147,33 +147,40 @@ const (
 	nameWidth   = 10 // of a path
 )
 
-// brokenFirst is the lines of all paths where there is little room: first those that do not
-// work, with their causes, then the others' figures.
-func brokenFirst(s *status.Status, width int, now time.Time) []string {
+// brokenFirst is the lines of all paths where there are few, that many: first those that do not
+// work, with their causes, then the others' figures, or their names if few of those would be seen.
+func brokenFirst(s *status.Status, width, lines int, now time.Time) []string {
 	figures, head := pathFigures(s, width)
-	var out []string
+	var out, names []string
 	works := []string{head}
 	for i := range s.Session.Paths {
 		if p := &s.Session.Paths[i]; p.Carries() {
-			works = append(works, figures(p))
+			works, names = append(works, figures(p)), append(names, cut(p.Name, nameWidth))
 		} else {
 			out = append(out, fold("! "+cut(p.Name, nameWidth)+": "+p.Words(now), width, brokenLines)...)
 		}
 	}
-	if len(works) > 1 {
-		out = append(out, works...)
+	switch {
+	case len(names) == 0:
+		return out
+	case len(out) > 0 && lines-len(out) < min(len(works), 4):
+		return append(out, cut("  working: "+strings.Join(names, ", "), width))
 	}
-	return out
+	return append(out, works...)
 }
 
 // pathFigures writes the line of figures of a path, under that head.
 func pathFigures(s *status.Status, width int) (figures func(p *status.Path) string, head string) {
-	months := 0
+	months, names := 0, len("path")
 	for i := range s.Session.Paths {
-		months = max(months, cells(usageText(s.Session.Paths[i].Usage)))
+		p := &s.Session.Paths[i]
+		months, names = max(months, cells(usageText(p.Usage))), max(names, cells(p.Name))
+	}
+	if width >= viewWidth {
+		names = nameWidth // the columns stay where they are when a path comes
 	}
 	t := table{
-		widths: []int{-nameWidth, 11, 11, 7, 7, 6, 6, -max(months, len("month"))},
+		widths: []int{-min(names, nameWidth), 11, 11, 7, 7, 6, 6, -max(months, len("month"))},
 		spare:  []int{6, 4, 5, 7}, // the share, the jitter, the loss, the month
 	}
 	return func(p *status.Path) string {

@@ -280,12 +280,16 @@ func (s *screen) foot() string {
 	if s.said != "" {
 		return cut(s.said, s.width)
 	}
-	keys := "q quit · a all · p paths · t programs · e events · ↑↓ scroll · 1-9 pause a path"
+	first, more := "paths", " · ↑↓ scroll · 1-9 pause a path"
 	if s.states[s.shown].Half == status.Server {
-		keys = "q quit · a all · p clients · t programs · e events · ↑↓ scroll"
+		first, more = "clients", " · ↑↓ scroll"
 	}
 	if len(s.states) > 1 {
-		keys += " · tab other half"
+		more += " · tab other half"
+	}
+	keys := "q quit · a all · p " + first + " · t programs · e events" + more
+	if cells(keys) > s.width {
+		keys = "q quit a all p " + first + " t programs e events"
 	}
 	return styleSoft.Render(cut(keys, s.width))
 }

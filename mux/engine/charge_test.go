@@ -42,3 +42,46 @@ func TestFlowsAreCharged(t *testing.T) {
 		t.Errorf("%d flows and wishes count %d bytes", n, held)
 	}
 }
+
+// Whoever sends to one port of a client's from addresses that are none takes none of the flows of
+// its other ports, and little of its memory; what he sends is carried, and the room is there again
+// when he has gone.
+func TestFlowsOfOneEndAreFew(t *testing.T) {
+	for _, client := range []bool{false, true} {
+		e := New(client, ModeAuto, nil, 0)
+		e.Establish(1)
+		inside := netip.AddrPortFrom(packet.ClientHost4, 1024)
+		other := netip.AddrPortFrom(packet.ClientHost4, 1025)
+		send := func(at netip.AddrPort, i int, now int64) {
+			outside := netip.AddrPortFrom(netip.AddrFrom4([4]byte{203, byte(i >> 16), byte(i >> 8), byte(i)}), 7)
+			h := packet.UDP{Src: outside, Dst: at, TTL: 64}
+			if client {
+				h.Src, h.Dst = h.Dst, h.Src
+			}
+			b := buf.Get(8)
+			clear(b.Bytes())
+			packet.PutUDP(b.Prepend(h.Overhead(8)), &h)
+			e.Send(&Source{}, b, now)
+		}
+		const n = 20_000
+		for i := range n {
+			send(inside, i, 1)
+		}
+		if got := len(e.table.flows); got != maxFlowsEach+1 || e.table.queue.Backlog() == 0 {
+			t.Errorf("client %v: %d senders have %d flows", client, n, got)
+		}
+		for i := range 100 {
+			send(other, i, 1)
+		}
+		if got := len(e.table.flows); got != maxFlowsEach+101 {
+			t.Errorf("client %v: a hundred of another port have %d flows", client, got-maxFlowsEach-1)
+		}
+		e.drop()
+		for range 100 {
+			e.table.sweep(2 * flowIdle)
+		}
+		if len(e.table.flows) != 0 || len(e.table.ends) != 0 {
+			t.Errorf("client %v: %d flows of %d ends are left", client, len(e.table.flows), len(e.table.ends))
+		}
+	}
+}

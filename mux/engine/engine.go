@@ -69,7 +69,7 @@ type Engine struct {
 func New(client bool, mode Mode, rules []Rule, timeout int64) *Engine {
 	e := &Engine{timeout: timeout, holdBound: 20e6}
 	e.choose.e = e
-	e.table = table{client: client, mode: mode, rules: rules, flows: make(map[packet.Key]*fq.Flow)}
+	e.table = table{client: client, mode: mode, rules: rules, flows: make(map[packet.Key]*fq.Flow), ends: make(map[packet.End]int)}
 	e.table.queue.Target = fq.CoDelTarget
 	return e
 }

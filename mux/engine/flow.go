@@ -12,6 +12,9 @@ const (
 	// maxFlows bounds the table; beyond it packets share the flow of the
 	// overflow key. 65,536 flows are about 40 MiB, which Charge counts.
 	maxFlows = 65536
+	// maxFlowsEach is how many of them one end inside the tunnel has; what more comes shares one
+	// flow of that end's. Whoever sends to a port of the server's can invent addresses.
+	maxFlowsEach = 4096
 	// A flow that sent nothing for this long is forgotten.
 	flowIdle = 60e9
 )
@@ -23,6 +26,7 @@ type table struct {
 	mode   Mode
 	rules  []Rule
 	flows  map[packet.Key]*fq.Flow
+	ends   map[packet.End]int // how many flows each has
 	queue  fq.Queue
 	wishes wishes
 	turn   uint32 // counts what small flows were given; flows differ in it, too
@@ -48,9 +52,9 @@ func (t *table) flowFor(src *Source, p []byte, now int64) *fq.Flow {
 	}
 	f := t.flows[k]
 	if f == nil {
-		if len(t.flows) >= maxFlows {
-			k = packet.Key{}
+		if t.share(&k) {
 			if f = t.flows[k]; f != nil {
+				t.heed(f, now)
 				return f
 			}
 		}
@@ -62,6 +66,23 @@ func (t *table) flowFor(src *Source, p []byte, now int64) *fq.Flow {
 		src.last = f
 	}
 	return f
+}
+
+// share makes of the key of a new flow that of one which others share, and says so, where it or
+// all have as many as they may.
+func (t *table) share(k *packet.Key) bool {
+	end, inside := k.Inside(t.client)
+	switch {
+	case len(t.flows) >= maxFlows:
+		*k = packet.Key{}
+	case !inside || t.ends[end] < maxFlowsEach:
+		return false
+	case t.client:
+		k.Dst, k.DstPort = [16]byte{}, 0
+	default:
+		k.Src, k.SrcPort = [16]byte{}, 0
+	}
+	return true
 }
 
 func (t *table) openFlow(src *Source, k packet.Key, tos uint8, now int64) *fq.Flow {
@@ -103,8 +124,22 @@ func (t *table) addFlow(k packet.Key, now int64) *fq.Flow {
 	if t.mode.policy().pinned {
 		f.Forced, f.Why = true, "mode latency"
 	}
+	if end, inside := k.Inside(t.client); inside && t.flows[k] == nil {
+		t.ends[end]++
+	}
 	t.flows[k] = f
 	return f
+}
+
+// forget takes a flow out of the table.
+func (t *table) forget(f *fq.Flow) {
+	if end, inside := f.Key.Inside(t.client); inside {
+		if t.ends[end]--; t.ends[end] == 0 {
+			delete(t.ends, end)
+		}
+	}
+	delete(t.flows, f.Key)
+	f.Key = packet.Key{Proto: 255} // a Source that still points here must not match
 }
 
 // setPolicy puts another mode and other rules in the place of those that the session
@@ -198,7 +233,7 @@ func (t *table) sweep(now int64) {
 		t.wishes.sweep(now)
 	}
 	n := 0
-	for k, f := range t.flows {
+	for _, f := range t.flows {
 		if n++; n > 1024 {
 			return
 		}
@@ -206,8 +241,7 @@ func (t *table) sweep(now int64) {
 			continue
 		}
 		if now-f.Active > flowIdle || (f.Stream != nil && f.Stream.Ended()) {
-			f.Key = packet.Key{Proto: 255} // a Source that still points here must not match
-			delete(t.flows, k)
+			t.forget(f)
 		}
 	}
 }

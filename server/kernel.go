@@ -150,7 +150,7 @@ func (t *exits) countMemory(ctx context.Context, present func() []*peer) {
 			}
 		}
 		for _, p := range present() {
-			p.session.Beside(p.beside.Load() + p.standing.Load()*exitMemory + p.nat.memory())
+			p.session.Beside(p.memory())
 		}
 	}
 }

@@ -60,12 +60,20 @@ func (o *outlet) listen(p *peer, inner, at netip.AddrPort, published bool) (m *m
 	}
 	options := relay.socket
 	options.Failed, options.Owner = m.failed, p.client
+	options.RecvBuffer = receiveBuffer(p)
 	m.conn, err = m.room.loop.Listen(at, options, m.receive)
 	if err != nil {
 		return nil, err
 	}
 	o.mark(m.conn.LocalAddr())
 	return m, nil
+}
+
+// receiveBuffer is how much the kernel is told to hold for the client's newest mapping, of which it
+// makes twice as much (socket(7)); 0 is udpio's own size. Who floods all mappings of a client that has
+// thousands would fill the machine's memory otherwise.
+func receiveBuffer(p *peer) int {
+	return kernelBuffer(int(p.server.exits.share.Load()), int(p.client.mappings.used.Load())) / 2
 }
 
 // mark notes where a mapping is. One that is published at an address of its own is there only:

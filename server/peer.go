@@ -106,6 +106,11 @@ func (p *peer) join(pkt []byte, h *packet.UDP) (payload []byte, whole bool) {
 	return halves.Add(pkt, h)
 }
 
+// memory is what is held for the session beside what goes through it, bytes.
+func (p *peer) memory() int64 {
+	return p.beside.Load() + p.standing.Load()*exitMemory + p.nat.memory() + int64(p.halves.Load().Held())
+}
+
 // carried is what the session has sent to its client and received from it, bytes.
 func (p *peer) carried() (sent, received uint64) {
 	if m, ok := p.session.(interface {

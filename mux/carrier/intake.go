@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/time/rate"
 )
@@ -19,7 +20,8 @@ type intake struct {
 
 	first []byte // what crypto/tls had opened and nobody read
 	buf   *[MostRead]byte
-	r, w  int // of buf: what was not opened
+	large atomic.Bool // buf is there
+	r, w  int         // of buf: what was not opened
 	kept  *[recordMost]byte
 	n     int // of kept
 
@@ -51,6 +53,7 @@ var (
 func (i *intake) room() []byte {
 	if i.buf == nil {
 		i.buf = cipherPool.Get().(*[MostRead]byte)
+		i.large.Store(true)
 	}
 	return i.buf[i.n:]
 }
@@ -149,6 +152,15 @@ func (i *intake) settle() {
 	}
 	cipherPool.Put(i.buf)
 	i.buf, i.r, i.w = nil, 0, 0
+	i.large.Store(false)
+}
+
+// held is what it holds beyond the start of a record.
+func (i *intake) held() int {
+	if i.large.Load() {
+		return MostRead
+	}
+	return 0
 }
 
 // messages takes those of the handshake that may come after it (RFC 8446, Section 4.6): a new

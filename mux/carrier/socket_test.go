@@ -69,3 +69,38 @@ func TestWhoWaitsForItsTurnHoldsLittle(t *testing.T) {
 		t.Error("a buffer is held when all is read")
 	}
 }
+
+// What was read and waits for its turn is charged as it is held, not as what little of it may be
+// data.
+func TestWhatWaitsForItsTurnIsCharged(t *testing.T) {
+	near, far := muxtest.Sockets(t)
+	client, server := muxtest.Configs(t)
+	k := NewTLS(far, 16<<10)
+	done := make(chan error, 1)
+	go func() { done <- k.Server(t.Context(), server) }()
+	r := muxtest.NewRekeyer(near)
+	if _, err := r.Client(client); err != nil {
+		t.Skip(err)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	k.Start()
+	if _, err := near.Write(r.KeyUpdates(1, nil)); err != nil {
+		t.Fatal(err)
+	}
+	enough := errors.New("enough")
+	err := k.Receive(func() error {
+		if n := k.Held(); n < MostRead {
+			t.Errorf("a reader with a buffer of %d bytes is charged %d", MostRead, n)
+		}
+		_, _ = k.Next()
+		return enough
+	}, nil)
+	if err != enough {
+		t.Fatal(err)
+	}
+	if n := k.Held(); n >= MostRead {
+		t.Errorf("one that waits for the other end is charged %d bytes", n)
+	}
+}

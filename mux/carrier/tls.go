@@ -182,9 +182,9 @@ func (t *TLS) Carried() (sent, received uint64) {
 // Committed implements Carrier.
 func (t *TLS) Committed() uint64 { return t.sock.written.Load() + uint64(len(t.sock.pending())) }
 
-// Held implements Carrier: records that wait for the kernel, and what the kernel has of
-// them that its peer has not acknowledged, as of the last Report.
-func (t *TLS) Held() int { return t.sock.gathered() + int(t.kernel.Load()) }
+// Held implements Carrier: records that wait for the kernel, what the kernel has of them that its
+// peer has not acknowledged, as of the last Report, and what was read and waits for its turn.
+func (t *TLS) Held() int { return t.sock.gathered() + int(t.kernel.Load()) + t.sock.intake.held() }
 
 // Report implements Carrier.
 func (t *TLS) Report(full bool) (r Report) {

@@ -11,6 +11,7 @@
 package gate
 
 import (
+	"container/list"
 	"net/netip"
 	"sync"
 	"time"
@@ -43,10 +44,11 @@ type Gate struct {
 	mu      sync.Mutex
 	waiting []*Place // in order of arrival
 	held    map[netip.Prefix]int
-	keys    map[[32]byte]int // how many stand there that have proved it
-	proven  map[netip.Prefix]proof
-	homes   map[[32]byte]int // how many of proven are a key's
-	said    time.Time        // when somebody was last sent away
+	keys    map[[32]byte]int               // how many stand there that have proved it
+	proven  map[netip.Prefix]*list.Element // in recent
+	recent  *list.List                     // of *proof, the oldest first
+	homes   map[[32]byte]*list.List        // the same of each key, of addresses
+	said    time.Time                      // when somebody was last sent away
 	counts  Counts
 	knocks  knocks
 }
@@ -63,14 +65,16 @@ type Counts struct {
 func New(places, share, reserve int) *Gate {
 	return &Gate{
 		places: places, share: share, reserve: reserve,
-		held: make(map[netip.Prefix]int), keys: make(map[[32]byte]int), proven: make(map[netip.Prefix]proof), homes: make(map[[32]byte]int),
+		held: make(map[netip.Prefix]int), keys: make(map[[32]byte]int), proven: make(map[netip.Prefix]*list.Element), recent: list.New(), homes: make(map[[32]byte]*list.List),
 	}
 }
 
 // A proof is which key an address has proved, and when.
 type proof struct {
-	key [32]byte
-	at  time.Time
+	home netip.Prefix
+	key  [32]byte
+	at   time.Time
+	own  *list.Element // in homes of the key
 }
 
 // NewRated makes a Gate at which may be knocked so often a second (see Knock).
@@ -155,8 +159,8 @@ func (g *Gate) Enter(from netip.Addr, now time.Time, leave func(), unread func()
 
 // knows says whether an address has proved a key. The caller holds g.mu.
 func (g *Gate) knows(home netip.Prefix, now time.Time) bool {
-	t, known := g.proven[home]
-	return known && now.Sub(t.at) < remember
+	p := g.proven[home]
+	return p != nil && now.Sub(p.Value.(*proof).at) < remember
 }
 
 // room says whether p may stand there, and who has to go for it.
@@ -264,7 +268,7 @@ func (p *Place) Prove(now time.Time, key [32]byte) {
 		p.stage, p.key = proved, key
 		g.keys[key]++
 	}
-	g.note(p.home, proof{key, now})
+	g.note(p.home, key, now)
 	g.mu.Unlock()
 	if out != nil {
 		out.leave()
@@ -281,41 +285,38 @@ func (g *Gate) oldestOf(key [32]byte) *Place {
 	return nil
 }
 
-// note remembers that an address has proved a key, in the place of the one whose proof is the
-// oldest: of the same key where that has its share. The caller holds g.mu.
-func (g *Gate) note(home netip.Prefix, by proof) {
-	if _, there := g.proven[home]; there {
+// note remembers that an address has proved a key, in the place of the one that did so the
+// longest time ago: of the same key where that has its share. The caller holds g.mu.
+func (g *Gate) note(home netip.Prefix, key [32]byte, now time.Time) {
+	if g.proven[home] != nil {
 		g.drop(home)
 	}
-	switch {
-	case g.homes[by.key] >= homesEach:
-		g.forget(func(t proof) bool { return t.key == by.key })
-	case len(g.proven) >= memory:
-		g.forget(func(proof) bool { return true })
+	own := g.homes[key]
+	if own == nil {
+		own = list.New()
 	}
-	g.proven[home] = by
-	g.homes[by.key]++
-}
-
-// forget drops the address whose proof is the oldest of those that match. The caller holds
-// g.mu.
-func (g *Gate) forget(match func(proof) bool) {
 	var old netip.Prefix
-	for a, t := range g.proven {
-		if match(t) && (!old.IsValid() || t.at.Before(g.proven[old].at)) {
-			old = a
-		}
+	switch {
+	case own.Len() >= homesEach:
+		old = own.Front().Value.(netip.Prefix)
+	case len(g.proven) >= memory:
+		old = g.recent.Front().Value.(*proof).home
 	}
-	g.drop(old)
-	delete(g.knocks.homes, old)
+	if old.IsValid() {
+		g.drop(old)
+		delete(g.knocks.homes, old)
+	}
+	g.homes[key] = own
+	g.proven[home] = g.recent.PushBack(&proof{home, key, now, own.PushBack(home)})
 }
 
 // drop takes an address out. The caller holds g.mu.
 func (g *Gate) drop(home netip.Prefix) {
-	key := g.proven[home].key
+	p := g.recent.Remove(g.proven[home]).(*proof)
 	delete(g.proven, home)
-	if g.homes[key]--; g.homes[key] == 0 {
-		delete(g.homes, key)
+	own := g.homes[p.key]
+	if own.Remove(p.own); own.Len() == 0 {
+		delete(g.homes, p.key)
 	}
 }
 

@@ -151,8 +151,8 @@ func TestOneKeyHasAShare(t *testing.T) {
 	if n := g.Counts().Waiting; n != 4 || first() {
 		t.Errorf("%d of one key stand there, the first of them: %v", n, first())
 	}
-	if !g.knows(Home(home), t0) || g.homes[of(2)] != homesEach || len(g.proven) != homesEach+1 {
-		t.Errorf("%d addresses of one key are remembered, of %d in all", g.homes[of(2)], len(g.proven))
+	if !g.knows(Home(home), t0) || g.homes[of(2)].Len() != homesEach || len(g.proven) != homesEach+1 {
+		t.Errorf("%d addresses of one key are remembered, of %d in all", g.homes[of(2)].Len(), len(g.proven))
 	}
 	var others []func() bool
 	for i := range 12 {
@@ -214,7 +214,7 @@ func TestTheOldestProofIsForgotten(t *testing.T) {
 	at := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}) }
 	for i := range memory {
 		p, _ := g.Enter(at(i), t0, func() {}, nil)
-		p.Prove(t0.Add(time.Duration(memory-i)), of(i))
+		p.Prove(t0.Add(time.Duration(i)), of(i))
 		p.Leave()
 	}
 	if len(g.proven) != memory {
@@ -224,7 +224,7 @@ func TestTheOldestProofIsForgotten(t *testing.T) {
 	home := p.home
 	p.Prove(t0.Add(2*memory), of(memory))
 	p.Leave()
-	oldest, _ := g.Enter(at(memory-1), t0, func() {}, nil)
+	oldest, _ := g.Enter(at(0), t0, func() {}, nil)
 	defer oldest.Leave()
 	if _, there := g.proven[oldest.home]; there || len(g.proven) != memory {
 		t.Errorf("the oldest is remembered, and %d in all", len(g.proven))
@@ -252,5 +252,34 @@ func TestWhoWasNotHeardYetIsNotSilent(t *testing.T) {
 	}
 	if !gone {
 		t.Error("one that says no more keeps its place")
+	}
+}
+
+// A key that proves itself from ever new addresses costs as little when thousands are remembered as
+// when there are few: all that knock wait for it.
+func TestManyHomesCostLittle(t *testing.T) {
+	took := func(known int) time.Duration {
+		g := New(4, 4, 0)
+		at := func(i int) netip.Prefix {
+			return Home(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}))
+		}
+		for i := range known {
+			g.note(at(i), of(i), t0)
+		}
+		for i := range homesEach {
+			g.note(at(1<<20+i), of(memory), t0)
+		}
+		least := time.Hour
+		for round := range 20 {
+			begun := time.Now()
+			for i := range 1000 {
+				g.note(at(1<<21+1000*round+i), of(memory), t0)
+			}
+			least = min(least, time.Since(begun))
+		}
+		return least
+	}
+	if few, many := took(0), took(memory-homesEach); many > 2*few {
+		t.Errorf("a thousand take %v beside few and %v beside thousands", few, many)
 	}
 }

@@ -121,6 +121,14 @@ func (r *Reassembler) Add(b []byte, h *UDP) (payload []byte, ok bool) {
 	return u[UDPHeaderLen:], true
 }
 
+// Held is how many bytes of halves wait.
+func (r *Reassembler) Held() (n int) {
+	for i := range r.slots {
+		n += cap(r.slots[i].half)
+	}
+	return n
+}
+
 // match returns the other half of the datagram and frees its slot, or keeps
 // this one.
 func (r *Reassembler) match(f *fragments, data []byte) (other fragments, found bool) {

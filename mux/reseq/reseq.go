@@ -1,6 +1,8 @@
 package reseq
 
 import (
+	"sort"
+
 	"github.com/mpsocks/mpsocks/mux/buf"
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
@@ -273,9 +275,9 @@ func (r *Resequencer) arrive(f *rflow, pkt []byte, views [][]byte, now int64) []
 func (r *Resequencer) hold(f *rflow, id uint32, pkt []byte, now int64) {
 	b := buf.Get(len(pkt))
 	copy(b.Bytes(), pkt)
-	i := len(f.waiting)
-	for i > 0 && f.distance(f.waiting[i-1].id) > f.distance(id) {
-		i--
+	i := len(f.waiting) // most come in order
+	if at := f.distance(id); i > 0 && f.distance(f.waiting[i-1].id) > at {
+		i = sort.Search(i, func(k int) bool { return f.distance(f.waiting[k].id) > at })
 	}
 	r.list(f)
 	r.places -= cap(f.waiting)

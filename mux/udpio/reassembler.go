@@ -19,3 +19,13 @@ func (r *Reassembler) Add(b []byte, h *packet.UDP) (payload []byte, ok bool) {
 	defer r.mu.Unlock()
 	return r.r.Add(b, h)
 }
+
+// Held is how many bytes of halves wait. A nil *Reassembler has none.
+func (r *Reassembler) Held() int {
+	if r == nil {
+		return 0
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.r.Held()
+}

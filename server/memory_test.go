@@ -1,0 +1,56 @@
+package server
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/mpsocks/mpsocks/mux/packet"
+)
+
+// TestHalvesAreCharged: halves of datagrams whose other half never comes are memory of the
+// session's.
+func TestHalvesAreCharged(t *testing.T) {
+	s := testServer(t, nil, nil)
+	p := newPeer(s, "laptop", newFakeSession())
+	before := p.memory()
+	h := packet.UDP{
+		Src: netip.AddrPortFrom(packet.ClientHost6, 4000),
+		Dst: netip.MustParseAddrPort("[2001:db8::1]:9"), TTL: 64,
+	}
+	const halves, payload = 8, 65500
+	for id := range uint32(2 * halves) {
+		h.ID = id
+		b, tail := make([]byte, packet.UDP6Overhead+payload), make([]byte, packet.MaxTail)
+		first, _ := packet.SplitUDP(b, tail, &h)
+		p.Deliver([][]byte{b[:first]})
+	}
+	if n := p.memory() - before; n < halves*60_000 || n > halves*70_000 {
+		t.Errorf("%d halves of 60 KiB are charged with %d bytes", halves, n)
+	}
+}
+
+// TestBuffersOfMappingsGoWithTheirNumber: what the kernel may hold for all mappings of a client that
+// has thousands is a few times its share.
+func TestBuffersOfMappingsGoWithTheirNumber(t *testing.T) {
+	s := testServer(t, nil, nil)
+	p := newPeer(s, "laptop", newFakeSession())
+	s.exits.share.Store(8 << 20)
+	sum := 0
+	const most = 1000
+	for range most {
+		if !p.mappings.take() {
+			t.Fatal("there is no room for a mapping")
+		}
+		n := receiveBuffer(p)
+		if n == 0 {
+			n = 1 << 20 // udpio's own, which the kernel may double
+		}
+		sum += 2 * n
+	}
+	if limit := 5*(8<<20) + most*kernelLeast; sum > limit {
+		t.Errorf("the kernel may hold %d MiB for %d mappings of a client with a share of 8", sum>>20, most)
+	}
+	for range most {
+		p.mappings.give()
+	}
+}

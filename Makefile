@@ -28,7 +28,7 @@ run: build
 test:
 	$(call install,$(TEST_TOOLS))
 	@echo "first with the sockets of other systems, then with those of this one"
-	go run ./integration/testsum -timeout 5m -tags mpsocks_portable -- ./mux/udpio ./client ./server
+	go run ./integration/testsum -timeout 5m -tags mpsocks_portable -- ./mux/udpio ./mux/tcpio ./mux/stream ./client ./server
 	go run ./integration/testsum -timeout 20m -- $$(go list ./... | grep -v /interop)
 
 # The race detector needs a C compiler. The laboratory and the benches measure

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mpsocks/mpsocks/mux/buf"
+	"github.com/mpsocks/mpsocks/mux/tcpio"
 	"github.com/mpsocks/mpsocks/mux/udpio"
 )
 
@@ -23,7 +24,7 @@ type association struct {
 
 	// Set once at construction.
 	lane    *lane
-	control *net.TCPConn
+	control tcpio.Socket
 	relay   *udpio.Conn
 	app     netip.Addr // the control connection's peer: the only host that may send
 
@@ -37,7 +38,7 @@ type association struct {
 // associate serves a UDP ASSOCIATE request on a fresh control connection. It
 // writes the reply; if it returns nil the association has taken the connection
 // over.
-func associate(c *Client, control *net.TCPConn, user string, want netip.AddrPort) error {
+func associate(c *Client, control tcpio.Socket, user string, want netip.AddrPort) error {
 	local := control.LocalAddr().(*net.TCPAddr).AddrPort()
 	remote := control.RemoteAddr().(*net.TCPAddr).AddrPort()
 	a := &association{

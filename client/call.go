@@ -33,7 +33,7 @@ const (
 // exit, whatever protocol asked for it.
 type call struct {
 	client *Client
-	conn   *net.TCPConn
+	conn   tcpio.Socket
 	stream stream
 	holder holder // who the caps count it for
 	name   string // what status calls the application, where the connection does not tell
@@ -64,7 +64,7 @@ const (
 // newCall opens a stream for an application's connection, which the exit will be asked
 // for in that flight. The error is a replyError; without one the caller has to end the
 // call.
-func newCall(c *Client, conn *net.TCPConn, user string, flight []byte) (*call, error) {
+func newCall(c *Client, conn tcpio.Socket, user string, flight []byte) (*call, error) {
 	remote := addrOf(conn.RemoteAddr())
 	k := &call{client: c, conn: conn, holder: holderOf(user, remote.Addr())}
 	if !c.streams.acquire(k.holder) {
@@ -313,7 +313,7 @@ func (k *call) downloaded(n int64, err error) {
 		}
 		k.reset()
 	case k.sent(): // closing says it
-	case tcpio.CloseWrite(k.conn) != nil:
+	case k.conn.CloseWrite() != nil:
 		k.reset()
 	}
 }

@@ -67,7 +67,7 @@ func (a *caller) connect(user string, req *socks5.Request, begin int, ready func
 	defer k.end()
 	if a.client.earlyReply.Load() {
 		yes := socks5.NewReply(repSuccess, atypIPv4, make([]byte, 4), make([]byte, 2))
-		_, err := yes.WriteTo(a.bare)
+		_, err := yes.WriteTo(a.conn)
 		return k.ahead(err, flight, ready)
 	}
 	k.yes = exitWord
@@ -79,7 +79,7 @@ func (a *caller) connect(user string, req *socks5.Request, begin int, ready func
 		k.splice()
 		return nil
 	}
-	if _, err := reply.WriteTo(a.bare); err != nil {
+	if _, err := reply.WriteTo(a.conn); err != nil {
 		k.stream.Reset()
 		return fmt.Errorf("pass the exit's reply: %w", err)
 	}

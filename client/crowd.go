@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -10,6 +9,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/mux/tcpio"
 )
 
 // A crowd is the connections of applications: how many there may be, and whose they are.
@@ -25,21 +25,21 @@ type crowd struct {
 	wg    sync.WaitGroup // goroutines of connections; Add only with mu held or from one that is counted
 
 	mu     sync.Mutex              // guards the rest
-	conns  map[*net.TCPConn]string // with the SOCKS user, once that is known
+	conns  map[tcpio.Socket]string // with the SOCKS user, once that is known
 	closed bool
 }
 
 func newCrowd(life context.Context, log zerolog.Logger, list []conf.User) *crowd {
 	c := &crowd{
 		log: log, life: life, guesses: newGuesses(), lobby: newLobby(maxPending, maxPendingEach),
-		descriptors: newDescriptors(), conns: make(map[*net.TCPConn]string),
+		descriptors: newDescriptors(), conns: make(map[tcpio.Socket]string),
 	}
 	c.users.Store(newUsers(list))
 	return c
 }
 
 // enter counts a new connection, or closes it.
-func (c *crowd) enter(conn *net.TCPConn) bool {
+func (c *crowd) enter(conn tcpio.Socket) bool {
 	switch {
 	case !c.descriptors.take(1):
 		// What says nothing gives way, for the next one.
@@ -56,7 +56,7 @@ func (c *crowd) enter(conn *net.TCPConn) bool {
 // serve starts the goroutine of a connection whose destination is settled: connect makes
 // the connection to there, and copies. The end of either connection stops it; refused is
 // what the application sees when connect fails.
-func (c *crowd) serve(conn *net.TCPConn, connect func(*net.TCPConn) error) {
+func (c *crowd) serve(conn tcpio.Socket, connect func(tcpio.Socket) error) {
 	if !c.enter(conn) {
 		return
 	}
@@ -81,7 +81,7 @@ func (c *crowd) begin() bool {
 }
 
 // track counts a connection, so that shutdown finds it.
-func (c *crowd) track(conn *net.TCPConn) bool {
+func (c *crowd) track(conn tcpio.Socket) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
@@ -93,7 +93,7 @@ func (c *crowd) track(conn *net.TCPConn) bool {
 }
 
 // forget undoes track, but for the WaitGroup.
-func (c *crowd) forget(conn *net.TCPConn) {
+func (c *crowd) forget(conn tcpio.Socket) {
 	c.mu.Lock()
 	_, there := c.conns[conn]
 	delete(c.conns, conn)
@@ -105,7 +105,7 @@ func (c *crowd) forget(conn *net.TCPConn) {
 
 // known notes whose connection it is, and looks again whether the user is one: the list
 // may have changed meanwhile.
-func (c *crowd) known(conn *net.TCPConn, user string) error {
+func (c *crowd) known(conn tcpio.Socket, user string) error {
 	if user == "" {
 		return nil
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -73,7 +74,7 @@ func TestEndIsTold(t *testing.T) {
 	}
 	c.crowd.mu.Lock()
 	for conn := range c.crowd.conns {
-		conn.CloseRead() // as if the application had
+		conn.SetReadDeadline(time.Unix(1, 0)) // nothing is read any more, as at its end
 	}
 	c.crowd.mu.Unlock()
 	eventually(t, "the ends are told", func() bool { return len(d.heard()) >= len(want) })

@@ -2,13 +2,13 @@ package client
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/mux/tcpio"
 	"github.com/mpsocks/mpsocks/mux/udpio"
 )
 
@@ -31,8 +31,8 @@ type forward struct {
 	client *Client
 	listen netip.AddrPort // as configured
 	lane   *lane
-	conn   *udpio.Conn      // or nil
-	ln     *net.TCPListener // or nil
+	conn   *udpio.Conn     // or nil
+	ln     *tcpio.Listener // or nil
 	target atomic.Pointer[target]
 
 	mu     sync.Mutex // guards the rest; taken once per batch, before a peer's mutex
@@ -101,7 +101,7 @@ func (f *forward) address() netip.AddrPort {
 	return f.conn.LocalAddr()
 }
 
-func (f *forward) listener() *net.TCPListener { return f.ln }
+func (f *forward) listener() *tcpio.Listener { return f.ln }
 
 // uplink takes a batch from the forward's socket, on the Loop's goroutine.
 func (f *forward) uplink(c *udpio.Conn, msgs []udpio.Message) {

@@ -1,10 +1,12 @@
 package client
 
-import "net"
+import (
+	"github.com/mpsocks/mpsocks/mux/tcpio"
+)
 
 // admit serves a connection at a TCP forward.
-func (f *forward) admit(conn *net.TCPConn) {
-	f.client.crowd.serve(conn, func(conn *net.TCPConn) error {
+func (f *forward) admit(conn tcpio.Socket) {
+	f.client.crowd.serve(conn, func(conn tcpio.Socket) error {
 		err := f.connect(conn)
 		if err != nil {
 			f.client.log.Debug().Err(err).Stringer("app", conn.RemoteAddr()).Stringer("forward", f.listen).Msg("forwarded connection ended")
@@ -14,7 +16,7 @@ func (f *forward) admit(conn *net.TCPConn) {
 }
 
 // connect asks the exit for the forward's destination.
-func (f *forward) connect(conn *net.TCPConn) error {
+func (f *forward) connect(conn tcpio.Socket) error {
 	t := f.target.Load()
 	flight := exitRequest(string(t.host), t.to.Addr(), t.to.Port())
 	k, err := newCall(f.client, conn, "", flight)

@@ -19,9 +19,9 @@ import (
 // bound when it is made, and serves from the front's run or swap on.
 type entrance interface {
 	// listener takes its TCP connections; nil for one of UDP alone.
-	listener() *net.TCPListener
+	listener() *tcpio.Listener
 	// admit serves one of them, in a goroutine of its own, or closes it.
-	admit(conn *net.TCPConn)
+	admit(conn tcpio.Socket)
 	// sweep ends what came in by UDP and has been idle.
 	sweep()
 	// close ends it, with what came in by UDP. Connections go on.
@@ -140,7 +140,12 @@ func (w *front) adopt(handed []net.Listener) {
 			_ = inheritKeepAlive(raw) // else a vanished host's association ends later
 			tcpio.Inline(raw)
 		}
-		w.entrances = append(w.entrances, &socksPort{w.client, ln})
+		taken, err := tcpio.Listen(ln)
+		if err != nil {
+			w.client.log.Warn().Err(err).Stringer("address", l.Addr()).Msg("a socket that the service manager hands over cannot be used")
+			continue
+		}
+		w.entrances = append(w.entrances, &socksPort{w.client, taken})
 	}
 }
 
@@ -244,7 +249,7 @@ func (w *front) accept(e entrance) error {
 	ctx, ln := w.client.life, e.listener()
 	wait, said := time.Duration(0), time.Time{}
 	for {
-		conn, err := ln.AcceptTCP()
+		conn, err := ln.Accept()
 		if err == nil {
 			wait = 0
 			e.admit(conn)

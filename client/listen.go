@@ -23,7 +23,7 @@ const (
 // listen binds a TCP listener. all has all of them: an IPv6 wildcard takes IPv4
 // connections too, unless another listener has that port for IPv4. An IPv4
 // address is IPv4 only, 0.0.0.0 too: "tcp" would make it both families.
-func listen(addr netip.AddrPort, all []netip.AddrPort) (*net.TCPListener, error) {
+func listen(addr netip.AddrPort, all []netip.AddrPort) (*tcpio.Listener, error) {
 	network := "tcp"
 	switch {
 	case addr.Addr().Is4():
@@ -56,5 +56,5 @@ func listen(addr netip.AddrPort, all []netip.AddrPort) (*net.TCPListener, error)
 	if err != nil {
 		return nil, err
 	}
-	return ln.(*net.TCPListener), nil
+	return tcpio.Listen(ln.(*net.TCPListener))
 }

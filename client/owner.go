@@ -1,9 +1,10 @@
 package client
 
 import (
-	"net"
 	"net/netip"
 	"time"
+
+	"github.com/mpsocks/mpsocks/mux/tcpio"
 )
 
 // A program that ends its direction of a connection looks like one that has closed it. On
@@ -16,7 +17,7 @@ const (
 
 // halfOpen says whether the program at the other end of a connection whose end was read
 // may still read: that it has its socket, or that the system does not tell.
-func halfOpen(conn *net.TCPConn) bool {
+func halfOpen(conn tcpio.Socket) bool {
 	open, known := tcpOpen(addrOf(conn.RemoteAddr()), addrOf(conn.LocalAddr()))
 	return open || !known
 }

@@ -252,7 +252,7 @@ func (p *publication) lead(st stream, from, to netip.AddrPort) error {
 	if err != nil {
 		return err
 	}
-	k.conn = conn.(*net.TCPConn)
+	k.conn = conn.(tcpio.Socket)
 	if !c.crowd.enter(k.conn) {
 		return errTooManyDescriptors
 	}

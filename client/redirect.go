@@ -22,7 +22,7 @@ type redirect struct {
 	listen  netip.AddrPort // as configured
 	lane    *lane
 	conn    *udpio.Conn
-	ln      *net.TCPListener
+	ln      *tcpio.Listener
 	streams *quota // of one machine
 	guests  redirectGuests
 	local   localAddrs
@@ -88,8 +88,8 @@ func (r *redirect) admits(to netip.AddrPort) bool {
 }
 
 // admit serves a redirected connection.
-func (r *redirect) admit(conn *net.TCPConn) {
-	r.client.crowd.serve(conn, func(conn *net.TCPConn) error {
+func (r *redirect) admit(conn tcpio.Socket) {
+	r.client.crowd.serve(conn, func(conn tcpio.Socket) error {
 		err := r.connect(conn)
 		if err != nil {
 			r.client.log.Debug().Err(err).Stringer("app", conn.RemoteAddr()).Stringer("to", conn.LocalAddr()).Msg("redirected connection ended")
@@ -104,7 +104,7 @@ var (
 )
 
 // connect asks the exit for where the connection was on its way to.
-func (r *redirect) connect(conn *net.TCPConn) error {
+func (r *redirect) connect(conn tcpio.Socket) error {
 	to, from := addrOf(conn.LocalAddr()), addrOf(conn.RemoteAddr())
 	if !r.admits(to) || !mayReach(to) {
 		r.client.drops.add(dropLoop)
@@ -125,7 +125,7 @@ func (r *redirect) connect(conn *net.TCPConn) error {
 	return k.lead(flight)
 }
 
-func (r *redirect) listener() *net.TCPListener { return r.ln }
+func (r *redirect) listener() *tcpio.Listener { return r.ln }
 
 func (r *redirect) sweep() { r.guests.sweep() }
 
@@ -140,7 +140,7 @@ func (r *redirect) close() {
 func (r *redirect) address() netip.AddrPort { return r.conn.LocalAddr() }
 
 // listenTransparent binds a TCP listener that takes connections to any address.
-func listenTransparent(addr netip.AddrPort, mark uint32) (*net.TCPListener, error) {
+func listenTransparent(addr netip.AddrPort, mark uint32) (*tcpio.Listener, error) {
 	if makeTransparent == nil {
 		return nil, errors.ErrUnsupported
 	}
@@ -163,7 +163,7 @@ func listenTransparent(addr netip.AddrPort, mark uint32) (*net.TCPListener, erro
 	if err != nil {
 		return nil, err
 	}
-	return ln.(*net.TCPListener), nil
+	return tcpio.Listen(ln.(*net.TCPListener))
 }
 
 // A Lack is something that a setting needs of the machine and does not find there.

@@ -63,7 +63,7 @@ var (
 // A socksPort is where applications find SOCKS and an HTTP proxy.
 type socksPort struct {
 	client *Client
-	ln     *net.TCPListener
+	ln     *tcpio.Listener
 }
 
 // newSOCKSPort binds one; all has all of them, see listen.
@@ -75,7 +75,7 @@ func newSOCKSPort(c *Client, addr netip.AddrPort, all []netip.AddrPort) (*socksP
 	return &socksPort{c, ln}, nil
 }
 
-func (p *socksPort) listener() *net.TCPListener { return p.ln }
+func (p *socksPort) listener() *tcpio.Listener { return p.ln }
 
 // address is where it listens.
 func (p *socksPort) address() netip.AddrPort { return addrOf(p.ln.Addr()) }
@@ -87,7 +87,7 @@ func (p *socksPort) close() { p.ln.Close() }
 
 // admit starts the goroutine of a connection, or closes it if there are no
 // descriptors for it.
-func (p *socksPort) admit(conn *net.TCPConn) {
+func (p *socksPort) admit(conn tcpio.Socket) {
 	c := p.client
 	if c.crowd.enter(conn) {
 		a := &caller{client: c, conn: conn, guest: c.crowd.lobby.enter(conn)}
@@ -99,8 +99,7 @@ func (p *socksPort) admit(conn *net.TCPConn) {
 // it wants.
 type caller struct {
 	client  *Client
-	conn    *net.TCPConn
-	bare    *tcpio.Conn // conn, for the handshake
+	conn    tcpio.Socket
 	guest   *guest
 	preface *preface
 }
@@ -110,9 +109,7 @@ type caller struct {
 func (a *caller) serve() {
 	c, conn := a.client, a.conn
 	defer c.crowd.wg.Done() // counted by track
-	a.bare = tcpio.New(conn)
-	defer a.bare.Free()
-	a.preface = newPreface(a.bare)
+	a.preface = newPreface(conn)
 	taken, err := a.handshake()
 	if taken {
 		return
@@ -228,7 +225,7 @@ func (a *caller) negotiate() (user string, err error) {
 	case err != nil:
 		return "", fmt.Errorf("negotiate: %w", err)
 	}
-	if _, err := socks5.NewNegotiationReply(method).WriteTo(a.bare); err != nil {
+	if _, err := socks5.NewNegotiationReply(method).WriteTo(a.conn); err != nil {
 		return "", fmt.Errorf("negotiate: %w", err)
 	}
 	if method == socks5.MethodNone {
@@ -270,7 +267,7 @@ func (a *caller) hearLogin() error {
 		}
 	}
 	if err == nil {
-		_, err = socks5.NewUserPassNegotiationReply(socks5.UserPassStatusSuccess).WriteTo(a.bare)
+		_, err = socks5.NewUserPassNegotiationReply(socks5.UserPassStatusSuccess).WriteTo(a.conn)
 	}
 	if err != nil {
 		return fmt.Errorf("log in: %w", err)
@@ -343,7 +340,7 @@ func writeReply(conn net.Conn, rep byte, bound netip.AddrPort) error {
 
 // linger lets the application read the last reply: it closes our half and waits
 // for the other one, within bounds.
-func linger(conn *net.TCPConn) {
+func linger(conn tcpio.Socket) {
 	if conn.CloseWrite() != nil || conn.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
 		return
 	}

@@ -9,6 +9,8 @@ import (
 	"net/netip"
 
 	"github.com/txthinking/socks5"
+
+	"github.com/mpsocks/mpsocks/mux/tcpio"
 )
 
 // SOCKS4 as its authors wrote it down (Ying-Da Lee, "SOCKS: A protocol for TCP
@@ -139,7 +141,7 @@ func (a *caller) socks4(ready func()) error {
 }
 
 // reply4 tells the application and lets it read that.
-func reply4(conn *net.TCPConn, code byte, bound netip.AddrPort) {
+func reply4(conn tcpio.Socket, code byte, bound netip.AddrPort) {
 	if write4(conn, code, bound) == nil {
 		linger(conn)
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/mpsocks/mpsocks/mux/buf"
+	"github.com/mpsocks/mpsocks/mux/tcpio"
 )
 
 const (
@@ -32,7 +33,7 @@ type udpStream struct {
 	inner
 
 	// Set before it is known to others.
-	conn    *net.TCPConn
+	conn    tcpio.Socket
 	in      frameReader
 	connect header        // the one destination of framingConnect; its name is a copy
 	ready   chan struct{} // has one when there is something in out, or done is set
@@ -73,7 +74,7 @@ func serveUDP(a *caller, user string, form udpForm, ready func(), answer func() 
 // serveUDPStream serves datagrams in a TCP connection until that ends. early came behind
 // the request, which answer answers; without that the error is a replyError. The
 // connection has the deadline of its handshake.
-func serveUDPStream(c *Client, conn *net.TCPConn, user string, early []byte, form udpForm, answer func() error) error {
+func serveUDPStream(c *Client, conn tcpio.Socket, user string, early []byte, form udpForm, answer func() error) error {
 	who := holderOf(user, remoteAddr(conn))
 	if !c.associations.acquire(who) {
 		return replyError{repFailure, errTooManyAssociations}

@@ -1,15 +1,16 @@
 package client
 
 import (
-	"net"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/mpsocks/mpsocks/mux/tcpio"
 )
 
 // awaitSent waits until the far end has acknowledged what was written to a
 // connection, so that a reset does not discard it; at most the given time.
-func awaitSent(conn *net.TCPConn, limit time.Duration) {
+func awaitSent(conn tcpio.Socket, limit time.Duration) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return

@@ -3,9 +3,10 @@
 package client
 
 import (
-	"net"
 	"time"
+
+	"github.com/mpsocks/mpsocks/mux/tcpio"
 )
 
 // awaitSent gives the far end a moment: the system does not tell how far it is.
-func awaitSent(_ *net.TCPConn, limit time.Duration) { time.Sleep(min(limit, 100*time.Millisecond)) }
+func awaitSent(_ tcpio.Socket, limit time.Duration) { time.Sleep(min(limit, 100*time.Millisecond)) }

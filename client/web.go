@@ -11,6 +11,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/mpsocks/mpsocks/mux/tcpio"
 )
 
 const (
@@ -95,11 +97,11 @@ func (w *web) Addr() net.Addr { return &net.TCPAddr{} }
 
 // take hands a connection over, with what was read of it; false if it is left to
 // the caller.
-func (w *web) take(conn *net.TCPConn, p *preface, g *guest) bool {
+func (w *web) take(conn tcpio.Socket, p *preface, g *guest) bool {
 	if conn.SetDeadline(time.Time{}) != nil {
 		return false
 	}
-	wc := &webConn{TCPConn: conn, web: w, guest: g}
+	wc := &webConn{Socket: conn, web: w, guest: g}
 	if wc.rest, wc.target = spellOut(p.buf[p.start:p.end]); wc.target == "" {
 		wc.rest = append([]byte(nil), p.buf[p.start:p.end]...)
 	}
@@ -124,7 +126,7 @@ type webKey struct{}
 
 // webConn is one connection of an application that speaks HTTP.
 type webConn struct {
-	*net.TCPConn
+	tcpio.Socket
 	web       *web
 	rest      []byte // read before, and not yet handed on
 	fresh     bool   // a request has ended, and nothing of the next was read
@@ -153,7 +155,7 @@ func (c *webConn) Read(b []byte) (int, error) {
 		c.rest = c.rest[n:]
 		return n, nil
 	}
-	n, err := c.TCPConn.Read(b)
+	n, err := c.Socket.Read(b)
 	if err == io.EOF && len(b) == 1 {
 		err = c.afterEnd()
 	}
@@ -173,7 +175,7 @@ func (c *webConn) afterEnd() error {
 	c.rouse()
 	c.mu.Unlock()
 	pause := openFirst
-	for end := time.Now().Add(webEnded); time.Now().Before(end) && halfOpen(c.TCPConn); pause = openPause {
+	for end := time.Now().Add(webEnded); time.Now().Before(end) && halfOpen(c.Socket); pause = openPause {
 		select {
 		case <-woken:
 			return os.ErrDeadlineExceeded
@@ -197,12 +199,12 @@ func (c *webConn) SetReadDeadline(t time.Time) error {
 	c.over = !t.IsZero() && !t.After(time.Now())
 	c.rouse()
 	c.mu.Unlock()
-	return c.TCPConn.SetReadDeadline(t)
+	return c.Socket.SetReadDeadline(t)
 }
 
 // Close ends the connection and all that was kept for it.
 func (c *webConn) Close() error {
-	err := c.TCPConn.Close()
+	err := c.Socket.Close()
 	c.once.Do(func() {
 		c.known()
 		c.mu.Lock()
@@ -210,7 +212,7 @@ func (c *webConn) Close() error {
 		c.rouse()
 		c.mu.Unlock()
 		c.transport.CloseIdleConnections()
-		c.web.client.crowd.forget(c.TCPConn)
+		c.web.client.crowd.forget(c.Socket)
 		c.web.client.crowd.wg.Done()
 	})
 	return err
@@ -229,7 +231,7 @@ func (c *webConn) known() {
 // idle takes it back into the lobby.
 func (c *webConn) idle() {
 	c.fresh = true
-	g := c.web.client.crowd.lobby.enter(c.TCPConn)
+	g := c.web.client.crowd.lobby.enter(c.Socket)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {

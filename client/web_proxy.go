@@ -68,8 +68,8 @@ func (c *webConn) allowed(credentials string) bool {
 	text, err := base64.StdEncoding.DecodeString(strings.TrimSpace(encoded))
 	name, password, ok := strings.Cut(string(text), ":")
 	if !strings.EqualFold(scheme, "Basic") || err != nil || !ok ||
-		!c.web.client.crowd.login(c.TCPConn, []byte(name), []byte(password)) ||
-		c.web.client.crowd.known(c.TCPConn, name) != nil {
+		!c.web.client.crowd.login(c.Socket, []byte(name), []byte(password)) ||
+		c.web.client.crowd.known(c.Socket, name) != nil {
 		return false
 	}
 	c.login, c.user = credentials, name
@@ -100,7 +100,7 @@ func (w *web) connect(rw http.ResponseWriter, r *http.Request, conn *webConn) {
 		return
 	}
 	flight = append(flight, early...)
-	k, err := newCall(w.client, conn.TCPConn, conn.user, flight)
+	k, err := newCall(w.client, conn.Socket, conn.user, flight)
 	if err != nil {
 		refuseConnect(conn, err)
 		return
@@ -134,9 +134,9 @@ func established(conn *webConn) error {
 
 // serveUDPInWeb serves datagrams in a connection that was made by CONNECT.
 func serveUDPInWeb(c *Client, conn *webConn, early []byte, form udpForm) {
-	err := conn.TCPConn.SetDeadline(time.Now().Add(handshakeTime))
+	err := conn.Socket.SetDeadline(time.Now().Add(handshakeTime))
 	if err == nil {
-		err = serveUDPStream(c, conn.TCPConn, conn.user, early, form, func() error { return established(conn) })
+		err = serveUDPStream(c, conn.Socket, conn.user, early, form, func() error { return established(conn) })
 	}
 	if _, refused := errors.AsType[replyError](err); refused {
 		refuseConnect(conn, err)
@@ -149,7 +149,7 @@ func refuseConnect(conn *webConn, err error) {
 	_, err = fmt.Fprintf(conn, "HTTP/1.1 %d %s\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s",
 		code, http.StatusText(code), len(body), body)
 	if err == nil {
-		linger(conn.TCPConn)
+		linger(conn.Socket)
 	}
 }
 

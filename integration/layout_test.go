@@ -67,7 +67,7 @@ var within = map[string][]string{
 	"mux/fq":        {"mux/buf", "mux/packet"},
 	"mux/reseq":     {"mux/buf", "mux/packet"},
 	"mux/engine":    {"mux/buf", "mux/dsn", "mux/fq", "mux/gauge", "mux/mptcp", "mux/packet", "mux/sched"},
-	"mux/stream":    {"mux/buf", "mux/hands", "mux/packet"}, // knows no engine and no session
+	"mux/stream":    {"mux/buf", "mux/hands", "mux/packet", "mux/tcpio"}, // knows no engine and no session
 	"mux/udpio":     {"mux/buf", "mux/errno", "mux/hands", "mux/lull", "mux/packet"},
 	"mux/tcpio":     nil,
 	"mux/errno":     nil,

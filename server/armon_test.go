@@ -16,6 +16,7 @@ import (
 
 	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux/packet"
+	"github.com/mpsocks/mpsocks/mux/tcpio"
 )
 
 // armon/go-socks5 is of 2016. What it may see, and for how long, is bounded here.
@@ -86,7 +87,7 @@ func TestRequestTakesItsTime(t *testing.T) {
 func TestAnswersInOneWrite(t *testing.T) {
 	s := testServer(t, nil, func(s *Server) {
 		s.rules.current.Store(&access{from: s.rules.from})
-		s.dialer.to = func(context.Context, netip.AddrPort, manner) (*net.TCPConn, error) {
+		s.dialer.to = func(context.Context, netip.AddrPort, manner) (tcpio.Socket, error) {
 			return nil, classed(errors.New("connection refused"))
 		}
 	})
@@ -167,7 +168,7 @@ func FuzzExit(f *testing.F) {
 			}
 			return nil, &net.DNSError{Err: "connection refused", Name: host}
 		}
-		s.dialer.to = func(_ context.Context, to netip.AddrPort, _ manner) (*net.TCPConn, error) {
+		s.dialer.to = func(_ context.Context, to netip.AddrPort, _ manner) (tcpio.Socket, error) {
 			dialled = to
 			return nil, classed(errors.New("connection refused"))
 		}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/mpsocks/mpsocks/mux"
 	"github.com/mpsocks/mpsocks/mux/packet"
+	"github.com/mpsocks/mpsocks/mux/tcpio"
 )
 
 // knownTime is how soon a client hears that a name is known, if its destination is not reached
@@ -100,6 +101,14 @@ func (p *peer) connect(st stream) {
 	if err := server.ServeConn(inside{e}); err != nil && !e.reached {
 		p.log.Debug().Err(err).Msg("connect ended")
 	}
+}
+
+// conn is the connection outside, or nil.
+func (e *exit) conn() tcpio.Socket {
+	if c := e.target.Load(); c != nil {
+		return *c
+	}
+	return nil
 }
 
 // unreached says at debug which destination was not reached for the client, and why.

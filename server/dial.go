@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"errors"
-	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -69,7 +68,7 @@ func (b *budget) take(addr netip.Addr, begun, running int) (give func(), ok, nev
 // A dialer connects CONNECT streams to their destinations.
 type dialer struct {
 	egress *egress
-	to     func(ctx context.Context, to netip.AddrPort, how manner) (*net.TCPConn, error) // dial, but in tests
+	to     func(ctx context.Context, to netip.AddrPort, how manner) (tcpio.Socket, error) // dial, but in tests
 
 	mu      sync.Mutex                   // guards shunned
 	shunned map[netip.AddrPort]time.Time // did not answer; until when that counts
@@ -86,7 +85,7 @@ func newDialer(out *egress) *dialer {
 // one has failed, a few at once and some 20 in all, whatever a name has. Addresses
 // that lately did not answer come last; more brings further ones, or is nil. The error
 // is that of the attempt that came closest.
-func (d *dialer) connect(ctx context.Context, addrs []netip.Addr, more <-chan []netip.Addr, port uint16, cost budget) (*net.TCPConn, error) {
+func (d *dialer) connect(ctx context.Context, addrs []netip.Addr, more <-chan []netip.Addr, port uint16, cost budget) (tcpio.Socket, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel() // also ends the attempts that lost
 	if len(addrs) == 1 && more == nil {
@@ -94,7 +93,7 @@ func (d *dialer) connect(ctx context.Context, addrs []netip.Addr, more <-chan []
 	}
 	type result struct {
 		addr netip.Addr
-		conn *net.TCPConn
+		conn tcpio.Socket
 		err  error
 	}
 	results, over := make(chan result), ctx.Done()
@@ -165,7 +164,7 @@ func (d *dialer) connect(ctx context.Context, addrs []netip.Addr, more <-chan []
 
 // only is connect where there is one address, which most CONNECTs have: it needs no other
 // goroutine and no timer.
-func (d *dialer) only(ctx context.Context, to netip.AddrPort, how manner) (*net.TCPConn, error) {
+func (d *dialer) only(ctx context.Context, to netip.AddrPort, how manner) (tcpio.Socket, error) {
 	conn, err := d.to(ctx, to, how)
 	switch {
 	case err == nil:
@@ -218,41 +217,29 @@ func (d *dialer) answered(to netip.AddrPort) {
 	d.mu.Unlock()
 }
 
-// dial connects to one address, by plain TCP: Go's default would be a kernel
-// MPTCP socket in some versions. Keep-alive finds dead peers.
-func (d *dialer) dial(ctx context.Context, to netip.AddrPort, how manner) (*net.TCPConn, error) {
+// dial connects to one address. Keep-alive finds dead peers.
+func (d *dialer) dial(ctx context.Context, to netip.AddrPort, how manner) (tcpio.Socket, error) {
 	local, err := d.egress.local(to.Addr().Is4())
 	if err != nil {
 		return nil, &dialError{wordNetwork, err}
 	}
-	var nd net.Dialer
-	if !local.IsUnspecified() {
-		nd.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(local, 0))
-	}
-	nd.SetMultipathTCP(false)
 	near := to.Addr().IsLoopback()
-	if near {
-		nd.KeepAlive = -1 // who ends on this machine says so
-	}
-	nd.Control = func(_, _ string, raw syscall.RawConn) error {
+	dial := tcpio.Dialer{Local: local, Alive: !near} // who ends on this machine says so
+	dial.Prepare = func(raw syscall.RawConn) {
 		tcpio.Inline(raw)
 		limitSegments(raw, how.buffers)
 		if near {
 			carrier.Untimed(raw)
-			if nd.LocalAddr == nil {
-				tcpio.Connect(raw, to)
-			}
 		}
 		if how.waits != nil {
 			how.waits()
 		}
-		return nil
 	}
-	conn, err := nd.DialContext(ctx, "tcp", to.String())
+	conn, err := dial.Dial(ctx, to)
 	if err != nil {
 		return nil, classed(err)
 	}
-	return conn.(*net.TCPConn), nil
+	return conn, nil
 }
 
 // interleave puts the addresses in the order of RFC 8305, Section 4: the

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/mux/tcpio"
 )
 
 func TestRace(t *testing.T) {
@@ -43,7 +44,7 @@ func TestRefusalsCostNoStagger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDialer(&egress{})
 		last := netip.MustParseAddr("192.0.2.4")
-		d.to = func(_ context.Context, to netip.AddrPort, _ manner) (*net.TCPConn, error) {
+		d.to = func(_ context.Context, to netip.AddrPort, _ manner) (tcpio.Socket, error) {
 			if to.Addr() == last {
 				return nil, nil
 			}
@@ -64,7 +65,7 @@ func TestStagger(t *testing.T) {
 	var mu sync.Mutex
 	var starts []time.Time
 	silent := 0
-	d.to = func(ctx context.Context, to netip.AddrPort, _ manner) (*net.TCPConn, error) {
+	d.to = func(ctx context.Context, to netip.AddrPort, _ manner) (tcpio.Socket, error) {
 		mu.Lock()
 		starts = append(starts, time.Now())
 		mu.Unlock()
@@ -202,7 +203,7 @@ func TestAttemptsCostWhatTheyTake(t *testing.T) {
 			free, left := c.sockets, c.admitted
 			running, most, tried, refused := 0, 0, 0, 0
 			count := func(f func()) { mu.Lock(); defer mu.Unlock(); f() }
-			d := &dialer{to: func(ctx context.Context, _ netip.AddrPort, _ manner) (*net.TCPConn, error) {
+			d := &dialer{to: func(ctx context.Context, _ netip.AddrPort, _ manner) (tcpio.Socket, error) {
 				count(func() { running++; tried++; most = max(most, running) })
 				<-ctx.Done()
 				count(func() { running-- })

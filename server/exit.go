@@ -40,7 +40,7 @@ type exit struct {
 	peer   *peer
 	client *client
 	stream stream
-	target atomic.Pointer[net.TCPConn]
+	target atomic.Pointer[tcpio.Socket]
 	asked  atomic.Pointer[string] // host:port that the client asked for
 	killed atomic.Bool
 
@@ -77,8 +77,8 @@ func newExit(ctx context.Context, p *peer, c *client, st stream) *exit {
 
 // connected notes the connection; false if the session has ended meanwhile, and
 // then the connection is closed.
-func (e *exit) connected(c *net.TCPConn) bool {
-	e.target.Store(c)
+func (e *exit) connected(c tcpio.Socket) bool {
+	e.target.Store(&c)
 	if e.killed.Load() {
 		c.Close()
 		return false
@@ -89,7 +89,7 @@ func (e *exit) connected(c *net.TCPConn) bool {
 // kill ends both sides at once, from any goroutine.
 func (e *exit) kill() {
 	e.killed.Store(true)
-	c := e.target.Load()
+	c := e.conn()
 	if c != nil {
 		_ = c.SetLinger(0) // before anybody closes it
 	}
@@ -121,7 +121,7 @@ func (e *exit) carry() {
 // takes that has just been made.
 func (e *exit) up() {
 	if early, _ := e.in.Peek(e.in.Buffered()); len(early) > 0 {
-		_, err := e.target.Load().Write(early)
+		_, err := e.conn().Write(early)
 		e.touch()
 		if err != nil {
 			e.upErr.Store(&err)
@@ -136,10 +136,10 @@ func (e *exit) up() {
 // upEnded passes the end of up on. It waits only for a stream that has failed.
 func (e *exit) upEnded(_ int64, err error) {
 	defer close(e.upDone)
-	c := e.target.Load()
+	c := e.conn()
 	switch {
 	case err == nil:
-		_ = tcpio.CloseWrite(c)
+		_ = c.CloseWrite()
 	case ofSocket(err):
 		e.upErr.Store(&err) // its answer may be there all the same
 	default:
@@ -166,7 +166,7 @@ func (e *exit) down() {
 
 // awaitSent waits until the target has acknowledged what was written to it, so that
 // a reset does not discard it.
-func (e *exit) awaitSent(c *net.TCPConn) {
+func (e *exit) awaitSent(c tcpio.Socket) {
 	pause := sentPause
 	for end := time.Now().Add(sentTime); !e.killed.Load() && unsent(c) > 0 && time.Now().Before(end); pause = rarer(pause) {
 		time.Sleep(pause)
@@ -178,7 +178,7 @@ func (e *exit) awaitSent(c *net.TCPConn) {
 // read behind the data looks like an end. After a target's real end the write fails
 // otherwise.
 func (e *exit) cut() bool {
-	if reset(e.target.Load()) {
+	if reset(e.conn()) {
 		select { // the write that has heard of it is about to return
 		case <-e.upDone:
 		case <-time.After(50 * time.Millisecond):
@@ -212,7 +212,7 @@ func (e *exit) finish() {
 	e.stream.Begin()
 	defer e.rest()
 	_ = e.answer() // a refusal of what was offered
-	c := e.target.Load()
+	c := e.conn()
 	if c == nil {
 		e.stream.Close()
 		return
@@ -299,16 +299,16 @@ func (c inside) Close() error                       { return nil }
 // *net.TCPAddr, without which armon panics.
 type outside struct{ exit *exit }
 
-func (c outside) Read(b []byte) (int, error)        { return c.exit.target.Load().Read(b) }
-func (c outside) LocalAddr() net.Addr               { return c.exit.target.Load().LocalAddr() }
-func (c outside) RemoteAddr() net.Addr              { return c.exit.target.Load().RemoteAddr() }
-func (c outside) SetDeadline(t time.Time) error     { return c.exit.target.Load().SetDeadline(t) }
-func (c outside) SetReadDeadline(t time.Time) error { return c.exit.target.Load().SetReadDeadline(t) }
+func (c outside) Read(b []byte) (int, error)        { return c.exit.conn().Read(b) }
+func (c outside) LocalAddr() net.Addr               { return c.exit.conn().LocalAddr() }
+func (c outside) RemoteAddr() net.Addr              { return c.exit.conn().RemoteAddr() }
+func (c outside) SetDeadline(t time.Time) error     { return c.exit.conn().SetDeadline(t) }
+func (c outside) SetReadDeadline(t time.Time) error { return c.exit.conn().SetReadDeadline(t) }
 
-func (c outside) SetWriteDeadline(t time.Time) error { return c.exit.target.Load().SetWriteDeadline(t) }
+func (c outside) SetWriteDeadline(t time.Time) error { return c.exit.conn().SetWriteDeadline(t) }
 func (c outside) Close() error                       { return nil }
 
-func (c outside) Write(b []byte) (int, error) { return c.exit.target.Load().Write(b) }
+func (c outside) Write(b []byte) (int, error) { return c.exit.conn().Write(b) }
 
 // touch notes that bytes have moved, without writing to a shared cache line
 // each time.

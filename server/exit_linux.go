@@ -1,19 +1,20 @@
 package server
 
 import (
-	"net"
 	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/mpsocks/mpsocks/mux/tcpio"
 )
 
 // socket is the target as the stream gets it: the bare connection, which it
 // reads and writes with readv and writev. The kernel knows how idle it is.
-func (e *exit) socket() *net.TCPConn { return e.target.Load() }
+func (e *exit) socket() tcpio.Socket { return e.conn() }
 
 // quietTime asks the kernel how long ago data was last sent or received.
-func quietTime(c *net.TCPConn) (quiet time.Duration, ok bool) {
+func quietTime(c tcpio.Socket) (quiet time.Duration, ok bool) {
 	raw, err := c.SyscallConn()
 	if err != nil {
 		return 0, false
@@ -28,7 +29,7 @@ func quietTime(c *net.TCPConn) (quiet time.Duration, ok bool) {
 }
 
 // reset says whether nothing is left of a connection: it was reset, or it ended.
-func reset(c *net.TCPConn) bool {
+func reset(c tcpio.Socket) bool {
 	raw, err := c.SyscallConn()
 	if err != nil {
 		return true
@@ -48,7 +49,7 @@ const tcpClose = 7
 
 // unsent is how much of what was written to a connection its other end has not
 // acknowledged and still may.
-func unsent(c *net.TCPConn) (n int) {
+func unsent(c tcpio.Socket) (n int) {
 	raw, err := c.SyscallConn()
 	if err == nil {
 		_ = raw.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ) })

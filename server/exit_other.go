@@ -5,6 +5,8 @@ package server
 import (
 	"net"
 	"time"
+
+	"github.com/mpsocks/mpsocks/mux/tcpio"
 )
 
 // counted is the target as the stream gets it: it notes that bytes move.
@@ -25,13 +27,13 @@ func (c counted) Write(b []byte) (int, error) {
 	return n, err
 }
 
-func (e *exit) socket() counted { return counted{e.target.Load(), e} }
+func (e *exit) socket() counted { return counted{e.conn(), e} }
 
 // quietTime is not told here.
-func quietTime(*net.TCPConn) (time.Duration, bool) { return 0, false }
+func quietTime(tcpio.Socket) (time.Duration, bool) { return 0, false }
 
 // reset is not told here: it may be.
-func reset(*net.TCPConn) bool { return true }
+func reset(tcpio.Socket) bool { return true }
 
 // unsent is not told here.
-func unsent(*net.TCPConn) int { return 0 }
+func unsent(tcpio.Socket) int { return 0 }

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/mpsocks/mpsocks/mux/tcpio"
 )
 
 // TestConnectAbandoned: an application that goes away while its CONNECT is being made
@@ -18,7 +20,7 @@ import (
 func TestConnectAbandoned(t *testing.T) {
 	dialing := make(chan struct{})
 	s := testServer(t, nil, func(s *Server) {
-		s.dialer.to = func(ctx context.Context, _ netip.AddrPort, _ manner) (*net.TCPConn, error) {
+		s.dialer.to = func(ctx context.Context, _ netip.AddrPort, _ manner) (tcpio.Socket, error) {
 			close(dialing)
 			<-ctx.Done() // a silent host
 			return nil, ctx.Err()

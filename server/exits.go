@@ -1,18 +1,19 @@
 package server
 
 import (
-	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/mpsocks/mpsocks/mux/tcpio"
 )
 
 // exits is the table of all CONNECTs, for their idle timers, for what the kernel holds for
 // them, and for the end of those that end together.
 type exits struct {
 	idle  time.Duration              // streamIdle
-	holds func(c *net.TCPConn) int64 // kernelHolds; another one in tests
+	holds func(c tcpio.Socket) int64 // kernelHolds; another one in tests
 	share atomic.Int64               // what the kernel may hold for a client each way, bytes
 
 	mu  sync.Mutex // guards all, and the places in it
@@ -60,7 +61,7 @@ func (t *exits) expire(now int64) {
 	}
 	t.mu.Unlock()
 	for _, e := range idle {
-		c := e.target.Load()
+		c := e.conn()
 		if c == nil {
 			continue // the request and dialling have their own time limits
 		}

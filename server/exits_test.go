@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/mux/tcpio"
 )
 
 // A deadStream notes when it is reset.
@@ -49,7 +50,7 @@ func (a *at) sum() (all, most int) {
 func TestTheKernelIsAskedInPortions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var asked at
-		table := exits{holds: func(*net.TCPConn) int64 { asked.note(); return 1000 }}
+		table := exits{holds: func(tcpio.Socket) int64 { asked.note(); return 1000 }}
 		table.share.Store(1 << 30)
 		ctx, cancel := context.WithCancel(t.Context())
 		f := newFakeSession()
@@ -57,7 +58,7 @@ func TestTheKernelIsAskedInPortions(t *testing.T) {
 		var all []*exit
 		add := func() {
 			e := newExit(ctx, p, c, nil)
-			e.target.Store(new(net.TCPConn))
+			e.target.Store(new(tcpio.Socket(new(net.TCPConn))))
 			table.add(e, 0)
 			all = append(all, e)
 		}

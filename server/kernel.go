@@ -2,9 +2,10 @@ package server
 
 import (
 	"context"
-	"net"
 	"syscall"
 	"time"
+
+	"github.com/mpsocks/mpsocks/mux/tcpio"
 )
 
 // What the kernel holds for a client's connections is memory of the machine too, and of
@@ -65,7 +66,7 @@ func (t *exits) buffers(c *client) int {
 }
 
 // clamp sets the buffers of a connection of the client.
-func (t *exits) clamp(c *client, conn *net.TCPConn) {
+func (t *exits) clamp(c *client, conn tcpio.Socket) {
 	if n := t.buffers(c); n > 0 {
 		setBuffers(conn, n)
 	}
@@ -81,7 +82,7 @@ func limitSegments(raw syscall.RawConn, buffers int) {
 	}
 }
 
-func setBuffers(c *net.TCPConn, n int) {
+func setBuffers(c tcpio.Socket, n int) {
 	// The kernel doubles what it is told (socket(7)); it may refuse, and then its own
 	// bounds hold.
 	_ = c.SetReadBuffer(n / 2)
@@ -107,7 +108,7 @@ func (t *exits) charge(below int) int {
 	n := copy(some[:], t.all[max(below-kernelPortion, 0):below])
 	t.mu.Unlock()
 	for i, e := range some[:n] {
-		if c := e.target.Load(); c != nil {
+		if c := e.conn(); c != nil {
 			held[i] = t.holds(c)
 		}
 	}
@@ -125,7 +126,7 @@ func (t *exits) charge(below int) int {
 	}
 	t.mu.Unlock()
 	for _, e := range stuck {
-		setBuffers(e.target.Load(), kernelLeast)
+		setBuffers(e.conn(), kernelLeast)
 	}
 	return below - n
 }

@@ -1,16 +1,17 @@
 package server
 
 import (
-	"net"
 	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/mpsocks/mpsocks/mux/tcpio"
 )
 
 // kernelHolds is the memory of what a connection has received and nobody has read, and
 // of what was written to it and is not acknowledged (SO_MEMINFO, since Linux 4.12).
-func kernelHolds(c *net.TCPConn) (n int64) {
+func kernelHolds(c tcpio.Socket) (n int64) {
 	raw, err := c.SyscallConn()
 	if err != nil {
 		return 0

@@ -8,10 +8,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/mux/tcpio"
 )
 
 // bufferSizes is what the kernel says that a connection's two buffers may be.
-func bufferSizes(t *testing.T, c *net.TCPConn) (receive, send int) {
+func bufferSizes(t *testing.T, c tcpio.Socket) (receive, send int) {
 	t.Helper()
 	raw, err := c.SyscallConn()
 	if err != nil {
@@ -65,11 +66,11 @@ func TestKernelBuffersAreShared(t *testing.T) {
 			go endless(app)
 		}
 	}
-	all := func() (out []*net.TCPConn) {
+	all := func() (out []tcpio.Socket) {
 		s.exits.mu.Lock()
 		defer s.exits.mu.Unlock()
 		for _, e := range s.exits.all {
-			if c := e.target.Load(); c != nil {
+			if c := e.conn(); c != nil {
 				out = append(out, c)
 			}
 		}

@@ -70,7 +70,7 @@ func TestUnreadConnectsAreClampedAndCharged(t *testing.T) {
 		held = 0
 		s.exits.mu.Lock()
 		for _, e := range s.exits.all {
-			if c := e.target.Load(); c != nil {
+			if c := e.conn(); c != nil {
 				held += kernelHolds(c)
 			}
 		}

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/mux/tcpio"
 )
 
 // answersAfter is a resolver whose name server takes its time and knows one IPv4 address of
@@ -88,7 +89,7 @@ func TestLateAnswers(t *testing.T) {
 func TestConnectToALateName(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &Server{exits: exits{idle: streamIdle}, start: time.Now(), dialer: newDialer(nil)}
-		s.dialer.to = func(context.Context, netip.AddrPort, manner) (*net.TCPConn, error) {
+		s.dialer.to = func(context.Context, netip.AddrPort, manner) (tcpio.Socket, error) {
 			return nil, classed(errors.New("connection refused"))
 		}
 		s.rules.current.Store(&access{})

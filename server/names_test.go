@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/mux/tcpio"
 )
 
 func addrsOf(texts ...string) (out []netip.Addr) {
@@ -395,7 +396,7 @@ func TestConnectSaysThatANameIsKnown(t *testing.T) {
 	})
 	s := testServer(t, nil, func(s *Server) { s.resolver.config, s.resolver.hosts = upstreams(at), noNames })
 	dialled, end := make(chan struct{}), make(chan struct{})
-	s.dialer.to = func(context.Context, netip.AddrPort, manner) (*net.TCPConn, error) {
+	s.dialer.to = func(context.Context, netip.AddrPort, manner) (tcpio.Socket, error) {
 		dialled <- struct{}{}
 		<-end
 		return nil, &dialError{"nobody answers", errNoName}
@@ -433,7 +434,7 @@ func TestManyAddresses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDialer(&egress{})
 		var running, most, all atomic.Int32
-		d.to = func(ctx context.Context, to netip.AddrPort, _ manner) (*net.TCPConn, error) {
+		d.to = func(ctx context.Context, to netip.AddrPort, _ manner) (tcpio.Socket, error) {
 			all.Add(1)
 			if n := running.Add(1); n > most.Load() {
 				most.Store(n)
@@ -545,7 +546,7 @@ func TestRebinding(t *testing.T) {
 	var dialled sync.Map
 	s := testServer(t, func(c *conf.Server) { c.Relay.Allow = nil }, func(s *Server) {
 		s.resolver.config, s.resolver.hosts, s.resolver.system = upstreams(at), noNames, noNames
-		s.dialer.to = func(_ context.Context, to netip.AddrPort, _ manner) (*net.TCPConn, error) {
+		s.dialer.to = func(_ context.Context, to netip.AddrPort, _ manner) (tcpio.Socket, error) {
 			dialled.Store(to, true)
 			return nil, &dialError{wordRefused, nil}
 		}
@@ -615,7 +616,7 @@ func TestTheOtherFamilyComesLate(t *testing.T) {
 	}()
 	s := testServer(t, func(c *conf.Server) { c.Relay.Allow = nil }, func(s *Server) {
 		s.resolver.config, s.resolver.hosts, s.resolver.system = upstreams(at), noNames, noNames
-		s.dialer.to = func(_ context.Context, to netip.AddrPort, _ manner) (*net.TCPConn, error) {
+		s.dialer.to = func(_ context.Context, to netip.AddrPort, _ manner) (tcpio.Socket, error) {
 			if to.Addr().Is6() {
 				return nil, &dialError{wordNetwork, nil}
 			}

@@ -2,11 +2,11 @@ package server
 
 import (
 	"container/list"
-	"net"
 	"net/netip"
 	"sync"
 
 	"github.com/mpsocks/mpsocks/mux/gate"
+	"github.com/mpsocks/mpsocks/mux/tcpio"
 )
 
 // visitShare is what part of a client's streams may be connections from outside, through
@@ -25,7 +25,7 @@ type visits struct {
 
 // A visit is one of them.
 type visit struct {
-	conn  *net.TCPConn
+	conn  tcpio.Socket
 	house netip.Prefix
 	at    *list.Element // nil once it has left; guarded by visits.mu
 }
@@ -34,7 +34,7 @@ type visit struct {
 // are taken, the oldest connection of whoever has most of them goes for one of somebody
 // who has fewer. streams is how many streams the client may have. The programs of this
 // machine, a web server in front for one, share as they like.
-func (v *visits) enter(conn *net.TCPConn, from netip.Addr, streams int) *visit {
+func (v *visits) enter(conn tcpio.Socket, from netip.Addr, streams int) *visit {
 	x := &visit{conn: conn, house: gate.Home(from)}
 	most := max(streams/visitShare, 1)
 	v.mu.Lock()

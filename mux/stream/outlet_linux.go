@@ -7,6 +7,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/mpsocks/mpsocks/mux/tcpio"
 )
 
 // A gate is the bare socket under a writer.
@@ -22,11 +24,10 @@ type gate struct {
 // newOutlet returns nil where w is anything but a TCP connection itself: what wraps one may
 // count or limit.
 func newOutlet(w io.Writer) *outlet {
-	tcp, ok := w.(*net.TCPConn)
-	if !ok {
+	if _, ok := w.(*net.TCPConn); !ok && !tcpio.Is(w) {
 		return nil
 	}
-	raw, err := tcp.SyscallConn()
+	raw, err := w.(syscall.Conn).SyscallConn()
 	if err != nil {
 		return nil
 	}

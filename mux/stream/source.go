@@ -8,6 +8,7 @@ import (
 
 	"github.com/mpsocks/mpsocks/mux/buf"
 	"github.com/mpsocks/mpsocks/mux/hands"
+	"github.com/mpsocks/mpsocks/mux/tcpio"
 )
 
 // A source reads an application's connection into Buffers, for one
@@ -59,7 +60,7 @@ func newStreamSource(r io.Reader, h *hands.Hands) *source {
 	if t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
-	if t.PkgPath() != "net" {
+	if t.PkgPath() != "net" && !tcpio.Is(r) {
 		return s
 	}
 	switch sc.LocalAddr().(type) {
@@ -86,6 +87,9 @@ func (s *source) read(room int) ([]*buf.Buffer, error) {
 		return s.run[:s.n], s.err
 	}
 	if err := s.raw.Read(s.read1); err != nil {
+		for _, b := range s.run[:s.n] { // it was closed meanwhile
+			b.Release()
+		}
 		return nil, err
 	}
 	return s.run[:s.n], s.err

@@ -1,24 +1,45 @@
-//go:build !linux
+//go:build !linux || mpsocks_portable
 
 package tcpio
 
 import (
+	"context"
 	"net"
 	"net/netip"
 	"syscall"
 )
 
-// bare says that there are such calls here.
-const bare = false
+// Is says whether v is a socket of this package: there are none here.
+func Is(any) bool { return false }
 
-func (c *Conn) readNow(uintptr) bool  { return true }
-func (c *Conn) writeNow(uintptr) bool { return true }
+// A Listener accepts connections.
+type Listener struct{ *net.TCPListener }
 
-// CloseWrite ends the direction out.
-func CloseWrite(tcp *net.TCPConn) error { return tcp.CloseWrite() }
+// Listen takes a listener of package net's over.
+func Listen(ln *net.TCPListener) (*Listener, error) { return &Listener{ln}, nil }
 
-// Inline does nothing here.
-func Inline(syscall.RawConn) {}
+// Accept waits for a connection.
+func (l *Listener) Accept() (Socket, error) {
+	c, err := l.AcceptTCP()
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
 
-// Connect does nothing here.
-func Connect(syscall.RawConn, netip.AddrPort) {}
+// Dial connects. Errors are *net.OpError, of the system or of ctx.
+func (d *Dialer) Dial(ctx context.Context, to netip.AddrPort) (Socket, error) {
+	nd := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) error { d.Prepare(raw); return nil }}
+	nd.SetMultipathTCP(false)
+	if d.bound() {
+		nd.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(d.Local, 0))
+	}
+	if !d.Alive {
+		nd.KeepAlive = -1
+	}
+	c, err := nd.DialContext(ctx, "tcp", to.String())
+	if err != nil {
+		return nil, err
+	}
+	return c.(*net.TCPConn), nil
+}

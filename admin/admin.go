@@ -8,10 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	stdlog "log"
 	"net"
 	"net/http"
 	"net/netip"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -87,6 +89,7 @@ func Listen(cfg Config) (*Server, error) {
 		MaxHeaderBytes:    16 << 10,
 		ConnContext:       withConn,
 		ConnState:         follow,
+		ErrorLog:          stdlog.New(debugWriter{cfg.Log}, "", 0),
 	}
 	if err := s.Change(cfg.Addrs); err != nil {
 		return nil, err
@@ -197,6 +200,15 @@ func (s *Server) Close() {
 		l.Close()
 	}
 	retract(s.cfg.StateDir, s.cfg.Half, s.bound)
+}
+
+// debugWriter writes what net/http has to say of somebody's requests as debug events: whoever
+// reaches the port can make it say more.
+type debugWriter struct{ log zerolog.Logger }
+
+func (w debugWriter) Write(line []byte) (int, error) {
+	w.log.Debug().Str("http", strings.TrimSpace(string(line))).Msg("admin: http connection")
+	return len(line), nil
 }
 
 // Run serves until ctx ends. Requests that are under way are cut off after a moment.

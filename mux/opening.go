@@ -85,7 +85,7 @@ const ownSilence = 600 * time.Millisecond
 // is heard again in time.
 func (o *opening) forgotten(ctx context.Context, epoch uint64) {
 	for !o.c.session.core.alive(epoch) {
-		left := ownSilence - o.c.session.core.silent()
+		left := ownSilence - o.c.session.core.silence()
 		if left <= 0 {
 			here := o.c.session.core.remotes(func(f *engine.Subflow) bool { return f.State() != engine.Ended })
 			o.renew(epoch)

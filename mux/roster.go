@@ -62,8 +62,8 @@ func (g *guarded) alive(epoch uint64) (alive bool) {
 	return alive
 }
 
-// silent is for how long the session's subflows have been silent; see engine.Silent.
-func (g *guarded) silent() (long time.Duration) {
+// silence is for how long the session's subflows have been silent; see engine.Silent.
+func (g *guarded) silence() (long time.Duration) {
 	g.enter(func(e *engine.Engine, now int64) { long = time.Duration(engine.Silent(e, now)) })
 	return long
 }

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"github.com/mpsocks/mpsocks/mux/engine"
+	"github.com/mpsocks/mpsocks/mux/hands"
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
 
@@ -143,6 +144,10 @@ func (s *Session) Carried() (sent, received uint64) {
 // Beside sets how many bytes the Handler, and the kernel for it, hold for this session
 // beside what goes through it. The next look at the session counts them.
 func (s *Session) Beside(bytes int64) { s.beside.Store(bytes) }
+
+// Turn waits for a turn of the client's (mux/hands), for what the Handler does for it in a goroutine of
+// its own. It has to be given back; nil is none, for who needs none.
+func (s *Session) Turn() *hands.Hand { return s.hands.Take() }
 
 // ID returns the session's number, by which both halves call it in logs, status
 // and metrics: the token of the server's key (RFC 8684, Section 3.2), which the

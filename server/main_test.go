@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux"
 	"github.com/mpsocks/mpsocks/mux/buf"
+	"github.com/mpsocks/mpsocks/mux/hands"
 	"github.com/mpsocks/mpsocks/mux/muxtest"
 	"github.com/mpsocks/mpsocks/mux/packet"
 	"github.com/mpsocks/mpsocks/mux/udpio"
@@ -24,6 +26,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // fakeSession is the tunnel's other end: it keeps what the server sends.
 type fakeSession struct {
+	turns atomic.Int64
+
 	mu      sync.Mutex
 	got     []got
 	icmp    [][]byte // packets
@@ -106,6 +110,11 @@ func (f *fakeSession) Beside(n int64) {
 	f.mu.Lock()
 	f.beside = n
 	f.mu.Unlock()
+}
+
+func (f *fakeSession) Turn() *hands.Hand {
+	f.turns.Add(1)
+	return nil
 }
 
 func (f *fakeSession) Far() bool { return false }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/mpsocks/mpsocks/mux"
 	"github.com/mpsocks/mpsocks/mux/buf"
+	"github.com/mpsocks/mpsocks/mux/hands"
 	"github.com/mpsocks/mpsocks/mux/packet"
 	"github.com/mpsocks/mpsocks/mux/udpio"
 )
@@ -24,6 +25,7 @@ type session interface {
 	Flush()
 	Far() bool
 	Beside(bytes int64)
+	Turn() *hands.Hand
 	Wish(at packet.End, w mux.Wish) bool
 }
 

@@ -56,6 +56,7 @@ func (u *uplink) query(p *peer, payload []byte) dropReason {
 		if reply == nil || p.ctx.Err() != nil {
 			return
 		}
+		defer p.session.Turn().Give() // a hundred may be answered together
 		if packets := p.answer(nil, &header, reply); packets != nil {
 			p.session.Send(&p.source, packets)
 			p.session.Flush()

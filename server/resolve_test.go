@@ -292,6 +292,9 @@ func TestResolverInTunnel(t *testing.T) {
 		t.Error(diff)
 	}
 	eventually(t, "queries end", func() bool { return s.resolver.asking.Held() == 0 })
+	if n := sess.turns.Load(); n != 2 {
+		t.Errorf("two answers were sent in %d turns of the client", n)
+	}
 	p.Deliver([][]byte{makePacket(inner4(1), to, 0, 0, []byte("short"))})
 	if diff := cmp.Diff(map[string]uint64{"queries": 1, "query": 1}, s.drops.snapshot()); diff != "" {
 		t.Error(diff)

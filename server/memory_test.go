@@ -54,3 +54,39 @@ func TestBuffersOfMappingsGoWithTheirNumber(t *testing.T) {
 		p.mappings.give()
 	}
 }
+
+// TestNewsOfAPortWakeFew: who waits for a port hears of it, and hardly anybody of another's, which
+// a client may publish and give up without end.
+func TestNewsOfAPortWakeFew(t *testing.T) {
+	var ports publishing
+	hear := func(c <-chan struct{}) bool {
+		select {
+		case <-c:
+			return true
+		default:
+			return false
+		}
+	}
+	var waits []<-chan struct{}
+	for port := range uint16(1000) {
+		waits = append(waits, ports.news(port))
+	}
+	ports.mu.Lock()
+	ports.tell(300)
+	ports.mu.Unlock()
+	woken := 0
+	for _, c := range waits {
+		if hear(c) {
+			woken++
+		}
+	}
+	if !hear(waits[300]) || woken > 4 {
+		t.Errorf("of a thousand ports' %d are woken by one's, that one: %v", woken, hear(waits[300]))
+	}
+	ports.allow(nil)
+	for port, c := range waits {
+		if !hear(c) {
+			t.Fatalf("who waits for port %d is not woken by another configuration", port)
+		}
+	}
+}

@@ -32,8 +32,10 @@ type publishing struct {
 	allowed map[string][]conf.PortRange
 	doors   map[netip.AddrPort]*door
 	held    map[*hold]struct{}
-	ending  bool          // nothing is opened any more
-	changed chan struct{} // closed when a port may have become somebody's to publish; nil = nobody waits
+	ending  bool // nothing is opened any more
+	// changed are closed when a port of theirs, each one's last digits, may have become somebody's
+	// to publish; nil = nobody waits.
+	changed [256]chan struct{}
 
 	// Streams that carry nothing: they wait for a connection or for another answer, or
 	// hold a UDP port. A server that drains does not wait for them.
@@ -58,7 +60,9 @@ func (t *publishing) allow(clients []conf.Peer) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.allowed = allowed
-	t.tell()
+	for port := range len(t.changed) {
+		t.tell(uint16(port))
+	}
 	for _, d := range t.doors {
 		if !t.mayNow(d.client.name, d.at.Port()) {
 			t.shut(d)
@@ -93,7 +97,7 @@ func (t *publishing) free(h *hold) {
 	defer t.mu.Unlock()
 	delete(t.held, h)
 	if h.published {
-		t.tell()
+		t.tell(h.port)
 	}
 }
 
@@ -145,7 +149,7 @@ func publish(p *peer, st stream) {
 	stand := sync.OnceFunc(func() { s.publishing.standing.Add(-1); p.standing.Add(-1) })
 	defer stand()
 	// A no is the last word until something has changed; the client may go before.
-	news := s.publishing.news()
+	news := s.publishing.news(q.At.Port())
 	answer := func(code byte) bool {
 		_, err := st.Write([]byte{code})
 		if err != nil || st.SetDeadline(time.Time{}) != nil {
@@ -296,7 +300,7 @@ func (t *publishing) shut(d *door) {
 		close(d.closed)
 		d.ln.Close()
 		d.sockets.give(&d.client.sockets, exitSocket)
-		t.tell()
+		t.tell(d.at.Port())
 	}
 }
 

@@ -6,21 +6,23 @@ import (
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
 
-// news returns what is closed when ports are somebody else's to publish than now.
-func (t *publishing) news() <-chan struct{} {
+// news returns what is closed when that port, or another one that ends as it does, is somebody
+// else's to publish than now.
+func (t *publishing) news(port uint16) <-chan struct{} {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.changed == nil {
-		t.changed = make(chan struct{})
+	c := &t.changed[int(port)%len(t.changed)]
+	if *c == nil {
+		*c = make(chan struct{})
 	}
-	return t.changed
+	return *c
 }
 
-// tell wakes those who wait for news. t.mu is held.
-func (t *publishing) tell() {
-	if t.changed != nil {
-		close(t.changed)
-		t.changed = nil
+// tell wakes those who wait for news of a port. t.mu is held.
+func (t *publishing) tell(port uint16) {
+	if c := &t.changed[int(port)%len(t.changed)]; *c != nil {
+		close(*c)
+		*c = nil
 	}
 }
 
@@ -43,10 +45,12 @@ func (t *publishing) reconsider(st stream, client string, port uint16, code byte
 			return
 		case <-news:
 		}
-		news = t.news()
+		news = t.news(port)
+		st.Begin() // one client may have thousands that hear of it together
 		if code != packet.PublishNotAllowed || t.may(client, port) {
 			_, _ = st.Write([]byte{packet.PublishAgain})
 			return
 		}
+		st.Rest()
 	}
 }

@@ -29,8 +29,10 @@ const (
 	// answer that: a constant rate, that waits for what a start or a change left behind. It
 	// would wait for seconds, as a path nearly full has little left for it. So for deafMemory
 	// it is let wait for no more than keeps the paths busy. QUIC answers, if late.
-	deafAfter  = 200e6 // ns
+	deafAfter  = 150e6 // ns
 	deafMemory = 5e9   // ns
+	// deafLeast is what it is let wait beside that: bursts into paced connections leave in it.
+	deafLeast = 5e6 // ns
 	// deafSpread is the part of what the paths' spread adds to the target: the spread itself,
 	// for which a nearer path may be worth a wait.
 	deafSpread = 2.0 / 3
@@ -120,7 +122,7 @@ func (q *Queue) oldest(f *Flow, now int64) int64 {
 	case kinds[f.Class].Turn == TurnFirst:
 		return maxAgeSmall + q.Target
 	case !f.Behaviour.QUIC && !f.codel.hears(now):
-		return CoDelTarget + int64(float64(q.Target-CoDelTarget)*deafSpread)
+		return deafLeast + int64(float64(q.Target-CoDelTarget)*deafSpread)
 	}
 	return maxAge + q.Target
 }

@@ -167,19 +167,27 @@ func (d *doctor) running() {
 		}
 		for i := range s.Session.Paths {
 			p := &s.Session.Paths[i]
-			level, remedy := fine, ""
-			switch p.State {
-			case status.Dead, status.Absent, status.Stalled:
-				level, remedy = doubt, cmp.Or(p.Remedy, "its own check above says more")
-			case status.Capped:
-				level, remedy = doubt, "it is used again then; a larger cap is in the configuration"
-			}
+			level, remedy := judgePath(p)
 			d.say(level, "running path "+p.Name, remedy, "%s", p.Words(time.Now()))
 			if left, _ := p.Usage.Left(); p.Usage.Low() {
 				d.say(doubt, "running path "+p.Name, "it stops at the cap", "%s of its cap left", amount.Bytes(left))
 			}
 		}
 	}
+}
+
+// judgePath says what a running path's state is to a person, and what helps.
+func judgePath(p *status.Path) (level severity, remedy string) {
+	switch p.State {
+	case status.Dead, status.Absent, status.Stalled:
+		return doubt, cmp.Or(p.Remedy, "its own check above says more")
+	case status.Capped:
+		return doubt, "it is used again then; a larger cap is in the configuration"
+	}
+	if p.Remedy != "" { // it works, and something is the matter all the same
+		return doubt, p.Remedy
+	}
+	return fine, ""
 }
 
 // localOf is the address that a path is bound to in the family of remote: its own, or

@@ -15,6 +15,7 @@ import (
 
 	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux/muxtest"
+	"github.com/mpsocks/mpsocks/status"
 )
 
 // diagnose runs doctor and returns what it finds, by check.
@@ -139,6 +140,24 @@ func TestDoctor(t *testing.T) {
 	texts, code = diagnose(t, filepath.Join(dir, "none.yaml"))
 	if code != 2 || !strings.Contains(texts["configuration"], "none.yaml") {
 		t.Errorf("no file: %d %v", code, texts)
+	}
+}
+
+// A path that works and has something the matter is a warning, with what helps.
+func TestDoctorJudgesPaths(t *testing.T) {
+	for _, c := range []struct {
+		path   status.Path
+		level  severity
+		remedy string
+	}{
+		{status.Path{State: status.Up}, fine, ""},
+		{status.Path{State: status.Resting, Cause: "metered, and not needed: dsl is enough"}, fine, ""},
+		{status.Path{State: status.Up, Cause: "its connections freeze", Remedy: "try another port"}, doubt, "try another port"},
+		{status.Path{State: status.Dead, Cause: "no answer"}, doubt, "its own check above says more"},
+	} {
+		if level, remedy := judgePath(&c.path); level != c.level || remedy != c.remedy {
+			t.Errorf("%+v: %v, %q", c.path, level, remedy)
+		}
 	}
 }
 

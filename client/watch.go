@@ -302,6 +302,9 @@ func (k *watched) judge(r *mux.PathReport, working []string, now time.Time) (sta
 			}
 			return status.Resting, status.Cause{Says: fmt.Sprintf("%s, and not needed: %s", why, enough(others))}
 		}
+		if r.Frozen >= mostFrozen {
+			return status.Up, frozen(r.Frozen)
+		}
 		return status.Up, k.crowded(r, now)
 	case r.Dark, r.Subflows > 0 && !k.died.IsZero():
 		if r.Error != "" && !k.failed.IsZero() && now.Add(-r.ErrorAgo).After(k.failed) { // of dialling anew

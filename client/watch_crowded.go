@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/mpsocks/mpsocks/mux"
+	"github.com/mpsocks/mpsocks/mux/amount"
 	"github.com/mpsocks/mpsocks/status"
 )
 
@@ -26,6 +27,19 @@ func (k *watched) crowded(r *mux.PathReport, now time.Time) status.Cause {
 	}
 	return status.Cause{
 		Says:   says + ": no more get through",
-		Remedy: fmt.Sprintf("something on the way may allow no more: `subflows: %d` for this path ends the attempts", r.Subflows),
+		Remedy: fmt.Sprintf("something on the way may allow no more, or no more in a minute: `subflows: %d` for this path ends the attempts", r.Subflows),
+	}
+}
+
+// mostFrozen is how many connections of a path may freeze within mux.FrozenTime and nobody is
+// told: a radio cell that is left does that, too.
+const mostFrozen = 3
+
+// frozen is what it means that so many connections of a path that works have frozen.
+func frozen(n int) status.Cause {
+	return status.Cause{
+		Says: fmt.Sprintf("its connections freeze, %d within %s, and new ones get through", n, amount.Duration(mux.FrozenTime)),
+		Remedy: "something on the way lets a connection carry only so much, or loses its large packets: try another port, a name that it lets pass " +
+			"(`cover.server_name`, both halves), or a lower MTU of the interface",
 	}
 }

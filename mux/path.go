@@ -84,6 +84,7 @@ type clientPath struct {
 	counted uint64             // bytes that are in the count of its name
 	up      chan struct{}      // closed and renewed when a subflow comes up
 	trying  time.Time          // since when the slot that leads dials; zero = it does not
+	froze   []time.Time        // when subflows did; see freezes
 }
 
 // update changes what can change live and tells the peer by MP_PRIO. The caller holds

@@ -19,6 +19,7 @@ type PathReport struct {
 	MovedAgo time.Duration  // and that was so long ago; zero both when nothing ever was
 	Error    string         // of the last attempt to reach the server; "" after one that worked
 	ErrorAgo time.Duration  // since that
+	Frozen   int            // subflows that stood still within FrozenTime though the next one got through at once
 	Today    uint64         // bytes of TCP since midnight, and
 	Month    uint64         // since the billing month began
 	Renews   time.Time      // when the next billing month begins
@@ -44,6 +45,11 @@ func (c *Client) Reports() []PathReport {
 		}
 		if p.bad != "" {
 			r.ErrorAgo = time.Since(p.badAt)
+		}
+		for _, t := range p.froze {
+			if time.Since(t) < FrozenTime {
+				r.Frozen++
+			}
 		}
 		c.session.enter(func(_ *engine.Engine, now int64) {
 			r.Dark, r.Silent = p.path.State() == engine.PathDark, time.Duration(now-p.path.HeardAt())

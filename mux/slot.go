@@ -44,7 +44,9 @@ func (p *clientPath) slot(ctx context.Context, leads bool) {
 			p.dials(time.Time{})
 		}
 		if old != nil && (err == nil || isDead(old) || noRoom(err)) {
-			old.abandon()
+			if old.abandon() && err == nil && tries == 1 {
+				p.freezes(time.Now())
+			}
 			old = nil
 		}
 		if err != nil {
@@ -63,6 +65,21 @@ func (p *clientPath) slot(ctx context.Context, leads bool) {
 			old = f
 		}
 	}
+}
+
+const (
+	// FrozenTime is how long it is remembered that a subflow froze, and maxFrozen how many.
+	FrozenTime = 2 * time.Minute
+	maxFrozen  = 32
+)
+
+// freezes notes that a subflow stood still for so long that it was replaced, though the next one
+// got through at the first attempt: the path is there, and its connections are not let go on.
+func (p *clientPath) freezes(now time.Time) {
+	p.c.mu.Lock()
+	defer p.c.mu.Unlock()
+	p.froze = slices.DeleteFunc(p.froze, func(t time.Time) bool { return now.Sub(t) >= FrozenTime })
+	p.froze = append(p.froze[max(0, len(p.froze)-maxFrozen+1):], now)
 }
 
 // pause holds a slot for a while after an attempt that failed, and returns what the next pause

@@ -143,15 +143,15 @@ func (f *subflow) wear() uint64 {
 	return max(f.carrier.Carried())
 }
 
-// abandon ends a subflow that has been replaced. One that is stalled is reset:
-// its FIN would wait behind what TCP sends again every few seconds.
-func (f *subflow) abandon() {
-	stale := false
+// abandon ends a subflow that has been replaced, and says whether it is stalled. Then it is
+// reset: its FIN would wait behind what TCP sends again every few seconds.
+func (f *subflow) abandon() (stale bool) {
 	f.s.enter(func(*engine.Engine, int64) { stale = f.core.State().Stale() })
 	if stale {
 		f.carrier.Abort()
 	}
 	f.close()
+	return stale
 }
 
 // retire sends MP_TCPRST on a subflow and ends it.

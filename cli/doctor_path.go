@@ -97,7 +97,9 @@ func (d *doctor) path(c *conf.Client, p conf.Path, targets []netip.AddrPort) {
 	}
 	switch reached, elsewhere := d.reach(p, targets, c.SocketMark()); {
 	case reached:
-		d.tunnel(c, p, "the server is reached, but there is no session")
+		if !d.tunnel(c, p, "the server is reached, but there is no session") {
+			d.date(c, p, targets)
+		}
 	case elsewhere:
 		d.tunnel(c, p, "there is no session")
 	}
@@ -152,12 +154,8 @@ func (d *doctor) knock(p conf.Path, to netip.AddrPort, mark uint32) *miss {
 	if words, remedy := client.RouteTrouble(p.Bind, local, to.Addr().Unmap(), mark); words != "" {
 		d.say(doubt, check, remedy, "%s", words)
 	}
-	dialer := net.Dialer{Timeout: connectTime, Control: bindControl(p.Bind, mark)}
-	if local.IsValid() {
-		dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(local, 0))
-	}
 	start := time.Now()
-	conn, err := dialer.DialContext(d.ctx, "tcp", to.String())
+	conn, err := dialerOf(p, local, mark).DialContext(d.ctx, "tcp", to.String())
 	if err != nil {
 		words := status.Explain(err.Error())
 		remedy := "is the server running, and does its firewall let the port through?"
@@ -177,6 +175,15 @@ func (d *doctor) knock(p conf.Path, to netip.AddrPort, mark uint32) *miss {
 	return nil
 }
 
+// dialerOf dials by a path from an address of its, from sockets with a mark.
+func dialerOf(p conf.Path, local netip.Addr, mark uint32) *net.Dialer {
+	dialer := &net.Dialer{Timeout: connectTime, Control: bindControl(p.Bind, mark)}
+	if local.IsValid() {
+		dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(local, 0))
+	}
+	return dialer
+}
+
 func by(a netip.Addr) string {
 	if !a.IsValid() {
 		return ""
@@ -185,8 +192,8 @@ func by(a netip.Addr) string {
 }
 
 // tunnel makes a session by one path alone, and sends datagrams and a CONNECT through it.
-// failed is what to say where none comes about.
-func (d *doctor) tunnel(c *conf.Client, p conf.Path, failed string) {
+// failed is what to say where none comes about: then it returns false.
+func (d *doctor) tunnel(c *conf.Client, p conf.Path, failed string) (works bool) {
 	check := "path " + p.Name
 	one := *c
 	one.Mark = int(c.SocketMark()) // that of a device, too, which is none of its own
@@ -200,7 +207,7 @@ func (d *doctor) tunnel(c *conf.Client, p conf.Path, failed string) {
 	half, err := client.New(&one, zerolog.Nop(), nil)
 	if err != nil {
 		d.say(broken, check, "", "%v", err)
-		return
+		return false
 	}
 	ctx, stop := context.WithCancel(d.ctx)
 	ended := make(chan error, 1)
@@ -216,11 +223,11 @@ func (d *doctor) tunnel(c *conf.Client, p conf.Path, failed string) {
 				cause, remedy = s.Session.Paths[0].Cause, s.Session.Paths[0].Remedy
 			}
 			d.say(broken, check, handshakeRemedy(cause, remedy, c), "%s: %s", failed, cause)
-			return
+			return false
 		}
 		select {
 		case <-d.ctx.Done():
-			return
+			return true // nothing is known
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
@@ -231,6 +238,32 @@ func (d *doctor) tunnel(c *conf.Client, p conf.Path, failed string) {
 	d.nat(proxy)
 	if d.bursts {
 		d.rate(check, proxy)
+	}
+	return true
+}
+
+// date compares this machine's clock with that of the web server that strangers are led to, where
+// one answers at the server's addresses. Anybody on the way could answer, so it is no more
+// than a hint.
+func (d *doctor) date(c *conf.Client, p conf.Path, targets []netip.AddrPort) {
+	for _, to := range targets {
+		local, err := localOf(p.Bind, to.Addr().Unmap())
+		if err != nil {
+			continue
+		}
+		there, err := webDate(d.ctx, dialerOf(p, local, c.SocketMark()), to, c.Server.Cover.ServerName)
+		if err != nil {
+			continue
+		}
+		if off := time.Until(there); off.Abs() > clockSlack {
+			side := "behind"
+			if off < 0 {
+				side = "ahead"
+			}
+			d.say(broken, "clock", "set the clock of whichever is wrong: a server with a cover takes a client whose date is more than a day off for a stranger",
+				"the web server at %s says that it is %s: this machine is %s %s", to, there.Format("2 January 2006, 15:04 MST"), amount.Duration(off.Abs()), side)
+		}
+		return
 	}
 }
 

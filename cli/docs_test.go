@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 var (
@@ -80,6 +81,27 @@ func TestDocumentedCommands(t *testing.T) {
 	if found < 100 {
 		t.Errorf("only %d commands were found", found)
 	}
+}
+
+// TestPlaceholders: help shows for a flag's value the type or a word in capitals, and nothing
+// for one that has none. What stands in back quotes in a flag's text is taken for that word.
+func TestPlaceholders(t *testing.T) {
+	capitals := regexp.MustCompile(`^[A-Z][A-Z:]*$`)
+	var look func(cmd *cobra.Command)
+	look = func(cmd *cobra.Command) {
+		cmd.Flags().VisitAll(func(f *pflag.Flag) {
+			plain := *f
+			plain.Usage = ""
+			own, _ := pflag.UnquoteUsage(&plain)
+			if name, _ := pflag.UnquoteUsage(f); name != own && !capitals.MatchString(name) {
+				t.Errorf("%s --%s shows %q for its value", cmd.CommandPath(), f.Name, name)
+			}
+		})
+		for _, sub := range cmd.Commands() {
+			look(sub)
+		}
+	}
+	look(newRoot())
 }
 
 // checkCommand holds that a command line is one that there is.

@@ -19,9 +19,9 @@ type handover struct {
 }
 
 func (h *handover) flags(cmd *cobra.Command) {
-	cmd.Flags().StringSliceVar(&h.server, "server", nil, "HOST:PORT at which the client reaches the server; without it `reach` of the server's file")
+	cmd.Flags().StringSliceVar(&h.server, "server", nil, "`HOST:PORT` at which the client reaches the server; without it the server's file says it (reach)")
 	cmd.Flags().StringVar(&h.out, "out", "", "the client's file; without it NAME-client.yaml here")
-	cmd.Flags().BoolVar(&h.link, "link", false, "print a link for `mpsocks init --link` in place of writing a file; it has the private key")
+	cmd.Flags().BoolVar(&h.link, "link", false, "print a link, which mpsocks init --link reads, in place of writing a file; it has the private key")
 	cmd.Flags().BoolVar(&h.qr, "qr", false, "print that link as a QR code")
 	cmd.Flags().BoolVar(&h.force, "force", false, "replace the client's file if it is there")
 }

@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/status"
@@ -48,7 +49,27 @@ func hindrance(p conf.Path, servers []netip.Addr, mark uint32) status.Cause {
 	if bound.Interface != "" {
 		name = bound.Interface
 	}
-	return obstacle(name, own, servers, func(to netip.Addr) bool { return routed(bound.Interface, bound.Local, to, mark) })
+	if c := obstacle(name, own, servers, func(to netip.Addr) bool { return routed(bound.Interface, bound.Local, to, mark) }); c.Says != "" {
+		return c
+	}
+	for _, to := range servers { // answers may not come in, though all goes out
+		for _, local := range own {
+			if words, remedy := RouteTrouble(name, local, to, mark); words != "" && local.Is4() == to.Is4() {
+				return status.Cause{Says: words, Remedy: remedy}
+			}
+		}
+	}
+	return status.Cause{}
+}
+
+// diagnose puts an error of a path into words, while those others work: that nobody answers is then
+// not the server's fault.
+func diagnose(err string, others []string) status.Cause {
+	c := status.Diagnose(err)
+	if c.Says == unanswered && len(others) > 0 {
+		c.Remedy = "the server answers by " + strings.Join(others, " and ") + ": look at this path's modem, signal and contract, and whether its network lets TCP to that port through"
+	}
+	return c
 }
 
 // silence is what it means that nobody answers on the path by the default route, which leads

@@ -3,12 +3,15 @@ package client
 import (
 	"fmt"
 	"net/netip"
+	"os"
 	"os/exec"
 	"runtime"
 	"strings"
 	"testing"
 
 	"github.com/vishvananda/netns"
+
+	"github.com/mpsocks/mpsocks/conf"
 )
 
 // Two uplinks, of which only one has a route that counts; then each has a table.
@@ -55,12 +58,23 @@ func TestRouteTrouble(t *testing.T) {
 	if got := at("lte", "192.168.2.2"); got != "" && !strings.Contains(got, "rp_filter") {
 		t.Errorf("with a second route: %q", got)
 	}
+	for _, name := range []string{"all", "lte"} {
+		if err := os.WriteFile("/proc/sys/net/ipv4/conf/"+name+"/rp_filter", []byte("1"), 0o644); err != nil {
+			t.Skip(err)
+		}
+	}
+	if c := hindrance(conf.Path{Bind: "lte"}, []netip.Addr{server}, 0); !strings.Contains(c.Says, "rp_filter is strict") || !strings.Contains(c.Remedy, "rp_filter=2") {
+		t.Errorf("a path whose answers are dropped is hindered by %+v", c)
+	}
 	run("route add default via 192.168.2.1 dev lte table 102")
 	run("rule add from 192.168.2.2 lookup 102 priority 102")
 	run("rule add oif lte lookup 102 priority 103")
 	for _, bind := range []string{"lte", "192.168.2.2"} {
 		if got := at(bind, "192.168.2.2"); got != "" {
 			t.Errorf("bound to %s, with a table: %s", bind, got)
+		}
+		if c := hindrance(conf.Path{Bind: bind}, []netip.Addr{server}, 0); c.Says != "" {
+			t.Errorf("bound to %s, with a table, it is hindered by %+v", bind, c)
 		}
 	}
 }

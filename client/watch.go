@@ -309,14 +309,14 @@ func (k *watched) judge(r *mux.PathReport, working []string, now time.Time) (sta
 	case r.Dark, r.Subflows > 0 && !k.died.IsZero():
 		if r.Error != "" && !k.failed.IsZero() && now.Add(-r.ErrorAgo).After(k.failed) { // of dialling anew
 			k.tried = r.Error
-			return status.Dead, status.Diagnose(r.Error)
+			return status.Dead, diagnose(r.Error, others)
 		}
 		return status.Dead, status.Cause{Says: unanswered}
 	case r.Subflows > 0:
 		return status.Stalled, status.Cause{Says: unanswered}
 	case r.Error != "":
 		k.tried = r.Error
-		return status.Dead, status.Diagnose(r.Error)
+		return status.Dead, diagnose(r.Error, others)
 	case k.died.IsZero() && k.state != status.Up && k.state != status.Resting && now.Sub(k.since) < joinTime:
 		return status.Joining, status.Cause{}
 	}

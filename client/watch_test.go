@@ -144,6 +144,21 @@ func TestPathWithFewSubflows(t *testing.T) {
 	d.want(t)
 }
 
+// What helps where nobody answers by one path does not begin with the server where another one
+// reaches it.
+func TestPathWithoutAnswer(t *testing.T) {
+	const late = "dial tcp 203.0.113.5:7443: i/o timeout"
+	if c := diagnose(late, nil); c.Says != unanswered || !strings.Contains(c.Remedy, "does the server run") {
+		t.Errorf("alone: %+v", c)
+	}
+	if c := diagnose(late, []string{"dsl"}); c.Says != unanswered || !strings.Contains(c.Remedy, "the server answers by dsl") {
+		t.Errorf("beside another: %+v", c)
+	}
+	if c := diagnose("dial tcp 203.0.113.5:7443: connect: connection refused", []string{"dsl"}); c != status.Diagnose("dial tcp 203.0.113.5:7443: connect: connection refused") {
+		t.Errorf("refused: %+v", c)
+	}
+}
+
 // A path whose connections freeze again and again, while new ones get through, is up and says so.
 func TestPathThatFreezes(t *testing.T) {
 	d := newDiary("dsl")

@@ -141,8 +141,8 @@ func TestDrainMoves(t *testing.T) {
 }
 
 // testDrainMoves wants a move without a fault, in three attempts. On a machine that is busy with
-// something else the first server may be silent for so long that the client takes it for dead, and
-// what was under way may come later than the move waits for it.
+// something else the first server may be silent for so long that the client takes it for dead,
+// what was under way may come later than the move waits for it, and each step later than its limit.
 func testDrainMoves(t *testing.T, server string, late bool, end func(*halves.Pair) error) {
 	var faults []string
 	for range 3 {
@@ -190,11 +190,16 @@ func drainMoves(t *testing.T, server string, late bool, end func(*halves.Pair) e
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- end(p) }()
-	eventually(t, 20*time.Second, "the server drains", func() bool { return strings.Contains(p.Server.Output(), "draining") })
+	soon := func(limit time.Duration, what string, ok func() bool) {
+		if !within(limit, ok) {
+			fault("%s: not within %v", what, limit)
+		}
+	}
+	soon(20*time.Second, "the server drains", func() bool { return strings.Contains(p.Server.Output(), "draining") })
 	if late {
-		eventually(t, 10*time.Second, "the client finds no other server", func() bool { return strings.Contains(p.Client.Output(), "no other one answers") })
+		soon(10*time.Second, "the client finds no other server", func() bool { return strings.Contains(p.Client.Output(), "no other one answers") })
 		other = w.server()
-		eventually(t, 15*time.Second, "it has moved", moves)
+		soon(15*time.Second, "it has moved", moves)
 	}
 	time.Sleep(300 * time.Millisecond)
 	for range 5 {
@@ -209,11 +214,11 @@ func drainMoves(t *testing.T, server string, late bool, end func(*halves.Pair) e
 		c.Close()
 	}
 	// What a half says comes by a pipe, and may come later than what it does.
-	eventually(t, 20*time.Second, "the second server has the session", func() bool { return strings.Contains(other(), "session established") })
+	soon(20*time.Second, "the second server has the session", func() bool { return strings.Contains(other(), "session established") })
 	if strings.Contains(other(), "refused") {
 		fault("a client that looks whether the second server answers counts as refused:\n%s", other())
 	}
-	eventually(t, 20*time.Second, "the client says that it moves", moves)
+	soon(20*time.Second, "the client says that it moves", moves)
 	select {
 	case err := <-ended:
 		if err != nil {

@@ -89,13 +89,20 @@ func ports(t *testing.T, n int) []netip.AddrPort {
 func eventually(t *testing.T, limit time.Duration, what string, ok func() bool) time.Duration {
 	t.Helper()
 	start := time.Now()
-	for !ok() {
-		if time.Since(start) > limit {
-			t.Fatalf("%s: not within %v", what, limit)
-		}
-		time.Sleep(10 * time.Millisecond)
+	if !within(limit, ok) {
+		t.Fatalf("%s: not within %v", what, limit)
 	}
 	return time.Since(start)
+}
+
+// within asks until ok, and says whether that was in time.
+func within(limit time.Duration, ok func() bool) bool {
+	for end := time.Now().Add(limit); !ok(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			return false
+		}
+	}
+	return true
 }
 
 // soonest measures until it was within a time, three times at most, and returns the least: a

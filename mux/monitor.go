@@ -192,8 +192,10 @@ func (m *monitor) again(o *engine.Orders, now int64) (next int64) {
 	if s.streams.Count() > 0 { // they have times of their own
 		next = min(next, engine.TickIdle)
 	}
-	if more { // nobody wakes it for what comes
-		next = min(next, engine.TickCalm)
+	if more { // nobody wakes it for what comes, but a subflow does
+		if !o.Alone {
+			next = min(next, engine.TickCalm)
+		}
 	} else {
 		m.ticking.Store(false)
 		// What came meanwhile found the monitor awake and did not wake it.

@@ -1,7 +1,9 @@
 package mux
 
 import (
+	"context"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/mpsocks/mpsocks/mux/engine"
@@ -59,4 +61,27 @@ func TestMonitorSleepsOn(t *testing.T) {
 	if m.step(true); m.ticks.Load() != 1 {
 		t.Errorf("%d ticks where one was wanted at once", m.ticks.Load())
 	}
+}
+
+// What waits while there is no subflow waits for one: a machine without a network is not woken
+// for it all night.
+func TestMonitorSleepsWithoutSubflows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSession(sessionConfig{client: true, handler: newCollector()})
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go s.monitor.run(ctx)
+		for i := range uint64(5000) {
+			sendOne(s, i, 200)
+			time.Sleep(2 * time.Millisecond)
+		}
+		if n := s.monitor.ticks.Load(); n == 0 || n > 10*5 {
+			t.Errorf("%d ticks in ten seconds while datagrams come", n)
+		}
+		before := s.monitor.ticks.Load()
+		time.Sleep(time.Minute)
+		if n := s.monitor.ticks.Load() - before; n > 60*5 {
+			t.Errorf("%d ticks in a minute while datagrams wait", n)
+		}
+	})
 }

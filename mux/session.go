@@ -213,6 +213,7 @@ func (s *Session) attach(f *subflow) error {
 	f.report(true)
 	f.announce()
 	s.pump()
+	s.monitor.hurry() // it is slow where there was none
 	return nil
 }
 

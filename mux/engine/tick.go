@@ -64,6 +64,7 @@ type Orders struct {
 	Ack     *Subflow   // where a Data ACK of its own goes, or nil
 	Hold    int64      // how long packets may wait for order, ns
 	Busy    bool       // something is under way or waits to be, or was since the last Tick
+	Alone   bool       // there is no subflow: whatever waits does so for one
 	Next    int64      // the next Tick is due after this long, ns
 	Expired bool       // the session was without a subflow for too long
 }
@@ -138,16 +139,16 @@ func (e *Engine) Tick(now, passed int64, received uint64) *Orders {
 		e.table.sweep(now)
 	}
 	o.Ack, o.Hold = e.AckBy(), e.holdBound
-	o.Busy = e.Busy() || e.activeAt == now && e.octets > 0
+	o.Busy, o.Alone = e.Busy() || e.activeAt == now && e.octets > 0, len(e.subs) == 0
 	switch {
-	case !o.Busy:
+	case !o.Busy, o.Alone:
 		o.Next = sleep(e, now)
 	case !e.table.queue.Idle() || len(e.held.redo) > 0:
 		o.Next = TickBusy
 	default:
 		o.Next = min(e.lull(now), e.held.lack.next(now))
 	}
-	e.calm, e.gaveBulk = o.Next > TickBusy, false
+	e.calm, e.gaveBulk = o.Next > TickBusy && !o.Alone, false
 	return o
 }
 

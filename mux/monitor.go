@@ -125,15 +125,16 @@ func (m *monitor) tick(now, passed int64) (next int64) {
 		if over = s.end.begun; over {
 			return
 		}
-		beside, trip := waits, int64(math.MaxInt64)
+		beside, trip, span := waits, int64(math.MaxInt64), int64(0)
 		for _, f := range e.Subflows() {
 			c := connOf(f)
 			f.Heard(c.lastRecv.Load())
 			beside += c.carrier.Held() + int(c.scratch.Load())
 			if f.Moves() {
-				trip = min(trip, c.nearest.Load())
+				trip, span = min(trip, c.nearest.Load()), max(span, c.nearest.Load())
 			}
 		}
+		s.streams.SetSpan(min(span, spanMost))
 		s.far.Store(len(e.Subflows()) > 0 && lull.Far(trip))
 		o, epoch = e.Tick(now, passed, s.space.total.Load()), e.Epoch()
 		m.held = e.Charge(m.window) + beside
@@ -217,6 +218,10 @@ func (m *monitor) learn(now int64) {
 		connOf(asks[i].Sub).report(asks[i].Full)
 	}
 }
+
+// spanMost is how long a path's round trip, in ns, streams make room for: what is farther carries
+// too little to be waited for.
+const spanMost = 500e6
 
 // movedPause is how often a person at the server is told that a client's flows moved.
 const movedPause = 30 * time.Second

@@ -20,6 +20,9 @@ func (t *Table) SetBudget(n int64) {
 	t.budget.Store(max(n, memoryLeast))
 }
 
+// SetSpan says how long the longest round trip of the session's paths is without queues, in ns.
+func (t *Table) SetSpan(ns int64) { t.span.Store(ns) }
+
 // Held is the memory of all streams, of the buffers that they hold, and of the port pairs that
 // are guarded.
 func (t *Table) Held() int64 {

@@ -56,6 +56,7 @@ type Table struct {
 	grown    atomic.Int64 // how far limits have grown beyond the start
 	refusals atomic.Int32 // left until the next tick
 	now      atomic.Int64 // of the last tick, on the session's clock
+	span     atomic.Int64 // the longest round trip of the session's paths without queues, ns
 
 	mu      sync.RWMutex           // guards all below
 	streams map[packet.Key]*Stream // by the key of what the peer sends

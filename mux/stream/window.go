@@ -101,7 +101,7 @@ func (c *block) announce() uint16 {
 	if edge-c.edges[0] >= uint64(c.allowed())/8 {
 		copy(c.edges[1:], c.edges[:])
 		c.edges[0] = edge
-		c.meter.promise(c.table.clock(), c.promised, c.read())
+		c.meter.promise(c.table.clock(), c.promised, c.read(), c.table.span.Load())
 	}
 	c.promised = edge
 	return uint16(w)
@@ -133,16 +133,19 @@ const rttMemory = 10e9
 
 // promise notes that the window's edge is about to move on from edge. What was
 // read is counted from one promise to another, at least a round trip later: in
-// bursts or not, a whole window then lies between them.
-func (m *windowMeter) promise(now int64, edge, read uint64) {
+// bursts or not, a whole window then lies between them. Where paths differ the round
+// trip is the farthest one's: what all carry has to fit while the last of it is under
+// way (RFC 8684, Section 3.3.1), or the nearest path alone fills the window.
+func (m *windowMeter) promise(now int64, edge, read uint64, span int64) {
 	if m.at == 0 {
 		m.at, m.edge = now, edge
 	}
+	trip := max(m.rtt, span)
 	switch passed := now - m.since; {
 	case m.since == 0:
 		m.since, m.read = now, read
-	case m.rtt > 0 && passed >= m.rtt:
-		m.product = uint64(float64(read-m.read) * float64(m.rtt) / float64(passed))
+	case m.rtt > 0 && passed >= trip:
+		m.product = uint64(float64(read-m.read) * float64(trip) / float64(passed))
 		m.since, m.read = now, read
 	}
 }

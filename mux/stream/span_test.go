@@ -1,0 +1,54 @@
+package stream
+
+import (
+	"io"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// A window has room for what comes in a round trip of the farthest path, though the nearest one's is
+// what a stream measures: else the nearest path alone fills it, and the others carry nothing.
+func TestStreamWindowSpansTheFarthestPath(t *testing.T) {
+	const rate, trip = 25e6, 8 * time.Millisecond // bytes a second; there and back
+	for _, c := range []struct {
+		span time.Duration
+		want int // what comes in it is between a quarter and a half of this
+	}{{0, 2 * initialWindow}, {trip, 2 * initialWindow}, {40 * time.Millisecond, 8 * initialWindow}} {
+		synctest.Test(t, func(t *testing.T) {
+			p := newPipe(t, false, 10)
+			p.server.SetSpan(int64(c.span))
+			delay := func(d time.Duration) {
+				for _, e := range p.ends {
+					e.mu.Lock()
+					e.delay = d
+					e.mu.Unlock()
+				}
+			}
+			delay(trip / 2)
+			near, far := p.pair()
+			go func() {
+				near.Write(make([]byte, 8<<20))
+				near.CloseWrite()
+			}()
+			b := make([]byte, 16<<10)
+			for {
+				n, err := io.ReadFull(far, b)
+				if err != nil {
+					break
+				}
+				time.Sleep(time.Duration(float64(n) / rate * 1e9))
+			}
+			far.mu.Lock()
+			limit := far.limit
+			far.mu.Unlock()
+			if limit != c.want {
+				t.Errorf("where the farthest path takes %v the window is %d, not %d", c.span, limit, c.want)
+			}
+			delay(0)
+			far.Close()
+			near.Close()
+			p.empty()
+		})
+	}
+}

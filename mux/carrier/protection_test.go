@@ -214,20 +214,7 @@ func TestCryptoTLSUnderstandsWithoutAES(t *testing.T) {
 // A peer that asks for new keys gets them with what is said next, once for all that it
 // has asked for.
 func TestNewKeysAreAnswered(t *testing.T) {
-	near, far := muxtest.Sockets(t)
-	client, server := muxtest.Configs(t)
-	k := NewTLS(far, 16<<10)
-	done := make(chan error, 1)
-	go func() { done <- k.Server(t.Context(), server) }()
-	r := muxtest.NewRekeyer(near)
-	peer, err := r.Client(client)
-	if err != nil {
-		t.Skip(err)
-	}
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
-	k.Start()
+	k, near, r, peer := rekeyed(t)
 	_ = near.SetDeadline(time.Now().Add(20 * time.Second))
 	for range 3 {
 		if _, err := near.Write(r.KeyUpdates(3, []byte("said"))); err != nil {

@@ -1,28 +1,39 @@
 package carrier
 
 import (
+	"crypto/tls"
 	"errors"
+	"net"
 	"testing"
 
 	"github.com/mpsocks/mpsocks/mux/muxtest"
 )
 
-// A record that does not come whole, or that carries no data, holds no more than itself while the
-// rest is waited for.
-func TestHalfARecordHoldsItself(t *testing.T) {
+// rekeyed is the server's end of a connection after its handshake, and the peer's: its socket, who
+// makes its records of new keys, and its TLS.
+func rekeyed(t *testing.T) (k *TLS, near net.Conn, r *muxtest.Rekeyer, peer *tls.Conn) {
+	t.Helper()
 	near, far := muxtest.Sockets(t)
 	client, server := muxtest.Configs(t)
-	k := NewTLS(far, 16<<10)
+	k = NewTLS(far, 16<<10)
 	done := make(chan error, 1)
 	go func() { done <- k.Server(t.Context(), server) }()
-	r := muxtest.NewRekeyer(near)
-	if _, err := r.Client(client); err != nil {
+	r = muxtest.NewRekeyer(near)
+	peer, err := r.Client(client)
+	if err != nil {
 		t.Skip(err)
 	}
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
 	k.Start()
+	return k, near, r, peer
+}
+
+// A record that does not come whole, or that carries no data, holds no more than itself while the
+// rest is waited for.
+func TestHalfARecordHoldsItself(t *testing.T) {
+	k, near, r, _ := rekeyed(t)
 	record := r.KeyUpdates(1, nil)
 	for i, part := range [][]byte{record[:3], record[3:9], record[9:]} {
 		if _, err := near.Write(part); err != nil {
@@ -73,19 +84,7 @@ func TestWhoWaitsForItsTurnHoldsLittle(t *testing.T) {
 // What was read and waits for its turn is charged as it is held, not as what little of it may be
 // data.
 func TestWhatWaitsForItsTurnIsCharged(t *testing.T) {
-	near, far := muxtest.Sockets(t)
-	client, server := muxtest.Configs(t)
-	k := NewTLS(far, 16<<10)
-	done := make(chan error, 1)
-	go func() { done <- k.Server(t.Context(), server) }()
-	r := muxtest.NewRekeyer(near)
-	if _, err := r.Client(client); err != nil {
-		t.Skip(err)
-	}
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
-	k.Start()
+	k, near, r, _ := rekeyed(t)
 	if _, err := near.Write(r.KeyUpdates(1, nil)); err != nil {
 		t.Fatal(err)
 	}

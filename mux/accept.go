@@ -207,9 +207,8 @@ func (l *Listener) handshake(ctx context.Context, tcp net.Conn, place *gate.Plac
 	at.waits(true)
 	err := k.Server(context.WithoutCancel(ctx), cfg) // its end is the connection's
 	at.waits(false)
-	proved := err == nil
 	switch {
-	case proved:
+	case err == nil:
 		if client, err := handshake.PeerKey(k.State()); err == nil {
 			place.Prove(time.Now(), client)
 		}
@@ -228,8 +227,9 @@ func (l *Listener) handshake(ctx context.Context, tcp net.Conn, place *gate.Plac
 	log := &l.live.Load().Log
 	switch {
 	case l.running().Err() != nil, clock != nil: // that was said
-	case proved && hasLeft(err):
-		// A client that looked which of its servers answer, or by which way.
+	case hasLeft(err) && place.Proven(time.Now()):
+		// A client dials more than it needs, to find which of its servers answers first and
+		// how large packets may be, and leaves what it does not need, often without a word.
 		log.Debug().Stringer("from", tcp.RemoteAddr()).Err(err).Msg("a client has gone before it was let in")
 	default:
 		log.Debug().Stringer("from", tcp.RemoteAddr()).Err(err).Msg("subflow refused")

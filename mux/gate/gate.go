@@ -250,6 +250,13 @@ func (g *Gate) remove(p *Place) {
 // Known says whether its address had proved a key before.
 func (p *Place) Known() bool { return p.known }
 
+// Proven says whether somebody has proved a key from its address by now.
+func (p *Place) Proven(now time.Time) bool {
+	p.g.mu.Lock()
+	defer p.g.mu.Unlock()
+	return p.g.knows(p.home, now)
+}
+
 // Spoke notes that the connection is not a silent one.
 func (p *Place) Spoke() { p.reach(spoken) }
 

@@ -52,7 +52,7 @@ const wide = matchMedia("(min-width: 701px)");
 
 // A card is one path: its state in words, figures, curves and buttons.
 function makeCard(key, name, client, few) {
-  const c = { name, badge: el("span", { className: "badge" }), words: el("p", { className: "words" }), figures: new Map() };
+  const c = { name, badge: el("span", { className: "badge" }), words: el("p", { className: "words" }), help: el("p", { className: "help", hidden: true }), figures: new Map() };
   const [up, down] = client ? ["Up", "Down"] : ["To it", "From it"];
   c.names = { up, down };
   const list = figures([up, down, "Share", "Round trip", "Jitter", "Loss"], c.figures);
@@ -63,7 +63,7 @@ function makeCard(key, name, client, few) {
   c.rtt = new Curve("Round trip", [["", "rtt"]]);
   c.loss = new Curve("Loss", [["", "loss"]]);
   c.more = el("details", { open: wide.matches && few }, el("summary", { textContent: "Curves and more" }), more, c.rates.figure, c.rtt.figure, c.loss.figure);
-  c.card = el("article", { className: "card" }, el("header", {}, el("h3", { textContent: name }), c.badge), c.words, list, c.left, c.meter, c.more);
+  c.card = el("article", { className: "card" }, el("header", {}, el("h3", { textContent: name }), c.badge), c.words, c.help, list, c.left, c.meter, c.more);
   c.card.setAttribute("aria-label", `Path ${key}`);
   c.more.firstChild.setAttribute("aria-label", `Curves and more of ${key}`);
   if (client) {
@@ -113,6 +113,8 @@ function showPath(key, place, sess, p, now, client) {
   put(c.badge, p.state);
   const role = p.state === "resting" ? "" : [p.backup && "backup", p.metered && "metered"].filter(Boolean).join(", ");
   put(c.words, [words(p, now), role, p.bind && p.bind !== p.name ? `on ${p.bind}` : ""].filter(Boolean).join(" · ") || "works");
+  put(c.help, p.remedy || "");
+  c.help.hidden = !p.remedy;
   const u = p.usage || {};
   for (const [k, v] of Object.entries({
     [c.names.up]: rate(p.up_bps), [c.names.down]: rate(p.down_bps), "Share": percent(p.share), "Round trip": millis(p.rtt_seconds), "Jitter": millis(p.jitter_seconds),

@@ -179,6 +179,8 @@ func TestPage(t *testing.T) {
 	b.resize(1280, 1400)
 	b.call("Page.navigate", map[string]any{"url": "http://" + p.ClientAdmin + "/"})
 	b.until(20*time.Second, "without the token the page says how to get in", `Boolean(document.body) && document.body.innerText.includes("status --web")`)
+	b.call("Page.navigate", map[string]any{"url": "http://" + p.ClientAdmin + "/?token=old"})
+	b.until(20*time.Second, "with another one it says that", `Boolean(document.body) && document.body.innerText.includes("an old one")`)
 	b.call("Page.navigate", map[string]any{"url": "http://" + p.ClientAdmin + "/?token=" + token})
 	text := func(s string) string {
 		return fmt.Sprintf("Boolean(document.body) && document.body.innerText.includes(%q)", s)

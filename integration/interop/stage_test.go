@@ -157,15 +157,16 @@ func crowdedServer() *status.Status {
 }
 
 // contrast lists the texts whose contrast with what is behind them is less than 4.5 (WCAG
-// 2.2, 1.4.3).
+// 2.2, 1.4.3), where both may be faded towards the page's ground.
 const contrast = `(() => {
-  const parts = c => c.match(/[\d.]+/g).map(Number);
-  const light = c => { const [r, g, b] = parts(c).map(v => { v /= 255; return v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4; }); return .2126 * r + .7152 * g + .0722 * b; };
+  const parts = c => c.match(/[\d.]+/g).map(Number), ground = parts(getComputedStyle(document.body).backgroundColor);
+  const light = (c, shown) => { const [r, g, b] = parts(c).map((v, i) => v * shown + ground[i] * (1 - shown)).map(v => { v /= 255; return v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4; }); return .2126 * r + .7152 * g + .0722 * b; };
   const behind = e => { for (; e; e = e.parentElement) { const c = getComputedStyle(e).backgroundColor; if ((parts(c)[3] ?? 1) === 1) return c; } return "rgb(255,255,255)"; };
+  const shown = e => { let o = 1; for (; e; e = e.parentElement) o *= getComputedStyle(e).opacity; return o; };
   const bad = [];
   for (const e of document.querySelectorAll("body *")) {
     if (![...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim()) || !e.checkVisibility() || e.closest(".unseen, .skip")) continue;
-    const [a, b] = [light(getComputedStyle(e).color), light(behind(e))], ratio = (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
+    const [a, b] = [light(getComputedStyle(e).color, shown(e)), light(behind(e), shown(e))], ratio = (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
     if (ratio < 4.5) bad.push(e.tagName + "." + e.className + " " + ratio.toFixed(2) + ": " + e.textContent.slice(0, 30));
   }
   return [...new Set(bad)].join("; ");
@@ -187,7 +188,7 @@ func (b *browser) media(scheme string) {
 	b.call("Emulation.setEmulatedMedia", map[string]any{"features": []map[string]string{{"name": "prefers-color-scheme", "value": scheme}}})
 }
 
-// TestPageCrowded looks at both pages with more than fits, at two widths, light and dark:
+// TestPageCrowded looks at both pages with more than fits, at three widths, light and dark:
 // nothing leaves the screen, every text can be read, and no name becomes HTML.
 func TestPageCrowded(t *testing.T) {
 	b := openBrowser(t)
@@ -196,7 +197,7 @@ func TestPageCrowded(t *testing.T) {
 		model *status.Status
 	}{{"client", crowdedClient()}, {"server", crowdedServer()}} {
 		s := newStage(t, half.model)
-		for _, width := range []int{360, 1280} {
+		for _, width := range []int{360, 768, 1280} {
 			for _, scheme := range []string{"light", "dark"} {
 				b.resize(width, 780)
 				b.media(scheme)
@@ -284,7 +285,7 @@ func TestPageWithoutAnswer(t *testing.T) {
 	empty := &status.Status{
 		Half: status.Client, Version: "v1", Started: time.Now(), Listen: []string{"127.0.0.1:1080"}, Events: []status.Event{}, Programs: []status.Program{},
 		Reasons: []string{"no session with the server", "default: dead for 12 s: no answer"},
-		Session: &status.Session{Mode: "auto", Paths: []status.Path{{Name: "default", State: status.Dead, Cause: "no answer", Since: time.Now().Add(-12 * time.Second)}}},
+		Session: &status.Session{Mode: "auto", Paths: []status.Path{{Name: "default", State: status.Dead, Cause: "no answer", Remedy: "look at its modem", Since: time.Now().Add(-12 * time.Second)}}},
 	}
 	s := newStage(t, empty)
 	s.set(func(*status.Status) { s.silent = true })
@@ -295,6 +296,7 @@ func TestPageWithoutAnswer(t *testing.T) {
 	b.until(15*time.Second, "that there is no answer, and since when", `/no answer.*has not answered since \d+:\d+:\d+ \(\d+ s\)/s.test(document.getElementById("ready").innerText) && !document.getElementById("main").checkVisibility()`)
 	s.set(func(*status.Status) { s.silent = false })
 	b.until(10*time.Second, "it is not ready, and why", `document.getElementById("ready").innerText.includes("not ready") && document.getElementById("ready").innerText.includes("no session with the server; default: dead for")`)
+	b.until(10*time.Second, "what helps", `document.querySelector(".card .help").checkVisibility() && document.querySelector(".card").innerText.includes("look at its modem")`)
 	b.until(20*time.Second, "that there is no traffic", `document.querySelector("#programs .empty").checkVisibility() && document.querySelector("#events").innerText.includes("Nothing happened")`)
 	if title := b.eval("document.title"); !strings.HasPrefix(title, "(!)") {
 		t.Errorf("the tab is called %q", title)
@@ -314,6 +316,9 @@ func TestPageWithoutAnswer(t *testing.T) {
 	s.CloseClientConnections()
 	b.until(15*time.Second, "a half that has died", `document.getElementById("ready").innerText.includes("connection lost") && document.getElementById("ready").innerText.includes("what is shown is of") && Number(getComputedStyle(document.querySelector("main")).opacity) < 1`)
 	b.shot("lost-360")
+	if bad := b.eval(contrast); bad != "" {
+		t.Errorf("what is old is hard to read: %s", bad)
+	}
 	again := &http.Server{Addr: address, Handler: s.Config.Handler}
 	go again.ListenAndServe() // ends with Close
 	defer again.Close()

@@ -25,6 +25,7 @@ func advise(err error) error {
 		return fmt.Errorf("%w: another program has this port; stop it, or choose another port in the configuration", err)
 	case number == errno.AddrNotAvail:
 		return fmt.Errorf("%w: this machine does not have the address; `mpsocks check` shows where it is used", err)
+	case strings.Contains(err.Error(), "it takes root"): // and what else does
 	case errors.Is(err, fs.ErrPermission), number == errno.Access:
 		_, bind := errors.AsType[*net.OpError](err)
 		if !bind {

@@ -51,6 +51,9 @@ func openRoll(file string) (*roll, error) {
 		file = filepath.Join(systemDir, "server.yaml")
 		if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
 			file = "server.yaml"
+			if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+				return nil, fmt.Errorf("there is no server.yaml in %s, nor here: this is done on the server's machine, and -c names another file", systemDir)
+			}
 		}
 	}
 	s, err := conf.LoadServer(file)
@@ -136,6 +139,10 @@ func (r *roll) tell(cmd *cobra.Command) error {
 	changes, err := controlFirst(cmd.Context(), &locator{file: r.file}, "/reload", status.Server)
 	if err != nil {
 		_, err = fmt.Fprintf(out, "no running server has heard of it yet: %v\n", err)
+		return err
+	}
+	if len(changes) == 0 {
+		_, err = fmt.Fprintf(out, "the running server finds nothing new: it goes by another file than %s, which -c names\n", r.file)
 		return err
 	}
 	for _, line := range changes {

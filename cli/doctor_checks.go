@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mpsocks/mpsocks/admin"
 	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux/amount"
 	"github.com/mpsocks/mpsocks/mux/errno"
@@ -134,7 +135,11 @@ func (d *doctor) running() {
 	}
 	_, states, err := answering(d.ctx, all)
 	if err != nil {
-		d.say(doubt, "running", "start it: mpsocks client -c client.yaml, or `mpsocks service install client`", "%v", err)
+		remedy := "start it: mpsocks client -c client.yaml, or `mpsocks service install client`"
+		if errors.Is(err, admin.ErrToken) || errors.Is(err, admin.ErrProof) {
+			remedy = "run doctor as root, or as the user of the half that runs"
+		}
+		d.say(doubt, "running", remedy, "%v", err)
 		return
 	}
 	for _, s := range states {

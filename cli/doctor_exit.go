@@ -153,6 +153,7 @@ func (d *doctor) nat(proxy socksProxy) {
 		if errors.Is(failed, context.Canceled) {
 			return
 		}
+		d.natSeen = true // the same by every path
 		d.say(doubt, check, "--stun HOST:PORT names a STUN server, --stun none asks nobody", "no STUN server answers through the tunnel: does the exit have UDP?")
 		return
 	}

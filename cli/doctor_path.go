@@ -157,8 +157,8 @@ func (d *doctor) knock(p conf.Path, to netip.AddrPort, mark uint32) *miss {
 	start := time.Now()
 	conn, err := dialerOf(p, local, mark).DialContext(d.ctx, "tcp", to.String())
 	if err != nil {
-		words := status.Explain(err.Error())
-		remedy := "is the server running, and does its firewall let the port through?"
+		cause := status.Diagnose(err.Error())
+		words, remedy := cause.Says, cause.Remedy
 		none := false
 		if strings.Contains(words, "no route") {
 			remedy = "the path needs a route to the server: `ip route get " + to.Addr().String() + by(local) + "` shows what the system thinks"

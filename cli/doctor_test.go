@@ -69,7 +69,7 @@ func TestDoctor(t *testing.T) {
 	}
 	client := edit("client.yaml", "c.yaml")
 	texts, code := diagnose(t, client)
-	if path := texts["path default"]; code != 2 || !strings.Contains(path, "refuses connections") || !strings.Contains(path, "firewall") {
+	if path := texts["path default"]; code != 2 || !strings.Contains(path, "refuses connections") || !strings.Contains(path, "start the server") {
 		t.Errorf("without a server: %d %v", code, texts)
 	}
 

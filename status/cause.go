@@ -24,6 +24,7 @@ const (
 	remedyOther   = "compare the port of server.addresses with the server's listen; in a network that wants a login, open a browser by it and log in"
 	remedyRefused = "start the server, and compare the port of server.addresses with its listen, and the address with the server's: a name may mean another one in this network"
 	remedyForbid  = "look at this machine's firewall, and at what the client's user may do"
+	remedyRefusal = "have the server's firewall let its port through (firewalld refuses so; a cloud has a second one), and compare the address with the server's; if only this path has it, look at its router"
 	remedyKill    = "`ip route get ADDRESS` shows the route: a VPN that lets nothing past it makes such ones; except the server's address from it"
 )
 
@@ -37,8 +38,8 @@ var causes = []struct {
 	{"address of the family", Cause{"the path has no address of a family that the server has", "add an address of the other family to server.addresses"}},
 	{"network is unreachable", Cause{"no route to the server", remedyRoute}},
 	{"network unreachable", Cause{"no route to the server", remedyRoute}},
-	{"no route to host", Cause{"no route to the server", remedyRoute}},
-	{"unreachable host", Cause{"no route to the server", remedyRoute}},
+	{"no route to host", Cause{"the server cannot be reached, says a firewall or a router", remedyRefusal}},
+	{"unreachable host", Cause{"the server cannot be reached, says a firewall or a router", remedyRefusal}},
 	{"unreachable network", Cause{"no route to the server", remedyRoute}},
 	{"connect: invalid argument", Cause{"the system forbids it: a blackhole route to the server", remedyKill}},
 	{"connect: permission denied", Cause{"the system forbids it: a prohibiting route, or a missing privilege", remedyKill}},
@@ -58,6 +59,8 @@ var causes = []struct {
 	{"no such device", Cause{"the interface is not there", remedyPlug}},
 	{"cannot assign requested address", Cause{"the address is not there", remedyPlug}},
 	{"operation not permitted", Cause{"the system forbids it (a firewall, or a missing privilege)", remedyForbid}},
+	{"of a release before 0.1.0", Cause{"the server is of a release before 0.1.0", "upgrade the server first: a newer one works with older clients"}},
+	{"does not take the hello", Cause{"the server's cover has another server_name than this client's", "give both halves the same cover.server_name: `mpsocks clients add` writes the server's into a client's file"}},
 	{"server's key is ", Cause{"TLS: the server's key differs", remedyKey}},
 	{"does not know this client's key", Cause{"the server does not know this client's key", remedyClient}},
 	{"certificate required", Cause{"the server does not know this client's key", remedyClient}},

@@ -17,7 +17,7 @@ func TestDiagnose(t *testing.T) {
 	call := func(e syscall.Errno) string { return dial(os.NewSyscallError("connect", e)) }
 	for err, want := range map[string][2]string{
 		call(syscall.ENETUNREACH):    {"no route to the server", "ip route get"},
-		call(syscall.EHOSTUNREACH):   {"no route to the server", "ip route get"},
+		call(syscall.EHOSTUNREACH):   {"says a firewall or a router", "firewalld"},
 		call(syscall.ECONNREFUSED):   {"192.0.2.1:7443 refuses connections", "start the server"},
 		"connection refused":         {"the server refuses connections", "start the server"},
 		call(syscall.EADDRNOTAVAIL):  {"address is not there", "plug it in"},
@@ -47,6 +47,8 @@ func TestDiagnose(t *testing.T) {
 		"no server address of the family of fd02::2":                                                                                                               {"no address of a family", "server.addresses"},
 		"session with 192.0.2.1:7443: the server refuses: limits.sessions_per_client is reached":                                                                   {"its limits.sessions_per_client is reached", "raise limits.sessions_per_client"},
 		"TLS with 192.0.2.1:443: the server does not speak mpsocks/1: is it the right address? (remote error: tls: no application protocol)":                       {"looks into TLS", "server.cover"},
+		"TLS with 192.0.2.1:7443: the server has the right key and knows no encrypted hello: it is of a release before 0.1.0":                                      {"of a release before 0.1.0", "upgrade the server"},
+		"TLS with 192.0.2.1:7443: the server has the right key and does not take the hello: its `cover` has another server_name than this client's":                {"another server_name", "cover.server_name"},
 		"something new": {"something new", ""},
 	} {
 		got := Diagnose(err)

@@ -58,8 +58,9 @@ func authMeet(t *testing.T, client, server *tls.Config) (cs, ss tls.ConnectionSt
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
 	c := tls.Client(conn, client)
-	if cerr = c.Handshake(); cerr == nil {
-		cs = c.ConnectionState()
+	cerr = c.Handshake()
+	cs = c.ConnectionState()
+	if cerr == nil {
 		_, cerr = io.ReadFull(c, make([]byte, len("welcome")))
 	}
 	conn.Close()
@@ -245,5 +246,28 @@ func TestAuthBadKeys(t *testing.T) {
 	}
 	if _, err := PeerKey(tls.ConnectionState{}); err == nil {
 		t.Error("no certificate was taken")
+	}
+}
+
+// A server that has the right key and does not take the hello is of a release that knows no
+// encrypted ones, if the name in the clear is the one that all others take.
+func TestHelloIsNotTaken(t *testing.T) {
+	server, _ := authKey("server")
+	client, _ := authKey("client")
+	for name, want := range map[string]string{"": "before 0.1.0", "www.example.org": "another server_name"} {
+		old, err := ServerTLS(server, Cover{}, func([32]byte) bool { return true })
+		if err != nil {
+			t.Fatal(err)
+		}
+		old.EncryptedClientHelloKeys = nil
+		g, err := NewGreeter(client, Cover{ServerName: name}, server.Public().(ed25519.PublicKey))
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg, turn := g.Config(time.Now())
+		state, _, err, _ := authMeet(t, cfg, old)
+		if got := g.Explain(state, turn, err); !strings.Contains(got.Error(), want) {
+			t.Errorf("%q: %v", name, got)
+		}
 	}
 }

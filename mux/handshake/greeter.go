@@ -43,9 +43,10 @@ var ErrOtherKey = errors.New("the server has another of its keys")
 // A Greeter makes the TLS configurations of a client's subflows: each shows a fresh
 // proof, encrypted to the server.
 type Greeter struct {
-	base    *tls.Config
-	servers []greeted
-	turn    atomic.Int32 // which of the server's keys is tried
+	base     *tls.Config
+	servers  []greeted
+	ordinary bool         // its name in the clear is the one that each server takes
+	turn     atomic.Int32 // which of the server's keys is tried
 }
 
 type greeted struct {
@@ -64,7 +65,7 @@ func NewGreeter(key ed25519.PrivateKey, cover Cover, servers ...ed25519.PublicKe
 	if len(cover.ALPN) > 0 {
 		base.NextProtos = cover.ALPN
 	}
-	g := &Greeter{base: base}
+	g := &Greeter{base: base, ordinary: cover.name() == proof.DefaultName}
 	for _, s := range servers {
 		list, err := proof.ConfigList(s, cover.name())
 		if err != nil {
@@ -100,6 +101,8 @@ func (g *Greeter) Explain(state tls.ConnectionState, turn int32, err error) erro
 	got, err := PeerKey(state)
 	i := slices.IndexFunc(g.servers, func(s greeted) bool { return s.key == got })
 	switch {
+	case err == nil && i == int(turn) && g.ordinary:
+		return errors.New("the server has the right key and knows no encrypted hello: it is of a release before 0.1.0")
 	case err == nil && i == int(turn):
 		return errors.New("the server has the right key and does not take the hello: its `cover` has another server_name than this client's")
 	case err == nil && i >= 0:

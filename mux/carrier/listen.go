@@ -27,15 +27,30 @@ type Door struct {
 // that takes both families has to go where another wants IPv4 at its port.
 func (d Door) Fits(all []ListenAddr) bool { return d.network == "" || d.network == network(d.At, all) }
 
+// Accept implements net.Listener. The kernel's keep-alives are orphans', whoever has bound the door.
+func (d Door) Accept() (net.Conn, error) {
+	c, err := d.Listener.Accept()
+	if t, ok := c.(*net.TCPConn); ok {
+		_ = t.SetKeepAliveConfig(orphans) // best effort
+	}
+	return c, err
+}
+
 // Is reports whether the door is what a is, also where the system chose its port.
 func (d Door) Is(a ListenAddr) bool {
 	return d.At == a || AddrPort(d.Addr()) == a.Addr && d.At.KernelMPTCP == a.KernelMPTCP
 }
 
-// orphanAfter is after how much silence the kernel asks on a connection, so that those
+// orphans are the kernel's keep-alives: it asks on a connection after so much silence that those
 // whose client is gone without a word end some time. What a session needs to know sooner
 // it asks itself.
-const orphanAfter = time.Hour
+var orphans = net.KeepAliveConfig{Enable: true, Idle: time.Hour, Interval: 5 * time.Second, Count: 3}
+
+// listens sets what a listening socket of ours has beside its address, as best effort.
+func listens(raw syscall.RawConn) {
+	Untimed(raw)
+	deferSilent(raw)
+}
 
 // network is how an address is bound: an IPv4 one for IPv4 alone, 0.0.0.0 too, and the
 // IPv6 wildcard for both families, unless another one of all has that port for IPv4.
@@ -55,11 +70,10 @@ func network(a ListenAddr, all []ListenAddr) string {
 // those that are bound beside them, too.
 func Bind(addrs, all []ListenAddr) (doors []Door, err error) {
 	for _, a := range addrs {
-		lc := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: orphanAfter, Interval: 5 * time.Second, Count: 3}}
-		lc.SetMultipathTCP(a.KernelMPTCP) // Go's default is on
+		lc := net.ListenConfig{KeepAlive: -1} // Door.Accept's
+		lc.SetMultipathTCP(a.KernelMPTCP)     // Go's default is on
 		lc.Control = func(_, _ string, raw syscall.RawConn) error {
-			Untimed(raw)
-			deferSilent(raw)
+			listens(raw)
 			return nil
 		}
 		by := network(a, all)
@@ -75,7 +89,7 @@ func Bind(addrs, all []ListenAddr) (doors []Door, err error) {
 
 // Adopt finds the listeners that somebody else has bound, a service manager, among the
 // addresses: it returns doors of them, the addresses that are left, and the listeners
-// that have no address here.
+// that have no address here. What it finds gets the options of those that Bind makes.
 func Adopt(handed []net.Listener, addrs []ListenAddr) (doors []Door, rest []ListenAddr, unknown []net.Listener) {
 	unknown = slices.Clone(handed)
 	for _, a := range addrs {
@@ -85,6 +99,11 @@ func Adopt(handed []net.Listener, addrs []ListenAddr) (doors []Door, rest []List
 		if i < 0 {
 			rest = append(rest, a)
 			continue
+		}
+		if c, ok := unknown[i].(syscall.Conn); ok {
+			if raw, err := c.SyscallConn(); err == nil {
+				listens(raw)
+			}
 		}
 		doors = append(doors, Door{unknown[i], a, ""})
 		unknown = slices.Delete(unknown, i, i+1)

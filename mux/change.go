@@ -37,12 +37,16 @@ func (l *Listener) Change(cfg ListenerConfig) error {
 }
 
 // rebind leaves the addresses that are not wanted any more and binds the new ones. An
-// address with another option is left first: both cannot have it at once.
+// address with another option is left first: both cannot have it at once. A listener that
+// drains has left all of them, for who comes after it.
 func (l *Listener) rebind(want []ListenAddr) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.ctx != nil && l.ctx.Err() != nil {
 		return ErrClosed
+	}
+	if l.draining {
+		return nil
 	}
 	var keep, leave []carrier.Door
 	for _, d := range l.lns {

@@ -83,6 +83,35 @@ func TestChangeRevokesOne(t *testing.T) {
 	}
 }
 
+// A server that ends listens nowhere again when its configuration is read anew, even where its
+// address is somebody else's by then; a client that is taken out of the list loses its session.
+func TestChangeWhileDraining(t *testing.T) {
+	n := newLoopTunnel(t, 1, 1, nil)
+	mine := <-n.serverSession
+	n.listener.Drain(time.Minute)
+	cfg := n.listenerConfig()
+	if err := n.listener.Change(cfg); err != nil {
+		t.Fatal(err)
+	}
+	if a := n.listener.Addrs(); len(a) != 0 {
+		t.Errorf("listens at %v", a)
+	}
+	next, err := net.Listen("tcp", n.addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer next.Close()
+	cfg.Clients = nil
+	if err := n.listener.Change(cfg); err != nil {
+		t.Error(err)
+	}
+	select {
+	case <-mine.end.done:
+	case <-time.After(20 * time.Second):
+		t.Error("the session of a revoked client lives on")
+	}
+}
+
 // An address that cannot be had changes nothing.
 func TestChangeFailsWhole(t *testing.T) {
 	n := newLoopTunnel(t, 1, 1, nil)

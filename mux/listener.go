@@ -71,9 +71,10 @@ type Listener struct {
 	turns     turns         // of those who show one
 	benches   benches       // for all handshakes
 
-	mu  sync.Mutex      // guards the rest
-	ctx context.Context // of Run; nil before
-	lns []carrier.Door
+	mu       sync.Mutex      // guards the rest
+	ctx      context.Context // of Run; nil before
+	lns      []carrier.Door
+	draining bool // no address is bound any more
 }
 
 // listening is what a Listener goes by now; Change puts another in its place.
@@ -249,7 +250,7 @@ func (l *Listener) attach(s *Session, k *carrier.TLS, shown *capture.Subflow, id
 func (l *Listener) Drain(left time.Duration) {
 	l.mu.Lock()
 	carrier.CloseDoors(l.lns)
-	l.lns = nil
+	l.lns, l.draining = nil, true
 	l.mu.Unlock()
 	for _, s := range l.Sessions() {
 		s.enter(func(e *engine.Engine, _ int64) {

@@ -1,19 +1,10 @@
 package dsn
 
-import (
-	"errors"
-	"slices"
-)
+import "errors"
 
-const (
-	// maxHeld bounds the stretches of bytes that may wait for an earlier one: the
-	// most that so many mappings without a Data ACK can leave gaps between.
-	maxHeld = SendSegments / 2
-	// stretchMemory is what a stretch takes.
-	stretchMemory = 16
-	// heldMemory is how many there may have been before their memory is given back.
-	heldMemory = 1024
-)
+// maxHeld bounds the stretches of bytes that may wait for an earlier one: the most that so
+// many mappings without a Data ACK can leave gaps between.
+const maxHeld = SendSegments / 2
 
 // What a peer does wrong with its mappings.
 var (
@@ -25,8 +16,7 @@ var (
 // once. It does not hold packets: they are delivered on arrival.
 type Space struct {
 	Due  uint64    // DSN of the first byte that has not come: the Data ACK to send
-	held []stretch // what came beyond it, sorted, with a gap before each
-	most int       // of them at once
+	held stretches // what came beyond it, with a gap before each
 
 	Packets uint64 // mappings that were new,
 	Octets  uint64 // and their bytes
@@ -34,14 +24,11 @@ type Space struct {
 	owed    int64  // bytes accepted, and repeats, since take
 }
 
-// A stretch is bytes without a gap, from one DSN up to another.
-type stretch struct{ from, to uint64 }
-
 // Reset begins anew with the first DSN of a session.
-func (w *Space) Reset(first uint64) { w.Due, w.owed, w.held, w.most = first, 0, nil, 0 }
+func (w *Space) Reset(first uint64) { w.Due, w.owed, w.held = first, 0, stretches{} }
 
 // List is how many bytes of memory the list of what came behind gaps is.
-func (w *Space) List() int { return cap(w.held) * stretchMemory }
+func (w *Space) List() int { return w.held.memory() }
 
 // Take returns how much more a Data ACK is owed for since the last call.
 func (w *Space) Take() (owed int64) {
@@ -56,16 +43,14 @@ func (w *Space) Accept(dsn uint64, n uint32) (fresh bool, err error) {
 	end := dsn + uint64(n)
 	switch d := int64(dsn - w.Due); {
 	case d == 0:
-		if len(w.held) > 0 && int64(end-w.held[0].from) > 0 {
+		first := w.held.at(place{})
+		if first != nil && int64(end-first.from) > 0 {
 			return false, errOverlap
 		}
 		w.Due = end
-		if len(w.held) > 0 && w.held[0].from == end {
-			w.Due = w.held[0].to
-			w.held = slices.Delete(w.held, 0, 1)
-		}
-		if len(w.held) == 0 && w.most > heldMemory {
-			w.held, w.most = nil, 0
+		if first != nil && first.from == end {
+			w.Due = first.to
+			w.held.remove(place{})
 		}
 	case d < 0:
 		if int64(end-w.Due) > 0 {
@@ -89,7 +74,7 @@ func (w *Space) Accept(dsn uint64, n uint32) (fresh bool, err error) {
 
 // Fin enters DATA_FIN, which takes one DSN: false if bytes before it have not come.
 func (w *Space) Fin(at uint64) bool {
-	if at == w.Due && len(w.held) == 0 {
+	if at == w.Due && w.held.n == 0 {
 		w.Due++
 	}
 	return at == w.Due-1
@@ -97,19 +82,9 @@ func (w *Space) Fin(at uint64) bool {
 
 // hold enters what came behind a gap.
 func (w *Space) hold(dsn, end uint64) (fresh bool, err error) {
-	i := len(w.held) // the first stretch that begins behind dsn; most come in order
-	for i > 0 && int64(w.held[i-1].from-dsn) > 0 {
-		if i > 8 {
-			i, _ = slices.BinarySearchFunc(w.held, dsn+1, func(s stretch, at uint64) int {
-				return int(max(min(int64(s.from-at), 1), -1))
-			})
-			break
-		}
-		i--
-	}
-	var before, behind *stretch
-	if i > 0 {
-		before = &w.held[i-1]
+	at := w.held.behind(dsn)
+	before, behind := w.held.before(at), w.held.at(at)
+	if before != nil {
 		switch {
 		case int64(end-before.to) <= 0:
 			w.again()
@@ -120,8 +95,7 @@ func (w *Space) hold(dsn, end uint64) (fresh bool, err error) {
 			before = nil
 		}
 	}
-	if i < len(w.held) {
-		behind = &w.held[i]
+	if behind != nil {
 		switch {
 		case int64(end-behind.from) > 0:
 			return false, errOverlap
@@ -132,16 +106,15 @@ func (w *Space) hold(dsn, end uint64) (fresh bool, err error) {
 	switch {
 	case before != nil && behind != nil:
 		before.to = behind.to
-		w.held = slices.Delete(w.held, i, i+1)
+		w.held.remove(at)
 	case before != nil:
 		before.to = end
 	case behind != nil:
 		behind.from = dsn
-	case len(w.held) >= maxHeld:
+	case w.held.n >= maxHeld:
 		return false, errWindow
 	default:
-		w.held = slices.Insert(w.held, i, stretch{dsn, end})
-		w.most = max(w.most, len(w.held))
+		w.held.insert(at, stretch{dsn, end})
 	}
 	return true, nil
 }

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -91,6 +92,35 @@ func TestDescriptorsGo(t *testing.T) {
 		if time.Now().After(end) {
 			t.Fatalf("%d descriptors are left", count()-before)
 		}
+	}
+}
+
+// However many connections end at once, few descriptors are left over, and fewer where the process may have few:
+// there were as many as ended before somebody came to close them.
+func TestDescriptorsOfManyEnds(t *testing.T) {
+	for _, most := range []int{1, 4, closeMost} {
+		var all []*os.File
+		for range 8 * closeMost {
+			f, err := os.Open(os.DevNull)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, f)
+		}
+		d := &descriptors{most: func() int { return most }}
+		for _, f := range all {
+			d.add(f)
+		}
+		left := 0
+		for _, f := range all {
+			if _, err := f.Stat(); err == nil {
+				left++
+			}
+		}
+		if left > most {
+			t.Errorf("%d are open, of %d at most", left, most)
+		}
+		d.flush()
 	}
 }
 
@@ -190,4 +220,52 @@ func TestClosedHearsNothing(t *testing.T) {
 	if !errors.As(err, &op) || !errors.Is(err, unix.EPIPE) && !errors.Is(err, unix.ECONNRESET) {
 		t.Error(fmt.Errorf("written to a closed connection: %w", err))
 	}
+}
+
+// An address of a link is that of one link: its zone says of which.
+func TestZones(t *testing.T) {
+	lo, err := net.InterfaceByIndex(1)
+	if err != nil {
+		t.Skip(err)
+	}
+	for zone, want := range map[string]uint32{"": 0, lo.Name: 1, "1": 1, "7": 7} {
+		var s sockaddr
+		if _, err := s.put(netip.AddrPortFrom(netip.MustParseAddr("fe80::1").WithZone(zone), 1)); err != nil || s.Scope_id != want {
+			t.Errorf("zone %q is %d: %v", zone, s.Scope_id, err)
+		}
+	}
+	d := &Dialer{Prepare: Inline}
+	if _, err := d.Dial(t.Context(), netip.MustParseAddrPort("[fe80::1%nosuch]:1")); err == nil || !strings.Contains(err.Error(), "nosuch") {
+		t.Errorf("a zone that is none: %v", err)
+	}
+	all, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range all {
+		n, ok := a.(*net.IPNet)
+		if !ok || n.IP.To4() != nil || !n.IP.IsLinkLocalUnicast() {
+			continue
+		}
+		each, _ := net.Interfaces()
+		for _, i := range each {
+			l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: n.IP, Zone: i.Name})
+			if err != nil {
+				continue // it is another one's
+			}
+			own, err := Listen(l)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer own.Close()
+			d.Local = netip.AddrFrom16([16]byte(n.IP.To16())).WithZone(i.Name)
+			c, err := d.Dial(t.Context(), netip.AddrPortFrom(d.Local, where(l.Addr()).Port()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Close()
+			return
+		}
+	}
+	t.Log("no interface has an address of its link")
 }

@@ -42,7 +42,10 @@ func (d *Dialer) once(ctx context.Context, to netip.AddrPort) (c *Conn, err erro
 		return nil, err
 	}
 	var at sockaddr
-	size := at.put(to)
+	size, err := at.put(to)
+	if err != nil {
+		return nil, err
+	}
 	open := func() (fd uintptr, e unix.Errno) {
 		fd, _, e = unix.RawSyscall(unix.SYS_SOCKET, uintptr(at.Family), unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.IPPROTO_TCP)
 		return fd, e
@@ -100,7 +103,10 @@ func (d *Dialer) prepare(fd uintptr) error {
 		return nil
 	}
 	var from sockaddr
-	size := from.put(netip.AddrPortFrom(d.Local, 0))
+	size, err := from.put(netip.AddrPortFrom(d.Local, 0))
+	if err != nil {
+		return err
+	}
 	if _, _, e := unix.RawSyscall(unix.SYS_BIND, fd, uintptr(unsafe.Pointer(&from)), size); e != 0 {
 		return os.NewSyscallError("bind", e)
 	}

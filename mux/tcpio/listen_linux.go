@@ -4,9 +4,11 @@ package tcpio
 
 import (
 	"encoding/binary"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
+	"strconv"
 	"syscall"
 	"unsafe"
 
@@ -93,8 +95,8 @@ func (l *Listener) Close() error { return l.file.Close() }
 // A sockaddr is one of either family.
 type sockaddr unix.RawSockaddrInet6
 
-// put makes it an address, and returns its size.
-func (s *sockaddr) put(at netip.AddrPort) (size uintptr) {
+// put makes it an address, and returns its size. It fails for a zone that is none of this machine's.
+func (s *sockaddr) put(at netip.AddrPort) (size uintptr, err error) {
 	port := (*[2]byte)(unsafe.Pointer(&s.Port)) // at the same place in both
 	if addr := at.Addr().Unmap(); addr.Is4() {
 		*(*unix.RawSockaddrInet4)(unsafe.Pointer(s)) = unix.RawSockaddrInet4{Family: unix.AF_INET, Addr: addr.As4()}
@@ -102,9 +104,25 @@ func (s *sockaddr) put(at netip.AddrPort) (size uintptr) {
 	} else {
 		*s = sockaddr{Family: unix.AF_INET6, Addr: addr.As16()}
 		size = unix.SizeofSockaddrInet6
+		s.Scope_id, err = scope(addr.Zone())
 	}
 	binary.BigEndian.PutUint16(port[:], at.Port())
-	return size
+	return size, err
+}
+
+// scope is the number of a zone, which is an interface's name or its number (RFC 4007, Section 11).
+func scope(zone string) (uint32, error) {
+	if zone == "" {
+		return 0, nil
+	}
+	i, err := net.InterfaceByName(zone)
+	if err == nil {
+		return uint32(i.Index), nil
+	}
+	if n, nan := strconv.ParseUint(zone, 10, 32); nan == nil {
+		return uint32(n), nil
+	}
+	return 0, fmt.Errorf("zone %s: %w", zone, err)
 }
 
 // addr reads it.

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/mpsocks/mpsocks/mux/buf"
+	"github.com/mpsocks/mpsocks/mux/gate"
 	"github.com/mpsocks/mpsocks/mux/turns"
 )
 
@@ -294,7 +295,7 @@ func askUDP(c net.Conn, msg []byte, end int) ([]byte, error) {
 		return nil, err
 	}
 	for {
-		if err := readable(c); err != nil {
+		if err := gate.AwaitUnread(c); err != nil {
 			return nil, err
 		}
 		got, err := heardFrom(c, msg, end)

@@ -16,7 +16,7 @@ const (
 	// the other one is a sibling.
 	takeoverTime = 200 * time.Millisecond
 	// maxHeld is how many datagrams of the new port wait for that, and
-	// maxHeldBytes bounds their buffers, of all associations.
+	// maxHeldBytes bounds their buffers, of all associations; of one user's by quota.
 	maxHeld      = 8
 	maxHeldBytes = 4 << 20
 	// doubtTime is how long no further sender is looked at after one was
@@ -45,7 +45,7 @@ type appPort struct {
 type rival struct {
 	addr  netip.AddrPort
 	held  []udpio.Message
-	bytes int64
+	bytes int
 	timer *time.Timer
 }
 
@@ -151,13 +151,9 @@ func (a *association) seat(at netip.AddrPort, now time.Time) *sibling {
 
 // hold keeps a datagram of the rival, if there is room. a.mu is held.
 func (a *association) hold(m *udpio.Message) {
-	r, held := a.port.rival, &a.client.held
-	size := int64(buf.Headroom + m.Buf.Cap())
-	if len(r.held) >= maxHeld {
-		return
-	}
-	if held.Add(size) > maxHeldBytes {
-		held.Add(-size)
+	r := a.port.rival
+	size := buf.Headroom + m.Buf.Cap()
+	if len(r.held) >= maxHeld || !a.client.held.take(a.holder, size) {
 		return
 	}
 	r.bytes += size
@@ -185,7 +181,7 @@ func (a *association) letGo(r *rival) {
 		}
 	}
 	r.held = nil
-	a.client.held.Add(-r.bytes)
+	a.client.held.give(a.holder, r.bytes)
 }
 
 // takeOver makes the rival the application's port and sends on what it has

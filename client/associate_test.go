@@ -11,7 +11,9 @@ import (
 	"time"
 
 	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/mux/buf"
 	"github.com/mpsocks/mpsocks/mux/packet"
+	"github.com/mpsocks/mpsocks/mux/udpio"
 )
 
 // app is an application's UDP socket.
@@ -247,16 +249,16 @@ func TestAssociationOfTooManySockets(t *testing.T) {
 	for range maxSiblings {
 		s := newApp(t, "127.0.0.1", relay)
 		s.send(t, datagram(0, "192.0.2.1:7", []byte("next")))
-		eventually(t, "it waits", func() bool { return c.held.Load() > 0 })
+		eventually(t, "it waits", func() bool { return inUse(c.held) > 0 })
 		first.echoes(t, "192.0.2.1:7", []byte("first"))
 		if _, got := s.receive(t); string(got) != "next" {
 			t.Errorf("it hears %q", got)
 		}
 	}
 	newApp(t, "127.0.0.1", relay).send(t, datagram(0, "192.0.2.1:7", []byte("one too many")))
-	eventually(t, "it waits", func() bool { return c.held.Load() > 0 })
+	eventually(t, "it waits", func() bool { return inUse(c.held) > 0 })
 	first.echoes(t, "192.0.2.1:7", []byte("first"))
-	eventually(t, "it is counted", func() bool { return c.drops[dropSource].Load() == 1 && c.held.Load() == 0 })
+	eventually(t, "it is counted", func() bool { return c.drops[dropSource].Load() == 1 && inUse(c.held) == 0 })
 }
 
 // TestAssociationNewPort is a program that opens its socket anew: its first
@@ -275,7 +277,7 @@ func TestAssociationNewPort(t *testing.T) {
 		}
 	}
 	a.echoes(t, "192.0.2.1:7", []byte("known now"))
-	if n := c.held.Load(); n != 0 {
+	if n := inUse(c.held); n != 0 {
 		t.Errorf("%d bytes are held", n)
 	}
 }
@@ -286,9 +288,9 @@ func TestAssociationClosesWithARival(t *testing.T) {
 	conn, relay := associated(t, c, anywhere)
 	newApp(t, "127.0.0.1", relay).echoes(t, "192.0.2.1:7", []byte("old"))
 	newApp(t, "127.0.0.1", relay).send(t, datagram(0, "192.0.2.1:7", []byte("new")))
-	eventually(t, "it waits", func() bool { return c.held.Load() > 0 })
+	eventually(t, "it waits", func() bool { return inUse(c.held) > 0 })
 	conn.Close()
-	eventually(t, "nothing is held", func() bool { return c.held.Load() == 0 })
+	eventually(t, "nothing is held", func() bool { return inUse(c.held) == 0 })
 }
 
 // TestAssociationPortFromRequest has requests announce a port that is not used:
@@ -422,5 +424,31 @@ func TestQuota(t *testing.T) {
 	q.release(ann)
 	if !q.acquire(host) {
 		t.Error("released, but no room")
+	}
+}
+
+// What waits for one user's sockets leaves room for another's.
+func TestHeldIsShared(t *testing.T) {
+	c := &Client{held: newQuota(maxHeldBytes, 0)}
+	keeps := func(user string, size int) (n int) {
+		a := new(association)
+		a.client, a.holder, a.port.rival = c, holder{user: user}, new(rival)
+		for range maxHeld {
+			m := udpio.Message{Buf: buf.Get(size)}
+			a.hold(&m)
+			if m.Buf == nil {
+				n++
+			}
+		}
+		return n
+	}
+	for range 2 * maxHeldBytes / (maxHeld * 60000) {
+		keeps("greedy", 60000)
+	}
+	if n := inUse(c.held); n > maxHeldBytes-maxHeldBytes/quotaReserve {
+		t.Errorf("%d bytes are one user's, of %d", n, maxHeldBytes)
+	}
+	if n := keeps("modest", 1500); n != maxHeld {
+		t.Errorf("%d datagrams of another user's are kept", n)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux"
 	"github.com/mpsocks/mpsocks/mux/buf"
+	"github.com/mpsocks/mpsocks/mux/chatter"
 	"github.com/mpsocks/mpsocks/mux/packet"
 	"github.com/mpsocks/mpsocks/mux/udpio"
 	"github.com/mpsocks/mpsocks/status"
@@ -71,8 +72,12 @@ type Client struct {
 	ends      ends
 	wishes    wishes
 	words     words
+	programs  *chatter.Voice // in the log: of those that run with a network of their own,
+	peer      *chatter.Voice // and of what the server does with ports that it publishes
 
 	associations, streams *quota
+	held                  *quota // bytes of buffers of rivals, see app_port.go
+	streamsOut            *quota // bytes that wait for the applications of udpStreams
 	lookups               *lookups
 	publications          publications
 	web                   *web
@@ -92,8 +97,6 @@ type Client struct {
 
 	// Counters.
 	drops                drops
-	held                 atomic.Int64  // bytes of buffers of rivals, see app_port.go
-	streamsOut           atomic.Int64  // bytes that wait for the applications of udpStreams
 	failed               atomic.Uint64 // handshakes that failed
 	exitRefused          atomic.Uint64 // CONNECTs that the exit refused
 	streamUp, streamDown atomic.Uint64 // bytes of ended directions of CONNECTs
@@ -140,10 +143,14 @@ func newClient(cfg *conf.Client, log zerolog.Logger, t tunnel, handed ...net.Lis
 		ports:        newPorts(),
 		associations: newQuota(cfg.Limits.Associations, cfg.Limits.AssociationsPerUser),
 		streams:      newQuota(cfg.Limits.Streams, cfg.Limits.StreamsPerUser),
+		held:         newQuota(maxHeldBytes, 0),
+		streamsOut:   newQuota(udpStreamsOut, 0),
 		lookups:      newLookups(),
 		relays:       relays{shares: newQuota(0, 0)},
 		watch:        pathWatch{log: log, changed: make(chan struct{}, 1), paths: cfg.Paths, mark: cfg.SocketMark()},
 		words:        words{log: log},
+		programs:     chatter.NewVoice(),
+		peer:         chatter.NewVoice(),
 	}
 	c.life, c.stop = context.WithCancel(context.Background())
 	c.crowd = newCrowd(c.life, log, cfg.Users)

@@ -7,8 +7,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/rs/zerolog"
 
 	"github.com/mpsocks/mpsocks/client/confine"
 )
@@ -110,5 +113,42 @@ func TestGrantsRefuse(t *testing.T) {
 	read.SetReadDeadline(time.Now().Add(20 * time.Second))
 	if n, err := read.Read(make([]byte, 1)); n != 0 || err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("a file that was sent is still open: %v", err)
+	}
+}
+
+// A program that is refused without end does not fill the log.
+func TestLinesOfRefusedGrants(t *testing.T) {
+	c := lonely(t)
+	var lines atomic.Int64
+	c.log = zerolog.Nop().Level(zerolog.InfoLevel).Hook(zerolog.HookFunc(func(_ *zerolog.Event, level zerolog.Level, text string) {
+		if level >= zerolog.InfoLevel && strings.Contains(text, "refused") {
+			lines.Add(1)
+		}
+	}))
+	path := filepath.Join(t.TempDir(), "mpsocks", "run.sock")
+	l, err := listenGrants(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- serveGrants(c.life, c, l) }()
+	for range 3 * mostLines {
+		conn, err := net.Dial("unixpacket", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := confine.SendConn(conn.(*net.UnixConn), []byte("nonsense")); err != nil {
+			t.Fatal(err)
+		}
+		conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+		conn.Read(make([]byte, 4096))
+		conn.Read(make([]byte, 1)) // its end comes after the line
+		conn.Close()
+	}
+	l.Close()
+	c.stop()
+	<-done
+	if n := lines.Load(); n == 0 || n > mostLines {
+		t.Errorf("%d lines", n)
 	}
 }

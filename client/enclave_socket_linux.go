@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
 
 	"github.com/mpsocks/mpsocks/client/confine"
@@ -102,20 +103,20 @@ func serveGrants(ctx context.Context, c *Client, l *net.UnixListener) error {
 	stop := context.AfterFunc(ctx, func() { l.Close() })
 	defer stop()
 	places := make(chan struct{}, maxGrantConns)
-	for said := false; ; {
+	for said := (time.Time{}); ; {
 		conn, err := l.AcceptUnix()
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil
 			}
-			if !said { // out of descriptors, most likely
-				said = true
+			// Out of descriptors, most likely.
+			if now := time.Now(); said.IsZero() || now.Sub(said) > acceptSaid { // it comes and goes
+				said = now
 				c.log.Warn().Err(err).Stringer("listen", l.Addr()).Msg("cannot accept connections; trying again")
 			}
 			pause(ctx, maxBackoff)
 			continue
 		}
-		said = false
 		select {
 		case places <- struct{}{}:
 		default:
@@ -128,7 +129,7 @@ func serveGrants(ctx context.Context, c *Client, l *net.UnixListener) error {
 			if err := grant(ctx, c, conn); err != nil {
 				b, _ := json.Marshal(grantReply{Error: err.Error()})
 				conn.Write(b)
-				c.log.Info().Err(err).Msg("mpsocks run was refused")
+				c.programs.Line(&c.log, zerolog.InfoLevel).Err(err).Msg("mpsocks run was refused")
 			}
 		}()
 	}
@@ -173,12 +174,12 @@ func grant(ctx context.Context, c *Client, conn *net.UnixConn) error {
 		if granted, err := json.Marshal(grantReply{Paths: req.Paths}); err == nil {
 			conn.Write(granted)
 		}
-		c.log.Info().Str("program", req.Name).Str("class", req.Class).Strs("paths", req.Paths).Msg("a program with a network of its own begins")
+		c.programs.Line(&c.log, zerolog.InfoLevel).Str("program", req.Name).Str("class", req.Class).Strs("paths", req.Paths).Msg("a program with a network of its own begins")
 	})
 	if !served {
 		return err
 	}
-	c.log.Info().Str("program", req.Name).Err(err).Msg("a program with a network of its own ends")
+	c.programs.Line(&c.log, zerolog.InfoLevel).Str("program", req.Name).Err(err).Msg("a program with a network of its own ends")
 	conn.Close()
 	return nil
 }

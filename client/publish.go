@@ -149,6 +149,12 @@ func (p *publication) open(ctx context.Context, q *packet.Publish) (stream, byte
 	return st, code[0], nil
 }
 
+// line begins a line of the log about what the server or the program does: neither writes
+// more of them than a person reads.
+func (p *publication) line(level zerolog.Level) *zerolog.Event {
+	return p.client.peer.Line(&p.client.log, level)
+}
+
 // say writes the server's answer into the log when it is another one than before.
 func (p *publication) say(code byte) {
 	if int32(code) == p.said.Swap(int32(code)) {
@@ -159,10 +165,10 @@ func (p *publication) say(code byte) {
 		return event.Stringer("port", r.Listen).Str("proto", string(r.Proto)).Str("to", r.To())
 	}
 	if code == packet.PublishOK {
-		of(p.client.log.Info()).Msg("a port of the server leads here now")
+		of(p.line(zerolog.InfoLevel)).Msg("a port of the server leads here now")
 		return
 	}
-	of(p.client.log.Warn()).Str("reason", cmp.Or(publishWords[code], publishWords[packet.PublishFailed])).Msg("a port is not published")
+	of(p.line(zerolog.WarnLevel)).Str("reason", cmp.Or(publishWords[code], publishWords[packet.PublishFailed])).Msg("a port is not published")
 }
 
 // status is what people see of it.

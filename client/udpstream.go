@@ -18,8 +18,8 @@ import (
 const (
 	// udpStreamIn is the buffer for what an application sends, and udpStreamOut
 	// how much waits for it at most: what comes then is dropped, as a socket
-	// does whose program does not read. When as much as udpStreamsOut waits for all of
-	// them, it is udpStreamTight for each.
+	// does whose program does not read. What waits beyond udpStreamTight for each is
+	// udpStreamsOut for all of them, of which one user has a share.
 	udpStreamIn    = 8 << 10
 	udpStreamOut   = 256 << 10
 	udpStreamsOut  = 32 << 20
@@ -39,12 +39,18 @@ type udpStream struct {
 	ready   chan struct{} // has one when there is something in out, or done is set
 
 	outMu sync.Mutex // guards the following fields
-	out   *[]byte    // frames for the application, of udpOuts; nil = none
+	out   *udpOut    // of udpOuts; nil = none
 	done  bool
 }
 
-// udpOuts are buffers for frames that wait: who has none holds none.
-var udpOuts = sync.Pool{New: func() any { b := make([]byte, 0, udpStreamTight); return &b }}
+// A udpOut is frames that wait for an application.
+type udpOut struct {
+	frames  []byte
+	counted int // bytes of Client.streamsOut
+}
+
+// udpOuts are those without a frame: who has none holds none.
+var udpOuts = sync.Pool{New: func() any { return &udpOut{frames: make([]byte, 0, udpStreamTight)} }}
 
 // udpForm is how an application wants its datagrams in a connection.
 type udpForm struct {
@@ -208,31 +214,34 @@ func (u *udpStream) receive(d *delivery, _, payload []byte) {
 func (u *udpStream) put(from netip.AddrPort, payload []byte) bool {
 	u.outMu.Lock()
 	defer u.outMu.Unlock()
-	most, waits := udpStreamOut, 0
-	if u.client.streamsOut.Load() > udpStreamsOut {
-		most = udpStreamTight
-	}
+	waits, counted := 0, 0
 	if u.out != nil {
-		waits = len(*u.out)
+		waits, counted = len(u.out.frames), u.out.counted
 	}
+	total := waits + maxFrameHeader + len(payload)
 	// gost takes no length for no end.
 	if len(payload) == 0 && u.in.framing == framingGost {
 		return false
 	}
 	// One may always wait, whatever its size.
-	if u.done || waits > 0 && waits+maxFrameHeader+len(payload) > most {
+	if u.done || waits > 0 && total > udpStreamOut {
 		return false
 	}
-	if u.out == nil {
-		u.out = udpOuts.Get().(*[]byte)
+	if more := total - udpStreamTight - counted; more > 0 && waits > 0 {
+		if !u.client.streamsOut.take(u.holder, more) {
+			return false
+		}
+		counted += more
 	}
-	*u.out = u.in.framing.append(*u.out, from, payload)
-	u.client.streamsOut.Add(int64(len(*u.out) - waits))
+	if u.out == nil {
+		u.out = udpOuts.Get().(*udpOut)
+	}
+	u.out.frames, u.out.counted = u.in.framing.append(u.out.frames, from, payload), counted
 	return true
 }
 
 // take takes all that waits, nil if nothing does, and says whether it is the end.
-func (u *udpStream) take() (b *[]byte, done bool) {
+func (u *udpStream) take() (b *udpOut, done bool) {
 	u.outMu.Lock()
 	defer u.outMu.Unlock()
 	b, u.out = u.out, nil
@@ -240,13 +249,15 @@ func (u *udpStream) take() (b *[]byte, done bool) {
 }
 
 // free gives back what take has taken.
-func (u *udpStream) free(b *[]byte) {
+func (u *udpStream) free(b *udpOut) {
 	if b == nil {
 		return
 	}
-	u.client.streamsOut.Add(-int64(len(*b)))
-	if cap(*b) <= udpStreamOut/4 {
-		*b = (*b)[:0]
+	if b.counted > 0 {
+		u.client.streamsOut.give(u.holder, b.counted)
+	}
+	if cap(b.frames) <= udpStreamOut/4 {
+		b.frames, b.counted = b.frames[:0], 0
 		udpOuts.Put(b)
 	}
 }
@@ -268,7 +279,7 @@ func (u *udpStream) write() {
 		b, done := u.take()
 		var err error
 		if b != nil && !done {
-			_, err = u.conn.Write(*b)
+			_, err = u.conn.Write(b.frames)
 		}
 		u.free(b)
 		if done {

@@ -347,30 +347,46 @@ func TestUDPStreamPayloadsHoldWhatHasCome(t *testing.T) {
 	}
 }
 
-// What waits for applications that do not read is bounded for all of them together, and who
-// has nothing waiting gets the next.
+// inUse is how much of a quota is taken.
+func inUse(q *quota) int {
+	n, _ := q.state()
+	return n
+}
+
+// What waits for applications that do not read is bounded for all of them together, who has
+// nothing waiting gets the next, and one user's leave the others' some room.
 func TestUDPStreamsShareWhatWaits(t *testing.T) {
-	c := new(Client)
+	c := &Client{streamsOut: newQuota(udpStreamsOut, 0)}
 	from, payload := netip.MustParseAddrPort("192.0.2.1:53"), make([]byte, 1000)
 	var all []*udpStream
-	for len(all) < 2*udpStreamsOut/udpStreamOut {
+	fill := func(user string) (waits int) {
 		u := new(udpStream)
-		u.client, u.in.framing = c, framingDatagrams
+		u.client, u.in.framing, u.holder = c, framingDatagrams, holder{user: user}
 		all = append(all, u)
 		for u.put(from, payload) {
 		}
-	}
-	if n, most := c.streamsOut.Load(), int64(udpStreamsOut+len(all)*udpStreamTight); n < udpStreamsOut || n > most {
-		t.Errorf("%d bytes wait, of %d at most", n, most)
-	}
-	for i, u := range all {
 		if u.out == nil {
-			t.Errorf("nothing waits for number %d", i)
+			t.Errorf("nothing waits for number %d", len(all))
+			return 0
 		}
+		return len(u.out.frames)
+	}
+	for len(all) < 2*udpStreamsOut/udpStreamOut {
+		if n := fill("greedy"); n < udpStreamTight-2*len(payload) {
+			t.Errorf("%d bytes wait for number %d", n, len(all))
+		}
+	}
+	if n := inUse(c.streamsOut); n < udpStreamsOut/2 || n > udpStreamsOut-udpStreamsOut/quotaReserve {
+		t.Errorf("%d bytes of one user's wait, of %d", n, udpStreamsOut)
+	}
+	if n := fill("modest"); n < udpStreamOut-2*len(payload) {
+		t.Errorf("%d bytes wait for another user's", n)
+	}
+	for _, u := range all {
 		b, _ := u.take()
 		u.free(b)
 	}
-	if n := c.streamsOut.Load(); n != 0 {
+	if n := inUse(c.streamsOut); n != 0 {
 		t.Errorf("%d bytes are left", n)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/rs/zerolog"
 	"golang.org/x/time/rate"
 
 	"github.com/mpsocks/mpsocks/mux/udpio"
@@ -65,7 +66,7 @@ func (v *visitors) resolve(ctx context.Context) {
 	list, err := net.DefaultResolver.LookupNetIP(ctx, "ip", r.Host)
 	if err != nil || len(list) == 0 {
 		if ctx.Err() == nil && !v.lacking.Swap(true) {
-			v.client.log.Warn().Err(err).Str("to", r.To()).Msg("the program of a published port is not found")
+			v.publication.line(zerolog.WarnLevel).Err(err).Str("to", r.To()).Msg("the program of a published port is not found")
 		}
 		return
 	}

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"github.com/mpsocks/mpsocks/mux/carrier"
 	"github.com/mpsocks/mpsocks/mux/dialer"
 	"github.com/mpsocks/mpsocks/mux/engine"
@@ -231,7 +233,7 @@ func (p *clientPath) race(ctx context.Context, timeout time.Duration, but []neti
 	if clamped {
 		// The next large packet would stop those that are there, each in its turn.
 		renew(c.session, func(of *engine.Path) bool { return of == p.path })
-		c.cfg.Log.Warn().Str("path", p.way.Name).Int("mtu", won.MTU).Msg("the path loses large packets and says nothing: smaller ones are sent by it")
+		c.session.voice.Line(&c.cfg.Log, zerolog.WarnLevel).Str("path", p.way.Name).Int("mtu", won.MTU).Msg("the path loses large packets and says nothing: smaller ones are sent by it")
 	}
 	return won.Value, nil
 }

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"github.com/mpsocks/mpsocks/mux/engine"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
 )
@@ -108,14 +110,14 @@ func (o *opening) moveAway(epoch uint64, left time.Duration) {
 	here := s.core.remotes(func(f *engine.Subflow) bool { return f.State() != engine.Ended })
 	there, ok := o.elsewhere(ctx, here)
 	if !ok {
-		c.cfg.Log.Warn().Stringer("in", left).Msg("the server is about to end, and no other one answers: staying until then")
+		s.voice.Line(&c.cfg.Log, zerolog.WarnLevel).Stringer("in", left).Msg("the server is about to end, and no other one answers: staying until then")
 		l.end(s) // who wants a stream hears that there is none
 		if there, ok = o.await(ctx, epoch, here); !ok {
 			return
 		}
 		l = newLeave(s)
 	}
-	c.cfg.Log.Info().Stringer("in", left).Stringer("to", there).Msg("the server is about to end: moving to another one when what is under way has ended")
+	s.voice.Line(&c.cfg.Log, zerolog.InfoLevel).Stringer("in", left).Stringer("to", there).Msg("the server is about to end: moving to another one when what is under way has ended")
 	tick := time.NewTicker(movePoll)
 	defer tick.Stop()
 	wanted, hurry := l.wanted, (<-chan time.Time)(nil)

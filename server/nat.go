@@ -195,12 +195,18 @@ func (n *nat) count() int {
 	return len(n.mappings)
 }
 
-// memory is what the mappings hold, about, with whom may answer them.
+// memory is what the mappings hold, about, with whom may answer them, and the kernel for them: of many it is
+// asked about some, which the map chooses each time, for who sends may fill them all.
 func (n *nat) memory() (held int64) {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
+	asked, kernel := 0, 0
 	for _, m := range n.mappings {
 		held += mappingMemory + m.permits.memory() + m.visitors.memory()
+		if asked < kernelPortion {
+			asked++
+			kernel += m.conn.Held()
+		}
 	}
-	return held
+	return held + int64(kernel*len(n.mappings)/max(asked, 1))
 }

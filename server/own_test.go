@@ -11,6 +11,7 @@ import (
 
 	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux/packet"
+	"github.com/mpsocks/mpsocks/mux/udpio"
 )
 
 // TestOwnAddresses: what listens on the server's own addresses is out of reach, unless
@@ -228,7 +229,11 @@ func TestBroadcasts(t *testing.T) {
 // by a datagram each.
 func TestPermitsAreCharged(t *testing.T) {
 	filters := &permits{table: remotes{limit: maxPermits}, idle: int64(time.Minute)}
-	n := &nat{mappings: map[uint64]*mapping{1: {}, 2: {permits: filters}, 3: {visitors: filters}}}
+	n := &nat{mappings: map[uint64]*mapping{}}
+	for i, m := range []*mapping{{}, {permits: filters}, {visitors: filters}} {
+		m.conn = new(udpio.Conn)
+		n.mappings[uint64(i)] = m
+	}
 	if got := n.memory(); got != 3*mappingMemory {
 		t.Errorf("three mappings are charged with %d bytes", got)
 	}

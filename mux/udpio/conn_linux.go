@@ -180,6 +180,22 @@ func (c *Conn) transparent() error {
 // none was asked for.
 func (c *Conn) LocalAddr() netip.AddrPort { return c.local }
 
+// Held is how many bytes of memory the kernel holds for what has come and was not read yet, and for
+// what is on its way out.
+func (c *Conn) Held() (n int) {
+	if !c.acquire() {
+		return 0
+	}
+	defer c.release()
+	var m [9]uint32 // sk_meminfo's, uapi/linux/sock_diag.h
+	size := uint32(unsafe.Sizeof(m))
+	if _, _, e := unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(c.fd), unix.SOL_SOCKET, unix.SO_MEMINFO,
+		uintptr(unsafe.Pointer(&m)), uintptr(unsafe.Pointer(&size)), 0); e == 0 {
+		n = int(m[0]) + int(m[2]) // RMEM_ALLOC, WMEM_ALLOC
+	}
+	return n
+}
+
 // Connect lets the kernel drop what other peers send from now on, and lets
 // Writers leave out the destination. Datagrams that were queued before may
 // still reach the Handler: it looks at Message.Addr. Errors: net.ErrClosed, or

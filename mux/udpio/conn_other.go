@@ -52,6 +52,9 @@ func open(local netip.AddrPort, opt Options) (*Conn, error) {
 // none was asked for.
 func (c *Conn) LocalAddr() netip.AddrPort { return c.local }
 
+// Held is not known here.
+func (c *Conn) Held() int { return 0 }
+
 // Connect drops what other peers send from now on, and lets Writers leave out
 // the destination. Errors: net.ErrClosed, or the system's.
 func (c *Conn) Connect(peer netip.AddrPort) error {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"reflect"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -134,6 +135,9 @@ func (w *words) client(c *conf.Client) {
 // tun says what a device takes.
 func (w *words) tun(t *conf.TUN) {
 	if t.Device == "" {
+		if !reflect.DeepEqual(*t, conf.DefaultClient().TUN) {
+			w.itemf("tun", "off: without tun.device, such as mps0, nothing of its settings holds")
+		}
 		return
 	}
 	w.itemf("tun", "%s, with %s, takes what this machine's programs send to %s%s", t.Device, list(t.Addresses), list(t.Routes), lacking(client.TUNLacks(t)))

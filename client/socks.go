@@ -24,6 +24,8 @@ const (
 	// can overtake the reply.
 	lingerTime  = time.Second
 	lingerBytes = 64 << 10
+	// tlsHandshake is the first byte of TLS (RFC 8446, Section 5.1).
+	tlsHandshake = 22
 	// maxBlank is how many bytes of empty lines may stand before a request.
 	maxBlank = 16
 	// minBackoff and maxBackoff are the pauses when the system has no
@@ -58,6 +60,7 @@ var (
 	errPassword = errors.New("wrong user name or password")
 	errCommand  = errors.New("unsupported command")
 	errAtyp     = errors.New("unknown address type")
+	errTLS      = errors.New("TLS, which is not spoken here")
 )
 
 // A socksPort is where applications find SOCKS and an HTTP proxy.
@@ -155,6 +158,9 @@ func (a *caller) handshake() (taken bool, err error) {
 	switch {
 	case err != nil:
 		return false, err
+	case first == tlsHandshake:
+		c.words.say(fmt.Sprintf("a program speaks TLS to the proxy at %s: enter it there as http:// or socks5h://, not as https://", conn.LocalAddr()))
+		return false, errTLS
 	case first == socks4Version:
 		return false, a.socks4(done)
 	case 'A' <= first && first <= 'Z' || 'a' <= first && first <= 'z': // a method

@@ -10,7 +10,7 @@ import (
 // exitWords are the exit's answers (RFC 1928, Section 6) as people read them.
 var exitWords = map[byte]string{
 	socks5.RepServerFailure:       "the server cannot do it",
-	socks5.RepNotAllowed:          "the server does not allow it",
+	socks5.RepNotAllowed:          "the server does not allow it (relay.allow and relay.deny in its file, or a limit)",
 	socks5.RepNetworkUnreachable:  "the server has no route there",
 	socks5.RepHostUnreachable:     "no answer from there, or no such name",
 	socks5.RepConnectionRefused:   "refused there",

@@ -276,7 +276,11 @@ var errExitRefused = errors.New("the exit did not make the connection")
 // fail answers a request whose origin was not reached.
 func (w *web) fail(rw http.ResponseWriter, err error) {
 	w.client.log.Debug().Err(err).Msg("HTTP request failed")
-	http.Error(rw, "mpsocks: "+err.Error(), webStatus(err))
+	text := err.Error()
+	if reply, ok := errors.AsType[replyError](err); ok && errors.Is(err, errExitRefused) && exitWords[reply.rep] != "" {
+		text = exitWords[reply.rep]
+	}
+	http.Error(rw, "mpsocks: "+text, webStatus(err))
 }
 
 // webStatus is the status of a failure.

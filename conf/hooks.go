@@ -69,6 +69,9 @@ func decodeText(from reflect.Value, to reflect.Type) (any, error) {
 		if secret {
 			got = "something else"
 		}
+		if from.Kind() == reflect.Slice {
+			return nil, fmt.Errorf("expected one value, got %s", got)
+		}
 		return nil, fmt.Errorf("expected text, got %s", got)
 	}
 	out := reflect.New(to)
@@ -109,16 +112,18 @@ func decodeKind(from, to reflect.Value) (any, error) {
 		}
 		switch element := to.Type().Elem(); {
 		case from.Kind() == reflect.Slice:
-		case element == listenType, element == reflect.TypeFor[netip.AddrPort](), element == reflect.TypeFor[Admin]():
+		case element == reflect.TypeFor[Admin]():
+			return nil, fmt.Errorf("expected address:port, such as [127.0.0.1:9081], got %s", describe(from))
+		case element == listenType, element == reflect.TypeFor[netip.AddrPort]():
 			return nil, fmt.Errorf("expected address:port, such as [127.0.0.1:1080], got %s", describe(from))
 		case element.Kind() == reflect.Struct && !hasText(element):
-			return nil, fmt.Errorf("expected a list, as in - {name: ...}, got %s", describe(from))
+			return nil, fmt.Errorf("expected a list, as in - %s, got %s", example(element), describe(from))
 		default:
 			return nil, fmt.Errorf("expected a list, got %s", describe(from))
 		}
 	case reflect.Struct:
 		if from.Kind() != reflect.Map {
-			return nil, fmt.Errorf("expected a section with keys of its own, got %s", describe(from))
+			return nil, fmt.Errorf("expected a section with keys of its own, as in %s, got %s", example(to.Type()), describe(from))
 		}
 		// YAML has keys that are no texts; mapstructure panics on them.
 		for _, k := range from.MapKeys() {
@@ -131,6 +136,17 @@ func decodeKind(from, to reflect.Value) (any, error) {
 		}
 	}
 	return from.Interface(), nil
+}
+
+// example shows how a section begins.
+func example(t reflect.Type) string {
+	var keys []string
+	for _, s := range settings(t, "", false) {
+		if !strings.Contains(s.path, ".") && len(keys) < 2 {
+			keys = append(keys, s.path+": ...")
+		}
+	}
+	return "{" + strings.Join(keys, ", ") + "}"
 }
 
 // splitList takes a list from one text, as the environment has it: parted by

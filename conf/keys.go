@@ -115,6 +115,11 @@ var index = regexp.MustCompile(`\[\d+\]`)
 // spelling of the unknown one's list indices; "" when nothing is near.
 func nearest(unknown string, known []setting) string {
 	unknown = strings.ToLower(unknown)
+	for _, k := range known { // as the environment has it, or a flag would
+		if plain.Replace(k.path) == plain.Replace(strings.TrimPrefix(unknown, strings.ToLower(EnvPrefix))) {
+			return k.path
+		}
+	}
 	generic := index.ReplaceAllString(unknown, "[]")
 	section, name := splitKey(generic)
 	best, bestCost := "", 1+max(2, len(name)/3)
@@ -141,6 +146,21 @@ func nearest(unknown string, known []setting) string {
 	return best
 }
 
+// beside lists the keys of the section in which an unknown key stands.
+func beside(unknown string, known []setting) string {
+	section, _ := splitKey(index.ReplaceAllString(strings.ToLower(unknown), "[]"))
+	var names []string
+	for _, k := range known {
+		if s, n := splitKey(k.path); s == section {
+			names = append(names, n)
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+// plain leaves out what parts the words of a key.
+var plain = strings.NewReplacer(".", "", "-", "", "_", "")
+
 // Nearest finds the text that was probably meant; "" when nothing is near.
 func Nearest(unknown string, known []string) string {
 	best, bestCost := "", 1+max(2, len(unknown)/3)
@@ -155,7 +175,6 @@ func Nearest(unknown string, known []string) string {
 // Setting finds the key that a name is of, written in one word as flags are: log-level is
 // log.level. It returns "" if there is none that the environment can give.
 func Setting(name string) (key, variable string) {
-	plain := strings.NewReplacer(".", "", "-", "", "_", "")
 	for _, k := range append(settings(reflect.TypeFor[Client](), "", true), settings(reflect.TypeFor[Server](), "", true)...) {
 		if k.env && plain.Replace(k.path) == plain.Replace(strings.ToLower(name)) {
 			return k.path, envName(k.path)

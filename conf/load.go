@@ -205,6 +205,8 @@ func decode[T config](raw map[string]any, env []string, cfg *T, kind Kind) Error
 			reason = "stays with the client: give its public_key, which `mpsocks check` of the client's file prints"
 		} else if near := nearest(key, known); near != "" {
 			reason += fmt.Sprintf(", did you mean %s?", near)
+		} else {
+			reason += "; there are " + beside(key, known)
 		}
 		problems.addf(key, "%s", reason)
 	}

@@ -35,7 +35,7 @@ func TestProblems(t *testing.T) {
 			"logg: unknown key, did you mean log?",
 			"modus: unknown key, did you mean mode?",
 			"paths[0].bnd: unknown key, did you mean paths[0].bind?",
-			"paths[1].colour: unknown key",
+			"paths[1].colour: unknown key; there are name, bind, subflows, backup, metered, kernel_mptcp, weight, daily_cap, monthly_cap, billing_day",
 		}},
 		{"unknown keys beside wrong values", good + "modus: auto\nmode: 5\npaths: [{name: 7, bnd: eth0}]", []string{
 			"modus: unknown key, did you mean mode?",
@@ -68,12 +68,12 @@ func TestProblems(t *testing.T) {
 		{"kinds", good + "log: info\nudp: [1]\nallow_anonymous: maybe\nmode: 5\nlisten: {a: b}\nlimits: {streams: 1.5, associations: many}\npaths: [eth0]", []string{
 			"listen: expected address:port, such as [127.0.0.1:1080], got a section",
 			`allow_anonymous: expected true or false, got "maybe"`,
-			`paths[0]: expected a section with keys of its own, got "eth0"`,
+			`paths[0]: expected a section with keys of its own, as in {name: ..., bind: ...}, got "eth0"`,
 			"mode: expected text, got 5: put it in quotes",
-			"udp: expected a section with keys of its own, got a list",
+			"udp: expected a section with keys of its own, as in {public_address: ..., ports: ...}, got a list",
 			`limits.associations: expected a whole number, got "many"`,
 			"limits.streams: expected a whole number, got 1.5",
-			`log: expected a section with keys of its own, got "info"`,
+			`log: expected a section with keys of its own, as in {level: ..., format: ...}, got "info"`,
 		}},
 		{"units", good + "session_timeout: 120\npaths: [{name: a, daily_cap: 100, monthly_cap: 1 apple, subflows: some}]", []string{
 			"paths[0].subflows: \"some\" is neither auto nor a number",
@@ -143,7 +143,7 @@ func TestProblems(t *testing.T) {
 			"server.addresses[1]: a:1 is there twice",
 		}},
 		{"server", goodServer + "listen: [':7443', {address: ':7443', kernel: true}, 5]\nbehind_load_balancer: true\nrelay: {idle_timeout: 1m, filtering: endpoint, allow: ['10.0.0.0/8', '1.2.3.4:0', '10.0.0.1:'], deny: [10.0.0.0/8]}\nlimits: {mappings: 0}", []string{
-			"listen[1].kernel: unknown key",
+			"listen[1].kernel: unknown key; there are address, kernel_mptcp",
 			"listen[2]: expected address:port, such as 127.0.0.1:1080, got 5",
 			`relay.allow[1]: "0" is neither a port (1 to 65535) nor a range such as 1000-2000`,
 			`relay.allow[2]: "10.0.0.1:" has a colon but no port`,

@@ -13,7 +13,9 @@ import (
 
 var (
 	yamlTwice = regexp.MustCompile(`line (\d+): mapping key "(.*)" already defined at line (\d+)`)
-	yamlLine  = regexp.MustCompile(`line (\d+): `)
+	// glued is a key with its value right behind it.
+	glued    = regexp.MustCompile(`(?m)^[ ]*(?:- )?([a-z_]+:)[^\s/]`)
+	yamlLine = regexp.MustCompile(`line (\d+): `)
 )
 
 // tabNear is how many lines a tab may be from where the decoder has noticed it.
@@ -34,6 +36,9 @@ func unreadable(data []byte, format string, err error) (problems Errors) {
 		problems.addf("", "is no text in UTF-8: have the editor save it as that")
 	case format != "toml" && format != "json" && tab > 0 && at != nil && near(at[1], tab):
 		problems.addf("", "line %d: is indented with a tab, and YAML takes spaces only", tab)
+	case strings.Contains(text, "could not find expected ':'") && glued.Match(data):
+		m := glued.FindSubmatchIndex(data)
+		problems.addf("", "line %d: needs a space behind %s", 1+bytes.Count(data[:m[2]], []byte("\n")), data[m[2]:m[3]])
 	case strings.Contains(text, "cannot unmarshal"):
 		problems.addf("", "does not consist of %s settings, such as mode: auto", format)
 	default:

@@ -271,6 +271,84 @@ var people = []mistake{
 		t.Cleanup(func() { l.Close(); <-done })
 		return nil, w.client()
 	}, "the server does not speak TLS: is it the right port?"},
+	{"swaps the keys of the halves", func(t *testing.T, w *workshop) ([]string, func() string) {
+		mine, theirs := lineOf(t, w.ClientFile, "private_key:"), lineOf(t, w.ServerFile, "private_key:")
+		w.edit(w.ClientFile, func(s string) string { return strings.Replace(s, mine, theirs, 1) })
+		w.edit(w.ServerFile, func(s string) string { return strings.Replace(s, theirs, mine, 1) })
+		return []string{"server", "-c", w.ServerFile}, nil
+	}, "clients[0].public_key: is this server's own key, not the client's"},
+	{"gives the server its client's private key", func(t *testing.T, w *workshop) ([]string, func() string) {
+		w.edit(w.ServerFile, func(s string) string { return strings.Replace(s, "public_key:", "private_key:", 1) })
+		return []string{"check", "-c", w.ServerFile}, nil
+	}, "clients[0].private_key: stays with the client: give its public_key"},
+	{"lists paths as names alone", replaced("paths:\n", "paths:\n  - eth0\n"), `paths[0]: expected a section with keys of its own, as in {name: ..., bind: ...}, got "eth0"`},
+	{"leaves a path without a name", replaced("  - {name: one, ", "  - {"), "paths[0].name: is missing"},
+	{"takes another word for a key", replaced("bind: 127.0.0.1", "interface: eth0"), "paths[0].interface: unknown key; there are name, bind, subflows"},
+	{"binds a path to a network", replaced("bind: 127.0.0.1", "bind: 192.168.1.0/24"), `"192.168.1.0/24" is no interface, glob of names, hardware address or local address`},
+	{"writes a setting as the environment has it", added("MPSOCKS_LOG_LEVEL: debug\n"), "MPSOCKS_LOG_LEVEL: unknown key, did you mean log.level?"},
+	{"takes a key of another proxy", added("socks_port: 1080\n"), "socks_port: unknown key; there are listen, users, allow_anonymous"},
+	{"writes the server as one line", replaced("server:\n", "server: 203.0.113.5:7443\nrules:\n"), "server: expected a section with keys of its own, as in {addresses: ..., public_key: ...}"},
+	{"listens at a port alone", replaced("listen:", "listen: 1080 #"), "listen: expected address:port, such as [127.0.0.1:1080], got 1080"},
+	{"listens at a URL", replaced("listen:", `listen: ["socks5://127.0.0.1:1080"] #`), `"socks5://127.0.0.1:1080" is not address:port, such as 127.0.0.1:1080 or [::1]:1080`},
+	{"gives admin a port alone", replaced("admin:", "admin: 9081 #"), "admin: expected address:port, such as [127.0.0.1:9081], got 9081"},
+	{"names a port that there cannot be", replaced("addresses: [", `addresses: ["203.0.113.5:74430", `), "server.addresses[0]: the port has to be 1 to 65535"},
+	{"forgets the space behind a colon", replaced("log: {", "mode:auto\nlog: {"), "needs a space behind mode:"},
+	{"does not close a brace", added("udp: {offload: auto\n"), "cannot be read as yaml: line "},
+	{"lists ports in a rule", added("rules: [{ports: [80, 443], class: bulk}]\n"), "rules[0].ports: expected one value, got a list"},
+	{"writes ports with a comma in a rule", added("rules: [{ports: \"80,443\", class: bulk}]\n"), `"80,443" is neither a port (1 to 65535) nor a range such as 1000-2000`},
+	{"names a host in a rule", added("rules: [{to: example.com, class: bulk}]\n"), `rules[0].to: "example.com" is neither an address nor a prefix`},
+	{"invents a class", added("rules: [{ports: 53, class: fast}]\n"), `rules[0].class: "fast" is not one of latency, bulk, ordered, backup, metered`},
+	{"forwards to a host without a port", added("forwards: [{listen: \"127.0.0.1:5353\", to: 9.9.9.9}]\n"), `forwards[0].to: "9.9.9.9" is not host:port`},
+	{"writes a duration in words", added("session_timeout: 2 minutes\n"), `expected a duration such as 30s, 5m or 1h30m, got "2 minutes"`},
+	{"writes a range of ports backwards", added("udp: {ports: 50000-40000}\n"), `udp.ports: "50000-40000" ends before it starts`},
+	{"excludes a port from the device by its number", added("tun: {device: mps0, exclude: [22]}\n"), `tun.exclude[0]: "22" is none of 192.168.0.0/16, from:192.168.1.2, tcp:22`},
+	{"gives the device too long a name", added("tun: {device: mpsocks-tunnel-device}\n"), "is no name of a network device: 1 to 15 letters and digits, such as mps0"},
+	{"has a password that YAML takes for a number", added("users: [{name: ann, password: 1234}]\n"), "users[0].password: expected text, got 1234: put it in quotes"},
+	{"writes users as a section", added("users: {ann: secret}\n"), "users: expected a list, as in - {name: ..., password: ...}, got a section"},
+	{"gives the cover a URL", func(_ *testing.T, w *workshop) ([]string, func() string) {
+		w.edit(w.ServerFile, func(s string) string { return s + "cover: {upstream: \"https://127.0.0.1:8443\"}\n" })
+		return []string{"server", "-c", w.ServerFile}, nil
+	}, `cover.upstream: "https://127.0.0.1:8443" is a URL: write host:port alone, without https://`},
+	{"forgets the unit of the drain", func(_ *testing.T, w *workshop) ([]string, func() string) {
+		w.edit(w.ServerFile, func(s string) string { return s + "drain: 30\n" })
+		return []string{"server", "-c", w.ServerFile}, nil
+	}, "drain: 30 needs a unit: 30s, 30m or 30h"},
+	{"writes a client's rate as a provider does", func(_ *testing.T, w *workshop) ([]string, func() string) {
+		w.edit(w.ServerFile, func(s string) string { return strings.Replace(s, "{name: here", "{rate: 200Mbps, name: here", 1) })
+		return []string{"server", "-c", w.ServerFile}, nil
+	}, `clients[0].rate: "200Mbps" needs a unit, such as 200Mbit`},
+	{"allows a name", func(_ *testing.T, w *workshop) ([]string, func() string) {
+		w.edit(w.ServerFile, func(s string) string { return strings.Replace(s, "relay:\n", "relay:\n  deny: [nas.local]\n", 1) })
+		return []string{"server", "-c", w.ServerFile}, nil
+	}, `relay.deny[0]: "nas.local" is neither an address nor a prefix`},
+	{"gives probe a URL", func(_ *testing.T, w *workshop) ([]string, func() string) {
+		return []string{"probe", "--proxy", "socks5://127.0.0.1:1080"}, nil
+	}, "is not HOST:PORT, such as 127.0.0.1:1080"},
+	{"takes a web page's address for a link", func(_ *testing.T, w *workshop) ([]string, func() string) {
+		return []string{"init", "--link", "https://example.com", "--dir", w.Dir}, nil
+	}, "the link does not begin with mpsocks://; `mpsocks clients add NAME --link` on the server's machine makes one"},
+	{"runs nothing", func(_ *testing.T, w *workshop) ([]string, func() string) {
+		return []string{"run", "-c", w.ClientFile}, nil
+	}, "it is used as mpsocks run [-c FILE] [flags] -- PROGRAM"},
+	{"enters the proxy as https:// in a program", func(t *testing.T, w *workshop) ([]string, func() string) {
+		said := w.client()
+		eventually(t, 20*time.Second, "the client listens", func() bool {
+			c, err := net.DialTimeout("tcp", w.Socks[0].String(), time.Second)
+			if err != nil {
+				return false
+			}
+			defer c.Close()
+			_, err = c.Write([]byte("\x16\x03\x01\x02\x00"))
+			return err == nil
+		})
+		return nil, said
+	}, "speaks TLS to the proxy at"},
+	{"binds a path to an alias", replaced("bind: 127.0.0.1", `bind: "eth0:1"`), `"eth0:1" is no interface, glob of names, hardware address or local address`},
+	{"weighs a path by a fraction", replaced("subflows: 1}", "subflows: 1, weight: 0.5}"), "paths[0].weight: expected a whole number, got 0.5"},
+	{"asks for subflows in words", replaced("subflows: 1}", "subflows: all}"), `paths[0].subflows: "all" is neither auto nor a number`},
+	{"names a day that no month has", replaced("subflows: 1}", "subflows: 1, monthly_cap: 1GB, billing_day: 32}"), "paths[0].billing_day: 32 is not between 0 and 31"},
+	{"forgets a user's password", added("users: [{name: ann}]\n"), "users[0].password: has to have 1 to 255 bytes"},
+	{"publishes a port alone", added("publish: [{listen: 25565, to: \"127.0.0.1:25565\"}]\n"), `publish[0].listen: "25565" is not address:port or address:from-to`},
 	{"waits for a name that does not exist", func(_ *testing.T, w *workshop) ([]string, func() string) {
 		w.edit(w.ClientFile, func(s string) string { return replaceLine(s, "  addresses:", `  addresses: ["tunnel.invalid:7443"]`) })
 		return nil, w.client()

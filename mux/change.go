@@ -26,14 +26,20 @@ func (l *Listener) Change(cfg ListenerConfig) error {
 	}
 	l.goBy(next)
 	for _, s := range l.Sessions() {
-		if name, known := cfg.Clients[s.identity]; !known || name != s.name {
-			s.end.shut(errRevoked, true)
-			continue
-		}
-		s.setPolicy(cfg.Mode, cfg.Rules, cfg.SessionTimeout)
-		s.streams.SetMost(cfg.MaxStreams)
+		next.govern(s)
 	}
 	return nil
+}
+
+// govern has a session go by the configuration, and says whether it may go on.
+func (cfg *listening) govern(s *Session) bool {
+	if name, known := cfg.Clients[s.identity]; !known || name != s.name {
+		s.end.shut(errRevoked, true)
+		return false
+	}
+	s.setPolicy(cfg.Mode, cfg.Rules, cfg.SessionTimeout)
+	s.streams.SetMost(cfg.MaxStreams)
+	return true
 }
 
 // rebind leaves the addresses that are not wanted any more and binds the new ones. An
@@ -45,7 +51,7 @@ func (l *Listener) rebind(want []ListenAddr) error {
 	if l.ctx != nil && l.ctx.Err() != nil {
 		return ErrClosed
 	}
-	if l.draining {
+	if !l.ends.IsZero() {
 		return nil
 	}
 	var keep, leave []carrier.Door

@@ -83,6 +83,58 @@ func TestChangeRevokesOne(t *testing.T) {
 	}
 }
 
+// whileOpening has a second client begin a session, and something happen while the server opens it.
+func whileOpening(t *testing.T, happens func(n *loopTunnel) error) (c *Client, theirs *Session) {
+	t.Helper()
+	_, second, _ := ed25519.GenerateKey(nil)
+	tunnel := make(chan *loopTunnel, 1)
+	n := newLoopTunnel(t, 1, 1, func(_ *ClientConfig, lc *ListenerConfig) {
+		lc.Clients[pub(second)] = "second"
+		accept := lc.Accept
+		lc.Accept = func(s *Session) (Handler, error) {
+			if s.Peer() == "second" {
+				if err := happens(<-tunnel); err != nil {
+					t.Error(err)
+				}
+			}
+			return accept(s)
+		}
+	})
+	tunnel <- n
+	<-n.serverSession
+	c, err := NewClient(ClientConfig{
+		Key: second, ServerKey: n.serverKey.Public().(ed25519.PublicKey), Handler: newCollector(),
+		Addresses: []string{n.addr.String()}, Paths: []Path{{Name: "other", Subflows: 1}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() { c.Run(t.Context()); close(done) }()
+	t.Cleanup(func() { <-done })
+	return c, <-n.serverSession
+}
+
+// A client that is taken out of the list while it opens its session does not get it.
+func TestChangeRevokesWhoIsOpening(t *testing.T) {
+	_, theirs := whileOpening(t, func(n *loopTunnel) error { return n.listener.Change(n.listenerConfig()) })
+	select {
+	case <-theirs.end.done:
+	case <-time.After(20 * time.Second):
+		t.Error("the session of a revoked client lives on")
+	}
+}
+
+// Who is in a handshake when the server begins to drain hears that it ends.
+func TestDrainIsToldToWhoIsOpening(t *testing.T) {
+	c, _ := whileOpening(t, func(n *loopTunnel) error { n.listener.Drain(time.Minute); return nil })
+	eventually(t, "the client is told", func() bool {
+		c.opening.mu.Lock()
+		defer c.opening.mu.Unlock()
+		return c.opening.moving != 0 && c.opening.moving == c.session.keys().epoch
+	})
+}
+
 // A server that ends listens nowhere again when its configuration is read anew, even where its
 // address is somebody else's by then; a client that is taken out of the list loses its session.
 func TestChangeWhileDraining(t *testing.T) {

@@ -19,6 +19,11 @@ import (
 // probeLeave tells a client that its server ends in so many milliseconds.
 const probeLeave = 5
 
+// leaveIn is a probeLeave.
+func leaveIn(left time.Duration) []byte {
+	return engine.AppendProbe(nil, probeLeave, uint64(left.Milliseconds()))
+}
+
 const (
 	// moveWait is how long a new stream waits for those that are under way to end before
 	// the move cuts them.

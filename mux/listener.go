@@ -71,10 +71,10 @@ type Listener struct {
 	turns     turns         // of those who show one
 	benches   benches       // for all handshakes
 
-	mu       sync.Mutex      // guards the rest
-	ctx      context.Context // of Run; nil before
-	lns      []carrier.Door
-	draining bool // no address is bound any more
+	mu   sync.Mutex      // guards the rest
+	ctx  context.Context // of Run; nil before
+	lns  []carrier.Door
+	ends time.Time // as clients are told; zero = it does not drain. No address is bound any more
 }
 
 // listening is what a Listener goes by now; Change puts another in its place.
@@ -234,11 +234,17 @@ func (l *Listener) attach(s *Session, k *carrier.TLS, shown *capture.Subflow, id
 	if err := s.attach(f); err != nil {
 		return err
 	}
+	l.mu.Lock()
+	left := time.Until(l.ends) // Drain did not find the subflow, if it came during the handshake
+	l.mu.Unlock()
 	s.enter(func(e *engine.Engine, now int64) {
 		for _, g := range f.core.Path().Subflows() {
 			if connOf(g).remote.Addr() != f.remote.Addr() {
 				g.Doubt(e, now) // the path's address has changed: what came from the old one may be deaf
 			}
+		}
+		if left > 0 {
+			f.core.Control(leaveIn(left))
 		}
 	})
 	s.pump()
@@ -250,12 +256,12 @@ func (l *Listener) attach(s *Session, k *carrier.TLS, shown *capture.Subflow, id
 func (l *Listener) Drain(left time.Duration) {
 	l.mu.Lock()
 	carrier.CloseDoors(l.lns)
-	l.lns, l.draining = nil, true
+	l.lns, l.ends = nil, time.Now().Add(left)
 	l.mu.Unlock()
 	for _, s := range l.Sessions() {
 		s.enter(func(e *engine.Engine, _ int64) {
 			for _, f := range e.Subflows() {
-				f.Control(engine.AppendProbe(nil, probeLeave, uint64(left.Milliseconds())))
+				f.Control(leaveIn(left))
 			}
 		})
 		s.pump()

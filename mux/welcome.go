@@ -55,6 +55,9 @@ func (l *Listener) welcome(k *carrier.TLS, keep func() bool) error {
 		return errors.Join(err, handshake.RefuseTransient(rw, mptcp.ReasonResources))
 	}
 	local := l.sessions.register(s, l.live.Load().Advertise)
+	if !l.live.Load().govern(s) { // a Change since open did not find it
+		return errors.Join(errRevoked, handshake.RefuseTransient(rw, mptcp.ReasonResources))
+	}
 	r, err := handshake.AcceptCapable(rw, &first, local, l.live.Load().DenyJoinInitial)
 	if err != nil {
 		s.end.shut(err, false)

@@ -259,6 +259,9 @@ func (s *Session) Ready(ctx context.Context) error {
 	}
 }
 
+// Up reports whether a subflow is up.
+func (s *Session) Up() bool { return s.core.count() > 0 }
+
 // Settled waits until a subflow is up and the session is not about to move to another
 // server, for streams that are in no hurry: OpenStream has the move made soon.
 func (s *Session) Settled(ctx context.Context) error {

@@ -3,6 +3,8 @@ package server
 import (
 	"net"
 	"net/netip"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/mpsocks/mpsocks/mux/packet"
@@ -15,10 +17,85 @@ type door struct {
 	client  *client
 	sockets *sockets // where its own is counted
 	ln      *net.TCPListener
-	visits  chan *visit // from accept to the streams that wait
 	closed  chan struct{}
 	refs    int         // streams that wait; guarded by publishing.mu
 	rest    *time.Timer // closes it, or nil; guarded by publishing.mu
+
+	came    chan struct{} // has room for one: a stream waits
+	mu      sync.Mutex    // guards the rest
+	waiting []*waiter     // in order
+}
+
+// A waiter is a stream that waits at a door.
+type waiter struct {
+	peer  *peer
+	visit chan *visit // has room for one
+}
+
+// wait has a stream wait.
+func (d *door) wait(p *peer) *waiter {
+	w := &waiter{p, make(chan *visit, 1)}
+	d.mu.Lock()
+	d.waiting = append(d.waiting, w)
+	d.mu.Unlock()
+	d.look()
+	return w
+}
+
+// look has whoever has a connection look for a stream.
+func (d *door) look() {
+	select {
+	case d.came <- struct{}{}:
+	default:
+	}
+}
+
+// quit takes a stream out that waits no more; false if a connection is on its way to it.
+func (d *door) quit(w *waiter) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	i := slices.Index(d.waiting, w)
+	if i >= 0 {
+		d.waiting = slices.Delete(d.waiting, i, i+1)
+	}
+	return i >= 0
+}
+
+// next takes out the stream that has waited for longest, of a session that has a subflow if there
+// is one: what a client that was killed has left waits as long as its session does. nil is none.
+func (d *door) next() (w *waiter) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.waiting) == 0 {
+		return nil
+	}
+	i := max(slices.IndexFunc(d.waiting, func(w *waiter) bool { return w.peer.session.Up() }), 0)
+	w = d.waiting[i]
+	if d.waiting = slices.Delete(d.waiting, i, i+1); len(d.waiting) > 0 {
+		d.look()
+	}
+	return w
+}
+
+// give gives a connection to a stream that waits, or ends it where none comes.
+func (d *door) give(v *visit) {
+	end := time.NewTimer(doorRest)
+	defer end.Stop()
+	for {
+		if w := d.next(); w != nil {
+			w.visit <- v // its stream gives the visit's place back
+			return
+		}
+		select {
+		case <-d.came:
+			continue
+		case <-end.C:
+		case <-d.closed:
+		}
+		d.client.visits.leave(v)
+		v.conn.Close()
+		return
+	}
 }
 
 // accept hands connections to the streams that wait, until the door is closed.
@@ -44,14 +121,7 @@ func (d *door) accept() {
 			conn.Close()
 			continue
 		}
-		select {
-		case d.visits <- v: // whose stream gives its place back
-			continue
-		case <-time.After(doorRest):
-		case <-d.closed:
-		}
-		d.client.visits.leave(v)
-		conn.Close()
+		d.give(v)
 	}
 }
 
@@ -65,17 +135,30 @@ func await(p *peer, st stream, d *door, leave func()) {
 		defer close(gone)
 		_, _ = st.Read(make([]byte, 1))
 	}()
-	var v *visit
+	w := d.wait(p)
 	select {
-	case v = <-d.visits:
-	case <-gone:
+	case v := <-w.visit:
+		leave()
+		select {
+		case <-gone:
+			d.give(v)
+		default:
+			receive(p, st, d, v, gone)
+		}
 		return
+	case <-gone:
 	case <-d.closed:
 		st.Reset()
 		<-gone
-		return
 	}
-	leave()
+	if !d.quit(w) {
+		leave()
+		d.give(<-w.visit)
+	}
+}
+
+// receive carries a connection by the stream that has waited for it.
+func receive(p *peer, st stream, d *door, v *visit, gone <-chan struct{}) {
 	defer d.client.visits.leave(v)
 	conn := v.conn
 	if !p.server.sockets.take(&p.client.sockets, exitSocket) {

@@ -27,6 +27,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // fakeSession is the tunnel's other end: it keeps what the server sends.
 type fakeSession struct {
 	turns atomic.Int64
+	down  atomic.Bool // it has no subflow
 
 	mu      sync.Mutex
 	got     []got
@@ -118,6 +119,8 @@ func (f *fakeSession) Turn() *hands.Hand {
 }
 
 func (f *fakeSession) Far() bool { return false }
+
+func (f *fakeSession) Up() bool { return !f.down.Load() }
 
 func (f *fakeSession) Flush() {
 	f.mu.Lock()

@@ -24,6 +24,7 @@ type session interface {
 	Send(src *mux.Source, pkts []*buf.Buffer)
 	Flush()
 	Far() bool
+	Up() bool
 	Beside(bytes int64)
 	Turn() *hands.Hand
 	Wish(at packet.End, w mux.Wish) bool

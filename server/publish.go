@@ -46,6 +46,7 @@ type publishing struct {
 type hold struct {
 	client    string
 	port      uint16
+	up        func() bool // its session has a subflow
 	end       func()
 	published bool // guarded by publishing.mu
 }
@@ -75,10 +76,12 @@ func (t *publishing) allow(clients []conf.Peer) {
 	}
 }
 
-// hold notes a UDP port that is to be published, and end, which is called when the
-// client may have it no longer; false if it may not now. Whoever holds it frees it.
-func (t *publishing) hold(client string, port uint16, end func()) (h *hold, ok bool) {
-	h = &hold{client: client, port: port, end: end}
+// hold notes a UDP port that is to be published for a peer, and end, which is called when the
+// client may have it no longer; false if it may not now. Whoever holds it frees it. Where another session
+// of the client holds that port and has no subflow, as one does whose client was killed, that ends.
+func (t *publishing) hold(p *peer, port uint16, end func()) (h *hold, ok bool) {
+	client := p.client.name
+	h = &hold{client: client, port: port, up: p.session.Up, end: end}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.ending || !t.mayNow(client, port) {
@@ -86,6 +89,11 @@ func (t *publishing) hold(client string, port uint16, end func()) (h *hold, ok b
 	}
 	if t.held == nil {
 		t.held = make(map[*hold]struct{})
+	}
+	for o := range t.held {
+		if o.client == client && o.port == port && !o.up() {
+			o.end()
+		}
 	}
 	t.held[h] = struct{}{}
 	return h, true
@@ -196,7 +204,7 @@ func codeOf(err error) byte {
 // publishUDP binds the mappings of an inner port to a port of the server's, as
 // long as the stream lives. No idle time ends them, and nobody is filtered.
 func publishUDP(p *peer, st stream, q *packet.Publish, answer func(byte) bool) {
-	h, ok := p.server.publishing.hold(p.client.name, q.At.Port(), st.Reset)
+	h, ok := p.server.publishing.hold(p, q.At.Port(), st.Reset)
 	if !ok {
 		answer(packet.PublishNotAllowed)
 		return
@@ -263,7 +271,7 @@ func (t *publishing) open(s *sockets, c *client, at netip.AddrPort) (*door, byte
 			s.give(&c.sockets, exitSocket)
 			return nil, codeOf(err)
 		}
-		d = &door{at: at, client: c, sockets: s, ln: ln.(*net.TCPListener), visits: make(chan *visit), closed: make(chan struct{})}
+		d = &door{at: at, client: c, sockets: s, ln: ln.(*net.TCPListener), came: make(chan struct{}, 1), closed: make(chan struct{})}
 		if t.doors == nil {
 			t.doors = make(map[netip.AddrPort]*door)
 		}

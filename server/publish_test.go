@@ -231,3 +231,61 @@ func TestPublishAgain(t *testing.T) {
 		t.Errorf("%d streams stand", n)
 	}
 }
+
+// TestPublishAnew: a client that was killed and is started again has its ports at once, though the
+// session of before is kept for a while; while no session has a subflow a connection waits for
+// any of them.
+func TestPublishAnew(t *testing.T) {
+	port := freePort(t)
+	at := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port)
+	s := testServer(t, func(c *conf.Server) {
+		c.Clients = []conf.Peer{{Name: "laptop", Publish: []conf.PortRange{{From: port, To: port}}}}
+	}, nil)
+	killed := newFakeSession()
+	before, now := newPeer(s, "laptop", killed), newPeer(s, "laptop", newFakeSession())
+	ask := func(p *peer, protocol uint8) (*net.TCPConn, byte) {
+		return publishAs(t, p, (&packet.Publish{Protocol: protocol, At: at, Port: 4000}).Append(nil))
+	}
+	visited := func(st net.Conn, what string) {
+		t.Helper()
+		visitor, err := net.Dial("tcp", at.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { visitor.Close() })
+		_ = st.SetReadDeadline(time.Now().Add(5 * time.Second))
+		if _, err := io.ReadFull(st, make([]byte, packet.PublishVisitorLen)); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	wait := func(p *peer, n int) (st *net.TCPConn) {
+		t.Helper()
+		st, _ = ask(p, packet.ProtocolTCP)
+		s.publishing.mu.Lock()
+		d := s.publishing.doors[at]
+		s.publishing.mu.Unlock()
+		eventually(t, "the stream waits", func() bool {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			return len(d.waiting) == n
+		})
+		return st
+	}
+	ask(before, packet.ProtocolUDP)
+	killed.down.Store(true)
+	visited(wait(before, 1), "nobody else waits")
+	wait(before, 1)
+	visited(wait(now, 2), "beside the killed one's")
+	for end := time.Now().Add(5 * time.Second); ; {
+		st, code := ask(now, packet.ProtocolUDP)
+		if code == packet.PublishOK {
+			break
+		}
+		if _, err := io.ReadFull(st, make([]byte, 1)); err != nil || time.Now().After(end) {
+			t.Fatalf("UDP: %d, %v", code, err)
+		}
+	}
+	if n := before.nat.count(); n != 0 {
+		t.Errorf("the killed one's session has %d mappings", n)
+	}
+}

@@ -25,6 +25,7 @@ type Segment struct {
 	DSN   uint64
 	N     int32
 	Seen  bool   // some batch has carried it
+	Again bool   // it waits to go again
 	Paths uint16 // those that its flow is for, by the scheduler's index, a bit each; 0 = all
 	Pins  int8   // subflows that hold p in a batch they are writing or will write
 	On    uint64 // bit set of the subflow slots that carry it

@@ -19,7 +19,7 @@ func (e *Engine) Assign(now int64) (hurry bool) {
 		e.rec.note(entry{Op: "assign", Now: now})
 	}
 	held := behind(e, now)
-	if len(e.held.redo) == 0 && e.table.queue.Idle() && !e.table.queue.Barred && !held || e.fin != 0 {
+	if !e.held.waits() && e.table.queue.Idle() && !e.table.queue.Barred && !held || e.fin != 0 {
 		return false
 	}
 	e.held.out.Pass(now)
@@ -28,7 +28,7 @@ func (e *Engine) Assign(now int64) (hurry bool) {
 			e.held.unlock(r, now, true)
 		}
 	}
-	hurry = e.calm && (e.gaveBulk || !e.table.queue.Idle() || len(e.held.redo) > 0)
+	hurry = e.calm && (e.gaveBulk || !e.table.queue.Idle() || e.held.waits())
 	e.calm = e.calm && !hurry
 	return hurry
 }
@@ -37,7 +37,7 @@ func (e *Engine) Assign(now int64) (hurry bool) {
 func (r *chooser) assign(now int64) {
 	e := r.e
 	e.held.reinject(r, now)
-	if len(e.held.redo) == 0 {
+	if !e.held.waits() {
 		moved(e.paths, now)
 	}
 	if e.held.out.Full() {

@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"math/bits"
+
 	"github.com/mpsocks/mpsocks/mux/fq"
 	"github.com/mpsocks/mpsocks/mux/sched"
 )
@@ -144,22 +146,32 @@ func (r *chooser) pathsOf(set uint64) (paths uint16) {
 // is for before others take it: a busy machine stalls a path for some tenths of a second.
 const ownWait = 1e9
 
-// sameWay chooses from which subflows one is to carry a segment again: those of the paths
-// that its flow is for, none while these have only just stalled, and else the others.
-func (r *chooser) sameWay(paths uint16, others uint64, now int64) uint64 {
-	var own uint64
-	late := true
+// ways are which subflows carry again what is for some paths only.
+type ways struct {
+	moving [MaxPaths]uint64 // of each path
+	fresh  uint16           // paths with some that have only just stalled
+}
+
+func (r *chooser) ways(now int64) (w ways) {
 	for i := range r.cands {
-		c := &r.cands[i]
-		switch {
-		case paths&(1<<c.Path) == 0 || c.Closed:
+		switch c := &r.cands[i]; {
+		case c.Closed:
 		case !c.Stale:
-			own |= 1 << i
+			w.moving[c.Path] |= 1 << i
 		case now-r.candSub[i].staleAt < ownWait:
-			late = false
+			w.fresh |= 1 << c.Path
 		}
 	}
-	if own == 0 && late {
+	return w
+}
+
+// own chooses for a segment: those of the paths that its flow is for, none while these have only
+// just stalled, and else the others.
+func (w *ways) own(paths uint16, others uint64) (own uint64) {
+	for p := paths; p != 0; p &= p - 1 {
+		own |= w.moving[bits.TrailingZeros16(p)]
+	}
+	if own == 0 && w.fresh&paths == 0 {
 		return others
 	}
 	return own

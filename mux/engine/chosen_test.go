@@ -185,8 +185,8 @@ func TestChosenWaitsForItsPath(t *testing.T) {
 			c.now += 1e6
 			c.e.Assign(c.now)
 		}
-		if c.e.paths[0].sent == 0 || c.e.paths[0].sent > 300 || len(c.e.held.redo) != 1 || len(other.pending) != 1 {
-			t.Fatalf("%d bytes by a, %d segments wait", c.e.paths[0].sent, len(c.e.held.redo))
+		if c.e.paths[0].sent == 0 || c.e.paths[0].sent > 300 || len(c.e.held.bound) != 1 || len(other.pending) != 1 {
+			t.Fatalf("%d bytes by a, %d segments wait", c.e.paths[0].sent, len(c.e.held.bound))
 		}
 		if back {
 			on.state.on(progress)
@@ -194,8 +194,8 @@ func TestChosenWaitsForItsPath(t *testing.T) {
 		c.now += 200e6
 		sent := on.path.sent
 		c.e.Assign(c.now)
-		if len(c.e.held.redo) != 0 || back != (on.path.sent > sent) {
-			t.Errorf("back %v: %d wait, %d bytes by a, %d by b", back, len(c.e.held.redo), c.e.paths[0].sent, on.path.sent)
+		if c.e.held.waits() || back != (on.path.sent > sent) {
+			t.Errorf("back %v: %d wait, %d bytes by a, %d by b", back, len(c.e.held.bound), c.e.paths[0].sent, on.path.sent)
 		}
 	}
 }

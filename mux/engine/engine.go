@@ -47,10 +47,11 @@ type Engine struct {
 	swept    int64
 	grace    grace
 
-	lossy     bool  // something was lately lost,
-	lossAt    int64 // and when
-	farEnough bool  // some path is long enough for copies to pay
-	holdBound int64 // resequencing deadline, ns
+	lossy     bool   // something was lately lost,
+	lossAt    int64  // and when
+	farEnough bool   // some path is long enough for copies to pay
+	holdBound int64  // resequencing deadline, ns
+	disowned  uint64 // subflows whose acknowledgements count for nothing, until the Tick regains what they have
 
 	stirred    stir   // whether the session lately had much to carry
 	octets     uint64 // committed
@@ -137,7 +138,7 @@ func forget(e *Engine) {
 	}
 	e.epoch++
 	e.held.out.Reset(0)
-	e.held.redo = nil
+	e.held.redo, e.held.bound = nil, nil
 }
 
 // Finish begins the end in order (RFC 8684, Section 3.3.3): what waits is dropped,
@@ -266,7 +267,7 @@ func (e *Engine) Detach(f *Subflow, now int64, received, octets uint64) {
 	f.path.received += received
 	f.path.octets += octets
 	if f.epoch == e.epoch {
-		if e.held.reclaim(f); len(e.held.redo) > 0 {
+		if e.held.reclaim(f); e.held.waits() {
 			f.path.strands(f, now)
 		}
 	}
@@ -303,7 +304,10 @@ func (e *Engine) Charge(window int) (held int) {
 	}
 	e.held.out.Most = window
 	held = e.held.out.Held + e.held.out.List() + e.table.queue.Held + subflowMemory*len(e.subs) +
-		flowMemory*len(e.table.flows) + wishMemory*len(e.table.wishes.at)
+		flowMemory*len(e.table.flows) + wishMemory*len(e.table.wishes.at) + e.held.memory()
+	for _, f := range e.subs {
+		held += f.marks.memory()
+	}
 	if e.rec != nil {
 		e.rec.answer(int64(held))
 	}

@@ -57,14 +57,14 @@ func (l *lack) next(now int64) int64 {
 // regain has all go again that a kernel has acknowledged to these subflows, a bit set, and
 // that only they brought.
 func (h *held) regain(on uint64) {
-	q := &h.out
+	q, n := &h.out, len(h.redo)
 	for sn := q.Head; sn < q.Tail; sn++ {
 		if sg := q.Live(sn); sg != nil && sg.On&arrived != 0 && sg.On&^arrived&^on == 0 {
 			sg.On &^= arrived
-			h.redo = append(h.redo, sn)
+			h.queue(sn)
 		}
 	}
-	h.order()
+	h.order(n)
 }
 
 // seek finds what some kernel has acknowledged and the peer has not. The subflows that
@@ -98,7 +98,7 @@ func seek(e *Engine, now int64) {
 	case late < dataAckTime:
 		return
 	}
-	*l = lack{}
+	*l, e.disowned = lack{}, 0
 	e.held.regain(on)
 	for _, f := range e.subs {
 		if on&(1<<f.slot) != 0 && f.state != Ended {
@@ -155,14 +155,14 @@ func slotsOf(p *Path) (on uint64) {
 }
 
 // disown takes all subflows of a path out of use, for the peer does not answer by it
-// whatever kernels acknowledge.
+// whatever kernels acknowledge; what only they brought is to be regained.
 func disown(e *Engine, p *Path, now int64) {
 	for _, f := range p.subs {
 		if f.state != Ended {
 			e.stall(f, now, missing)
 		}
 	}
-	e.held.regain(slotsOf(p))
+	e.disowned |= slotsOf(p)
 }
 
 // query asks the peer on the subflows of that bit set, and on one of every other path that

@@ -68,7 +68,7 @@ type Ask struct {
 // something.
 func (e *Engine) Glance(now int64, asks []Ask) []Ask {
 	before := len(asks)
-	if !e.farEnough || len(e.held.redo) == 0 && e.table.queue.Idle() {
+	if !e.farEnough || !e.held.waits() && e.table.queue.Idle() {
 		return asks
 	}
 	for _, f := range e.subs {
@@ -312,6 +312,7 @@ func (e *Engine) Wrote(f *Subflow, now int64, batch []Outgoing, end uint64, bloc
 	if f.marks.una == f.marks.tail && len(batch) > 0 && f.state == Moving {
 		f.progress = now // the clock of a stall starts with the first byte out
 	}
+	redo := len(e.held.redo)
 	for i := range batch {
 		o := &batch[i]
 		o.P = nil
@@ -320,12 +321,13 @@ func (e *Engine) Wrote(f *Subflow, now int64, batch []Outgoing, end uint64, bloc
 		}
 		if f.state == Ended {
 			e.held.out.At(o.sn).On &^= 1 << f.slot
-			e.held.redo = append(e.held.redo, o.sn)
+			e.held.queue(o.sn)
 		} else {
 			f.marks.push(sentMark{sn: o.sn, end: end, at: now})
 		}
 		e.held.out.Unpin(o.sn)
 	}
+	e.held.order(redo)
 	if failed {
 		f.state.on(ended)
 	}

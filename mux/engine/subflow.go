@@ -26,18 +26,19 @@ type Subflow struct {
 	born  int64
 	epoch uint64 // of the session's keys
 
-	state      State
-	staleAt    int64 // since when it is stale
-	writing    bool  // somebody holds the write token
-	blocked    bool  // the kernel is full: the token is with who waits for room
-	backup     bool  // as the peer or the configuration last said
-	bulk       bool  // carries bulk
-	ccAsked    string
-	ccAt       int64  // when that congestion control was asked for
-	lowat      int    // bytes of unsent data that the kernel may hold
-	measured   int64  // when it was last reported in full,
-	asked      int64  // and when at all
-	measuredTo uint64 // TCP bytes made by then
+	state       State
+	staleAt     int64  // since when it is stale
+	surrendered uint64 // of marks, what goes again since
+	writing     bool   // somebody holds the write token
+	blocked     bool   // the kernel is full: the token is with who waits for room
+	backup      bool   // as the peer or the configuration last said
+	bulk        bool   // carries bulk
+	ccAsked     string
+	ccAt        int64  // when that congestion control was asked for
+	lowat       int    // bytes of unsent data that the kernel may hold
+	measured    int64  // when it was last reported in full,
+	asked       int64  // and when at all
+	measuredTo  uint64 // TCP bytes made by then
 
 	pending     []uint64 // segment numbers to write next
 	pendingSize int
@@ -154,6 +155,16 @@ type ring struct {
 	head, una, tail uint64
 }
 
+const (
+	// marksKept is how many there may have been before their memory is given back.
+	marksKept = 1024
+	// markMemory is what one takes.
+	markMemory = 24
+)
+
+// memory is how many bytes they take.
+func (r *ring) memory() int { return len(r.marks) * markMemory }
+
 func (r *ring) at(i uint64) *sentMark { return &r.marks[i&uint64(len(r.marks)-1)] }
 
 func (r *ring) push(m sentMark) {
@@ -206,6 +217,9 @@ func (f *Subflow) settle(q *dsn.InFlight) {
 		r.head++
 	}
 	r.una = max(r.una, r.head) // no sign of life: another subflow may have brought it
+	if r.head == r.tail && len(r.marks) > marksKept {
+		r.marks = nil
+	}
 }
 
 // unstick counts the time that it was blocked.
@@ -341,8 +355,8 @@ func (f *Subflow) shelve(e *Engine, now int64, why event) bool {
 	if was {
 		return false
 	}
-	f.staleAt = now
-	if e.surrender(f); f.epoch == e.epoch && len(e.held.redo) > 0 {
+	f.staleAt, f.surrendered = now, 0
+	if e.surrender(f); f.epoch == e.epoch && e.held.waits() {
 		f.path.strands(f, now)
 	}
 	return true

@@ -129,6 +129,10 @@ func (e *Engine) Tick(now, passed int64, received uint64) *Orders {
 		inquire(e, p, now)
 		e.judge(p, now)
 	}
+	if e.disowned != 0 { // one look at all that is under way, whatever paths there are
+		e.held.regain(e.disowned)
+		e.disowned = 0
+	}
 	seek(e, now)
 	e.lossy = gauge.LostLately(e.lossAt, now)
 	e.table.queue.Grace = len(e.subs) == 0 || e.grace.lasts(now, e.table.queue.Bytes)
@@ -143,7 +147,7 @@ func (e *Engine) Tick(now, passed int64, received uint64) *Orders {
 	switch {
 	case !o.Busy, o.Alone:
 		o.Next = sleep(e, now)
-	case !e.table.queue.Idle() || len(e.held.redo) > 0:
+	case !e.table.queue.Idle() || e.held.waits():
 		o.Next = TickBusy
 	default:
 		o.Next = min(e.lull(now), e.held.lack.next(now))
@@ -154,7 +158,7 @@ func (e *Engine) Tick(now, passed int64, received uint64) *Orders {
 
 // Busy says that something is under way or waits to be.
 func (e *Engine) Busy() bool {
-	return e.held.out.Head != e.held.out.Tail || !e.table.queue.Idle() || len(e.held.redo) > 0
+	return e.held.out.Head != e.held.out.Tail || !e.table.queue.Idle() || e.held.waits()
 }
 
 // Flying says whether something is without an acknowledgement, and how many ns a round trip

@@ -205,17 +205,18 @@ func (l *Listener) handshake(ctx context.Context, tcp net.Conn, place *gate.Plac
 		return nil, l.afford(ctx, place)
 	}
 	at.waits(true)
+	defer at.waits(false)
 	err := k.Server(context.WithoutCancel(ctx), cfg) // its end is the connection's
-	at.waits(false)
 	switch {
 	case err == nil:
 		if client, err := handshake.PeerKey(k.State()); err == nil {
 			place.Prove(time.Now(), client)
 		}
-		err = l.welcome(k, stop)
+		err = l.welcome(k, stop, &at)
 	case ctx.Err() != nil:
 		err = fmt.Errorf("%w: another connection got its place", errTooMany)
 	case k.Hushed():
+		at.waits(false)
 		err = l.guests.serve(ctx, &l.live.Load().Cover, k, place)
 	default:
 		err = &tlsError{err}

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/mpsocks/mpsocks/mux/hands"
 	"github.com/mpsocks/mpsocks/mux/handshake"
 )
 
@@ -85,4 +86,57 @@ func TestWhoWaitsForItsTurnHasNoBench(t *testing.T) {
 		}
 	}
 	t.Error("a client had to wait for all strangers, three times")
+}
+
+// begun is a Handler that says in which state of the process its session began and ended.
+type begun struct {
+	Handler
+	ended func()
+}
+
+func (b *begun) Closed(err error) {
+	b.ended()
+	b.Handler.Closed(err)
+}
+
+// A session begins at a bench and ends in its client's turn: whoever opens and ends them without
+// end has no more at work at once than whoever only comes to the door.
+func TestSessionsBeginAtABenchAndEndInTurn(t *testing.T) {
+	var at atomic.Pointer[Listener]
+	free, inTurn := make(chan int, 1), make(chan bool, 1)
+	n := newLoopTunnel(t, 1, 1, func(_ *ClientConfig, l *ListenerConfig) {
+		accept := l.Accept
+		l.Accept = func(s *Session) (Handler, error) {
+			l := at.Swap(nil)
+			if l == nil {
+				return accept(s)
+			}
+			free <- len(l.benches)
+			crowd := hands.NewCrowd(1, nil)
+			s.hands = crowd.Hands()
+			h, err := accept(s)
+			others(crowd)
+			return &begun{h, func() { inTurn <- !s.hands.Free() }}, err
+		}
+	})
+	at.Store(n.listener)
+	there := func() *Session {
+		s := <-n.serverSession
+		<-s.keyed
+		return s
+	}
+	there().Close(nil) // the client begins another one
+	if n, most := <-free, cap(n.listener.benches); n >= most {
+		t.Errorf("%d of %d benches were free when the session began", n, most)
+	}
+	there().end.shut(nil, false)
+	if !<-inTurn {
+		t.Error("it ended in nobody's turn")
+	}
+}
+
+// others has another client of a crowd be about.
+func others(c *hands.Crowd) {
+	c.Hands().Take().Give()
+	c.Hands().Take().Give()
 }

@@ -144,7 +144,8 @@ func (x *ending) close(err error) {
 	s.serving.Wait()
 }
 
-// shut ends the session; tell says whether the peer is to hear of it.
+// shut ends the session, in its client's turns; tell says whether the peer is to hear of it. Whoever has
+// one, or a bench, must not call it.
 func (x *ending) shut(err error, tell bool) {
 	s := x.s
 	if err == nil {
@@ -171,6 +172,7 @@ func (x *ending) shut(err error, tell bool) {
 	if tell {
 		s.pump()
 	}
+	turn := s.hands.Take()
 	close(x.done)
 	s.monitor.hurry()
 	for _, f := range subs {
@@ -183,11 +185,14 @@ func (x *ending) shut(err error, tell bool) {
 			f.close()
 		}
 	}
+	turn.Give() // streams make pauses
 	s.streams.CloseAll(err)
+	turn = s.hands.Take()
 	if s.memory != nil {
 		s.memory.drop(s)
 	}
 	s.handler.Closed(err)
+	turn.Give()
 	close(x.ended)
 }
 

@@ -194,8 +194,12 @@ func (l *Listener) open(key [32]byte) (*Session, error) {
 	if !known {
 		return nil, errRevoked // since its TLS handshake
 	}
-	if limit := l.sessions.reserve(cfg, key); limit != "" {
+	limit, idle := l.sessions.reserve(cfg, key)
+	if limit != "" {
 		return nil, &limitError{name, limit}
+	}
+	if idle != nil {
+		l.tasks.Go(func() { idle.end.shut(ErrTimeout, false) })
 	}
 	s := newSession(sessionConfig{
 		name: name, identity: key, mode: cfg.Mode, rules: cfg.Rules, timeout: cfg.SessionTimeout,

@@ -52,14 +52,14 @@ func (r *registry) files(key [32]byte) (n int) {
 
 // reserve takes room for one more session of a client, also from one that waits for
 // a client that has come anew. What is counted is taken at once, however many come
-// together. It returns the limit that leaves none, or "".
-func (r *registry) reserve(cfg *listening, key [32]byte) (limit string) {
+// together. It returns the limit that leaves none, or "", and the session that has to end for it,
+// or nil.
+func (r *registry) reserve(cfg *listening, key [32]byte) (limit string, idle *Session) {
 	r.mu.Lock()
 	n, all := r.opening[key], len(r.sessions)
 	for _, k := range r.opening {
 		all += k
 	}
-	var idle *Session
 	var token mptcp.Token
 	for t, s := range r.sessions {
 		if s.identity == key {
@@ -78,18 +78,17 @@ func (r *registry) reserve(cfg *listening, key [32]byte) (limit string) {
 	full := limit != ""
 	if full && idle == nil {
 		r.mu.Unlock()
-		return limit
-	}
-	if full {
-		delete(r.sessions, token)
+		return limit, nil
 	}
 	r.opening[key]++
-	r.mu.Unlock()
-	if full {
-		idle.end.shut(ErrTimeout, false)
-		idle.voice.Line(&idle.log, zerolog.InfoLevel).Str("session", Number(uint32(token))).AnErr("why", ErrTimeout).Msg("session ended")
+	if !full {
+		r.mu.Unlock()
+		return "", nil
 	}
-	return ""
+	delete(r.sessions, token)
+	r.mu.Unlock()
+	idle.voice.Line(&idle.log, zerolog.InfoLevel).Str("session", Number(uint32(token))).AnErr("why", ErrTimeout).Msg("session ended")
+	return "", idle
 }
 
 // unreserve gives the reserved room back, of a session that does not come to be.

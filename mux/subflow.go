@@ -83,7 +83,9 @@ func (f *subflow) run() {
 	var wg sync.WaitGroup
 	wg.Go(f.drainLoop)
 	err := f.readLoop()
+	turn := f.s.hands.Take()
 	f.s.detach(f, err)
+	turn.Give()
 	wg.Wait()
 }
 

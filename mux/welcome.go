@@ -11,8 +11,9 @@ import (
 )
 
 // welcome reads the first option: a new session or a join. keep is called before the
-// subflow lives: the end of its handshake is not its end any more.
-func (l *Listener) welcome(k *carrier.TLS, keep func() bool) error {
+// subflow lives: the end of its handshake is not its end any more. It is done at a bench, as
+// TLS's part is: a session that begins costs about as much.
+func (l *Listener) welcome(k *carrier.TLS, keep func() bool, at *bench) error {
 	key, err := handshake.PeerKey(k.State())
 	if err != nil {
 		return err
@@ -28,8 +29,10 @@ func (l *Listener) welcome(k *carrier.TLS, keep func() bool) error {
 		if err != nil {
 			return errors.Join(err, handshake.Refuse(rw, mptcp.ReasonMPTCP))
 		}
+		at.waits(false)
 		select { // a join may overtake the last message of the session's own handshake
 		case <-s.keyed:
+			at.waits(true)
 		case <-s.end.done:
 			return errors.Join(ErrClosed, handshake.Refuse(rw, mptcp.ReasonMPTCP))
 		}
@@ -60,6 +63,7 @@ func (l *Listener) welcome(k *carrier.TLS, keep func() bool) error {
 	}
 	r, err := handshake.AcceptCapable(rw, &first, local, l.live.Load().DenyJoinInitial)
 	if err != nil {
+		at.waits(false)
 		s.end.shut(err, false)
 		return err
 	}
@@ -68,6 +72,7 @@ func (l *Listener) welcome(k *carrier.TLS, keep func() bool) error {
 	s.voice.Line(&s.log, zerolog.InfoLevel).Str("session", Number(uint32(local.Token()))).Msg("session established")
 	keep()
 	if err := l.attach(s, k, shown, 0, false); err != nil {
+		at.waits(false)
 		s.end.shut(err, false) // nothing else would end it
 		return err
 	}

@@ -33,8 +33,8 @@ func NewTLS(tcp net.Conn, lowat int) *TLS {
 	return &TLS{sock: newSocket(tcp)}
 }
 
-// Waits has f called, in the goroutine of Client or Server, before and after it waits for the
-// other end.
+// Waits has f called, in the goroutine of whoever does the handshakes, before and after it waits for the
+// other end, until Start.
 func (t *TLS) Waits(f func(over bool)) { t.sock.waits = f }
 
 // Client does the handshake of the end that connected.
@@ -60,7 +60,7 @@ func (t *TLS) Server(ctx context.Context, cfg *tls.Config) error {
 
 func (t *TLS) handshake(ctx context.Context) error {
 	err := t.conn.HandshakeContext(ctx)
-	t.sock.waits, t.sock.most = nil, 0
+	t.sock.most = 0
 	t.sock.counts = err == nil // from here on each record is one of the traffic secrets
 	return err
 }
@@ -77,7 +77,7 @@ func (t *TLS) SetDeadline(at time.Time) error { return t.sock.SetDeadline(at) }
 // Start implements Carrier.
 func (t *TLS) Start() {
 	t.failed = t.takeOver()
-	t.conn, t.said = nil, keyLog{}
+	t.conn, t.said, t.sock.waits = nil, keyLog{}, nil
 }
 
 var errWithin = errors.New("tls: the handshakes ended within a record")

@@ -19,6 +19,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/mpsocks/mpsocks/mux/engine"
 	"github.com/mpsocks/mpsocks/mux/gate"
 	"github.com/mpsocks/mpsocks/mux/handshake"
 )
@@ -133,6 +134,48 @@ func TestSessionsPerClientOpenedTogether(t *testing.T) {
 	}
 	if ok.Load() > most {
 		t.Errorf("%d were opened beside the first, whose cap is %d", ok.Load(), most)
+	}
+}
+
+// What subflows a session may have holds also where all join at once; and those that have been refused
+// leave room.
+func TestSubflowsJoinedTogether(t *testing.T) {
+	const most = 4
+	n := newLoopTunnel(t, 1, 1, func(_ *ClientConfig, l *ListenerConfig) { l.MaxSubflows = most })
+	client, err := handshake.ClientTLS(n.key, n.serverKey.Public().(ed25519.PublicKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := n.client.Session().keys()
+	s := <-n.serverSession
+	for range 3 {
+		var wg sync.WaitGroup
+		start := make(chan struct{})
+		for range 40 {
+			c, err := tls.Dial("tcp", n.addr.String(), client)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { c.Close() })
+			wg.Go(func() {
+				<-start
+				_ = handshake.Join(c, handshake.Params{Local: keys.local, Remote: keys.remote, AddrID: 1})
+			})
+		}
+		close(start)
+		wg.Wait()
+		if k := s.core.count(); k > most {
+			t.Fatalf("a session has %d subflows, of %d that it may have", k, most)
+		}
+	}
+	deadline := time.Now().Add(20 * time.Second)
+	for s.core.count() != most && time.Now().Before(deadline) {
+		time.Sleep(time.Millisecond)
+	}
+	joining := 0
+	s.enter(func(*engine.Engine, int64) { joining = s.core.joining })
+	if k := s.core.count(); k != most || joining != 0 {
+		t.Errorf("%d subflows in the end, of %d; %d are expected", k, most, joining)
 	}
 }
 

@@ -13,6 +13,8 @@ type guarded struct {
 	mu    sync.Mutex
 	e     *engine.Engine
 	start time.Time
+
+	joining int // subflows that are about to attach
 }
 
 // now is the session's clock: nanoseconds since it was made.

@@ -144,8 +144,8 @@ func (x *ending) close(err error) {
 	s.serving.Wait()
 }
 
-// shut ends the session, in its client's turns; tell says whether the peer is to hear of it. Whoever has
-// one, or a bench, must not call it.
+// shut ends the session, in its client's turns, of which the caller must have none; tell says whether the
+// peer is to hear of it.
 func (x *ending) shut(err error, tell bool) {
 	s := x.s
 	if err == nil {

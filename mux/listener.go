@@ -229,12 +229,12 @@ func (c *closing) Closed(err error) {
 	c.done()
 }
 
-// attach adds a subflow to the path that its address ID names.
-func (l *Listener) attach(s *Session, k *carrier.TLS, shown *capture.Subflow, id uint8, backup bool) error {
+// attach adds a subflow to the path that its address ID names; joins says that it was expected.
+func (l *Listener) attach(s *Session, k *carrier.TLS, shown *capture.Subflow, id uint8, backup, joins bool) error {
 	k.SetDeadline(time.Time{})
 	f := newSubflow(s, s.core.pathOf(id, carrier.AddrPort(k.RemoteAddr())), k, s.keys())
 	s.enter(func(*engine.Engine, int64) { f.core.SetBackup(backup) })
-	f.capture = shown
+	f.capture, f.joins = shown, joins
 	if err := s.attach(f); err != nil {
 		return err
 	}

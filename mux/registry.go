@@ -44,7 +44,7 @@ func (r *registry) find(key [32]byte, t mptcp.Token) (*Session, error) {
 func (r *registry) files(key [32]byte) (n int) {
 	for _, s := range r.list() {
 		if s.identity == key {
-			n += s.core.count() + 1
+			n += s.core.sockets() + 1
 		}
 	}
 	return n

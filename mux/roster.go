@@ -26,6 +26,23 @@ func (g *guarded) count() (n int) {
 	return n
 }
 
+// sockets is how many there are with those that are about to join.
+func (g *guarded) sockets() (n int) {
+	g.enter(func(e *engine.Engine, _ int64) { n = len(e.Subflows()) + g.joining })
+	return n
+}
+
+// expect counts a subflow that is about to join, if there are fewer than most, however many come
+// together: attach ends that, or whoever gives it up.
+func (g *guarded) expect(most int) (ok bool) {
+	g.enter(func(e *engine.Engine, _ int64) {
+		if ok = len(e.Subflows())+g.joining < most; ok {
+			g.joining++
+		}
+	})
+	return ok
+}
+
 // remotes are the addresses at which the session has subflows of a kind.
 func (g *guarded) remotes(which func(*engine.Subflow) bool) (addrs []netip.AddrPort) {
 	g.enter(func(e *engine.Engine, _ int64) {

@@ -189,6 +189,9 @@ func (s *Session) attach(f *subflow) error {
 	var err error
 	sent, _ := f.carrier.Carried()
 	s.enter(func(e *engine.Engine, _ int64) {
+		if f.joins {
+			s.core.joining--
+		}
 		switch {
 		case s.end.begun:
 			err = s.end.err

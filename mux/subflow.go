@@ -28,6 +28,7 @@ type subflow struct {
 	local, remote netip.AddrPort
 	peer          [32]byte // client: the key that the server proved here
 	capture       *capture.Subflow
+	joins         bool // guarded.joining counts it until attach
 	keys          sessionKeys
 	kick          chan struct{} // 1 slot: wake the writer goroutine
 	dead          chan struct{} // closed at the end

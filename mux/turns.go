@@ -33,6 +33,7 @@ type turn struct {
 	handshakes *rate.Limiter
 	voice      *chatter.Voice
 	hands      *hands.Hands
+	joins      sync.Mutex // held while a join is counted, before the locks of sessions
 }
 
 // wait returns when it is the turn of a client's handshake, or an error when that does not
@@ -50,8 +51,8 @@ func (t *turns) client(client [32]byte) *turn {
 			t.of = make(map[[32]byte]*turn)
 		}
 		c = &turn{
-			rate.NewLimiter(rate.Limit(turnsPerCore*runtime.GOMAXPROCS(0)), turnsAtOnce), chatter.NewVoice(),
-			t.crowd.Hands(),
+			handshakes: rate.NewLimiter(rate.Limit(turnsPerCore*runtime.GOMAXPROCS(0)), turnsAtOnce),
+			voice:      chatter.NewVoice(), hands: t.crowd.Hands(),
 		}
 		t.of[client] = c
 	}

@@ -6,6 +6,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/mpsocks/mpsocks/mux/carrier"
+	"github.com/mpsocks/mpsocks/mux/engine"
 	"github.com/mpsocks/mpsocks/mux/handshake"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
 )
@@ -38,17 +39,16 @@ func (l *Listener) welcome(k *carrier.TLS, keep func() bool, at *bench) error {
 		}
 		keys := s.keys()
 		par := handshake.Params{Local: keys.local, Remote: keys.remote, AddrID: 0, Ack: s.space.next.Load()}
-		cfg := l.live.Load()
-		full := len(s.core.connections()) >= cfg.MaxSubflows || l.sessions.files(key) >= cfg.filesOf()
-		if full {
+		if !l.expect(s) {
 			full := &limitError{s.Peer(), limitSubflows}
 			return errors.Join(full, handshake.RefuseFull(rw, full.limit))
 		}
 		if err := handshake.AcceptJoin(rw, &first, par); err != nil {
+			s.enter(func(*engine.Engine, int64) { s.core.joining-- })
 			return err
 		}
 		keep()
-		return l.attach(s, k, shown, first.Join.AddrID, first.Join.Backup)
+		return l.attach(s, k, shown, first.Join.AddrID, first.Join.Backup, true)
 	}
 	s, err := l.open(key)
 	if full, ok := errors.AsType[*limitError](err); ok {
@@ -71,10 +71,19 @@ func (l *Listener) welcome(k *carrier.TLS, keep func() bool, at *bench) error {
 	l.tasks.Go(func() { s.monitor.run(l.running()) })
 	s.voice.Line(&s.log, zerolog.InfoLevel).Str("session", Number(uint32(local.Token()))).Msg("session established")
 	keep()
-	if err := l.attach(s, k, shown, 0, false); err != nil {
+	if err := l.attach(s, k, shown, 0, false, false); err != nil {
 		at.waits(false)
 		s.end.shut(err, false) // nothing else would end it
 		return err
 	}
 	return nil
+}
+
+// expect has one more subflow join a session, unless that or its client has as many as it may. What is
+// counted is taken at once, however many come together.
+func (l *Listener) expect(s *Session) bool {
+	cfg, turn := l.live.Load(), l.turns.client(s.identity)
+	turn.joins.Lock()
+	defer turn.joins.Unlock()
+	return l.sessions.files(s.identity) < cfg.filesOf() && s.core.expect(cfg.MaxSubflows)
 }

@@ -33,6 +33,17 @@ func (e *Engine) Assign(now int64) (hurry bool) {
 	return hurry
 }
 
+// roomy says that some subflow takes anything: where the kernel is full behind all of them, as behind a
+// peer that reads nothing, there is no use in a look at what may go.
+func (r *chooser) roomy() bool {
+	for i := range r.cands {
+		if r.cands[i].Room > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // assign does it with what was listed.
 func (r *chooser) assign(now int64) {
 	e := r.e

@@ -140,6 +140,9 @@ func (r *chooser) thin(set uint64, n int) (thin uint64) {
 
 // reinject gives segments again whose subflow ended or stalled.
 func (h *held) reinject(r *chooser, now int64) {
+	if !h.waits() || !r.roomy() {
+		return
+	}
 	set := sched.Usable(r.cands, false)
 	at, kept := 0, 0
 	for look := len(h.redo); at < look; at++ {

@@ -478,6 +478,47 @@ func TestManyThatWaitForTheirPath(t *testing.T) {
 	}
 }
 
+// Where no subflow takes anything nothing is looked at, however much waits to go again or for its
+// Data ACK: a peer that reads nothing had it looked at for each packet that it sent.
+func TestNoRoomNoLook(t *testing.T) {
+	s := heldBy(3)
+	s.choose.e = s
+	r, h := &s.choose, &s.held
+	for i := range manyHeld {
+		f := s.subs[i%2]
+		sn := holdBy(s, f, true)
+		if i%4 == 1 {
+			h.out.At(sn).Paths = 1 << f.path.index
+		}
+	}
+	for _, f := range s.subs[:2] {
+		s.stall(f, 2e9, overdue)
+	}
+	last := s.subs[2]
+	for _, f := range s.subs {
+		f.blocked = true
+	}
+	pass := func() {
+		r.list(2.5e9)
+		h.reinject(r, 2.5e9)
+		h.unlock(r, 2.5e9, false)
+	}
+	if n := testing.AllocsPerRun(10, pass); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+	begin := time.Now()
+	for range 200000 {
+		pass()
+	}
+	if d := time.Since(begin); d > 3*time.Second/2 {
+		t.Errorf("200,000 packets took %s", d)
+	}
+	last.blocked = false
+	if pass(); len(last.pending) == 0 {
+		t.Error("nothing goes where there is room")
+	}
+}
+
 // Many paths by which the peer is silent have what is under way looked through once, and not for
 // each of them.
 func TestSilentPathsTogether(t *testing.T) {

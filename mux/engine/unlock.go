@@ -18,6 +18,9 @@ const (
 // time than it has been under way (Raiciu et al., NSDI 2012, call it opportunistic retransmission).
 // behind says that there is room, and that a thin path alone is to be relieved so.
 func (h *held) unlock(r *chooser, now int64, behind bool) {
+	if !r.roomy() {
+		return
+	}
 	q := &h.out
 	set := sched.Usable(r.cands, false)
 	given := 0

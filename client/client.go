@@ -72,8 +72,7 @@ type Client struct {
 	ends      ends
 	wishes    wishes
 	words     words
-	programs  *chatter.Voice // in the log: of those that run with a network of their own,
-	peer      *chatter.Voice // and of what the server does with ports that it publishes
+	programs  *chatter.Voice // in the log, of those that run with a network of their own
 
 	associations, streams *quota
 	held                  *quota // bytes of buffers of rivals, see app_port.go
@@ -150,7 +149,6 @@ func newClient(cfg *conf.Client, log zerolog.Logger, t tunnel, handed ...net.Lis
 		watch:        pathWatch{log: log, changed: make(chan struct{}, 1), paths: cfg.Paths, mark: cfg.SocketMark()},
 		words:        words{log: log},
 		programs:     chatter.NewVoice(),
-		peer:         chatter.NewVoice(),
 	}
 	c.life, c.stop = context.WithCancel(context.Background())
 	c.crowd = newCrowd(c.life, log, cfg.Users)

@@ -18,8 +18,7 @@ const mostLines = 80
 // A server that gives a port and takes it away without end does not fill the client's log.
 func TestLinesOfPublishedPorts(t *testing.T) {
 	var said bytes.Buffer
-	c := &Client{log: zerolog.New(&said).Level(zerolog.InfoLevel), peer: chatter.NewVoice()}
-	p := &publication{client: c}
+	p := &publication{client: &Client{log: zerolog.New(&said).Level(zerolog.InfoLevel)}, voice: chatter.NewVoice()}
 	p.route.Store(&conf.Route{Listen: netip.MustParseAddrPort("192.0.2.1:80"), Host: "127.0.0.1", Port: 80})
 	for range 1000 {
 		p.say(packet.PublishOK)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux"
+	"github.com/mpsocks/mpsocks/mux/chatter"
 	"github.com/mpsocks/mpsocks/mux/packet"
 	"github.com/mpsocks/mpsocks/mux/tcpio"
 	"github.com/mpsocks/mpsocks/status"
@@ -39,6 +40,7 @@ var door = netip.AddrPortFrom(packet.ServerHost4, packet.PublishPort)
 // publication is one port at the server that leads to a program here.
 type publication struct {
 	client *Client
+	voice  *chatter.Voice             // in the log, of what the server and the program do with it
 	route  atomic.Pointer[conf.Route] // its port and protocol stay, where it leads to may change
 	moved  chan struct{}              // has room for one: where it leads to has changed
 	said   atomic.Int32               // the server's last answer, noAnswer before there is one
@@ -57,7 +59,7 @@ var publishWords = map[byte]string{
 
 // newPublication prepares a port that is to be published.
 func newPublication(c *Client, r conf.Route) *publication {
-	p := &publication{client: c, moved: make(chan struct{}, 1)}
+	p := &publication{client: c, voice: chatter.NewVoice(), moved: make(chan struct{}, 1)}
 	p.route.Store(&r)
 	p.said.Store(noAnswer)
 	return p
@@ -152,7 +154,7 @@ func (p *publication) open(ctx context.Context, q *packet.Publish) (stream, byte
 // line begins a line of the log about what the server or the program does: neither writes
 // more of them than a person reads.
 func (p *publication) line(level zerolog.Level) *zerolog.Event {
-	return p.client.peer.Line(&p.client.log, level)
+	return p.voice.Line(&p.client.log, level)
 }
 
 // say writes the server's answer into the log when it is another one than before.

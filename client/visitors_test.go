@@ -27,7 +27,7 @@ func programHere(t *testing.T) (net.PacketConn, netip.AddrPort) {
 func TestVisitorsGiveWay(t *testing.T) {
 	c := start(t, &fakeTunnel{answer: echo}, nil)
 	_, to := programHere(t)
-	v := newVisitors(&publication{client: c})
+	v := newVisitors(newPublication(c, conf.Route{}))
 	v.lane, v.places.most = c.lanes[0], 16
 	used := c.crowd.descriptors.used.Load()
 	stranger := func(i int) netip.AddrPort {
@@ -139,7 +139,7 @@ func TestVisitorsAreTold(t *testing.T) {
 func TestVisitorsLeaveDescriptors(t *testing.T) {
 	c := start(t, &fakeTunnel{answer: echo}, nil)
 	c.crowd.descriptors.most.Store(40)
-	v := newVisitors(&publication{client: c})
+	v := newVisitors(newPublication(c, conf.Route{}))
 	v.lane = c.lanes[0]
 	most := 0
 	for i := range 100 {

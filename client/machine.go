@@ -94,10 +94,16 @@ func (m *machine) run(ctx context.Context) error {
 	}
 }
 
-// renew makes a device in the place of one that broke.
+// renew makes a device in the place of one that broke; where none is wanted any more the
+// routing goes that held the traffic until now.
 func (m *machine) renew(broken *machineDevice) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.device == nil {
+		if err := broken.undo(); err != nil {
+			m.client.log.Error().Err(err).Msg("tun: routing")
+		}
+	}
 	if m.device != broken {
 		return
 	}
@@ -113,14 +119,14 @@ func (m *machine) renew(broken *machineDevice) {
 // carry serves one device until it is not wanted any more (nil) or ctx ends (nil), and
 // undoes its routing. If the device breaks its routing stays.
 func (m *machine) carry(ctx context.Context, d *machineDevice) (err error) {
+	if d.failed { // and was given up when it broke
+		return errors.New("it is not there")
+	}
 	defer close(d.done)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(d.life, cancel)()
 	defer d.close()
-	if d.failed {
-		return errors.New("it is not there")
-	}
 	var leading sync.WaitGroup
 	defer func() {
 		cancel()

@@ -1,13 +1,16 @@
 package client
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/vishvananda/netns"
@@ -103,4 +106,44 @@ func TestMachineDevice(t *testing.T) {
 	if err := bare.machine.set(conf.TUN{}); err != nil {
 		t.Error(err)
 	}
+}
+
+// A device that breaks and cannot be made anew is tried again and again, and when it is not
+// wanted any more its routing goes too, which holds the traffic until then.
+func TestMachineDeviceThatStaysAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inNamespace(t)
+		// As routing leaves it: 109 is its protocol.
+		if out, err := exec.Command("ip", "rule", "add", "priority", "10950", "lookup", "10952", "protocol", "109").CombinedOutput(); err != nil {
+			t.Skipf("%v: %s", err, out)
+		}
+		c := &Client{log: nopLog}
+		m := &c.machine
+		m.client, m.changed = c, make(chan struct{}, 1)
+		m.cfg.Device = "a-name-that-no-device-can-have"
+		d := &machineDevice{name: m.cfg.Device, routing: routing.New(m.cfg.Device), done: make(chan struct{})}
+		d.life, d.end = context.WithCancel(context.Background())
+		d.led.Store(true)
+		m.device = d // whose file is gone
+		ctx, cancel := context.WithCancel(context.Background())
+		go func() {
+			defer cancel()
+			time.Sleep(5 * lookPause)
+			m.mu.Lock()
+			if m.device != d || !d.failed {
+				t.Errorf("%v is not tried again", m.device)
+			}
+			m.mu.Unlock()
+			if err := m.set(conf.TUN{}); err != nil {
+				t.Error(err)
+			}
+			time.Sleep(2 * lookPause)
+		}()
+		if err := m.run(ctx); err != nil {
+			t.Error(err)
+		}
+		if left, err := routing.Left(); err != nil || len(left) > 0 {
+			t.Errorf("left behind: %v, %v", left, err)
+		}
+	})
 }

@@ -38,6 +38,7 @@ type forward struct {
 	mu     sync.Mutex // guards the rest; taken once per batch, before a peer's mutex
 	peers  map[netip.AddrPort]*forwardPeer
 	places shares // of *forwardPeer
+	ended  bool
 }
 
 // forwardPeer is one application at a forward: an inner port of its own.
@@ -109,6 +110,10 @@ func (f *forward) uplink(c *udpio.Conn, msgs []udpio.Message) {
 	c.Gather(f.client.tunnel.Far())
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.ended {
+		f.client.drops[dropClosed].Add(uint64(len(msgs)))
+		return
+	}
 	for len(msgs) > 0 {
 		n := 1
 		for n < len(msgs) && msgs[n].Addr == msgs[0].Addr {
@@ -213,6 +218,7 @@ func (f *forward) close() {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.ended = true
 	for addr, p := range f.peers {
 		f.drop(addr, p)
 	}

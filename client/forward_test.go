@@ -11,8 +11,10 @@ import (
 	"time"
 
 	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/mux/buf"
 	"github.com/mpsocks/mpsocks/mux/muxtest"
 	"github.com/mpsocks/mpsocks/mux/packet"
+	"github.com/mpsocks/mpsocks/mux/udpio"
 )
 
 func forwardTo(to string) func(*conf.Client) {
@@ -72,6 +74,23 @@ func TestForward(t *testing.T) {
 				t.Errorf("%d drops", n)
 			}
 		})
+	}
+}
+
+// A batch that was on its way when the forward ended makes nobody known: no sweep would find
+// them, and the server would be told for good that their ports are open.
+func TestForwardThatHasEndedTakesNobody(t *testing.T) {
+	c := start(t, &fakeTunnel{answer: echo}, forwardTo("192.0.2.50:51820"))
+	f := c.front.forwards()[0]
+	before := c.ports.used()
+	f.close()
+	m := []udpio.Message{{Buf: buf.Get(1), Addr: netip.MustParseAddrPort("127.0.0.1:4000")}}
+	f.uplink(f.conn, m)
+	if n := c.ports.used(); n != before || f.count() != 0 || c.drops[dropClosed].Load() != 1 {
+		t.Errorf("%d inner ports, %d before; %d applications, %d drops", n, before, f.count(), c.drops[dropClosed].Load())
+	}
+	if m[0].Buf != nil {
+		m[0].Buf.Release()
 	}
 }
 

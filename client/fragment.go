@@ -129,9 +129,13 @@ func (f *fragments) open(a *association, now time.Time) bool {
 func (f *fragments) close(a *association) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if _, there := f.active[a]; !there {
-		return
+	if _, there := f.active[a]; there {
+		f.forget(a)
 	}
+}
+
+// forget takes a sequence out of those that are known. f.mu is held.
+func (f *fragments) forget(a *association) {
 	delete(f.active, a)
 	if f.by[a.holder]--; f.by[a.holder] == 0 {
 		delete(f.by, a.holder)
@@ -147,11 +151,12 @@ func (f *fragments) expire() {
 	for a, until := range f.active {
 		if !now.Before(until) {
 			late = append(late, a)
+			f.forget(a) // now: the next one to begin has to find the timer free
 		} else {
 			next = min(next, until.Sub(now))
 		}
 	}
-	if len(f.active) > len(late) {
+	if len(f.active) > 0 {
 		f.timer.Reset(next)
 	}
 	f.mu.Unlock()

@@ -143,6 +143,39 @@ func TestFragmentsExpire(t *testing.T) {
 	}
 }
 
+// A sequence that begins while others are being given up has a timer, as any other.
+func TestFragmentsThatBeginAsOthersExpire(t *testing.T) {
+	a := bare(t, &fakeTunnel{})
+	fragments := &a.client.fragments
+	a.hand(datagram(1, "192.0.2.1:7", []byte("a")))
+	fragments.mu.Lock()
+	fragments.timer.Stop()
+	fragments.active[a] = time.Now().Add(-time.Second)
+	fragments.mu.Unlock()
+	a.mu.Lock() // a batch is at work
+	a.fragments.until = time.Now().Add(-time.Second)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		fragments.expire()
+	}()
+	time.Sleep(20 * time.Millisecond)
+	b := &association{lane: a.lane, app: a.app}
+	b.client = a.client
+	b.hand(datagram(1, "192.0.2.1:7", []byte("b")))
+	a.mu.Unlock()
+	<-done
+	if a.fragments != nil || len(fragments.active) != 1 || !fragments.timer.Stop() {
+		t.Errorf("the first is %v, %d are known; nothing looks after the second", a.fragments, len(fragments.active))
+	}
+	b.mu.Lock()
+	b.abandon()
+	b.mu.Unlock()
+	if n := len(fragments.by); n != 0 {
+		t.Errorf("%d holders of none", n)
+	}
+}
+
 func TestFragmentsBoundedInAll(t *testing.T) {
 	first := bare(t, &fakeTunnel{})
 	defer first.client.fragmentsStop()

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux"
 )
 
@@ -27,6 +28,41 @@ func (c *Client) SetBackup(name string, backup bool) error {
 // SetMetered makes a path a metered one, or not.
 func (c *Client) SetMetered(name string, metered bool) error {
 	return c.watch.override(name, func(o *override) { o.metered = &metered })
+}
+
+// override replaces what the configuration says of a path.
+type override struct {
+	paused  bool
+	backup  *bool
+	metered *bool
+}
+
+// override changes what holds of a path whatever the configuration says.
+func (w *pathWatch) override(name string, change func(*override)) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	paths := w.paths
+	if !slices.ContainsFunc(paths, func(p conf.Path) bool { return p.Name == name }) {
+		return fmt.Errorf("the configuration has no path %q", name)
+	}
+	o := w.overrides[name]
+	change(&o)
+	left := 0
+	for _, p := range paths {
+		if p.Name != name && !w.overrides[p.Name].paused {
+			left++
+		}
+	}
+	if o.paused && left == 0 {
+		return fmt.Errorf("%s is the only path in use", name)
+	}
+	if w.overrides == nil {
+		w.overrides = make(map[string]override)
+	}
+	w.overrides[name] = o
+	w.log.Info().Str("path", name).Bool("paused", o.paused).Msg("a path was changed by hand")
+	poke(w.changed)
+	return nil
 }
 
 // Record has the tunnel write what its engine is told and answers to a file that is not

@@ -72,13 +72,6 @@ type watched struct {
 	hinder status.Cause
 }
 
-// override replaces what the configuration says of a path.
-type override struct {
-	paused  bool
-	backup  *bool
-	metered *bool
-}
-
 // run looks at what reports tells until ctx ends.
 func (w *pathWatch) run(ctx context.Context, reports func() []mux.PathReport) {
 	t := time.NewTimer(watchTick)
@@ -105,34 +98,6 @@ func (w *pathWatch) run(ctx context.Context, reports func() []mux.PathReport) {
 	}
 }
 
-// override changes what holds of a path whatever the configuration says.
-func (w *pathWatch) override(name string, change func(*override)) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	paths := w.paths
-	if !slices.ContainsFunc(paths, func(p conf.Path) bool { return p.Name == name }) {
-		return fmt.Errorf("the configuration has no path %q", name)
-	}
-	o := w.overrides[name]
-	change(&o)
-	left := 0
-	for _, p := range paths {
-		if p.Name != name && !w.overrides[p.Name].paused {
-			left++
-		}
-	}
-	if o.paused && left == 0 {
-		return fmt.Errorf("%s is the only path in use", name)
-	}
-	if w.overrides == nil {
-		w.overrides = make(map[string]override)
-	}
-	w.overrides[name] = o
-	w.log.Info().Str("path", name).Bool("paused", o.paused).Msg("a path was changed by hand")
-	poke(w.changed)
-	return nil
-}
-
 // wanted is the paths of the configuration with what was changed by hand.
 func (w *pathWatch) wanted() (out []conf.Path) {
 	w.mu.Lock()
@@ -153,10 +118,21 @@ func (w *pathWatch) wanted() (out []conf.Path) {
 	return out
 }
 
-// configure puts other paths in the place of those of the configuration.
+// configure puts other paths in the place of those of the configuration. Where it leaves only
+// such as were paused by hand these are used again: without any the tunnel would go by the
+// default route.
 func (w *pathWatch) configure(paths []conf.Path) {
 	w.mu.Lock()
 	w.paths = paths
+	used := func(p conf.Path) bool { return !w.overrides[p.Name].paused }
+	if len(paths) > 0 && !slices.ContainsFunc(paths, used) {
+		for _, p := range paths {
+			o := w.overrides[p.Name]
+			o.paused = false
+			w.overrides[p.Name] = o
+		}
+		w.log.Warn().Msg("the configuration has only paths that were paused by hand: they are used again")
+	}
 	w.mu.Unlock()
 	poke(w.changed)
 }

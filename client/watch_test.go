@@ -376,3 +376,23 @@ func TestLooksBesideEachOther(t *testing.T) {
 	}
 	beside.Wait()
 }
+
+// The last path stays also when another configuration takes the others away: a path that was
+// paused by hand is used again then, for none at all would mean the default route.
+func TestPausedPathIsTheLast(t *testing.T) {
+	w := pathWatch{log: nopLog, changed: make(chan struct{}, 1), paths: []conf.Path{{Name: "dsl"}, {Name: "lte"}}}
+	if err := w.override("lte", func(o *override) { o.paused = true }); err != nil {
+		t.Fatal(err)
+	}
+	w.configure([]conf.Path{{Name: "lte"}})
+	if all := w.wanted(); len(all) != 1 || all[0].Name != "lte" {
+		t.Errorf("the tunnel is told of %v", all)
+	}
+	if w.overrides["lte"].paused {
+		t.Error("it is said to be paused")
+	}
+	w.configure([]conf.Path{{Name: "dsl"}, {Name: "lte"}})
+	if all := w.wanted(); len(all) != 2 {
+		t.Errorf("the tunnel is told of %v", all)
+	}
+}

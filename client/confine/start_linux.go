@@ -62,11 +62,11 @@ func Start(p Program) (*Running, error) {
 	if err != nil {
 		return nil, fmt.Errorf("socket pair: %w", err)
 	}
-	defer unix.Close(pair[1])
 	r := &Running{socket: os.NewFile(uintptr(pair[0]), "run"), fd: pair[0]}
 	// What the caller has inherited is the program's, whatever its numbers: a make's jobs, a
 	// shell's <(...). Nothing of ours may be in the place of one, as Cmd.ExtraFiles would.
 	if _, err := unix.FcntlInt(uintptr(pair[1]), unix.F_SETFD, 0); err != nil {
+		unix.Close(pair[1])
 		r.discard()
 		return nil, fmt.Errorf("socket pair: %w", err)
 	}
@@ -85,7 +85,9 @@ func Start(p Program) (*Running, error) {
 		r.cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: gid, HostID: gid, Size: 1}}
 		r.cmd.SysProcAttr.AmbientCaps = []uintptr{unix.CAP_NET_ADMIN, unix.CAP_SYS_ADMIN, unix.CAP_NET_BIND_SERVICE}
 	}
-	if err := r.cmd.Start(); err != nil {
+	err = r.cmd.Start()
+	unix.Close(pair[1]) // else the end of the program's process, which has it now, would not be heard
+	if err != nil {
 		r.discard()
 		return nil, explainStart(err)
 	}

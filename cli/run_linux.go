@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -32,6 +33,8 @@ import (
 const (
 	// lendAgain is how often a client that has gone is looked for.
 	lendAgain = 250 * time.Millisecond
+	// acceptAgain is the pause when a connection of the program's cannot be taken.
+	acceptAgain = 50 * time.Millisecond
 	// The exit codes of env(1), timeout(1) and others for what is no program.
 	exitNotFound      = 127
 	exitNotExecutable = 126
@@ -245,8 +248,12 @@ func fatal(s syscall.Signal) {
 func forwardLocal(l net.Listener, port uint16) {
 	for {
 		in, err := l.Accept()
-		if err != nil {
+		if errors.Is(err, net.ErrClosed) {
 			return
+		}
+		if err != nil { // no descriptors, mostly: it passes when other connections end
+			time.Sleep(acceptAgain)
+			continue
 		}
 		go func() {
 			defer in.Close()

@@ -84,7 +84,7 @@ func newForward(c *Client, r conf.Route, to *target, l *lane) (f *forward, err e
 		f.conn, err = l.loop.Listen(r.Listen, c.relays.of(f), f.uplink)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("forward %s: %w", r.Listen, explainBind(err))
+		return nil, fmt.Errorf("forward %s: %w", r.Listen, c.front.explainBind(err, r.Listen, r.Proto == conf.ProtoTCP))
 	}
 	return f, nil
 }

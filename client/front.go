@@ -26,6 +26,8 @@ type entrance interface {
 	sweep()
 	// close ends it, with what came in by UDP. Connections go on.
 	close()
+	// address is where it is bound.
+	address() netip.AddrPort
 }
 
 // A front is what applications reach: the entrances, and those who send to published UDP
@@ -304,10 +306,14 @@ func (w *front) visited(v *visitors, there bool) {
 	w.visitors = slices.DeleteFunc(w.visitors, func(o *visitors) bool { return o == v })
 }
 
-// explainBind adds what to do to the errors that a user can mend.
-func explainBind(err error) error {
+// explainBind adds what to do to the errors that a user can mend. The address was to be bound
+// for TCP or for UDP.
+func (w *front) explainBind(err error, at netip.AddrPort, tcp bool) error {
 	switch {
 	case errors.Is(err, errno.AddrInUse):
+		if own := w.holds(at.Port(), tcp); own.IsValid() {
+			return fmt.Errorf("%w: this client itself has the port, at %s, and lets go of it only when the new address is bound: restart it", err, own)
+		}
 		return fmt.Errorf("%w: another program, or another mpsocks, has this port", err)
 	case errors.Is(err, errno.AddrNotAvail):
 		return fmt.Errorf("%w: this machine has no such address", err)
@@ -315,4 +321,16 @@ func explainBind(err error) error {
 		return fmt.Errorf("%w: ports below 1024 need a privilege", err)
 	}
 	return err
+}
+
+// holds returns where a client that runs has a port itself; the zero value if nowhere.
+func (w *front) holds(port uint16, tcp bool) netip.AddrPort {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, e := range w.entrances {
+		if w.start != nil && e.address().Port() == port && (e.listener() != nil) == tcp {
+			return e.address()
+		}
+	}
+	return netip.AddrPort{}
 }

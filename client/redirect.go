@@ -34,13 +34,13 @@ func newRedirect(c *Client, listen netip.AddrPort, l *lane) (*redirect, error) {
 	r.guests.redirect, r.guests.replies.most = r, maxReplies
 	ln, err := listenTransparent(listen, c.mark)
 	if err != nil {
-		return nil, fmt.Errorf("redirect %s: %w", listen, explainTransparent(err))
+		return nil, fmt.Errorf("redirect %s: %w", listen, r.explain(err, true))
 	}
 	r.ln = ln
 	at := addrOf(ln.Addr()) // with its port, if that was 0
 	if r.conn, err = l.loop.Listen(at, r.sockets(), r.uplink); err != nil {
 		ln.Close()
-		return nil, fmt.Errorf("redirect %s: %w", listen, explainTransparent(err))
+		return nil, fmt.Errorf("redirect %s: %w", listen, r.explain(err, false))
 	}
 	return r, nil
 }
@@ -61,15 +61,15 @@ func (r *redirect) sockets() udpio.Options {
 	return opt
 }
 
-// explainTransparent adds what to do to the errors that a user can mend.
-func explainTransparent(err error) error {
+// explain adds what to do to the errors that a user can mend, of binding for TCP or for UDP.
+func (r *redirect) explain(err error, tcp bool) error {
 	switch {
 	case errors.Is(err, syscall.EPERM):
 		return fmt.Errorf("%w: it takes root, or CAP_NET_ADMIN (AmbientCapabilities= in the unit)", err)
 	case errors.Is(err, errors.ErrUnsupported):
 		return errors.New("it needs Linux")
 	}
-	return explainBind(err)
+	return r.client.front.explainBind(err, r.listen, tcp)
 }
 
 // admits says whether a redirected machine may be led to a destination. What would come

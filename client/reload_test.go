@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -112,6 +113,23 @@ func TestApply(t *testing.T) {
 	}
 	if n := len(c.front.forwards()); n != 0 {
 		t.Errorf("%d forwards are left", n)
+	}
+}
+
+// A listener cannot be put in the place of one that has its port. It is not said that another
+// program has it.
+func TestApplyOfOwnPort(t *testing.T) {
+	var cfg *conf.Client
+	c := start(t, &fakeTunnel{}, func(k *conf.Client) { cfg = k })
+	eventually(t, "it runs", func() bool { c.front.mu.Lock(); defer c.front.mu.Unlock(); return c.front.start != nil })
+	next := *cfg
+	next.Listen = []netip.AddrPort{netip.AddrPortFrom(netip.IPv4Unspecified(), c.Addrs()[0].Port())}
+	if err := c.Apply(&next); err != nil && !strings.Contains(err.Error(), "this client itself has the port, at "+c.Addrs()[0].String()) {
+		t.Error(err)
+	}
+	conn := dial(t, c)
+	if out := talk(t, conn, []byte{5, 1, 0}, 2); out[1] != 0 {
+		t.Errorf("answer %d", out[1])
 	}
 }
 

@@ -73,7 +73,7 @@ type socksPort struct {
 func newSOCKSPort(c *Client, addr netip.AddrPort, all []netip.AddrPort) (*socksPort, error) {
 	ln, err := listen(addr, all)
 	if err != nil {
-		return nil, fmt.Errorf("listen on %s: %w", addr, explainBind(err))
+		return nil, fmt.Errorf("listen on %s: %w", addr, c.front.explainBind(err, addr, true))
 	}
 	return &socksPort{c, ln}, nil
 }

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/rs/zerolog"
 	"golang.org/x/time/rate"
@@ -21,6 +22,9 @@ const (
 	// swapsPerSecond is how many of them may be put in others' places: a flood of
 	// invented addresses is not to make a socket for each.
 	swapsPerSecond = 500
+	// resolveAgain is how often a name that was not found is looked up again: the name server, or
+	// the machine that has it, may start later.
+	resolveAgain = 10 * time.Second
 )
 
 // visitors are those who send to a published UDP port. The program sees each of
@@ -31,7 +35,8 @@ type visitors struct {
 	inner
 	publication *publication
 	lane        *lane
-	target      atomic.Pointer[netip.AddrPort] // of the program; nil if its name is not resolved
+	lookup      func(ctx context.Context, network, host string) ([]netip.Addr, error)
+	target      atomic.Pointer[netip.AddrPort] // of the program; nil if its name is not resolved; stored with table held
 	lacking     atomic.Bool                    // that was said, and is so still
 
 	table  sync.Mutex // guards the rest; taken before mu
@@ -43,7 +48,7 @@ type visitors struct {
 }
 
 func newVisitors(p *publication) *visitors {
-	v := &visitors{publication: p, by: make(map[netip.AddrPort]*visitor), places: shares{most: maxVisitors}}
+	v := &visitors{publication: p, by: make(map[netip.AddrPort]*visitor), places: shares{most: maxVisitors}, lookup: net.DefaultResolver.LookupNetIP}
 	v.swaps = rate.NewLimiter(swapsPerSecond, swapsPerSecond)
 	v.client, v.source.User = p.client, ""
 	return v
@@ -60,10 +65,11 @@ type visitor struct {
 	active   activity // datagrams; swept with visitors.table held
 }
 
-// resolve finds the program's address; a name may be of this machine's network.
+// resolve finds the program's address; a name may be of this machine's network. What the
+// configuration no longer says when the answer comes does not count.
 func (v *visitors) resolve(ctx context.Context) {
-	r := v.publication.route.Load()
-	list, err := net.DefaultResolver.LookupNetIP(ctx, "ip", r.Host)
+	r := *v.publication.route.Load()
+	list, err := v.lookup(ctx, "ip", r.Host)
 	if err != nil || len(list) == 0 {
 		if ctx.Err() == nil && !v.lacking.Swap(true) {
 			v.publication.line(zerolog.WarnLevel).Err(err).Str("to", r.To()).Msg("the program of a published port is not found")
@@ -72,20 +78,35 @@ func (v *visitors) resolve(ctx context.Context) {
 	}
 	v.lacking.Store(false)
 	to := netip.AddrPortFrom(list[0].Unmap(), r.Port)
-	v.target.Store(&to)
+	v.table.Lock()
+	defer v.table.Unlock()
+	if *v.publication.route.Load() == r {
+		v.target.Store(&to)
+	}
 }
 
-// follow leads the visitors elsewhere when the configuration says so, until ctx ends.
-// Whoever was there gets another port of this machine, for the old may be one that the
-// new program cannot answer.
+// follow leads the visitors elsewhere when the configuration says so, and looks for a program
+// that was not found, until ctx ends. Whoever was there gets another port of this machine, for
+// the old may be one that the new program cannot answer.
 func (v *visitors) follow(ctx context.Context) {
 	for {
+		var again <-chan time.Time
+		if v.target.Load() == nil {
+			again = time.After(resolveAgain)
+		}
 		select {
 		case <-ctx.Done():
 			return
+		case <-again:
+			if v.target.Load() == nil {
+				v.resolve(ctx)
+			}
+			continue
 		case <-v.publication.moved:
 		}
+		v.table.Lock()
 		v.target.Store(nil)
+		v.table.Unlock()
 		v.resolve(ctx)
 		v.table.Lock()
 		for from, one := range v.by {

@@ -1,9 +1,12 @@
 package client
 
 import (
+	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/mpsocks/mpsocks/conf"
@@ -248,4 +251,57 @@ func TestDoorsThatWantAPassword(t *testing.T) {
 	if len(f.sources) != 0 || c.Status().Streams != 0 {
 		t.Errorf("something went through: %v, %d streams", f.sources, c.Status().Streams)
 	}
+}
+
+// seekers are the visitors of a published UDP port whose program has a name.
+func seekers(host string) *visitors {
+	c := &Client{log: nopLog}
+	return newVisitors(newPublication(c, conf.Route{Host: host, Port: 7, Proto: conf.ProtoUDP}))
+}
+
+// A program whose name is not known when its port is published, as at the start of a machine, is
+// found when it is.
+func TestProgramThatComesLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := seekers("nas.lan")
+		known := time.Now().Add(time.Minute)
+		v.lookup = func(context.Context, string, string) ([]netip.Addr, error) {
+			if time.Now().Before(known) {
+				return nil, errors.New("no such host")
+			}
+			return []netip.Addr{netip.MustParseAddr("192.0.2.1")}, nil
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		v.resolve(ctx)
+		go v.follow(ctx)
+		time.Sleep(2 * time.Minute)
+		if to := v.target.Load(); to == nil || to.String() != "192.0.2.1:7" {
+			t.Errorf("it is at %v", to)
+		}
+		cancel()
+	})
+}
+
+// An answer that comes when the port leads elsewhere already is not where it leads.
+func TestProgramThatHasMoved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := seekers("old.lan")
+		v.lookup = func(_ context.Context, _, host string) ([]netip.Addr, error) {
+			if host == "old.lan" {
+				time.Sleep(5 * time.Second)
+				return []netip.Addr{netip.MustParseAddr("192.0.2.1")}, nil
+			}
+			return []netip.Addr{netip.MustParseAddr("192.0.2.2")}, nil
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		go v.resolve(ctx)
+		go v.follow(ctx)
+		time.Sleep(time.Second)
+		v.publication.move(conf.Route{Host: "new.lan", Port: 7, Proto: conf.ProtoUDP})
+		time.Sleep(time.Minute)
+		if to := v.target.Load(); to == nil || to.String() != "192.0.2.2:7" {
+			t.Errorf("it leads to %v", to)
+		}
+		cancel()
+	})
 }

@@ -161,17 +161,11 @@ func (d *Device) Serve(ctx context.Context, file *os.File) error {
 func (d *Device) read(ctx context.Context, file *os.File) error {
 	stop := context.AfterFunc(ctx, func() { file.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
-	sweep := time.NewTicker(sweepEvery)
-	defer sweep.Stop()
+	defer d.ports.tidying()()
 	k := d.link.out.(*kernel)
 	r := newReader(d)
 	defer r.end()
 	for {
-		select {
-		case <-sweep.C:
-			d.ports.tidy()
-		default:
-		}
 		if err := k.raw.Read(r.read); err != nil {
 			if ctx.Err() != nil {
 				return nil

@@ -21,6 +21,6 @@
 // ICMP echo requests go to the exit by icmp.go, and what ICMP says there about what a
 // program has sent comes back to it. Other messages are dropped, and counted.
 //
-// Goroutines: one reads the device, one per TCP connection in each direction,
-// those of gVisor's stack; all end with Serve.
+// Goroutines: one reads the device, one closes idle ports, one per TCP connection in each
+// direction, those of gVisor's stack; all end with Serve.
 package tun

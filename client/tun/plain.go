@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"sync"
-	"time"
 )
 
 // Plain is a TUN device that gives and takes IP packets with nothing around them, as utun of
@@ -64,7 +63,8 @@ func readPlain(ctx context.Context, d *Device, device Plain) error {
 	for i := range buffers {
 		buffers[i] = make([]byte, plainRoom+MTU)
 	}
-	for swept := time.Now(); ; {
+	defer d.ports.tidying()()
+	for {
 		n, err := device.Read(buffers, sizes, plainRoom)
 		if ctx.Err() != nil {
 			return nil
@@ -78,9 +78,5 @@ func readPlain(ctx context.Context, d *Device, device Plain) error {
 		}
 		d.flush()
 		d.tunnel.Flush()
-		if now := time.Now(); now.Sub(swept) > sweepEvery {
-			swept = now
-			d.ports.tidy()
-		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/mpsocks/mpsocks/mux/packet"
@@ -127,4 +128,31 @@ func tcpSYN(from, to netip.AddrPort) []byte {
 	sum = packet.Checksum(m, tcpPseudo(&n, header))
 	m[16], m[17] = byte(sum>>8), byte(sum)
 	return b
+}
+
+// A port that is idle too long ends also when no packet comes any more, as from a program that
+// waits: the server would be told for good that it is open.
+func TestIdlePortOfSilentDevice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakePlain{up: make(chan []byte), closed: make(chan struct{})}
+		tunnel := &fakeTunnel{}
+		d := NewPlain(f, 1400, tunnel)
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- readPlain(ctx, d, f) }()
+		f.up <- udp(src4, netip.MustParseAddrPort("203.0.113.9:7"), "one", 0, 64)
+		f.up <- udp(src4, netip.MustParseAddrPort("203.0.113.9:7"), "two", 0, 64)
+		time.Sleep(idleAfter - time.Second)
+		if n := d.Counts().Ports; n != 1 {
+			t.Errorf("%d ports before that", n)
+		}
+		time.Sleep(2*sweepEvery + time.Second)
+		if n := d.Counts().Ports; n != 0 {
+			t.Errorf("%d ports are open", n)
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
 }

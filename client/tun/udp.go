@@ -115,6 +115,26 @@ func (t *ports) open(src socket, to netip.AddrPort, now int64) *port {
 	return p
 }
 
+// tidying closes the ports that are idle every so often, whether packets come or not, until stop
+// is called, which waits for its goroutine.
+func (t *ports) tidying() (stop func()) {
+	over, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(sweepEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				t.tidy()
+			case <-over:
+				return
+			}
+		}
+	}()
+	return func() { close(over); <-ended }
+}
+
 // tidy closes the ports that are idle.
 func (t *ports) tidy() {
 	t.mu.Lock()

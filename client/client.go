@@ -298,6 +298,9 @@ func (c *Client) Apply(cfg *conf.Client) error {
 	c.associations.set(cfg.Limits.Associations, cfg.Limits.AssociationsPerUser)
 	c.streams.set(cfg.Limits.Streams, cfg.Limits.StreamsPerUser)
 	c.front.swap(next)
+	for _, r := range c.front.redirects() {
+		r.streams.set(0, redirectedStreams(c))
+	}
 	c.crowd.replaceUsers(cfg.Users)
 	c.watch.configure(cfg.Paths)
 	return nil

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/mux/udpio"
 )
 
 // login is a negotiation with a user's password.
@@ -130,6 +131,39 @@ func TestApplyOfOwnPort(t *testing.T) {
 	conn := dial(t, c)
 	if out := talk(t, conn, []byte{5, 1, 0}, 2); out[1] != 0 {
 		t.Errorf("answer %d", out[1])
+	}
+}
+
+// What one redirected machine may have of the streams changes with how many there may be.
+func TestApplyToRedirect(t *testing.T) {
+	var cfg *conf.Client
+	c := start(t, &fakeTunnel{}, func(k *conf.Client) { cfg = k })
+	eventually(t, "it runs", func() bool { c.front.mu.Lock(); defer c.front.mu.Unlock(); return c.front.start != nil })
+	ln, err := listen(netip.MustParseAddrPort("127.0.0.1:0"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := c.lanes[0].loop.Listen(netip.MustParseAddrPort("127.0.0.1:0"), udpio.Options{}, func(*udpio.Conn, []udpio.Message) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &redirect{client: c, listen: addrOf(ln.Addr()), ln: ln, conn: conn, streams: newQuota(0, redirectedStreams(c))}
+	r.guests.redirect = r
+	c.front.mu.Lock()
+	c.front.entrances = append(c.front.entrances, r)
+	c.front.mu.Unlock()
+	next := *cfg
+	next.Listen, next.Redirect.Listen = c.Addrs(), []netip.AddrPort{r.listen}
+	next.Limits.Streams = 40
+	if err := c.Apply(&next); err != nil {
+		t.Fatal(err)
+	}
+	who := holderOf("", netip.MustParseAddr("192.0.2.7"))
+	n := 0
+	for ; n < 100 && r.streams.acquire(who); n++ {
+	}
+	if n != 40/shareOfOne {
+		t.Errorf("one machine may have %d streams of 40", n)
 	}
 }
 

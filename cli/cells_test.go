@@ -243,3 +243,18 @@ func TestWatchSmall(t *testing.T) {
 		}
 	}
 }
+
+// What went wrong is whole where a terminal is narrow; all else has a line.
+func TestEventsOnASmallTerminal(t *testing.T) {
+	s := &status.Status{Events: []status.Event{
+		{Level: "warn", Text: "path lte died: no answer; dsl took over, flows moved in 17 ms"},
+		{Level: "info", Text: "admin: the page, status, metrics and health"},
+	}}
+	lines := eventLines(s, 40, time.Now())
+	if got := strings.Join(strings.Fields(strings.Join(lines, " ")), " "); !strings.Contains(got, s.Events[0].Text) {
+		t.Errorf("%q", lines)
+	}
+	if len(lines) != 3 || cells(lines[1]) > 40 {
+		t.Errorf("%d lines: %q", len(lines), lines)
+	}
+}

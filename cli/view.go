@@ -326,7 +326,11 @@ func eventLines(s *status.Status, width int, now time.Time) []string {
 		if e.Who != "" {
 			who = e.Who + ": "
 		}
-		out = append(out, cut(fmt.Sprintf("%s %s %s%s", e.Time.Local().Format("15:04:05"), mark, who, e.Text), width))
+		line, lines := fmt.Sprintf("%s %s %s%s", e.Time.Local().Format("15:04:05"), mark, who, e.Text), 1
+		if mark == "!" { // what went wrong is whole on a small terminal, too
+			lines = brokenLines
+		}
+		out = append(out, fold(line, width, lines)...)
 	}
 	if len(out) == 0 {
 		out = []string{"  none in the last hour"}

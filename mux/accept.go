@@ -228,6 +228,8 @@ func (l *Listener) handshake(ctx context.Context, tcp net.Conn, place *gate.Plac
 	log := &l.live.Load().Log
 	switch {
 	case l.running().Err() != nil, clock != nil: // that was said
+	case errors.Is(err, errGuest): // a visitor of the web site is not refused
+		log.Debug().Stringer("from", tcp.RemoteAddr()).Msg("a guest of the cover's upstream has gone")
 	case hasLeft(err) && place.Proven(time.Now()):
 		// A client dials more than it needs, to find which of its servers answers first and
 		// how large packets may be, and leaves what it does not need, often without a word.

@@ -19,8 +19,12 @@ import (
 // A Cover says what a subflow looks like to others.
 type Cover = handshake.Cover
 
-// errStranger ends a handshake before anything was answered.
-var errStranger = errors.New("no proof of a client's key")
+// errStranger ends a handshake before anything was answered, and errGuest says that the
+// upstream has served who began it.
+var (
+	errStranger = errors.New("no proof of a client's key")
+	errGuest    = errors.New("a guest of the cover's upstream")
+)
 
 const (
 	// mostGuests is how many strangers the upstream serves at once, and guestShare how many
@@ -43,7 +47,8 @@ type guests struct {
 }
 
 // serve gives a connection that is no client's to the upstream, or keeps silent
-// until its time is over. The place is left.
+// until its time is over. The place is left. The error is errGuest where the upstream has
+// served it.
 func (g *guests) serve(ctx context.Context, cover *Cover, k *carrier.TLS, place *gate.Place) error {
 	if cover.Upstream == "" {
 		_, err := io.Copy(io.Discard, k.TCP())
@@ -85,7 +90,7 @@ func (g *guests) serve(ctx context.Context, cover *Cover, k *carrier.TLS, place 
 	both.Go(func() { pass(up, k.TCP()) })
 	both.Go(func() { pass(k.TCP(), up) })
 	both.Wait()
-	return errStranger
+	return errGuest
 }
 
 // pass copies until src ends, and passes the end on. It is not spliced: that takes two descriptors

@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"github.com/mpsocks/mpsocks/mux/handshake"
 )
 
@@ -34,9 +36,16 @@ func webServer(t *testing.T) *httptest.Server {
 // covered is a tunnel behind a cover.
 func covered(t *testing.T, cover Cover) *loopTunnel {
 	t.Helper()
+	return coveredLog(t, cover, io.Discard)
+}
+
+// coveredLog is covered with all that the server says.
+func coveredLog(t *testing.T, cover Cover, out io.Writer) *loopTunnel {
+	t.Helper()
 	cover.ALPN, cover.ServerName = []string{"h2", "http/1.1"}, "www.example.org"
 	return newLoopTunnel(t, 1, 2, func(c *ClientConfig, l *ListenerConfig) {
 		c.Cover, l.Cover = Cover{ALPN: cover.ALPN, ServerName: cover.ServerName}, cover
+		l.Log = zerolog.New(out)
 	})
 }
 
@@ -56,7 +65,8 @@ func (r *recorder) Write(p []byte) (int, error) {
 
 func TestStrangersGetTheWebServer(t *testing.T) {
 	web := webServer(t)
-	n := covered(t, Cover{Upstream: web.Listener.Addr().String()})
+	var out logLines
+	n := coveredLog(t, Cover{Upstream: web.Listener.Addr().String()}, &out)
 	addr := n.addr.String()
 	t.Run("browser", func(t *testing.T) {
 		c := web.Client()
@@ -88,6 +98,12 @@ func TestStrangersGetTheWebServer(t *testing.T) {
 		}
 		if got, want := both(addr), both(web.Listener.Addr().String()); got != want || want == "" {
 			t.Errorf("got %q, the web server says %q", got, want)
+		}
+	})
+	t.Run("are not refused", func(t *testing.T) {
+		eventually(t, "two guests have gone", func() bool { return strings.Count(out.String(), "a guest of the cover's upstream has gone") == 2 })
+		if strings.Contains(out.String(), "was refused") || n.listener.Refusals()[refusedTLS] != 0 {
+			t.Error(out.String())
 		}
 	})
 	t.Run("unknown key", func(t *testing.T) {

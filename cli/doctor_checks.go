@@ -162,6 +162,9 @@ func (d *doctor) running() {
 			}
 			d.say(doubt, "running "+s.Half, "mend it, then mpsocks reload", "%s", w)
 		}
+		if text, remedy := strayed(s); text != "" {
+			d.say(doubt, "running "+s.Half, remedy, "%s", text)
+		}
 		if s.Session == nil {
 			continue
 		}
@@ -179,6 +182,17 @@ func (d *doctor) running() {
 			}
 		}
 	}
+}
+
+// strayed says what became of datagrams that came from another place than the connection that
+// asked for their association: "" where none did.
+func strayed(s *status.Status) (text, remedy string) {
+	n := s.Drops["source"]
+	if n == 0 || s.Half != status.Client { // it means another thing at a server
+		return "", ""
+	}
+	return fmt.Sprintf("%s came from where no association was asked for, and went no further", count(int(n), "datagram")),
+		"a program behind a NAT, in a container or of another user than its connection: let it send UDP over TCP (docs/recipes/tun.md), or use a client of its own"
 }
 
 // judgePath says what a running path's state is to a person, and what helps.

@@ -186,3 +186,16 @@ func TestDoctorDoor(t *testing.T) {
 		t.Errorf("nobody's: %q", texts["listen"])
 	}
 }
+
+// Datagrams that no association takes are a doubt at a client, and of another kind at a server.
+func TestDatagramsThatStrayed(t *testing.T) {
+	drops := map[string]uint64{"source": 3}
+	if text, remedy := strayed(&status.Status{Half: status.Client, Drops: drops}); !strings.HasPrefix(text, "3 datagrams came from") || !strings.Contains(remedy, "UDP over TCP") {
+		t.Errorf("%q, %q", text, remedy)
+	}
+	for _, s := range []*status.Status{{Half: status.Server, Drops: drops}, {Half: status.Client}} {
+		if text, _ := strayed(s); text != "" {
+			t.Errorf("%+v: %q", s, text)
+		}
+	}
+}

@@ -84,7 +84,7 @@ func TestChangeRevokesOne(t *testing.T) {
 }
 
 // whileOpening has a second client begin a session, and something happen while the server opens it.
-func whileOpening(t *testing.T, happens func(n *loopTunnel) error) (c *Client, theirs *Session) {
+func whileOpening(t *testing.T, happens func(n *loopTunnel, c *Client) error) (c *Client, theirs *Session) {
 	t.Helper()
 	_, second, _ := ed25519.GenerateKey(nil)
 	tunnel := make(chan *loopTunnel, 1)
@@ -93,14 +93,14 @@ func whileOpening(t *testing.T, happens func(n *loopTunnel) error) (c *Client, t
 		accept := lc.Accept
 		lc.Accept = func(s *Session) (Handler, error) {
 			if s.Peer() == "second" {
-				if err := happens(<-tunnel); err != nil {
+				n := <-tunnel // c is there, too
+				if err := happens(n, c); err != nil {
 					t.Error(err)
 				}
 			}
 			return accept(s)
 		}
 	})
-	tunnel <- n
 	<-n.serverSession
 	c, err := NewClient(ClientConfig{
 		Key: second, ServerKey: n.serverKey.Public().(ed25519.PublicKey), Handler: newCollector(),
@@ -109,6 +109,7 @@ func whileOpening(t *testing.T, happens func(n *loopTunnel) error) (c *Client, t
 	if err != nil {
 		t.Fatal(err)
 	}
+	tunnel <- n
 	done := make(chan struct{})
 	go func() { c.Run(t.Context()); close(done) }()
 	t.Cleanup(func() { <-done })
@@ -117,7 +118,7 @@ func whileOpening(t *testing.T, happens func(n *loopTunnel) error) (c *Client, t
 
 // A client that is taken out of the list while it opens its session does not get it.
 func TestChangeRevokesWhoIsOpening(t *testing.T) {
-	_, theirs := whileOpening(t, func(n *loopTunnel) error { return n.listener.Change(n.listenerConfig()) })
+	_, theirs := whileOpening(t, func(n *loopTunnel, _ *Client) error { return n.listener.Change(n.listenerConfig()) })
 	select {
 	case <-theirs.end.done:
 	case <-time.After(20 * time.Second):
@@ -127,11 +128,23 @@ func TestChangeRevokesWhoIsOpening(t *testing.T) {
 
 // Who is in a handshake when the server begins to drain hears that it ends.
 func TestDrainIsToldToWhoIsOpening(t *testing.T) {
-	c, _ := whileOpening(t, func(n *loopTunnel) error { n.listener.Drain(time.Minute); return nil })
+	c, _ := whileOpening(t, func(n *loopTunnel, _ *Client) error { n.listener.Drain(time.Minute); return nil })
 	eventually(t, "the client is told", func() bool {
 		c.opening.mu.Lock()
 		defer c.opening.mu.Unlock()
 		return c.opening.moving != 0 && c.opening.moving == c.session.keys().epoch
+	})
+}
+
+// A server whose key is taken out of the client's configuration while a subflow is made does not get it.
+func TestSetServerWhileDialling(t *testing.T) {
+	fresh, _, _ := ed25519.GenerateKey(nil)
+	c, _ := whileOpening(t, func(n *loopTunnel, c *Client) error {
+		return c.SetServer([]string{n.addr.String()}, []ed25519.PublicKey{fresh})
+	})
+	eventually(t, "the path has no server", func() bool {
+		r := c.Reports()[0]
+		return r.Error != "" && r.Subflows == 0
 	})
 }
 

@@ -181,11 +181,8 @@ func (c *Client) SetServer(addresses []string, keys []ed25519.PublicKey) error {
 	}
 	c.servers.set(addresses)
 	c.greet.Store(g)
-	trusted := func(k [32]byte) bool {
-		return slices.ContainsFunc(keys, func(t ed25519.PublicKey) bool { return [32]byte(t) == k })
-	}
 	for _, f := range c.session.core.connections() {
-		if !trusted(f.peer) {
+		if !g.Trusts(f.peer) {
 			f.retire(mptcp.ReasonProhibited)
 		}
 	}

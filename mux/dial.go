@@ -163,6 +163,10 @@ func (p *clientPath) open(ctx context.Context, v *proven) (*subflow, error) {
 	if err := c.session.attach(f); err != nil {
 		return nil, judged(err, true)
 	}
+	if !c.greet.Load().Trusts(f.peer) { // a SetServer since the proof did not find it
+		f.retire(mptcp.ReasonProhibited)
+		return nil, errUntrusted
+	}
 	c.settle()
 	c.mu.Lock()
 	p.said, p.bad = nil, ""
@@ -342,6 +346,9 @@ func (p *clientPath) targets() (addrs []netip.AddrPort, asking bool, failed erro
 
 // errNobodyElse ends a race in which every address is one of those that were asked.
 var errNobodyElse = errors.New("every known address of the server was asked")
+
+// errUntrusted ends a subflow whose server has a key that is not the server's any more.
+var errUntrusted = errors.New("the server's key was taken out of the configuration")
 
 // errNotHere keeps a slot from an address where the server takes no joins (the C
 // flag of RFC 8684, Section 3.1): another one is about to be announced.

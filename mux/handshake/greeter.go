@@ -80,6 +80,11 @@ func NewGreeter(key ed25519.PrivateKey, cover Cover, servers ...ed25519.PublicKe
 	return g, nil
 }
 
+// Trusts says that a server may have that key.
+func (g *Greeter) Trusts(key [32]byte) bool {
+	return slices.ContainsFunc(g.servers, func(s greeted) bool { return s.key == key })
+}
+
 // Config returns the configuration of one connection, and what Explain asks for.
 func (g *Greeter) Config(now time.Time) (c *tls.Config, turn int32) {
 	turn = g.turn.Load()

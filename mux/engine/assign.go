@@ -209,9 +209,9 @@ func (r *chooser) burst(band fq.Class, now int64) bool {
 	if ordered {
 		set = sched.Together(r.cands, set)
 	}
-	i := sched.PickBulk(r.cands, set, r.e.table.queue.Backlog(), f.Waited(now), ordered)
+	i, most, far := r.pickLarge(f, set, r.e.table.queue.Backlog(), ordered, now)
 	if policy.nearest {
-		i = sched.PickSmall(r.cands, set, fq.Quantum, 0)
+		i, most, far = sched.PickSmall(r.cands, set, fq.Quantum, 0), SegmentSize, false
 	}
 	if i == sched.NoSubflow {
 		return false
@@ -220,12 +220,12 @@ func (r *chooser) burst(band fq.Class, now int64) bool {
 	r.candSub[i].bulkAt, r.e.gaveBulk = now, true
 	given := 0
 	portion := int(c.Rate * portionTime)
-	for c.Room > 0 && !b.Empty() && !r.e.held.out.Full() {
+	for c.Room > 0 && !b.Empty() && !r.e.held.out.Full() && (!far || given == 0) {
 		if f := b.First(); portion > 0 && given >= portion && f != nil && f.Stream == nil {
 			break
 		}
 		flows := b.Active
-		f, p := r.e.table.queue.Pop(band, now, SegmentSize)
+		f, p := r.e.table.queue.Pop(band, now, most)
 		if p == nil {
 			break
 		}
@@ -239,6 +239,28 @@ func (r *chooser) burst(band fq.Class, now int64) bool {
 		}
 	}
 	return given > 0
+}
+
+// pickLarge chooses where what a flow has goes, and how large a segment of a stream may be there, in
+// bytes; once says that the next one is another choice.
+func (r *chooser) pickLarge(f *fq.Flow, set uint64, backlog int, ordered bool, now int64) (i, most int, once bool) {
+	for window := -1; ; {
+		i = sched.PickBulk(r.cands, set, backlog, f.Waited(now), ordered)
+		if i == sched.NoSubflow || f.Stream == nil {
+			return i, SegmentSize, false
+		}
+		if window < 0 {
+			window = f.Stream.Window()
+		}
+		if most, once = sched.Fits(r.cands, set, i, window, SegmentSize); most > 0 {
+			return i, most, once
+		}
+		for k := range r.cands {
+			if r.cands[k].Path == r.cands[i].Path {
+				set &^= 1 << k
+			}
+		}
+	}
 }
 
 // commit gives a packet its DSN. From here on it is delivered.
@@ -271,6 +293,7 @@ func (r *chooser) give(i int, sn uint64, n int, fl *fq.Flow) {
 	f.pendingSize += n + FrameHead
 	c.Queued += n + FrameHead
 	c.Room -= n + FrameHead
+	c.Spare -= n + FrameHead
 	f.sent += uint64(n)
 	f.path.sent += uint64(n)
 	f.path.share += float64(n)
@@ -315,7 +338,7 @@ func (r *chooser) list(now int64) bool {
 			c.Ahead = lowatTime
 		}
 		c.Ahead += p.ahead
-		c.Open = c.Own < f.window(p == lead)
+		c.Open, c.Spare = c.Own < f.window(p == lead), f.tx.cwnd-c.Own
 		burst := min(max(f.lowat, MinLowat), BurstSize)
 		if f.blocked {
 			c.Queued += burst

@@ -76,11 +76,11 @@ func (r *chooser) serve(f *fq.Flow, set uint64, now int64) {
 	q := &r.e.table.queue
 	for !r.e.held.out.Full() {
 		small := f.Class.Kind().Turn == fq.TurnFirst
-		i := r.pick(f, set, now)
+		i, most := r.pick(f, set, now)
 		if i == sched.NoSubflow {
 			return
 		}
-		p := q.PopOf(f, now, SegmentSize)
+		p := q.PopOf(f, now, most)
 		if p == nil {
 			return
 		}
@@ -106,20 +106,20 @@ func (r *chooser) serve(f *fq.Flow, set uint64, now int64) {
 	}
 }
 
-// pick chooses for one packet of a flow, as its class wants it.
-func (r *chooser) pick(f *fq.Flow, set uint64, now int64) int {
+// pick chooses for one packet of a flow, as its class wants it, and how large it may be, in bytes.
+func (r *chooser) pick(f *fq.Flow, set uint64, now int64) (i, most int) {
 	kind := f.Class.Kind()
 	if kind.Turn == fq.TurnFirst || r.e.table.mode.policy().nearest {
-		i := sched.PickSmall(r.cands, set, fq.Quantum, r.e.table.turn)
+		i = sched.PickSmall(r.cands, set, fq.Quantum, r.e.table.turn)
 		switch {
 		case i == sched.NoSubflow || sched.Soon(r.cands, set, fq.Quantum, i):
-			return sched.NoSubflow
+			i = sched.NoSubflow
 		case f.Behaviour.QUIC:
-			return sched.PickSteady(r.cands, set, fq.Quantum, f.Home)
+			i = sched.PickSteady(r.cands, set, fq.Quantum, f.Home)
 		case !r.e.lossy:
-			return sched.Settled(r.cands, set, fq.Quantum, i, r.candidateAt(f.At))
+			i = sched.Settled(r.cands, set, fq.Quantum, i, r.candidateAt(f.At))
 		}
-		return i
+		return i, SegmentSize
 	}
 	ordered := kind.Spread == fq.SpreadTogether
 	if ordered {
@@ -129,7 +129,8 @@ func (r *chooser) pick(f *fq.Flow, set uint64, now int64) int {
 	if f.Stream != nil {
 		backlog = fq.StreamBacklog
 	}
-	return sched.PickBulk(r.cands, set, backlog, f.Waited(now), ordered)
+	i, most, _ = r.pickLarge(f, set, backlog, ordered, now)
+	return i, most
 }
 
 // pathsOf returns the paths of some subflows, a bit each.

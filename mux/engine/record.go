@@ -141,6 +141,12 @@ func (s *recordedStream) Ended() bool {
 	return is
 }
 
+func (s *recordedStream) Window() int {
+	n := s.Puller.Window()
+	s.rec.note(entry{Op: "window", N: []int64{s.id, int64(n)}})
+	return n
+}
+
 func (r *recorder) attach(f *Subflow, produced uint64) {
 	r.subs++
 	f.id, f.rec = r.subs, r

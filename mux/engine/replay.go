@@ -286,6 +286,14 @@ func (s *playedStream) Next(int) *buf.Buffer {
 	return c.packet(c.n(2), c.n(3))
 }
 
+func (s *playedStream) Window() int {
+	c := call{s.p.next(), s.p}
+	if c.Op != "window" {
+		s.p.bad(errors.New("a stream is asked for its window, and was not"))
+	}
+	return int(c.n(1))
+}
+
 func (s *playedStream) Ended() bool {
 	c := call{s.p.next(), s.p}
 	if c.Op != "over" {

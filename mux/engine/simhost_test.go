@@ -10,6 +10,7 @@ import (
 	"github.com/mpsocks/mpsocks/mux/mptcp"
 	"github.com/mpsocks/mpsocks/mux/packet"
 	"github.com/mpsocks/mpsocks/mux/reseq"
+	"github.com/mpsocks/mpsocks/mux/stream"
 )
 
 // A host is what a session does around its engine, in virtual time: it writes, reads,
@@ -40,6 +41,8 @@ type host struct {
 	due       func(pkt []byte) // and instead of the counts above with each that is in order
 	asleep    int64            // until then it does not run, see stumbles
 	sum       hash.Hash64
+	streams   *stream.Table // or nil
+	inbox     *stream.Inbox
 }
 
 // A simSub is one end of a subflow.
@@ -304,6 +307,10 @@ func (h *host) ack(f *Subflow) {
 // take notes a packet.
 func (h *host) take(slot int, pkt []byte) {
 	if packet.Proto(pkt) == packet.ProtoTCP {
+		if h.inbox != nil {
+			h.inbox.Add(pkt, nil)
+			h.inbox.Flush()
+		}
 		h.bytes += uint64(len(pkt))
 		return
 	}
@@ -375,6 +382,16 @@ func (h *host) tick() {
 		if s := f.Owner.(*simSub); h.redial != nil {
 			h.redial(s.path, s)
 		}
+	}
+	if h.streams != nil {
+		span := int64(0)
+		for _, f := range h.e.subs {
+			if f.Moves() {
+				span = max(span, f.tx.minRTT)
+			}
+		}
+		h.streams.SetSpan(span)
+		h.streams.Tick(now)
 	}
 	next := o.Next
 	if o.Ack != nil && h.owed > 0 {

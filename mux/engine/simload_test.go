@@ -20,6 +20,7 @@ func (s endless) Next(most int) *buf.Buffer {
 	return b
 }
 func (endless) Ended() bool { return false }
+func (endless) Window() int { return math.MaxInt }
 
 // A game is what becomes of the small flow.
 type game struct {

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"math"
 	"testing"
 
 	"github.com/mpsocks/mpsocks/mux/buf"
@@ -19,6 +20,7 @@ func (s finite) Next(most int) *buf.Buffer {
 	*s.left -= b.Len() - 40
 	return b
 }
+func (finite) Window() int   { return math.MaxInt }
 func (s finite) Ended() bool { return *s.left <= 0 }
 
 // fetch carries a stream of so many bytes and returns how long that took, ns.

@@ -20,6 +20,9 @@ type Puller interface {
 	// Next returns the next whole packet, of about most bytes, or nil when there is
 	// nothing now; then the flow waits until it is activated again.
 	Next(most int) *buf.Buffer
+	// Window is how many bytes the peer takes beyond what it has in order, those that are
+	// under way among them.
+	Window() int
 	// Ended reports that there will never be anything again.
 	Ended() bool
 }

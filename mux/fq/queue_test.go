@@ -232,6 +232,7 @@ type idle struct{}
 
 func (idle) Next(int) *buf.Buffer { return nil }
 func (idle) Ended() bool          { return false }
+func (idle) Window() int          { return 0 }
 
 // The queue is full of what cannot be found among very many streams: what comes
 // next is dropped, and the bound holds.

@@ -30,6 +30,7 @@ type Candidate struct {
 	Own     int     // bytes of this subflow alone, on their way and queued
 	Room    int     // takes this much now; 0 = blocked
 	Open    bool    // TCP's window has room as well: what is given leaves at once
+	Spare   int     // and for so much, path seen or not; negative = more waits than it has
 	Share   float64 // bytes lately given to the path, for weights
 	Weight  int     // 0 = by rate
 	Bulk    bool    // may carry bulk; the others of a path stay thin

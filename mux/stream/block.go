@@ -67,6 +67,7 @@ type block struct {
 	meter    windowMeter
 	limit    int    // how much unread data is allowed
 	grewAt   uint64 // what had been read when limit last grew
+	beyond   uint64 // most that lay beyond a gap since
 	finKnown bool
 	finAt    uint64 // with finKnown: the peer's data ends here
 	peerFIN  bool   // all data and the FIN came

@@ -222,7 +222,7 @@ func (c *block) segmentArrived(seq, ack uint32, window uint16, flags uint8, payl
 			b = nil
 		}
 		if flags&packet.FlagPSH != 0 {
-			c.growWindow(uint64(end))
+			c.growWindow(c.stoppedAt(uint64(end)))
 		}
 		if c.err == nil && c.finKnown && c.received == c.finAt && !c.peerFIN {
 			c.peerFIN, c.ackOwed = true, true
@@ -277,6 +277,7 @@ func (c *block) place(off uint64, payload []byte, b *buf.Buffer) (kept bool) {
 			return true
 		}
 		kept = true
+		c.beyond = max(c.beyond, end-c.received)
 	} else {
 		if len(c.pieces) > 0 && end > c.pieces[0].off {
 			c.abort(errViolated)

@@ -52,3 +52,34 @@ func TestStreamWindowSpansTheFarthestPath(t *testing.T) {
 		})
 	}
 }
+
+// A window grows when the peer has stopped at its edge and half of it lies beyond a gap, whatever is
+// read in a round trip; not when the peer has not stopped, nor on a short way.
+func TestStreamWindowGrowsByWhatLiesBeyondAGap(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		rtt     int64
+		beyond  uint64
+		stopped bool
+		want    int
+	}{
+		{"half of it and a stop", 2 * shortWay, initialWindow / 2, true, 2 * initialWindow},
+		{"less", 2 * shortWay, initialWindow/2 - 1, true, initialWindow},
+		{"no stop", 2 * shortWay, initialWindow / 2, false, initialWindow},
+		{"a short way", shortWay, initialWindow / 2, true, initialWindow},
+	} {
+		p := newPipe(t, false, 10)
+		near, far := p.pair()
+		far.mu.Lock()
+		far.received += initialWindow // and is read
+		far.meter.rtt, far.beyond = c.rtt, c.beyond
+		far.growWindow(c.stopped)
+		limit := far.limit
+		far.mu.Unlock()
+		if limit != c.want {
+			t.Errorf("%s: the window is %d, not %d", c.name, limit, c.want)
+		}
+		near.Reset()
+		far.Reset()
+	}
+}

@@ -331,6 +331,14 @@ func (st *Stream) Next(most int) *buf.Buffer {
 	return b
 }
 
+// Window is how many bytes the peer takes beyond what it has in order, those that are under way
+// among them.
+func (st *Stream) Window() int {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return int(st.edge - st.acked)
+}
+
 // Ended reports whether the stream has nothing to send any more, ever.
 func (st *Stream) Ended() bool {
 	st.mu.Lock()

@@ -585,7 +585,7 @@ func TestStreamLimitsOnAShortWay(t *testing.T) {
 			s.edges[0] = s.promised
 			s.received, s.highest = s.promised, s.promised
 			s.meter.product, s.meter.rtt = uint64(s.limit), rtt
-			s.growWindow(s.promised - 1)
+			s.growWindow(s.stoppedAt(s.promised - 1))
 		}
 	}
 	for _, s := range all {
@@ -609,11 +609,11 @@ func TestStreamLimitsGrowAndShrink(t *testing.T) {
 	s.mu.Lock()
 	s.received, s.highest = s.promised, s.promised // as if the peer had come to the edge
 	s.meter.product = initialWindow
-	s.growWindow(s.promised - payloadOf)
+	s.growWindow(s.stoppedAt(s.promised - payloadOf))
 	if s.limit != initialWindow {
 		t.Error("the window grew although the peer stopped before the edge")
 	}
-	s.growWindow(s.promised - 1)
+	s.growWindow(s.stoppedAt(s.promised - 1))
 	limit := s.limit
 	s.mu.Unlock()
 	if limit != 2*initialWindow || p.server.grown.Load() != initialWindow {

@@ -1,6 +1,9 @@
 package stream
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // The sizes and times of streams, and how their limits grow and shrink.
 
@@ -101,7 +104,9 @@ func (c *block) announce() uint16 {
 	if edge-c.edges[0] >= uint64(c.allowed())/8 {
 		copy(c.edges[1:], c.edges[:])
 		c.edges[0] = edge
-		c.meter.promise(c.table.clock(), c.promised, c.read(), c.table.span.Load())
+		if c.meter.promise(c.table.clock(), c.promised, c.read(), c.table.span.Load()) {
+			c.growWindow(false)
+		}
 	}
 	c.promised = edge
 	return uint16(w)
@@ -131,12 +136,13 @@ type windowMeter struct {
 // change to a longer way.
 const rttMemory = 10e9
 
-// promise notes that the window's edge is about to move on from edge. What was
+// promise notes that the window's edge is about to move on from edge, and says whether more is
+// known now. What was
 // read is counted from one promise to another, at least a round trip later: in
-// bursts or not, a whole window then lies between them. Where paths differ the round
-// trip is the farthest one's: what all carry has to fit while the last of it is under
+// bursts or not, a whole window then lies between them. Where paths differ the product
+// is the farthest one's: what all carry has to fit while the last of it is under
 // way (RFC 8684, Section 3.3.1), or the nearest path alone fills the window.
-func (m *windowMeter) promise(now int64, edge, read uint64, span int64) {
+func (m *windowMeter) promise(now int64, edge, read uint64, span int64) (measured bool) {
 	if m.at == 0 {
 		m.at, m.edge = now, edge
 	}
@@ -144,10 +150,12 @@ func (m *windowMeter) promise(now int64, edge, read uint64, span int64) {
 	switch passed := now - m.since; {
 	case m.since == 0:
 		m.since, m.read = now, read
-	case m.rtt > 0 && passed >= trip:
+	case m.rtt > 0 && passed >= m.rtt:
 		m.product = uint64(float64(read-m.read) * float64(trip) / float64(passed))
 		m.since, m.read = now, read
+		return true
 	}
+	return false
 }
 
 // measure ends a measurement of the round trip when data up to end answers it.
@@ -170,26 +178,32 @@ func (c *block) measure(end uint64) {
 // near says that the way is short, whatever waits in it.
 func (m *windowMeter) near() bool { return m.least <= shortWay && m.rtt <= nearWay }
 
+// stoppedAt says that the peer has stopped right before an edge that was promised lately. It sets PSH
+// where it stops.
+func (c *block) stoppedAt(end uint64) bool {
+	return slices.ContainsFunc(c.edges[:], func(e uint64) bool { return end <= e && e < end+payloadOf })
+}
+
 // growWindow doubles the receive limit when half of it and more is read in a
-// round trip, as Linux sizes its receive buffers. On a way too short to need a
+// round trip, as Linux sizes its receive buffers, or when the peer has stopped and so much lies
+// beyond a gap: what is missing stands in the queue of a path, and what the others bring meanwhile has to
+// fit, or they wait for it (RFC 8684, Section 3.3.1). On a way too short to need a
 // large window, which would only leave the processor's caches, the peer must
-// also have stopped right before an edge that was promised lately, because the
-// next promise was still on its way. The peer sets PSH where it stops.
-func (c *block) growWindow(end uint64) {
-	half := c.limit / 2
-	if c.limit >= maxWindow || c.closed || c.meter.product < uint64(half) || c.read() < c.grewAt+uint64(half) {
+// also have stopped because the next promise was still on its way.
+func (c *block) growWindow(stopped bool) {
+	half := uint64(c.limit / 2)
+	read, gap, short := c.meter.product >= half, stopped && c.beyond >= half, c.meter.rtt <= shortWay
+	switch {
+	case c.limit >= maxWindow || c.closed || c.read() < c.grewAt+half:
+		return
+	case short && !(read && stopped), !read && !gap:
+		return
+	case c.meter.near() && c.table.grown.Load()+int64(c.limit) > nearMost:
 		return
 	}
-	if c.meter.near() && c.table.grown.Load()+int64(c.limit) > nearMost {
-		return
-	}
-	stopped := c.meter.rtt > shortWay
-	for _, e := range c.edges {
-		stopped = stopped || end <= e && e < end+payloadOf
-	}
-	if stopped && c.table.grow(c.limit) {
+	if c.table.grow(c.limit) {
 		c.limit *= 2
-		c.grewAt = c.read()
+		c.grewAt, c.beyond = c.read(), 0
 	}
 }
 

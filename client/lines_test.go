@@ -2,7 +2,11 @@ package client
 
 import (
 	"bytes"
+	"context"
+	"io"
+	"net"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 
 	"github.com/rs/zerolog"
@@ -26,5 +30,30 @@ func TestLinesOfPublishedPorts(t *testing.T) {
 	}
 	if n := bytes.Count(said.Bytes(), []byte("\n")); n == 0 || n > mostLines {
 		t.Errorf("%d lines", n)
+	}
+}
+
+// A server that ends each stream that publishes a port, or says again and again that it is worth while
+// to ask anew, is not asked all the time.
+func TestPublishingHasPauses(t *testing.T) {
+	for name, answer := range map[string][]byte{
+		"yes, and the end": {packet.PublishOK},
+		"no, but ask":      {packet.PublishFailed, packet.PublishAgain},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var asked atomic.Int64
+			c := start(t, &fakeTunnel{answer: echo, exit: func(conn net.Conn) {
+				if _, err := io.ReadFull(conn, make([]byte, packet.PublishRequestLen)); err == nil {
+					asked.Add(1)
+					conn.Write(answer)
+				}
+			}}, nil)
+			ctx, cancel := context.WithTimeout(t.Context(), 5*publishLeast)
+			defer cancel()
+			newPublication(c, conf.Route{Listen: netip.MustParseAddrPort("192.0.2.1:80"), Host: "127.0.0.1", Port: 80}).runTCP(ctx)
+			if n := asked.Load(); n == 0 || n > 2*publishSpare {
+				t.Errorf("it was asked %d times in half a second", n)
+			}
+		})
 	}
 }

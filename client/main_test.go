@@ -203,7 +203,7 @@ func (s fakeStream) Reset() {
 }
 
 func (f *fakeTunnel) OpenStream(ctx context.Context, from, to netip.AddrPort) (stream, error) {
-	if f.exit == nil || to != exit {
+	if f.exit == nil || to != exit && to != door {
 		return nil, errors.New("no exit")
 	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

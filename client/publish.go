@@ -30,6 +30,8 @@ const (
 	// publishPause and publishRest are the pauses before the server is asked
 	// again: when a stream has ended, and when it has said no.
 	publishPause, publishRest = time.Second, 30 * time.Second
+	// publishLeast is the least time between two questions, the first of which had a no.
+	publishLeast = 100 * time.Millisecond
 	// publishDial is how long the program may take to accept a connection.
 	publishDial = 10 * time.Second
 )
@@ -86,7 +88,7 @@ func (p *publication) run(ctx context.Context) {
 // has agreed, and else nil when the pause is over.
 func (p *publication) ask(ctx context.Context, q *packet.Publish) stream {
 	st, code, err := p.open(ctx, q)
-	rest := publishPause
+	begun, rest := time.Now(), publishPause
 	if err == nil {
 		if code == packet.PublishOK {
 			p.say(code)
@@ -100,7 +102,7 @@ func (p *publication) ask(ctx context.Context, q *packet.Publish) stream {
 		p.say(code)
 		end := time.Now().Add(rest)
 		if again(ctx, st, end) {
-			return nil
+			end = begun.Add(publishLeast)
 		}
 		rest = time.Until(end)
 	}
@@ -223,11 +225,15 @@ func (p *publication) visit(ctx context.Context, st stream, taken func()) {
 	var b [packet.PublishVisitorLen]byte
 	_, err := io.ReadFull(st, b[:])
 	stop()
-	taken()
 	if err != nil {
 		st.Reset()
+		if !errors.Is(err, mux.ErrRenewed) {
+			pause(ctx, publishPause) // a server that ends each at once is not asked all the time
+		}
+		taken()
 		return
 	}
+	taken()
 	st.Stands(false)
 	from, to := packet.ParseVisitor(b[:])
 	if err := p.lead(st, from, to); err != nil {

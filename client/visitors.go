@@ -5,6 +5,8 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,8 +25,9 @@ const (
 	// invented addresses is not to make a socket for each.
 	swapsPerSecond = 500
 	// resolveAgain is how often a name that was not found is looked up again: the name server, or
-	// the machine that has it, may start later.
-	resolveAgain = 10 * time.Second
+	// the machine that has it, may start later. resolveAnew is how often one is that was found, as
+	// another address may be given to that machine.
+	resolveAgain, resolveAnew = 10 * time.Second, time.Minute
 )
 
 // visitors are those who send to a published UDP port. The program sees each of
@@ -66,53 +69,82 @@ type visitor struct {
 }
 
 // resolve finds the program's address; a name may be of this machine's network. What the
-// configuration no longer says when the answer comes does not count.
+// configuration no longer says when the answer comes does not count, and an address that is still
+// one of the name's stays.
 func (v *visitors) resolve(ctx context.Context) {
 	r := *v.publication.route.Load()
 	list, err := v.lookup(ctx, "ip", r.Host)
 	if err != nil || len(list) == 0 {
-		if ctx.Err() == nil && !v.lacking.Swap(true) {
+		if ctx.Err() == nil && v.target.Load() == nil && !v.lacking.Swap(true) {
 			v.publication.line(zerolog.WarnLevel).Err(err).Str("to", r.To()).Msg("the program of a published port is not found")
 		}
 		return
 	}
 	v.lacking.Store(false)
-	to := netip.AddrPortFrom(list[0].Unmap(), r.Port)
 	v.table.Lock()
 	defer v.table.Unlock()
-	if *v.publication.route.Load() == r {
-		v.target.Store(&to)
+	if *v.publication.route.Load() != r {
+		return
 	}
+	was := v.target.Load()
+	if was != nil && slices.ContainsFunc(list, func(a netip.Addr) bool { return programAt(a, r.Port) == *was }) {
+		return
+	}
+	to := programAt(likeliest(list), r.Port)
+	v.target.Store(&to)
+	v.leave()
 }
 
-// follow leads the visitors elsewhere when the configuration says so, and looks for a program
-// that was not found, until ctx ends. Whoever was there gets another port of this machine, for
-// the old may be one that the new program cannot answer.
+// likeliest returns the address of a program's name at which it most probably is: the first, but
+// of this machine's own IPv4's, as programs that take both have that too, and many take no other.
+func likeliest(list []netip.Addr) netip.Addr {
+	if list[0].Unmap().IsLoopback() {
+		for _, a := range list {
+			if a := a.Unmap(); a.Is4() && a.IsLoopback() {
+				return a
+			}
+		}
+	}
+	return list[0]
+}
+
+// programAt is a program's address as its datagrams have it: a zone is an interface's name there.
+func programAt(a netip.Addr, port uint16) netip.AddrPort {
+	if n, err := strconv.Atoi(a.Zone()); err == nil {
+		if i, err := net.InterfaceByIndex(n); err == nil {
+			a = a.WithZone(i.Name)
+		}
+	}
+	return netip.AddrPortFrom(a.Unmap(), port)
+}
+
+// follow leads the visitors elsewhere when the configuration says so, or a name has another
+// address, and looks for a program that was not found, until ctx ends.
 func (v *visitors) follow(ctx context.Context) {
 	for {
-		var again <-chan time.Time
+		rest := resolveAnew
 		if v.target.Load() == nil {
-			again = time.After(resolveAgain)
+			rest = resolveAgain
 		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-again:
-			if v.target.Load() == nil {
-				v.resolve(ctx)
-			}
-			continue
+		case <-time.After(rest):
 		case <-v.publication.moved:
+			v.table.Lock()
+			v.target.Store(nil)
+			v.leave()
+			v.table.Unlock()
 		}
-		v.table.Lock()
-		v.target.Store(nil)
-		v.table.Unlock()
 		v.resolve(ctx)
-		v.table.Lock()
-		for from, one := range v.by {
-			v.drop(from, one)
-		}
-		v.table.Unlock()
+	}
+}
+
+// leave ends all visitors, as the program is elsewhere: whoever was there gets another port of this
+// machine, for the old may be one that the new program cannot answer. The caller holds v.table.
+func (v *visitors) leave() {
+	for from, one := range v.by {
+		v.drop(from, one)
 	}
 }
 
@@ -293,9 +325,7 @@ func (v *visitors) drop(from netip.AddrPort, one *visitor) {
 func (v *visitors) close() {
 	v.table.Lock()
 	v.ended = true
-	for from, one := range v.by {
-		v.drop(from, one)
-	}
+	v.leave()
 	v.table.Unlock()
 	v.mu.Lock()
 	v.closed = true

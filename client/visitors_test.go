@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -304,4 +305,62 @@ func TestProgramThatHasMoved(t *testing.T) {
 		}
 		cancel()
 	})
+}
+
+// A program whose machine gets another address is found there, and an address that its name still
+// has is kept, in whatever order they come.
+func TestProgramThatGetsAnotherAddress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := seekers("nas.lan")
+		old, other := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
+		start := time.Now()
+		v.lookup = func(context.Context, string, string) ([]netip.Addr, error) {
+			switch time.Since(start) / (3 * time.Minute) {
+			case 0:
+				return []netip.Addr{old}, nil
+			case 1:
+				return []netip.Addr{other, old}, nil
+			case 2:
+				return nil, errors.New("the name server is gone")
+			}
+			return []netip.Addr{other}, nil
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		v.resolve(ctx)
+		go v.follow(ctx)
+		time.Sleep(time.Second)
+		for _, want := range []string{"192.0.2.1:7", "192.0.2.1:7", "192.0.2.1:7", "192.0.2.2:7"} {
+			time.Sleep(3*time.Minute - 2*time.Second)
+			if to := v.target.Load(); to == nil || to.String() != want {
+				t.Errorf("after %v it is at %v, and not at %s", time.Since(start), to, want)
+			}
+			time.Sleep(2 * time.Second)
+		}
+	})
+}
+
+// Of localhost's addresses the program is taken to be at IPv4's, where nearly all are; another
+// name's first is taken. A zone is an interface's name, as it is in what comes from there.
+func TestWhereAProgramIs(t *testing.T) {
+	for _, c := range [][2]string{
+		{"::1 127.0.0.1", "127.0.0.1:7"},
+		{"::1", "[::1]:7"},
+		{"2001:db8::1 192.0.2.1", "[2001:db8::1]:7"},
+		{"::ffff:192.0.2.1", "192.0.2.1:7"},
+		{"fe80::1%1", "[fe80::1%lo]:7"},
+		{"fe80::1%4711", "[fe80::1%4711]:7"},
+	} {
+		var list []netip.Addr
+		for _, a := range strings.Fields(c[0]) {
+			list = append(list, netip.MustParseAddr(a))
+		}
+		want := c[1]
+		if i, err := net.InterfaceByIndex(1); err == nil {
+			want = strings.Replace(want, "%lo", "%"+i.Name, 1)
+		}
+		if to := programAt(likeliest(list), 7); to.String() != want {
+			t.Errorf("%s: it is at %v, and not at %s", c[0], to, want)
+		}
+	}
 }

@@ -86,7 +86,8 @@ type chooser struct {
 	candSub []*Subflow
 	views   uint64 // how often they were listed
 	chosen  []*fq.Flow
-	barred  int // flows that were looked at in a row and have no path
+	barred  int           // flows that were looked at in a row and have no path
+	leeway  [MaxPaths]int // of each path, see there
 }
 
 // assignSmall serves the latency band: each packet where it arrives first,
@@ -217,7 +218,7 @@ func (r *chooser) burst(band fq.Class, now int64) bool {
 		return false
 	}
 	c := &r.cands[i]
-	r.candSub[i].bulkAt, r.e.gaveBulk = now, true
+	r.gaveBulk(i, kind, now)
 	given := 0
 	portion := int(c.Rate * portionTime)
 	for c.Room > 0 && !b.Empty() && !r.e.held.out.Full() && (!far || given == 0) {
@@ -263,6 +264,15 @@ func (r *chooser) pickLarge(f *fq.Flow, set uint64, backlog int, ordered bool, n
 	}
 }
 
+// gaveBulk notes that a subflow gets something large of that kind.
+func (r *chooser) gaveBulk(i int, kind *fq.Kind, now int64) {
+	f := r.candSub[i]
+	f.bulkAt, r.e.gaveBulk = now, true
+	if kind.Spread == fq.SpreadTogether {
+		f.path.ordered = now
+	}
+}
+
 // commit gives a packet its DSN. From here on it is delivered.
 func (r *chooser) commit(f *fq.Flow, p *buf.Buffer, now int64) uint64 {
 	b := p.Bytes()
@@ -294,11 +304,26 @@ func (r *chooser) give(i int, sn uint64, n int, fl *fq.Flow) {
 	c.Queued += n + FrameHead
 	c.Room -= n + FrameHead
 	c.Spare -= n + FrameHead
+	r.take(c.Path, n+FrameHead)
 	f.sent += uint64(n)
 	f.path.sent += uint64(n)
 	f.path.share += float64(n)
 	if fl != nil {
 		fl.Used.Now |= 1 << f.slot
+	}
+}
+
+// take takes n bytes of a path's leeway.
+func (r *chooser) take(path, n int) {
+	left := &r.leeway[path]
+	was := *left
+	if *left -= n; was <= 0 || *left > 0 {
+		return
+	}
+	for i := range r.cands {
+		if c := &r.cands[i]; c.Path == path {
+			c.Open = false
+		}
 	}
 }
 
@@ -329,6 +354,7 @@ func (r *chooser) list(now int64) bool {
 		if p.viewed != r.views { // once for all of its subflows
 			p.viewed, p.view = r.views, p.candidate(now)
 			gaugeThin(r.e, p, now)
+			r.leeway[p.index] = p.leeway(lead)
 		}
 		c := p.view
 		c.Stale = c.Stale || f.state != Moving
@@ -338,7 +364,7 @@ func (r *chooser) list(now int64) bool {
 			c.Ahead = lowatTime
 		}
 		c.Ahead += p.ahead
-		c.Open, c.Spare = c.Own < f.window(p == lead), f.tx.cwnd-c.Own
+		c.Open, c.Spare = c.Own < f.tx.cwnd && r.leeway[p.index] > 0, f.tx.cwnd-c.Own
 		burst := min(max(f.lowat, MinLowat), BurstSize)
 		if f.blocked {
 			c.Queued += burst

@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"math"
+
 	"github.com/mpsocks/mpsocks/mux/gauge"
 	"github.com/mpsocks/mpsocks/mux/sched"
 )
@@ -23,4 +25,45 @@ func (p *Path) candidate(now int64) sched.Candidate {
 		}
 	}
 	return c
+}
+
+// A path that was never full is given only so much by flows that want order: what stands in its
+// queue holds all of such a flow up, a QUIC sender takes that for a full path, and leaves slow
+// start. Subflows of TCP alone, ten segments each and copies among them, are a tenth of a second
+// of a thin path.
+const (
+	// startRate is what it is tried with before it has shown anything, in bytes a nanosecond:
+	// TCP's first ten segments in 10 ms.
+	startRate = sched.StartBytes / 10e6
+	// startNear is how many times what it has shown it is tried with, and startFar the same of
+	// one whose round trip is longer by startApart ns: there a queue costs the nearer one's share.
+	// One that has shown no startPart-th of what the nearer one brings has little to win with it,
+	// and is tried with startMore bytes more.
+	startNear  = 2
+	startFar   = 1.2
+	startApart = 4e6
+	startPart  = 6
+	startMore  = 4 * 1448
+)
+
+// leeway is how many bytes a flow that wants order may still give the path. The one that brings
+// most is bound by TCP alone.
+func (p *Path) leeway(lead *Path) int {
+	if p == lead || p.seen {
+		return math.MaxInt
+	}
+	most := p.proven * float64(p.rtt)
+	switch far := p.rtt > lead.rtt+startApart; {
+	case !far:
+		most *= startNear
+	case p.proven*startPart > lead.proven:
+		most *= startFar
+	default:
+		most += startMore
+	}
+	most = max(most, startRate*float64(p.rtt), sched.StartBytes)
+	for _, f := range p.subs {
+		most -= float64(f.pendingSize)
+	}
+	return int(most) - p.flight
 }

@@ -98,7 +98,7 @@ func (r *chooser) serve(f *fq.Flow, set uint64, now int64) {
 			want = 1
 		}
 		if !small {
-			r.candSub[i].bulkAt, r.e.gaveBulk = now, true
+			r.gaveBulk(i, f.Class.Kind(), now)
 		}
 		if want > 0 {
 			r.copy(sn, n, f, set, 1<<i, want, now)

@@ -19,11 +19,28 @@ const (
 // that what was acknowledged lately has met.
 const lateAnswer = 100e6
 
-// provenFade is what a measurement leaves of what an earlier one has proven.
-const provenFade = 0.95
+// provenFade is what a rateWindow takes of what an earlier measurement has proven.
+const provenFade = 0.05
 
 // shareMemory is how long, in ns, what a path was given counts for its weight.
 const shareMemory = 2e9
+
+const (
+	// paceMemory is how long, in ns, a subflow that got bulk has a share of its path's pace. What
+	// wants order has one subflow, but may have had another while TCP found its window.
+	paceMemory = 200e6
+	// paceSlow is the pace, bytes a nanosecond, below which what a subflow is given at once may last
+	// for longer than that.
+	paceSlow = 4 * MinLowat / paceMemory
+)
+
+// shares says that a subflow has a share of the pace.
+func (p *Path) shares(f *Subflow, now int64) bool {
+	if f.blocked || p.paced < paceSlow {
+		return f.blocked || f.carriesBulk(now)
+	}
+	return f.bulkAt != 0 && now-f.bulkAt < paceMemory
+}
 
 // fullShare is the share of time that a full path's subflows, added up, are
 // blocked at least.
@@ -33,7 +50,7 @@ const fullShare = 0.3
 // window, which doubles in a round trip, no longer than that.
 func (p *Path) window(now int64) int64 {
 	least := int64(rateWindow)
-	if (p.stuck > 0 || p.carriesBulk(now)) && p.pacer.Known(now) == 0 {
+	if (p.stuck > 0 || p.carriesBulk(now) || p.ordered != 0 && now-p.ordered < bulkMemory) && p.pacer.Known(now) == 0 {
 		least = startWindow
 	}
 	return min(max(least, p.rtt), rateWindowMost)
@@ -61,7 +78,7 @@ func (p *Path) estimate(e *Engine, now, passed int64, timely bool) {
 	p.fade(passed)
 	through := float64(acked) / float64(p.there(passed))
 	if timely {
-		p.proven = max(through, p.proven*provenFade)
+		p.proven = max(through, p.proven*(1-provenFade*min(float64(passed)/rateWindow, 1)))
 	}
 	// A burst blocks a subflow for a moment; a full path keeps it blocked.
 	p.full = float64(p.stuck) > fullShare*float64(passed)
@@ -143,7 +160,7 @@ func (p *Path) survey(now int64) (window float64, flight int) {
 			active = true
 			p.srtt, p.least = max(p.srtt, f.tx.srtt), min(p.least, f.tx.srtt)
 		}
-		if f.blocked || f.carriesBulk(now) {
+		if p.shares(f, now) {
 			p.busy++
 		}
 	}
@@ -232,10 +249,10 @@ func (p *Path) rest(e *Engine, now int64) {
 // pace tells the bulk subflows of a path how fast they may send together; 0
 // lifts the bound.
 func (p *Path) pace(e *Engine, rate float64) {
-	if rate <= p.paced*1.005 && rate >= p.paced*0.995 {
+	if rate <= p.paced*1.005 && rate >= p.paced*0.995 && (p.sharers == p.busy || rate < paceSlow) {
 		return
 	}
-	p.paced = rate
+	p.paced, p.sharers = rate, p.busy
 	for _, f := range p.subs {
 		if f.bulk && f.state != Ended {
 			e.orders.Tune = append(e.orders.Tune, Tuning{Sub: f, What: TunePace, Rate: rate / float64(max(p.busy, 1))})

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"math"
 	"testing"
 
 	"github.com/mpsocks/mpsocks/mux/gauge"
@@ -174,20 +175,83 @@ func TestAskDelay(t *testing.T) {
 	}
 }
 
-// A path that others lead, and that was never full, is tried with a little more
-// than it has shown.
-func TestWindow(t *testing.T) {
-	f := &Subflow{path: &Path{rtt: 20e6}}
-	f.tx.cwnd = 200_000
+// A path that others lead, and that was never full, is tried with little before it has shown
+// anything, then with twice as much as that; where it is farther with a fifth more, or four
+// segments where it brings little beside the lead. All of its subflows count together, and what
+// goes by it beside the flow.
+func TestLeeway(t *testing.T) {
+	lead := &Path{rtt: 20e6, proven: 100 * mbit}
 	for _, c := range []struct {
-		lead bool
-		rate float64
-		want int
-	}{{true, 0, 200_000}, {false, 0, sched.StartBytes}, {false, 20 * mbit, 75_000}, {false, 100 * mbit, 200_000}} {
-		f.tx.rate = c.rate
-		if got := f.window(c.lead); got != c.want {
-			t.Errorf("lead %v, %g Mbit/s: %d, want %d", c.lead, c.rate/mbit, got, c.want)
+		what          string
+		rtt           int64
+		proven        float64
+		flight, ready int
+		want          int
+	}{
+		{"nothing shown", 20e6, 0, 0, 0, 28_960},
+		{"nearer", 5e6, 0, 0, 0, sched.StartBytes},
+		{"copies are under way", 20e6, 0, 20_000, 1000, 7960},
+		{"and more of them", 20e6, 0, 60_000, 0, -31_040},
+		{"it has shown 20 Mbit/s", 20e6, 20 * mbit, 0, 0, 100_000},
+		{"and is farther", 40e6, 20 * mbit, 0, 0, 120_000},
+		{"and brings little", 40e6, 16 * mbit, 0, 0, 85_792},
+	} {
+		p := &Path{rtt: c.rtt, proven: c.proven, flight: c.flight}
+		p.subs = []*Subflow{{path: p, pendingSize: c.ready}, {path: p}}
+		if got := p.leeway(lead); got != c.want {
+			t.Errorf("%s: %d, want %d", c.what, got, c.want)
 		}
+		if p.leeway(p) != math.MaxInt {
+			t.Errorf("%s: bound as the lead", c.what)
+		}
+		if p.seen = true; p.leeway(lead) != math.MaxInt {
+			t.Errorf("%s: bound though its rate is known", c.what)
+		}
+	}
+}
+
+// What an ordered flow gives in one go is bound by the leeway, by whichever subflow it goes.
+func TestLeewayIsTaken(t *testing.T) {
+	r := &chooser{cands: []sched.Candidate{{Path: 1, Open: true}, {Open: true}, {Path: 1, Open: true}}}
+	r.leeway[0], r.leeway[1] = 3000, 3000
+	r.take(1, 1500)
+	if !r.cands[0].Open || !r.cands[2].Open {
+		t.Error("closed with a half left")
+	}
+	if r.take(1, 1500); r.cands[0].Open || r.cands[2].Open || !r.cands[1].Open {
+		t.Errorf("%+v", r.cands)
+	}
+}
+
+// A subflow that got bulk a while ago has no share of the pace any more: that of a flow that has
+// one subflow is all of it, though the rate is the same.
+func TestPaceIsSharedByThoseThatCarry(t *testing.T) {
+	e := New(true, ModeAuto, nil, 120e9)
+	p := e.AddPath(PathConfig{}, -1)
+	for range 3 {
+		f := NewSubflow(nil, p, 0, 0)
+		f.tx.valid, f.tx.minRTT, f.tx.srtt = true, 20e6, 20e6
+		e.Attach(f, 0)
+	}
+	lane, other := p.subs[0], p.subs[1]
+	lane.bulkAt, other.bulkAt, lane.lastSend = 1e9, 1e9, 1e9
+	p.survey(1e9)
+	p.pace(e, 10)
+	last := func() (rate float64) {
+		for _, o := range e.orders.Tune {
+			if o.What == TunePace && o.Sub == lane {
+				rate = o.Rate
+			}
+		}
+		return rate
+	}
+	if got := last(); got != 5 {
+		t.Errorf("of 10 a half goes to each of two, not %v", got)
+	}
+	lane.bulkAt, lane.lastSend = 13e8, 13e8
+	p.survey(13e8)
+	if p.pace(e, 10); last() != 10 {
+		t.Errorf("%v for the one that carries all", last())
 	}
 }
 

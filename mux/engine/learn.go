@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 
 	"github.com/mpsocks/mpsocks/mux/dsn"
+	"github.com/mpsocks/mpsocks/mux/fq"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
 	"github.com/mpsocks/mpsocks/mux/sched"
 )
@@ -71,8 +72,9 @@ func (e *Engine) Glance(now int64, asks []Ask) []Ask {
 	if !e.farEnough || !e.held.waits() && e.table.queue.Idle() {
 		return asks
 	}
+	waits := !e.table.queue.Bands[fq.ClassOrdered].Empty()
 	for _, f := range e.subs {
-		if f.state == Moving && f.marks.una != f.marks.tail && f.tx.minRTT > sched.CopyMinRTT && f.doubtful(&e.held.out, now) {
+		if f.state == Moving && f.marks.una != f.marks.tail && f.tx.minRTT > sched.CopyMinRTT && f.doubtful(&e.held.out, now, waits) {
 			f.asked = now
 			asks = append(asks, Ask{Sub: f})
 		}
@@ -87,13 +89,14 @@ func (e *Engine) Glance(now int64, asks []Ask) []Ask {
 // doubtful says that what is known of the bytes under way may be wrong by enough to
 // matter: there may be many, or an acknowledgement is about to be late. What small flows
 // have under way is far from what fits; it is told late by a part of a round trip, and not
-// at all while Data ACKs tell that it is little.
-func (f *Subflow) doubtful(q *dsn.InFlight, now int64) bool {
+// at all while Data ACKs tell that it is little. Copies, whose Data ACKs come by other paths,
+// may fill one before a flow that wants order, which waits, knows what it carries.
+func (f *Subflow) doubtful(q *dsn.InFlight, now int64, waits bool) bool {
 	fresh := now - f.asked
 	if fresh <= flightFresh {
 		return false
 	}
-	if f.tx.outstanding > askMany || f.tx.outstanding > askBytes && f.path.works(now) {
+	if f.tx.outstanding > askMany || f.tx.outstanding > askBytes && (waits || f.path.works(now)) {
 		return true
 	}
 	m := f.oldest(q)

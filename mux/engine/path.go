@@ -37,16 +37,18 @@ type Path struct {
 	used   stir // whether it lately carried much
 	woken  bool // all its subflows are to be fit for use
 
-	pacer  gauge.Pacer
-	delay  gauge.Delay
-	hidden gauge.Hidden
-	judge  gauge.LossJudge
-	lossAt int64 // when it last lost something
-	bulkAt int64 // when it last carried bulk
+	pacer   gauge.Pacer
+	delay   gauge.Delay
+	hidden  gauge.Hidden
+	judge   gauge.LossJudge
+	lossAt  int64 // when it last lost something
+	bulkAt  int64 // when it last carried bulk,
+	ordered int64 // and was last given what wants order
 
 	segs    uint64  // sent on its subflows since ackedT
 	resent  uint64  // of these, retransmitted
-	paced   float64 // what the subflows were told
+	paced   float64 // what the subflows were told,
+	sharers int     // and how many had it among them
 	ackedT  int64   // when it was last measured
 	late    int64   // how long the acknowledgements were under way then
 	full    bool    // blocked for much of the last measurement

@@ -286,15 +286,6 @@ func (f *Subflow) hearsay() int64 {
 	return f.tx.srtt + measureEvery + TickBusy
 }
 
-// window returns how many bytes may be under way on a subflow before it is seen
-// what its path carries.
-func (f *Subflow) window(lead bool) int {
-	if lead {
-		return f.tx.cwnd
-	}
-	return min(f.tx.cwnd, max(sched.StartBytes, int(sched.StartGrowth*f.tx.rate*float64(f.path.rtt))))
-}
-
 // bulkMemory is how long a subflow counts as carrying bulk after it got some.
 const bulkMemory = 1e9
 

@@ -71,3 +71,53 @@ func TestTalks(t *testing.T) {
 		})
 	}
 }
+
+// started plays a QUIC download as the first thing in a session and returns what came in its first
+// second, and in its first three and a half, of what the paths' rates allow.
+func (p *profile) started(seed uint64) (first, whole float64) {
+	n := p.open(seed, true)
+	start := int64(1e9 + 5e8*n.w.rnd.Float64())
+	t := talkFrom(quicTalk, n.b, n.a, 7000, start)
+	n.w.run(start + 1e9)
+	first = float64(t.arrived) / (n.sum * 1e9)
+	n.w.run(start + 35e8)
+	return first, float64(t.arrived) / (n.sum * 35e8)
+}
+
+// TestStarts counts a QUIC download from its first byte on, when nothing is known of the paths yet.
+// It failed in each row: a thin path's queue grew, the others waited for what came by it, and the
+// flow left slow start; or a subflow that carried all of the flow had half of its path's pace.
+func TestStarts(t *testing.T) {
+	if raceOn {
+		t.Skip("nothing in it happens at once")
+	}
+	all := profiles(t)
+	for _, c := range []struct {
+		profile      string
+		first, whole float64 // of the sum of the paths, on average of 12 seeds,
+		worst        float64 // and least of whole
+	}{
+		{"baseline", 0.78, 0.86, 0.83},
+		{"bw_10to1", 0.66, 0.73, 0.53},
+		{"bw_4to1", 0.80, 0.87, 0.83},
+		{"dsl_cable", 0.77, 0.86, 0.83},
+		{"dual_lte", 0.50, 0.53, 0.42},
+		{"fiber_lte", 0.75, 0.80, 0.73},
+		{"rtt_70", 0.43, 0.53, 0.41},
+		{"uneven", 0.58, 0.71, 0.50},
+	} {
+		t.Run(c.profile, func(t *testing.T) {
+			t.Parallel()
+			const seeds = 12
+			first, whole, worst := 0.0, 0.0, 1.0
+			for seed := range uint64(seeds) {
+				f, w := all[c.profile].started(seed)
+				first, whole, worst = first+f/seeds, whole+w/seeds, min(worst, w)
+			}
+			t.Logf("%.3f of the sum in the first second, %.3f in three and a half, %.3f at worst", first, whole, worst)
+			if first < c.first || whole < c.whole || worst < c.worst {
+				t.Errorf("the bound is %+v", c)
+			}
+		})
+	}
+}

@@ -23,14 +23,8 @@ const (
 	orderedClean = 0.5
 )
 
-const (
-	// StartBytes is what TCP may send at first (RFC 6928).
-	StartBytes = 10 * 1448
-	// StartGrowth is by how much a path that was never full is tried with more
-	// than it has shown, each round trip, by flows that want order: what overshoots
-	// there holds all of the flow up.
-	StartGrowth = 1.5
-)
+// StartBytes is what TCP may send at first (RFC 6928).
+const StartBytes = 10 * 1448
 
 // Lanes keeps the first subflow of each path that carries bulk; while TCP still
 // finds its window there, the first whose window has room.
@@ -111,12 +105,12 @@ func (c *Candidate) known() float64 {
 }
 
 // likely is the rate that a flow which wants order may count on: of a path that was
-// never full, somewhat more than it has shown, as TCP's window says little.
+// never full, what it has shown, as TCP's window says little.
 func (c *Candidate) likely() float64 {
 	if c.Seen {
 		return c.Rate
 	}
-	return min(c.Rate, max(StartGrowth*c.Proven, StartBytes/float64(max(c.RTT, 1))))
+	return min(c.Rate, max(c.Proven, StartBytes/float64(max(c.RTT, 1))))
 }
 
 // fill is how full the path is, in round trips' worth: what is spread evenly

@@ -179,6 +179,11 @@ func TestNewcomer(t *testing.T) {
 	w.t.Logf("%6.1f s  it works:\n%s", time.Since(w.start).Seconds(), probe)
 	w.run("mpsocks status", "")
 	w.run("mpsocks check -c /etc/mpsocks/client.yaml", "")
+	if links := w.run("mpsocks status --web", ""); strings.Count(links, "/?token=") != 2 {
+		t.Errorf("the links are %q", links)
+	}
+	w.run("mpsocks status client --json", "mpsocks status --json")
+	w.run("mpsocks doctor --stun none -c /etc/mpsocks/client.yaml || test $? = 1", "mpsocks doctor") // nothing sets a clock here
 
 	// A second device: another directory, as the user's own program.
 	link := w.run("mpsocks clients add phone --link", "")

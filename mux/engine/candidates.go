@@ -35,12 +35,10 @@ const (
 	// startRate is what it is tried with before it has shown anything, in bytes a nanosecond:
 	// TCP's first ten segments in 10 ms.
 	startRate = sched.StartBytes / 10e6
-	// startNear is how many times what it has shown it is tried with, and startFar the same of
-	// one whose round trip is longer by startApart ns: there a queue costs the nearer one's share.
-	// One that has shown no startPart-th of what the nearer one brings has little to win with it,
-	// and is tried with startMore bytes more.
-	startNear  = 2
-	startFar   = 1.2
+	// startTimes is how many times what it has shown it is tried with. One whose round trip is longer
+	// by startApart ns, and that has not shown a startPart-th of what the nearer one brings, is tried
+	// with startMore bytes more: a queue there costs the nearer one's share, and wins little.
+	startTimes = 2
 	startApart = 4e6
 	startPart  = 6
 	startMore  = 4 * 1448
@@ -53,13 +51,10 @@ func (p *Path) leeway(lead *Path) int {
 		return math.MaxInt
 	}
 	most := p.proven * float64(p.rtt)
-	switch far := p.rtt > lead.rtt+startApart; {
-	case !far:
-		most *= startNear
-	case p.proven*startPart > lead.proven:
-		most *= startFar
-	default:
+	if p.rtt > lead.rtt+startApart && p.proven*startPart <= lead.proven {
 		most += startMore
+	} else {
+		most *= startTimes
 	}
 	most = max(most, startRate*float64(p.rtt), sched.StartBytes)
 	for _, f := range p.subs {

@@ -176,9 +176,8 @@ func TestAskDelay(t *testing.T) {
 }
 
 // A path that others lead, and that was never full, is tried with little before it has shown
-// anything, then with twice as much as that; where it is farther with a fifth more, or four
-// segments where it brings little beside the lead. All of its subflows count together, and what
-// goes by it beside the flow.
+// anything, then with twice as much as that, or four segments more where it is farther and brings
+// little beside the lead. All of its subflows count together, and what goes by it beside the flow.
 func TestLeeway(t *testing.T) {
 	lead := &Path{rtt: 20e6, proven: 100 * mbit}
 	for _, c := range []struct {
@@ -193,7 +192,7 @@ func TestLeeway(t *testing.T) {
 		{"copies are under way", 20e6, 0, 20_000, 1000, 7960},
 		{"and more of them", 20e6, 0, 60_000, 0, -31_040},
 		{"it has shown 20 Mbit/s", 20e6, 20 * mbit, 0, 0, 100_000},
-		{"and is farther", 40e6, 20 * mbit, 0, 0, 120_000},
+		{"and is farther", 40e6, 20 * mbit, 0, 0, 200_000},
 		{"and brings little", 40e6, 16 * mbit, 0, 0, 85_792},
 	} {
 		p := &Path{rtt: c.rtt, proven: c.proven, flight: c.flight}

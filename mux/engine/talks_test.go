@@ -101,10 +101,10 @@ func TestStarts(t *testing.T) {
 		{"bw_10to1", 0.66, 0.73, 0.53},
 		{"bw_4to1", 0.80, 0.87, 0.83},
 		{"dsl_cable", 0.77, 0.86, 0.83},
-		{"dual_lte", 0.50, 0.53, 0.42},
+		{"dual_lte", 0.50, 0.53, 0.39},
 		{"fiber_lte", 0.75, 0.80, 0.73},
-		{"rtt_70", 0.43, 0.53, 0.41},
-		{"uneven", 0.58, 0.71, 0.50},
+		{"rtt_70", 0.45, 0.53, 0.41},
+		{"uneven", 0.62, 0.73, 0.50},
 	} {
 		t.Run(c.profile, func(t *testing.T) {
 			t.Parallel()

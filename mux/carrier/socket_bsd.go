@@ -4,9 +4,15 @@ package carrier
 
 import "golang.org/x/sys/unix"
 
-func sendNow(fd uintptr, p []byte) (int, error) {
-	n, err := unix.Write(int(fd), p)
-	return max(n, 0), err
+func sendNow(fd uintptr, p []byte) (int, error) { return uninterrupted(unix.Write, fd, p) }
+
+// uninterrupted calls again what a signal has interrupted.
+func uninterrupted(call func(int, []byte) (int, error), fd uintptr, p []byte) (int, error) {
+	for {
+		if n, err := call(int(fd), p); err != unix.EINTR {
+			return max(n, 0), err
+		}
+	}
 }
 
 // looked ends a look that has left nothing: the poller is waited for.
@@ -18,6 +24,6 @@ func (*socket) rested(uintptr, func() bool) {} // never
 type inbox struct{ past past }
 
 func (*inbox) recv(fd uintptr, p []byte) (n int, more bool, err error) {
-	n, err = unix.Read(int(fd), p)
-	return max(n, 0), true, err
+	n, err = uninterrupted(unix.Read, fd, p)
+	return n, true, err
 }

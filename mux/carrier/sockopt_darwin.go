@@ -50,7 +50,6 @@ func (k *socket) setLowat(n int) {
 
 func (k *socket) setCongestion(string) {}
 func (k *socket) setPace(float64)      {}
-func (k *socket) setPatience(int)      {}
 
 // tune sets the options of a subflow's socket, best effort.
 func tune(c net.Conn, lowat int) {

@@ -43,5 +43,4 @@ func (k *socket) outstanding() (int, bool) { return 0, false }
 func (k *socket) setCongestion(string)     {}
 func (k *socket) setPace(float64)          {}
 func (k *socket) setLowat(int)             {}
-func (k *socket) setPatience(int)          {}
 func tune(net.Conn, int)                   {}

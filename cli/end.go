@@ -16,7 +16,7 @@ func runHalf(ctx context.Context, h *half, capture *capturing) error {
 	capture.Tell(func(err error) {
 		h.log.Warn().Err(err).Msg("the capture ends here; all else goes on")
 	})
-	err := underManager(ctx, h.run)
+	err := underManager(ctx, serviceName(h.end.Status().Half), h.run)
 	if closed := capture.Close(); err == nil {
 		err = closed
 	}

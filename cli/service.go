@@ -102,7 +102,10 @@ type system struct {
 }
 
 // name is the service's.
-func (s *system) name() string { return "mpsocks-" + string(s.kind) }
+func (s *system) name() string { return serviceName(string(s.kind)) }
+
+// serviceName is what the service manager calls a half.
+func serviceName(half string) string { return "mpsocks-" + half }
 
 // load checks the file: a service that cannot start helps nobody.
 func (s *system) load(file string) error {

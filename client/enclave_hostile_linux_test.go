@@ -16,18 +16,25 @@ import (
 	"github.com/mpsocks/mpsocks/client/confine"
 )
 
-// TestGrantsRefuse has programs of this user say nonsense at the socket of mpsocks run: each
-// is told why or cut, no file of theirs stays open here, and the socket serves the next.
-func TestGrantsRefuse(t *testing.T) {
-	c := lonely(t)
-	path := filepath.Join(t.TempDir(), "mpsocks", "run.sock")
+// granting has a client serve the socket of mpsocks run; end ends it, and the client.
+func granting(t *testing.T, c *Client) (path string, end func()) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "mpsocks", "run.sock")
 	l, err := listenGrants(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	done := make(chan error, 1)
 	go func() { done <- serveGrants(c.life, c, l) }()
-	defer func() { l.Close(); c.stop(); <-done }()
+	return path, func() { l.Close(); c.stop(); <-done }
+}
+
+// TestGrantsRefuse has programs of this user say nonsense at the socket of mpsocks run: each
+// is told why or cut, no file of theirs stays open here, and the socket serves the next.
+func TestGrantsRefuse(t *testing.T) {
+	c := lonely(t)
+	path, end := granting(t, c)
+	defer end()
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", info.Mode(), err)
 	}
@@ -125,13 +132,7 @@ func TestLinesOfRefusedGrants(t *testing.T) {
 			lines.Add(1)
 		}
 	}))
-	path := filepath.Join(t.TempDir(), "mpsocks", "run.sock")
-	l, err := listenGrants(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan error, 1)
-	go func() { done <- serveGrants(c.life, c, l) }()
+	path, end := granting(t, c)
 	for range 3 * mostLines {
 		conn, err := net.Dial("unixpacket", path)
 		if err != nil {
@@ -145,9 +146,7 @@ func TestLinesOfRefusedGrants(t *testing.T) {
 		conn.Read(make([]byte, 1)) // its end comes after the line
 		conn.Close()
 	}
-	l.Close()
-	c.stop()
-	<-done
+	end()
 	if n := lines.Load(); n == 0 || n > mostLines {
 		t.Errorf("%d lines", n)
 	}

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -295,14 +294,8 @@ func TestWishesAreToldAgain(t *testing.T) {
 // device is served.
 func TestGrantOfNoClass(t *testing.T) {
 	c := lonely(t)
-	path := filepath.Join(t.TempDir(), "run.sock")
-	l, err := listenGrants(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan error, 1)
-	go func() { done <- serveGrants(c.life, c, l) }()
-	defer func() { l.Close(); c.stop(); <-done }()
+	path, end := granting(t, c)
+	defer end()
 	device, err := os.Open(os.DevNull)
 	if err != nil {
 		t.Fatal(err)

@@ -103,15 +103,9 @@ func TestSilentStrangersKeepNobodyOut(t *testing.T) {
 	t.Error("and so five times")
 }
 
-// A client's cap holds also where all come at once.
-func TestSessionsPerClientOpenedTogether(t *testing.T) {
-	const most = 4
-	n := newLoopTunnel(t, 1, 1, func(_ *ClientConfig, l *ListenerConfig) { l.MaxSessionsPerClient = most })
-	client, err := handshake.ClientTLS(n.key, n.serverKey.Public().(ed25519.PublicKey))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var ok atomic.Int64
+// together has forty connections of a client, whose TLS is done, ask all at once.
+func together(t *testing.T, n *loopTunnel, client *tls.Config, ask func(c net.Conn)) {
+	t.Helper()
 	var wg sync.WaitGroup
 	start := make(chan struct{})
 	for range 40 {
@@ -122,13 +116,27 @@ func TestSessionsPerClientOpenedTogether(t *testing.T) {
 		t.Cleanup(func() { c.Close() })
 		wg.Go(func() {
 			<-start
-			if _, err := handshake.Capable(c, handshake.NewKey(), false); err == nil {
-				ok.Add(1)
-			}
+			ask(c)
 		})
 	}
 	close(start)
 	wg.Wait()
+}
+
+// A client's cap holds also where all come at once.
+func TestSessionsPerClientOpenedTogether(t *testing.T) {
+	const most = 4
+	n := newLoopTunnel(t, 1, 1, func(_ *ClientConfig, l *ListenerConfig) { l.MaxSessionsPerClient = most })
+	client, err := handshake.ClientTLS(n.key, n.serverKey.Public().(ed25519.PublicKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ok atomic.Int64
+	together(t, n, client, func(c net.Conn) {
+		if _, err := handshake.Capable(c, handshake.NewKey(), false); err == nil {
+			ok.Add(1)
+		}
+	})
 	if k := len(n.listener.Sessions()); k > most {
 		t.Errorf("%d sessions of one client, whose cap is %d", k, most)
 	}
@@ -149,21 +157,9 @@ func TestSubflowsJoinedTogether(t *testing.T) {
 	keys := n.client.Session().keys()
 	s := <-n.serverSession
 	for range 3 {
-		var wg sync.WaitGroup
-		start := make(chan struct{})
-		for range 40 {
-			c, err := tls.Dial("tcp", n.addr.String(), client)
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { c.Close() })
-			wg.Go(func() {
-				<-start
-				_ = handshake.Join(c, handshake.Params{Local: keys.local, Remote: keys.remote, AddrID: 1})
-			})
-		}
-		close(start)
-		wg.Wait()
+		together(t, n, client, func(c net.Conn) {
+			_ = handshake.Join(c, handshake.Params{Local: keys.local, Remote: keys.remote, AddrID: 1})
+		})
 		if k := s.core.count(); k > most {
 			t.Fatalf("a session has %d subflows, of %d that it may have", k, most)
 		}

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"bufio"
-	"bytes"
 	_ "embed"
 	"errors"
 	"fmt"
@@ -14,7 +13,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
-	"text/template"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -194,14 +193,71 @@ func (p *pair) validate() error {
 	return errors.Join(client.Validate(), server.Validate())
 }
 
+// fill writes a file of pair's from its text.
 func fill(text string, p *pair) ([]byte, error) {
-	t, err := template.New("").Funcs(template.FuncMap{"quote": strconv.Quote}).Parse(text)
-	if err != nil {
-		return nil, err
+	words := map[string]string{
+		"name": strconv.Quote(p.Name), "socks": strconv.Quote(p.SOCKS),
+		"reach": strconv.Quote(p.Server), "listen": strconv.Quote(p.ServerListen),
+		"client_admin": strconv.Quote(p.ClientAdmin), "server_admin": strconv.Quote(p.ServerAdmin),
+		"client_private": p.ClientKey.Text(), "client_public": p.ClientKey.Public().String(),
+		"server_private": p.ServerKey.Text(), "server_public": p.ServerKey.Public().String(),
+		"remote": p.remote(), "paths": p.ways(), "allow": quoted(p.Allow),
 	}
-	var out bytes.Buffer
-	err = t.Execute(&out, p)
-	return out.Bytes(), err
+	var err error
+	body := os.Expand(text, func(word string) string {
+		value, ok := words[word]
+		if !ok {
+			err = fmt.Errorf("the file's text has a ${%s} that is not known", word)
+		}
+		return value
+	})
+	return []byte(body), err
+}
+
+// remote has the lines of the client's server, without the first one.
+func (p *pair) remote() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "  addresses: %s\n", quoted(p.Addresses))
+	if len(p.ServerKeys) == 1 {
+		fmt.Fprintf(&b, "  public_key: %s", p.ServerKeys[0])
+	} else {
+		keys := make([]string, len(p.ServerKeys))
+		for i, k := range p.ServerKeys {
+			keys[i] = k.String()
+		}
+		fmt.Fprintf(&b, "  public_keys: [%s]", strings.Join(keys, ", "))
+	}
+	if p.Cover.ServerName != "" || len(p.Cover.ALPN) > 0 {
+		fmt.Fprintf(&b, `
+  # What others see of the connections; the server has the same.
+  cover:
+    server_name: %q
+    alpn: %s`, p.Cover.ServerName, quoted(p.Cover.ALPN))
+	}
+	return b.String()
+}
+
+// ways has the client's paths, or an example in a comment.
+func (p *pair) ways() string {
+	if len(p.Paths) == 0 {
+		return `paths: []
+#  - {name: dsl, bind: eth0}
+#  - {name: lte, bind: wwan0, metered: true, monthly_cap: 10GiB}`
+	}
+	lines := "paths:"
+	for _, path := range p.Paths {
+		lines += fmt.Sprintf("\n  - {name: %s, bind: %s, subflows: %d}", path.Name, path.Bind, path.Subflows)
+	}
+	return lines
+}
+
+// quoted is a list of YAML.
+func quoted(words []string) string {
+	all := make([]string, len(words))
+	for i, w := range words {
+		all[i] = strconv.Quote(w)
+	}
+	return "[" + strings.Join(all, ", ") + "]"
 }
 
 // existing says what to do about a file that is in the way.

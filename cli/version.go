@@ -2,7 +2,6 @@ package cli
 
 import (
 	"fmt"
-	"io"
 	"runtime"
 	"runtime/debug"
 
@@ -39,13 +38,13 @@ func newVersion() *cobra.Command {
 		Short: "Print the version",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := io.WriteString(cmd.OutOrStdout(), versionLine())
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "mpsocks version %s\n", versionWords())
 			return err
 		},
 	}
 }
 
-// versionLine is what `mpsocks version` and `mpsocks --version` print.
-func versionLine() string {
-	return fmt.Sprintf("mpsocks %s %s %s/%s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+// versionWords is what `mpsocks version` and `mpsocks --version` say: the version, Go's, and the system.
+func versionWords() string {
+	return fmt.Sprintf("%s %s %s/%s", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }

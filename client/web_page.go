@@ -1,12 +1,13 @@
 package client
 
 import (
-	"html/template"
+	"fmt"
+	"html"
 	"net/http"
 )
 
-// page is what a browser is shown that opens the port itself.
-var page = template.Must(template.New("").Parse(`<!doctype html>
+// page is what a browser is shown that opens the port itself, for fmt, with the port's address.
+const page = `<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>mpsocks</title>
 <style>body{font:16px/1.5 system-ui,sans-serif;max-width:42em;margin:3em auto;padding:0 1em}code{background:#8882;padding:.1em .3em}</style>
@@ -14,14 +15,14 @@ var page = template.Must(template.New("").Parse(`<!doctype html>
 <p>Here is an <b>mpsocks</b> client. It carries the traffic of your programs over all the network paths
 that this machine has. Enter it as a proxy where your system, browser or program asks for one:</p>
 <ul>
-<li>SOCKS5, with UDP: <code>socks5://{{.}}</code></li>
-<li>SOCKS4 and SOCKS4a: <code>socks4a://{{.}}</code></li>
-<li>HTTP and HTTPS: <code>http://{{.}}</code></li>
+<li>SOCKS5, with UDP: <code>socks5://%[1]s</code></li>
+<li>SOCKS4 and SOCKS4a: <code>socks4a://%[1]s</code></li>
+<li>HTTP and HTTPS: <code>http://%[1]s</code></li>
 </ul>
-<p>For example <code>curl --proxy socks5h://{{.}} https://example.com/</code>. How it is doing is said by
+<p>For example <code>curl --proxy socks5h://%[1]s https://example.com/</code>. How it is doing is said by
 <code>mpsocks status</code>.</p>
 </html>
-`))
+`
 
 // page serves the page; it has nothing of anybody's on it.
 func (w *web) page(rw http.ResponseWriter, r *http.Request) {
@@ -38,5 +39,5 @@ func (w *web) page(rw http.ResponseWriter, r *http.Request) {
 	if r.URL.Path != "/" {
 		rw.WriteHeader(http.StatusNotFound)
 	}
-	page.Execute(rw, r.Context().Value(webKey{}).(*webConn).LocalAddr().String())
+	fmt.Fprintf(rw, page, html.EscapeString(r.Context().Value(webKey{}).(*webConn).LocalAddr().String()))
 }

@@ -68,8 +68,10 @@ func (v *servers) doubt() {
 	v.renew()
 }
 
-// renew has whoever asks next ask all names anew.
+// renew has whoever asks next ask all names anew, and the network for its translator's prefix:
+// it may be another network by now.
 func (v *servers) renew() {
+	v.names.Doubt(nat64.Name)
 	for _, name := range v.addresses() {
 		if host, _, err := net.SplitHostPort(name); err == nil {
 			v.names.Doubt(host)

@@ -49,3 +49,30 @@ func TestServerBehindATranslator(t *testing.T) {
 		}
 	}
 }
+
+// A path that is in another network by now has that network's translator asked for: while nothing
+// answers, the prefix is doubted as names are.
+func TestTranslatorIsDoubted(t *testing.T) {
+	prefix := make(chan string, 1)
+	prefix <- "fd64"
+	c := newDialClient(t, func(_ context.Context, _ *dialer.Way, host string) ([]netip.Addr, error) {
+		if host != nat64.Name {
+			return nil, errors.New("no such name")
+		}
+		p := <-prefix
+		prefix <- p
+		return []netip.Addr{netip.MustParseAddr(p + "::192.0.0.170")}, nil
+	}, "203.0.113.5:443")
+	p := &clientPath{c: c, way: Path{Local: netip.IPv6Loopback()}, path: &engine.Path{}}
+	for _, network := range []string{"fd64", "fd65"} {
+		<-prefix
+		prefix <- network
+		c.servers.doubt()
+		look(p)
+		c.slots.Wait() // for the question
+		addrs, _, _ := p.targets()
+		if want := netip.MustParseAddrPort("[" + network + "::cb00:7105]:443"); !slices.Contains(addrs, want) {
+			t.Errorf("dials %v in the network of %s", addrs, network)
+		}
+	}
+}

@@ -94,8 +94,11 @@ func obstacle(name string, own, servers []netip.Addr, routed func(netip.Addr) bo
 		}
 	}
 	switch {
-	case len(own) == 0:
-		return status.Cause{} // absence says it
+	case len(own) == 0: // the only path, or all are so: absence says it of others
+		return status.Cause{
+			Says:   name + " has no address",
+			Remedy: "see whether the network gives it one; where it is a part of a bridge or a bond, bind the path to that",
+		}
 	case len(reached) > 0:
 		if slices.ContainsFunc(reached, routed) {
 			return status.Cause{}

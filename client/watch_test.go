@@ -316,7 +316,7 @@ func TestObstacle(t *testing.T) {
 		{[]netip.Addr{four, six}, []netip.Addr{six}, false, "no route to the server on w2"},
 		{[]netip.Addr{six}, []netip.Addr{four}, true, "w2 has no IPv4 address"},
 		{[]netip.Addr{four}, []netip.Addr{six}, true, "w2 has no IPv6 address"},
-		{nil, []netip.Addr{four}, false, ""},
+		{nil, []netip.Addr{four}, false, "w2 has no address"},
 	} {
 		got := obstacle("w2", tt.own, tt.servers, func(netip.Addr) bool { return tt.routed })
 		if !strings.Contains(got.Says, tt.want) || (got.Says == "") != (tt.want == "") || (got.Remedy == "") != (tt.want == "") {

@@ -30,11 +30,15 @@ func (p *clientPath) slot(ctx context.Context, leads bool) {
 	knows := false // a server that answers: the one that leads may be held up by another
 	var old *subflow
 	for ctx.Err() == nil {
-		if !leads && !knows && !p.follow(ctx) {
+		waited, ok := false, true
+		if !leads && !knows {
+			waited, ok = p.follow(ctx)
+		}
+		if !ok {
 			return
 		}
 		knows = false
-		timeout := p.patience(tries)
+		timeout, usual := p.patience(tries)
 		tries++
 		if leads {
 			p.dials(time.Now())
@@ -44,8 +48,8 @@ func (p *clientPath) slot(ctx context.Context, leads bool) {
 			p.dials(time.Time{})
 		}
 		if old != nil && (err == nil || isDead(old) || noRoom(err)) {
-			if old.abandon() && err == nil && tries == 1 {
-				p.freezes(time.Now())
+			if old.abandon() && err == nil && tries == 1 && !waited && f.remote == old.remote {
+				p.freezes(time.Now(), usual)
 			}
 			old = nil
 		}
@@ -71,13 +75,19 @@ const (
 	// FrozenTime is how long it is remembered that a subflow froze, and maxFrozen how many.
 	FrozenTime = 2 * time.Minute
 	maxFrozen  = 32
+	// synAgain is when the first SYN goes again (RFC 6298, Section 2).
+	synAgain = time.Second
 )
 
-// freezes notes that a subflow stood still for so long that it was replaced, though the next one
-// got through at the first attempt: the path is there, and its connections are not let go on.
-func (p *clientPath) freezes(now time.Time) {
+// freezes notes that a subflow stood still for so long that it was replaced, though the next one to
+// the same address got through at the first attempt: the path is there, and its connections are not
+// let go on. A proof that took far longer than usual has waited for a path that was away.
+func (p *clientPath) freezes(now time.Time, usual time.Duration) {
 	p.c.mu.Lock()
 	defer p.c.mu.Unlock()
+	if p.took >= max(synAgain, 2*usual) {
+		return
+	}
 	p.froze = slices.DeleteFunc(p.froze, func(t time.Time) bool { return now.Sub(t) >= FrozenTime })
 	p.froze = append(p.froze[max(0, len(p.froze)-maxFrozen+1):], now)
 }
@@ -179,11 +189,12 @@ func (p *clientPath) complain(ctx context.Context, err error) {
 	}
 }
 
-// patience is how long TCP's handshake may take in an attempt.
-func (p *clientPath) patience(tries int) time.Duration {
+// patience is how long TCP's handshake may take in an attempt, and usual how long the last proof
+// took.
+func (p *clientPath) patience(tries int) (most, usual time.Duration) {
 	p.c.mu.Lock()
 	defer p.c.mu.Unlock()
-	return dialTime(tries, p.took)
+	return dialTime(tries, p.took), p.took
 }
 
 // dials notes since when the slot that leads is dialling; zero = it is not.
@@ -194,15 +205,15 @@ func (p *clientPath) dials(since time.Time) {
 }
 
 // follow holds a slot while its path has no subflow that works, so that a dead path
-// costs one SYN at a time: false if ctx ended.
-func (p *clientPath) follow(ctx context.Context) bool {
-	for {
+// costs one SYN at a time. It says whether it did; ok is false if ctx ended.
+func (p *clientPath) follow(ctx context.Context) (waited, ok bool) {
+	for ; ; waited = true {
 		p.c.mu.Lock()
 		up, since := p.up, p.trying
 		p.c.mu.Unlock()
 		wait := followWait(p.c.session.core.works(p.path), since, time.Now())
 		if wait <= 0 {
-			return ctx.Err() == nil
+			return waited, ctx.Err() == nil
 		}
 		t := time.NewTimer(wait)
 		select {
@@ -211,7 +222,7 @@ func (p *clientPath) follow(ctx context.Context) bool {
 		case <-ctx.Done():
 		}
 		if t.Stop(); ctx.Err() != nil {
-			return false
+			return waited, false
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -57,59 +58,143 @@ func TestWear(t *testing.T) {
 	}
 }
 
-// TestConnectionsThatFreeze is a path that lets each connection carry so much and then nothing,
-// as censors do and some firewalls: that its connections freeze is reported, and of no other path.
-func TestConnectionsThatFreeze(t *testing.T) {
-	const most = 20_000
+// A relay stands on the way of a path. Its connections lead to the server that the first of them
+// was for.
+type relay struct {
+	ln     net.Listener
+	server chan string // its address, once
+	up     func(to io.Writer, from io.Reader)
+	down   func(to io.Writer, from io.Reader)
+}
+
+func newRelay(t *testing.T, up, down func(to io.Writer, from io.Reader)) *relay {
+	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := make(chan string, 1)
-	go func() { // ends with ln; each connection with both its ends
-		to := <-server
-		for {
-			near, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			far, err := net.Dial("tcp", to)
-			if err != nil {
-				near.Close()
-				continue
-			}
-			go func() {
-				io.Copy(near, far)
-				near.Close()
-			}()
-			go func() {
-				io.CopyN(far, near, most)
-				io.Copy(io.Discard, near)
-				far.Close()
-			}()
+	r := &relay{ln, make(chan string, 1), up, down}
+	go r.run() // ends with ln
+	return r
+}
+
+// run takes connections; what carries one ends with both its ends.
+func (r *relay) run() {
+	to := <-r.server
+	for {
+		near, err := r.ln.Accept()
+		if err != nil {
+			return
 		}
-	}()
+		far, err := net.Dial("tcp", to)
+		if err != nil {
+			near.Close()
+			continue
+		}
+		go func() {
+			r.down(near, far)
+			near.Close()
+		}()
+		go func() {
+			r.up(far, near)
+			far.Close()
+		}()
+	}
+}
+
+// dial connects by the relay to an address.
+func (r *relay) dial(ctx context.Context, way *dialer.Way, segment int, a netip.AddrPort) (net.Conn, error) {
+	select {
+	case r.server <- a.String():
+	default:
+	}
+	return way.Dialer(segment, carrier.Untimed).DialContext(ctx, "tcp", r.ln.Addr().String())
+}
+
+func carry(to io.Writer, from io.Reader) { io.Copy(to, from) }
+
+// TestConnectionsThatFreeze is a path that lets each connection carry so much and then nothing,
+// as censors do and some firewalls: that its connections freeze is reported, and of no other path.
+func TestConnectionsThatFreeze(t *testing.T) {
+	const most = 20_000
+	r := newRelay(t, func(to io.Writer, from io.Reader) {
+		io.CopyN(to, from, most)
+		io.Copy(io.Discard, from)
+	}, carry)
 	frozen := netip.MustParseAddr("127.0.0.2")
 	n := newLoopTunnel(t, 2, 1, func(c *ClientConfig, _ *ListenerConfig) {
 		c.Paths[0].Backup = true
 		c.dial = func(ctx context.Context, way *dialer.Way, segment int, a netip.AddrPort) (net.Conn, error) {
-			to := a.String()
 			if way.Local == frozen {
-				select {
-				case server <- to:
-				default:
-				}
-				to = ln.Addr().String()
+				return r.dial(ctx, way, segment, a)
 			}
-			return way.Dialer(segment, carrier.Untimed).DialContext(ctx, "tcp", to)
+			return way.Dialer(segment, carrier.Untimed).DialContext(ctx, "tcp", a.String())
 		}
 	})
-	t.Cleanup(func() { ln.Close() })
+	t.Cleanup(func() { r.ln.Close() })
 	eventually(t, "three connections have frozen", func() bool {
 		n.send(50, 2000, 1000, nil)
 		return n.client.Reports()[1].Frozen >= 3
 	})
 	if got := n.client.Reports()[0].Frozen; got != 0 {
 		t.Errorf("%d froze on the other path", got)
+	}
+}
+
+// A path that was away for a while and is back has not let connections freeze, though those that
+// it had are made anew, and get through at once.
+func TestPathThatWasAwayDidNotFreeze(t *testing.T) {
+	const subflows = 3
+	var away atomic.Pointer[chan struct{}] // closed when the path is there
+	leave := func() func() {
+		c := make(chan struct{})
+		away.Store(&c)
+		return func() { close(c) }
+	}
+	leave()() // it is there
+	pass := func(to io.Writer, from io.Reader) {
+		b := make([]byte, 4096)
+		for {
+			k, err := from.Read(b)
+			if err != nil {
+				return
+			}
+			<-*away.Load()
+			if _, err := to.Write(b[:k]); err != nil {
+				return
+			}
+		}
+	}
+	r := newRelay(t, pass, pass)
+	moves := netip.MustParseAddr("127.0.0.2")
+	n := newLoopTunnel(t, 2, subflows, func(c *ClientConfig, _ *ListenerConfig) {
+		c.Paths[0].Backup = true
+		c.dial = func(ctx context.Context, way *dialer.Way, segment int, a netip.AddrPort) (net.Conn, error) {
+			if way.Local != moves {
+				return way.Dialer(segment, carrier.Untimed).DialContext(ctx, "tcp", a.String())
+			}
+			select {
+			case <-*away.Load():
+				return r.dial(ctx, way, segment, a)
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		}
+	})
+	t.Cleanup(func() { r.ln.Close() })
+	old := n.locals()
+	back := leave()
+	for range 10 {
+		n.send(50, 200, 100, nil)
+		time.Sleep(250 * time.Millisecond)
+	}
+	back()
+	eventually(t, "all subflows are new ones", func() bool {
+		now := n.locals()
+		now = slices.DeleteFunc(now, func(a netip.AddrPort) bool { return a.Addr() != moves || slices.Contains(old, a) })
+		return len(now) == subflows
+	})
+	if got := n.client.Reports()[1].Frozen; got != 0 {
+		t.Errorf("%d froze", got)
 	}
 }

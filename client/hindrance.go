@@ -20,6 +20,9 @@ func hindrance(p conf.Path, servers []netip.Addr, mark uint32) status.Cause {
 	case len(servers) == 0:
 		return status.Cause{}
 	case bound.Interface == "" && !bound.Local.IsValid():
+		if c := absentRouter("", netip.Addr{}, servers, mark); c.Says != "" {
+			return c
+		}
 		for _, to := range servers {
 			if name := leadsBy(to, mark); name != "" {
 				return silence(name)
@@ -52,6 +55,9 @@ func hindrance(p conf.Path, servers []netip.Addr, mark uint32) status.Cause {
 	if c := obstacle(name, own, servers, func(to netip.Addr) bool { return routed(bound.Interface, bound.Local, to, mark) }); c.Says != "" {
 		return c
 	}
+	if c := absentRouter(bound.Interface, bound.Local, servers, mark); c.Says != "" {
+		return c
+	}
 	for _, to := range servers { // answers may not come in, though all goes out
 		for _, local := range own {
 			if words, remedy := RouteTrouble(name, local, to, mark); words != "" && local.Is4() == to.Is4() {
@@ -80,6 +86,20 @@ func silence(name string) status.Cause {
 		Remedy: "the default route leads by " + name + ": if that is dead, as a VPN may be, `paths: [{name: any, bind: INTERFACE}]` goes by another one; " +
 			"else: does the server run, and does its firewall let the port through?",
 	}
+}
+
+// absentRouter says that the router by which one of the servers is reached does not answer for its
+// own address, from an interface or an address or by the default route.
+func absentRouter(name string, from netip.Addr, servers []netip.Addr, mark uint32) status.Cause {
+	for _, to := range servers {
+		if router, by := silentRouter(name, from, to, mark); router.IsValid() {
+			return status.Cause{
+				Says:   "the router " + router.String() + " does not answer on " + by,
+				Remedy: "look whether it is on, and whether " + by + " is in its network",
+			}
+		}
+	}
+	return status.Cause{}
 }
 
 // obstacle says what is in the way of those who have the addresses own to the servers'.

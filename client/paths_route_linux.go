@@ -34,3 +34,34 @@ func leadsBy(to netip.Addr, mark uint32) string {
 	}
 	return i.Name
 }
+
+// silentRouter is the router by which the routing tables lead to an address, by an interface or from
+// a local address if there is one, what comes from a socket with a mark, and that interface: if the
+// router was asked for its hardware address (RFC 826; RFC 4861, Section 7.2) and did not answer.
+func silentRouter(name string, from, to netip.Addr, mark uint32) (router netip.Addr, by string) {
+	o := &netlink.RouteGetOptions{Oif: name, Mark: mark}
+	if from.IsValid() {
+		o.SrcAddr = from.AsSlice()
+	}
+	routes, err := netlink.RouteGetWithOptions(to.AsSlice(), o)
+	if err != nil || len(routes) == 0 || len(routes[0].Gw) == 0 {
+		return netip.Addr{}, ""
+	}
+	family := netlink.FAMILY_V6
+	if to.Is4() {
+		family = netlink.FAMILY_V4
+	}
+	neighbours, err := netlink.NeighList(routes[0].LinkIndex, family)
+	if err != nil {
+		return netip.Addr{}, ""
+	}
+	for _, n := range neighbours {
+		if n.IP.Equal(routes[0].Gw) && n.State&(netlink.NUD_FAILED|netlink.NUD_INCOMPLETE) != 0 {
+			if i, err := net.InterfaceByIndex(n.LinkIndex); err == nil {
+				router, _ = netip.AddrFromSlice(n.IP)
+				return router.Unmap(), i.Name
+			}
+		}
+	}
+	return netip.Addr{}, ""
+}

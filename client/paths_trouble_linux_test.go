@@ -2,6 +2,7 @@ package client
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -14,8 +15,9 @@ import (
 	"github.com/mpsocks/mpsocks/conf"
 )
 
-// Two uplinks, of which only one has a route that counts; then each has a table.
-func TestRouteTrouble(t *testing.T) {
+// uplinks has the test go on in a network namespace of its own, and returns what runs ip there.
+func uplinks(t *testing.T) (run func(args string)) {
+	t.Helper()
 	ip, err := exec.LookPath("ip")
 	if err != nil {
 		t.Skip("ip is not installed (Debian: iproute2)")
@@ -24,12 +26,46 @@ func TestRouteTrouble(t *testing.T) {
 	if _, err := netns.New(); err != nil {
 		t.Skip("a network namespace takes root: ", err)
 	}
-	run := func(args string) {
+	return func(args string) {
 		t.Helper()
 		if out, err := exec.Command(ip, strings.Fields(args)...).CombinedOutput(); err != nil {
 			t.Skipf("ip %s: %s", args, out)
 		}
 	}
+}
+
+// A router that is off, or in another network than the cable leads to, is named, whatever the path
+// is bound to.
+func TestRouterIsSilent(t *testing.T) {
+	run := uplinks(t)
+	run("link add dsl type veth peer name far")
+	run("addr add 192.168.1.2/24 dev dsl")
+	run("link set dsl up")
+	run("link set far up")
+	run("route add default via 192.168.1.1 dev dsl")
+	server := netip.MustParseAddr("203.0.113.5")
+	conn, err := net.Dial("udp", netip.AddrPortFrom(server, 9).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.Write([]byte("is anybody there?")); err != nil {
+		t.Fatal(err)
+	}
+	for _, bind := range []string{"dsl", "192.168.1.2", ""} {
+		if c := hindrance(conf.Path{Bind: bind}, []netip.Addr{server}, 0); c.Says != "the router 192.168.1.1 does not answer on dsl" || c.Remedy == "" {
+			t.Errorf("a path that is bound to %q is hindered by %+v", bind, c)
+		}
+	}
+	run("neigh replace 192.168.1.1 lladdr 02:00:00:00:00:01 dev dsl nud reachable")
+	if c := hindrance(conf.Path{Bind: "dsl"}, []netip.Addr{server}, 0); c.Says != "" {
+		t.Errorf("with a router that answers: %+v", c)
+	}
+}
+
+// Two uplinks, of which only one has a route that counts; then each has a table.
+func TestRouteTrouble(t *testing.T) {
+	run := uplinks(t)
 	for i, name := range []string{"dsl", "lte"} {
 		run(fmt.Sprintf("link add %s type veth peer name far%d", name, i))
 		run(fmt.Sprintf("addr add 192.168.%d.2/24 dev %s", i+1, name))

@@ -5,13 +5,9 @@ import (
 	"context"
 	"net"
 	"net/netip"
-	"slices"
-	"strconv"
 	"sync"
 	"sync/atomic"
-	"time"
 
-	"github.com/rs/zerolog"
 	"golang.org/x/time/rate"
 
 	"github.com/mpsocks/mpsocks/mux/udpio"
@@ -24,10 +20,6 @@ const (
 	// swapsPerSecond is how many of them may be put in others' places: a flood of
 	// invented addresses is not to make a socket for each.
 	swapsPerSecond = 500
-	// resolveAgain is how often a name that was not found is looked up again: the name server, or
-	// the machine that has it, may start later. resolveAnew is how often one is that was found, as
-	// another address may be given to that machine.
-	resolveAgain, resolveAnew = 10 * time.Second, time.Minute
 )
 
 // visitors are those who send to a published UDP port. The program sees each of
@@ -41,8 +33,10 @@ type visitors struct {
 	lookup      func(ctx context.Context, network, host string) ([]netip.Addr, error)
 	target      atomic.Pointer[netip.AddrPort] // of the program; nil if its name is not resolved; stored with table held
 	lacking     atomic.Bool                    // that was said, and is so still
+	refusals    chan netip.AddrPort            // has room for one: nobody is there
 
-	table  sync.Mutex // guards the rest; taken before mu
+	table  sync.Mutex       // guards the rest; taken before mu
+	found  []netip.AddrPort // the addresses of the program's name, as resolve last found them
 	by     map[netip.AddrPort]*visitor
 	places shares    // of *visitor
 	fresh  list.List // those that have not sent again after an answer, the longest silent one first
@@ -51,7 +45,10 @@ type visitors struct {
 }
 
 func newVisitors(p *publication) *visitors {
-	v := &visitors{publication: p, by: make(map[netip.AddrPort]*visitor), places: shares{most: maxVisitors}, lookup: net.DefaultResolver.LookupNetIP}
+	v := &visitors{
+		publication: p, by: make(map[netip.AddrPort]*visitor), places: shares{most: maxVisitors},
+		lookup: net.DefaultResolver.LookupNetIP, refusals: make(chan netip.AddrPort, 1),
+	}
 	v.swaps = rate.NewLimiter(swapsPerSecond, swapsPerSecond)
 	v.client, v.source.User = p.client, ""
 	return v
@@ -66,86 +63,6 @@ type visitor struct {
 	fresh    *list.Element // nil once it has sent again after an answer; guarded by visitors.table
 	answered atomic.Bool
 	active   activity // datagrams; swept with visitors.table held
-}
-
-// resolve finds the program's address; a name may be of this machine's network. What the
-// configuration no longer says when the answer comes does not count, and an address that is still
-// one of the name's stays.
-func (v *visitors) resolve(ctx context.Context) {
-	r := *v.publication.route.Load()
-	list, err := v.lookup(ctx, "ip", r.Host)
-	if err != nil || len(list) == 0 {
-		if ctx.Err() == nil && v.target.Load() == nil && !v.lacking.Swap(true) {
-			v.publication.line(zerolog.WarnLevel).Err(err).Str("to", r.To()).Msg("the program of a published port is not found")
-		}
-		return
-	}
-	v.lacking.Store(false)
-	v.table.Lock()
-	defer v.table.Unlock()
-	if *v.publication.route.Load() != r {
-		return
-	}
-	was := v.target.Load()
-	if was != nil && slices.ContainsFunc(list, func(a netip.Addr) bool { return programAt(a, r.Port) == *was }) {
-		return
-	}
-	to := programAt(likeliest(list), r.Port)
-	v.target.Store(&to)
-	v.leave()
-}
-
-// likeliest returns the address of a program's name at which it most probably is: the first, but
-// of this machine's own IPv4's, as programs that take both have that too, and many take no other.
-func likeliest(list []netip.Addr) netip.Addr {
-	if list[0].Unmap().IsLoopback() {
-		for _, a := range list {
-			if a := a.Unmap(); a.Is4() && a.IsLoopback() {
-				return a
-			}
-		}
-	}
-	return list[0]
-}
-
-// programAt is a program's address as its datagrams have it: a zone is an interface's name there.
-func programAt(a netip.Addr, port uint16) netip.AddrPort {
-	if n, err := strconv.Atoi(a.Zone()); err == nil {
-		if i, err := net.InterfaceByIndex(n); err == nil {
-			a = a.WithZone(i.Name)
-		}
-	}
-	return netip.AddrPortFrom(a.Unmap(), port)
-}
-
-// follow leads the visitors elsewhere when the configuration says so, or a name has another
-// address, and looks for a program that was not found, until ctx ends.
-func (v *visitors) follow(ctx context.Context) {
-	for {
-		rest := resolveAnew
-		if v.target.Load() == nil {
-			rest = resolveAgain
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(rest):
-		case <-v.publication.moved:
-			v.table.Lock()
-			v.target.Store(nil)
-			v.leave()
-			v.table.Unlock()
-		}
-		v.resolve(ctx)
-	}
-}
-
-// leave ends all visitors, as the program is elsewhere: whoever was there gets another port of this
-// machine, for the old may be one that the new program cannot answer. The caller holds v.table.
-func (v *visitors) leave() {
-	for from, one := range v.by {
-		v.drop(from, one)
-	}
 }
 
 // receive takes one packet from the tunnel to the program.
@@ -200,8 +117,10 @@ func (v *visitors) visitor(from, to netip.AddrPort) *visitor {
 	case a.Is6():
 		local = netip.IPv6Unspecified()
 	}
+	options := v.client.relays.of(v)
+	options.Failed = v.refused
 	var err error
-	one.conn, err = v.lane.loop.Listen(netip.AddrPortFrom(local, 0), v.client.relays.of(v), one.uplink)
+	one.conn, err = v.lane.loop.Listen(netip.AddrPortFrom(local, 0), options, one.uplink)
 	if err != nil {
 		v.give()
 		return nil

@@ -65,14 +65,14 @@ var rooms = []struct {
 // may import all but the ones for tests.
 var within = map[string][]string{
 	"mux/buf": nil, "mux/mptcp": nil, "mux/packet": nil, // codecs and memory
-	"mux/gauge": nil, "mux/sched": nil, "mux/lull": nil, "mux/amount": nil, "mux/chatter": nil, "mux/turns": nil,
+	"mux/gauge": nil, "mux/zones": nil, "mux/sched": nil, "mux/lull": nil, "mux/amount": nil, "mux/chatter": nil, "mux/turns": nil,
 	"mux/dsn":       {"mux/buf"},
 	"mux/fq":        {"mux/buf", "mux/packet"},
 	"mux/reseq":     {"mux/buf", "mux/packet"},
 	"mux/engine":    {"mux/buf", "mux/dsn", "mux/fq", "mux/gauge", "mux/mptcp", "mux/packet", "mux/sched"},
 	"mux/stream":    {"mux/buf", "mux/hands", "mux/packet", "mux/tcpio"}, // knows no engine and no session
-	"mux/udpio":     {"mux/buf", "mux/errno", "mux/hands", "mux/lull", "mux/packet"},
-	"mux/tcpio":     nil,
+	"mux/udpio":     {"mux/buf", "mux/errno", "mux/hands", "mux/lull", "mux/packet", "mux/zones"},
+	"mux/tcpio":     {"mux/zones"},
 	"mux/errno":     nil,
 	"mux/handshake": {"mux/mptcp", "mux/proof"},  // messages and keys, no session
 	"mux/capture":   {"mux/mptcp", "mux/packet"}, // shows them to people

@@ -4,15 +4,15 @@ package tcpio
 
 import (
 	"encoding/binary"
-	"fmt"
 	"net"
 	"net/netip"
 	"os"
-	"strconv"
 	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/mpsocks/mpsocks/mux/zones"
 )
 
 // A Listener accepts connections.
@@ -104,25 +104,10 @@ func (s *sockaddr) put(at netip.AddrPort) (size uintptr, err error) {
 	} else {
 		*s = sockaddr{Family: unix.AF_INET6, Addr: addr.As16()}
 		size = unix.SizeofSockaddrInet6
-		s.Scope_id, err = scope(addr.Zone())
+		s.Scope_id, err = zones.Index(addr.Zone())
 	}
 	binary.BigEndian.PutUint16(port[:], at.Port())
 	return size, err
-}
-
-// scope is the number of a zone, which is an interface's name or its number (RFC 4007, Section 11).
-func scope(zone string) (uint32, error) {
-	if zone == "" {
-		return 0, nil
-	}
-	i, err := net.InterfaceByName(zone)
-	if err == nil {
-		return uint32(i.Index), nil
-	}
-	if n, nan := strconv.ParseUint(zone, 10, 32); nan == nil {
-		return uint32(n), nil
-	}
-	return 0, fmt.Errorf("zone %s: %w", zone, err)
 }
 
 // addr reads it.
@@ -133,9 +118,7 @@ func (s *sockaddr) addr() netip.AddrPort {
 	}
 	a := netip.AddrFrom16(s.Addr)
 	if s.Scope_id != 0 {
-		if i, err := net.InterfaceByIndex(int(s.Scope_id)); err == nil {
-			a = a.WithZone(i.Name)
-		}
+		a = a.WithZone(zones.Name(s.Scope_id))
 	}
 	return netip.AddrPortFrom(a, port)
 }

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/mpsocks/mpsocks/mux/lull"
+	"github.com/mpsocks/mpsocks/mux/zones"
 )
 
 // A Conn is one bound UDP socket: a bare descriptor that a Loop reads and
@@ -146,7 +147,7 @@ func (c *Conn) configure(opt Options) error {
 		}
 	}
 	var sa sockaddr
-	var z zones
+	var z zones.Memory
 	size := putSockaddr(&sa, c.local, c.v6, &z)
 	if _, _, errno := unix.RawSyscall(unix.SYS_BIND, uintptr(c.fd), uintptr(unsafe.Pointer(&sa)), uintptr(size)); errno != 0 {
 		return os.NewSyscallError("bind", errno)
@@ -206,7 +207,7 @@ func (c *Conn) Connect(peer netip.AddrPort) error {
 	}
 	defer c.release()
 	var sa sockaddr
-	var z zones
+	var z zones.Memory
 	size := putSockaddr(&sa, peer, c.v6, &z)
 	if size == 0 {
 		return fmt.Errorf("connect udp %s to %s: %w", c.local, peer, unix.EAFNOSUPPORT)

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/mpsocks/mpsocks/mux/buf"
+	"github.com/mpsocks/mpsocks/mux/zones"
 )
 
 const (
@@ -46,7 +47,7 @@ type receiver struct {
 	tail    []byte                 // behind iovs[i][1]: batchSize * overflowSize
 	msgs    [batchSize]Message     // the batch for the Handler
 	queued  int                    // how many of msgs are filled
-	zones   zones
+	zones   zones.Memory
 }
 
 func (r *receiver) init() {
@@ -251,7 +252,7 @@ func (l *Loop) flush(c *Conn) {
 
 // parseControl reads the control messages of a received datagram into m, and returns the
 // length of the segments of a train, or 0.
-func (m *Message) parseControl(words []uint64, length int, z *zones) (segment int) {
+func (m *Message) parseControl(words []uint64, length int, z *zones.Memory) (segment int) {
 	b := unsafe.Slice((*byte)(unsafe.Pointer(&words[0])), len(words)*8)
 	length = min(length, len(b))
 	for at := 0; at+unix.SizeofCmsghdr <= length; {

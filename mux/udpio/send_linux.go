@@ -158,7 +158,7 @@ func (w *Writer) transmit(c *Conn) {
 			continue
 		default:
 			w.drop(dropReason(errno), count)
-			w.zones.forget()
+			w.zones.Forget()
 		}
 		at++
 		retried = 0

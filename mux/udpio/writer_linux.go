@@ -7,6 +7,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/mpsocks/mpsocks/mux/zones"
 )
 
 const (
@@ -42,7 +44,7 @@ type Writer struct {
 
 	burst Burst[uint32] // of Conns, by their ids
 	stats counters
-	zones zones
+	zones zones.Memory
 	out   sender
 }
 

@@ -206,7 +206,7 @@ func TestAdminPortTaken(t *testing.T) {
 	}
 	defer l.Close()
 	_, err = admin.Listen(admin.Config{Addrs: []conf.Admin{{Addr: l.Addr().(*net.TCPAddr).AddrPort()}}})
-	if err == nil || !strings.Contains(advise(err).Error(), "another program has this port") {
+	if err == nil || !strings.Contains(advise(err).Error(), "another program, or another mpsocks, has this port") {
 		t.Error(err)
 	}
 }

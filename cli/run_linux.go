@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -28,13 +27,12 @@ import (
 	"github.com/mpsocks/mpsocks/mux"
 	"github.com/mpsocks/mpsocks/mux/fq"
 	"github.com/mpsocks/mpsocks/mux/packet"
+	"github.com/mpsocks/mpsocks/mux/tcpio"
 )
 
 const (
 	// lendAgain is how often a client that has gone is looked for.
 	lendAgain = 250 * time.Millisecond
-	// acceptAgain is the pause when a connection of the program's cannot be taken.
-	acceptAgain = 50 * time.Millisecond
 	// The exit codes of env(1), timeout(1) and others for what is no program.
 	exitNotFound      = 127
 	exitNotExecutable = 126
@@ -169,7 +167,7 @@ func runProgram(ctx context.Context, p confine.Program, h *hold, lend lender, st
 	}
 	for i, l := range r.Locals {
 		defer l.Close()
-		go forwardLocal(l, p.Loopback[i])
+		go forwardLocal(l, p.Loopback[i], stderr)
 	}
 	if err := r.Go(); err != nil {
 		r.Kill()
@@ -245,16 +243,8 @@ func fatal(s syscall.Signal) {
 
 // forwardLocal carries connections from the program's loopback to this
 // machine's, until the listener is closed.
-func forwardLocal(l net.Listener, port uint16) {
-	for {
-		in, err := l.Accept()
-		if errors.Is(err, net.ErrClosed) {
-			return
-		}
-		if err != nil { // no descriptors, mostly: it passes when other connections end
-			time.Sleep(acceptAgain)
-			continue
-		}
+func forwardLocal(l net.Listener, port uint16, stderr io.Writer) {
+	_ = tcpio.AcceptAll(context.Background(), l.Accept, func(in net.Conn) {
 		go func() {
 			defer in.Close()
 			out, err := net.Dial("tcp", net.JoinHostPort("localhost", strconv.Itoa(int(port))))
@@ -273,5 +263,7 @@ func forwardLocal(l net.Listener, port uint16) {
 			in.(*net.TCPConn).CloseWrite()
 			<-done
 		}()
-	}
+	}, func(err error) {
+		fmt.Fprintf(stderr, "mpsocks: connections of the program's to port %d of this machine cannot be accepted: %v\n", port, err)
+	})
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"io"
 	"net"
 	"syscall"
 	"testing"
@@ -34,7 +35,7 @@ func TestForwardLocalGoesOn(t *testing.T) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		forwardLocal(&hungry{Listener: inside}, uint16(target.Addr().(*net.TCPAddr).Port))
+		forwardLocal(&hungry{Listener: inside}, uint16(target.Addr().(*net.TCPAddr).Port), io.Discard)
 	}()
 	conn, err := net.Dial("tcp", inside.Addr().String())
 	if err != nil {

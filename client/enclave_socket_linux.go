@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/mpsocks/mpsocks/client/confine"
+	"github.com/mpsocks/mpsocks/mux/tcpio"
 )
 
 const (
@@ -103,25 +104,12 @@ func serveGrants(ctx context.Context, c *Client, l *net.UnixListener) error {
 	stop := context.AfterFunc(ctx, func() { l.Close() })
 	defer stop()
 	places := make(chan struct{}, maxGrantConns)
-	for said := (time.Time{}); ; {
-		conn, err := l.AcceptUnix()
-		if err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			// Out of descriptors, most likely.
-			if now := time.Now(); said.IsZero() || now.Sub(said) > acceptSaid { // it comes and goes
-				said = now
-				c.log.Warn().Err(err).Stringer("listen", l.Addr()).Msg("cannot accept connections; trying again")
-			}
-			pause(ctx, maxBackoff)
-			continue
-		}
+	_ = tcpio.AcceptAll(ctx, l.AcceptUnix, func(conn *net.UnixConn) {
 		select {
 		case places <- struct{}{}:
 		default:
 			conn.Close()
-			continue
+			return
 		}
 		go func() {
 			defer func() { <-places }()
@@ -132,7 +120,8 @@ func serveGrants(ctx context.Context, c *Client, l *net.UnixListener) error {
 				c.programs.Line(&c.log, zerolog.InfoLevel).Err(err).Msg("mpsocks run was refused")
 			}
 		}()
-	}
+	}, c.deaf(l.Addr()))
+	return nil
 }
 
 // grant serves the device that comes by one connection.

@@ -249,27 +249,17 @@ func (w *front) close() {
 // Run.
 func (w *front) accept(e entrance) error {
 	ctx, ln := w.client.life, e.listener()
-	wait, said := time.Duration(0), time.Time{}
-	for {
-		conn, err := ln.Accept()
-		if err == nil {
-			wait = 0
-			e.admit(conn)
-			continue
-		}
-		if ctx.Err() != nil || w.left(e) {
-			return nil
-		}
-		if errors.Is(err, net.ErrClosed) {
-			return fmt.Errorf("accept on %s: %w", ln.Addr(), err)
-		}
-		// Usually EMFILE: it passes when other connections end.
-		if now := time.Now(); said.IsZero() || now.Sub(said) > acceptSaid { // it comes and goes
-			said = now
-			w.client.log.Warn().Err(err).Stringer("listen", ln.Addr()).Msg("cannot accept connections; trying again")
-		}
-		wait = min(max(2*wait, minBackoff), maxBackoff)
-		pause(ctx, wait)
+	err := tcpio.AcceptAll(ctx, ln.Accept, e.admit, w.client.deaf(ln.Addr()))
+	if ctx.Err() != nil || w.left(e) {
+		return nil
+	}
+	return fmt.Errorf("accept on %s: %w", ln.Addr(), err)
+}
+
+// deaf says that connections cannot be accepted at an address.
+func (c *Client) deaf(at net.Addr) func(error) {
+	return func(err error) {
+		c.log.Warn().Err(err).Stringer("listen", at).Msg("cannot accept connections; trying again")
 	}
 }
 
@@ -309,18 +299,10 @@ func (w *front) visited(v *visitors, there bool) {
 // explainBind adds what to do to the errors that a user can mend. The address was to be bound
 // for TCP or for UDP.
 func (w *front) explainBind(err error, at netip.AddrPort, tcp bool) error {
-	switch {
-	case errors.Is(err, errno.AddrInUse):
-		if own := w.holds(at.Port(), tcp); own.IsValid() {
-			return fmt.Errorf("%w: this client itself has the port, at %s, and lets go of it only when the new address is bound: restart it", err, own)
-		}
-		return fmt.Errorf("%w: another program, or another mpsocks, has this port", err)
-	case errors.Is(err, errno.AddrNotAvail):
-		return fmt.Errorf("%w: this machine has no such address", err)
-	case errors.Is(err, errno.Access):
-		return fmt.Errorf("%w: ports below 1024 need a privilege", err)
+	if own := w.holds(at.Port(), tcp); own.IsValid() && errors.Is(err, errno.AddrInUse) {
+		return errno.Advise(err, "this client itself has the port, at %s, and lets go of it only when the new address is bound: restart it", own)
 	}
-	return err
+	return errno.AdviseBind(err)
 }
 
 // holds returns where a client that runs has a port itself; the zero value if nowhere.

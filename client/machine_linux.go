@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"net/netip"
 	"os"
@@ -15,6 +14,7 @@ import (
 	"github.com/mpsocks/mpsocks/client/routing"
 	"github.com/mpsocks/mpsocks/client/tun"
 	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/mux/errno"
 )
 
 // needsMark says whether subflows have to be known by a mark.
@@ -39,11 +39,11 @@ func openMachine(cfg *conf.TUN) (*machineDevice, error) {
 	file, name, err := tun.Create(cfg.Device)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("%w: as root, modprobe tun (in a container, give it /dev/net/tun)", err)
+		return nil, errno.Advise(err, "as root, modprobe tun (in a container, give it /dev/net/tun)")
 	case errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EPERM):
-		return nil, fmt.Errorf("%w: it takes root, or CAP_NET_ADMIN (AmbientCapabilities= in the unit) and access to /dev/net/tun", err)
+		return nil, errno.Advise(err, "it takes root, or CAP_NET_ADMIN (AmbientCapabilities= in the unit) and access to /dev/net/tun")
 	case errors.Is(err, unix.EBUSY):
-		return nil, fmt.Errorf("%w: another program has it", err)
+		return nil, errno.Advise(err, "another program has it")
 	case err != nil:
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"syscall"
 
+	"github.com/mpsocks/mpsocks/mux/errno"
 	"github.com/mpsocks/mpsocks/mux/tcpio"
 	"github.com/mpsocks/mpsocks/mux/udpio"
 )
@@ -65,7 +66,7 @@ func (r *redirect) sockets() udpio.Options {
 func (r *redirect) explain(err error, tcp bool) error {
 	switch {
 	case errors.Is(err, syscall.EPERM):
-		return fmt.Errorf("%w: it takes root, or CAP_NET_ADMIN (AmbientCapabilities= in the unit)", err)
+		return errno.Advise(err, "it takes root, or CAP_NET_ADMIN (AmbientCapabilities= in the unit)")
 	case errors.Is(err, errors.ErrUnsupported):
 		return errors.New("it needs Linux")
 	}

@@ -28,11 +28,6 @@ const (
 	tlsHandshake = 22
 	// maxBlank is how many bytes of empty lines may stand before a request.
 	maxBlank = 16
-	// minBackoff and maxBackoff are the pauses when the system has no
-	// descriptors left.
-	minBackoff, maxBackoff = 5 * time.Millisecond, time.Second
-	// acceptSaid is how often it is said that nothing can be accepted.
-	acceptSaid = time.Minute
 )
 
 // Replies, RFC 1928, Section 6.

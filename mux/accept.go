@@ -16,6 +16,7 @@ import (
 	"github.com/mpsocks/mpsocks/mux/engine"
 	"github.com/mpsocks/mpsocks/mux/gate"
 	"github.com/mpsocks/mpsocks/mux/handshake"
+	"github.com/mpsocks/mpsocks/mux/tcpio"
 )
 
 // Who connects has proved nothing, and there are many on the internet. Each gets a
@@ -25,12 +26,6 @@ import (
 
 // acceptTimeout is how long a connection may take until it is a subflow.
 const acceptTimeout = 10 * time.Second
-
-// acceptSaid is how often it is said that nothing can be accepted.
-const acceptSaid = time.Minute
-
-// minAcceptPause and maxAcceptPause are the pauses when the system has no descriptors left.
-const minAcceptPause, maxAcceptPause = 5 * time.Millisecond, time.Second
 
 const (
 	// strangersPerCore is how many handshakes a second without a proof are paid for: each
@@ -77,24 +72,13 @@ func ofFiles(files, part, least, most int) int {
 // filesOf is how many descriptors the sessions of one client may hold together.
 func (c *ListenerConfig) filesOf() int { return ofFiles(c.MaxFiles, 16, 6, math.MaxInt) }
 
-// afford waits until a handshake without a proof can be paid for.
-func (l *Listener) afford(ctx context.Context, place *gate.Place) error {
-	if place.Known() {
-		return inTime(ctx, l.familiar.Wait)
-	}
-	return inTime(ctx, l.strangers.Wait)
-}
-
-// await waits for the turn of a client that has shown a proof.
-func (l *Listener) await(ctx context.Context, client [32]byte) error {
-	return inTime(ctx, func(ctx context.Context) error { return l.turns.wait(ctx, client) })
-}
-
-// inTime waits for a turn, which is refused at once when it does not come in time.
-func inTime(ctx context.Context, turn func(context.Context) error) error {
+// inTime waits for the turn of a handshake, without the bench, and fails at once when that does not
+// come in time.
+func (b *bench) inTime(ctx context.Context, turn func(context.Context) error) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, patienceOfStrangers)
 	defer cancel()
-	if err := turn(ctx); err != nil {
+	b.without(func() { err = turn(ctx) })
+	if err != nil {
 		return fmt.Errorf("%w: handshakes: %w", errTooMany, err)
 	}
 	return nil
@@ -102,33 +86,10 @@ func inTime(ctx context.Context, turn func(context.Context) error) error {
 
 // accept is the goroutine of one address.
 func (l *Listener) accept(ctx context.Context, ln net.Listener) {
-	pause, said := time.Duration(0), time.Time{}
 	turned := rate.NewLimiter(rate.Limit(turnedPerCore*runtime.GOMAXPROCS(0)), turnedPerCore/10)
-	at := bench{l.benches, nil}
-	defer at.waits(false)
-	for {
-		at.waits(false)
-		conn, err := ln.Accept()
-		at.waits(true)
-		if err != nil {
-			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
-				return
-			}
-			// Out of descriptors, most likely: others end.
-			if now := time.Now(); said.IsZero() || now.Sub(said) > acceptSaid { // it comes and goes
-				said = now
-				l.live.Load().Log.Warn().Err(err).Stringer("listen", ln.Addr()).Msg("cannot accept connections; trying again")
-			}
-			pause = min(max(2*pause, minAcceptPause), maxAcceptPause)
-			at.waits(false)
-			select {
-			case <-ctx.Done():
-				return
-			case <-time.After(pause):
-			}
-			continue
-		}
-		pause = 0
+	_ = tcpio.AcceptAll(ctx, ln.Accept, func(conn net.Conn) {
+		at := l.benches.take()
+		defer at.leave()
 		from := carrier.AddrPort(conn.RemoteAddr()).Addr()
 		if ok, first := l.gate.Knock(from, time.Now()); !ok {
 			if first {
@@ -139,14 +100,13 @@ func (l *Listener) accept(ctx context.Context, ln net.Listener) {
 				_ = t.SetLinger(0) // nothing of it stays
 			}
 			conn.Close()
-			at.waits(false)
-			if turned.Wait(ctx) != nil {
-				return
-			}
-			continue
+			at.without(func() { _ = turned.Wait(ctx) })
+			return
 		}
 		l.admit(ctx, conn)
-	}
+	}, func(err error) {
+		l.live.Load().Log.Warn().Err(err).Stringer("listen", ln.Addr()).Msg("cannot accept connections; trying again")
+	})
 }
 
 // admit begins the handshake of a connection that gets a place.
@@ -182,18 +142,17 @@ func (l *Listener) handshake(ctx context.Context, tcp net.Conn, place *gate.Plac
 		k.Hush()
 	}
 	cfg := live.tls.Clone()
-	at := bench{l.benches, nil}
-	k.Waits(at.waits)
+	at := l.benches.take()
+	defer at.leave()
+	k.Waits(at.without)
 	var clock *clockError
 	cfg.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		place.Spoke()
 		client, ahead, ok := l.book.Check(hello.ServerName, time.Now())
-		at.waits(false) // for its turn
-		defer at.waits(true)
 		if ok {
 			place.Prove(time.Now(), client)
 			k.Answer()
-			return nil, l.await(ctx, client)
+			return nil, at.inTime(ctx, func(ctx context.Context) error { return l.turns.wait(ctx, client) })
 		}
 		if k.Hushed() {
 			if ahead != 0 {
@@ -202,22 +161,23 @@ func (l *Listener) handshake(ctx context.Context, tcp net.Conn, place *gate.Plac
 			}
 			return nil, errStranger
 		}
-		return nil, l.afford(ctx, place)
+		budget := l.strangers // for a handshake without a proof
+		if place.Known() {
+			budget = l.familiar
+		}
+		return nil, at.inTime(ctx, budget.Wait)
 	}
-	at.waits(true)
-	defer at.waits(false)
 	err := k.Server(context.WithoutCancel(ctx), cfg) // its end is the connection's
 	switch {
 	case err == nil:
 		if client, err := handshake.PeerKey(k.State()); err == nil {
 			place.Prove(time.Now(), client)
 		}
-		err = l.welcome(k, stop, &at)
+		err = l.welcome(k, stop, at)
 	case ctx.Err() != nil:
 		err = fmt.Errorf("%w: another connection got its place", errTooMany)
 	case k.Hushed():
-		at.waits(false)
-		err = l.guests.serve(ctx, &l.live.Load().Cover, k, place)
+		at.without(func() { err = l.guests.serve(ctx, &l.live.Load().Cover, k, place) })
 	default:
 		err = &tlsError{err}
 	}

@@ -18,22 +18,33 @@ func newBenches(n int) benches {
 	return b
 }
 
-// A bench is what one of those who work there has, for as long as it waits for nobody.
+// A bench is what one of those who work there has.
 type bench struct {
 	of  benches
-	has *hands.Stint // nil = it waits
+	has *hands.Stint
 }
 
-// waits is called before it waits for somebody, and when that is over: it returns when there is
-// a bench.
-func (b *bench) waits(over bool) {
-	switch {
-	case over && b.has == nil:
-		b.has = <-b.of
-		b.has.Begin()
-	case !over && b.has != nil:
-		b.has.End()
-		b.of <- b.has
-		b.has = nil
-	}
+// take returns when there is a bench. Whoever takes it leaves it.
+func (b benches) take() *bench {
+	at := &bench{of: b}
+	at.begin()
+	return at
+}
+
+func (b *bench) begin() {
+	b.has = <-b.of
+	b.has.Begin()
+}
+
+// leave gives it back.
+func (b *bench) leave() {
+	b.has.End()
+	b.of <- b.has
+}
+
+// without calls f, which waits for somebody, while another one has the bench.
+func (b *bench) without(f func()) {
+	b.leave()
+	defer b.begin()
+	f()
 }

@@ -23,19 +23,16 @@ func TestBenches(t *testing.T) {
 		var at, done atomic.Int32
 		for range 20 {
 			go func() {
-				b := bench{of, nil}
+				b := of.take()
 				for range 3 { // pieces
-					b.waits(true)
-					b.waits(true)
 					if n := at.Add(1); n > 1 {
 						t.Errorf("%d at one bench", n)
 					}
 					time.Sleep(time.Millisecond)
 					at.Add(-1)
-					b.waits(false)
-					b.waits(false)
-					time.Sleep(time.Hour) // for the other end
+					b.without(func() { time.Sleep(time.Hour) }) // for the other end
 				}
+				b.leave()
 				done.Add(1)
 			}()
 		}

@@ -30,11 +30,15 @@ func (l *Listener) welcome(k *carrier.TLS, keep func() bool, at *bench) error {
 		if err != nil {
 			return errors.Join(err, handshake.Refuse(rw, mptcp.ReasonMPTCP))
 		}
-		at.waits(false)
-		select { // a join may overtake the last message of the session's own handshake
-		case <-s.keyed:
-			at.waits(true)
-		case <-s.end.done:
+		over := false
+		at.without(func() {
+			select { // a join may overtake the last message of the session's own handshake
+			case <-s.keyed:
+			case <-s.end.done:
+				over = true
+			}
+		})
+		if over {
 			return errors.Join(ErrClosed, handshake.Refuse(rw, mptcp.ReasonMPTCP))
 		}
 		keys := s.keys()
@@ -63,8 +67,7 @@ func (l *Listener) welcome(k *carrier.TLS, keep func() bool, at *bench) error {
 	}
 	r, err := handshake.AcceptCapable(rw, &first, local, l.live.Load().DenyJoinInitial)
 	if err != nil {
-		at.waits(false)
-		s.end.shut(err, false)
+		l.tasks.Go(func() { s.end.shut(err, false) })
 		return err
 	}
 	s.establish(local, r.Remote, r.Checksum)
@@ -72,8 +75,7 @@ func (l *Listener) welcome(k *carrier.TLS, keep func() bool, at *bench) error {
 	s.voice.Line(&s.log, zerolog.InfoLevel).Str("session", Number(uint32(local.Token()))).Msg("session established")
 	keep()
 	if err := l.attach(s, k, shown, 0, false, false); err != nil {
-		at.waits(false)
-		s.end.shut(err, false) // nothing else would end it
+		l.tasks.Go(func() { s.end.shut(err, false) }) // nothing else would end it
 		return err
 	}
 	return nil

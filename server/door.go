@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"net"
 	"net/netip"
 	"slices"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mpsocks/mpsocks/mux/packet"
+	"github.com/mpsocks/mpsocks/mux/tcpio"
 )
 
 // A door is one published TCP port. The streams of its client wait for the
@@ -100,29 +102,24 @@ func (d *door) give(v *visit) {
 
 // accept hands connections to the streams that wait, until the door is closed.
 func (d *door) accept() {
-	for {
-		conn, err := d.ln.AcceptTCP()
+	_ = tcpio.AcceptAll(context.Background(), d.ln.AcceptTCP, func(conn *net.TCPConn) {
 		select {
 		case <-d.closed:
-			if err == nil {
-				conn.Close()
-			}
+			conn.Close()
 			return
 		default:
-		}
-		if err != nil {
-			time.Sleep(acceptPause)
-			continue
 		}
 		v := d.client.visits.enter(conn, conn.RemoteAddr().(*net.TCPAddr).AddrPort().Addr(), int(d.client.streams.max.Load()))
 		if v == nil {
 			d.client.wrong("a connection to its port " + d.at.String() + " was refused: it has as many as may come from there, or from outside")
 			_ = conn.SetLinger(0)
 			conn.Close()
-			continue
+			return
 		}
 		d.give(v)
-	}
+	}, func(err error) {
+		d.client.wrong("connections to its port " + d.at.String() + " cannot be accepted: " + err.Error())
+	})
 }
 
 // await waits with a stream for a connection, and carries it; leave is called when the

@@ -22,8 +22,6 @@ const (
 	// doorRest is how long a published TCP port stays open when no stream of its
 	// client waits there: a path may have died, and connections wait so long.
 	doorRest = 10 * time.Second
-	// acceptPause is the pause after an error of accepting, usually EMFILE.
-	acceptPause = 100 * time.Millisecond
 )
 
 // publishing is what the server knows of published ports.

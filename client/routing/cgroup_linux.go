@@ -15,6 +15,7 @@ import (
 	"github.com/cilium/ebpf/rlimit"
 
 	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/mux/errno"
 )
 
 // sockMark is where a socket's mark is in what the kernel gives a program that looks at a
@@ -87,7 +88,7 @@ func attach(name string, mark uint32) (link.Link, error) {
 
 func explainBPF(err error) error {
 	if errors.Is(err, fs.ErrPermission) {
-		return fmt.Errorf("%w: it takes root, or CAP_BPF and CAP_NET_ADMIN, outside of user namespaces", err)
+		return errno.Advise(err, "it takes root, or CAP_BPF and CAP_NET_ADMIN, outside of user namespaces")
 	}
 	return err
 }

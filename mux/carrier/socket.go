@@ -45,10 +45,10 @@ type socket struct {
 	far      atomic.Bool // the way is so long that a rest is no matter
 
 	// While the handshakes run.
-	waits     func(over bool) // see TLS.Waits; may be nil
-	most      int             // bytes that may come during crypto/tls's handshake; 0 = any number
-	counts    bool            // what goes and comes is protected by the traffic secrets,
-	wrote     uint64          // in so many records
+	waits     func(wait func()) // see TLS.Waits
+	most      int               // bytes that may come during crypto/tls's handshake; 0 = any number
+	counts    bool              // what goes and comes is protected by the traffic secrets,
+	wrote     uint64            // in so many records
 	read      uint64
 	in        []byte // from firstPool; nil = none
 	inR, inW  int
@@ -81,7 +81,7 @@ var (
 )
 
 func newSocket(c net.Conn) *socket {
-	k := &socket{Conn: c}
+	k := &socket{Conn: c, waits: func(wait func()) { wait() }}
 	k.init(c)
 	return k
 }
@@ -161,14 +161,8 @@ func (k *socket) Read(p []byte) (int, error) {
 		return 0, ErrNotYet
 	}
 	if k.inR == k.inW {
-		if k.waits != nil {
-			k.waits(false)
-		}
-		err := k.fill()
-		if k.waits != nil {
-			k.waits(true)
-		}
-		if err != nil {
+		var err error
+		if k.waits(func() { err = k.fill() }); err != nil {
 			return 0, err
 		}
 	}

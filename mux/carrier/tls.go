@@ -33,9 +33,9 @@ func NewTLS(tcp net.Conn, lowat int) *TLS {
 	return &TLS{sock: newSocket(tcp)}
 }
 
-// Waits has f called, in the goroutine of whoever does the handshakes, before and after it waits for the
-// other end, until Start.
-func (t *TLS) Waits(f func(over bool)) { t.sock.waits = f }
+// Waits has f call what waits for the other end, in the goroutine of whoever does the handshakes, until
+// Start.
+func (t *TLS) Waits(f func(wait func())) { t.sock.waits = f }
 
 // Client does the handshake of the end that connected.
 func (t *TLS) Client(ctx context.Context, cfg *tls.Config) error {

@@ -32,7 +32,7 @@ func AwaitUnread(c net.Conn) error {
 	var failed error
 	err = raw.Read(func(fd uintptr) bool {
 		_, failed = peek(fd)
-		return failed != unix.EAGAIN && failed != unix.EINTR
+		return failed != unix.EAGAIN
 	})
 	if err != nil {
 		return err
@@ -52,6 +52,9 @@ func rawOf(c net.Conn) (syscall.RawConn, error) {
 // peek says how much of one byte there is, which stays there, and does not wait for it.
 func peek(fd uintptr) (n int, err error) {
 	var b [1]byte
-	n, _, err = unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-	return n, err
+	for {
+		if n, _, err = unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT); err != unix.EINTR {
+			return n, err
+		}
+	}
 }

@@ -2,7 +2,8 @@
 // Go's scheduler does around calls that may: it wakes the thread that watches them, which then looks
 // every 20 us as long as there is work, and takes the processor from who is in one for longer. A connection
 // that carries little costs less than that. Waiting is Go's poller's. On other systems than Linux, and with the
-// build tag mpsocks_portable, the sockets are package net's.
+// build tag mpsocks_portable, the sockets are package net's. AcceptAll is how all that listens here
+// takes connections, whatever their kind.
 package tcpio
 
 import (

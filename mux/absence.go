@@ -2,6 +2,7 @@ package mux
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/mpsocks/mpsocks/mux/amount"
@@ -20,10 +21,11 @@ const (
 
 // absences are the paths that died: a person at the server is told of those that stay dead, and
 // then of their return. They are the monitor's.
-type absences map[string]*absence
+type absences map[*engine.Path]*absence
 
 // An absence has times of the session, in ns.
 type absence struct {
+	name  string // of the path, when it died
 	died  int64
 	moved int64 // how long it took until its flows had moved
 	told  bool
@@ -38,50 +40,49 @@ type tale struct {
 	text  string
 }
 
-// note begins an absence; moved is how long the path's flows took to move, in ns.
-func (a *absences) note(path string, now, moved int64) {
+// note begins an absence of a path, which has that name; moved is how long its flows took to move, in
+// ns.
+func (a *absences) note(path *engine.Path, name string, now, moved int64) {
 	if *a == nil {
 		*a = make(absences)
 	}
 	if (*a)[path] == nil {
-		(*a)[path] = &absence{died: now, moved: moved}
+		(*a)[path] = &absence{name: name, died: now, moved: moved}
 	}
 }
 
 // death is what there is to tell of it.
-func (b *absence) death(name string) tale {
+func (b *absence) death() tale {
 	b.told = true
-	return tale{name, true, b.moved, fmt.Sprintf("path %s died: its flows moved to others", name)}
+	return tale{b.name, true, b.moved, fmt.Sprintf("path %s died: its flows moved to others", b.name)}
 }
 
 // due says what there is to tell of the paths that died and of those that are back, and
 // forgets the latter, and those that are not configured any more. It is called with the
 // engine's lock.
 func (a absences) due(e *engine.Engine, now int64) (out []tale) {
-	for name, b := range a {
-		var path *engine.Path
-		for _, p := range e.Paths() {
-			if p.Name() == name {
-				path = p
-			}
-		}
+	for path, b := range a {
 		switch {
-		case path == nil:
+		case !slices.Contains(e.Paths(), path):
 			if !b.told {
-				out = append(out, b.death(name))
+				out = append(out, b.death())
 			}
-			delete(a, name)
+			delete(a, path)
 		case !works(path, b.died):
 			if b.back = 0; !b.told && now-b.died >= deathAfter {
-				out = append(out, b.death(name))
+				out = append(out, b.death())
 			}
 		case b.back == 0:
 			b.back = now
 		case now-b.back >= backAfter:
 			if b.told {
-				out = append(out, tale{name, false, 0, fmt.Sprintf("path %s is back after %s", name, amount.Duration(time.Duration(b.back-b.died)))})
+				from := ""
+				if now := path.Name(); now != b.name {
+					from = ", from " + now
+				}
+				out = append(out, tale{b.name, false, 0, fmt.Sprintf("path %s is back after %s%s", b.name, amount.Duration(time.Duration(b.back-b.died)), from)})
 			}
-			delete(a, name)
+			delete(a, path)
 		}
 	}
 	return out

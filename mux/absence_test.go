@@ -15,21 +15,22 @@ func TestAbsences(t *testing.T) {
 	n.send(50, 1000, 200, nil)
 	n.near.wait(t, 50)
 	s := n.listener.Sessions()[0]
+	var path *engine.Path
 	var name string
 	var heard int64
 	s.enter(func(e *engine.Engine, _ int64) {
 		for _, p := range e.Paths() {
 			if p.HeardAt() > heard && len(p.Subflows()) > 0 {
-				name, heard = p.Name(), p.HeardAt()
+				path, name, heard = p, p.Name(), p.HeardAt()
 			}
 		}
 	})
 	var a, twitch, dead, gone absences
-	a.note(name, heard-12e9, 17e6)
-	a.note(name, heard-7e9, 17e6) // it is away already
-	twitch.note(name, heard-1e8, 17e6)
-	dead.note(name, heard+1e8, 17e6) // not heard of since
-	gone.note("another", heard, 17e6)
+	a.note(path, name, heard-12e9, 17e6)
+	a.note(path, name, heard-7e9, 17e6) // it is away already
+	twitch.note(path, name, heard-1e8, 17e6)
+	dead.note(path, name, heard+1e8, 17e6) // not heard of since
+	gone.note(new(engine.Path), "another", heard, 17e6)
 	due := func(of absences, at int64) (lines []string) {
 		s.enter(func(e *engine.Engine, _ int64) {
 			for _, t := range of.due(e, at) {
@@ -41,7 +42,7 @@ func TestAbsences(t *testing.T) {
 	died := func(name string) []string {
 		return []string{"path " + name + " died: its flows moved to others"}
 	}
-	a[name].told = true
+	a[path].told = true
 	for _, step := range []struct {
 		after                 int64
 		a, twitch, dead, gone []string

@@ -96,16 +96,12 @@ func (x *ending) ownFIN(e *engine.Engine) uint64 {
 	return d.DSN
 }
 
-// dataFIN obeys a DATA_FIN of the peer that comes without data: it is acknowledged and
-// answered with ours. One behind bytes that have not come is left for its repetition.
-func (x *ending) dataFIN(f *subflow, d *mptcp.DSS) error {
+// dataFIN obeys a DATA_FIN of the peer with that DSN: it is acknowledged and answered with
+// ours. One behind bytes that have not come is left for its repetition.
+func (x *ending) dataFIN(f *subflow, at uint64) {
 	s := x.s
-	at := d.DSN
-	if !d.DSN8 {
-		at = mptcp.Expand(s.space.next.Load(), uint32(at))
-	}
 	if !s.space.finish(f.keys.epoch, at) {
-		return nil
+		return
 	}
 	first := false
 	s.enter(func(e *engine.Engine, _ int64) {
@@ -123,7 +119,6 @@ func (x *ending) dataFIN(f *subflow, d *mptcp.DSS) error {
 	if first {
 		go x.peerFinished(f) // never waits for this reader
 	}
-	return nil
 }
 
 // peerFinished ends the session after the peer has: when our DATA_FIN is acknowledged, or

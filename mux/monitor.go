@@ -3,6 +3,7 @@ package mux
 import (
 	"context"
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,6 +34,7 @@ type monitor struct {
 
 	turn      sync.Mutex // held for a tick; guards the rest
 	last      int64      // when it last ticked
+	still     int64      // for how long all subflows were stale, of the session's time, ns
 	saidMoved time.Time  // when a person was last told that flows moved; of obey
 	absences  absences   // of what was told so; of tick and obey
 	held      int        // bytes that the session holds,
@@ -137,6 +139,9 @@ func (m *monitor) tick(now, passed int64) (next int64) {
 		s.streams.SetSpan(min(span, spanMost))
 		s.far.Store(len(e.Subflows()) > 0 && lull.Far(trip))
 		o, epoch = e.Tick(now, passed, s.space.total.Load()), e.Epoch()
+		if !slices.ContainsFunc(e.Subflows(), func(f *engine.Subflow) bool { return !f.State().Stale() && f.State() != engine.Ended }) {
+			m.still += passed
+		}
 		m.held = e.Charge(m.window) + beside
 		tales = m.absences.due(e, now)
 	})
@@ -189,8 +194,8 @@ func (m *monitor) again(o *engine.Orders, now int64) (next int64) {
 	if s.reseq.tick(now, o.Hold) {
 		more, next = true, engine.TickBusy
 	}
-	s.streams.Tick(now)
-	if s.streams.Count() > 0 { // they have times of their own
+	s.streams.Tick(now - m.still) // what they wait for cannot come while all are stale
+	if s.streams.Count() > 0 {    // they have times of their own
 		next = min(next, engine.TickIdle)
 	}
 	if more { // nobody wakes it for what comes, but a subflow does
@@ -240,7 +245,7 @@ func (m *monitor) obey(o *engine.Orders, at int64) {
 		line := s.log.Debug()
 		// A client's owner says it in other words.
 		if said.What == engine.FlowsMoved && !s.client && time.Since(m.saidMoved) > movedPause {
-			m.absences.note(said.Path, at, said.After)
+			m.absences.note(said.At, said.Path, at, said.After)
 		}
 		line = line.Str("path", said.Path)
 		if said.Sub != nil {

@@ -134,6 +134,8 @@ type news struct {
 	ack    uint64
 	acks   bool // there is one
 	halves bool // the last mapping's DSN was a lower half
+	fin    uint64
+	fins   bool // there is a DATA_FIN, of that DSN
 }
 
 // parse reads all whole frames of b and returns how many bytes they are.
@@ -192,13 +194,18 @@ func (f *subflow) take() error {
 		s.acked(f, w.ack)
 	}
 	defer s.monitor.pass(now)
-	if len(f.rxPkts) == 0 {
-		return nil
+	if len(f.rxPkts) > 0 {
+		if w.halves != s.space.halves.Load() {
+			s.space.halves.Store(w.halves)
+		}
+		if err := s.arrive(f, now); err != nil {
+			return err
+		}
 	}
-	if w.halves != s.space.halves.Load() {
-		s.space.halves.Store(w.halves)
+	if w.fins {
+		s.end.dataFIN(f, w.fin)
 	}
-	return s.arrive(f, now)
+	return nil
 }
 
 // mapping checks one DSS with its bytes (RFC 8684, Section 3.3.1).
@@ -206,8 +213,12 @@ func (f *subflow) mapping(d *mptcp.DSS, pkt []byte) error {
 	if d.Length == 0 {
 		return protocolErrorf("infinite mapping")
 	}
-	if d.DataFIN && len(pkt) == 0 {
-		return f.s.end.dataFIN(f, d)
+	if d.DataFIN && len(pkt) == 0 { // its SSN says nothing
+		f.rxNews.fin, f.rxNews.fins = d.DSN, true
+		if !d.DSN8 {
+			f.rxNews.fin = mptcp.Expand(f.s.space.next.Load(), uint32(d.DSN))
+		}
+		return nil
 	}
 	if d.SSN != f.rxSSN {
 		return protocolErrorf("subflow sequence number %d where %d belongs", d.SSN, f.rxSSN)
@@ -221,6 +232,9 @@ func (f *subflow) mapping(d *mptcp.DSS, pkt []byte) error {
 		return protocolErrorf("mapping of %d bytes around a packet of %d", len(pkt), n)
 	}
 	f.rxPkts = append(f.rxPkts, received{dsn: dsn, pkt: pkt})
+	if d.DataFIN { // behind its data (Section 3.3.3)
+		f.rxNews.fin, f.rxNews.fins = dsn+uint64(len(pkt)), true
+	}
 	return nil
 }
 

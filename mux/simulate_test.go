@@ -3,6 +3,7 @@ package mux
 import (
 	"context"
 	"crypto/ed25519"
+	"crypto/tls"
 	"encoding/binary"
 	"io"
 	"net"
@@ -230,71 +231,93 @@ func (a *arrivals) Deliver(pkts [][]byte) {
 func (a *arrivals) Stream(st *Stream) { st.Close() }
 func (a *arrivals) Closed(error)      {}
 
-// simulate joins two sessions over the paths, with as many subflows on each, and
-// calls play with the sending one; what it sends arrives at the other.
-func simulate(t *testing.T, paths []simPath, subflows int, play func(s *Session, got *arrivals)) {
+// A simTunnel is two sessions, the client's and the server's, in virtual time.
+type simTunnel struct {
+	t         *testing.T
+	ctx       context.Context
+	ends      [2]*Session
+	near, far *tls.Config
+	paths     []simPath
+	at        [][2]*engine.Path // of each path, at both ends
+}
+
+// simulateEnds has play use two sessions with those handlers, keys and paths, which have no subflow yet.
+func simulateEnds(t *testing.T, handlers [2]Handler, keys [2]mptcp.Key, paths []simPath, play func(n *simTunnel)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		_, ck, _ := ed25519.GenerateKey(nil)
 		_, sk, _ := ed25519.GenerateKey(nil)
-		near, err := handshake.ClientTLS(ck, sk.Public().(ed25519.PublicKey))
-		if err != nil {
+		n := &simTunnel{t: t, paths: paths, at: make([][2]*engine.Path, len(paths))}
+		var err error
+		if n.near, err = handshake.ClientTLS(ck, sk.Public().(ed25519.PublicKey)); err != nil {
 			t.Fatal(err)
 		}
-		far, err := handshake.ServerTLS(sk, Cover{}, func([32]byte) bool { return true })
-		if err != nil {
+		if n.far, err = handshake.ServerTLS(sk, Cover{}, func([32]byte) bool { return true }); err != nil {
 			t.Fatal(err)
 		}
-		got := &arrivals{at: make(map[uint64]time.Time)}
-		ends := [2]*Session{
-			newSession(sessionConfig{client: true, handler: &arrivals{at: make(map[uint64]time.Time)}}),
-			newSession(sessionConfig{handler: got}),
-		}
-		keys := [2]mptcp.Key{1, 2}
-		ctx, cancel := context.WithCancel(t.Context())
+		var cancel func()
+		n.ctx, cancel = context.WithCancel(t.Context())
 		var tasks sync.WaitGroup
-		for i, s := range ends {
-			s.establish(keys[i], keys[1-i], false)
-			tasks.Go(func() { s.monitor.run(ctx) })
-		}
-		for i, p := range paths {
-			var at [2]*engine.Path
-			for e, s := range ends {
+		for e := range n.ends {
+			s := newSession(sessionConfig{client: e == 0, handler: handlers[e]})
+			s.establish(keys[e], keys[1-e], false)
+			tasks.Go(func() { s.monitor.run(n.ctx) })
+			for i := range paths {
 				s.enter(func(core *engine.Engine, _ int64) {
-					at[e] = core.AddPath(engine.PathConfig{Name: string(rune('a' + i))}, -1)
+					n.at[i][e] = core.AddPath(engine.PathConfig{Name: string(rune('a' + i))}, -1)
 				})
 			}
-			for range subflows {
-				a, b := simPair(p.there, p.back)
-				var joined sync.WaitGroup
-				for e, c := range []*simConn{a, b} {
-					joined.Go(func() {
-						k := carrier.NewTLS(c, engine.MinLowat)
-						shake, cfg := k.Server, far
-						if e == 0 {
-							shake, cfg = k.Client, near
-						}
-						if err := shake(ctx, cfg); err != nil {
-							t.Error(err)
-							return
-						}
-						s := ends[e]
-						if err := s.attach(newSubflow(s, at[e], k, s.keys())); err != nil {
-							t.Error(err)
-						}
-					})
-				}
-				joined.Wait()
-			}
+			n.ends[e] = s
 		}
-		time.Sleep(time.Second) // round trips are known
-		play(ends[0], got)
-		for _, s := range ends {
+		play(n)
+		for _, s := range n.ends {
 			s.Close(ErrClosed)
 		}
 		cancel()
 		tasks.Wait()
 		time.Sleep(10 * time.Second) // what is under way arrives nowhere
+	})
+}
+
+// join adds a subflow of a path, and returns the client's end of its connection.
+func (n *simTunnel) join(path int) *simConn {
+	a, b := simPair(n.paths[path].there, n.paths[path].back)
+	var joined sync.WaitGroup
+	for e, c := range []*simConn{a, b} {
+		joined.Go(func() {
+			k := carrier.NewTLS(c, engine.MinLowat)
+			shake, cfg := k.Server, n.far
+			if e == 0 {
+				shake, cfg = k.Client, n.near
+			}
+			if err := shake(n.ctx, cfg); err != nil {
+				n.t.Error(err)
+				return
+			}
+			s := n.ends[e]
+			if err := s.attach(newSubflow(s, n.at[path][e], k, s.keys())); err != nil {
+				n.t.Error(err)
+			}
+		})
+	}
+	joined.Wait()
+	return a
+}
+
+// simulate joins two sessions over the paths, with as many subflows on each, and
+// calls play with the sending one; what it sends arrives at the other.
+func simulate(t *testing.T, paths []simPath, subflows int, play func(s *Session, got *arrivals)) {
+	t.Helper()
+	got := &arrivals{at: make(map[uint64]time.Time)}
+	handlers := [2]Handler{&arrivals{at: make(map[uint64]time.Time)}, got}
+	simulateEnds(t, handlers, [2]mptcp.Key{1, 2}, paths, func(n *simTunnel) {
+		for i := range paths {
+			for range subflows {
+				n.join(i)
+			}
+		}
+		time.Sleep(time.Second) // round trips are known
+		play(n.ends[0], got)
 	})
 }
 

@@ -86,17 +86,28 @@ type Path struct {
 // Name is the path's name.
 func (p *Path) Name() string { return p.cfg.Name }
 
+// Rename gives it another name, of which nothing depends.
+func (p *Path) Rename(name string) { p.cfg.Name = name }
+
 // AddrID is the client's address ID of the path (RFC 8684, Section 3.2).
 func (p *Path) AddrID() uint8 { return p.addrID }
 
 // State is how much the path may be used.
 func (p *Path) State() PathState { return p.state }
 
+// lateRead is how long, in ns, what has come may wait to be read on a busy machine, at most.
+const lateRead = 200e6
+
 // Narrow says that the path seems to lose large packets alone: one of its subflows has stalled
-// with something under way, and something has come by another since.
+// with something under way, and another has answered what was asked since, or brought something
+// that cannot have come before.
 func (p *Path) Narrow() bool {
+	replied := int64(0)
 	for _, f := range p.subs {
-		if f.state.Stale() && f.tx.outstanding > 0 && p.heard > f.staleAt {
+		replied = max(replied, f.replied)
+	}
+	for _, f := range p.subs {
+		if f.state.Stale() && f.tx.outstanding > 0 && (replied >= f.staleAt || p.heard > f.staleAt+lateRead) {
 			return true
 		}
 	}

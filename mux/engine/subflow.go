@@ -61,6 +61,7 @@ type Subflow struct {
 	restAt    int64  // since when it is Resting
 	withdrawn bool   // the peer has its address no more, and has not answered by it since
 	overslept bool   // it had no answer when it was to wake: this says nothing of the path
+	replied   int64  // when the last probe was sent that has its answer
 	probeSent int64  // time of the probe that waits for its answer, 0 = none,
 	silence   int64  // and how long neither side had said anything before it
 	probeEnd  uint64 // TCP bytes before it
@@ -327,7 +328,7 @@ func (f *Subflow) answered(q *dsn.InFlight, asked, now int64) {
 	if f.probeSent == 0 || f.probeSent != asked {
 		return
 	}
-	f.probeSent = 0
+	f.probeSent, f.replied = 0, asked
 	f.state.on(answered)
 	f.path.keeper.held(now, f.silence)
 	if f.tx.kernel && !f.path.carriesBulk(now) { // which delays the answer by itself

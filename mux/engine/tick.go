@@ -75,14 +75,15 @@ const FlowsMoved = "path died: flows moved to others"
 
 // A Saying is something that a log may tell.
 type Saying struct {
-	Path  string
+	At    *Path
+	Path  string   // its name then
 	Sub   *Subflow // or nil: it is about the path
 	What  string
 	After int64 // ns since the last acknowledgement, or since it went stale
 }
 
 func (e *Engine) say(p *Path, f *Subflow, after int64, what string) {
-	e.orders.Said = append(e.orders.Said, Saying{p.cfg.Name, f, what, after})
+	e.orders.Said = append(e.orders.Said, Saying{p, p.cfg.Name, f, what, after})
 }
 
 // Tick does what is due: it finds stalls, measures, and chooses how connections are

@@ -209,7 +209,7 @@ func (t *Table) remove(st *Stream, reset bool, grown int) {
 }
 
 // Tick runs what waits for time; the session calls it about every 100 ms to 1 s
-// with its clock in nanoseconds.
+// with a clock in nanoseconds that stands while nothing can come from the peer.
 func (t *Table) Tick(now int64) {
 	if now-t.now.Load() < int64(tickEvery) || !t.ticking.TryLock() {
 		return

@@ -51,8 +51,7 @@ const (
 	// When half of it is held, no window is larger than this.
 	tightWindow = 64 << 10
 
-	// A peer that answers nothing for this long is not coming: it is longer
-	// than a session waits without subflows.
+	// A peer that answers nothing for this long is not coming.
 	handshakeTime = 150 * time.Second
 	// resetTime is how long a RST waits for the SYN that it overtook: many
 	// times what paths differ by.

@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"crypto/hmac"
 	"encoding/binary"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -16,6 +17,8 @@ const (
 	// seenMost is how many proofs of a client are remembered; beyond it the older
 	// half is forgotten, and nothing that old is taken any more.
 	seenMost = 8192
+	// span is that of forgotten, ms.
+	span = 10 * 60 * 1000
 )
 
 // A Book checks the proofs of the configured clients, and takes each only once. It is
@@ -27,10 +30,12 @@ type Book struct {
 }
 
 type entry struct {
-	pub   ed25519.PublicKey
-	key   []byte           // made when it is first needed
-	seen  map[uint64]int64 // nonce -> its time, ms
-	floor int64            // what is not younger has been forgotten
+	pub  ed25519.PublicKey
+	key  []byte           // made when it is first needed
+	seen map[uint64]int64 // nonce -> its time, ms
+	// forgotten is up to when nothing is taken any more of the proofs of a span of time, as some of them
+	// have been forgotten, ms. A clock that is set back is soon in a span of which all is known.
+	forgotten map[int64]int64
 }
 
 // Set has the book go by these keys. What it has seen of clients that stay is kept.
@@ -43,7 +48,7 @@ func (b *Book) Set(server ed25519.PrivateKey, clients [][32]byte) {
 		i := id(c[:])
 		e := b.clients[i]
 		if e == nil || !e.pub.Equal(ed25519.PublicKey(c[:])) {
-			e = &entry{pub: append(ed25519.PublicKey(nil), c[:]...), seen: make(map[uint64]int64)}
+			e = &entry{pub: append(ed25519.PublicKey(nil), c[:]...), seen: make(map[uint64]int64), forgotten: make(map[int64]int64)}
 		}
 		if fresh {
 			e.key = nil
@@ -84,7 +89,7 @@ func (b *Book) Check(name string, now time.Time) (client [32]byte, off time.Dura
 	if d := time.UnixMilli(at).Sub(now); d > leeway || -d > leeway {
 		return [32]byte(e.pub), d, false
 	}
-	if _, used := e.seen[nonce]; used || at <= e.floor {
+	if _, used := e.seen[nonce]; used || at <= e.forgotten[at/span] {
 		return client, 0, false
 	}
 	if len(e.seen) >= seenMost {
@@ -94,26 +99,22 @@ func (b *Book) Check(name string, now time.Time) (client [32]byte, off time.Dura
 	return [32]byte(e.pub), 0, true
 }
 
-// forget drops what is too old to be taken anyway, or else the older half.
+// forget drops what is too old to be taken anyway, or else the older half, of which a few by a clock
+// that was ahead are none.
 func (e *entry) forget(now time.Time) {
-	old := now.Add(-leeway).UnixMilli()
-	for n, at := range e.seen {
-		if at < old {
-			delete(e.seen, n)
-		}
-	}
-	if len(e.seen) < seenMost {
-		return
-	}
 	times := make([]int64, 0, len(e.seen))
 	for _, at := range e.seen {
 		times = append(times, at)
 	}
 	slices.Sort(times)
-	e.floor = max(e.floor, times[len(times)/2]) // a few by a clock that was ahead do not move it
+	until := max(now.Add(-leeway).UnixMilli()-1, times[len(times)/2-1])
 	for n, at := range e.seen {
-		if at <= e.floor {
+		if at <= until {
 			delete(e.seen, n)
+			e.forgotten[at/span] = max(e.forgotten[at/span], at)
 		}
 	}
+	maps.DeleteFunc(e.forgotten, func(s, _ int64) bool {
+		return now.Sub(time.UnixMilli(s*span)).Abs() > 2*leeway // this clock may have been wrong
+	})
 }

@@ -251,3 +251,41 @@ func TestAFewAheadCostNothing(t *testing.T) {
 		}
 	}
 }
+
+// When a clock is set back, the client's or the server's, after so many proofs that some were forgotten,
+// new ones are taken all the same, and none that was taken before.
+func TestAClockIsSetBack(t *testing.T) {
+	const ahead = 20 * time.Hour
+	for name, clocks := range map[string][2]time.Duration{"the client's": {ahead, 0}, "the server's": {0, ahead}, "both": {ahead, ahead}, "both by a month": {30 * 24 * time.Hour, 30 * 24 * time.Hour}} {
+		t.Run(name, func(t *testing.T) {
+			_, _, p, b := pair(t)
+			var before []string
+			for i := range 2 * seenMost {
+				at := t0.Add(time.Duration(i) * time.Second / 4)
+				proof := p.Name(at.Add(clocks[0]))
+				if !taken(b, proof, at.Add(clocks[1])) {
+					t.Fatalf("number %d is refused before", i)
+				}
+				before = append(before, proof)
+			}
+			refused := 0
+			for i := range 2 * seenMost {
+				at := t0.Add(2*time.Hour + time.Duration(i)*time.Second)
+				if !taken(b, p.Name(at), at) {
+					refused++
+				}
+				if i%64 == 0 {
+					if taken(b, before[i], at) {
+						t.Fatalf("number %d is taken again", i)
+					}
+				}
+			}
+			if refused > 0 {
+				t.Errorf("%d are refused after it was set right", refused)
+			}
+			if n := len(b.clients[p.id].forgotten); n > 1000 {
+				t.Errorf("%d spans are remembered", n)
+			}
+		})
+	}
+}

@@ -68,6 +68,7 @@ type Server struct {
 	doors map[conf.Admin]net.Listener
 	bound []conf.Admin // with the ports that the system chose
 	serve func(net.Listener)
+	said  time.Time // when the log last had that somebody took an address for something else
 }
 
 // Listen binds the addresses at once, so that an error ends the start. With no
@@ -114,7 +115,7 @@ func (s *Server) Change(addrs []conf.Admin) error {
 			}
 			return fmt.Errorf("admin: %w", err)
 		}
-		fresh[a] = l
+		fresh[a] = limit(l, s.foreign)
 	}
 	doors := make(map[conf.Admin]net.Listener)
 	s.bound = nil
@@ -150,11 +151,7 @@ func listen(a conf.Admin) (net.Listener, error) {
 		if a.Addr.Addr().Is4() {
 			network = "tcp4" // "tcp" would open 0.0.0.0 to all of IPv6 too
 		}
-		l, err := lc.Listen(context.Background(), network, a.Addr.String())
-		if err != nil {
-			return nil, err
-		}
-		return limit(l), nil
+		return lc.Listen(context.Background(), network, a.Addr.String())
 	}
 	// One that a crash left is in the way; a live one, or something else, stays.
 	if info, err := os.Lstat(a.Path); err == nil && info.Mode()&fs.ModeSocket != 0 {
@@ -164,11 +161,7 @@ func listen(a conf.Admin) (net.Listener, error) {
 		}
 		os.Remove(a.Path)
 	}
-	l, err := listenOwn(&lc, a.Path)
-	if err != nil {
-		return nil, err
-	}
-	return limit(l), nil
+	return listenOwn(&lc, a.Path)
 }
 
 func boundAs(a conf.Admin, l net.Listener) conf.Admin {

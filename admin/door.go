@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"io"
 	"net"
 	"net/http"
 	"slices"
@@ -16,12 +17,15 @@ const mostConns = 64
 // limited is a listener with that bound.
 type limited struct {
 	net.Listener
+	foreign func(c net.Conn, first byte) // answers who does not speak HTTP
 
 	mu   sync.Mutex // guards the rest
 	open []*counted // in the order in which they came
 }
 
-func limit(l net.Listener) net.Listener { return &limited{Listener: l} }
+func limit(l net.Listener, foreign func(net.Conn, byte)) net.Listener {
+	return &limited{Listener: l, foreign: foreign}
+}
 
 func (l *limited) Accept() (net.Conn, error) {
 	for {
@@ -68,6 +72,22 @@ type counted struct {
 	from  *limited
 	asks  bool // a request has begun and is not answered; guarded by limited.mu
 	known bool // it has shown the token; guarded by limited.mu
+	spoke bool // something has come; net/http's alone
+}
+
+// Read brings what the other end says. Who speaks another protocol than HTTP is told so and cut off at
+// once: net/http would wait for the end of a line.
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n == 0 || c.spoke {
+		return n, err
+	}
+	c.spoke = true
+	if p[0] >= 'A' && p[0] <= 'Z' { // a method
+		return n, err
+	}
+	c.from.foreign(c.Conn, p[0])
+	return 0, io.EOF
 }
 
 func (c *counted) Close() error {

@@ -93,7 +93,7 @@ func speak(t *testing.T, kind byte, said []byte, token string) {
 	var tasks sync.WaitGroup
 	tasks.Go(func() { s.recorder.run(ctx) })
 	h := &hall{come: make(chan net.Conn), closed: make(chan struct{})}
-	tasks.Go(func() { _ = s.server.Serve(limit(h)) })
+	tasks.Go(func() { _ = s.server.Serve(limit(h, s.foreign)) })
 
 	near, far := net.Pipe()
 	local := []net.Addr{&net.UnixAddr{Name: "x", Net: "unix"}, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 80}, &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 80}}[kind]

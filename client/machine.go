@@ -18,6 +18,9 @@ import (
 // long one that broke is left alone.
 const lookPause = time.Second
 
+// complainEvery is how often it is said that the device cannot be made, or the routing, while it stays so.
+const complainEvery = time.Minute
+
 // A machine is the TUN device by which this machine's own programs reach the tunnel, with
 // the routing that leads them there.
 type machine struct {
@@ -28,6 +31,16 @@ type machine struct {
 	cfg    conf.TUN
 	device *machineDevice // nil = none
 	begun  bool           // by run
+	said   string         // what was last complained of,
+	saidAt time.Time      // and when
+}
+
+// complain says what has gone wrong, which is tried again every second. The caller holds m.mu.
+func (m *machine) complain(err error, text string) {
+	if now := time.Now(); err.Error() != m.said || now.Sub(m.saidAt) >= complainEvery {
+		m.said, m.saidAt = err.Error(), now
+		m.client.log.Error().Err(err).Msg(text)
+	}
 }
 
 // begin makes the device. Nothing is led to it before run.
@@ -78,7 +91,9 @@ func (m *machine) run(ctx context.Context) error {
 			return nil
 		}
 		if err != nil { // somebody has removed it, say: nothing goes around meanwhile
-			m.client.log.Error().Err(err).Msg("tun: the device is made anew")
+			if !d.failed {
+				m.client.log.Error().Err(err).Msg("tun: the device is made anew")
+			}
 			pause(ctx, lookPause)
 			m.renew(d)
 		} else {
@@ -101,7 +116,7 @@ func (m *machine) renew(broken *machineDevice) {
 	defer m.mu.Unlock()
 	if m.device == nil {
 		if err := broken.undo(); err != nil {
-			m.client.log.Error().Err(err).Msg("tun: routing")
+			m.complain(err, "tun: routing")
 		}
 	}
 	if m.device != broken {
@@ -109,7 +124,7 @@ func (m *machine) renew(broken *machineDevice) {
 	}
 	d, err := openMachine(&m.cfg)
 	if err != nil {
-		m.client.log.Error().Err(err).Msg("tun: the device cannot be made")
+		m.complain(err, "tun: the device cannot be made")
 		broken.failed = true // it is tried again
 		return
 	}
@@ -164,13 +179,14 @@ func (m *machine) lead(ctx context.Context, d *machineDevice) error {
 		m.mu.Lock()
 		routes := m.cfg.Routes
 		err := m.apply(d, m.cfg)
+		if err != nil && !first {
+			m.complain(err, "tun: routing")
+		}
 		m.mu.Unlock()
 		switch {
 		case err != nil && first:
 			return err
-		case err != nil:
-			m.client.log.Error().Err(err).Msg("tun: routing")
-		case first:
+		case first && err == nil:
 			d.led.Store(true)
 			if needsMark {
 				m.client.log.Info().Str("device", d.name).Stringers("routes", stringers(routes)).Msg("this machine's traffic is led into the tunnel")

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/rs/zerolog"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
@@ -117,7 +119,8 @@ func TestMachineDeviceThatStaysAway(t *testing.T) {
 		if out, err := exec.Command("ip", "rule", "add", "priority", "10950", "lookup", "10952", "protocol", "109").CombinedOutput(); err != nil {
 			t.Skipf("%v: %s", err, out)
 		}
-		c := &Client{log: nopLog}
+		var said bytes.Buffer
+		c := &Client{log: zerolog.New(&said)}
 		m := &c.machine
 		m.client, m.changed = c, make(chan struct{}, 1)
 		m.cfg.Device = "a-name-that-no-device-can-have"
@@ -128,7 +131,7 @@ func TestMachineDeviceThatStaysAway(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		go func() {
 			defer cancel()
-			time.Sleep(5 * lookPause)
+			time.Sleep(complainEvery + 5*lookPause)
 			m.mu.Lock()
 			if m.device != d || !d.failed {
 				t.Errorf("%v is not tried again", m.device)
@@ -141,6 +144,9 @@ func TestMachineDeviceThatStaysAway(t *testing.T) {
 		}()
 		if err := m.run(ctx); err != nil {
 			t.Error(err)
+		}
+		if n := bytes.Count(said.Bytes(), []byte(`"level":"error"`)); n != 3 { // it broke; it cannot be made, and still cannot
+			t.Errorf("%d lines are said in %v: %s", n, complainEvery, said.Bytes())
 		}
 		if left, err := routing.Left(); err != nil || len(left) > 0 {
 			t.Errorf("left behind: %v, %v", left, err)

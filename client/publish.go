@@ -135,6 +135,7 @@ func (p *publication) open(ctx context.Context, q *packet.Publish) (stream, byte
 		return nil, 0, err
 	}
 	st.Stands(true)
+	defer context.AfterFunc(ctx, st.Reset)()
 	var code [1]byte
 	_, err = st.Write(q.Append(nil))
 	if err == nil {

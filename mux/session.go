@@ -265,6 +265,16 @@ func (s *Session) Ready(ctx context.Context) error {
 // Up reports whether a subflow is up.
 func (s *Session) Up() bool { return s.core.count() > 0 }
 
+// Yield ends the session, in a goroutine of its own, if it has lost all its subflows: what it holds is
+// needed. It says whether it ends.
+func (s *Session) Yield() bool {
+	if !s.core.abandoned() {
+		return false
+	}
+	go s.end.shut(ErrTimeout, false)
+	return true
+}
+
 // Settled waits until a subflow is up and the session is not about to move to another
 // server, for streams that are in no hurry: OpenStream has the move made soon.
 func (s *Session) Settled(ctx context.Context) error {

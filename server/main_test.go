@@ -28,6 +28,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type fakeSession struct {
 	turns atomic.Int64
 	down  atomic.Bool // it has no subflow
+	gone  sync.Once
+	yield func() // ends it
 
 	mu      sync.Mutex
 	got     []got
@@ -121,6 +123,14 @@ func (f *fakeSession) Turn() *hands.Hand {
 func (f *fakeSession) Far() bool { return false }
 
 func (f *fakeSession) Up() bool { return !f.down.Load() }
+
+func (f *fakeSession) Yield() bool {
+	if f.Up() || f.yield == nil {
+		return false
+	}
+	f.gone.Do(func() { go f.yield() })
+	return true
+}
 
 func (f *fakeSession) Flush() {
 	f.mu.Lock()

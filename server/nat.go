@@ -55,6 +55,9 @@ func (n *nat) clear(now int64) {
 	spare := int64(s.spare)
 	own := func(o *peer) bool { return o.client == p.client }
 	every := func(*peer) bool { return true }
+	if p.mappings.own.full() || s.sockets.full(&p.client.sockets, mappingSocket) {
+		s.roll.relieve(p.client, now)
+	}
 	if p.mappings.own.full() {
 		s.roll.evict(&p.mappings.own.barren, own, now, spare)
 	}

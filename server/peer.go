@@ -25,6 +25,7 @@ type session interface {
 	Flush()
 	Far() bool
 	Up() bool
+	Yield() bool
 	Beside(bytes int64)
 	Turn() *hands.Hand
 	Wish(at packet.End, w mux.Wish) bool

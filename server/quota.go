@@ -77,6 +77,8 @@ type client struct {
 	sockets           holding      // of mappings and streams
 	kernel            atomic.Int64 // what the kernel holds for its CONNECTs, bytes
 	visits            visits       // through its published TCP ports
+	looked            atomic.Int64 // when its sessions were last looked at (Server.now); see relieve
+	relief            atomic.Int64 // until when what one of them held comes free
 
 	out, in pace        // how fast its traffic to the internet and from there may be
 	over    atomic.Bool // its quota of the month is used

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -45,9 +46,10 @@ type doctor struct {
 	all  []finding
 	file string
 
-	stun    []string // who is asked for the exit's NAT; none: nobody is
-	natSeen bool     // it is known
-	bursts  bool     // the paths' rates are tried
+	stun    []string     // who is asked for the exit's NAT; none: nobody is
+	natSeen bool         // it is known
+	beside  *conf.Client // what was found with a server's file, nil = none
+	bursts  bool         // the paths' rates are tried
 }
 
 // newDoctor is `mpsocks doctor`.
@@ -144,8 +146,13 @@ func (d *doctor) examine() {
 		d.say(fine, "configuration", "", "%s is valid", file)
 		switch c := cfg.(type) {
 		case *conf.Client:
+			d.beside = c
 			d.client(c)
 		case *conf.Server:
+			if d.elsewhere(c) {
+				d.say(fine, "server", "", "%s is for the machine of %s and is not checked here: `mpsocks doctor -c %s` does that there", file, strings.Join(d.beside.Server.Addresses, ", "), file)
+				continue
+			}
 			d.server(c)
 		}
 	}

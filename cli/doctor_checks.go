@@ -1,11 +1,13 @@
 package cli
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -47,6 +49,34 @@ func (d *doctor) machine() {
 	} else {
 		d.say(fine, "state", "", "what must survive a restart is in %s, unless state_dir says another place", dir)
 	}
+}
+
+// elsewhere says that a server's configuration is that of another machine's: `mpsocks init` writes both
+// files, and one of them is carried there. It was found beside a client's that leads to it, at addresses that
+// this machine does not have, and no server answers here.
+func (d *doctor) elsewhere(c *conf.Server) bool {
+	own := c.PrivateKey.Public()
+	if d.file != "" || d.beside == nil || !slices.ContainsFunc(d.beside.Server.Keys(), func(k conf.PublicKey) bool { return bytes.Equal(k, own) }) {
+		return false
+	}
+	for _, a := range d.beside.Server.Addresses {
+		host, _, _ := net.SplitHostPort(a) // conf has validated it
+		addrs := []netip.Addr{}
+		if at, err := netip.ParseAddr(host); err == nil {
+			addrs = append(addrs, at)
+		} else if addrs, err = lookup(d.ctx, host); err != nil {
+			continue
+		}
+		if slices.ContainsFunc(addrs, func(a netip.Addr) bool { return here(a.Unmap()) }) {
+			return false
+		}
+	}
+	all, err := new(locator).find(status.Server)
+	if err != nil {
+		return true
+	}
+	_, states, _ := answering(d.ctx, all)
+	return !slices.ContainsFunc(states, func(s *status.Status) bool { return s.Half == status.Server })
 }
 
 // server checks a server's configuration against this machine.

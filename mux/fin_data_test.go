@@ -46,6 +46,7 @@ func TestDataFINWithData(t *testing.T) {
 				t.Errorf("%+v: %d of 2 datagrams came", c, n)
 			}
 			time.Sleep(2 * finAgain)
+			synctest.Wait()
 			if !errors.Is(p.s.end.err, ErrPeerClosed) {
 				t.Errorf("%+v: the session ended with %v", c, p.s.end.err)
 			}

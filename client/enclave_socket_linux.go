@@ -120,7 +120,7 @@ func serveGrants(ctx context.Context, c *Client, l *net.UnixListener) error {
 				c.programs.Line(&c.log, zerolog.InfoLevel).Err(err).Msg("mpsocks run was refused")
 			}
 		}()
-	}, c.deaf(l.Addr()))
+	}, deaf(c, l.Addr()))
 	return nil
 }
 

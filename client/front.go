@@ -249,7 +249,7 @@ func (w *front) close() {
 // Run.
 func (w *front) accept(e entrance) error {
 	ctx, ln := w.client.life, e.listener()
-	err := tcpio.AcceptAll(ctx, ln.Accept, e.admit, w.client.deaf(ln.Addr()))
+	err := tcpio.AcceptAll(ctx, ln.Accept, e.admit, deaf(w.client, ln.Addr()))
 	if ctx.Err() != nil || w.left(e) {
 		return nil
 	}
@@ -257,7 +257,7 @@ func (w *front) accept(e entrance) error {
 }
 
 // deaf says that connections cannot be accepted at an address.
-func (c *Client) deaf(at net.Addr) func(error) {
+func deaf(c *Client, at net.Addr) func(error) {
 	return func(err error) {
 		c.log.Warn().Err(err).Stringer("listen", at).Msg("cannot accept connections; trying again")
 	}

@@ -61,14 +61,14 @@ func (p *peer) connect(st stream) {
 		}
 		return
 	}
-	if s.draining.Load() || !p.claim(st, p.streams.take) {
+	if s.draining.Load() || !claim(p, st, p.streams.take) {
 		s.connects.capped.Add(1)
 		p.client.wrong("a CONNECT was refused: the limit of streams is reached, or the server is ending")
 		st.Reset()
 		return
 	}
 	defer p.streams.give()
-	if !p.claim(st, func() bool { return s.sockets.take(&p.client.sockets, exitSocket) }) {
+	if !claim(p, st, func() bool { return s.sockets.take(&p.client.sockets, exitSocket) }) {
 		s.connects.capped.Add(1)
 		p.client.wrong("a CONNECT was refused: its share of file descriptors is used")
 		st.Reset()

@@ -131,7 +131,7 @@ func (t *publishing) mayNow(client string, port uint16) bool {
 func publish(p *peer, st stream) {
 	s := p.server
 	defer st.Close()
-	if s.draining.Load() || !p.claim(st, p.streams.take) {
+	if s.draining.Load() || !claim(p, st, p.streams.take) {
 		s.connects.capped.Add(1)
 		st.Reset()
 		return

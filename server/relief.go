@@ -29,7 +29,7 @@ func (r *roll) relieve(c *client, now int64) {
 
 // claim takes something of the client's share for a stream by take, and where there is none waits for
 // what a session of before gives back.
-func (p *peer) claim(st stream, take func() bool) bool {
+func claim(p *peer, st stream, take func() bool) bool {
 	if take() {
 		return true
 	}

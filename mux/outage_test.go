@@ -47,7 +47,7 @@ func TestClosedBeforeAnOutage(t *testing.T) {
 		dead bool // in silence: the connections stay
 	}{
 		{"gone", 110 * time.Second, false},
-		{"silent", 110 * time.Second, true},
+		{"silent", 70 * time.Second, true},
 		{"gone for too long", 130 * time.Second, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -95,4 +95,27 @@ func TestClosedBeforeAnOutage(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A session gives way when it has lost all of its subflows, and neither while it has one nor while its
+// first one is on its way.
+func TestYield(t *testing.T) {
+	handlers := [2]Handler{&counting{seen: make(map[uint64]int)}, &counting{seen: make(map[uint64]int)}}
+	simulateEnds(t, handlers, [2]mptcp.Key{1, 2}, []simPath{newSimPath(1, 20*time.Millisecond)}, func(n *simTunnel) {
+		s := n.ends[1]
+		if s.Yield() {
+			t.Error("one whose first subflow is on its way gives way")
+		}
+		conn := n.join(0)
+		time.Sleep(2 * acceptTimeout)
+		if s.Yield() {
+			t.Error("one that is up gives way")
+		}
+		conn.Close()
+		time.Sleep(time.Second)
+		if !s.Yield() {
+			t.Error("one without a subflow does not give way")
+		}
+		<-s.end.ended
+	})
 }

@@ -1,0 +1,152 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/net/dns/dnsmessage"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestSilentUpstream: with the first name server silent the first name is through before
+// its time is over, and for those that follow the other one is asked first.
+func TestSilentUpstream(t *testing.T) {
+	_, silent := remoteUDP(t, "127.0.0.1")
+	at := dnsServer(t, func(_ string, m dnsmessage.Message) *dnsmessage.Message {
+		if m.Questions[0].Type == dnsmessage.TypeA {
+			return addA(m, 60, "192.0.2.1")
+		}
+		return &m
+	})
+	r := &resolver{put: ask, life: t.Context(), config: upstreams(silent, at), hosts: noNames, system: noNames}
+	for _, name := range []string{"first.test", "second.test"} {
+		start := time.Now()
+		got, _ := r.addrs(t.Context(), name, func() {})
+		if diff := cmp.Diff(addrsOf("192.0.2.1"), got.addrs, sameAddrs); diff != "" || got.err != nil {
+			t.Errorf("%v %s", got.err, diff)
+		}
+		if took := time.Since(start); took > queryTimeout {
+			t.Errorf("%s took %v", name, took)
+		}
+		if first := r.lively(r.config().servers)[0]; first != at {
+			t.Errorf("after %s, %v would be asked first", name, first)
+		}
+	}
+}
+
+// TestFamiliesApart: a question for IPv6 addresses that nobody answers, or that fails,
+// does not keep the IPv4 ones, and late ones are not lost.
+func TestFamiliesApart(t *testing.T) {
+	release := make(chan struct{})
+	at := dnsServer(t, func(_ string, m dnsmessage.Message) *dnsmessage.Message {
+		six := m.Questions[0].Type == dnsmessage.TypeAAAA
+		switch name := m.Questions[0].Name.String(); {
+		case !six && name != "six.test.":
+			return addA(m, 60, "192.0.2.1")
+		case !six:
+			m.RCode = dnsmessage.RCodeServerFailure
+			return &m
+		case name == "six.test.":
+			return addAAAA(m, 60, "2001:db8::6")
+		case name == "broken.test.":
+			m.RCode = dnsmessage.RCodeServerFailure
+			return &m
+		}
+		<-release
+		return addAAAA(m, 60, "2001:db8::1")
+	})
+	r := &resolver{put: ask, life: t.Context(), config: upstreams(at), hosts: noNames, system: noNames}
+	start := time.Now()
+	got, more := r.addrs(t.Context(), "late.test", func() {})
+	if diff := cmp.Diff(addrsOf("192.0.2.1"), got.addrs, sameAddrs); diff != "" || more == nil {
+		t.Fatalf("%v %s", got.err, diff)
+	}
+	if took := time.Since(start); took > queryTimeout/2 { // who waits for both would wait for all of it
+		t.Errorf("took %v", took)
+	}
+	close(release)
+	if late := <-more; len(late.addrs) != 1 {
+		t.Errorf("the late family: %+v", late)
+	}
+	if got, _ := r.addrs(t.Context(), "broken.test", func() {}); got.err != nil || len(got.addrs) != 1 {
+		t.Errorf("%+v", got)
+	}
+	if got, _ := r.addrs(t.Context(), "six.test", func() {}); got.err != nil || len(got.addrs) != 1 {
+		t.Errorf("%+v", got)
+	}
+}
+
+// TestOneQuestion: those who ask the same at once share one question, and the next
+// ones the answer.
+func TestOneQuestion(t *testing.T) {
+	var asked atomic.Int32
+	release := make(chan struct{})
+	at := dnsServer(t, func(_ string, m dnsmessage.Message) *dnsmessage.Message {
+		asked.Add(1)
+		<-release
+		return addA(m, 60, "192.0.2.1")
+	})
+	r := &resolver{put: ask, life: t.Context(), config: upstreams(at), hosts: noNames, system: noNames}
+	done := make(chan bool)
+	for range 20 {
+		go func() { done <- r.find(t.Context(), "Example.com", dnsmessage.TypeA).failed() }()
+	}
+	time.Sleep(50 * time.Millisecond)
+	close(release)
+	for range 20 {
+		if <-done {
+			t.Error("failed")
+		}
+	}
+	r.find(t.Context(), "EXAMPLE.com.", dnsmessage.TypeA)
+	if n := asked.Load(); n != 1 {
+		t.Errorf("asked %d times", n)
+	}
+}
+
+// TestWrongQuestion: an answer to another question is nobody's (RFC 5452, Section
+// 9.1), though ID, port and server are right.
+func TestWrongQuestion(t *testing.T) {
+	at := dnsServer(t, func(_ string, m dnsmessage.Message) *dnsmessage.Message {
+		m.Questions[0].Name = dnsmessage.MustNewName("evil.test.")
+		return addA(m, 60, "203.0.113.66")
+	})
+	r := &resolver{put: ask, life: t.Context(), config: upstreams(at), hosts: noNames, system: noNames}
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if got, _ := r.addrs(ctx, "good.test", func() {}); got.err == nil {
+		t.Errorf("believed: %v", got.addrs)
+	}
+	if m := unpack(t, r.answer(ctx, question("good.test.", dnsmessage.TypeA))); len(m.Answers) > 0 {
+		t.Errorf("passed on: %v", m.GoString())
+	}
+}
+
+// A response repeats the question in whatever letters, and no other one.
+func TestResponds(t *testing.T) {
+	query := question("Mixed.Example.com.", dnsmessage.TypeA)
+	end := len(query)
+	for _, c := range []struct {
+		name string
+		want bool
+		edit func(b []byte)
+	}{
+		{"as asked", true, func([]byte) {}},
+		{"in small letters", true, func(b []byte) { copy(b[dnsHeaderLen:], bytes.ToLower(b[dnsHeaderLen:])) }},
+		{"of another name", false, func(b []byte) { b[dnsHeaderLen+1] = 'x' }},
+		{"of another type", false, func(b []byte) { b[end-3] = 28 }},
+		{"with another ID", false, func(b []byte) { b[0] ^= 1 }},
+		{"that is a query", false, func(b []byte) { b[2] &^= 0x80 }},
+	} {
+		msg := bytes.Clone(query)
+		msg[2] |= 0x80
+		c.edit(msg)
+		if got := responds(msg, query, end); got != c.want {
+			t.Errorf("one %s: %v", c.name, got)
+		}
+	}
+}

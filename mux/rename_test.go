@@ -24,15 +24,15 @@ func TestPathIsCalledByItsAddress(t *testing.T) {
 		}
 	})
 	s := <-n.serverSession
-	name := func() string { return s.Snapshot().Paths[0].Name }
-	if got := name(); got != "127.0.0.1" {
-		t.Errorf("it is called %s", got)
+	called := func(name string) func() bool {
+		return func() bool {
+			paths := s.Snapshot().Paths
+			return len(paths) == 1 && paths[0].Name == name
+		}
 	}
+	eventually(t, "it is called by its first address", called("127.0.0.1"))
 	other := netip.MustParseAddr("127.0.0.77")
 	from.Store(&other)
 	n.client.session.core.connections()[0].close()
-	eventually(t, "it is called by its new address", func() bool { return name() == other.String() })
-	if paths := s.Snapshot().Paths; len(paths) != 1 {
-		t.Errorf("there are %d paths", len(paths))
-	}
+	eventually(t, "it is called by its new address", called(other.String()))
 }

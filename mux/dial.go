@@ -231,15 +231,29 @@ func (p *clientPath) race(ctx context.Context, timeout time.Duration, but []neti
 	}
 	p.book.Proved(won.Addr, now)
 	c.mu.Lock()
-	clamped := won.MTU != p.mtu
-	p.mtu, p.took = won.MTU, won.Value.took
+	changed, news := p.fits(won.MTU)
+	p.took = won.Value.took
 	c.mu.Unlock()
-	if clamped {
+	if changed {
 		// The next large packet would stop those that are there, each in its turn.
 		renew(c.session, func(of *engine.Path) bool { return of == p.path })
+	}
+	if news {
 		c.session.voice.Line(&c.cfg.Log, zerolog.WarnLevel).Str("path", p.way.Name).Int("mtu", won.MTU).Msg("the path loses large packets and says nothing: smaller ones are sent by it")
 	}
 	return won.Value, nil
+}
+
+// fits notes that packets of mtu bytes get through, 0 = of any size, and says whether that is another
+// size than before, and whether a person reads it: not that larger ones get through again, nor the
+// same once more. What only loses many packets seems to lose now these and now those. The caller
+// holds Client.mu.
+func (p *clientPath) fits(mtu int) (changed, news bool) {
+	changed, p.mtu = mtu != p.mtu, mtu
+	if news = mtu != 0 && (p.least == 0 || mtu < p.least); news {
+		p.least = mtu
+	}
+	return changed, news
 }
 
 // mute notes, while the race goes on, that whoever takes connections says nothing; all says

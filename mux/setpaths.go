@@ -54,7 +54,7 @@ func (c *Client) Redial(names []string) {
 	c.hurry(func(p *clientPath) bool {
 		moved := slices.Contains(names, p.way.Name)
 		if moved {
-			p.mtu, p.took, p.moved = 0, 0, true // it may be another network
+			p.mtu, p.least, p.took, p.moved = 0, 0, 0, true // it may be another network
 		}
 		return moved
 	})

@@ -198,3 +198,27 @@ func TestPathThatWasAwayDidNotFreeze(t *testing.T) {
 		t.Errorf("%d froze", got)
 	}
 }
+
+// That a path loses large packets is said when the least size that gets through is a smaller one
+// than was said: a path that only loses many changes it again and again.
+func TestSizesAreSaidOnce(t *testing.T) {
+	p := &clientPath{}
+	for _, tt := range []struct {
+		mtu           int
+		changed, news bool
+	}{
+		{0, false, false},
+		{1492, true, true},
+		{1492, false, false},
+		{1400, true, true},
+		{0, true, false},
+		{1492, true, false},
+		{1400, true, false},
+		{1280, true, true},
+		{0, true, false},
+	} {
+		if changed, news := p.fits(tt.mtu); changed != tt.changed || news != tt.news {
+			t.Errorf("%d: another %v, news %v", tt.mtu, changed, news)
+		}
+	}
+}

@@ -48,7 +48,7 @@ func (p *clientPath) slot(ctx context.Context, leads bool) {
 			p.dials(time.Time{})
 		}
 		if old != nil && (err == nil || isDead(old) || noRoom(err)) {
-			if old.abandon() && err == nil && tries == 1 && !waited && f.remote == old.remote {
+			if old.abandon() && err == nil && tries == 1 && !waited && alike(old, f) {
 				p.freezes(time.Now(), usual)
 			}
 			old = nil
@@ -79,8 +79,14 @@ const (
 	synAgain = time.Second
 )
 
-// freezes notes that a subflow stood still for so long that it was replaced, though the next one to
-// the same address got through at the first attempt: the path is there, and its connections are not
+// alike says that two subflows go the same way as far as is known here, from the same address to
+// the same one: a path that has come into another network leaves the one before behind.
+func alike(a, b *subflow) bool {
+	return a.local.Addr() == b.local.Addr() && a.remote == b.remote
+}
+
+// freezes notes that a subflow stood still for so long that it was replaced, though the next one of
+// the same way got through at the first attempt: the path is there, and its connections are not
 // let go on. A proof that took far longer than usual has waited for a path that was away.
 func (p *clientPath) freezes(now time.Time, usual time.Duration) {
 	p.c.mu.Lock()

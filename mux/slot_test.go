@@ -199,6 +199,28 @@ func TestPathThatWasAwayDidNotFreeze(t *testing.T) {
 	}
 }
 
+// What frozen connections are told by is one way: a new connection from another address, or to
+// another one, says nothing of the one before.
+func TestAlike(t *testing.T) {
+	flow := func(local, remote string) *subflow {
+		return &subflow{local: netip.MustParseAddrPort(local), remote: netip.MustParseAddrPort(remote)}
+	}
+	old := flow("192.168.1.2:40000", "203.0.113.5:443")
+	for _, tt := range []struct {
+		local, remote string
+		want          bool
+	}{
+		{"192.168.1.2:40001", "203.0.113.5:443", true},
+		{"192.168.2.2:40001", "203.0.113.5:443", false},
+		{"192.168.1.2:40001", "203.0.113.5:7443", false},
+		{"192.168.1.2:40001", "203.0.113.6:443", false},
+	} {
+		if got := alike(old, flow(tt.local, tt.remote)); got != tt.want {
+			t.Errorf("from %s to %s: %v", tt.local, tt.remote, got)
+		}
+	}
+}
+
 // That a path loses large packets is said when the least size that gets through is a smaller one
 // than was said: a path that only loses many changes it again and again.
 func TestSizesAreSaidOnce(t *testing.T) {

@@ -69,14 +69,7 @@ func readLinks() (links, error) {
 		if err != nil {
 			continue // gone in between
 		}
-		found := []netip.Addr{}
-		for _, a := range addrs {
-			if n, ok := a.(*net.IPNet); ok {
-				if ip, ok := netip.AddrFromSlice(n.IP); ok && !ip.Unmap().IsLinkLocalUnicast() {
-					found = append(found, ip.Unmap())
-				}
-			}
-		}
+		found := routable(addrs)
 		slices.SortFunc(found, netip.Addr.Compare)
 		out[i.Name] = found
 	}
@@ -152,26 +145,51 @@ func Twin(list []conf.Path, i int) string {
 }
 
 // FindInterface returns the name of the interface that a binding means: a name, a
-// glob of names (path.Match), or a hardware address. Of several the first one that
-// is up counts, by name; "" = there is none.
+// glob of names (path.Match), or a hardware address, which a VLAN and a bridge have of their
+// card. Of several the first one by name counts that can carry something, or else that is up;
+// "" = there is none.
 func FindInterface(bind string) string {
 	list, err := net.Interfaces()
 	if err != nil {
 		return ""
 	}
-	slices.SortFunc(list, func(a, b net.Interface) int {
-		if up := int(b.Flags&net.FlagUp) - int(a.Flags&net.FlagUp); up != 0 {
-			return up
-		}
-		return strings.Compare(a.Name, b.Name)
-	})
+	slices.SortFunc(list, func(a, b net.Interface) int { return strings.Compare(a.Name, b.Name) })
 	mac, _ := net.ParseMAC(bind)
+	best, most := "", 0
 	for _, i := range list {
-		if glob, _ := path.Match(bind, i.Name); glob || mac != nil && slices.Equal(mac, i.HardwareAddr) || i.Name == bind {
-			return i.Name
+		if glob, _ := path.Match(bind, i.Name); !glob && (mac == nil || !slices.Equal(mac, i.HardwareAddr)) && i.Name != bind {
+			continue
+		}
+		if use := useOf(&i); best == "" || use > most {
+			best, most = i.Name, use
 		}
 	}
-	return ""
+	return best
+}
+
+// useOf is how much use an interface is now: 2 if it is up, with a carrier and an address, as a
+// card without a cable is not, 1 if it is up, or 0.
+func useOf(i *net.Interface) int {
+	if i.Flags&net.FlagUp == 0 {
+		return 0
+	}
+	if addrs, err := i.Addrs(); err == nil && i.Flags&net.FlagRunning != 0 && len(routable(addrs)) > 0 {
+		return 2
+	}
+	return 1
+}
+
+// routable are the addresses of an interface by which other networks are reached.
+func routable(addrs []net.Addr) []netip.Addr {
+	found := []netip.Addr{}
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok {
+			if ip, ok := netip.AddrFromSlice(n.IP); ok && !ip.Unmap().IsLinkLocalUnicast() {
+				found = append(found, ip.Unmap())
+			}
+		}
+	}
+	return found
 }
 
 func interfaceNames() string {

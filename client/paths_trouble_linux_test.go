@@ -34,6 +34,34 @@ func uplinks(t *testing.T) (run func(args string)) {
 	}
 }
 
+// Of the cards that a glob means, and of the devices that have a card's hardware address, one that
+// can carry something counts, whatever their names are: not one without a cable or an address.
+func TestGlobMeansWhatWorks(t *testing.T) {
+	run := uplinks(t)
+	for i, name := range []string{"eno1", "enp3s0"} {
+		run(fmt.Sprintf("link add %s address 02:00:00:00:00:0%d type veth peer name far%d", name, i+1, i))
+		run("link set " + name + " up")
+	}
+	run("link set far1 up")
+	run("addr add 192.168.1.2/24 dev enp3s0")
+	run("link add card5 address 02:00:00:00:00:02 type veth peer name far2")
+	want := func(bind, name string) {
+		t.Helper()
+		if got := FindInterface(bind); got != name {
+			t.Errorf("%s means %q, want %s", bind, got, name)
+		}
+	}
+	want("en*", "enp3s0")
+	want("02:00:00:00:00:02", "enp3s0")
+	run("link set far0 up")
+	want("en*", "enp3s0") // which has the address
+	run("addr add 192.168.2.2/24 dev eno1")
+	want("en*", "eno1")
+	run("link set eno1 down")
+	run("addr del 192.168.1.2/24 dev enp3s0")
+	want("en*", "enp3s0")
+}
+
 // A router that is off, or in another network than the cable leads to, is named, whatever the path
 // is bound to.
 func TestRouterIsSilent(t *testing.T) {

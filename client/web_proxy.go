@@ -145,7 +145,7 @@ func serveUDPInWeb(c *Client, conn *webConn, early []byte, form udpForm) {
 
 // refuseConnect answers a CONNECT whose connection was taken over already.
 func refuseConnect(conn *webConn, err error) {
-	code, body := webStatus(err), "mpsocks: "+err.Error()+"\n"
+	code, body := webStatus(err), "mpsocks: "+webWords(err)+"\n"
 	_, err = fmt.Fprintf(conn, "HTTP/1.1 %d %s\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s",
 		code, http.StatusText(code), len(body), body)
 	if err == nil {
@@ -276,11 +276,15 @@ var errExitRefused = errors.New("the exit did not make the connection")
 // fail answers a request whose origin was not reached.
 func (w *web) fail(rw http.ResponseWriter, err error) {
 	w.client.log.Debug().Err(err).Msg("HTTP request failed")
-	text := err.Error()
+	http.Error(rw, "mpsocks: "+webWords(err), webStatus(err))
+}
+
+// webWords is a failure as people read it.
+func webWords(err error) string {
 	if reply, ok := errors.AsType[replyError](err); ok && errors.Is(err, errExitRefused) && exitWords[reply.rep] != "" {
-		text = exitWords[reply.rep]
+		return exitWords[reply.rep]
 	}
-	http.Error(rw, "mpsocks: "+text, webStatus(err))
+	return err.Error()
 }
 
 // webStatus is the status of a failure.

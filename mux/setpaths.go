@@ -49,8 +49,10 @@ const DefaultPath = "default"
 
 // Redial makes the subflows of some paths anew, by their names: each is kept until
 // another has taken its place, or until it ends by itself; pauses between attempts
-// end. It is for paths that lead another way than before.
+// end. It is for paths that lead another way than before: in another network names may mean
+// other addresses.
 func (c *Client) Redial(names []string) {
+	c.servers.renew()
 	c.hurry(func(p *clientPath) bool {
 		moved := slices.Contains(names, p.way.Name)
 		if moved {

@@ -50,8 +50,8 @@ func TestServerBehindATranslator(t *testing.T) {
 	}
 }
 
-// A path that is in another network by now has that network's translator asked for: while nothing
-// answers, the prefix is doubted as names are.
+// A path that is in another network by now has that network's translator asked for: when its
+// address is another one, and while nothing answers, as names are.
 func TestTranslatorIsDoubted(t *testing.T) {
 	prefix := make(chan string, 1)
 	prefix <- "fd64"
@@ -64,15 +64,22 @@ func TestTranslatorIsDoubted(t *testing.T) {
 		return []netip.Addr{netip.MustParseAddr(p + "::192.0.0.170")}, nil
 	}, "203.0.113.5:443")
 	p := &clientPath{c: c, way: Path{Local: netip.IPv6Loopback()}, path: &engine.Path{}}
-	for _, network := range []string{"fd64", "fd65"} {
+	for _, tt := range []struct {
+		network string
+		learns  func()
+	}{
+		{"fd64", func() {}},
+		{"fd65", c.servers.doubt},
+		{"fd66", func() { c.Redial([]string{"lte"}) }},
+	} {
 		<-prefix
-		prefix <- network
-		c.servers.doubt()
+		prefix <- tt.network
+		tt.learns()
 		look(p)
 		c.slots.Wait() // for the question
 		addrs, _, _ := p.targets()
-		if want := netip.MustParseAddrPort("[" + network + "::cb00:7105]:443"); !slices.Contains(addrs, want) {
-			t.Errorf("dials %v in the network of %s", addrs, network)
+		if want := netip.MustParseAddrPort("[" + tt.network + "::cb00:7105]:443"); !slices.Contains(addrs, want) {
+			t.Errorf("dials %v in the network of %s", addrs, tt.network)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -204,7 +205,7 @@ func (w *pathWatch) judge(reports []mux.PathReport, working []string, now time.T
 			k = &watched{since: now, moved: now}
 			w.known[cfg.Name] = k
 		}
-		v := verdict{path: cfg, of: k, state: status.Absent, cause: status.Cause{Says: absence(cfg)}}
+		v := verdict{path: cfg, of: k, state: status.Absent, cause: absence(cfg)}
 		if w.overrides[cfg.Name].paused {
 			v.state, v.cause = status.Paused, status.Cause{Says: "by hand"}
 		} else if i := slices.IndexFunc(reports, func(r mux.PathReport) bool { return r.Path.Name == cfg.Name }); i >= 0 {
@@ -357,11 +358,17 @@ func (k *watched) turn(state status.State, cause string, now time.Time) {
 }
 
 // absence says why the tunnel was not told of a path.
-func absence(p conf.Path) string {
+func absence(p conf.Path) status.Cause {
 	if p.Bind == "" {
-		return "the tunnel does not use it"
+		return status.Cause{Says: "the tunnel does not use it"}
 	}
-	return "there is no " + p.Bind + ", or it has no address"
+	if _, err := netip.ParseAddr(p.Bind); err == nil {
+		return status.Cause{
+			Says:   "no interface has the address " + p.Bind,
+			Remedy: "bind the path to the interface instead, whose name stays when the network gives it another address",
+		}
+	}
+	return status.Cause{Says: "there is no " + p.Bind + ", or it has no address"}
 }
 
 // confPath is a path of the tunnel that the configuration does not have: the one by

@@ -396,3 +396,19 @@ func TestPausedPathIsTheLast(t *testing.T) {
 		t.Errorf("the tunnel is told of %v", all)
 	}
 }
+
+// A path that is bound to an address which the machine has no more is told so, and what stays.
+func TestAbsence(t *testing.T) {
+	for bind, want := range map[string]string{
+		"192.168.1.2": "no interface has the address 192.168.1.2",
+		"2001:db8::2": "no interface has the address 2001:db8::2",
+		"eth1":        "there is no eth1, or it has no address",
+		"":            "the tunnel does not use it",
+	} {
+		got := absence(conf.Path{Bind: bind})
+		_, err := netip.ParseAddr(bind)
+		if got.Says != want || (got.Remedy != "") != (err == nil) {
+			t.Errorf("bound to %q: %+v", bind, got)
+		}
+	}
+}

@@ -143,10 +143,14 @@ func TestHTTPExpect(t *testing.T) {
 		fmt.Fprintf(rw, "%q", body)
 	}))
 	defer origin.Close()
+	keeps := rawOrigin(t, func(conn net.Conn, head string, r *bufio.Reader) {
+		io.WriteString(conn, "HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n")
+		r.ReadByte() // it keeps the connection for another request
+	})
 	ask := func(path string) (*net.TCPConn, *bufio.Reader, *http.Response) {
 		conn := dial(t, c)
 		conn.SetDeadline(time.Now().Add(20 * time.Second)) // far from how long it takes
-		fmt.Fprintf(conn, "POST %s%s HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n", origin.URL, path)
+		fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n", path)
 		br := bufio.NewReader(conn)
 		resp, err := http.ReadResponse(br, nil)
 		if err != nil {
@@ -155,10 +159,15 @@ func TestHTTPExpect(t *testing.T) {
 		return conn, br, resp
 	}
 	began := time.Now()
-	if _, _, resp := ask("/no"); resp.StatusCode != http.StatusRequestEntityTooLarge && time.Since(began) < webContinue {
-		t.Errorf("%d to a body that nobody wants", resp.StatusCode)
+	for path, want := range map[string]int{
+		origin.URL + "/no":      http.StatusRequestEntityTooLarge,
+		"http://" + keeps + "/": http.StatusExpectationFailed,
+	} {
+		if _, _, resp := ask(path); resp.StatusCode != want && time.Since(began) < webContinue {
+			t.Errorf("%d to a body that nobody wants, not %d", resp.StatusCode, want)
+		}
 	}
-	conn, br, resp := ask("/yes")
+	conn, br, resp := ask(origin.URL + "/yes")
 	if resp.StatusCode != http.StatusContinue {
 		t.Fatalf("%d to one that is wanted", resp.StatusCode)
 	}

@@ -164,6 +164,9 @@ func rewrite(r *httputil.ProxyRequest) {
 		r.Out.URL.Opaque = "*" // of the whole server (RFC 9112, Section 3.2.4)
 	}
 	r.Out.Trailer = r.In.Trailer // filled in when the body has come
+	// To an origin that refuses a body before it has come, net/http sends it all the same where
+	// the connection is to be kept, and has the program send it.
+	r.Out.Close = r.In.Header.Get("Expect") != ""
 	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"} {
 		if v, ok := r.In.Header[name]; ok {
 			r.Out.Header[name] = v // the application's own affair; ours adds nothing

@@ -37,7 +37,10 @@ func hindrance(p conf.Path, servers []netip.Addr, mark uint32) status.Cause {
 		if err != nil {
 			return status.Cause{} // absence says it
 		}
-		if i.Flags&net.FlagUp != 0 && i.Flags&net.FlagRunning == 0 {
+		switch {
+		case i.Flags&net.FlagUp == 0:
+			return status.Cause{Says: name + " is down", Remedy: "bring it up"}
+		case i.Flags&net.FlagRunning == 0:
 			return status.Cause{Says: name + " has no carrier", Remedy: "look at its cable or its radio"}
 		}
 		bound.Interface = name

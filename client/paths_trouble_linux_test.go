@@ -89,6 +89,10 @@ func TestRouterIsSilent(t *testing.T) {
 	if c := hindrance(conf.Path{Bind: "dsl"}, []netip.Addr{server}, 0); c.Says != "" {
 		t.Errorf("with a router that answers: %+v", c)
 	}
+	run("link set dsl down")
+	if c := hindrance(conf.Path{Bind: "dsl"}, []netip.Addr{server}, 0); c.Says != "dsl is down" || c.Remedy == "" {
+		t.Errorf("with an interface that is down: %+v", c)
+	}
 }
 
 // Two uplinks, of which only one has a route that counts; then each has a table.

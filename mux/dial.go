@@ -200,7 +200,9 @@ func (p *clientPath) race(ctx context.Context, timeout time.Duration, but []neti
 	c.mu.Unlock()
 	race := dialer.Race[*proven]{
 		Targets: func() (addrs []netip.AddrPort, asking bool) {
-			addrs, asking, why = p.targets()
+			if addrs, asking, why = p.targets(); asking { // those who were asked may be silent
+				c.servers.ask(c.ctx, c.slots.Go, p.dialWay())
+			}
 			return slices.DeleteFunc(addrs, func(a netip.AddrPort) bool { return slices.Contains(but, a) }), asking
 		},
 		Try: func(ctx context.Context, a netip.AddrPort, mtu int, connected func()) (*proven, error) {

@@ -18,6 +18,9 @@ const (
 	lookupTimeout = 10 * time.Second
 	// lookupFresh is how old an answer may be before the next dial asks again.
 	lookupFresh = time.Minute
+	// lookupAgain is how long a lookup may take before another one is begun beside it: it asks
+	// the name servers that there were, and others may be known by now.
+	lookupAgain = 2 * time.Second
 )
 
 // Lookup resolves a name: by a way, or by the default route if that is nil.
@@ -33,8 +36,9 @@ type Names struct {
 
 type serverName struct {
 	answers []answer
-	asking  map[string]bool // lookups under way, by binding
-	err     error           // of the last lookup that failed; the default route's first
+	asking  map[string]int       // lookups under way, by binding
+	asked   map[string]time.Time // when the last of them began
+	err     error                // of the last lookup that failed; the default route's first
 }
 
 // maxAnswers bounds the answers that are kept: as many paths as there may be, with some
@@ -46,13 +50,18 @@ const maxAnswers = 32
 type answer struct {
 	by    string
 	addrs []netip.Addr
+	began time.Time // the lookup
 	at    time.Time // zero: it is doubted
 }
 
-// answered takes what the binding's resolver says, in the place of what it said before.
-func (n *serverName) answered(by string, addrs []netip.Addr, now time.Time) {
+// answered takes what the binding's resolver says to a lookup that began then, in the place of
+// what it said before, unless it has answered a later lookup.
+func (n *serverName) answered(by string, addrs []netip.Addr, began, now time.Time) {
+	if slices.ContainsFunc(n.answers, func(a answer) bool { return a.by == by && a.began.After(began) }) {
+		return
+	}
 	n.answers = slices.DeleteFunc(n.answers, func(a answer) bool { return a.by == by })
-	n.answers = append(n.answers, answer{by, addrs, now})
+	n.answers = append(n.answers, answer{by, addrs, began, now})
 	if len(n.answers) > maxAnswers {
 		n.answers = slices.Delete(n.answers, 0, 1) // the oldest
 	}
@@ -74,13 +83,13 @@ func NewNames(lookup Lookup) *Names {
 }
 
 // Ask looks a name up by the default route and by the way, unless its answer is
-// fresh or somebody does already. The lookups run by start, until ctx ends.
+// fresh or somebody has just begun to. The lookups run by start, until ctx ends.
 func (r *Names) Ask(ctx context.Context, start func(func()), way *Way, host string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n := r.names[host]
 	if n == nil {
-		n = &serverName{asking: make(map[string]bool)}
+		n = &serverName{asking: make(map[string]int), asked: make(map[string]time.Time)}
 		r.names[host] = n
 	}
 	for _, w := range []*Way{nil, way} {
@@ -88,11 +97,13 @@ func (r *Names) Ask(ctx context.Context, start func(func()), way *Way, host stri
 		if w != nil {
 			by = w.binding()
 		}
-		if n.asking[by] || n.fresh(by) {
+		now := time.Now()
+		if n.fresh(by) || n.asking[by] > 0 && now.Sub(n.asked[by]) < lookupAgain {
 			continue // or the path is not bound
 		}
-		n.asking[by] = true
-		start(func() { r.run(ctx, n, w, by, host) })
+		n.asking[by]++
+		n.asked[by] = now
+		start(func() { r.run(ctx, n, w, by, host, now) })
 	}
 }
 
@@ -109,7 +120,7 @@ func (r *Names) Doubt(host string) {
 }
 
 // run is the goroutine of one lookup.
-func (r *Names) run(ctx context.Context, n *serverName, way *Way, by, host string) {
+func (r *Names) run(ctx context.Context, n *serverName, way *Way, by, host string, began time.Time) {
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
 	addrs, err := r.lookup(ctx, way, host)
@@ -118,10 +129,12 @@ func (r *Names) run(ctx context.Context, n *serverName, way *Way, by, host strin
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(n.asking, by)
+	if n.asking[by]--; n.asking[by] == 0 {
+		delete(n.asking, by)
+	}
 	switch {
 	case err == nil && len(addrs) > 0:
-		n.answered(by, addrs, time.Now())
+		n.answered(by, addrs, began, time.Now())
 		n.err = nil
 	case n.err == nil || by == "":
 		n.err = plainDNS(err)

@@ -121,10 +121,47 @@ func TestResolversDisagree(t *testing.T) {
 func TestAnswersAreBounded(t *testing.T) {
 	var n serverName
 	for i := range 3 * maxAnswers {
-		n.answered(strconv.Itoa(i), []netip.Addr{{}}, time.Now())
-		n.answered(strconv.Itoa(i), []netip.Addr{{}}, time.Now())
+		n.answered(strconv.Itoa(i), []netip.Addr{{}}, time.Now(), time.Now())
+		n.answered(strconv.Itoa(i), []netip.Addr{{}}, time.Now(), time.Now())
 	}
 	if len(n.answers) != maxAnswers {
 		t.Errorf("%d answers", len(n.answers))
 	}
+}
+
+// A lookup that asks a name server which is silent does not keep others from asking the one that
+// there is by now; what the first one brings at last does not count any more.
+func TestLookupBesideASilentOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var lookups sync.WaitGroup
+		old, now := netip.MustParseAddr("192.168.1.1"), netip.MustParseAddr("203.0.113.5")
+		first := true
+		r := NewNames(func(ctx context.Context, _ *Way, _ string) ([]netip.Addr, error) {
+			if first {
+				first = false
+				time.Sleep(5 * time.Second)
+				return []netip.Addr{old}, nil
+			}
+			return []netip.Addr{now}, nil
+		})
+		ask := func() (addrs []netip.Addr) {
+			r.Ask(t.Context(), lookups.Go, nil, "home.example")
+			synctest.Wait()
+			addrs, _, _ = r.Known("home.example", nil)
+			return addrs
+		}
+		ask()
+		time.Sleep(lookupAgain / 2)
+		if got := ask(); got != nil {
+			t.Errorf("%v is known soon", got)
+		}
+		time.Sleep(lookupAgain / 2)
+		if got := ask(); len(got) != 1 || got[0] != now {
+			t.Errorf("%v is known after %v", got, lookupAgain)
+		}
+		lookups.Wait()
+		if got, asking, _ := r.Known("home.example", nil); len(got) != 1 || got[0] != now || asking {
+			t.Errorf("%v is known at last, asking %v", got, asking)
+		}
+	})
 }

@@ -1,11 +1,13 @@
 package mux
 
 import (
+	"bytes"
 	"net/netip"
 	"testing"
 	"testing/synctest"
 
 	"github.com/mpsocks/mpsocks/mux/engine"
+	"github.com/mpsocks/mpsocks/mux/hands"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
 	"github.com/mpsocks/mpsocks/mux/muxtest/pipe"
 	"github.com/mpsocks/mpsocks/mux/packet"
@@ -58,4 +60,62 @@ func TestReadersTakePortions(t *testing.T) {
 		s.end.shut(nil, false)
 		synctest.Wait()
 	})
+}
+
+// TestReadersGiveTurnsBack: whatever a client's reader has to read, options or records with
+// next to nothing in them, what waits for a turn of that client's has it after a portion.
+func TestReadersGiveTurnsBack(t *testing.T) {
+	const all = 5000
+	ack := mptcp.DSS{HasAck: true, Ack8: true, Ack: scriptOwn.IDSN() + 1}
+	for _, x := range []struct {
+		what         string
+		says         []byte
+		record, most int
+	}{
+		{"options", (&mptcp.Prio{}).Append(nil), 16 << 10, mostCommands},
+		{"records", ack.Append(nil), len(ack.Append(nil)), mostRecords},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			crowd := hands.NewCrowd(1, nil)
+			own, other := crowd.Hands(), crowd.Hands()
+			s := newSession(sessionConfig{handler: new(portions)})
+			s.hands = own
+			s.establish(scriptOwn, scriptPeer, false)
+			near, far := pipe.New(1<<20, x.record)
+			far.Start()
+			_, _ = far.Write(bytes.Repeat(x.says, all))
+			if blocked, err := far.Flush(); blocked || err != nil {
+				t.Fatal(blocked, err)
+			}
+			other.Take() // from now on nobody is alone
+			first := own.Take()
+			var at *engine.Path
+			s.enter(func(e *engine.Engine, _ int64) { at = e.PathOf(0, engine.PathConfig{Name: "a"}) })
+			if err := s.attach(newSubflow(s, at, near, s.keys())); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait() // the reader waits for a turn
+			before := -1
+			go func() {
+				turn := own.Take()
+				if before = commandsAtOnce - int(s.commands.Tokens()); x.record < 1<<10 {
+					_, got := near.Carried()
+					before = int(got) / x.record
+				}
+				turn.Give()
+			}()
+			synctest.Wait()
+			first.Give()
+			synctest.Wait()
+			if before < 1 || before > x.most {
+				t.Errorf("%s: %d of %d before another turn of the client's, not up to %d", x.what, before, all, x.most)
+			}
+			if _, got := near.Carried(); got != uint64(all*len(x.says)) {
+				t.Errorf("%s: %d bytes of %d were read", x.what, got, all*len(x.says))
+			}
+			far.Close()
+			s.end.shut(nil, false)
+			synctest.Wait()
+		})
+	}
 }

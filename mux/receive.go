@@ -17,12 +17,16 @@ import (
 // hands what is new to the handler, as views of the carrier's own memory.
 
 // readMost is how much is read at once, and jointSize holds that behind a frame that did not
-// come whole: that is more than a packet of any size. mostPackets ends it, too: it is work for
-// a part of a millisecond, for which others may have to wait.
+// come whole: that is more than a packet of any size. mostPackets ends it, too, and so do
+// mostRecords, whatever is in them: either is work for a part of a millisecond, for which others
+// may have to wait. So are mostCommands, options without data, after which others have their
+// turn: there may be a thousand in one record, each with an HMAC.
 const (
-	readMost    = carrier.MostRead
-	jointSize   = readMost + 6*recordSize
-	mostPackets = 512
+	readMost     = carrier.MostRead
+	jointSize    = readMost + 6*recordSize
+	mostPackets  = 512
+	mostRecords  = 512
+	mostCommands = 64
 )
 
 var jointPool = sync.Pool{New: func() any { return new([jointSize]byte) }}
@@ -54,7 +58,8 @@ func (f *subflow) readLoop() error {
 
 // work is chunk, in the turn of the session's client.
 func (f *subflow) work(r *inlet) error {
-	defer f.s.hands.Take().Give()
+	f.turn = f.s.hands.Take()
+	defer func() { f.turn.Give() }()
 	return f.chunk(r)
 }
 
@@ -88,7 +93,7 @@ func (f *subflow) chunk(r *inlet) error {
 	}
 	f.rxPkts, f.rxNews = f.rxPkts[:0], news{}
 	var ended error
-	for read := 0; read < readMost && len(f.rxPkts) < mostPackets; {
+	for read, records := 0, 0; read < readMost && records < mostRecords && len(f.rxPkts) < mostPackets; records++ {
 		v, room, err := f.rooms.next(f.carrier, f.inbox.Keeps())
 		if err == carrier.ErrNotYet {
 			break
@@ -131,11 +136,12 @@ func (f *subflow) chunk(r *inlet) error {
 
 // news is what the frames of a chunk say beside their packets.
 type news struct {
-	ack    uint64
-	acks   bool // there is one
-	halves bool // the last mapping's DSN was a lower half
-	fin    uint64
-	fins   bool // there is a DATA_FIN, of that DSN
+	ack      uint64
+	acks     bool // there is one
+	halves   bool // the last mapping's DSN was a lower half
+	fin      uint64
+	fins     bool // there is a DATA_FIN, of that DSN
+	commands int  // options without data
 }
 
 // parse reads all whole frames of b and returns how many bytes they are.
@@ -157,6 +163,10 @@ func (f *subflow) parse(b []byte) (used int, err error) {
 			used += n
 			if err := f.command(o); err != nil {
 				return used, err
+			}
+			if w.commands++; w.commands%mostCommands == 0 {
+				f.turn.Give()
+				f.turn = s.hands.Take()
 			}
 			continue
 		}

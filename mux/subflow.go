@@ -9,6 +9,7 @@ import (
 	"github.com/mpsocks/mpsocks/mux/capture"
 	"github.com/mpsocks/mpsocks/mux/carrier"
 	"github.com/mpsocks/mpsocks/mux/engine"
+	"github.com/mpsocks/mpsocks/mux/hands"
 	"github.com/mpsocks/mpsocks/mux/mptcp"
 	"github.com/mpsocks/mpsocks/mux/stream"
 )
@@ -50,6 +51,7 @@ type subflow struct {
 	rxDSN  mptcp.Half
 	rxAck  mptcp.Half
 	rxPkts []received
+	turn   *hands.Hand // its client's, for what it is at
 	rxNews news
 	rooms  rooms
 	views  [][]byte

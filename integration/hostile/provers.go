@@ -28,34 +28,28 @@ func provers(p *attacker, until time.Time) (string, string) {
 }
 
 // options sends those that say something of addresses and paths, as many as there is room
-// for, with good proofs: addresses that come and go, and paths that rest and do not.
+// for, with good proofs: addresses that come and go, and paths that rest and do not. A session
+// that is cut for it is followed by the next.
 func options(p *attacker, until time.Time) (string, string) {
-	s, over, err := p.begin(until)
-	if err != nil {
-		return "", err.Error()
-	}
-	defer s.Close()
 	said := 0
-	for turn := uint32(0); time.Now().Before(until); {
-		var b []byte
-		for len(b) < 12<<10 {
-			turn++
-			b = (&mptcp.Prio{Backup: turn%2 == 0}).Append(b)
-			a := mptcp.AddAddr{ID: uint8(turn), Addr: netip.AddrFrom4([4]byte{127, byte(turn >> 16), byte(turn >> 8), byte(turn)}), Port: 22}
-			a.HMAC = mptcp.AddAddrHMAC(s.local, s.remote, a.ID, a.Addr, a.Port)
-			b = a.Append(b)
-			b = (&mptcp.RemoveAddr{IDs: [mptcp.MaxRemove]uint8{uint8(turn), uint8(turn + 1)}, N: 2}).Append(b)
-			said += 3
+	n := p.repeat(until, func(s *subflow) error {
+		for turn := uint32(0); ; {
+			var b []byte
+			for len(b) < 12<<10 {
+				turn++
+				b = (&mptcp.Prio{Backup: turn%2 == 0}).Append(b)
+				a := mptcp.AddAddr{ID: uint8(turn), Addr: netip.AddrFrom4([4]byte{127, byte(turn >> 16), byte(turn >> 8), byte(turn)}), Port: 22}
+				a.HMAC = mptcp.AddAddrHMAC(s.local, s.remote, a.ID, a.Addr, a.Port)
+				b = a.Append(b)
+				b = (&mptcp.RemoveAddr{IDs: [mptcp.MaxRemove]uint8{uint8(turn), uint8(turn + 1)}, N: 2}).Append(b)
+				said += 3
+			}
+			if _, err := s.Write(b); err != nil {
+				return err
+			}
 		}
-		if _, err := s.Write(b); err != nil {
-			break
-		}
-	}
-	select {
-	case <-over:
-	case <-time.After(time.Until(until)):
-	}
-	return fmt.Sprintf("%d options", said), ""
+	})
+	return fmt.Sprintf("%d options in %d sessions", said, n), ""
 }
 
 // churn opens sessions and ends them at once.

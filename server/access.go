@@ -3,6 +3,7 @@ package server
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 
 	"github.com/mpsocks/mpsocks/conf"
 )
@@ -16,8 +17,9 @@ import (
 type access struct {
 	allow, deny []conf.Access
 	own         own
-	nat64       translators  // of the server's network
-	from        *conf.Server // where they are from
+	routed      []netip.Prefix // to this server as a whole, whatever addresses it has
+	nat64       translators    // of the server's network
+	from        *conf.Server   // where they are from
 }
 
 // verdict returns dropNone for a destination that may be reached, or else why
@@ -46,7 +48,7 @@ func (a *access) judge(addr netip.Addr, port uint16) dropReason {
 	// the address that is written in the packet.
 	denied := matches(a.deny, addr, port)
 	refused := special(addr) || a.own[addr] == shared
-	mine := a.own.has(addr)
+	mine := a.mine(addr)
 	inner, n := embedded4(addr)
 	leads := inner[:n]
 	if len(a.nat64) > 0 && addr.Is6() {
@@ -55,7 +57,7 @@ func (a *access) judge(addr netip.Addr, port uint16) dropReason {
 	for _, in := range leads {
 		denied = denied || matches(a.deny, in, port)
 		refused = refused || special(in) || a.own[in] == shared
-		mine = mine || a.own.has(in)
+		mine = mine || a.mine(in)
 	}
 	switch {
 	case denied:
@@ -66,6 +68,11 @@ func (a *access) judge(addr netip.Addr, port uint16) dropReason {
 		return dropRefused
 	}
 	return dropOwn
+}
+
+// mine says whether an address is this server's.
+func (a *access) mine(addr netip.Addr) bool {
+	return a.own.has(addr) || slices.ContainsFunc(a.routed, func(p netip.Prefix) bool { return p.Contains(addr) })
 }
 
 // matches says whether an entry of the list is for a port of an address, or with port 0

@@ -14,8 +14,8 @@ import (
 	"github.com/mpsocks/mpsocks/conf"
 )
 
-// ownTick is how often the interfaces' addresses are looked at: a lease or a prefix
-// may come at any time, and asking costs some microseconds.
+// ownTick is how often the interfaces' addresses, and what is routed to this server, are looked
+// at: a lease or a prefix may come at any time, and asking costs some microseconds.
 const ownTick = time.Second
 
 // own are the addresses of this server itself, and those that mean many hosts of a network
@@ -56,10 +56,11 @@ func (o own) around(p netip.Prefix) {
 	}
 }
 
-// ownAddrs returns the addresses of all interfaces, and the further ones that the
-// configuration names. When the system does not tell, it is those of before.
-func ownAddrs(cfg *conf.Server, before own) own {
-	out := own{}
+// ownAddrs returns the addresses of all interfaces and those that are routed to this server, with
+// the prefixes that are as a whole, and the further ones that the configuration names. When
+// the system does not tell, it is those of before.
+func ownAddrs(cfg *conf.Server, before *access) (out own, routed []netip.Prefix) {
+	out = own{}
 	for _, a := range cfg.Advertise {
 		out[a.Addr().WithZone("").Unmap()] = ours
 	}
@@ -68,7 +69,7 @@ func ownAddrs(cfg *conf.Server, before own) own {
 	}
 	addrs, err := net.InterfaceAddrs()
 	if err != nil {
-		maps.Copy(out, before)
+		maps.Copy(out, before.own)
 	}
 	for _, a := range addrs {
 		if p, err := netip.ParsePrefix(a.String()); err == nil {
@@ -76,7 +77,18 @@ func ownAddrs(cfg *conf.Server, before own) own {
 			out[p.Addr().WithZone("").Unmap()] = ours
 		}
 	}
-	return out
+	routes, err := localRoutes()
+	if err != nil {
+		routes = before.routed
+	}
+	for _, p := range routes {
+		if p.IsSingleIP() {
+			out[p.Addr()] = ours
+		} else if !p.Addr().IsLoopback() { // which is refused whatever it is
+			routed = append(routed, p)
+		}
+	}
+	return out, routed
 }
 
 // A rulebook has the access rules that hold, and the configuration that they are of.
@@ -99,16 +111,15 @@ func (b *rulebook) govern(cfg *conf.Server) {
 
 // refresh brings the access rules up to date with the interfaces; the caller holds b.mu.
 func (b *rulebook) refresh() {
-	var before own
 	old := b.current.Load()
-	if old != nil {
-		before = old.own
+	if old == nil {
+		old = &access{}
 	}
-	now := ownAddrs(b.from, before)
-	if old != nil && old.from == b.from && maps.Equal(before, now) && slices.Equal(old.nat64, b.nat64) {
+	now, routed := ownAddrs(b.from, old)
+	if old.from == b.from && maps.Equal(old.own, now) && slices.Equal(old.routed, routed) && slices.Equal(old.nat64, b.nat64) {
 		return
 	}
-	b.current.Store(&access{allow: b.from.Relay.Allow, deny: b.from.Relay.Deny, own: now, nat64: b.nat64, from: b.from})
+	b.current.Store(&access{allow: b.from.Relay.Allow, deny: b.from.Relay.Deny, own: now, routed: routed, nat64: b.nat64, from: b.from})
 }
 
 // translated has the access rules hold for what these lead to.

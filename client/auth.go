@@ -69,10 +69,8 @@ func (u *users) digest(b []byte) [32]byte {
 func (c *crowd) login(conn net.Conn, name, password []byte) bool {
 	from := guessLine{host: household(remoteAddr(conn))}
 	local, remote := conn.LocalAddr().(*net.TCPAddr).AddrPort(), conn.RemoteAddr().(*net.TCPAddr).AddrPort()
-	if from.host.IsLoopback() {
-		if uid, ok := tcpOwner(remote, local); ok {
-			from.uid = uid + 1
-		}
+	if uid, ok := tcpOwner(remote, local); ok {
+		from.uid = uid + 1
 	}
 	wait, ok := c.guesses.turn(from, string(name), time.Now())
 	if !ok {

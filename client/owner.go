@@ -22,17 +22,14 @@ func halfOpen(conn tcpio.Socket) bool {
 	return open || !known
 }
 
-// owns says whether a UDP socket may speak for the association. On the
-// application's own machine, where every program could send to the relay port,
-// it has to belong to the user whose program holds the control connection, or to
+// owns says whether a UDP socket may speak for the association. Where the application is on
+// this machine, whichever of its addresses it has taken, every program could send to the relay
+// port: the socket has to belong to the user whose program holds the control connection, or to
 // root; of one that is closed it had to belong to him when its port was announced.
 // Elsewhere, and where the system does not tell, the address is all there is to go by.
 // The caller holds a.mu.
 func (a *association) owns(from netip.AddrPort) bool {
 	local := a.relay.LocalAddr()
-	if !a.app.IsLoopback() && a.app != local.Addr() {
-		return true
-	}
 	control, known := tcpOwner(addrOf(a.control.RemoteAddr()), addrOf(a.control.LocalAddr()))
 	if !known {
 		return true

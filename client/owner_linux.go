@@ -8,7 +8,8 @@ import (
 )
 
 // tcpOwner returns the user of the socket at the local end of a TCP connection
-// of this machine; false if there is none or the system does not tell.
+// of this machine; false if there is none, as of an end on another machine, or the system does
+// not tell.
 func tcpOwner(local, remote netip.AddrPort) (uid uint32, ok bool) {
 	return socketOwner(unix.IPPROTO_TCP, local, remote)
 }
@@ -44,6 +45,7 @@ const (
 	diagFamily, diagProtocol, diagStates = diagHeader, diagHeader + 1, diagHeader + 4
 	diagPorts, diagSource, diagDest      = diagHeader + 8, diagHeader + 12, diagHeader + 28
 	diagCookie                           = diagHeader + 48
+	diagState                            = diagHeader + 1
 	diagUID                              = diagHeader + 64
 	// sockDiagByFamily is SOCK_DIAG_BY_FAMILY.
 	sockDiagByFamily = 20
@@ -93,6 +95,10 @@ func diagSocket(protocol uint8, src, dst netip.AddrPort) (answer []byte, ok bool
 	answer = make([]byte, 1024)
 	n, _, err := unix.Recvfrom(fd, answer, unix.MSG_DONTWAIT)
 	if err != nil || n < diagAnswer || binary.NativeEndian.Uint16(answer[4:]) != sockDiagByFamily {
+		return nil, false
+	}
+	// Where there is no such connection it is who listens at that port here.
+	if protocol == unix.IPPROTO_TCP && answer[diagState] == unix.BPF_TCP_LISTEN {
 		return nil, false
 	}
 	return answer, true

@@ -15,14 +15,18 @@ import (
 
 // sendEnv makes the test binary a program that sends one datagram to a relay and
 // waits for the answer.
-const sendEnv = "MPSOCKS_TEST_SEND"
+const (
+	sendEnv = "MPSOCKS_TEST_SEND"
+	fromEnv = "MPSOCKS_TEST_SEND_FROM" // its address
+)
 
 func TestMainOfSender(t *testing.T) {
 	relay := os.Getenv(sendEnv)
 	if relay == "" {
 		t.Skip("only as a child of TestRelayBelongsToTheUser")
 	}
-	conn, err := net.Dial("udp", relay)
+	d := net.Dialer{LocalAddr: &net.UDPAddr{IP: net.ParseIP(os.Getenv(fromEnv))}}
+	conn, err := d.Dial("udp", relay)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,29 +67,48 @@ func publicTest(t *testing.T) string {
 }
 
 // TestRelayBelongsToTheUser has another user of the machine send to a relay
-// before its owner does.
+// before its owner does, whichever of the machine's addresses the owner has taken.
 func TestRelayBelongsToTheUser(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root, to be another user")
 	}
 	self := publicTest(t)
-	f := &fakeTunnel{answer: echo}
-	c := start(t, f, nil)
-	_, relay := associated(t, c, anywhere)
-	cmd := exec.Command(self, "-test.run=^TestMainOfSender$", "-test.v")
-	cmd.Env = []string{sendEnv + "=" + relay.String()}
-	cmd.Dir = "/"
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
-	out, err := cmd.CombinedOutput()
-	if errors.Is(err, fs.ErrPermission) {
-		t.Skipf("cannot run as another user: %v", err)
-	} else if err != nil {
-		t.Fatalf("the other user's program: %v\n%s", err, out)
+	from := []string{"127.0.0.1", "127.0.0.2"}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
 	}
-	if n := c.drops[dropSource].Load(); n != 1 || len(f.sent()) != 0 {
-		t.Errorf("another user's datagram: %d dropped, %d sent\n%s", n, len(f.sent()), out)
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok && n.IP.To4() != nil && !n.IP.IsLoopback() {
+			from = append(from, n.IP.String())
+			break
+		}
 	}
-	newApp(t, "127.0.0.1", relay).echoes(t, "192.0.2.1:7", []byte("the owner's"))
+	for _, at := range from {
+		f := &fakeTunnel{answer: echo}
+		c := start(t, f, nil)
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(at)}}
+		conn, err := d.Dial("tcp", c.Addrs()[0].String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		relay := relayOf(talk(t, conn, []byte{5, 1, 0, 5, 3, 0, 1, 0, 0, 0, 0, 0, 0}, 12)[2:])
+		cmd := exec.Command(self, "-test.run=^TestMainOfSender$", "-test.v")
+		cmd.Env = []string{sendEnv + "=" + relay.String(), fromEnv + "=" + at}
+		cmd.Dir = "/"
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+		out, err := cmd.CombinedOutput()
+		if errors.Is(err, fs.ErrPermission) {
+			t.Skipf("cannot run as another user: %v", err)
+		} else if err != nil {
+			t.Fatalf("the other user's program: %v\n%s", err, out)
+		}
+		if n := c.drops[dropSource].Load(); n != 1 || len(f.sent()) != 0 {
+			t.Errorf("another user's datagram from %s: %d dropped, %d sent\n%s", at, n, len(f.sent()), out)
+		}
+		newApp(t, at, relay).echoes(t, "192.0.2.1:7", []byte("the owner's"))
+	}
 }
 
 func TestSocketOwner(t *testing.T) {
@@ -104,6 +127,9 @@ func TestSocketOwner(t *testing.T) {
 		uid, ok := tcpOwner(conn.LocalAddr().(*net.TCPAddr).AddrPort(), ln.Addr().(*net.TCPAddr).AddrPort())
 		if !ok || int(uid) != os.Getuid() {
 			t.Errorf("tcp %s: %d, %v", host, uid, ok)
+		}
+		if uid, ok = tcpOwner(ln.Addr().(*net.TCPAddr).AddrPort(), netip.AddrPortFrom(netip.MustParseAddr(host), 1)); ok {
+			t.Errorf("tcp %s: an end that there is not is that of who listens here, %d", host, uid)
 		}
 		udp, err := net.ListenPacket("udp", ":0") // both families, as many programs do
 		if err != nil {

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -17,8 +18,8 @@ import (
 //
 //   - a Unix socket is its owner's and root's, and so is everything there;
 //   - over TCP /healthz, /readyz and /metrics are open on loopback, and the rest asks
-//     for the token: as `Authorization: Bearer`, or as the cookie that the page's link
-//     leaves in a browser;
+//     for the token: as `Authorization: Bearer`, or as the cookie and the key that the
+//     page's link leaves in a browser;
 //   - whatever a page of another site asks for is refused (Fetch Metadata, and Origin
 //     where a browser sends no such), and so is a name other than localhost on
 //     loopback, which may have been rebound to it.
@@ -137,10 +138,26 @@ func (p *porter) admitted(r *http.Request) bool {
 	if bearer, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
 		return same(bearer, p.token)
 	}
-	if c, err := r.Cookie(cookieName(r)); err == nil {
-		return same(c.Value, cookieValue(p.token))
+	c, err := r.Cookie(cookieName(r))
+	if err != nil || !same(c.Value, cookieValue(p.token)) {
+		return false
 	}
-	return false
+	return r.URL.Path == "/" || same(cmp.Or(r.Header.Get(pageHeader), r.URL.Query().Get(pageField)), pageKey(p.token))
+}
+
+// A browser sends a cookie to all ports of an address, also to those where programs of other
+// users listen, but what a page has stored it shows to pages of the same port only. So the
+// cookie alone opens the page without anything on it, and what that asks for it asks for with
+// a key: in a header, or in the URL where the browser does not let it set one.
+const (
+	pageHeader = "Mpsocks-Page"
+	pageField  = "page"
+)
+
+// pageKey is that key; it does not show the token.
+func pageKey(token string) string {
+	sum := sha256.Sum256([]byte("mpsocks admin page " + token))
+	return hex.EncodeToString(sum[:])
 }
 
 func same(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
@@ -155,13 +172,14 @@ func cookieName(r *http.Request) string {
 	return "mpsocks_" + port
 }
 
-// cookieValue lets who holds the cookie do what the token does, and does not show it.
+// cookieValue lets who holds the cookie do with pageKey what the token does, and does not show it.
 func cookieValue(token string) string {
 	sum := sha256.Sum256([]byte("mpsocks admin cookie " + token))
 	return hex.EncodeToString(sum[:])
 }
 
-// enter takes the token out of the page's link and leaves a cookie instead.
+// enter takes the token out of the page's link and leaves a cookie and a key instead: browsers
+// send no fragment to anybody, and the page takes it out of the address.
 func (p *porter) enter(w http.ResponseWriter, r *http.Request) bool {
 	token := r.URL.Query().Get("token")
 	if token == "" {
@@ -175,6 +193,6 @@ func (p *porter) enter(w http.ResponseWriter, r *http.Request) bool {
 		Name: cookieName(r), Value: cookieValue(p.token), Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode,
 		MaxAge: 30 * 24 * 3600, Secure: r.TLS != nil,
 	})
-	http.Redirect(w, r, "/", http.StatusSeeOther)
+	http.Redirect(w, r, "/#"+pageKey(p.token), http.StatusSeeOther)
 	return true
 }

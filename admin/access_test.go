@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -23,7 +24,8 @@ func TestAccess(t *testing.T) {
 		c.Controls.PausePath = func(string, bool) error { return nil }
 		c.Controls.Reload = func() ([]string, error) { return nil, nil }
 	})
-	cookie := headers{"Cookie", "mpsocks_" + s.base[strings.LastIndexByte(s.base, ':')+1:] + "=" + cookieValue(s.porter.token)}
+	alone := headers{"Cookie", "mpsocks_" + s.base[strings.LastIndexByte(s.base, ':')+1:] + "=" + cookieValue(s.porter.token)}
+	cookie := append(slices.Clone(alone), pageHeader, pageKey(s.porter.token))
 	wrong := headers{"Authorization", "Bearer " + strings.Repeat("0", 32)}
 	act := headers{"Content-Type", "application/json"}
 	for _, tt := range []struct {
@@ -46,6 +48,14 @@ func TestAccess(t *testing.T) {
 		{"GET", "/status", "", headers{"Cookie", "mpsocks_1=" + cookieValue(s.porter.token)}, 401},
 		{"GET", "/status", "", s.bearer(), 200},
 		{"GET", "/status", "", cookie, 200},
+		// What a program at another port gets of a browser opens nothing.
+		{"GET", "/", "", alone, 200},
+		{"GET", "/status", "", alone, 401},
+		{"GET", "/events", "", alone, 401},
+		{"GET", "/capture", "", append(slices.Clone(alone), pageHeader, cookieValue(s.porter.token)), 401},
+		{"POST", "/actions/pause", `{"path":"dsl","on":true}`, append(slices.Clone(alone), act...), 401},
+		{"GET", "/history?page=" + pageKey(s.porter.token), "", alone, 200},
+		{"GET", "/history?page=" + pageKey(s.porter.token), "", nil, 401},
 		{"GET", "/debug/pprof/", "", s.bearer(), 200},
 		{"POST", "/reload", "", append(s.bearer(), ControlHeader, "yes"), 200},
 		{"POST", "/reload", "", s.bearer(), 403},
@@ -87,8 +97,8 @@ func TestStatusWithoutTheToken(t *testing.T) {
 	}
 }
 
-// The page's link leaves a cookie that other sites' pages cannot use, and takes the
-// token out of the address.
+// The page's link leaves a cookie that other sites' pages cannot use, and a key for the page
+// alone, and takes the token out of the address.
 func TestLinkLeavesACookie(t *testing.T) {
 	s := start(t, nil)
 	resp, err := s.ask("GET", "/?token="+s.porter.token, "", nil)
@@ -97,7 +107,7 @@ func TestLinkLeavesACookie(t *testing.T) {
 	}
 	resp.Body.Close()
 	c := resp.Cookies()
-	if resp.StatusCode != http.StatusSeeOther || resp.Header.Get("Location") != "/" || len(c) != 1 ||
+	if resp.StatusCode != http.StatusSeeOther || resp.Header.Get("Location") != "/#"+pageKey(s.porter.token) || len(c) != 1 ||
 		c[0].SameSite != http.SameSiteStrictMode || !c[0].HttpOnly || strings.Contains(c[0].Value, s.porter.token) {
 		t.Fatalf("%s %v %v", resp.Status, resp.Header, c)
 	}

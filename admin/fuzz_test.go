@@ -123,7 +123,7 @@ func speak(t *testing.T, kind byte, said []byte, token string) {
 		if n := changes.Load(); n > 0 {
 			t.Errorf("%q: %d things were changed", said, n)
 		}
-		for _, secret := range []string{`"ann"`, "example.com:443", "192.0.2.7:40000", token, cookieValue(token)} {
+		for _, secret := range []string{`"ann"`, "example.com:443", "192.0.2.7:40000", token, cookieValue(token), pageKey(token)} {
 			if bytes.Contains(answer, []byte(secret)) {
 				t.Errorf("%q is told %q", said, secret)
 			}

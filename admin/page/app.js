@@ -8,6 +8,13 @@ const history = new Map(); // path -> points, the newest last
 const cards = new Map();   // path -> its card
 const groups = new Map();  // session -> where its cards are
 const rows = new Map();    // flow -> its row
+// A cookie goes to other users' programs at other ports of this address, too, and opens nothing
+// without this, which a browser shows to nobody else. It came with the page's link.
+if (location.hash) {
+  localStorage.setItem("page", location.hash.slice(1));
+  window.history.replaceState(null, "", "/");
+}
+const page = localStorage.getItem("page") || "";
 let model = null, all = false, lost = 0, told = null, heard = new Date();
 
 // ask shows what would be done, and does it on Yes.
@@ -18,7 +25,7 @@ function ask(text, what, body) {
   d.onclose = async () => {
     if (d.returnValue !== "yes") return;
     try {
-      const r = await fetch(`actions/${what}`, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+      const r = await fetch(`actions/${what}`, { method: "POST", headers: { "Content-Type": "application/json", "Mpsocks-Page": page }, body: JSON.stringify(body) });
       say(r.ok ? "" : (await r.json()).error);
     } catch (e) { say(`It did not work: ${e.message}`); }
   };
@@ -335,15 +342,17 @@ $("capture").addEventListener("click", () => {
 });
 
 async function begin() {
+  $("download").href = `capture?page=${page}`;
   try {
-    const r = await fetch("history");
+    const r = await fetch("history", { headers: { "Mpsocks-Page": page } });
+    if (r.status === 401) return location.replace("/?token=none"); // which says how to get in
     if (r.ok) for (const s of await r.json()) for (const [key, p] of Object.entries(s.paths)) {
       const h = history.get(key) || [];
       h.push(p);
       history.set(key, h.slice(-historyMost));
     }
   } catch (e) { /* the curves begin now */ }
-  const source = new EventSource("events");
+  const source = new EventSource(`events?page=${page}`);
   source.onmessage = m => {
     const s = JSON.parse(m.data);
     lost = 0;

@@ -58,7 +58,8 @@ fuzz:
 	done
 
 # What hostile clients and strangers can do to a pair on loopback, beside an honest load, in
-# three rounds of each attack, with a table at the end (docs/security.md); twelve minutes.
+# three to nine rounds of each attack, with a table at the end (docs/security.md); fifteen to
+# forty minutes.
 # HOSTILE="-only silent,deaf -rounds 9 -for 5s" for fewer or other windows.
 hostile: build
 	go run ./integration/hostile -mpsocks ./mpsocks $(HOSTILE)

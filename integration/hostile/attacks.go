@@ -18,6 +18,7 @@ import (
 )
 
 var attacks = []attack{
+	{name: "nothing", what: "no attack: a process that waits, as a control", run: nothing, control: true},
 	{name: "silent", what: "600 connections that say nothing, anew whenever one is closed", run: silent},
 	{name: "strangers", what: "5,000 ClientHellos a second from everywhere that prove nothing, on the server's cores", run: strangers, shares: true},
 	{name: "garbage", what: "connections that send what is not TLS, and halves of a ClientHello", run: garbage},

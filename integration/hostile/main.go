@@ -3,8 +3,8 @@
 // honest load and to the server: each row of docs/security.md's table that names a mode
 // is one of these. Each is measured in rounds of three windows: without an attack, beside
 // the same attack at a server that nobody uses, which says what the machine costs, and
-// beside the attack at this one. A table of medians comes last. It ends with 1 when a promise was
-// broken; see row.broken.
+// beside the attack at this one. The first row has no attack at all and says what the measure
+// is worth. A table comes last. It ends with 1 when a promise was broken; see row.broken.
 //
 //	go run ./integration/hostile -mpsocks ./mpsocks [-only MODE,…] [-for 3s] [-rounds 3]
 package main
@@ -22,7 +22,7 @@ var (
 	program = flag.String("mpsocks", "./mpsocks", "the program under attack")
 	only    = flag.String("only", "", "modes, with commas; empty is all")
 	keep    = flag.Bool("keep", false, "leave the directory with the logs")
-	rounds  = flag.Int("rounds", 3, "how often each attack is measured")
+	rounds  = flag.Int("rounds", 3, "how often each attack is measured; three times as often where the rounds do not agree about the goal")
 	// What the program gives itself as a process of its own, so that attacks are not in
 	// the way of what measures.
 	mode    = flag.String("attack", "", "only this attack, on a server that runs")
@@ -42,6 +42,8 @@ type attack struct {
 	crowd int
 	// shares is whether the attacker's own work is beside the server's on the same cores.
 	shares bool
+	// control is that it is none: its row says what the measure itself is worth.
+	control bool
 }
 
 func main() {

@@ -9,6 +9,12 @@ import (
 	"github.com/mpsocks/mpsocks/mux/mptcp"
 )
 
+// nothing is the control.
+func nothing(_ *attacker, until time.Time) (string, string) {
+	time.Sleep(time.Until(until))
+	return "nothing was done", ""
+}
+
 // provers shows a client's proof from everywhere and says no more.
 func provers(p *attacker, until time.Time) (string, string) {
 	n, _ := each(600, until, func() bool {

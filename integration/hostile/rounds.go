@@ -27,7 +27,7 @@ type round struct {
 
 // measure does all rounds of an attack and says which promises were broken.
 func (p *pair) measure(a *attack) (row, []string) {
-	r := row{name: a.name}
+	r := row{name: a.name, control: a.control}
 	load := func() measure { return p.load(p.socks, honest, *lasting) }
 	if a.crowd > 0 {
 		c, err := p.gather(a.crowd)
@@ -39,7 +39,7 @@ func (p *pair) measure(a *attack) (row, []string) {
 	}
 	fmt.Printf("%-10s %s\n", a.name, a.what)
 	var broken []string
-	for range *rounds {
+	for n := 0; n < *rounds || n < 3**rounds && (r.unsure() || r.control); n++ {
 		one, wrong := p.round(a, load)
 		r.rounds = append(r.rounds, one)
 		broken = append(broken, wrong...)

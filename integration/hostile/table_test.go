@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -48,6 +49,42 @@ func TestMedianOfRounds(t *testing.T) {
 	}
 }
 
+// Rounds that do not agree about the goal are not enough, nor those that do not about whose fault
+// it is; those that agree are.
+func TestUnsure(t *testing.T) {
+	for name, c := range map[string]struct {
+		alone, elsewhere [3]float64 // of 2 ms beside
+		unsure           bool
+	}{
+		"met by all":                   {[3]float64{1, 2, 3}, [3]float64{1, 1, 1}, false},
+		"missed by one":                {[3]float64{1, 0.9, 3}, [3]float64{1, 1, 1}, true},
+		"met by one":                   {[3]float64{0.5, 0.9, 1}, [3]float64{1, 1, 1}, true},
+		"missed by all, by the server": {[3]float64{0.5, 0.9, 0.9}, [3]float64{0.5, 0.9, 0.9}, false},
+		"missed by all, as elsewhere":  {[3]float64{0.5, 0.9, 0.9}, [3]float64{2, 1, 2}, false},
+		"missed by all, whose fault?":  {[3]float64{0.5, 0.9, 0.9}, [3]float64{2, 0.9, 2}, true},
+	} {
+		r := row{}
+		for i := range c.alone {
+			r.rounds = append(r.rounds, round{alone: ms(c.alone[i], 0), elsewhere: ms(c.elsewhere[i], 0), beside: ms(2, 0)})
+		}
+		if r.unsure() != c.unsure {
+			t.Errorf("%s: %v", name, !c.unsure)
+		}
+	}
+}
+
+// All rounds as one have as many datagrams as they were.
+func TestTogether(t *testing.T) {
+	of := func(n int, d time.Duration) measure { return measured(n, slices.Repeat([]time.Duration{d}, n)) }
+	r := row{rounds: []round{
+		{alone: of(980, time.Millisecond), beside: of(980, 2*time.Millisecond)},
+		{alone: of(15, 4*time.Millisecond), beside: of(15, 6*time.Millisecond)},
+	}}
+	if got := r.together(); got != 1.5 {
+		t.Error(got)
+	}
+}
+
 func TestVerdict(t *testing.T) {
 	fine := round{alone: ms(1, 0), elsewhere: ms(1, 0), beside: ms(1.9, 0), joined: soon, peak: memory}
 	three := func(f func(*round)) []round {
@@ -83,14 +120,14 @@ func TestVerdict(t *testing.T) {
 
 func TestTable(t *testing.T) {
 	rows := []row{
-		{"fine", []round{{alone: ms(1, 0), elsewhere: ms(1, 2), beside: ms(1.5, 0), joined: 30 * time.Millisecond, peak: 40 << 20, busy: 0.27}}},
-		{"shared", []round{{alone: ms(1, 0), elsewhere: ms(3, 0), beside: ms(4, 0), joined: time.Second}}},
-		{"ours", []round{{alone: ms(1, 0), elsewhere: ms(1, 0), beside: ms(4, 1)}}},
+		{"fine", false, []round{{alone: ms(1, 0), elsewhere: ms(1, 2), beside: ms(1.5, 0), joined: 30 * time.Millisecond, peak: 40 << 20, busy: 0.27}}},
+		{"shared", false, []round{{alone: ms(1, 0), elsewhere: ms(3, 0), beside: ms(4, 0), joined: time.Second}}},
+		{"ours", false, []round{{alone: ms(1, 0), elsewhere: ms(1, 0), beside: ms(4, 1)}}},
 	}
 	const want = "" +
-		"| `fine` | 1.0 (1.0 - 1.0) | 1.0 (1.0 - 1.0) | 1.5 (1.5 - 1.5) | 1.5 (1.5 - 1.5) | 1.5 (1.5 - 1.5) | 0 of 1000 | 30 | 40 | 27 |\n" +
-		"| `shared` | 1.0 (1.0 - 1.0) | 3.0 (3.0 - 3.0) | 4.0 (4.0 - 4.0) | **4.0 (4.0 - 4.0)** | 1.3 (1.3 - 1.3) | 0 of 1000 | 1000 | 0 | 0 |\n" +
-		"| `ours` | 1.0 (1.0 - 1.0) | 1.0 (1.0 - 1.0) | 4.0 (4.0 - 4.0) | **4.0 (4.0 - 4.0)** | **4.0 (4.0 - 4.0)** | 1 of 1000 | 0 | 0 | 0 |\n"
+		"| `fine` | 1.0 (1.0 - 1.0) | 1.0 (1.0 - 1.0) | 1.5 (1.5 - 1.5) | 1.5 (1.5 - 1.5) | 1.5 (1.5 - 1.5) | 0.0 | 1 | 0 of 1000 | 30 | 40 | 27 |\n" +
+		"| `shared` | 1.0 (1.0 - 1.0) | 3.0 (3.0 - 3.0) | 4.0 (4.0 - 4.0) | **4.0 (4.0 - 4.0)** | 1.3 (1.3 - 1.3) | 0.0 | 1 | 0 of 1000 | 1000 | 0 | 0 |\n" +
+		"| `ours` | 1.0 (1.0 - 1.0) | 1.0 (1.0 - 1.0) | 4.0 (4.0 - 4.0) | **4.0 (4.0 - 4.0)** | **4.0 (4.0 - 4.0)** | 0.0 | 1 | 1 of 1000 | 0 | 0 | 0 |\n"
 	head, body, _ := strings.Cut(table(rows), "---|\n")
 	if body != want || strings.Count(head, "|") < 20 {
 		t.Errorf("%s---|\n%s", head, body)
@@ -99,6 +136,10 @@ func TestTable(t *testing.T) {
 		"And over twice that beside the same attack elsewhere, so that it is the server's: 1: `ours` 4.0.\n" +
 		"Lost beside attacks: 1 of 3000; in the windows without one at this server: 2.\n"
 	if got := verdicts(rows); got != say {
+		t.Error(got)
+	}
+	control := append([]row{{"nothing", true, rows[0].rounds}}, rows[2])
+	if got := verdicts(control); !strings.Contains(got, "beside no attack a round has 1.5 (1.5 - 1.5) times") || !strings.Contains(got, "1 of 1 missed: `ours`") {
 		t.Error(got)
 	}
 	if got := verdicts(rows[:1]); !strings.Contains(got, "0 of 1 missed: none.") {

@@ -11,6 +11,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/rs/zerolog"
 	"golang.org/x/net/dns/dnsmessage"
 	"golang.org/x/sync/singleflight"
 
@@ -58,6 +59,7 @@ type resolver struct {
 	late   turns.Places // of questions to upstreams that are under way for queryTimeout; of whom asked first
 	own    turns.Holder // of late: the server's own questions
 
+	silence silence            // of all upstreams
 	flights singleflight.Group // of *known, by knownKey.String
 
 	mu    sync.Mutex // guards the rest
@@ -90,7 +92,7 @@ func (k *known) failed() bool {
 	return k == nil || k.code != dnsmessage.RCodeSuccess && k.code != dnsmessage.RCodeNameError
 }
 
-func newResolver(life context.Context, reach func(netip.Addr) bool) *resolver {
+func newResolver(life context.Context, log zerolog.Logger, reach func(netip.Addr) bool) *resolver {
 	file := &resolvConf{path: resolvConfPath}
 	// A resolver that cannot reach any upstream knows the hosts file only.
 	offline := &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
@@ -104,6 +106,7 @@ func newResolver(life context.Context, reach func(netip.Addr) bool) *resolver {
 		put:    ask,
 		reach:  reach,
 	}
+	r.silence.log = log
 	all, each := lookups(gate.Files())
 	r.asking.Cap(all, each)
 	r.late.Cap(late(all), late(each))

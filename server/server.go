@@ -115,7 +115,7 @@ func newServer(cfg *conf.Server, log zerolog.Logger) (*Server, error) {
 	s.publishing.allow(cfg.Clients)
 	s.sockets.most, _ = descriptors(gate.Files())
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.resolver = newResolver(s.ctx, out.reaches)
+	s.resolver = newResolver(s.ctx, log, out.reaches)
 	for i := range min(max(runtime.GOMAXPROCS(0)/2, 1), maxRooms) {
 		r, err := newRoom(i, log)
 		if err != nil {

@@ -171,6 +171,11 @@ func (r *resolver) exchange(ctx context.Context, servers []netip.AddrPort, query
 	defer turn.Stop()
 	defer late.Stop()
 	var last []byte
+	defer func() {
+		if last == nil {
+			r.silence.unheard(servers)
+		}
+	}()
 	for started, ended := 0, 0; ended < started || started < attempts*len(servers); {
 		select {
 		case <-turn.C:
@@ -189,6 +194,7 @@ func (r *resolver) exchange(ctx context.Context, servers []netip.AddrPort, query
 				results <- result{to, reply}
 			}()
 			started++
+			r.silence.asked()
 			if rounds := started / len(servers); started%len(servers) > 0 {
 				turn.Reset(turnTime)
 			} else {
@@ -208,6 +214,7 @@ func (r *resolver) exchange(ctx context.Context, servers []netip.AddrPort, query
 			if got.reply == nil {
 				continue
 			}
+			r.silence.answered()
 			copy(got.reply, query[:2])
 			last = got.reply
 			switch rcode(got.reply) {

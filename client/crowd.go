@@ -32,7 +32,7 @@ type crowd struct {
 func newCrowd(life context.Context, log zerolog.Logger, list []conf.User) *crowd {
 	c := &crowd{
 		log: log, life: life, guesses: newGuesses(), lobby: newLobby(maxPending, maxPendingEach),
-		descriptors: newDescriptors(), conns: make(map[tcpio.Socket]string),
+		descriptors: newDescriptors(log), conns: make(map[tcpio.Socket]string),
 	}
 	c.users.Store(newUsers(list))
 	return c

@@ -1,7 +1,10 @@
 package client
 
 import (
+	"fmt"
 	"sync/atomic"
+
+	"github.com/rs/zerolog"
 
 	"github.com/mpsocks/mpsocks/mux/gate"
 )
@@ -22,26 +25,36 @@ type descriptors struct {
 	used    atomic.Int64
 	outside atomic.Int64 // of those that are used, by visitors of published ports
 	refused atomic.Uint64
+	words   words  // that something was refused
+	text    string // of them
 
 	// holders shares those among users, or hosts, that connections and associations have
 	// which have said what they want.
 	holders *quota
 }
 
-func newDescriptors() *descriptors {
-	d := new(descriptors)
+func newDescriptors(log zerolog.Logger) *descriptors {
+	d := &descriptors{words: words{log: log}}
 	if limit := int64(gate.Files()); limit > 0 {
-		d.most.Store(max(limit-max(limit/reserveShare, minReserve), 1))
+		most := max(limit-max(limit/reserveShare, minReserve), 1)
+		d.most.Store(most)
+		d.text = fmt.Sprintf("programs are refused: they have, or one user alone has, as many files open as they may, %d in all of the %d that this process may open (ulimit -n, LimitNOFILE=)", most, limit)
 	}
 	d.holders = newQuota(int(d.most.Load()), 0)
 	return d
+}
+
+// refuse counts a refusal, and says so, seldom.
+func (d *descriptors) refuse() {
+	d.refused.Add(1)
+	d.words.say(d.text)
 }
 
 // hold says whether a holder may have n that take counts besides: one alone leaves some
 // to the others.
 func (d *descriptors) hold(h holder, n int) bool {
 	if !d.holders.take(h, n) {
-		d.refused.Add(1)
+		d.refuse()
 		return false
 	}
 	return true
@@ -54,7 +67,7 @@ func (d *descriptors) release(h holder, n int) { d.holders.give(h, n) }
 func (d *descriptors) take(n int64) bool {
 	if used, most := d.used.Add(n), d.most.Load(); most > 0 && used > most {
 		d.used.Add(-n)
-		d.refused.Add(1)
+		d.refuse()
 		return false
 	}
 	return true
@@ -67,7 +80,7 @@ func (d *descriptors) give(n int64) { d.used.Add(-n) }
 func (d *descriptors) admit() bool {
 	if n, most := d.outside.Add(1), d.most.Load(); most > 0 && n > max(most/outsideShare, 1) {
 		d.outside.Add(-1)
-		d.refused.Add(1)
+		d.refuse()
 		return false
 	}
 	return true

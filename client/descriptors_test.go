@@ -1,12 +1,17 @@
 package client
 
 import (
+	"bytes"
 	"io"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/mux/gate"
 )
 
 // TestDescriptorsKeepAReserve has applications take all that they may: a silent
@@ -104,4 +109,24 @@ func TestRelayPortsAreShared(t *testing.T) {
 	eventually(t, "it is counted", func() bool { total, _ := c.relays.shares.state(); return total > 14 })
 	one.Close()
 	eventually(t, "and given back", func() bool { total, _ := c.relays.shares.state(); return total <= 14 })
+}
+
+// TestDescriptorsAreSaid: that programs are refused for want of them is a line of the log, and
+// not one for each.
+func TestDescriptorsAreSaid(t *testing.T) {
+	if gate.Files() == 0 {
+		t.Skip("there is no limit")
+	}
+	var log bytes.Buffer
+	d := newDescriptors(zerolog.New(&log))
+	d.most.Store(1)
+	if !d.take(1) || log.Len() > 0 {
+		t.Fatalf("the first: %s", &log)
+	}
+	for range 5 {
+		d.take(1)
+	}
+	if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "ulimit -n") {
+		t.Errorf("five that were refused: %q", text)
+	}
 }

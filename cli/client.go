@@ -26,9 +26,7 @@ func newClient() *cobra.Command {
 			}
 			log, events := newLogger(cfg.Log, cmd.ErrOrStderr())
 			kept := *cfg
-			if err := keepState(&kept.StateDir); err != nil {
-				log.Warn().Err(err).Msg(noState)
-			}
+			keepState(&kept.StateDir, log)
 			capture, err := openCapture(captureFile, status.Client)
 			if err != nil {
 				return err

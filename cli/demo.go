@@ -17,6 +17,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
@@ -98,7 +99,8 @@ func (d *demo) run(ctx context.Context) error {
 	if err := d.choosePorts(); err != nil {
 		return err
 	}
-	if dir := ""; keepState(&dir) != nil {
+	dir := ""
+	if keepState(&dir, zerolog.Nop()); dir == "" {
 		var err error
 		if d.state, err = filepath.Abs(filepath.Join(d.dir, "state")); err != nil {
 			return err

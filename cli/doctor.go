@@ -64,7 +64,8 @@ func newDoctor() *cobra.Command {
 descriptors, each path by itself (interface, name, route, TCP, handshake with the
 server, a datagram there and back, a name asked for at the exit, the NAT that programs
 are behind there), and what the running halves of this machine say. Without -c,
-client.yaml and server.yaml are looked for here and in /etc/mpsocks.
+client.yaml and server.yaml are looked for here and in /etc/mpsocks; the server's is
+checked where the server is.
 
 Each path is tried with a session of its own, beside the one that may be running. The
 exit code is 0 if all is well, 1 if something may go wrong, and 2 if something is broken.`,

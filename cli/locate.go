@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
 	"github.com/mpsocks/mpsocks/admin"
@@ -154,22 +155,18 @@ func answering(ctx context.Context, all []*admin.Client) (clients []*admin.Clien
 	return clients, states, nil
 }
 
-// noState is what it means when keepState fails.
-const noState = "there is no state_dir: what has to survive a restart does not, and status and the page are open by a Unix socket only; set state_dir to a directory that this user may write"
-
-// keepState fills in the state directory of a configuration, and makes it: what it
-// cannot have is said, and missed.
-func keepState(dir *string) error {
+// keepState fills in the state directory of a configuration, and makes it. What cannot be
+// had is said, and missed.
+func keepState(dir *string, log zerolog.Logger) {
+	err := error(nil)
 	if *dir == "" {
-		d, err := conf.DefaultStateDir()
-		if err != nil {
-			return err
-		}
-		*dir = d
+		*dir, err = conf.DefaultStateDir()
 	}
-	if err := os.MkdirAll(*dir, 0o700); err != nil {
+	if err == nil {
+		err = os.MkdirAll(*dir, 0o700)
+	}
+	if err != nil {
 		*dir = ""
-		return err
+		log.Warn().Err(err).Msg("there is no state_dir: what has to survive a restart does not, and status and the page are open by a Unix socket only; set state_dir to a directory that this user may write")
 	}
-	return nil
 }

@@ -24,9 +24,7 @@ func newServer() *cobra.Command {
 			}
 			log, events := newLogger(cfg.Log, cmd.ErrOrStderr())
 			kept := *cfg
-			if err := keepState(&kept.StateDir); err != nil {
-				log.Warn().Err(err).Msg(noState)
-			}
+			keepState(&kept.StateDir, log)
 			capture, err := openCapture(captureFile, status.Server)
 			if err != nil {
 				return err

@@ -68,7 +68,7 @@ func (p *Path) estimate(e *Engine, now, passed int64, timely bool) {
 		if got <= f.counted {
 			continue
 		}
-		if f.bulk {
+		if f.bulk || f.carriesBulk(now) {
 			acked += got - f.counted
 		} else {
 			small += got - f.counted

@@ -86,7 +86,8 @@ func (p *profile) started(seed uint64) (first, whole float64) {
 
 // TestStarts counts a QUIC download from its first byte on, when nothing is known of the paths yet.
 // It failed in each row: a thin path's queue grew, the others waited for what came by it, and the
-// flow left slow start; or a subflow that carried all of the flow had half of its path's pace.
+// flow left slow start; or a subflow that carried all of the flow had half of its path's pace; or,
+// of two subflows a path, the flow waited for TCP's window of one.
 func TestStarts(t *testing.T) {
 	if raceOn {
 		t.Skip("nothing in it happens at once")
@@ -98,13 +99,13 @@ func TestStarts(t *testing.T) {
 		worst        float64 // and least of whole
 	}{
 		{"baseline", 0.78, 0.86, 0.83},
-		{"bw_10to1", 0.66, 0.73, 0.53},
+		{"bw_10to1", 0.73, 0.81, 0.70},
 		{"bw_4to1", 0.80, 0.87, 0.83},
 		{"dsl_cable", 0.77, 0.86, 0.83},
-		{"dual_lte", 0.50, 0.53, 0.39},
+		{"dual_lte", 0.58, 0.62, 0.42},
 		{"fiber_lte", 0.75, 0.80, 0.73},
 		{"rtt_70", 0.45, 0.53, 0.41},
-		{"uneven", 0.62, 0.73, 0.50},
+		{"uneven", 0.65, 0.77, 0.58},
 	} {
 		t.Run(c.profile, func(t *testing.T) {
 			t.Parallel()

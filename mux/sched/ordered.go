@@ -27,19 +27,30 @@ const (
 const StartBytes = 10 * 1448
 
 // Lanes keeps the first subflow of each path that carries bulk; while TCP still
-// finds its window there, the first whose window has room.
+// finds its window there, the first whose window has room, and one that helps if none of these has.
 func Lanes(cs []Candidate, set uint64) (lanes uint64) {
 	var had uint64
-	for _, any := range [2]bool{false, true} {
+	for turn := range 3 {
 		for i := range cs {
 			c := &cs[i]
-			if set&(1<<i) != 0 && c.Bulk && had&(1<<c.Path) == 0 && (any || c.Seen || c.Open) {
+			if set&(1<<i) != 0 && had&(1<<c.Path) == 0 && c.lane(turn) {
 				had |= 1 << c.Path
 				lanes |= 1 << i
 			}
 		}
 	}
 	return lanes
+}
+
+// lane says that it is in turn to be the lane of its path.
+func (c *Candidate) lane(turn int) bool {
+	switch turn {
+	case 0:
+		return c.Bulk && (c.Seen || c.Open)
+	case 1:
+		return c.Helps && c.Open && c.Room > 0 && !c.Suspect
+	}
+	return c.Bulk
 }
 
 // Together keeps, for a flow that wants order, the lanes of the paths that

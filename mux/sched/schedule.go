@@ -33,7 +33,8 @@ type Candidate struct {
 	Spare   int     // and for so much, path seen or not; negative = more waits than it has
 	Share   float64 // bytes lately given to the path, for weights
 	Weight  int     // 0 = by rate
-	Bulk    bool    // may carry bulk; the others of a path stay thin
+	Bulk    bool    // may carry bulk; the others of a path stay thin,
+	Helps   bool    // but this one takes what wants order where the window of the only one that carries bulk is full
 	Backup  bool    // only when nothing else is up
 	Metered bool    // only when needed or allowed
 	Suspect bool    // something sent is overdue: may be stalled,
@@ -140,7 +141,7 @@ func PickBulk(cs []Candidate, set uint64, backlog int, waited int64, ordered boo
 	weighted := false
 	for i := range cs {
 		c := &cs[i]
-		if set&(1<<i) == 0 || !c.Bulk {
+		if set&(1<<i) == 0 || !c.Bulk && !ordered {
 			continue
 		}
 		weighted = weighted || c.Weight > 0

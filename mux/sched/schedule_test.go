@@ -160,6 +160,39 @@ func TestLanesAtTheStart(t *testing.T) {
 	}
 }
 
+// Where one subflow of a path carries bulk, the other one takes of what wants order what the window of
+// the first does not, as long as TCP finds it there: not of what wants none, not once the path is
+// known, and no more than leaves at once.
+func TestLaneThatHelps(t *testing.T) {
+	lane := Candidate{RTT: 20e6, Queue: -1, Room: 16384, Rate: 10 * mbit, Bulk: true}
+	helps := lane
+	helps.Bulk, helps.Helps, helps.Open = false, true, true
+	with := func(c Candidate, f func(*Candidate)) Candidate { f(&c); return c }
+	for _, c := range []struct {
+		name        string
+		lane, helps Candidate
+		ordered     bool
+		want        int
+	}{
+		{"the window of the lane is full", lane, helps, true, 1},
+		{"it has room", with(lane, func(c *Candidate) { c.Open = true }), helps, true, 0},
+		{"order is not wanted", lane, helps, false, 0},
+		{"the path is known", with(lane, func(c *Candidate) { c.Seen = true }), with(helps, func(c *Candidate) { c.Seen, c.Helps = true, false }), true, 0},
+		{"both windows are full", lane, with(helps, func(c *Candidate) { c.Open = false }), true, NoSubflow},
+		{"the other one takes nothing", lane, with(helps, func(c *Candidate) { c.Room = 0 }), true, NoSubflow},
+		{"or may be stalled", lane, with(helps, func(c *Candidate) { c.Suspect = true }), true, NoSubflow},
+	} {
+		cs := []Candidate{c.lane, c.helps}
+		set := uint64(0b11)
+		if c.ordered {
+			set = Together(cs, set)
+		}
+		if got := PickBulk(cs, set, 1<<20, 0, c.ordered); got != c.want {
+			t.Errorf("%s: on %d, want %d", c.name, got, c.want)
+		}
+	}
+}
+
 func TestSuspects(t *testing.T) {
 	near := Candidate{Path: 0, RTT: 20e6, Queue: -1, Room: 1500}
 	far := Candidate{Path: 1, RTT: 50e6, Queue: -1, Room: 1500}

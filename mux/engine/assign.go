@@ -19,13 +19,13 @@ func (e *Engine) Assign(now int64) (hurry bool) {
 		e.rec.note(entry{Op: "assign", Now: now})
 	}
 	held := behind(e, now)
-	if !e.held.waits() && e.table.queue.Idle() && !e.table.queue.Barred && !held || e.fin != 0 {
+	if !e.held.waits() && e.table.queue.Idle() && !e.table.queue.Barred && held == nil || e.fin != 0 {
 		return false
 	}
 	e.held.out.Pass(now)
 	if r := &e.choose; r.list(now) {
-		if r.assign(now); held {
-			e.held.unlock(r, now, true)
+		if r.assign(now); held != nil {
+			e.held.unlock(r, now, held)
 		}
 	}
 	hurry = e.calm && (e.gaveBulk || !e.table.queue.Idle() || e.held.waits())
@@ -52,7 +52,7 @@ func (r *chooser) assign(now int64) {
 		moved(e.paths, now)
 	}
 	if e.held.out.Full() {
-		e.held.unlock(r, now, false)
+		e.held.unlock(r, now, nil)
 		return
 	}
 	r.assignChosen(now, fq.TurnFirst)

@@ -120,7 +120,8 @@ func (p *profile) download(t *testing.T, seed uint64) (first, then int, call gam
 // TestDownloads has one real stream, with its window, fill paths that differ much, beside a call. Before
 // a window grew by what lies beyond a gap, 0.81 to 1.10 of what the fast path alone brings was had on
 // bw_10to1, 0.83 to 1.13 on rtt_320, 0.58 to 1 beside 1 Mbit/s, and 0.45 and 0.15 in the first second, when the other path was given
-// what stops the stream.
+// what stops the stream. Before that went once more by the near path as soon as this had nothing to do, 0.14 to 0.28 of
+// the first second beside 1 Mbit/s, and 0.89 to 1.05 of the next three.
 func TestDownloads(t *testing.T) {
 	if raceOn {
 		t.Skip("it takes minutes")
@@ -136,7 +137,7 @@ func TestDownloads(t *testing.T) {
 		{"fiber_lte", 0.8, 1.1},
 		{"rtt_320", 0.6, 1.1},
 		{"uneven", 1, 1.6},
-		{"thin beside", 0.1, 0.85},
+		{"thin beside", 0.85, 0.95},
 	} {
 		t.Run(c.profile, func(t *testing.T) {
 			t.Parallel()

@@ -501,7 +501,7 @@ func TestNoRoomNoLook(t *testing.T) {
 	pass := func() {
 		r.list(2.5e9)
 		h.reinject(r, 2.5e9)
-		h.unlock(r, 2.5e9, false)
+		h.unlock(r, 2.5e9, nil)
 	}
 	if n := testing.AllocsPerRun(10, pass); n != 0 {
 		t.Errorf("%v allocations", n)

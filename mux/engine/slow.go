@@ -35,6 +35,8 @@ const (
 	thinMemory = 30e9  // and for how long after the last acknowledgement it holds
 	// thinShare: beside a path that brings so many times as much it carries nothing large.
 	thinShare = 20
+	// stopBytes is how much is held, at least, where something is taken to wait for what is missing.
+	stopBytes = 64 << 10
 	// thinLate is how old, in ns, what a thin path has may be before it goes once more by another.
 	thinLate = 150e6
 )
@@ -155,22 +157,40 @@ func silence(e *Engine, p *Path) int64 {
 	return darkAfter
 }
 
-// behind says that what is first without a Data ACK is with a thin path alone, and that another
-// one might have it: nothing else waits, or the path brings next to nothing beside that one.
-func behind(e *Engine, now int64) bool {
+// behind returns the path by which alone what is first without a Data ACK goes, where it takes its time
+// and another one might have it, or nil: the path is thin, and nothing else waits or it brings next to
+// nothing beside that one; or much is held until it is there, nothing else waits, and a nearer path
+// is at rest, as behind a stream whose window is full.
+func behind(e *Engine, now int64) (slow *Path) {
 	q := &e.held.out
 	sg := q.Live(q.Head)
-	if sg == nil || sg.On == 0 {
-		return false
+	if sg == nil || sg.On == 0 || sg.On&arrived != 0 {
+		return nil
 	}
+	idle := e.table.queue.Idle()
 	for _, p := range e.paths {
-		if !p.passage.holds(now) || sg.On&^slotsOf(p) != 0 {
+		thin := p.passage.holds(now)
+		if sg.On&^slotsOf(p) != 0 || !thin && (!idle || q.Held < stopBytes) {
 			continue
 		}
 		for _, f := range p.subs {
-			if sg.On&(1<<f.slot) != 0 {
-				return e.table.queue.Idle() || p.idle && f.age(now) > thinLate
+			if sg.On&(1<<f.slot) == 0 {
+				continue
 			}
+			if thin && (idle || p.idle && f.age(now) > thinLate) || !thin && rests(e, p, f.age(now)) {
+				return p
+			}
+		}
+	}
+	return nil
+}
+
+// rests says that a path much nearer than that one has nothing to do, and would have brought already
+// what is of that age, ns.
+func rests(e *Engine, slow *Path, age int64) bool {
+	for _, o := range e.paths {
+		if o != slow && nearer(o, slow) && age > max(o.srtt, o.rtt) && o.state == PathUp && !o.spare() && o.warm() != nil && outstanding(o) <= gapQueue {
+			return true
 		}
 	}
 	return false

@@ -16,8 +16,8 @@ const (
 // and where a far or thin path has these, nothing goes by the others meanwhile, small flows
 // included. What such a path alone still has goes once more by a nearer one, where it takes less
 // time than it has been under way (Raiciu et al., NSDI 2012, call it opportunistic retransmission).
-// behind says that there is room, and that a thin path alone is to be relieved so.
-func (h *held) unlock(r *chooser, now int64, behind bool) {
+// behind is the one path that is to be relieved so although there is room, or nil.
+func (h *held) unlock(r *chooser, now int64, behind *Path) {
 	if !r.roomy() {
 		return
 	}
@@ -39,7 +39,7 @@ func (h *held) unlock(r *chooser, now int64, behind bool) {
 		if slow != last {
 			last, on, nearer = slow, slotsOf(slow), muchNearer(r, slow)
 		}
-		if set&nearer == 0 || sg.On&^on != 0 || behind && !slow.passage.holds(now) {
+		if set&nearer == 0 || sg.On&^on != 0 || behind != nil && slow != behind {
 			continue
 		}
 		i := sched.PickSmall(r.cands, set&nearer, int(sg.N), r.e.table.turn)
@@ -55,9 +55,12 @@ func (h *held) unlock(r *chooser, now int64, behind bool) {
 // muchNearer are the subflows of paths that take less than half of the time of that one.
 func muchNearer(r *chooser, slow *Path) (set uint64) {
 	for i, f := range r.candSub {
-		if f.path != slow && 2*max(f.path.srtt, f.path.rtt) < max(slow.srtt, slow.rtt) {
+		if f.path != slow && nearer(f.path, slow) {
 			set |= 1 << i
 		}
 	}
 	return set
 }
+
+// nearer says that a path takes less than half of the time of another one.
+func nearer(p, slow *Path) bool { return 2*max(p.srtt, p.rtt) < max(slow.srtt, slow.rtt) }

@@ -250,6 +250,9 @@ func (r *chooser) pickLarge(f *fq.Flow, set uint64, backlog int, ordered bool, n
 		if i == sched.NoSubflow || f.Stream == nil {
 			return i, SegmentSize, false
 		}
+		if k := sched.Within(r.cands, set, i); k != sched.NoSubflow {
+			return k, SegmentSize, false
+		}
 		if window < 0 {
 			window = f.Stream.Window()
 		}

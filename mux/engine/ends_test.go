@@ -136,6 +136,45 @@ func TestWeightsDivideBytes(t *testing.T) {
 	}
 }
 
+// A stream between programs of this machine goes by both of its paths, though neither is ever full
+// and one is a few microseconds shorter; one over a network goes by the nearer one as long as that
+// takes all.
+func TestStreamsWithinTheMachineTakeTurns(t *testing.T) {
+	for _, x := range []struct {
+		near, far int64 // round trips
+		both      bool
+	}{{8e3, 12e3, true}, {12e3, 8e3, true}, {8e3, 200e3, false}, {10e6, 12e6, false}} {
+		s := New(true, ModeAuto, nil, 0)
+		s.Establish(1)
+		for _, rtt := range []int64{x.near, x.far} {
+			f := NewSubflow(nil, s.AddPath(PathConfig{}, -1), s.Epoch(), 0)
+			s.Attach(f, 0)
+			s.Learn(f, 1, &Report{Full: true, Known: true, Info: Info{SRTT: rtt, RTTVar: rtt / 2, MinRTT: rtt, CWND: 1 << 20, Rate: 1e9}})
+		}
+		s.Tick(200e6, 200e6, 0)
+		left := 0
+		k, st := packet.Key{Proto: packet.ProtoTCP}, ration{endless{SegmentSize}, &left}
+		for now := int64(201e6); now < 300e6; now += 1e6 {
+			left = 16
+			s.Wake(k, st, now)
+			s.Assign(now)
+			for f := s.Next(); f != nil; f = s.Next() { // the kernel is not asked
+				batch, control := s.Take(f, nil)
+				next := uint64(0)
+				if n := len(batch); n > 0 {
+					next = batch[n-1].DSN + SegmentSize
+				}
+				s.Wrote(f, now, batch, f.produced+uint64(len(batch)*RecordSize+len(control)), false, false)
+				s.Acked(f, next)
+			}
+		}
+		a, b := s.paths[0].sent, s.paths[1].sent
+		if both := 2*min(a, b) > max(a, b); both != x.both || a+b == 0 {
+			t.Errorf("round trips of %d and %d ns: %d and %d bytes", x.near, x.far, a, b)
+		}
+	}
+}
+
 // A subflow that is doubted is asked, and no other.
 func TestDoubtedIsAsked(t *testing.T) {
 	s := twoPaths(PathConfig{}, PathConfig{})

@@ -176,6 +176,34 @@ func PickBulk(cs []Candidate, set uint64, backlog int, waited int64, ordered boo
 	return best
 }
 
+const (
+	// withinRTT is the round trip, in ns, below which a way ends on this machine.
+	withinRTT = 50e3
+	// withinLess is how many bytes fewer another subflow has there: what is small wakes one reader.
+	withinLess = 128 << 10
+)
+
+// Within returns which of the chosen subflow and those of other paths a stream takes where the ways end on this
+// machine and the chosen one's path has no other for bulk: that with the fewest bytes. Such ways differ by less
+// than a reader takes to wake, and two subflows have two readers. Else it is NoSubflow.
+func Within(cs []Candidate, set uint64, chosen int) int {
+	best, least := chosen, cs[chosen].Own-withinLess
+	for i := range cs {
+		c := &cs[i]
+		switch {
+		case set&(1<<i) == 0 || !c.Bulk:
+		case c.Weight > 0, i == chosen && !c.within(), i != chosen && c.Path == cs[chosen].Path:
+			return NoSubflow
+		case c.Room > 0 && c.within() && c.Own <= least:
+			best, least = i, c.Own-1
+		}
+	}
+	return best
+}
+
+// within says that the way is known to end on this machine.
+func (c *Candidate) within() bool { return c.RTT > 0 && c.RTT < withinRTT }
+
 // before says that c is better than b, as they would arrive then and then.
 func (c *Candidate) before(b *Candidate, at, bAt int64, ordered bool) bool {
 	switch {

@@ -78,6 +78,38 @@ func TestPickBulk(t *testing.T) {
 
 // A flow that wants order stays where it is: on the lane, and while bulk is in
 // its way there on one thin subflow, whatever becomes of the others.
+// A stream takes turns on ways that end on this machine.
+func TestWithin(t *testing.T) {
+	near := Candidate{Path: 0, RTT: 8e3, Rate: 1, Room: 16384, Own: 256 << 10, Bulk: true}
+	with := func(c Candidate, f func(*Candidate)) Candidate { f(&c); return c }
+	other := with(near, func(c *Candidate) { c.Path, c.RTT, c.Own = 1, 12e3, 0 })
+	for _, c := range []struct {
+		name   string
+		chosen Candidate
+		other  Candidate
+		want   int
+	}{
+		{"the emptier path", near, other, 1},
+		{"a path with two subflows for bulk", near, with(other, func(c *Candidate) { c.Path = 0 }), NoSubflow},
+		{"as empty", near, with(other, func(c *Candidate) { c.Own = near.Own }), 0},
+		{"little emptier", near, with(other, func(c *Candidate) { c.Own = near.Own - 100e3 }), 0},
+		{"full", near, with(other, func(c *Candidate) { c.Room = 0 }), 0},
+		{"thin", near, with(other, func(c *Candidate) { c.Bulk = false }), 0},
+		{"farther", near, with(other, func(c *Candidate) { c.RTT = 200e3 }), 0},
+		{"not measured", near, with(other, func(c *Candidate) { c.RTT = 0 }), 0},
+		{"the chosen one is not", with(near, func(c *Candidate) { c.RTT = 0 }), other, NoSubflow},
+		{"the chosen one is farther", with(near, func(c *Candidate) { c.RTT = 200e3 }), other, NoSubflow},
+		{"weights", near, with(other, func(c *Candidate) { c.Weight = 1 }), NoSubflow},
+	} {
+		if got := Within([]Candidate{c.chosen, c.other}, 0b11, 0); got != c.want {
+			t.Errorf("%s: %d, want %d", c.name, got, c.want)
+		}
+	}
+	if got := Within([]Candidate{near, other}, 0b01, 0); got != 0 {
+		t.Error("a subflow that may not be used is taken")
+	}
+}
+
 func TestPickSteady(t *testing.T) {
 	thin := Candidate{RTT: 20e6, Queue: -1, Room: 1500}
 	lane, second := thin, thin

@@ -67,52 +67,73 @@ func (l *tunnel) settle() bool {
 	return len(wakes) > 0
 }
 
-// download has the client read what a program at the server writes without an end. It returns how
-// many bytes come in the first second, and in the three after it, and what becomes of a call beside it.
-func (p *profile) download(t *testing.T, seed uint64) (first, then int, call game) {
-	synctest.Test(t, func(t *testing.T) {
-		n := p.open(seed, true)
-		var tasks sync.WaitGroup
-		l := tunnelOf(n, func(st *stream.Stream) {
-			tasks.Go(func() {
-				b := make([]byte, 128<<10)
-				for {
-					if _, err := st.Write(b); err != nil {
-						return
-					}
-				}
-			})
-		})
-		start := int64(1e9 + 5e8*n.w.rnd.Float64()) // the paths are known
-		l.run(start)
-		st, err := n.a.streams.Open(context.Background(), netip.MustParseAddrPort("127.0.0.1:5000"), netip.AddrPortFrom(packet.ServerHost4, packet.ExitPort))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := st.Write([]byte("!")); err != nil {
-			t.Fatal(err)
-		}
-		came := 0 // read while the programs stand still
-		tasks.Go(func() {
-			b := make([]byte, 256<<10)
+// A poured is a stream that the client reads, and a program at the server writes without an end.
+type poured struct {
+	*tunnel
+	n     *network
+	tasks sync.WaitGroup
+	came  int // bytes; read while the programs stand still
+}
+
+// pour makes one in a network that has no streams yet; begin opens it.
+func pour(n *network) *poured {
+	p := &poured{n: n}
+	p.tunnel = tunnelOf(n, func(st *stream.Stream) {
+		p.tasks.Go(func() {
+			b := make([]byte, 128<<10)
 			for {
-				k, err := st.Read(b)
-				if came += k; err != nil {
+				if _, err := st.Write(b); err != nil {
 					return
 				}
 			}
 		})
+	})
+	return p
+}
+
+func (p *poured) begin(t *testing.T) {
+	st, err := p.n.a.streams.Open(context.Background(), netip.MustParseAddrPort("127.0.0.1:5000"), netip.AddrPortFrom(packet.ServerHost4, packet.ExitPort))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := st.Write([]byte("!")); err != nil {
+		t.Fatal(err)
+	}
+	p.tasks.Go(func() {
+		b := make([]byte, 256<<10)
+		for {
+			k, err := st.Read(b)
+			if p.came += k; err != nil {
+				return
+			}
+		}
+	})
+}
+
+func (p *poured) end() {
+	p.n.a.streams.CloseAll(io.ErrUnexpectedEOF)
+	p.n.b.streams.CloseAll(io.ErrUnexpectedEOF)
+	p.tasks.Wait()
+}
+
+// download pours. It returns how many bytes come in the first second, and in the three after it, and
+// what becomes of a call beside it.
+func (p *profile) download(t *testing.T, seed uint64) (first, then int, call game) {
+	synctest.Test(t, func(t *testing.T) {
+		n := p.open(seed, true)
+		l := pour(n)
+		start := int64(1e9 + 5e8*n.w.rnd.Float64()) // the paths are known
+		l.run(start)
+		l.begin(t)
 		var sent []int64
 		n.b.smallFlow(start, start+4e9, 16e6, &sent)
 		l.run(start + 1e9)
-		first = came
+		first = l.came
 		l.run(start + 4e9)
-		then = came - first
+		then = l.came - first
 		l.run(start + 6e9) // what is under way
 		call = n.a.game(sent)
-		n.a.streams.CloseAll(io.ErrUnexpectedEOF)
-		n.b.streams.CloseAll(io.ErrUnexpectedEOF)
-		tasks.Wait()
+		l.end()
 	})
 	return first, then, call
 }

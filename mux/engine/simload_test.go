@@ -29,22 +29,26 @@ type game struct {
 	p99, p50 int64
 }
 
-func (h *host) game(sent []int64) (g game) {
+func (h *host) game(sent []int64) game {
 	var took []int64
+	lost := 0
 	for i, at := range sent {
 		came, ok := h.small[uint64(i)]
 		if !ok {
-			g.lost++
+			lost++
 			continue
 		}
 		took = append(took, came-at)
 	}
-	slices.Sort(took)
+	return gameOf(took, lost)
+}
+
+func gameOf(took []int64, lost int) game {
 	if len(took) == 0 {
-		return game{lost: g.lost, longest: math.MaxInt64, p99: math.MaxInt64, p50: math.MaxInt64}
+		return game{lost: lost, longest: math.MaxInt64, p99: math.MaxInt64, p50: math.MaxInt64}
 	}
-	g.longest, g.p50, g.p99 = took[len(took)-1], took[len(took)/2], took[len(took)*99/100]
-	return g
+	slices.Sort(took)
+	return game{lost: lost, longest: took[len(took)-1], p50: took[len(took)/2], p99: took[len(took)*99/100]}
 }
 
 // largeFlows sends so many flows of datagrams of 1,200 bytes at that rate in all, bytes a

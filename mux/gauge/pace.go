@@ -80,19 +80,22 @@ const (
 	paceLong  = 200e6
 	paceGrows = 1.3 // from one measurement to the next: TCP still finds its window
 	// A trial gives the path so much more than it is believed to carry, at most trialMore,
-	// that a queue of trialQueue would come of it in vain before it is noticed. If the
+	// that a queue of a trialTrip-th of the round trip, from trialLeast to trialQueue, would come of it
+	// in vain before it is noticed: a game beside it has the same way. If the
 	// path takes trialTook of that, the belief was wrong, and the next trial follows at
 	// once, with half as much again, unless the path took a part of it alone and the rest stands
-	// in a queue. It is made when the queue has grown oddMost times or so within a second
+	// in a queue. If it does not, and a queue has come of it, the trial is over. It is made when the queue has grown oddMost times or so within a second
 	// although the pace did not let it, and once where the first belief was unsure. What failed
 	// is not repeated before trialWait, twice as long each time.
 	trialMore  = 0.25
 	trialQueue = 15e6 // ns
+	trialLeast = 5e6
+	trialTrip  = 3
 	trialTook  = 0.6
 	trialWait  = 1e9
 	trialLong  = 16e9 // and at most: what becomes better is found within that
 	trialGrew  = 5e6  // ns: so much more queue is what the path did not take of it,
-	trialStop  = 20e6 // ns: so much more queue ends it,
+	trialStop  = 10e6 // ns: so much more queue ends it, which is told late and by the least of several answers,
 	trialMost  = 1e9  // or this much time
 	oddMost    = 2.5
 	oddFade    = 0.9 // from one measurement to the next: they count for about a second
@@ -142,12 +145,13 @@ func (p *Pacer) doubt(now, queue, window int64, through float64, limited bool) {
 			p.begin(now, queue, min(p.more*3/2, trialMore))
 		}
 	case p.trial > 0: // TCP may take a while to follow, and with no queue it does no harm
-		if now-p.begun > trialMost {
+		if now-p.begun > trialMost || queue > p.opened+trialGrew {
 			p.settle(now)
 		}
 	case limited && now >= p.check && through > p.rate*paceUsed && (p.odd >= oddMost || p.unsure):
 		p.unsure = false
-		p.begin(now, queue, min(trialQueue/float64(window), trialMore))
+		vain := min(max((window-paceEvery)/trialTrip, trialLeast), trialQueue)
+		p.begin(now, queue, min(float64(vain)/float64(window), trialMore))
 	}
 }
 

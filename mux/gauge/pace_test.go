@@ -451,3 +451,26 @@ func TestTrialEndsWithWhatThePathTakes(t *testing.T) {
 		}
 	}
 }
+
+// A trial in vain ends with the first measurement that shows a queue of it, and is as small as the way
+// is short: a game beside it has that queue on its way.
+func TestTrialInVainIsShort(t *testing.T) {
+	const known = 57 * mbit
+	for _, srtt := range []int64{20e6, 300e6} {
+		p := Pacer{Capacity: known, Full: 1, first: 1, rate: known, check: 1, odd: 10, queue: 4e6}
+		now, window := int64(2e9), int64(100e6)+srtt
+		p.Learn(now, 5e6, window, known, false, true)
+		if p.trial == 0 || (p.trial/known-1)*float64(window) > max(7e6, trialQueue*float64(srtt)/300e6)*1.01 {
+			t.Fatalf("round trip %d ms: %.1f Mbit/s are tried", srtt/1e6, p.trial/mbit)
+		}
+		now += window
+		p.Learn(now, p.opened+trialGrew+1e6, window, known, false, true)
+		if p.trial > 0 {
+			t.Errorf("round trip %d ms: the path took nothing of it, a queue stands, and it goes on", srtt/1e6)
+		}
+	}
+	p := Pacer{Capacity: known, Full: 1, first: 1, rate: known, trial: 1.1 * known, more: 0.1, begun: 1, opened: 5e6}
+	if p.Update(100e6, 16e6, 16e6, 20e6, true); p.trial > 0 {
+		t.Error("10 ms of queue are there, and it goes on")
+	}
+}

@@ -83,3 +83,39 @@ func TestStreamWindowGrowsByWhatLiesBeyondAGap(t *testing.T) {
 		far.Reset()
 	}
 }
+
+// A window grows when the peer has stopped at its edge though nearly all is read: on a busy machine a
+// round trip takes several times what the shortest one did, and a half of the window was never read in that.
+func TestStreamWindowGrowsWhereAllIsLate(t *testing.T) {
+	const part = initialWindow / 2 / lateTrips
+	for _, c := range []struct {
+		name    string
+		rtt     int64
+		product uint64 // read in the shortest round trip
+		unread  int
+		stopped bool
+		want    int
+	}{
+		{"a stop", 2 * shortWay, part, 0, true, 2 * initialWindow},
+		{"the reader is what is late", 2 * shortWay, part, initialWindow / 4, true, initialWindow},
+		{"next to nothing comes", 2 * shortWay, part - 1, 0, true, initialWindow},
+		{"no stop", 2 * shortWay, part, 0, false, initialWindow},
+		{"a short way", shortWay, part, 0, true, initialWindow},
+	} {
+		p := newPipe(t, false, 10)
+		near, far := p.pair()
+		far.mu.Lock()
+		far.received += initialWindow // and is read, but for
+		far.unread = c.unread
+		far.meter.rtt, far.meter.product = c.rtt, c.product
+		far.growWindow(c.stopped)
+		limit := far.limit
+		far.unread = 0
+		far.mu.Unlock()
+		if limit != c.want {
+			t.Errorf("%s: the window is %d, not %d", c.name, limit, c.want)
+		}
+		near.Reset()
+		far.Reset()
+	}
+}

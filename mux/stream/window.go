@@ -65,6 +65,9 @@ const (
 	// of the other half as well, which keeps it until it is acknowledged.
 	nearMost = 2 << 20
 	nearWay  = 8 * shortWay
+	// lateTrips is in how many of the shortest round trips half of a window is read that is too small where
+	// all that comes waits for a processor.
+	lateTrips = 8
 	// A stream that rests this long gives its windows back.
 	idleTime = 5 * time.Second
 )
@@ -186,16 +189,19 @@ func (c *block) stoppedAt(end uint64) bool {
 // growWindow doubles the receive limit when half of it and more is read in a
 // round trip, as Linux sizes its receive buffers, or when the peer has stopped and so much lies
 // beyond a gap: what is missing stands in the queue of a path, and what the others bring meanwhile has to
-// fit, or they wait for it (RFC 8684, Section 3.3.1). On a way too short to need a
+// fit, or they wait for it (RFC 8684, Section 3.3.1). So it is when the peer has stopped, nearly
+// all is read, and half of the limit is read in lateTrips round trips: a busy machine makes them so much
+// longer than the shortest one, and the window would stay what is read in that. On a way too short to need a
 // large window, which would only leave the processor's caches, the peer must
 // also have stopped because the next promise was still on its way.
 func (c *block) growWindow(stopped bool) {
 	half := uint64(c.limit / 2)
 	read, gap, short := c.meter.product >= half, stopped && c.beyond >= half, c.meter.rtt <= shortWay
+	late := stopped && uint64(c.unread) < half/2 && c.meter.product >= half/lateTrips
 	switch {
 	case c.limit >= maxWindow || c.closed || c.read() < c.grewAt+half:
 		return
-	case short && !(read && stopped), !read && !gap:
+	case short && !(read && stopped), !read && !gap && !late:
 		return
 	case c.meter.near() && c.table.grown.Load()+int64(c.limit) > nearMost:
 		return

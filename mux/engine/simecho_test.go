@@ -19,15 +19,17 @@ const (
 	// echoStart is how long of a run does not count, as in the laboratory: a session's first
 	// second, in which TCP finds its windows.
 	echoStart = 1e9
+	echoPause = 4e9
 )
 
 // echo has datagrams sent at that rate of payload, bytes a nanosecond, and sent back by the
-// server, each when it has its order.
-func (p *profile) echo(seed uint64, rate float64) (all []echoed) {
+// server, each when it has its order. The server stands still for pause ns at echoPause.
+func (p *profile) echo(seed uint64, rate float64, pause int64) (all []echoed) {
 	n := p.open(seed, false)
 	w := n.w
 	start := int64(1e9 + 5e8*w.rnd.Float64()) // the paths are known
 	n.befalls(start)
+	w.at(start+echoPause, func() { n.b.asleep = max(n.b.asleep, w.now+pause) })
 	w.run(start)
 	client, server := netip.AddrPortFrom(packet.ClientHost4, 5000), netip.MustParseAddrPort("192.0.2.1:9")
 	var src [2]Source
@@ -90,7 +92,7 @@ func TestEchoes(t *testing.T) {
 		}
 		slices.Sort(c.also)
 		for _, seed := range slices.Compact(c.also) {
-			all := p.echo(seed, c.rate*mbit)
+			all := p.echo(seed, c.rate*mbit, 0)
 			lost := 0
 			for i := range all {
 				if all[i].done == 0 {
@@ -105,6 +107,27 @@ func TestEchoes(t *testing.T) {
 			if d.p50 > c.p50*1e6 || d.p99 > c.p99*1e6 || share > c.lost {
 				t.Errorf("the bound is %+v", c)
 			}
+		}
+	}
+}
+
+// TestPauseLosesNothing has the server stand still for 80 ms in the same load: what comes at once then
+// leaves by itself, as the paths carry more. 0.9 % of six seconds were dropped, as a start had shown that
+// the flow does not slow down, and those before had waited for no more than some milliseconds.
+func TestPauseLosesNothing(t *testing.T) {
+	p := profiles(t)["uneven"]
+	for _, seed := range []uint64{0, 2, 4} {
+		all := p.echo(seed, 85*mbit, 80e6)
+		from := slices.IndexFunc(all, func(e echoed) bool { return e.at >= all[0].at+echoPause-echoStart-200e6 })
+		lost := 0
+		for i := range all[from:] {
+			if all[from+i].done == 0 {
+				lost++
+			}
+		}
+		d := delayOf(all, func(e *echoed) int64 { return e.done - e.at })
+		if t.Logf("seed %d: %d lost, p50 and p99 %v ms", seed, lost, d); lost > 0 || d.p99 > 150e6 {
+			t.Error("the bounds are 0 and 150 ms")
 		}
 	}
 }

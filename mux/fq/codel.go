@@ -38,6 +38,48 @@ const (
 	deafSpread = 2.0 / 3
 )
 
+const (
+	// What comes at once after a pause, of this machine or of the way, leaves by itself where the flow's
+	// queue was short for burstAfter before, and more is carried than comes: it is let wait as long as it
+	// becomes less by one part in burstStep within burstLull. QUIC slows down when something is dropped.
+	burstAfter = 1e9 // ns
+	burstStep  = 64
+	burstLull  = 300e6 // ns
+)
+
+// A burst is what of a flow waits beyond its usual, and leaves.
+type burst struct {
+	short  int64 // since when the queue was short; 0 = it is not
+	least  int   // bytes that have waited at least; 0 = there is none
+	lessAt int64 // when there were that few
+}
+
+// leaves takes how many bytes wait, and whether that is long, and says that it is a burst.
+func (u *burst) leaves(now int64, bytes int, long bool) bool {
+	switch rests := now - u.short; {
+	case !long && u.short == 0:
+		u.short = now
+		return false
+	case !long:
+		if rests > codelInterval {
+			u.least = 0
+		}
+		return false
+	case u.short != 0:
+		if u.least > 0 || rests > burstAfter {
+			u.least, u.lessAt = bytes, now
+		}
+		u.short = 0
+	}
+	if bytes < u.least-u.least/burstStep {
+		u.least, u.lessAt = bytes, now
+	}
+	if now-u.lessAt > burstLull {
+		u.least = 0
+	}
+	return u.least > 0
+}
+
 // A codel is the state of RFC 8289, Section 5.
 type codel struct {
 	firstAbove, dropNext int64
@@ -45,6 +87,7 @@ type codel struct {
 	dropping             bool
 	since                int64 // it drops without a pause,
 	deaf                 int64 // and when the flow was last seen not to answer that; 0 = never
+	burst                burst
 }
 
 // codel dequeues as RFC 8289, Section 5.2.
@@ -89,8 +132,9 @@ func (q *Queue) sojourn(f *Flow, now int64) (p *buf.Buffer, above bool) {
 			c.firstAbove = 0
 			return nil, false
 		}
-		wait := now - p.Stamp
-		if wait > q.oldest(f, now) {
+		wait, oldest := now-p.Stamp, q.oldest(f, now)
+		leaves := c.burst.leaves(now, f.Bytes, !f.Behaviour.QUIC && wait >= min(q.Target, oldest) && f.Bytes >= Quantum && !q.Grace)
+		if wait > oldest && !(leaves && wait <= maxAge+q.Target) {
 			if q.drop(f, p, DropStale); !c.hears(now) {
 				c.deaf = now // still
 			}
@@ -107,7 +151,7 @@ func (q *Queue) sojourn(f *Flow, now int64) (p *buf.Buffer, above bool) {
 			c.firstAbove = now + codelInterval
 			return p, false
 		}
-		return p, now >= c.firstAbove
+		return p, now >= c.firstAbove && !leaves
 	}
 }
 

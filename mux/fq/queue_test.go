@@ -278,3 +278,44 @@ func TestMeteredFlowsHaveABand(t *testing.T) {
 		t.Errorf("band %d while bulk finds no room", band)
 	}
 }
+
+// What comes at once after a pause is let wait where it leaves by itself, also of a flow that has shown
+// before that it does not slow down; not where it stays, nor where the queue was long before.
+func TestBurstThatLeavesIsLetWait(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		served int64 // ns for each packet; one comes each ms
+		deaf   bool
+		at     int // ms
+		lost   bool
+	}{
+		{"it leaves", 900e3, false, 2000, false},
+		{"of one that does not slow down", 900e3, true, 2000, false},
+		{"it stays", 1000e3, false, 2000, true},
+		{"there was no queue yet", 900e3, true, 10, true},
+	} {
+		q := Queue{Target: CoDelTarget}
+		f := queueFlow(1)
+		if c.deaf {
+			f.codel.deaf = 1
+		}
+		served := int64(0)
+		for ms := range 4000 {
+			now := int64(ms)*1e6 + 1
+			q.add(f, 1, 1200, now)
+			if ms == c.at {
+				q.add(f, 80, 1200, now)
+			}
+			for ; served <= now; served += c.served {
+				if _, p := q.Pop(ClassBulk, now, 16384); p != nil {
+					p.Release()
+				} else {
+					served = now + 1
+				}
+			}
+		}
+		if drops := q.Drops[DropCoDel] + q.Drops[DropStale]; (drops > 0) != c.lost {
+			t.Errorf("%s: %d are dropped", c.name, drops)
+		}
+	}
+}

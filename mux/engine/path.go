@@ -87,7 +87,12 @@ type Path struct {
 func (p *Path) Name() string { return p.cfg.Name }
 
 // Rename gives it another name, of which nothing depends.
-func (p *Path) Rename(name string) { p.cfg.Name = name }
+func (p *Path) Rename(name string) {
+	if p.rec != nil {
+		p.rec.note(entry{Op: "rename", Path: p.id, Text: name})
+	}
+	p.cfg.Name = name
+}
 
 // AddrID is the client's address ID of the path (RFC 8684, Section 3.2).
 func (p *Path) AddrID() uint8 { return p.addrID }

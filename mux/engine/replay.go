@@ -191,6 +191,8 @@ func (p *player) step() {
 		e.RemovePath(c.path())
 	case "configure":
 		c.path().Configure(*c.Config)
+	case "rename":
+		c.path().Rename(c.Text)
 	case "keep":
 		c.path().SetKeepAlive(c.n(0))
 	case "capped":

@@ -99,7 +99,7 @@ func TestRecordsHaveAllCalls(t *testing.T) {
 	}
 	recorded := []string{
 		"Acked", "AddPath", "Assign", "Attach", "Charge", "Close", "Configure", "Control", "Detach", "Doubt", "Drained", "Due",
-		"Establish", "FIN", "Finish", "Glance", "Heard", "Initial", "Learn", "Next", "Probe", "RemovePath", "Renew", "Send",
+		"Establish", "FIN", "Finish", "Glance", "Heard", "Initial", "Learn", "Next", "Probe", "RemovePath", "Rename", "Renew", "Send",
 		"SetBackup", "SetCapped", "SetKeepAlive", "SetPolicy", "Take", "Tick", "Wake", "Wrote",
 		"PathOf", // by AddPath
 	}

@@ -58,3 +58,36 @@ func TestRestingPathHasWhatIsMissing(t *testing.T) {
 		}
 	}
 }
+
+// A stream's first packets go by no subflow more of a path where what it was given stands in a queue of a
+// tenth of a second, unless it has shown to be more than thin.
+func TestLadenPathIsSpared(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		out    int
+		proven float64 // Mbit/s
+		queue  int64
+		want   uint64
+	}{
+		{"nothing is known", 40e3, 0, 0, 0b11},
+		{"a queue stands", 40e3, 0.2, 200e6, 0b01},
+		{"a short one", 40e3, 0.2, 50e6, 0b11},
+		{"little is under way", 20e3, 0.2, 200e6, 0b11},
+		{"it brings more", 40e3, 2, 200e6, 0b11},
+	} {
+		s := New(true, ModeAuto, nil, 0)
+		s.Establish(1)
+		p := s.AddPath(PathConfig{}, -1)
+		for range 2 {
+			s.Attach(NewSubflow(nil, p, s.Epoch(), 0), 0)
+		}
+		p.proven = c.proven * mbit
+		p.delay.Add(1, 5e6, 5e6)
+		p.delay.Add(2, 5e6+c.queue, 5e6)
+		s.choose.list(1e9)
+		p.subs[0].tx.outstanding = c.out
+		if got := spared(&s.choose, 0b11, 1e9); got != c.want {
+			t.Errorf("%s: %b, want %b", c.name, got, c.want)
+		}
+	}
+}

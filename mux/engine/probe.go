@@ -34,7 +34,7 @@ func (p *Path) askDelay(e *Engine, now int64) {
 	case !p.woken && m.Count >= gauge.DelayLeast:
 		return // its keep-alives tell now and then
 	case m.Count < gauge.DelayLeast || p.carriesBulk(now):
-		every = gauge.DelayEvery
+		every = gauge.Every(p.rtt)
 	case p.cfg.Metered || now-e.activeAt > gauge.DelayOld:
 	case m.Quick > 0:
 		every = gauge.DelayEvery

@@ -1,5 +1,7 @@
 package engine
 
+import "github.com/mpsocks/mpsocks/mux/sched"
+
 // A thin path is slow without being dead: what its subflows have sent stands in one queue,
 // and TCP's initial windows alone may be seconds of it, before a round trip shows them. So a
 // subflow waits with its path: as long as the path brings something, and nothing that was
@@ -196,12 +198,12 @@ func rests(e *Engine, slow *Path, age int64) bool {
 	return false
 }
 
-// spared leaves a stream's first packets, which are a small flow's yet large, those subflows
-// of a thin path that carry bulk: each other one would put a window more into its queue.
+// spared leaves a stream's first packets, which are a small flow's yet large, those subflows that carry
+// bulk of a thin path, and of one that may be: each other one would put a window more into its queue.
 func spared(r *chooser, set uint64, now int64) uint64 {
 	left := set
 	for i, f := range r.candSub {
-		if f.path.passage.holds(now) && !r.cands[i].Bulk {
+		if !r.cands[i].Bulk && (f.path.passage.holds(now) || laden(f.path)) {
 			left &^= 1 << i
 		}
 	}
@@ -209,4 +211,14 @@ func spared(r *chooser, set uint64, now int64) uint64 {
 		return set
 	}
 	return left
+}
+
+// laden says that what the path was given stands in a queue, and that it has not shown to be more than
+// thin.
+func laden(p *Path) bool {
+	out := outstanding(p)
+	for _, f := range p.subs {
+		out += f.pendingSize
+	}
+	return out > 2*sched.StartBytes && p.proven < thinRate && p.delay.Count > 0 && p.delay.Last() > thinMet
 }

@@ -26,7 +26,8 @@ type Delay struct {
 }
 
 const (
-	DelayEvery  = 15e6           // between the questions to a path that carries bulk: one in the least round trip of most
+	DelayEvery  = 15e6           // between the questions to a path that carries bulk, at least: one in the least round trip of most,
+	delayTrip   = 16             // and so many in a long one
 	DelayLeast  = 6              // samples for a judgement
 	delayStart  = 2              // while TCP finds its window, which doubles in a round
 	delaySteep  = 8e6            // trip, so few do if they show this much
@@ -42,6 +43,11 @@ const (
 	delayWindow = 20e9           // clocks that differ by 50 ppm drift 1 ms in it
 	NoDelay     = int64(1) << 62 // longer than any: nothing was measured
 )
+
+// Every is how long it is, ns, from one question to the next on a path of that round trip that carries
+// bulk: where that is long, more than delayTrip questions in it tell little more, and they and their
+// answers are much of a thin path, or of a thin way back.
+func Every(rtt int64) int64 { return max(DelayEvery, rtt/delayTrip) }
 
 // Ask notes a question.
 func (m *Delay) Ask(now int64, octets uint64) {
@@ -174,7 +180,7 @@ func (m *Delay) Beyond(delay int64) int64 { return max(delay-m.Jitter, 0) }
 // jitter, a retransmission or a late wake-up only add, and what TCP sends in
 // bursts, once a round trip, does not stand.
 func (m *Delay) Stands(rtt int64, starting bool) (int64, bool) {
-	n := min(max(int(rtt/DelayEvery), DelayLeast), len(m.recent))
+	n := min(max(int(rtt/Every(rtt)), DelayLeast), len(m.recent))
 	if m.Count < n {
 		return 0, false
 	}

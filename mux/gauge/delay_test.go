@@ -134,3 +134,30 @@ func TestDelayBlunt(t *testing.T) {
 		t.Errorf("%d ns in the way back, want 20 ms", back)
 	}
 }
+
+// However long a round trip is, what stands is judged by the questions of one, and these are not more
+// than tell something.
+func TestQuestionsOfARoundTrip(t *testing.T) {
+	for _, c := range []struct{ rtt, every, asked int64 }{
+		{20e6, DelayEvery, DelayLeast},
+		{150e6, DelayEvery, 10},
+		{240e6, DelayEvery, 16},
+		{600e6, 37.5e6, 16},
+		{2e9, 125e6, 16},
+	} {
+		if got := Every(c.rtt); got != c.every {
+			t.Errorf("%d ms: one each %d ns, want %d", c.rtt/1e6, got, c.every)
+		}
+		var m Delay
+		for i := range c.asked {
+			if _, known := m.Stands(c.rtt, false); known {
+				t.Errorf("%d ms: %d answers say what stands, want %d", c.rtt/1e6, i, c.asked)
+				break
+			}
+			m.Add(int64(i)*c.every, 5e6, 5e6)
+		}
+		if _, known := m.Stands(c.rtt, false); !known {
+			t.Errorf("%d ms: %d answers do not say what stands", c.rtt/1e6, c.asked)
+		}
+	}
+}

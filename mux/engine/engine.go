@@ -53,7 +53,8 @@ type Engine struct {
 	holdBound int64  // resequencing deadline, ns
 	disowned  uint64 // subflows whose acknowledgements count for nothing, until the Tick regains what they have
 
-	stirred    stir   // whether the session lately had much to carry
+	stirred    stir   // whether the session lately had much to carry,
+	poured     stir   // and whether much came
 	octets     uint64 // committed
 	octetsSeen uint64 // of these, when Tick last looked
 	activeAt   int64  // when it last saw some more

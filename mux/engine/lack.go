@@ -118,7 +118,8 @@ func seek(e *Engine, now int64) {
 // and so does one whose packets all go by another path as well, where something on the way
 // acknowledges for the peer: none of them is missed. Where a kernel has the question, and no
 // answer comes while another path shows that the peer is there, nothing but its own answer
-// is believed.
+// is believed. Where nothing comes by any path they are all asked once, if much came until then: perhaps
+// there was no more, and all of them may be dead for a moment, so that the answer has its time.
 func inquire(e *Engine, p *Path, now int64) {
 	if f := p.quizzed; f != nil {
 		switch {
@@ -134,13 +135,14 @@ func inquire(e *Engine, p *Path, now int64) {
 		}
 		return
 	}
-	if !p.woken || !p.quiet(now) || now-e.heard > quietAfter || p.state == PathDark || p.cfg.Metered {
+	silent := now-e.heard > quietAfter
+	if !p.woken || !p.quiet(now) || silent && e.heard-e.poured.at > quietAfter || p.state == PathDark || p.cfg.Metered {
 		return
 	}
 	for _, f := range p.subs {
 		if f.state == Moving && !f.backup {
 			f.ping(now)
-			p.quizzed, p.quizzedAt, p.quizTaken = f, now, 0
+			p.quizzed, p.quizzedAt, p.quizTaken, p.patient = f, now, 0, silent
 			return
 		}
 	}

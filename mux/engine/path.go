@@ -65,7 +65,8 @@ type Path struct {
 
 	quizzed   *Subflow // that was asked as the path was quiet, nil = that is over,
 	quizzedAt int64    // when, ns,
-	quizTaken int64    // and since when a kernel has the question, 0 = not yet
+	quizTaken int64    // and since when a kernel has the question, 0 = not yet;
+	patient   bool     // nothing came by any other path either
 
 	proof, stalled int64 // last sign of life and last stall of its subflows, ns
 

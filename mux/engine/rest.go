@@ -18,6 +18,10 @@ const (
 	restAfter = 20e9
 	trickle   = 1 << 10
 
+	// pourBytes is how much comes in quietAfter, at least, of which it is asked why it ends: half of what a
+	// call brings.
+	pourBytes = 2 << 10
+
 	// keepBusy is how long a subflow of a path in use may be silent before the client
 	// asks: all that the path has are to be fit at any time.
 	keepBusy = 15e9
@@ -35,12 +39,12 @@ type stir struct {
 	base  uint64 // and from where
 }
 
-// note takes how many bytes there were in all.
-func (s *stir) note(now int64, total uint64) {
+// note takes how many bytes there were in all; more than so many in so many ns are more than a trickle.
+func (s *stir) note(now int64, total, bytes uint64, within int64) {
 	switch {
-	case total-s.base > trickle:
+	case total-s.base > bytes:
 		*s = stir{now, now, total}
-	case now-s.since > restAfter:
+	case now-s.since > within:
 		s.since, s.base = now, total
 	}
 }
@@ -50,9 +54,10 @@ func (s *stir) lately(now int64) bool { return now-s.at < restAfter }
 
 // stirs notes what the session and its paths have carried. received is in bytes.
 func stirs(e *Engine, now int64, received uint64) {
-	e.stirred.note(now, e.octets+received)
+	e.stirred.note(now, e.octets+received, trickle, restAfter)
+	e.poured.note(now, received, pourBytes, quietAfter)
 	for _, p := range e.paths {
-		p.used.note(now, p.sent)
+		p.used.note(now, p.sent, trickle, restAfter)
 	}
 }
 

@@ -251,9 +251,9 @@ func (f *Subflow) ask(e *Engine, now int64) {
 }
 
 // probeTimeout is how long an answer may take: a path that was just in use is awake, as is
-// one by which something has come since.
+// one by which something has come since. Where nothing comes by any path, all may be dead for a moment.
 func (f *Subflow) probeTimeout(now int64) int64 {
-	if f.path.quiet(now) || f.state == Resting && f.path.heard > f.probeSent {
+	if f.path.quiet(now) && (f != f.path.quizzed || !f.path.patient) || f.state == Resting && f.path.heard > f.probeSent {
 		return quietTimeout
 	}
 	return probeTimeout

@@ -79,24 +79,28 @@ func TestWriteUnderWay(t *testing.T) {
 }
 
 // A half that only receives sees no stall of its own: a path that brings
-// nothing any more while another does is asked, and then counts as dead soon.
+// nothing any more while another does is asked, and then counts as dead soon; so are all of
+// them once when much came and nothing comes any more, and have more time to answer.
 func TestQuietPathIsAsked(t *testing.T) {
 	const now = 10e9
 	for _, c := range []struct {
 		name           string
 		heard, beside  int64
+		poured         int64 // when much came last
 		metered, stale bool
 		rests, asked   bool
 	}{
-		{"both bring something", now - 10e6, now - 10e6, false, false, false, false},
-		{"only the other does", now - 600e6, now - 10e6, false, false, false, true},
-		{"and the path is to rest", now - 600e6, now - 10e6, false, false, true, false},
-		{"nothing comes at all", now - 600e6, now - 600e6, false, false, false, false},
-		{"silent for long", now - 30e9, now - 10e6, false, false, false, false},
-		{"metered", now - 600e6, now - 10e6, true, false, false, false},
-		{"already stale", now - 600e6, now - 10e6, false, true, false, false},
+		{"both bring something", now - 10e6, now - 10e6, 0, false, false, false, false},
+		{"only the other does", now - 600e6, now - 10e6, 0, false, false, false, true},
+		{"and the path is to rest", now - 600e6, now - 10e6, 0, false, false, true, false},
+		{"nothing comes at all", now - 600e6, now - 600e6, 0, false, false, false, false},
+		{"much came until then", now - 600e6, now - 600e6, now - 700e6, false, false, false, true},
+		{"it was asked then", now - 600e6, now - 600e6, now - 1200e6, false, false, false, false},
+		{"silent for long", now - 30e9, now - 10e6, 0, false, false, false, false},
+		{"metered", now - 600e6, now - 10e6, 0, true, false, false, false},
+		{"already stale", now - 600e6, now - 10e6, 0, false, true, false, false},
 	} {
-		s := &Engine{heard: c.beside}
+		s := &Engine{heard: c.beside, poured: stir{at: c.poured}}
 		p := &Path{cfg: PathConfig{Metered: c.metered}, heard: c.heard, woken: !c.rests}
 		f := &Subflow{path: p}
 		if c.stale {
@@ -106,6 +110,9 @@ func TestQuietPathIsAsked(t *testing.T) {
 		inquire(s, p, now)
 		if asked := f.probeSent != 0 && len(f.control) > 0; asked != c.asked {
 			t.Errorf("%s: asked is %v", c.name, asked)
+		}
+		if wait := f.probeTimeout(now); c.asked && (wait == probeTimeout) != (c.poured != 0) {
+			t.Errorf("%s: the answer has %d ms", c.name, wait/1e6)
 		}
 	}
 }

@@ -282,11 +282,27 @@ func (e *Engine) judge(p *Path, now int64) {
 			}
 			f.ping(now)
 		}
+		need(e, p, now)
 	}
 	p.state.dark(dark)
 	if gone := p.state == PathDark || len(p.subs) == 0; gone && p.movedAt > p.toldAt && (p.toldAt == 0 || p.movedAt > p.toldAt+toldAgain) {
 		p.toldAt = p.movedAt
 		e.say(p, nil, p.moved, FlowsMoved)
+	}
+}
+
+// need has paths that are to rest asked, as that one has died and they are the last: by the next of
+// their keep-alives alone it would be known late that they have died as well.
+func need(e *Engine, died *Path, now int64) {
+	for _, p := range e.paths {
+		if p != died && p.state == PathUp && !p.spare() {
+			return
+		}
+	}
+	for _, p := range e.paths {
+		if f := p.warm(); p != died && p.state == PathUp && f != nil {
+			f.ping(now)
+		}
 	}
 }
 

@@ -76,8 +76,6 @@ func TestPickBulk(t *testing.T) {
 	}
 }
 
-// A flow that wants order stays where it is: on the lane, and while bulk is in
-// its way there on one thin subflow, whatever becomes of the others.
 // A stream takes turns on ways that end on this machine.
 func TestWithin(t *testing.T) {
 	near := Candidate{Path: 0, RTT: 8e3, Rate: 1, Room: 16384, Own: 256 << 10, Bulk: true}
@@ -110,6 +108,8 @@ func TestWithin(t *testing.T) {
 	}
 }
 
+// A flow that wants order stays where it is: on the lane, and while bulk is in
+// its way there on one thin subflow, whatever becomes of the others.
 func TestPickSteady(t *testing.T) {
 	thin := Candidate{RTT: 20e6, Queue: -1, Room: 1500}
 	lane, second := thin, thin

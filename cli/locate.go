@@ -158,7 +158,7 @@ func answering(ctx context.Context, all []*admin.Client) (clients []*admin.Clien
 // keepState fills in the state directory of a configuration, and makes it. What cannot be
 // had is said, and missed.
 func keepState(dir *string, log zerolog.Logger) {
-	err := error(nil)
+	var err error
 	if *dir == "" {
 		*dir, err = conf.DefaultStateDir()
 	}

@@ -12,13 +12,20 @@ import (
 // routed says whether the routing tables lead to an address by an interface, or from a
 // local address, what comes from a socket with a mark. Where they cannot be asked it says that they do.
 func routed(name string, from, to netip.Addr, mark uint32) bool {
-	// Without fibmatch the kernel answers that every address is a neighbour there.
-	o := &netlink.RouteGetOptions{Oif: name, FIBMatch: true, Mark: mark}
+	o := routeFrom(name, from, mark)
+	o.FIBMatch = true // or the kernel answers that every address is a neighbour there
+	_, err := netlink.RouteGetWithOptions(to.AsSlice(), o)
+	return !errors.Is(err, syscall.EHOSTUNREACH) && !errors.Is(err, syscall.ENETUNREACH)
+}
+
+// routeFrom asks for the route of what comes from a socket with a mark that is bound to an interface, or to
+// a local address, if there is one.
+func routeFrom(name string, from netip.Addr, mark uint32) *netlink.RouteGetOptions {
+	o := &netlink.RouteGetOptions{Oif: name, Mark: mark}
 	if from.IsValid() {
 		o.SrcAddr = from.AsSlice()
 	}
-	_, err := netlink.RouteGetWithOptions(to.AsSlice(), o)
-	return !errors.Is(err, syscall.EHOSTUNREACH) && !errors.Is(err, syscall.ENETUNREACH)
+	return o
 }
 
 // leadsBy is the interface by which the routing tables lead to an address, what comes from a
@@ -39,11 +46,7 @@ func leadsBy(to netip.Addr, mark uint32) string {
 // a local address if there is one, what comes from a socket with a mark, and that interface: if the
 // router was asked for its hardware address (RFC 826; RFC 4861, Section 7.2) and did not answer.
 func silentRouter(name string, from, to netip.Addr, mark uint32) (router netip.Addr, by string) {
-	o := &netlink.RouteGetOptions{Oif: name, Mark: mark}
-	if from.IsValid() {
-		o.SrcAddr = from.AsSlice()
-	}
-	routes, err := netlink.RouteGetWithOptions(to.AsSlice(), o)
+	routes, err := netlink.RouteGetWithOptions(to.AsSlice(), routeFrom(name, from, mark))
 	if err != nil || len(routes) == 0 || len(routes[0].Gw) == 0 {
 		return netip.Addr{}, ""
 	}

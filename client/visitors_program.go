@@ -46,8 +46,7 @@ func (v *visitors) resolve(ctx context.Context) {
 		v.found = append(v.found, programAt(a, r.Port))
 	}
 	if was := v.target.Load(); was == nil || !slices.Contains(v.found, *was) {
-		to := programAt(likeliest(list), r.Port)
-		v.lead(to)
+		v.lead(programAt(likeliest(list), r.Port))
 	}
 }
 

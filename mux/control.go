@@ -18,7 +18,7 @@ import (
 // command obeys one option that is not a DSS. An error ends the subflow.
 func (f *subflow) command(o *mptcp.Option) error {
 	s := f.s
-	if !s.commands.Allow() {
+	if !s.commands.allow() {
 		return errCommands
 	}
 	switch o.Subtype {
@@ -45,14 +45,6 @@ func (f *subflow) command(o *mptcp.Option) error {
 	}
 	return nil
 }
-
-const (
-	// commandsEach is how many options without data a session obeys a second, and
-	// commandsAtOnce at once: more than a session with all of its subflows says. Who says more is cut.
-	commandsEach, commandsAtOnce = 10000, 20000
-)
-
-var errCommands = protocolError("the peer says options all the time")
 
 // probe obeys an option of ours: what measures is the engine's.
 func (f *subflow) probe(x *mptcp.Experimental) {

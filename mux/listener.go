@@ -207,7 +207,7 @@ func (l *Listener) open(key [32]byte) (*Session, error) {
 	})
 	turn := l.turns.client(key)
 	s.memory, s.voice = l.memory, turn.voice
-	s.hands = turn.hands
+	s.hands, s.commands.client = turn.hands, turn.commands
 	s.streams.Share(turn.hands)
 	h, err := cfg.Accept(s)
 	if err != nil {

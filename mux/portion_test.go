@@ -98,7 +98,7 @@ func TestReadersGiveTurnsBack(t *testing.T) {
 			before := -1
 			go func() {
 				turn := own.Take()
-				if before = commandsAtOnce - int(s.commands.Tokens()); x.record < 1<<10 {
+				if before = commandsAtOnce - int(s.commands.session.Tokens()); x.record < 1<<10 {
 					_, got := near.Carried()
 					before = int(got) / x.record
 				}

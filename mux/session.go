@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
-	"golang.org/x/time/rate"
 
 	"github.com/mpsocks/mpsocks/mux/chatter"
 	"github.com/mpsocks/mpsocks/mux/engine"
@@ -58,8 +57,8 @@ type Session struct {
 	log      zerolog.Logger
 	voice    *chatter.Voice // the peer's in the log; at the server one client's
 	streams  *stream.Table
-	hands    *hands.Hands  // of the client, at the server; nil = it works as it likes
-	commands *rate.Limiter // of options without data
+	hands    *hands.Hands // of the client, at the server; nil = it works as it likes
+	commands commands
 	serving  sync.WaitGroup
 	keyed    chan struct{} // closed when the keys are known for the first time
 	// advertised tells the owner that the peer announced an address, refused
@@ -121,7 +120,7 @@ func newSession(c sessionConfig) *Session {
 		client: c.client, name: c.name, identity: c.identity, handler: c.handler,
 		capture: c.capture, log: c.log, voice: chatter.NewVoice(), up: make(chan struct{}), keyed: make(chan struct{}),
 	}
-	s.commands = rate.NewLimiter(commandsEach, commandsAtOnce)
+	s.commands = newCommands()
 	s.monitor.s, s.monitor.alarm = s, lull.NewAlarm()
 	s.end = ending{s: s, done: make(chan struct{}), ended: make(chan struct{})}
 	s.core.start = time.Now()

@@ -33,7 +33,8 @@ type turn struct {
 	handshakes *rate.Limiter
 	voice      *chatter.Voice
 	hands      *hands.Hands
-	joins      sync.Mutex // held while a join is counted, before the locks of sessions
+	commands   *rate.Limiter // of options without data, of all sessions
+	joins      sync.Mutex    // held while a join is counted, before the locks of sessions
 }
 
 // wait returns when it is the turn of a client's handshake, or an error when that does not
@@ -52,7 +53,7 @@ func (t *turns) client(client [32]byte) *turn {
 		}
 		c = &turn{
 			handshakes: rate.NewLimiter(rate.Limit(turnsPerCore*runtime.GOMAXPROCS(0)), turnsAtOnce),
-			voice:      chatter.NewVoice(), hands: t.crowd.Hands(),
+			voice:      chatter.NewVoice(), hands: t.crowd.Hands(), commands: newClientCommands(),
 		}
 		t.of[client] = c
 	}

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -239,4 +240,45 @@ func TestAttemptsCostWhatTheyTake(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestManyAddresses: a name with 1,200 addresses makes a few attempts at once and some
+// 20 in all, and an address that did not answer is tried last the next time.
+func TestManyAddresses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDialer(&egress{})
+		var running, most, all atomic.Int32
+		d.to = func(ctx context.Context, to netip.AddrPort, _ manner) (tcpio.Socket, error) {
+			all.Add(1)
+			if n := running.Add(1); n > most.Load() {
+				most.Store(n)
+			}
+			defer running.Add(-1)
+			if to.Addr().As4()[3]%2 == 0 {
+				return nil, &dialError{wordRefused, nil}
+			}
+			<-ctx.Done()
+			return nil, classed(ctx.Err())
+		}
+		var addrs []netip.Addr
+		for i := range 1200 {
+			addrs = append(addrs, netip.AddrFrom4([4]byte{192, 0, byte(i >> 8), byte(i)}))
+		}
+		if _, err := d.connect(t.Context(), addrs, nil, 80, budget{}); rank(err) != rankRefused {
+			t.Errorf("%v", err)
+		}
+		if most.Load() > maxRunning || all.Load() > maxAttempts {
+			t.Errorf("%d at once, %d in all", most.Load(), all.Load())
+		}
+		if order := d.order(addrs[:4], 80); order[0] != addrs[0] || order[1] != addrs[2] {
+			t.Errorf("silent addresses are tried early: %v", order)
+		}
+		if order := d.order(addrs[:4], 443); order[1] != addrs[1] {
+			t.Errorf("what did not answer at one port is tried late at another: %v", order)
+		}
+		time.Sleep(shunTime)
+		if order := d.order(addrs[:2], 80); order[0] != addrs[0] {
+			t.Errorf("never forgiven: %v", order)
+		}
+	})
 }

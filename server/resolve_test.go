@@ -123,6 +123,26 @@ func addA(m dnsmessage.Message, ttl uint32, addrs ...string) *dnsmessage.Message
 	return &m
 }
 
+// addAAAA adds IPv6 addresses to an answer.
+func addAAAA(m dnsmessage.Message, ttl uint32, addrs ...string) *dnsmessage.Message {
+	for _, a := range addrs {
+		m.Answers = append(m.Answers, dnsmessage.Resource{
+			Header: dnsmessage.ResourceHeader{Name: m.Questions[0].Name, Class: dnsmessage.ClassINET, TTL: ttl},
+			Body:   &dnsmessage.AAAAResource{AAAA: netip.MustParseAddr(a).As16()},
+		})
+	}
+	return &m
+}
+
+func addrsOf(texts ...string) (out []netip.Addr) {
+	for _, t := range texts {
+		out = append(out, netip.MustParseAddr(t))
+	}
+	return out
+}
+
+var sameAddrs = cmp.Comparer(func(a, b netip.Addr) bool { return a == b })
+
 func unpack(t testing.TB, b []byte) dnsmessage.Message {
 	t.Helper()
 	var m dnsmessage.Message

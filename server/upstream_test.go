@@ -7,9 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/net/dns/dnsmessage"
-
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/net/dns/dnsmessage"
 )
 
 // TestSilentUpstream: with the first name server silent the first name is through before
@@ -147,6 +146,23 @@ func TestResponds(t *testing.T) {
 		c.edit(msg)
 		if got := responds(msg, query, end); got != c.want {
 			t.Errorf("one %s: %v", c.name, got)
+		}
+	}
+}
+
+func TestCandidates(t *testing.T) {
+	c := parseResolvConf([]byte("\nnameserver\nnameserver 192.0.2.1\n\ndomain old\nsearch a.test. B.test\noptions timeout:1 ndots:2\n"))
+	for _, tt := range []struct {
+		host string
+		want []string
+	}{
+		{"host", []string{"host.a.test.", "host.b.test.", "host."}},
+		{"www.host", []string{"www.host.a.test.", "www.host.b.test.", "www.host."}},
+		{"a.b.c.", []string{"a.b.c.", "a.b.c.a.test.", "a.b.c.b.test."}},
+		{".", []string{"."}},
+	} {
+		if diff := cmp.Diff(tt.want, c.candidates(tt.host)); diff != "" {
+			t.Errorf("%s: %s", tt.host, diff)
 		}
 	}
 }

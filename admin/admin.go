@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"golang.org/x/time/rate"
 
 	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/status"
@@ -63,18 +64,18 @@ type Server struct {
 	porter   porter
 	recorder *recorder
 	server   *http.Server
+	said     rate.Sometimes // that somebody took an address for something else
 
 	mu    sync.Mutex // guards the rest
 	doors map[conf.Admin]net.Listener
 	bound []conf.Admin // with the ports that the system chose
 	serve func(net.Listener)
-	said  time.Time // when the log last had that somebody took an address for something else
 }
 
 // Listen binds the addresses at once, so that an error ends the start. With no
 // address it only records, for the next Change.
 func Listen(cfg Config) (*Server, error) {
-	s := &Server{cfg: cfg, doors: make(map[conf.Admin]net.Listener)}
+	s := &Server{cfg: cfg, doors: make(map[conf.Admin]net.Listener), said: rate.Sometimes{Interval: time.Minute}}
 	s.recorder = newRecorder(cfg)
 	var err error
 	s.porter.refusal = s.refuse

@@ -7,30 +7,19 @@ import (
 	"time"
 )
 
-const (
-	// foreignSaid is how often the log has that somebody took the admin address for something else.
-	foreignSaid = time.Minute
-	// The first bytes of SOCKS 4 and 5.
-	socks4, socks5 = 4, 5
-)
+// The first bytes of SOCKS 4 and 5.
+const socks4, socks5 = 4, 5
 
 // foreign answers who does not speak HTTP at an admin address, by the first byte of it, most likely a
 // program that was given this port for the proxy's, and says so.
 func (s *Server) foreign(c net.Conn, first byte) {
-	s.mu.Lock()
-	now := time.Now()
-	quiet := now.Sub(s.said) < foreignSaid
-	if !quiet {
-		s.said = now
-	}
-	s.mu.Unlock()
-	if !quiet {
+	s.said.Do(func() {
 		text := "somebody speaks no HTTP to the admin address"
 		if first == socks4 || first == socks5 {
 			text = "a program takes the admin address for a SOCKS proxy: it has to be given one of the client's listen"
 		}
 		s.cfg.Log.Warn().Stringer("admin", c.LocalAddr()).Stringer("from", c.RemoteAddr()).Msg(text)
-	}
+	})
 	_ = c.SetWriteDeadline(time.Now().Add(bodyTime))
 	switch first {
 	case socks4: // rejected

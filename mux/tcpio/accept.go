@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 // minPause and maxPause are the pauses after connections could not be accepted, and failedEvery is how
@@ -19,7 +21,7 @@ const (
 // descriptors mostly, passes when other connections end: it goes on after a pause, and failed hears of
 // it now and then.
 func AcceptAll[C any](ctx context.Context, accept func() (C, error), serve func(C), failed func(error)) error {
-	pause, said := time.Duration(0), time.Time{}
+	pause, seldom := time.Duration(0), rate.Sometimes{Interval: failedEvery} // it comes and goes
 	for {
 		c, err := accept()
 		if err == nil {
@@ -30,10 +32,7 @@ func AcceptAll[C any](ctx context.Context, accept func() (C, error), serve func(
 		if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 			return err
 		}
-		if now := time.Now(); said.IsZero() || now.Sub(said) > failedEvery { // it comes and goes
-			said = now
-			failed(err)
-		}
+		seldom.Do(func() { failed(err) })
 		pause = min(max(2*pause, minPause), maxPause)
 		select {
 		case <-ctx.Done():

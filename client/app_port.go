@@ -112,7 +112,7 @@ func (a *association) welcome(now *moment) {
 	a.port.rival = nil
 	r.timer.Stop()
 	for i := range r.held {
-		a.lane.sent.Add(uint64(s.send(&r.held[i], now)))
+		s.send(&r.held[i], now)
 	}
 	a.letGo(r)
 }

@@ -201,13 +201,11 @@ func (a *association) leave() {
 
 // uplink takes a batch from the relay socket, on the Loop's goroutine.
 func (a *association) uplink(c *udpio.Conn, msgs []udpio.Message) {
-	l := a.lane
 	c.Gather(a.client.tunnel.Far())
-	pkts, taken := l.pkts[:0], 0
 	var now moment
 	a.mu.Lock()
+	defer a.mu.Unlock()
 	if a.closed {
-		a.mu.Unlock()
 		a.client.drops[dropClosed].Add(uint64(len(msgs)))
 		return
 	}
@@ -216,25 +214,18 @@ func (a *association) uplink(c *udpio.Conn, msgs []udpio.Message) {
 		other, ok := a.from(m, &now)
 		switch {
 		case other != nil:
-			taken += other.send(m, &now)
+			other.send(m, &now)
 		case !ok:
 			if m.Buf != nil { // it is not held
 				a.client.drops.add(dropSource)
 			}
 		default:
 			if b := a.request(m, &now); b != nil {
-				pkts = appendPackets(pkts, b)
-				taken++
+				a.lane.add(b)
 			}
 		}
 	}
-	// Under the mutex, so that datagrams that waited for a name and those of
-	// this batch keep their order.
-	if len(pkts) > 0 {
-		a.client.tunnel.Send(&a.source, pkts)
-	}
-	a.mu.Unlock()
-	l.keep(pkts, taken)
+	a.lane.send(&a.inner)
 }
 
 // request turns one SOCKS datagram into a packet for the tunnel. It returns nil

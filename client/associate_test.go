@@ -235,6 +235,7 @@ func TestAssociationOfTwoSockets(t *testing.T) {
 		if len(sources) != 2 {
 			t.Errorf("they send from %v", sources)
 		}
+		eventually(t, "all are counted", func() bool { return c.Status().DatagramsUp == uint64(len(f.sent())) })
 		conn.Close()
 		eventually(t, "the association has gone", func() bool { return c.Status().Associations == 0 })
 	}

@@ -36,13 +36,14 @@ type endedPort struct {
 	v4, v6 bool
 }
 
-// end gives back the port of an inner that is closed, and notes it for the
-// server if that may have a mapping of it.
+// end closes an inner, gives back its port, and notes it for the server if that may
+// have a mapping of it.
 func (in *inner) end() {
-	in.client.ports.give(&in.innerPort)
 	in.mu.Lock()
+	in.closed = true
 	p := endedPort{innerPort{host: in.host, port: in.port}, in.sent4, in.sent6}
 	in.mu.Unlock()
+	in.client.ports.give(&in.innerPort)
 	if p.v4 || p.v6 {
 		in.client.ends.add(p)
 	}

@@ -155,10 +155,9 @@ func (f *forward) peer(addr netip.AddrPort) *forwardPeer {
 // send sends datagrams of one application. f.mu is held.
 func (p *forwardPeer) send(msgs []udpio.Message, now *moment) {
 	p.active.note()
-	l := p.forward.lane
-	pkts, taken := l.pkts[:0], 0
-	target := p.forward.target.Load()
+	l, target := p.forward.lane, p.forward.target.Load()
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	for i := range msgs {
 		m := &msgs[i]
 		to := target.to
@@ -172,16 +171,11 @@ func (p *forwardPeer) send(msgs []udpio.Message, now *moment) {
 			}
 		}
 		if p.wrap(m.Buf, to, m.TOS) {
-			pkts = appendPackets(pkts, m.Buf)
+			l.add(m.Buf)
 			m.Buf = nil
-			taken++
 		}
 	}
-	if len(pkts) > 0 {
-		p.client.tunnel.Send(&p.source, pkts)
-	}
-	p.mu.Unlock()
-	l.keep(pkts, taken)
+	l.send(&p.inner)
 }
 
 // receive takes one packet from the tunnel to the application. Only the
@@ -226,9 +220,6 @@ func (f *forward) close() {
 
 // drop ends one application. f.mu is held.
 func (f *forward) drop(addr netip.AddrPort, p *forwardPeer) {
-	p.mu.Lock()
-	p.closed = true
-	p.mu.Unlock()
 	delete(f.peers, addr)
 	f.places.remove(&p.place)
 	p.end()

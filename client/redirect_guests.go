@@ -80,9 +80,8 @@ func (r *redirect) send(msgs []udpio.Message) {
 		c.drops[why].Add(uint64(len(msgs)))
 		return
 	}
-	l := r.lane
-	pkts, taken := l.pkts[:0], 0
 	g.inner.mu.Lock()
+	defer g.inner.mu.Unlock()
 	for i := range msgs {
 		m := &msgs[i]
 		if g.closed {
@@ -99,15 +98,10 @@ func (r *redirect) send(msgs []udpio.Message) {
 		for b := m.Buf; b != nil && m.TTL > 0; b = b.Next { // a router takes one off
 			packet.SetTTL(b.Bytes(), m.TTL-1)
 		}
-		pkts = appendPackets(pkts, m.Buf)
+		r.lane.add(m.Buf)
 		m.Buf = nil
-		taken++
 	}
-	if len(pkts) > 0 {
-		c.tunnel.Send(&g.source, pkts)
-	}
-	g.inner.mu.Unlock()
-	l.keep(pkts, taken)
+	r.lane.send(&g.inner)
 }
 
 // entering notes that a guest has sent n datagrams to a destination, and returns it; nil
@@ -237,9 +231,6 @@ func (t *redirectGuests) leave() {
 	t.gone = nil
 	t.mu.Unlock()
 	for _, g := range gone {
-		g.inner.mu.Lock()
-		g.closed = true
-		g.inner.mu.Unlock()
 		g.end()
 	}
 }

@@ -19,18 +19,27 @@ const maxBinds = 256
 // a time.
 type lane struct {
 	loop *udpio.Loop
-	pkts []*buf.Buffer // space for one batch
+	pkts []*buf.Buffer // of a handler's batch, and
+	n    uint64        // how many datagrams they are; both are empty between two batches
 	sent atomic.Uint64 // datagrams that the session took
 }
 
-// keep counts the datagrams of a batch that was sent, and keeps the space of
-// their packets for the next one without holding on to the Buffers.
-func (l *lane) keep(pkts []*buf.Buffer, datagrams int) {
-	if len(pkts) > 0 {
-		l.sent.Add(uint64(datagrams))
-		clear(pkts)
+// add adds a datagram that wrap has made packets of to the batch.
+func (l *lane) add(b *buf.Buffer) {
+	l.pkts = appendPackets(l.pkts, b)
+	l.n++
+}
+
+// send gives the batch to the session. in.mu is held, so that datagrams that waited for a
+// name and those of the batch keep their order.
+func (l *lane) send(in *inner) {
+	if l.n == 0 {
+		return
 	}
-	l.pkts = pkts[:0]
+	in.client.tunnel.Send(&in.source, l.pkts)
+	l.sent.Add(l.n)
+	clear(l.pkts) // not to hold on to the Buffers
+	l.pkts, l.n = l.pkts[:0], 0
 }
 
 // relays is how the relay sockets of associations are made.

@@ -64,7 +64,7 @@ func nameOf(ctx context.Context, c *Client, by holder, addr netip.Addr) (string,
 	if err := c.ports.take(&r.innerPort, r); err != nil {
 		return "", err
 	}
-	defer r.close()
+	defer r.end()
 	for _, wait := range reverseAgain {
 		if err := r.ask(); err != nil {
 			return "", err
@@ -114,13 +114,6 @@ func (r *reverse) receive(d *delivery, _, payload []byte) {
 	case r.answer <- host:
 	default: // one is enough
 	}
-}
-
-func (r *reverse) close() {
-	r.mu.Lock()
-	r.closed = true
-	r.mu.Unlock()
-	r.end()
 }
 
 // reverseName is where DNS has the name of an address, without the final dot (RFC 1035,

@@ -35,43 +35,38 @@ type sibling struct {
 // close ends a sibling; its association's mutex is held.
 func (s *sibling) close() {
 	delete(s.of.port.siblings, s.at)
-	s.mu.Lock()
-	s.closed = true
-	s.mu.Unlock()
 	s.end()
 	s.client.associations.release(s.holder)
 }
 
-// send sends what a sibling has said, one SOCKS datagram, and returns how many went. Fragments
-// are put together for an association's first socket only. The association's mutex is held; m.Buf
-// is nil if it was taken.
-func (s *sibling) send(m *udpio.Message, now *moment) int {
+// send sends what a sibling has said, one SOCKS datagram. Fragments are put together for an
+// association's first socket only. The association's mutex is held; m.Buf is nil if it was taken.
+func (s *sibling) send(m *udpio.Message, now *moment) {
 	s.sent = now.get()
 	var h header
 	n, err := parseHeader(m.Buf.Bytes(), &h)
 	switch {
 	case err != nil:
 		s.client.drops.add(dropHeader)
-		return 0
+		return
 	case h.frag != 0:
 		s.client.drops.add(dropFragment)
-		return 0
+		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	b := m.Buf
 	b.Trim(n)
 	out, kept := s.finish(b, &h, h.to, m.TOS, now)
-	if out == nil && !kept {
-		return 0
+	if out != nil || kept {
+		m.Buf = nil
 	}
-	m.Buf = nil
 	if out == nil {
-		return 0
+		return
 	}
 	s.client.tunnel.Send(&s.source, appendPackets(s.space[:0], out))
 	clear(s.space[:])
-	return 1
+	s.of.lane.sent.Add(1)
 }
 
 // receive takes one packet from the tunnel to the socket.

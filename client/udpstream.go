@@ -119,9 +119,6 @@ func serveUDPStream(c *Client, conn tcpio.Socket, user string, early []byte, for
 	if !errors.Is(err, net.ErrClosed) {
 		c.names.await(&u.inner) // what it said last may wait for a name
 	}
-	u.mu.Lock()
-	u.closed = true
-	u.mu.Unlock()
 	u.end()
 	u.finish()
 	conn.Close()

@@ -196,9 +196,8 @@ func (o *visitor) uplink(_ *udpio.Conn, msgs []udpio.Message) {
 	target := v.target.Load()
 	o.active.note()
 	o.answered.Store(true)
-	l := v.lane
-	pkts, taken := l.pkts[:0], 0
 	v.mu.Lock()
+	defer v.mu.Unlock()
 	for i := range msgs {
 		m := &msgs[i]
 		if v.closed || target == nil || m.Addr != *target {
@@ -206,16 +205,11 @@ func (o *visitor) uplink(_ *udpio.Conn, msgs []udpio.Message) {
 			continue
 		}
 		if v.wrap(m.Buf, o.from, m.TOS) {
-			pkts = appendPackets(pkts, m.Buf)
+			v.lane.add(m.Buf)
 			m.Buf = nil
-			taken++
 		}
 	}
-	if len(pkts) > 0 {
-		v.client.tunnel.Send(&v.source, pkts)
-	}
-	v.mu.Unlock()
-	l.keep(pkts, taken)
+	v.lane.send(&v.inner)
 }
 
 // sweep ends the visitors that were idle for forwardIdle sweeps.
@@ -246,8 +240,5 @@ func (v *visitors) close() {
 	v.ended = true
 	v.leave()
 	v.table.Unlock()
-	v.mu.Lock()
-	v.closed = true
-	v.mu.Unlock()
 	v.end()
 }

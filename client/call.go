@@ -241,21 +241,20 @@ func (k *call) stop() {
 	k.conn.SetReadDeadline(time.Time{})
 }
 
-// lead asks the exit for an application that speaks no protocol, and copies.
-func (k *call) lead(flight []byte) error {
+// lead asks the exit for an application that gets no word of its yes, and copies. sent is ask's.
+func (k *call) lead(flight []byte, sent func()) error {
 	// An application that ends its direction before it has said anything may
-	// want to hear all the same: it asked nobody for a connection.
+	// want to hear all the same: it waits for no connection.
 	k.yes = noWord
-	reply, err := k.ask(flight, true, func() {})
-	if err != nil {
-		return err
-	}
-	if !k.told && reply.Rep != repSuccess {
+	reply, err := k.ask(flight, true, sent)
+	if err == nil && !k.told && reply.Rep != repSuccess {
 		k.refused()
-		return fmt.Errorf("%w: reply %02x", errExitRefused, reply.Rep)
+		err = fmt.Errorf("%w: reply %02x", errExitRefused, reply.Rep)
 	}
-	k.splice()
-	return nil
+	if err == nil {
+		k.splice()
+	}
+	return err
 }
 
 // ahead asks the exit for an application that was told yes already, which returned said, and copies.
@@ -265,18 +264,10 @@ func (k *call) ahead(said error, flight []byte, sent func()) error {
 		k.stream.Reset()
 		return fmt.Errorf("answer ahead: %w", said)
 	}
-	// Whoever ends a direction now may want to hear all the same.
-	k.yes = noWord
-	reply, err := k.ask(flight, true, sent)
-	if err == nil && !k.told && reply.Rep != repSuccess {
-		k.refused()
-		err = fmt.Errorf("%w: reply %02x", errExitRefused, reply.Rep)
-	}
-	if err != nil {
+	if err := k.lead(flight, sent); err != nil {
 		k.reset()
 		return fmt.Errorf("answered ahead: %v", err) // no reply any more
 	}
-	k.splice()
 	return nil
 }
 

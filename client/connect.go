@@ -12,7 +12,6 @@ import (
 
 	"github.com/txthinking/socks5"
 
-	"github.com/mpsocks/mpsocks/mux"
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
 
@@ -141,46 +140,6 @@ func exitRequest(host string, addr netip.Addr, port uint16) []byte {
 		b = append(b, host...)
 	}
 	return binary.BigEndian.AppendUint16(b, port)
-}
-
-// dialExit opens a stream, for which w is asked, and asks the exit over it. ctx bounds both.
-func dialExit(ctx context.Context, c *Client, by holder, from netip.AddrPort, w mux.Wish, flight []byte) (st stream, reply *socks5.Reply, err error) {
-	defer func() {
-		if answer := answerOf(reply); err != nil || answer != repSuccess {
-			sayUnreached(&c.log, from, "", askedFor(flight), answer, err)
-		}
-	}()
-	asked, err := c.lookups.begin(ctx, by, flight)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer asked()
-	if st, err = openStream(ctx, c, from); err != nil {
-		return nil, nil, err
-	}
-	if at, ok := innerAddr(st); ok {
-		c.wishes.ask(packet.ProtoTCP, at, w)
-	}
-	stop := context.AfterFunc(ctx, st.Reset)
-	defer stop()
-	if _, err := st.Write(flight); err != nil {
-		st.Reset()
-		forgetWish(c, st)
-		return nil, nil, replyError{repFailure, fmt.Errorf("ask the exit: %w", err)}
-	}
-	if reply, err = readExit(st, time.Now().Add(exitTime), asked); err != nil {
-		st.Reset()
-		forgetWish(c, st)
-		return nil, nil, err
-	}
-	return st, reply, nil
-}
-
-// forgetWish ends what was asked for a stream.
-func forgetWish(c *Client, st net.Conn) {
-	if at, ok := innerAddr(st); ok {
-		c.wishes.end(packet.ProtoTCP, at)
-	}
 }
 
 // openStream waits a bounded time for the tunnel and opens a stream to the exit.

@@ -54,8 +54,8 @@ func (c *crowd) enter(conn tcpio.Socket) bool {
 }
 
 // serve starts the goroutine of a connection whose destination is settled: connect makes
-// the connection to there, and copies. The end of either connection stops it; refused is
-// what the application sees when connect fails.
+// the connection to there, and copies. The end of either connection stops it; when connect
+// fails the application sees a reset.
 func (c *crowd) serve(conn tcpio.Socket, connect func(tcpio.Socket) error) {
 	if !c.enter(conn) {
 		return
@@ -64,7 +64,8 @@ func (c *crowd) serve(conn tcpio.Socket, connect func(tcpio.Socket) error) {
 		defer c.wg.Done() // counted by track
 		defer c.forget(conn)
 		defer conn.Close()
-		if connect(conn) != nil {
+		if err := connect(conn); err != nil {
+			c.log.Debug().Err(err).Stringer("app", conn.RemoteAddr()).Stringer("at", conn.LocalAddr()).Msg("a forwarded or redirected connection ended")
 			conn.SetLinger(0)
 		}
 	}()

@@ -177,57 +177,31 @@ func (g *enclave) holder(by tun.Holder) holder {
 func (g *enclave) Connect(ctx context.Context, from, to netip.AddrPort) (tun.Stream, error) {
 	c := g.client
 	who := g.holder(tun.HolderOf(g.Owner, packet.ProtoTCP, from, to))
-	if !c.streams.acquire(who) {
-		return nil, errTooManyStreams
-	}
-	st, reply, err := dialExit(ctx, c, who, from, g.wish, exitRequest("", to.Addr(), to.Port()))
-	if err == nil && reply.Rep != repSuccess {
-		c.exitRefused.Add(1)
-		st.Reset()
-		err = tun.ErrRefused
+	o, err := reach(ctx, c, who, from, party{name: g.name, to: to.String()}, g.wish, exitRequest("", to.Addr(), to.Port()))
+	if errors.Is(err, errExitRefused) {
+		return nil, tun.ErrRefused
 	}
 	if err != nil {
-		if st != nil {
-			forgetWish(c, st)
-			st.Close()
-		}
-		c.streams.release(who)
 		return nil, err
 	}
-	c.calls.add(st, party{name: g.name, to: to.String()})
-	return &enclaveStream{stream: st, client: c, holder: who}, nil
+	return enclaveStream{o}, nil
 }
 
-// enclaveStream gives its place back when it is closed.
-type enclaveStream struct {
-	stream
-	client *Client
-	holder holder
-	closed bool // owned by who closes it
-}
+// enclaveStream counts what it carries.
+type enclaveStream struct{ *outgoing }
 
 // ReadFrom and WriteTo leave the copying to the stream itself, which needs no buffer for it.
-func (s *enclaveStream) ReadFrom(r io.Reader) (int64, error) {
+func (s enclaveStream) ReadFrom(r io.Reader) (int64, error) {
 	n, err := io.Copy(s.stream, r)
 	s.client.streamUp.Add(uint64(n))
 	return n, err
 }
 
 // WriteTo implements io.WriterTo.
-func (s *enclaveStream) WriteTo(w io.Writer) (int64, error) {
+func (s enclaveStream) WriteTo(w io.Writer) (int64, error) {
 	n, err := io.Copy(w, s.stream)
 	s.client.streamDown.Add(uint64(n))
 	return n, err
-}
-
-func (s *enclaveStream) Close() error {
-	if !s.closed {
-		s.closed = true
-		s.client.calls.drop(s.stream)
-		forgetWish(s.client, s.stream)
-		s.client.streams.release(s.holder)
-	}
-	return s.stream.Close()
 }
 
 // tooManyWait is what a person reads, seldom, when connections had to go.

@@ -1,19 +1,9 @@
 package client
 
-import (
-	"github.com/mpsocks/mpsocks/mux/tcpio"
-)
+import "github.com/mpsocks/mpsocks/mux/tcpio"
 
 // admit serves a connection at a TCP forward.
-func (f *forward) admit(conn tcpio.Socket) {
-	f.client.crowd.serve(conn, func(conn tcpio.Socket) error {
-		err := f.connect(conn)
-		if err != nil {
-			f.client.log.Debug().Err(err).Stringer("app", conn.RemoteAddr()).Stringer("forward", f.listen).Msg("forwarded connection ended")
-		}
-		return err
-	})
-}
+func (f *forward) admit(conn tcpio.Socket) { f.client.crowd.serve(conn, f.connect) }
 
 // connect asks the exit for the forward's destination.
 func (f *forward) connect(conn tcpio.Socket) error {
@@ -24,5 +14,5 @@ func (f *forward) connect(conn tcpio.Socket) error {
 		return err
 	}
 	defer k.end()
-	return k.lead(flight)
+	return k.lead(flight, func() {})
 }

@@ -89,15 +89,7 @@ func (r *redirect) admits(to netip.AddrPort) bool {
 }
 
 // admit serves a redirected connection.
-func (r *redirect) admit(conn tcpio.Socket) {
-	r.client.crowd.serve(conn, func(conn tcpio.Socket) error {
-		err := r.connect(conn)
-		if err != nil {
-			r.client.log.Debug().Err(err).Stringer("app", conn.RemoteAddr()).Stringer("to", conn.LocalAddr()).Msg("redirected connection ended")
-		}
-		return err
-	})
-}
+func (r *redirect) admit(conn tcpio.Socket) { r.client.crowd.serve(conn, r.connect) }
 
 var (
 	errLoop  = errors.New("it leads back here, or to the server")
@@ -123,7 +115,7 @@ func (r *redirect) connect(conn tcpio.Socket) error {
 	}
 	defer k.end()
 	k.name = from.Addr().String()
-	return k.lead(flight)
+	return k.lead(flight, func() {})
 }
 
 func (r *redirect) listener() *tcpio.Listener { return r.ln }

@@ -12,7 +12,6 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -209,30 +208,17 @@ func (c *webConn) dial(ctx context.Context, _, to string) (net.Conn, error) {
 		return nil, err
 	}
 	client, remote := c.web.client, addrOf(c.RemoteAddr())
-	who := holderOf(c.user, remote.Addr())
-	if !client.streams.acquire(who) {
-		return nil, replyError{repFailure, errTooManyStreams}
-	}
-	st, reply, err := dialExit(ctx, client, who, remote, mux.Wish{}, flight)
-	if err == nil && reply.Rep != repSuccess {
-		client.exitRefused.Add(1)
-		st.Close()
-		err = replyError{reply.Rep, errExitRefused}
-	}
+	p := party{app: remote, proxy: addrOf(c.LocalAddr()), user: c.user, to: to}
+	o, err := reach(ctx, client, holderOf(c.user, remote.Addr()), remote, p, mux.Wish{}, flight)
 	if err != nil {
-		client.streams.release(who)
 		return nil, err
 	}
-	client.calls.add(st, party{app: remote, proxy: addrOf(c.LocalAddr()), user: c.user, to: to})
-	return &webStream{stream: st, client: client, holder: who}, nil
+	return &webStream{outgoing: o}, nil
 }
 
 // webStream is a stream that a transport owns.
 type webStream struct {
-	stream
-	client *Client
-	holder holder
-	once   sync.Once
+	*outgoing
 
 	// Of the goroutine that reads.
 	begun bool   // something has come
@@ -264,14 +250,6 @@ func (s *webStream) Write(b []byte) (int, error) {
 	n, err := s.stream.Write(b)
 	s.client.streamUp.Add(uint64(n))
 	return n, err
-}
-
-func (s *webStream) Close() error {
-	s.once.Do(func() {
-		s.client.calls.drop(s.stream)
-		s.client.streams.release(s.holder)
-	})
-	return s.stream.Close()
 }
 
 var errExitRefused = errors.New("the exit did not make the connection")

@@ -8,6 +8,6 @@
 //	decode hooks (units, addresses, keys) -> Validate -> *Client or *Server
 //
 // Nothing is reported one at a time: an [Errors] lists every problem of a file,
-// each with the key it concerns. The package imports nothing of ours, and
-// nobody else imports viper.
+// each with the key it concerns. Of ours the package imports durable alone, which
+// writes key files, and nobody else imports viper.
 package conf

@@ -49,8 +49,9 @@ package mux
 // opening.go, welcome.go); Session.attach starts the subflow.
 // monitor.go has carriers report to the engine, which finds the ones that stall, sends
 // what they hold on others, measures paths and keeps their queues short; it then does
-// what the engine orders. Readers that are awake do so in its stead. meter.go counts their bytes for the caps (caps.go). snapshot.go,
-// snapshot_flow.go and package capture let people look.
+// what the engine orders. Readers that are awake do so in its stead. meter.go counts the
+// paths' bytes for the caps (caps.go). snapshot.go, snapshot_flow.go and package capture
+// let people look.
 //
 // # Goroutines
 //

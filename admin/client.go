@@ -102,7 +102,7 @@ func (c *Client) send(ctx context.Context, method, path string, body any, token 
 		req.Header.Set("Content-Type", "application/json")
 	}
 	if method == http.MethodPost {
-		req.Header.Set(ControlHeader, "yes")
+		req.Header.Set(controlHeader, "yes")
 	}
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
@@ -205,7 +205,7 @@ func (c *Client) Control(ctx context.Context, what string) ([]string, error) {
 	default:
 		return nil, fmt.Errorf("%s answers %s", c.Addr, resp.Status)
 	}
-	var result ControlResult
+	var result controlResult
 	if err := json.NewDecoder(io.LimitReader(resp.Body, answerLimit)).Decode(&result); err != nil {
 		return nil, fmt.Errorf("%s answers something else: is it mpsocks? (%w)", c.Addr, err)
 	}

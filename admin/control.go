@@ -5,12 +5,12 @@ import (
 	"net/http"
 )
 
-// ControlHeader has to be on a request that changes something. A web page cannot send
+// controlHeader has to be on a request that changes something. A web page cannot send
 // it to another origin without being asked by the browser first, and is refused then.
-const ControlHeader = "Mpsocks-Control"
+const controlHeader = "Mpsocks-Control"
 
-// ControlResult is the answer to a request that changes something.
-type ControlResult struct {
+// controlResult is the answer to a request that changes something.
+type controlResult struct {
 	Changes []string `json:"changes"`         // what has changed, a line each
 	Error   string   `json:"error,omitempty"` // why nothing has; may have several lines
 }
@@ -19,12 +19,12 @@ type ControlResult struct {
 func (k *desk) add(mux *http.ServeMux, p *porter) {
 	handle := func(path string, do func() ([]string, error)) {
 		mux.HandleFunc("POST "+path, p.closed(func(w http.ResponseWriter, r *http.Request) {
-			if r.Header.Get(ControlHeader) == "" {
-				http.Error(w, "the header "+ControlHeader+" is missing", http.StatusForbidden)
+			if r.Header.Get(controlHeader) == "" {
+				http.Error(w, "the header "+controlHeader+" is missing", http.StatusForbidden)
 				return
 			}
 			changes, err := do()
-			result := ControlResult{Changes: changes}
+			result := controlResult{Changes: changes}
 			w.Header().Set("Content-Type", "application/json")
 			if err != nil {
 				result.Error = err.Error()

@@ -38,9 +38,9 @@ type grantReply struct {
 	Paths []string `json:"paths,omitempty"`
 }
 
-// RunSocket is where `mpsocks run` of this user finds the user's client; "" if
+// ownSocket is where `mpsocks run` of this user finds the user's client; "" if
 // there is no directory that only the user can write to.
-func RunSocket() string {
+func ownSocket() string {
 	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
 		return filepath.Join(dir, "mpsocks", "run.sock")
 	}
@@ -56,7 +56,7 @@ func RunSocket() string {
 // RunSockets are where a client that serves this user may be found, the likeliest first:
 // every client serves root, who has come from a user most often.
 func RunSockets() (out []string) {
-	if own := RunSocket(); own != "" {
+	if own := ownSocket(); own != "" {
 		out = append(out, own)
 	}
 	if user := os.Getenv("SUDO_UID"); user != "" && os.Geteuid() == 0 {
@@ -257,7 +257,7 @@ func (r *Refusal) Error() string { return "the client refuses: " + r.why }
 func runSocketOf(setting string) string {
 	switch setting {
 	case "auto":
-		return RunSocket()
+		return ownSocket()
 	case "off":
 		return ""
 	}

@@ -1,7 +1,6 @@
 package conf
 
 import (
-	"bytes"
 	"fmt"
 	"reflect"
 	"strings"
@@ -193,23 +192,4 @@ func (l Listen) String() string {
 		return l.Address.String() + " (kernel MPTCP)"
 	}
 	return l.Address.String()
-}
-
-// ReloadTable says for every setting of both halves what a change of it takes, as
-// the table of docs/reload.md.
-func ReloadTable() string {
-	var b bytes.Buffer
-	table := func(title string, t reflect.Type) {
-		fmt.Fprintf(&b, "### %s\n\n| setting | a change holds |\n|---|---|\n", title)
-		meaning := map[Reload]string{
-			ReloadLive: "at once", ReloadNew: "for what begins from then on", ReloadRestart: "after a restart",
-		}
-		walk(t, "", "", func(key string, how Reload, _ []int) {
-			fmt.Fprintf(&b, "| `%s` | %s |\n", key, meaning[how])
-		})
-		b.WriteString("\n")
-	}
-	table("Client", reflect.TypeFor[Client]())
-	table("Server", reflect.TypeFor[Server]())
-	return b.String()
 }

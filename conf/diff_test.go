@@ -2,6 +2,7 @@ package conf
 
 import (
 	"flag"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -37,14 +38,33 @@ func TestReloadTable(t *testing.T) {
 		t.Fatalf("%s lacks the marks of its table", file)
 	}
 	if *update {
-		if err := os.WriteFile(file, []byte(head+begin+ReloadTable()+end+tail), 0o644); err != nil {
+		if err := os.WriteFile(file, []byte(head+begin+reloadTable()+end+tail), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		return
 	}
-	if diff := cmp.Diff(ReloadTable(), table); diff != "" {
+	if diff := cmp.Diff(reloadTable(), table); diff != "" {
 		t.Errorf("%s: run go test ./conf -run ReloadTable -update\n%s", file, diff)
 	}
+}
+
+// reloadTable says for every setting of both halves what a change of it takes, as
+// the table of docs/reload.md.
+func reloadTable() string {
+	var b strings.Builder
+	table := func(title string, t reflect.Type) {
+		fmt.Fprintf(&b, "### %s\n\n| setting | a change holds |\n|---|---|\n", title)
+		meaning := map[Reload]string{
+			ReloadLive: "at once", ReloadNew: "for what begins from then on", ReloadRestart: "after a restart",
+		}
+		walk(t, "", "", func(key string, how Reload, _ []int) {
+			fmt.Fprintf(&b, "| `%s` | %s |\n", key, meaning[how])
+		})
+		b.WriteString("\n")
+	}
+	table("Client", reflect.TypeFor[Client]())
+	table("Server", reflect.TypeFor[Server]())
+	return b.String()
 }
 
 func TestDiff(t *testing.T) {

@@ -26,8 +26,8 @@ func Generate() (PrivateKey, error) {
 	return PrivateKey(key), nil
 }
 
-// ParsePrivate reads the base64 of a 32-byte seed.
-func ParsePrivate(text string) (PrivateKey, error) {
+// parsePrivate reads the base64 of a 32-byte seed.
+func parsePrivate(text string) (PrivateKey, error) {
 	seed, err := parseKey(text)
 	if err != nil {
 		return nil, err
@@ -88,7 +88,7 @@ func (k *PrivateKey) UnmarshalText(text []byte) (err error) {
 		*k = nil
 		return nil
 	}
-	*k, err = ParsePrivate(string(text))
+	*k, err = parsePrivate(string(text))
 	return err
 }
 

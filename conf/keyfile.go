@@ -27,7 +27,7 @@ func ReadKeyFile(path string) (PrivateKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
-	key, err := ParsePrivate(string(data))
+	key, err := parsePrivate(string(data))
 	if err != nil {
 		return nil, fmt.Errorf("the key in %s %w", path, err)
 	}

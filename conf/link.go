@@ -91,7 +91,7 @@ func ParseLink(text string) (*Link, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the link's own key %w", err)
 	}
-	if l.Key, err = ParsePrivate(base64.StdEncoding.EncodeToString(seed)); err != nil {
+	if l.Key, err = parsePrivate(base64.StdEncoding.EncodeToString(seed)); err != nil {
 		return nil, fmt.Errorf("the link's own key %w", err)
 	}
 	if l.Name, err = url.PathUnescape(name); err != nil {

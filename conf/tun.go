@@ -68,8 +68,8 @@ func (c *Client) SocketMark() uint32 {
 	return uint32(c.Mark)
 }
 
-// MaxUID is the highest user ID; the one above says "none" to the kernel.
-const MaxUID = 1<<32 - 2
+// maxUID is the highest user ID; the one above says "none" to the kernel.
+const maxUID = 1<<32 - 2
 
 // Exclusion is traffic that does not go through a device. Exactly one of its parts is set.
 type Exclusion struct {
@@ -144,7 +144,7 @@ func (e *Exclusion) user(in string) error {
 	a, errA := strconv.ParseUint(from, 10, 32)
 	b, errB := strconv.ParseUint(to, 10, 32)
 	switch {
-	case errA == nil && errB == nil && a <= b && b <= MaxUID:
+	case errA == nil && errB == nil && a <= b && b <= maxUID:
 		e.UIDs = &[2]uint32{uint32(a), uint32(b)}
 	case errA == nil && errB == nil:
 		return fmt.Errorf("%s is no range of user IDs", in)

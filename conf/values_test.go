@@ -90,7 +90,7 @@ func TestKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := ParsePrivate(k.Text() + "\n")
+	again, err := parsePrivate(k.Text() + "\n")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +105,7 @@ func TestKey(t *testing.T) {
 		t.Error("the key prints itself")
 	}
 	// RFC 8032 section 7.1, test 1.
-	k, err = ParsePrivate("nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A=")
+	k, err = parsePrivate("nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A=")
 	if err != nil || k.Public().String() != "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=" {
 		t.Errorf("RFC 8032's key has the public key %v (%v)", k.Public(), err)
 	}

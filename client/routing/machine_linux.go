@@ -222,7 +222,7 @@ func (p *plan) install(device int) error {
 func (w route) netlink(device int, local netip.Addr) *netlink.Route {
 	r := &netlink.Route{
 		Dst:   &net.IPNet{IP: w.to.Addr().AsSlice(), Mask: net.CIDRMask(w.to.Bits(), w.to.Addr().BitLen())},
-		Table: w.table, Priority: w.metric, Protocol: Protocol,
+		Table: w.table, Priority: w.metric, Protocol: protocol,
 	}
 	if w.refused {
 		r.Type = unix.RTN_UNREACHABLE
@@ -265,7 +265,7 @@ func ownRoutes(family uint8) (out []netlink.Route, err error) {
 			return nil, fmt.Errorf("list the routes: %w", err)
 		}
 		for _, r := range routes {
-			if r.Protocol == Protocol {
+			if r.Protocol == protocol {
 				out = append(out, r)
 			}
 		}

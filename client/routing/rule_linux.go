@@ -12,8 +12,8 @@ import (
 	"github.com/mpsocks/mpsocks/conf"
 )
 
-// Protocol marks rules and routes as ours (FRA_PROTOCOL, rtm_protocol).
-const Protocol = 109
+// protocol marks rules and routes as ours (FRA_PROTOCOL, rtm_protocol).
+const protocol = 109
 
 // A rule is one of the kernel's policy rules, as far as we use them. It is comparable.
 type rule struct {
@@ -48,7 +48,7 @@ func (r *rule) request(kind, flags int) *nl.NetlinkRequest {
 	msg.Table = 0
 	attrs := []*nl.RtAttr{
 		nl.NewRtAttr(unix.FRA_PRIORITY, u32(r.priority)),
-		nl.NewRtAttr(unix.FRA_PROTOCOL, []byte{Protocol}),
+		nl.NewRtAttr(unix.FRA_PROTOCOL, []byte{protocol}),
 	}
 	if r.to.IsValid() {
 		msg.Dst_len = uint8(r.to.Bits())
@@ -156,7 +156,7 @@ func parseRule(m []byte) (r rule, ours bool) {
 		}
 		switch kind {
 		case unix.FRA_PROTOCOL:
-			ours = len(v) == 1 && v[0] == Protocol
+			ours = len(v) == 1 && v[0] == protocol
 		case unix.FRA_PRIORITY:
 			r.priority = u32
 		case unix.FRA_TABLE:

@@ -274,9 +274,15 @@ func (c *country) keys(addresses string, paths string) (client, server string) {
 // echo answers datagrams in a place, at all its addresses.
 func (c *country) echo(place string) {
 	c.t.Helper()
+	c.answers(place, &net.UDPAddr{Port: 9000}, func(b []byte) []byte { return b })
+}
+
+// answers has datagrams to an address of a place answered until the test ends; nil is no answer.
+func (c *country) answers(place string, at *net.UDPAddr, answer func([]byte) []byte) {
+	c.t.Helper()
 	var conn *net.UDPConn
 	c.within(place, func() (err error) {
-		conn, err = net.ListenUDP("udp4", &net.UDPAddr{Port: 9000})
+		conn, err = net.ListenUDP("udp4", at)
 		return err
 	})
 	done := make(chan struct{})
@@ -288,8 +294,11 @@ func (c *country) echo(place string) {
 			if errors.Is(err, net.ErrClosed) {
 				return
 			}
-			if err == nil {
-				conn.WriteToUDPAddrPort(b[:n], from)
+			if err != nil {
+				continue
+			}
+			if out := answer(b[:n]); out != nil {
+				conn.WriteToUDPAddrPort(out, from)
 			}
 		}
 	}()

@@ -1,7 +1,6 @@
 package wild
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -204,37 +203,24 @@ func (c *country) names(place string, answer *atomic.Pointer[[4]byte]) {
 	if err := os.WriteFile(filepath.Join(etc, "resolv.conf"), []byte("nameserver "+far+"\n"), 0o644); err != nil {
 		c.t.Fatal(err)
 	}
-	var conn *net.UDPConn
-	c.within(place, func() (err error) {
-		conn, err = net.ListenUDP("udp4", &net.UDPAddr{IP: net.ParseIP(far), Port: 53})
-		return err
-	})
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		b := make([]byte, 1500)
-		for {
-			n, from, err := conn.ReadFromUDPAddrPort(b)
-			if errors.Is(err, net.ErrClosed) {
-				return
-			}
-			var m dnsmessage.Message
-			if err != nil || m.Unpack(b[:n]) != nil || len(m.Questions) != 1 {
-				continue
-			}
-			q := m.Questions[0]
-			m.Response, m.Authoritative, m.Additionals = true, true, nil
-			if q.Type == dnsmessage.TypeA {
-				m.Answers = []dnsmessage.Resource{{
-					Header: dnsmessage.ResourceHeader{Name: q.Name, Class: q.Class, TTL: 1}, Body: &dnsmessage.AResource{A: *answer.Load()},
-				}}
-			}
-			if out, err := m.Pack(); err == nil {
-				conn.WriteToUDPAddrPort(out, from)
-			}
+	c.answers(place, &net.UDPAddr{IP: net.ParseIP(far), Port: 53}, func(b []byte) []byte {
+		var m dnsmessage.Message
+		if m.Unpack(b) != nil || len(m.Questions) != 1 {
+			return nil
 		}
-	}()
-	c.t.Cleanup(func() { conn.Close(); <-done })
+		q := m.Questions[0]
+		m.Response, m.Authoritative, m.Additionals = true, true, nil
+		if q.Type == dnsmessage.TypeA {
+			m.Answers = []dnsmessage.Resource{{
+				Header: dnsmessage.ResourceHeader{Name: q.Name, Class: q.Class, TTL: 1}, Body: &dnsmessage.AResource{A: *answer.Load()},
+			}}
+		}
+		out, err := m.Pack()
+		if err != nil {
+			return nil
+		}
+		return out
+	})
 }
 
 // A server that hangs while its kernel acknowledges loses its client to the next one.

@@ -61,8 +61,8 @@ type Counts struct {
 	Turned  uint64 `json:"turned"`  // away, before a byte was read: too many knocked
 }
 
-// New makes a Gate of the given sizes.
-func New(places, share, reserve int) *Gate {
+// newGate makes a Gate of the given sizes.
+func newGate(places, share, reserve int) *Gate {
 	return &Gate{
 		places: places, share: share, reserve: reserve,
 		held: make(map[netip.Prefix]int), keys: make(map[[32]byte]int), proven: make(map[netip.Prefix]*list.Element), recent: list.New(), homes: make(map[[32]byte]*list.List),
@@ -79,7 +79,7 @@ type proof struct {
 
 // NewRated makes a Gate at which may be knocked so often a second (see Knock).
 func NewRated(places, share, reserve, perSecond int) *Gate {
-	g := New(places, share, reserve)
+	g := newGate(places, share, reserve)
 	g.knocks = newKnocks(perSecond)
 	return g
 }
@@ -88,7 +88,7 @@ func NewRated(places, share, reserve, perSecond int) *Gate {
 // whoever has most of them goes for one of somebody who has fewer, and who comes while
 // nobody has more does not get in.
 func NewFair(places, share int) *Gate {
-	g := New(places, share, 0)
+	g := newGate(places, share, 0)
 	g.fair = true
 	return g
 }

@@ -24,7 +24,7 @@ func enter(t *testing.T, g *Gate, a netip.Addr) (p *Place, there func() bool) {
 }
 
 func TestOneAddressHasAShare(t *testing.T) {
-	g := New(16, 4, 4)
+	g := newGate(16, 4, 4)
 	_, oldest := enter(t, g, crowd)
 	for range 40 {
 		enter(t, g, crowd)
@@ -44,7 +44,7 @@ func TestOneAddressHasAShare(t *testing.T) {
 }
 
 func TestTheSilentGoBeforeThoseThatSpeak(t *testing.T) {
-	g := New(16, 4, 0)
+	g := newGate(16, 4, 0)
 	p, there := enter(t, g, crowd)
 	p.Spoke()
 	for range 3 {
@@ -59,7 +59,7 @@ func TestTheSilentGoBeforeThoseThatSpeak(t *testing.T) {
 }
 
 func TestWhoHasProvedStays(t *testing.T) {
-	g := New(8, 8, 0)
+	g := newGate(8, 8, 0)
 	p, there := enter(t, g, crowd)
 	p.Prove(t0, [32]byte{1})
 	for range 50 {
@@ -91,7 +91,7 @@ func TestWhoHasProvedStays(t *testing.T) {
 }
 
 func TestAReserveIsKeptForThoseThatProvedBefore(t *testing.T) {
-	g := New(16, 16, 4)
+	g := newGate(16, 16, 4)
 	p, _ := enter(t, g, home)
 	p.Prove(t0, [32]byte{1})
 	p.Leave()
@@ -111,7 +111,7 @@ func TestAReserveIsKeptForThoseThatProvedBefore(t *testing.T) {
 }
 
 func TestSaidOnceInAWhile(t *testing.T) {
-	g := New(2, 2, 0)
+	g := newGate(2, 2, 0)
 	said := 0
 	for i := range 100 {
 		if _, first := g.Enter(crowd, t0.Add(time.Duration(i)*time.Second), func() {}, nil); first {
@@ -135,7 +135,7 @@ func of(i int) (key [32]byte) {
 // A client that proves its key from many addresses, and then says no more, has a share of
 // the places and of what is remembered: others get in, and stay known.
 func TestOneKeyHasAShare(t *testing.T) {
-	g := New(16, 4, 4)
+	g := newGate(16, 4, 4)
 	other, _ := enter(t, g, home)
 	other.Prove(t0, of(1))
 	other.Leave()
@@ -196,7 +196,7 @@ func TestAFairGateKeepsThoseWithFew(t *testing.T) {
 }
 
 func TestTheMemoryIsBounded(t *testing.T) {
-	g := New(4, 4, 0)
+	g := newGate(4, 4, 0)
 	for i := range memory + 100 {
 		p, _ := g.Enter(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), t0, func() {}, nil)
 		p.Prove(t0.Add(time.Duration(i)), of(i))
@@ -210,7 +210,7 @@ func TestTheMemoryIsBounded(t *testing.T) {
 // Nobody that proved is forgotten while there is room, and then it is the one whose
 // proof is the oldest.
 func TestTheOldestProofIsForgotten(t *testing.T) {
-	g := New(4, 4, 0)
+	g := newGate(4, 4, 0)
 	at := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}) }
 	for i := range memory {
 		p, _ := g.Enter(at(i), t0, func() {}, nil)
@@ -237,7 +237,7 @@ func TestTheOldestProofIsForgotten(t *testing.T) {
 // On a busy machine hundreds of connections are accepted before what one of them has
 // said is read: it goes after the silent ones.
 func TestWhoWasNotHeardYetIsNotSilent(t *testing.T) {
-	g := New(16, 8, 0)
+	g := newGate(16, 8, 0)
 	said, gone := true, false
 	g.Enter(crowd, t0, func() { gone = true }, func() bool { return said })
 	for range 500 {
@@ -259,7 +259,7 @@ func TestWhoWasNotHeardYetIsNotSilent(t *testing.T) {
 // when there are few: all that knock wait for it.
 func TestManyHomesCostLittle(t *testing.T) {
 	took := func(known int) time.Duration {
-		g := New(4, 4, 0)
+		g := newGate(4, 4, 0)
 		at := func(i int) netip.Prefix {
 			return Home(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}))
 		}

@@ -75,19 +75,19 @@ type Options struct {
 	// socket has.
 	Owner any
 	// RecvBuffer and SendBuffer are the socket buffer limits in bytes, best
-	// effort; 0 means DefaultBuffer. They are limits: an idle socket uses none.
+	// effort; 0 means defaultBuffer. They are limits: an idle socket uses none.
 	RecvBuffer, SendBuffer int
 }
 
-// DefaultBuffer is the socket buffer limit in each direction: 8 ms of a
+// defaultBuffer is the socket buffer limit in each direction: 8 ms of a
 // gigabit link, so that a round over other sockets loses nothing. The kernel
 // silently lowers it to net.core.rmem_max or wmem_max.
-const DefaultBuffer = 1 << 20
+const defaultBuffer = 1 << 20
 
 // buffer returns the limit to set for a configured one.
 func buffer(n int) int {
 	if n <= 0 {
-		return DefaultBuffer
+		return defaultBuffer
 	}
 	return n
 }

@@ -222,7 +222,7 @@ func (w *pathWatch) follow(ctx context.Context, m *mux.Client) error {
 		}
 	}()
 	s := &pathState{all: muxPaths(w.wanted()), told: muxPaths(w.configured()), set: m.SetPaths, redial: m.Redial, find: FindInterface, log: w.log}
-	s.sources = func(name string) []netip.Addr { return sources(name, m.Servers(), w.mark) }
+	s.hops = func(p *mux.Path) map[netip.Addr]hop { return hops(p, m.Servers(), w.mark) }
 	for {
 		if l, err := readLinks(); err != nil {
 			w.log.Warn().Err(err).Msg("interfaces not read")
@@ -249,37 +249,11 @@ type pathState struct {
 	set    func([]mux.Path)
 	redial func(names []string)
 	find   func(bind string) (name string)
-	// sources are the addresses from which the server is reached by an interface, or none
-	// if that is not known; nil = it never is.
-	sources func(name string) []netip.Addr
-	log     zerolog.Logger
-	told    []mux.Path // at first all of them, by New
-	used    []foothold // by path, when they were last read; the zero value before
-}
-
-// A foothold is what a path stands on.
-type foothold struct {
-	read  bool
-	addrs []netip.Addr // from which the server is reached, if exact: else all that the path has
-	exact bool
-}
-
-// lost says that the path's subflows have to be made anew, now that it stands on another
-// one and has the addresses all. What is not used may come and go.
-func (f *foothold) lost(now *foothold, all []netip.Addr) bool {
-	return slices.ContainsFunc(f.addrs, func(a netip.Addr) bool {
-		return !slices.Contains(now.addrs, a) && (f.exact == now.exact || !slices.Contains(all, a))
-	})
-}
-
-// sources are the addresses that the system chooses by an interface towards some others.
-func sources(name string, far []netip.Addr, mark uint32) (out []netip.Addr) {
-	for _, to := range far {
-		if a := sourceBy(name, to, mark); a.IsValid() && !slices.Contains(out, a) {
-			out = append(out, a)
-		}
-	}
-	return out
+	// hops are the first ones of a path to each of the server's addresses; nil = nobody tells.
+	hops func(p *mux.Path) map[netip.Addr]hop
+	log  zerolog.Logger
+	told []mux.Path // at first all of them, by New
+	used []foothold // by path, when they were last read; the zero value before
 }
 
 // replace puts other paths in the place of those of the configuration.
@@ -291,8 +265,8 @@ func (s *pathState) replace(all []mux.Path) {
 }
 
 // update tells the tunnel the paths that can be used, if they changed. On a path
-// that lost the address that it used, or that leads another way now, the subflows are made
-// anew at once: waiting for the old ones to notice takes longer.
+// that lost the address that it used, or that leads another way now, by another router too, the subflows
+// are made anew at once: waiting for the old ones to notice takes longer.
 func (s *pathState) update(l links) {
 	all := s.all
 	if len(all) == 0 {
@@ -314,11 +288,13 @@ func (s *pathState) update(l links) {
 		}
 		now := l.use(p)
 		stands := foothold{read: true, addrs: now}
-		if p.Interface != "" && s.sources != nil && len(now) > 0 {
-			if a := s.sources(p.Interface); len(a) > 0 {
+		if s.hops != nil && len(now) > 0 {
+			stands.hops = s.hops(&p)
+			if a := sources(stands.hops); p.Interface != "" && len(a) > 0 {
 				stands.addrs, stands.exact = a, true
 			}
 		}
+		stands.keep(&s.used[i])
 		lost, back := s.used[i].lost(&stands, now), s.used[i].read && len(s.used[i].addrs) == 0
 		there := len(s.all) == 0 || slices.ContainsFunc(s.told, func(t mux.Path) bool { return t.Name == p.Name })
 		if len(now) > 0 && there && (lost || back) { // one that was not there before is dialled anyway
@@ -337,7 +313,7 @@ func (s *pathState) update(l links) {
 	}
 	s.tell(usable)
 	if len(moved) > 0 {
-		s.log.Debug().Strs("paths", moved).Msg("addresses of paths changed: their subflows are made anew")
+		s.log.Debug().Strs("paths", moved).Msg("addresses or routers of paths changed: their subflows are made anew")
 		s.redial(moved)
 	}
 }

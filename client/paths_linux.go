@@ -4,74 +4,49 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
+	"os"
+	"time"
 
-	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
-// watchLinks pokes events when an interface, an address or a route changes, until ctx
-// ends or the subscription breaks (the kernel's queue overflowed, say): then
-// something may have been missed and the error says so.
-func watchLinks(ctx context.Context, events chan<- struct{}) error {
-	done := make(chan struct{}) // ends the library's two readers
-	defer close(done)
-	// The library reports what it cannot read and goes on, or closes its
-	// channel. Either way something may have been missed: look again.
-	var trouble atomic.Pointer[error]
-	fail := func(err error) {
-		trouble.Store(&err)
-		poke(events)
-	}
-	ended := func() error {
-		if err := trouble.Load(); err != nil {
-			return fmt.Errorf("watch interfaces: %w", *err)
-		}
-		return errors.New("watch interfaces: ended")
-	}
-	linkUpdates := make(chan netlink.LinkUpdate, 16)
-	// Asking for what exists over the same socket takes a privilege: it would go to
-	// the socket's groups too. What exists is read afterwards, by the poke below.
-	if err := netlink.LinkSubscribeWithOptions(linkUpdates, done, netlink.LinkSubscribeOptions{ErrorCallback: fail}); err != nil {
-		return fmt.Errorf("subscribe to links: %w", err)
-	}
-	defer drain(linkUpdates)
-	addrUpdates := make(chan netlink.AddrUpdate, 16)
-	if err := netlink.AddrSubscribeWithOptions(addrUpdates, done, netlink.AddrSubscribeOptions{ErrorCallback: fail}); err != nil {
-		return fmt.Errorf("subscribe to addresses: %w", err)
-	}
-	defer drain(addrUpdates)
-	routeUpdates := make(chan netlink.RouteUpdate, 16)
-	if err := netlink.RouteSubscribeWithOptions(routeUpdates, done, netlink.RouteSubscribeOptions{ErrorCallback: fail}); err != nil {
-		return fmt.Errorf("subscribe to routes: %w", err)
-	}
-	defer drain(routeUpdates)
-	poke(events)
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case _, ok := <-linkUpdates:
-			if !ok {
-				return ended()
-			}
-		case _, ok := <-addrUpdates:
-			if !ok {
-				return ended()
-			}
-		case _, ok := <-routeUpdates:
-			if !ok {
-				return ended()
-			}
-		}
-		poke(events)
-	}
+// linkGroups are the kernel's groups for what may lead a path another way (rtnetlink(7)): interfaces,
+// addresses, routes, and the rules by which a VPN has its own table count for what leaves.
+var linkGroups = []uint{
+	unix.RTNLGRP_LINK,
+	unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
+	unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE,
+	unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE,
 }
 
-// drain lets a reader of the library end that waits to hand over an update; it
-// closes the channel when done has ended it.
-func drain[T any](updates <-chan T) {
-	go func() {
-		for range updates {
+// watchLinks pokes events when an interface, an address, a route or a rule changes, until
+// ctx ends or the socket does not work: then something may have been missed and the error
+// says so.
+func watchLinks(ctx context.Context, events chan<- struct{}) error {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("watch interfaces: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), "netlink")
+	defer f.Close()
+	to := unix.SockaddrNetlink{Family: unix.AF_NETLINK}
+	for _, group := range linkGroups {
+		to.Groups |= 1 << (group - 1)
+	}
+	if err := unix.Bind(fd, &to); err != nil {
+		return fmt.Errorf("watch interfaces: %w", err)
+	}
+	defer context.AfterFunc(ctx, func() { f.SetReadDeadline(time.Unix(1, 0)) })()
+	poke(events)
+	b := make([]byte, 1) // that something is another way is all that counts: the rest of each message is dropped
+	for {
+		_, err := f.Read(b)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil && !errors.Is(err, unix.ENOBUFS): // else more came than there was room for
+			return fmt.Errorf("watch interfaces: %w", err)
 		}
-	}()
+		poke(events)
+	}
 }

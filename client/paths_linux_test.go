@@ -72,6 +72,12 @@ func TestWatchLinks(t *testing.T) {
 	expect("the link comes up", handle.LinkSetUp(link))
 	expect("an address appears", handle.AddrAdd(link, addr))
 	expect("the address goes", handle.AddrDel(link, addr))
+	rule := netlink.NewRule()
+	rule.Table, rule.Priority = 100, 100
+	expect("a table is to count", handle.RuleAdd(rule))
+	expect("and no more", handle.RuleDel(rule))
+	rule.Family = netlink.FAMILY_V6
+	expect("one of IPv6 is to count", handle.RuleAdd(rule))
 	expect("the link goes down", handle.LinkSetDown(link))
 	cancel()
 	if err := <-result; err != nil {

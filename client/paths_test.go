@@ -61,7 +61,14 @@ func TestAddressesThatAreNotUsed(t *testing.T) {
 	var chosen []netip.Addr
 	redials := 0
 	s := &pathState{
-		find: func(bind string) string { return bind }, sources: func(string) []netip.Addr { return chosen },
+		find: func(bind string) string { return bind },
+		hops: func(*mux.Path) map[netip.Addr]hop {
+			out := make(map[netip.Addr]hop)
+			for i, a := range chosen {
+				out[netip.AddrFrom4([4]byte{203, 0, 113, byte(i)})] = hop{from: a, link: 2}
+			}
+			return out
+		},
 		redial: func([]string) { redials++ }, set: func([]mux.Path) {},
 		all: muxPaths([]conf.Path{{Name: "a", Bind: "eth0"}}), log: nopLog,
 	}
@@ -85,6 +92,47 @@ func TestAddressesThatAreNotUsed(t *testing.T) {
 		chosen, redials = step.chosen, 0
 		if s.update(links{"eth0": step.all}); redials != step.want {
 			t.Errorf("%s: %d times made anew, want %d", step.what, redials, step.want)
+		}
+	}
+}
+
+// A path that leads by another router from now on, or by another interface, is made anew though its address
+// is the same one, as networks give each of their first guests the same; where the route is only
+// away for a while, or another address of the server's comes, it is not.
+func TestRouterChanges(t *testing.T) {
+	own := netip.MustParseAddr("192.168.1.2")
+	four, six := netip.MustParseAddr("203.0.113.5"), netip.MustParseAddr("2001:db8::5")
+	one, two, far := netip.MustParseAddr("192.168.1.1"), netip.MustParseAddr("192.168.1.254"), netip.MustParseAddr("fe80::1")
+	for _, bind := range []string{"eth0", ""} {
+		var now map[netip.Addr]hop
+		redials := 0
+		s := &pathState{
+			find: func(bind string) string { return bind }, hops: func(*mux.Path) map[netip.Addr]hop { return now },
+			redial: func([]string) { redials++ }, set: func([]mux.Path) {}, log: nopLog,
+		}
+		if bind != "" {
+			s.all = []mux.Path{{Name: "a", Interface: bind}}
+		}
+		for _, step := range []struct {
+			what string
+			hops map[netip.Addr]hop
+			want int
+		}{
+			{"at the start", map[netip.Addr]hop{four: {own, one, 2}}, 0},
+			{"the same", map[netip.Addr]hop{four: {own, one, 2}}, 0},
+			{"the route goes", map[netip.Addr]hop{four: {from: own}}, 0},
+			{"it is back", map[netip.Addr]hop{four: {own, one, 2}}, 0},
+			{"by another router", map[netip.Addr]hop{four: {own, two, 2}}, 1},
+			{"nobody can tell for a moment", nil, 0},
+			{"by the first one again", map[netip.Addr]hop{four: {own, one, 2}}, 1},
+			{"the server has another address", map[netip.Addr]hop{four: {own, one, 2}, six: {router: far, link: 2}}, 0},
+			{"the first one goes", map[netip.Addr]hop{six: {router: far, link: 2}}, 0},
+			{"by another interface", map[netip.Addr]hop{six: {router: far, link: 3}}, 1},
+		} {
+			redials, now = 0, step.hops
+			if s.update(links{bind: {own}}); redials != step.want {
+				t.Errorf("bound to %q, %s: %d times made anew, want %d", bind, step.what, redials, step.want)
+			}
 		}
 	}
 }

@@ -2,6 +2,7 @@ package wild
 
 import (
 	"fmt"
+	"os/exec"
 	"testing"
 	"time"
 )
@@ -18,12 +19,19 @@ func TestDefaultRouteMoves(t *testing.T) {
 		"a better one": func(c *country, _, fresh int) {
 			c.ip("cli", fmt.Sprintf("route add default via 192.168.%d.1 dev w%d metric 10", fresh, fresh))
 		},
+		"another table counts, as a VPN's": func(c *country, old, fresh int) {
+			c.ip("srv", fmt.Sprintf("route replace blackhole 192.168.%d.0/24", old))
+			c.ip("cli", fmt.Sprintf("rule add lookup %d priority 100", 100+fresh))
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := newCountry(t)
 			c.router(1, 1500, "w1")
 			c.router(2, 1500, "w2")
+			for k := 1; k <= 2; k++ { // which nothing leads to yet
+				c.ip("cli", fmt.Sprintf("route add default via 192.168.%d.1 dev w%d table %d", k, k, 100+k))
+			}
 			client, server := c.keys("", "")
 			c.start("srv", "server", "server", server)
 			c.echo("srv")
@@ -45,6 +53,7 @@ func TestDefaultRouteMoves(t *testing.T) {
 				c.ip("cli", "route flush exact default")
 				c.ip("cli", fmt.Sprintf("route add default via 192.168.%d.1 dev w%d metric 100", fresh, fresh))
 				c.ip("cli", fmt.Sprintf("route add default via 192.168.%d.1 dev w%d metric 200", old, old))
+				exec.Command("ip", "-n", c.prefix+"cli", "rule", "del", "priority", "100").Run() // if there is one
 				time.Sleep(300 * time.Millisecond)
 			}
 			if best > most {

@@ -12,12 +12,13 @@ import (
 
 // egressAge is how old what is known of an interface's addresses may become: a
 // lease or a prefix may change at any time, and asking costs some microseconds.
-const egressAge = 5 * time.Second
+const egressAge = time.Second
 
 // An egress is the local address that datagrams and CONNECTs leave from: one
 // per family, for all mappings (RFC 4787 REQ-2, paired pooling). It is of
 // relay.bind, an address or an interface; with neither the routing table
-// chooses. A family without an address there does not leave at all.
+// chooses. A family without an address there does not leave at all. An interface's address
+// is kept as long as none of its others is better.
 type egress struct {
 	bind  string
 	fixed netip.Addr // bind as an address
@@ -104,25 +105,55 @@ func (e *egress) refresh() error {
 	if err != nil {
 		return fmt.Errorf("relay.bind: %s is neither an address nor an interface of this machine; `mpsocks check` shows which there are", e.bind)
 	}
-	addrs, err := ifc.Addrs()
+	addrs, err := ifaceAddrs(ifc)
 	if err != nil {
 		return fmt.Errorf("relay.bind: addresses of %s: %w", e.bind, err)
 	}
-	e.read, e.v4, e.v6 = time.Now(), netip.Addr{}, netip.Addr{}
-	for _, a := range addrs {
-		prefix, err := netip.ParsePrefix(a.String())
-		if err != nil {
-			continue
-		}
-		switch addr := prefix.Addr().Unmap(); {
-		case addr.Is4() && !e.v4.IsValid():
-			e.v4 = addr
-		case addr.Is6() && !addr.IsLinkLocalUnicast() && !e.v6.IsValid():
-			e.v6 = addr
-		}
-	}
+	e.read = time.Now()
+	e.v4, e.v6 = choose(addrs, true, e.v4), choose(addrs, false, e.v6)
 	if !e.v4.IsValid() && !e.v6.IsValid() {
 		return fmt.Errorf("relay.bind: interface %s has no address", e.bind)
 	}
 	return nil
+}
+
+// An ifaceAddr is one of an interface's addresses; rank says how well it serves to reach
+// others, 0 at the best: see the kinds.
+type ifaceAddr struct {
+	addr netip.Addr
+	rank int
+}
+
+// What is against an address: the sum is its rank.
+const (
+	// temporary: it is to be another one tomorrow (RFC 8981), which all mappings would have to follow.
+	temporary = 1 << iota
+	// deprecated: what begins now had better not use it (RFC 4862, Section 5.5.4): its network may be gone.
+	deprecated
+	// local: other networks are not reached from it, but those of the same owner (RFC 4193).
+	local
+	// tentative: it cannot be used yet (RFC 4862, Section 5.4), and perhaps never.
+	tentative
+)
+
+// unique is the space of addresses that reach no other networks (RFC 4193).
+var unique = netip.MustParsePrefix("fc00::/7")
+
+// choose returns the address of a family that serves best, the present one where it is as good; invalid
+// if there is none.
+func choose(addrs []ifaceAddr, v4 bool, present netip.Addr) (best netip.Addr) {
+	least := 0
+	for _, a := range addrs {
+		if a.addr.Is4() != v4 || !v4 && a.addr.IsLinkLocalUnicast() {
+			continue
+		}
+		rank := a.rank
+		if unique.Contains(a.addr) || a.addr.IsLinkLocalUnicast() {
+			rank |= local
+		}
+		if !best.IsValid() || rank < least || rank == least && a.addr == present {
+			best, least = a.addr, rank
+		}
+	}
+	return best
 }

@@ -125,17 +125,22 @@ func (n *nat) drop(key uint64, m *mapping) {
 
 // expire drops the mappings that have sent nothing since before.
 func (n *nat) expire(before int64) {
+	n.cull(func(m *mapping) bool { return m.visitors == nil && m.sent.Load() < before })
+}
+
+// cull drops the mappings of which so is true. It is called without n.mu.
+func (n *nat) cull(so func(*mapping) bool) {
 	var old []uint64
 	n.mu.RLock()
 	for key, m := range n.mappings {
-		if m.sent.Load() < before && m.visitors == nil {
+		if so(m) {
 			old = append(old, key)
 		}
 	}
 	n.mu.RUnlock()
 	for i, key := range old {
 		n.mu.Lock()
-		if m := n.mappings[key]; m != nil && m.sent.Load() < before {
+		if m := n.mappings[key]; m != nil && so(m) {
 			n.drop(key, m)
 		}
 		n.mu.Unlock()

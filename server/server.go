@@ -146,6 +146,7 @@ func (s *Server) run(ctx context.Context, tunnel func(context.Context) error) er
 	}
 	sockets.Go(func() error { s.sweep(outer); return nil })
 	sockets.Go(func() error { s.rules.watch(outer); return nil })
+	sockets.Go(func() error { renumber(outer, s); return nil })
 	sockets.Go(func() error { s.countUsage(outer); return nil })
 	sockets.Go(func() error { s.exits.countMemory(outer, s.roll.list); return nil })
 	err := tunnel(ctx)

@@ -188,11 +188,8 @@ func (b *bench) flood(r *Result, associations, window, size int) error {
 
 // record notes one flood.
 func record(r *Result, name string, f *load.FloodResult, size int) error {
-	if f.RoundTrips == 0 {
-		return fmt.Errorf("no datagram came back, %d were lost", f.Lost)
-	}
-	if f.Bad > 0 {
-		return fmt.Errorf("%d of %d datagrams came back altered", f.Bad, f.RoundTrips)
+	if err := f.Wrong(); err != nil {
+		return err
 	}
 	trips := float64(f.RoundTrips)
 	r.add(name, kpps, trips/f.Seconds/1e3)

@@ -56,6 +56,9 @@ func (b *bench) allocations(r *Result) error {
 		if err != nil {
 			return err
 		}
+		if err := a.Flood.Wrong(); err != nil {
+			return err
+		}
 		carried := 2 * float64(a.Flood.RoundTrips) / a.Flood.Seconds * seconds
 		for i, metric := range []string{allocClient, allocServer} {
 			reading := second[i] - first[i]

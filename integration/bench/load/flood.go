@@ -38,6 +38,17 @@ type FloodResult struct {
 	CPU        []float64 // seconds, as PIDs
 }
 
+// Wrong says why the flood is no measurement.
+func (r *FloodResult) Wrong() error {
+	switch {
+	case r.RoundTrips == 0:
+		return fmt.Errorf("no datagram came back, %d were lost", r.Lost)
+	case r.Bad > 0:
+		return fmt.Errorf("%d of %d datagrams came back altered", r.Bad, r.RoundTrips)
+	}
+	return nil
+}
+
 const (
 	// lossTimeout is when a datagram counts as lost. Loopback answers within
 	// milliseconds, a full queue within some tens.

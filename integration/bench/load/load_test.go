@@ -3,8 +3,10 @@
 package load
 
 import (
+	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -54,8 +56,8 @@ func TestFloodLoss(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.RoundTrips != 0 || r.Lost < 8 {
-		t.Errorf("%+v, want eight lost", r)
+	if r.RoundTrips != 0 || r.Lost < 8 || r.Wrong() == nil {
+		t.Errorf("%+v, want eight lost, which is no measurement", r)
 	}
 }
 
@@ -95,6 +97,20 @@ func TestTCP(t *testing.T) {
 		if err != nil || s.Bytes == 0 {
 			t.Errorf("upload %v: %+v, %v", up, s, err)
 		}
+	}
+}
+
+// TestSilentDownload: a download of which nothing comes is a failure; to divide by it would
+// give a figure that no report can hold.
+func TestSilentDownload(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close() // the kernel takes connections, and nobody answers
+	s, err := Stream(StreamSpec{Target: netip.MustParseAddrPort(l.Addr().String()), Streams: 1, Duration: window})
+	if err == nil || !strings.Contains(err.Error(), "not a byte") {
+		t.Errorf("%+v, %v", s, err)
 	}
 }
 

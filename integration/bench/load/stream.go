@@ -162,5 +162,8 @@ func download(spec StreamSpec, conns []*net.TCPConn) (r StreamResult, err error)
 			err = fmt.Errorf("download: %w", e)
 		}
 	}
+	if err == nil && r.Bytes == 0 {
+		err = fmt.Errorf("download: not a byte came in %.1f s", r.Seconds)
+	}
 	return r, err
 }

@@ -229,8 +229,8 @@ func testServer(t testing.TB, change func(*conf.Server), adjust func(*Server)) *
 		if n := s.streams.used.Load(); n != 0 {
 			t.Errorf("%d streams are left", n)
 		}
-		if n := s.sockets.count(); n != 0 {
-			t.Errorf("%d sockets are left", n)
+		if n, ports := s.sockets.count(), s.ports[0].count()+s.ports[1].count(); n+ports != 0 {
+			t.Errorf("%d sockets and %d ports are left", n, ports)
 		}
 	})
 	return s

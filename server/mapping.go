@@ -30,6 +30,7 @@ type mapping struct {
 	peer   *peer
 	room   *room // where its socket is read
 	conn   *udpio.Conn
+	given  bool // its port is the system's choice
 	inner  netip.AddrPort
 	source mux.Source // the session's, for what comes back
 

@@ -23,7 +23,7 @@ type nat struct {
 // goroutine has just made. It is called without n.mu.
 func (n *nat) open(key uint64, inner netip.AddrPort, now int64) (*mapping, dropReason) {
 	p := n.peer
-	n.clear(now)
+	n.clear(inner.Addr(), now)
 	local, err := n.outlet.egress.local(inner.Addr().Is4())
 	if err != nil {
 		p.log.Debug().Err(err).Msg("no socket for a mapping")
@@ -48,14 +48,15 @@ func (n *nat) open(key uint64, inner netip.AddrPort, now int64) (*mapping, dropR
 	return m, dropNone
 }
 
-// clear makes room for a mapping of the client's where there is none, among its own
-// first. It is called with no lock held.
-func (n *nat) clear(now int64) {
+// clear makes room for a mapping of the client's, by an inner address, where there is none,
+// among its own first. It is called with no lock held.
+func (n *nat) clear(inner netip.Addr, now int64) {
 	p, s := n.peer, n.peer.server
 	spare := int64(s.spare)
 	own := func(o *peer) bool { return o.client == p.client }
 	every := func(*peer) bool { return true }
-	if p.mappings.own.full() || s.sockets.full(&p.client.sockets, mappingSocket) {
+	pools := [...]pool{filesOf(p), portsOf(p, inner)}
+	if p.mappings.own.full() || pools[0].full() || pools[1].full() {
 		s.roll.relieve(p.client, now)
 	}
 	if p.mappings.own.full() {
@@ -64,11 +65,13 @@ func (n *nat) clear(now int64) {
 	if p.mappings.all.full() {
 		s.roll.evict(&p.mappings.all.barren, every, now, spare)
 	}
-	if s.sockets.full(&p.client.sockets, mappingSocket) {
-		s.roll.evict(&p.client.sockets.barren, own, now, spare)
-	}
-	if s.sockets.full(&p.client.sockets, mappingSocket) {
-		s.roll.evict(&s.sockets.barren, every, now, spare)
+	for _, some := range pools {
+		if some.full() {
+			s.roll.evict(&some.own.barren, own, now, spare)
+		}
+		if some.full() {
+			s.roll.evict(&some.all.barren, every, now, spare)
+		}
 	}
 }
 
@@ -99,16 +102,22 @@ func (n *nat) add(key uint64, inner, at netip.AddrPort, published bool, now int6
 	if !p.mappings.take() {
 		return nil, errCapped
 	}
-	if !p.server.sockets.take(&p.client.sockets, mappingSocket) {
+	if !filesOf(p).take() {
+		p.mappings.give()
+		return nil, errCapped
+	}
+	given := at.Port() == 0
+	if given && !portsOf(p, inner.Addr()).take() {
+		filesOf(p).give()
 		p.mappings.give()
 		return nil, errCapped
 	}
 	m, err := n.outlet.listen(p, inner, at, published)
 	if err != nil {
-		p.server.sockets.give(&p.client.sockets, mappingSocket)
-		p.mappings.give()
+		n.free(inner.Addr(), given)
 		return nil, err
 	}
+	m.given = given
 	m.sent.Store(now)
 	n.mappings[key] = m
 	return m, nil
@@ -119,7 +128,15 @@ func (n *nat) drop(key uint64, m *mapping) {
 	delete(n.mappings, key)
 	n.outlet.unmark(m.conn.LocalAddr()) // before its port is free for another
 	_ = m.conn.Close()
-	n.peer.server.sockets.give(&n.peer.client.sockets, mappingSocket)
+	n.free(m.inner.Addr(), m.given)
+}
+
+// free gives back what add has taken.
+func (n *nat) free(inner netip.Addr, given bool) {
+	if given {
+		portsOf(n.peer, inner).give()
+	}
+	filesOf(n.peer).give()
 	n.peer.mappings.give()
 }
 

@@ -75,6 +75,7 @@ type client struct {
 	brake             brake
 	braked            atomic.Bool  // brake is on
 	sockets           holding      // of mappings and streams
+	ports             [2]holding   // of mappings, as Server.ports
 	kernel            atomic.Int64 // what the kernel holds for its CONNECTs, bytes
 	visits            visits       // through its published TCP ports
 	looked            atomic.Int64 // when its sessions were last looked at (Server.now); see relieve

@@ -42,6 +42,7 @@ type Server struct {
 
 	mappings, streams quota   // in all
 	sockets           sockets // of both
+	ports             ports   // of mappings
 	exits             exits
 	heap              heap
 	publishing        publishing
@@ -114,6 +115,7 @@ func newServer(cfg *conf.Server, log zerolog.Logger) (*Server, error) {
 	s.streams.max.Store(int64(cfg.Limits.Streams))
 	s.publishing.allow(cfg.Clients)
 	s.sockets.most, _ = descriptors(gate.Files())
+	s.ports.open(systemPorts())
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.resolver = newResolver(s.ctx, log, out.reaches)
 	for i := range min(max(runtime.GOMAXPROCS(0)/2, 1), maxRooms) {

@@ -14,7 +14,8 @@ const (
 	kinds
 )
 
-// sockets are those of all mappings and CONNECTs, as the process can open so many files.
+// sockets are those of all mappings and CONNECTs, as the process can open so many files; or
+// the ports that mappings have of the system, of one family.
 //
 // Nobody gets the last: a client may hold as many as are free, which is half of all for
 // one alone, a third for each of two. So there is always something for whoever comes
@@ -24,6 +25,7 @@ type sockets struct {
 	mu   sync.Mutex // guards the rest, and held of every holding
 	most int        // 0 = no cap
 	used int
+	one  bool // they are of one kind: nothing is kept for another
 
 	barren atomic.Int64 // as a quota's
 }
@@ -43,7 +45,7 @@ func (s *sockets) room(h *holding, k kind) bool {
 	for _, n := range h.held {
 		all += n
 	}
-	return all < free && 3*h.held[k] < 2*free
+	return all < free && (s.one || 3*h.held[k] < 2*free)
 }
 
 // take counts one more, unless the client's share is used.

@@ -253,6 +253,31 @@ func TestHTTPRefusals(t *testing.T) {
 	eventually(t, "two are refused by the exit", func() bool { return c.Status().Refused["exit"] == 2 })
 }
 
+// TestHTTPPAC: whoever reaches the port gets a PAC file that leads there, by the address that
+// was asked at, and without a password: it says no more than who asks knows. Pages of other
+// sites cannot run it.
+func TestHTTPPAC(t *testing.T) {
+	c := start(t, &fakeTunnel{}, func(cfg *conf.Client) { cfg.Users = oneUser })
+	own := c.Addrs()[0].String()
+	for host, want := range map[string]string{
+		own: own, "192.168.1.5:1080": "192.168.1.5:1080", "[fd00::5]:1080": "[fd00::5]:1080",
+		"proxy.lan:1080": own, "192.168.1.5": own, "[fe80::1%;SOCKS5.evil.example:1;x]:80": "[fe80::1]:80",
+	} {
+		conn := dial(t, c)
+		fmt.Fprintf(conn, "GET /proxy.pac HTTP/1.1\r\nHost: %s\r\n\r\n", host)
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil || resp.StatusCode != 200 || resp.Header.Get("Content-Type") != "application/x-ns-proxy-autoconfig" || resp.Header.Get("X-Content-Type-Options") != "nosniff" {
+			t.Errorf("%s: %v, %v", host, resp, err)
+			continue
+		}
+		body, err := io.ReadAll(resp.Body)
+		if err != nil || !strings.Contains(string(body), fmt.Sprintf(`return "SOCKS5 %s; SOCKS %[1]s";`, want)) {
+			t.Errorf("%s: %s, %v", host, body, err)
+		}
+		conn.Close()
+	}
+}
+
 // TestHTTPWrongPassword counts guesses like those of SOCKS.
 func TestHTTPWrongPassword(t *testing.T) {
 	c := start(t, &fakeTunnel{}, func(cfg *conf.Client) { cfg.Users = oneUser })

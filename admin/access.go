@@ -34,7 +34,9 @@ func withConn(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, c)
 }
 
-// local says how a request came: by a Unix socket, or over TCP to a loopback address.
+// local says how a request came: by a Unix socket, or over TCP from loopback to loopback. Where
+// a machine routes its loopback addresses (route_localnet, which Kubernetes sets), others of its
+// network reach them too.
 func local(r *http.Request) (unix, loopback bool) {
 	c, _ := r.Context().Value(connKey{}).(net.Conn)
 	if c == nil {
@@ -44,7 +46,8 @@ func local(r *http.Request) (unix, loopback bool) {
 	case *net.UnixAddr:
 		return true, false
 	case *net.TCPAddr:
-		return false, a.IP.IsLoopback()
+		from, ok := c.RemoteAddr().(*net.TCPAddr)
+		return false, ok && a.IP.IsLoopback() && from.IP.IsLoopback()
 	}
 	return false, false
 }

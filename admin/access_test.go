@@ -145,6 +145,24 @@ func TestOffLoopback(t *testing.T) {
 			t.Errorf("%s with the token: %d", path, code)
 		}
 	}
+	// A loopback address that others of the network reach is none.
+	near := start(t, nil)
+	from := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(at.Addr.Addr(), 0))}
+	near.http.Transport.(*http.Transport).DialContext = from.DialContext
+	for _, path := range []string{"/metrics", "/status"} {
+		resp, err := near.ask("GET", path, "", nil)
+		if err != nil {
+			t.Skip(err) // nor does this machine itself
+		}
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || resp.StatusCode != 401 || strings.Contains(string(body), "dsl") {
+			t.Errorf("%s from %v: %d %.99s, %v", path, at.Addr.Addr(), resp.StatusCode, body, err)
+		}
+	}
+	if code, _ := near.get("/metrics", near.bearer()); code != 200 {
+		t.Errorf("from there with the token: %d", code)
+	}
 }
 
 // A Unix socket is its owner's alone, needs no token, and a dead one is no obstacle.

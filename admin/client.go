@@ -28,8 +28,8 @@ type Client struct {
 	Token string // "" = none
 	// Config is the configuration file that the half has to run with, "" for any.
 	Config string
-	// Mapped says that the half may know itself by another port: a person has given the
-	// address, which may lead through something to it.
+	// Mapped says that the half may know itself by another address: a person has given this
+	// one, which may lead through something to it.
 	Mapped bool
 
 	http *http.Client

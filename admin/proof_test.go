@@ -6,7 +6,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
 	"net/netip"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -89,6 +91,33 @@ func TestTokenIsNotToldToOthers(t *testing.T) {
 	// A half of another state directory is none of ours.
 	if _, err := NewClient(start(t, nil).Addrs()[0], token).Status(t.Context()); !errors.Is(err, ErrProof) {
 		t.Errorf("another half: %v", err)
+	}
+}
+
+// Nor when the half that it passes the question on to has the same port, at another of the
+// machine's addresses; a half that is asked by any of its addresses proves it.
+func TestProofIsOfTheAddress(t *testing.T) {
+	half := start(t, func(c *Config) { c.Addrs = []conf.Admin{{Addr: netip.MustParseAddrPort("127.0.0.1:0")}} })
+	at := half.Addrs()[0].Addr
+	ln, err := net.Listen("tcp", netip.AddrPortFrom(netip.MustParseAddr("127.0.0.2"), at.Port()).String())
+	if err != nil {
+		t.Skip(err) // not every system has all of 127.0.0.0/8
+	}
+	passesOn := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: at.String()})
+	passesOn.Transport = &http.Transport{DisableKeepAlives: true}
+	squatter := &http.Server{Handler: passesOn}
+	go squatter.Serve(ln)
+	defer squatter.Close()
+	c := NewClient(conf.Admin{Addr: netip.MustParseAddrPort(ln.Addr().String())}, half.porter.token)
+	if _, err := c.Status(t.Context()); !errors.Is(err, ErrProof) {
+		t.Errorf("it was told: %v", err)
+	}
+	everywhere := start(t, func(c *Config) { c.Addrs = []conf.Admin{{Addr: netip.MustParseAddrPort("[::]:0")}} })
+	for _, host := range []string{"::", "0.0.0.0", "127.0.0.1", "127.0.0.3"} {
+		a := netip.AddrPortFrom(netip.MustParseAddr(host), everywhere.Addrs()[0].Addr.Port())
+		if _, err := NewClient(conf.Admin{Addr: a}, everywhere.porter.token).Status(t.Context()); err != nil {
+			t.Errorf("at %v: %v", a, err)
+		}
 	}
 }
 

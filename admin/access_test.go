@@ -234,8 +234,23 @@ func TestToken(t *testing.T) {
 		t.Errorf("%s is used, which somebody else has put there", token)
 	}
 	os.Chown(dir, 12345, 12345)
-	if token, err := loadToken(dir); token != first || err != nil {
-		t.Errorf("of the directory's owner: %s, %v", token, err)
+	if token, err := ReadToken(dir); token != first || err != nil {
+		t.Errorf("a service's, which root asks: %s, %v", token, err)
+	}
+	if token, err := loadToken(dir); err == nil {
+		t.Errorf("a half of root's uses %s, which somebody else has", token)
+	}
+	if err := announce(dir, "client", []conf.Admin{{Path: "/run/x"}}); err == nil {
+		t.Error("it writes into somebody else's directory")
+	}
+	os.Chown(dir, 0, 0)
+	os.Chown(file, 0, 0)
+	os.Chmod(dir, 0o777)
+	if token, err := ReadToken(dir); err == nil {
+		t.Errorf("%s is told, which anybody can have put there", token)
+	}
+	if a := Announced(dir, "client"); a != nil {
+		t.Errorf("%v is believed, which anybody can have put there", a)
 	}
 }
 

@@ -5,21 +5,22 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"time"
 
 	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/durable"
 )
 
 const (
 	tokenFile = "admin.token"
 	// tokenBytes of randomness nobody guesses.
 	tokenBytes = 16
+	// tokenLimit is how long the file may be.
+	tokenLimit = 1024
 	// announcedLimit is how long what announce writes may be.
 	announcedLimit = 64 << 10
 )
@@ -35,6 +36,9 @@ func loadToken(dir string) (string, error) {
 	if dir == "" {
 		return "", errNoState
 	}
+	if err := durable.Home(dir); err != nil {
+		return "", err
+	}
 	token, err := ReadToken(dir)
 	for range 10 {
 		if !errors.Is(err, errNoToken) {
@@ -46,9 +50,6 @@ func loadToken(dir string) (string, error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return token, err
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", err
-	}
 	raw := make([]byte, tokenBytes)
 	rand.Read(raw)
 	token = hex.EncodeToString(raw)
@@ -59,28 +60,11 @@ func loadToken(dir string) (string, error) {
 	return token, err
 }
 
-// ReadToken reads the token of a state directory. One that others can read is none.
+// ReadToken reads the token of a state directory. One that others can read, or could have put
+// there, is none.
 func ReadToken(dir string) (string, error) {
 	path := filepath.Join(dir, tokenFile)
-	info, err := os.Lstat(path)
-	if err != nil {
-		return "", err
-	}
-	if !info.Mode().IsRegular() || runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
-		return "", fmt.Errorf("%s has to be a file that only its owner can read: remove it, and start again", path)
-	}
-	if !trusted(dir, info) {
-		return "", fmt.Errorf("%s belongs to somebody else: remove it, and start again", path)
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	if opened, err := f.Stat(); err != nil || !os.SameFile(info, opened) {
-		return "", fmt.Errorf("%s is being changed: try again", path)
-	}
-	raw, err := io.ReadAll(io.LimitReader(f, 1024))
+	raw, err := durable.ReadSecret(path, tokenLimit)
 	if err != nil {
 		return "", err
 	}
@@ -100,7 +84,7 @@ func announce(dir, half string, addrs []conf.Admin) error {
 	if len(addrs) == 0 {
 		return nil
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := durable.Home(dir); err != nil {
 		return err
 	}
 	return conf.WriteSecret(path, []byte(list(addrs)), true)
@@ -117,19 +101,14 @@ func list(addrs []conf.Admin) string {
 // retract removes what announce wrote, unless another has written there since.
 func retract(dir, half string, addrs []conf.Admin) {
 	path := filepath.Join(dir, half+".admin")
-	if have, err := os.ReadFile(path); err == nil && dir != "" && string(have) == list(addrs) {
+	if have, err := durable.Read(path, announcedLimit); err == nil && dir != "" && string(have) == list(addrs) {
 		os.Remove(path)
 	}
 }
 
 // Announced returns where a half of this machine said that it is.
 func Announced(dir, half string) []conf.Admin {
-	path := filepath.Join(dir, half+".admin")
-	info, err := os.Lstat(path)
-	if err != nil || !info.Mode().IsRegular() || info.Size() > announcedLimit || !trusted(dir, info) {
-		return nil
-	}
-	raw, err := os.ReadFile(path)
+	raw, err := durable.Read(filepath.Join(dir, half+".admin"), announcedLimit)
 	if err != nil {
 		return nil
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/mpsocks/mpsocks/admin"
 	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/durable"
 	"github.com/mpsocks/mpsocks/status"
 )
 
@@ -156,17 +157,17 @@ func answering(ctx context.Context, all []*admin.Client) (clients []*admin.Clien
 }
 
 // keepState fills in the state directory of a configuration, and makes it. What cannot be
-// had is said, and missed.
+// had, or what others could change, is said, and missed.
 func keepState(dir *string, log zerolog.Logger) {
 	var err error
 	if *dir == "" {
 		*dir, err = conf.DefaultStateDir()
 	}
 	if err == nil {
-		err = os.MkdirAll(*dir, 0o700)
+		err = durable.Home(*dir)
 	}
 	if err != nil {
 		*dir = ""
-		log.Warn().Err(err).Msg("there is no state_dir: what has to survive a restart does not, and status and the page are open by a Unix socket only; set state_dir to a directory that this user may write")
+		log.Warn().Err(err).Msg("there is no state_dir: what has to survive a restart does not, and status and the page are open by a Unix socket only; set state_dir to a directory that this user may write to, and no other but root")
 	}
 }

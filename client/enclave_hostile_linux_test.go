@@ -6,12 +6,15 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
 
 	"github.com/mpsocks/mpsocks/client/confine"
 )
@@ -27,6 +30,90 @@ func granting(t *testing.T, c *Client) (path string, end func()) {
 	done := make(chan error, 1)
 	go func() { done <- serveGrants(c.life, c, l) }()
 	return path, func() { l.Close(); c.stop(); <-done }
+}
+
+// TestGrantsLeaveFilesAlone: where the socket shall be and a file is, the file stays; a socket
+// that a client has left there goes.
+func TestGrantsLeaveFilesAlone(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "run.sock")
+	if err := os.WriteFile(path, []byte("somebody's"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if l, err := listenGrants(path); err == nil {
+		l.Close()
+		t.Error("it listens there")
+	}
+	if b, err := os.ReadFile(path); err != nil || string(b) != "somebody's" {
+		t.Errorf("the file: %q, %v", b, err)
+	}
+	os.Remove(path)
+	for range 2 {
+		l, err := listenGrants(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.SetUnlinkOnClose(false)
+		l.Close()
+	}
+}
+
+// as has something done by a thread of another user's.
+func as(t *testing.T, uid int, do func()) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	done := make(chan syscall.Errno)
+	go func() {
+		runtime.LockOSThread() // and the thread ends with the goroutine
+		_, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, uintptr(uid), uintptr(uid), uintptr(uid))
+		if errno == 0 {
+			do()
+		}
+		done <- errno
+	}()
+	if errno := <-done; errno != 0 {
+		t.Fatal(errno)
+	}
+}
+
+// TestDevicesAreLentToNobodyElse: what listens where the user's client is said to be and is
+// another user's gets no device.
+func TestDevicesAreLentToNobodyElse(t *testing.T) {
+	const user, mallory = 54320, 54321
+	path := "@" + t.Name()
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	for _, who := range []int{mallory, user, 0} {
+		var l *net.UnixListener
+		as(t, who, func() { l, err = net.ListenUnix("unixpacket", &net.UnixAddr{Name: path, Net: "unixpacket"}) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := make(chan int, 1)
+		go func() {
+			n := -1
+			if conn, err := l.AcceptUnix(); err == nil {
+				text, files, _ := confine.ReceiveConn(conn, maxGrant, 1)
+				for _, f := range files {
+					f.Close()
+				}
+				n = len(text)
+				conn.Close()
+			}
+			got <- n
+		}()
+		var lent error
+		as(t, user, func() { lent = Borrow(t.Context(), path, Program{Name: "curl"}, null, func(*net.UnixConn) {}) })
+		_, refused := errors.AsType[*Refusal](lent)
+		if n := <-got; refused != (who == mallory) || (n > 0) == refused {
+			t.Errorf("a client of user %d got %d bytes, and the program of %d was told %v", who, n, user, lent)
+		}
+		l.Close()
+	}
 }
 
 // TestGrantsRefuse has programs of this user say nonsense at the socket of mpsocks run: each

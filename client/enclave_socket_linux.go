@@ -72,8 +72,8 @@ func isDir(path string) bool {
 	return err == nil && s.IsDir()
 }
 
-// listenGrants makes the socket, for its owner only. What another client left
-// behind is removed; where one answers, the socket is that one's.
+// listenGrants makes the socket, for its owner only. The socket that another client left
+// behind is removed; where one answers, it is that one's. Somebody's file stays.
 func listenGrants(path string) (*net.UnixListener, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, err
@@ -82,8 +82,10 @@ func listenGrants(path string) (*net.UnixListener, error) {
 		conn.Close()
 		return nil, errors.New("another client of this user serves mpsocks run")
 	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, err
+	if info, err := os.Lstat(path); err == nil && info.Mode()&os.ModeSocket != 0 {
+		if err := os.Remove(path); err != nil {
+			return nil, err
+		}
 	}
 	lc := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
 		var err error
@@ -191,9 +193,19 @@ func isTUN(f *os.File) bool {
 // sameUser holds that only the client's own user, and root, use its tunnel: the
 // mode of the socket says so already where the system looks at it.
 func sameUser(conn *net.UnixConn) error {
+	uid, err := peerOf(conn)
+	if err == nil && uid != 0 && uid != os.Geteuid() {
+		err = fmt.Errorf("the client belongs to another user than %d", uid)
+	}
+	return err
+}
+
+// peerOf is the user at the other end: who connected or, of one that listens, who made the
+// socket.
+func peerOf(conn *net.UnixConn) (uid int, err error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	var cred *unix.Ucred
 	if e := raw.Control(func(fd uintptr) {
@@ -202,17 +214,15 @@ func sameUser(conn *net.UnixConn) error {
 		err = e
 	}
 	if err != nil {
-		return err
+		return 0, err
 	}
-	if cred.Uid != 0 && int(cred.Uid) != os.Geteuid() {
-		return fmt.Errorf("the client belongs to another user than %d", cred.Uid)
-	}
-	return nil
+	return int(cred.Uid), nil
 }
 
 // Borrow gives a device to the client behind a socket and returns when that has
 // ended (nil or why) or ctx has. ready is called when the client has taken it, which it keeps
-// as long as the connection is open.
+// as long as the connection is open. Whose client has the device sees all that the program
+// sends: that is this user's or root's, but where root gives it.
 func Borrow(ctx context.Context, path string, p Program, device *os.File, ready func(*net.UnixConn)) error {
 	conn, err := (&net.Dialer{}).DialContext(ctx, "unixpacket", path)
 	if err != nil {
@@ -221,6 +231,12 @@ func Borrow(ctx context.Context, path string, p Program, device *os.File, ready 
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
+	switch uid, err := peerOf(conn.(*net.UnixConn)); {
+	case err != nil:
+		return err
+	case uid != 0 && uid != os.Geteuid() && os.Geteuid() != 0:
+		return &Refusal{fmt.Sprintf("the client at %s is user %d's, who would see all that the program sends", path, uid)}
+	}
 	b, err := json.Marshal(p)
 	if err != nil {
 		return err
@@ -238,20 +254,20 @@ func Borrow(ctx context.Context, path string, p Program, device *os.File, ready 
 		return err
 	}
 	if reply.Error != "" {
-		return &Refusal{reply.Error}
+		return &Refusal{"the client refuses: " + reply.Error}
 	}
 	if !slices.Equal(reply.Paths, p.Paths) { // an earlier release, which would use all
-		return &Refusal{"it knows nothing of paths of a program's own: it is of an earlier release"}
+		return &Refusal{"the client refuses: it knows nothing of paths of a program's own: it is of an earlier release"}
 	}
 	ready(conn.(*net.UnixConn))
 	conn.Read(answer[:1])
 	return ctx.Err()
 }
 
-// Refusal is a client's no, which will not change.
+// Refusal is why a client does not take a device, which will not change.
 type Refusal struct{ why string }
 
-func (r *Refusal) Error() string { return "the client refuses: " + r.why }
+func (r *Refusal) Error() string { return r.why }
 
 // runSocketOf translates the setting.
 func runSocketOf(setting string) string {

@@ -1,7 +1,7 @@
 // Package durable writes files of which a crash, of the program or of the machine, leaves
 // the old one or the new one, and never a part. It is a room at the top since
 // configuration, tunnel, halves and command line all keep something: keys, lists of
-// clients, what was used of a quota.
+// clients, what was used of a quota. Home and Read keep others' files out of that.
 package durable
 
 import (

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -80,23 +79,15 @@ func (u *usageFile) load(counts map[string]*capCount) error {
 	if u.path == "" {
 		return nil
 	}
-	f, err := os.Open(u.path)
+	body, err := durable.Read(u.path, usageLimit)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	if info.Size() > usageLimit {
-		return fmt.Errorf("%s is too long", u.path)
-	}
 	var all usageFormat
-	if err := json.NewDecoder(f).Decode(&all); err != nil {
+	if err := json.Unmarshal(body, &all); err != nil {
 		return fmt.Errorf("%s: %w", u.path, err)
 	}
 	for name, r := range all.Paths {

@@ -126,6 +126,22 @@ func TestOverhead(t *testing.T) {
 	}
 }
 
+// What somebody else may have written, behind a link, is not believed.
+func TestUsageFileOfOthers(t *testing.T) {
+	dir := t.TempDir()
+	theirs, file := filepath.Join(dir, "theirs"), filepath.Join(dir, "usage.json")
+	if err := os.WriteFile(theirs, []byte(`{"paths": {}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(theirs, file); err != nil {
+		t.Skip(err)
+	}
+	u := usageFile{path: file}
+	if err := u.load(map[string]*capCount{}); err == nil {
+		t.Error("a link is followed")
+	}
+}
+
 // A file that is not ours begins the count anew, and is replaced.
 func TestUsageFileDamaged(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "usage.json")

@@ -4,9 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -76,15 +74,14 @@ func (u *usageFile) load(dir string) (map[string]spending, error) {
 		return known, nil
 	}
 	u.path = filepath.Join(dir, usageName)
-	f, err := os.Open(u.path)
+	body, err := durable.Read(u.path, usageLimit)
 	if errors.Is(err, fs.ErrNotExist) {
 		return known, nil
 	}
 	if err != nil {
 		return known, err
 	}
-	defer f.Close()
-	if err := json.NewDecoder(io.LimitReader(f, usageLimit)).Decode(&known); err != nil {
+	if err := json.Unmarshal(body, &known); err != nil {
 		return make(map[string]spending), fmt.Errorf("%s: %w", u.path, err)
 	}
 	return known, nil

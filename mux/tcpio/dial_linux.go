@@ -102,6 +102,9 @@ func (d *Dialer) prepare(fd uintptr) error {
 	if !d.bound() {
 		return nil
 	}
+	// The port is chosen for the destination, when that is known: one that is taken by bind is
+	// nobody else's as long as anything is left of the connection (ip(7), Linux 4.2).
+	setInt(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1)
 	var from sockaddr
 	size, err := from.put(netip.AddrPortFrom(d.Local, 0))
 	if err != nil {

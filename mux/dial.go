@@ -38,6 +38,9 @@ const (
 	// maxServers is how many servers one attempt asks for the session: each has
 	// proved its key, and did not know it.
 	maxServers = 8
+	// mtuTime is how long it is believed that larger packets get lost on a path (RFC 1191, Section
+	// 6.3): then they are tried again with the next subflow, beside small ones.
+	mtuTime = 10 * time.Minute
 )
 
 // A proven is a connection on which the server has proved its key.
@@ -47,6 +50,7 @@ type proven struct {
 	addr    netip.AddrPort
 	took    time.Duration // from the SYN to the proof
 	epoch   uint64        // of the session's keys when it was dialled
+	mtu     int           // of its packets, at most; 0 = any
 }
 
 // dialTime is how long TCP's handshake may take. A lost SYN goes again after 1, 3, 7 s: short
@@ -196,8 +200,11 @@ func (p *clientPath) race(ctx context.Context, timeout time.Duration, but []neti
 	look(p)
 	var why error
 	c.mu.Lock()
-	mtu := p.mtu
+	mtu, anew := p.mtu, p.mtu != 0 && time.Since(p.mtuAt) > mtuTime
 	c.mu.Unlock()
+	if anew {
+		mtu = 0
+	}
 	race := dialer.Race[*proven]{
 		Targets: func() (addrs []netip.AddrPort, asking bool) {
 			if addrs, asking, why = p.targets(); asking { // those who were asked may be silent
@@ -209,7 +216,7 @@ func (p *clientPath) race(ctx context.Context, timeout time.Duration, but []neti
 			return p.prove(ctx, a, mtu, timeout, connected)
 		},
 		Drop: func(v *proven) { v.carrier.Close() },
-		Go:   c.slots.Go, MTU: mtu, Narrow: c.session.core.narrow(p.path), Timeout: timeout,
+		Go:   c.slots.Go, MTU: mtu, Narrow: anew || c.session.core.narrow(p.path), Timeout: timeout,
 		Silent: func(err *dialer.SilentError) { p.mute(ctx, err, len(but) == 0) },
 	}
 	if quiet {
@@ -233,12 +240,12 @@ func (p *clientPath) race(ctx context.Context, timeout time.Duration, but []neti
 	}
 	p.book.Proved(won.Addr, now)
 	c.mu.Lock()
-	changed, news := p.fits(won.MTU)
+	narrower, news := p.fits(mtu, won.MTU, won.Lossy, now)
 	p.took = won.Value.took
 	c.mu.Unlock()
-	if changed {
+	if narrower {
 		// The next large packet would stop those that are there, each in its turn.
-		renew(c.session, func(of *engine.Path) bool { return of == p.path })
+		renew(c.session, func(f *subflow) bool { return f.path == p.path && dialer.Larger(f.mtu, won.MTU) })
 	}
 	if news {
 		c.session.voice.Line(&c.cfg.Log, zerolog.WarnLevel).Str("path", p.way.Name).Int("mtu", won.MTU).Msg("the path loses large packets and says nothing: smaller ones are sent by it")
@@ -246,16 +253,21 @@ func (p *clientPath) race(ctx context.Context, timeout time.Duration, but []neti
 	return won.Value, nil
 }
 
-// fits notes that packets of mtu bytes get through, 0 = of any size, and says whether that is another
-// size than before, and whether a person reads it: not that larger ones get through again, nor the
-// same once more. What only loses many packets seems to lose now these and now those. The caller
+// fits notes what an attempt that began with packets of tried bytes has shown, 0 = of any size: those
+// of mtu bytes got through. That larger ones did not says nothing where small ones were lost too, and
+// that what was tried gets through is news only where that is any size. It says whether what gets
+// through is less than before, and whether a person reads it: not what was said once. The caller
 // holds Client.mu.
-func (p *clientPath) fits(mtu int) (changed, news bool) {
-	changed, p.mtu = mtu != p.mtu, mtu
+func (p *clientPath) fits(tried, mtu int, lossy bool, now time.Time) (narrower, news bool) {
+	if mtu == tried && mtu != 0 || mtu != tried && lossy {
+		return false, false
+	}
+	narrower = dialer.Larger(p.mtu, mtu)
+	p.mtu, p.mtuAt = mtu, now
 	if news = mtu != 0 && (p.least == 0 || mtu < p.least); news {
 		p.least = mtu
 	}
-	return changed, news
+	return narrower, news
 }
 
 // mute notes, while the race goes on, that whoever takes connections says nothing; all says
@@ -304,7 +316,7 @@ func (p *clientPath) proveOnce(ctx context.Context, a netip.AddrPort, mtu int, t
 		tcp.Close()
 		return nil, err
 	}
-	return &proven{k, key, a, time.Since(began), epoch}, nil
+	return &proven{k, key, a, time.Since(began), epoch, mtu}, nil
 }
 
 // dialTCP connects to an address by TCP, with segments of so many bytes at most, 0 = any.

@@ -52,7 +52,7 @@ func (p *clientPath) join(ctx context.Context, v *proven) (*subflow, error) {
 			}
 		}
 		f := newSubflow(c.session, p.path, k, keys)
-		f.capture, f.peer = shown, v.key
+		f.capture, f.peer, f.mtu = shown, v.key, v.mtu
 		return f, nil
 	}
 }

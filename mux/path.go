@@ -75,6 +75,7 @@ type clientPath struct {
 	book    dialer.Book        // how the addresses did
 	six     bool               // it has no IPv4; see look
 	mtu     int                // packets that get through; 0 = any
+	mtuAt   time.Time          // when an attempt showed that
 	least   int                // of mtu that was said; 0 = none was
 	took    time.Duration      // how long the server's last proof took; 0 = none yet
 	bad     string             // the last error of an attempt; "" after one that worked

@@ -60,13 +60,13 @@ func (c *Client) Redial(names []string) {
 		}
 		return moved
 	})
-	renew(c.session, func(p *engine.Path) bool { return slices.Contains(names, p.Name()) })
+	renew(c.session, func(f *subflow) bool { return slices.Contains(names, f.path.Name()) })
 }
 
-// renew makes the subflows of some paths anew: each is kept until another has taken its place.
-func renew(s *Session, which func(*engine.Path) bool) {
+// renew makes some subflows anew: each is kept until another has taken its place.
+func renew(s *Session, which func(*subflow) bool) {
 	for _, f := range s.core.connections() {
-		if which(f.path) {
+		if which(f) {
 			f.wantReplacement()
 		}
 	}

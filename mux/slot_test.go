@@ -222,25 +222,35 @@ func TestAlike(t *testing.T) {
 }
 
 // That a path loses large packets is said when the least size that gets through is a smaller one
-// than was said: a path that only loses many changes it again and again.
-func TestSizesAreSaidOnce(t *testing.T) {
+// than was said, and its subflows are made anew only where less gets through than was known. What
+// gets lost while small packets do too says nothing, and neither does what goes well with the size
+// that was known.
+func TestSizesThatGetThrough(t *testing.T) {
 	p := &clientPath{}
-	for _, tt := range []struct {
-		mtu           int
-		changed, news bool
+	for i, tt := range []struct {
+		tried, mtu     int
+		lossy          bool
+		narrower, news bool
+		known          int
 	}{
-		{0, false, false},
-		{1492, true, true},
-		{1492, false, false},
-		{1400, true, true},
-		{0, true, false},
-		{1492, true, false},
-		{1400, true, false},
-		{1280, true, true},
-		{0, true, false},
+		{0, 0, false, false, false, 0},
+		{0, 0, true, false, false, 0},
+		{0, 1280, true, false, false, 0},
+		{0, 1492, false, true, true, 1492},
+		{0, 1492, false, false, false, 1492}, // another slot's, which began with it
+		{1492, 1492, false, false, false, 1492},
+		{1492, 1280, true, false, false, 1492},
+		{1492, 1400, false, true, true, 1400},
+		{1492, 1492, false, false, false, 1400}, // it began before that was known
+		{0, 0, false, false, false, 0},
+		{0, 1492, false, true, false, 1492},
+		{1492, 1400, false, true, false, 1400},
+		{1400, 1280, false, true, true, 1280},
+		{0, 0, true, false, false, 0}, // large ones got through, for all that was lost
 	} {
-		if changed, news := p.fits(tt.mtu); changed != tt.changed || news != tt.news {
-			t.Errorf("%d: another %v, news %v", tt.mtu, changed, news)
+		narrower, news := p.fits(tt.tried, tt.mtu, tt.lossy, time.Now())
+		if narrower != tt.narrower || news != tt.news || p.mtu != tt.known {
+			t.Errorf("%d, %+v: narrower %v, news %v, known %d", i, tt, narrower, news, p.mtu)
 		}
 	}
 }

@@ -27,7 +27,8 @@ type subflow struct {
 	carrier       carrier.Carrier
 	most          int // bytes that the carrier is given at once
 	local, remote netip.AddrPort
-	peer          [32]byte // client: the key that the server proved here
+	peer          [32]byte // client: the key that the server proved here,
+	mtu           int      // and of how many bytes its packets are at most; 0 = any
 	capture       *capture.Subflow
 	joins         bool // guarded.joining counts it until attach
 	keys          sessionKeys

@@ -43,7 +43,8 @@ func (r *Race[T]) Run(ctx context.Context) (*Result[T], []netip.AddrPort, error)
 			if lost, why := c.seek(time.Now()); lost {
 				return nil, failed(c.all), why
 			}
-		} else if time.Now().After(c.until) || !doubtful(c.all, c.won.Addr, c.won.MTU) {
+		} else if now := time.Now(); now.After(c.until) || !doubtful(c.all, c.won.Addr, c.won.MTU) {
+			c.won.Lossy = lossy(c.all, c.won.Addr, now)
 			return c.won, nil, nil
 		}
 		select {
@@ -93,7 +94,7 @@ func (c *contest[T]) seek(now time.Time) (lost bool, why error) {
 	next, more := c.next(addrs, c.all, now, age < c.Timeout || mute != nil)
 	if more {
 		whole := c.begin(next, c.MTU)
-		if c.Narrow && larger(c.MTU, probed) {
+		if c.Narrow && Larger(c.MTU, probed) {
 			whole.clamped = true
 			c.begin(next, probed)
 		}
@@ -142,15 +143,15 @@ func (c *contest[T]) hear(n news[T]) {
 
 // proved takes an attempt that has won, unless one has that is no worse.
 func (c *contest[T]) proved(n news[T]) {
-	again := c.won == nil && larger(c.MTU, n.of.mtu)
+	again := c.won == nil && Larger(c.MTU, n.of.mtu)
 	if c.won != nil {
-		if c.won.Addr != n.of.addr || !larger(n.of.mtu, c.won.MTU) {
+		if c.won.Addr != n.of.addr || !Larger(n.of.mtu, c.won.MTU) {
 			c.Drop(n.value)
 			return
 		}
 		c.Drop(c.won.Value)
 	}
-	c.won = &Result[T]{n.value, n.of.addr, n.of.mtu, beaten(c.all, n.of)}
+	c.won = &Result[T]{Value: n.value, Addr: n.of.addr, MTU: n.of.mtu, Beaten: beaten(c.all, n.of)}
 	now := time.Now()
 	if !again { // those that are larger still were begun with it
 		if until := now.Add(grace); until.After(c.until) {
@@ -163,7 +164,7 @@ func (c *contest[T]) proved(n news[T]) {
 	c.until = now.Add(max(grace, now.Sub(n.of.began)*3/2))
 	c.begin(c.won.Addr, c.MTU)
 	for _, s := range sizes {
-		if larger(c.MTU, s) && larger(s, n.of.mtu) {
+		if Larger(c.MTU, s) && Larger(s, n.of.mtu) {
 			c.begin(c.won.Addr, s)
 		}
 	}

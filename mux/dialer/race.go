@@ -34,6 +34,11 @@ const (
 	freshEvery = time.Second
 	// suspectAfter is how long everybody may be silent before that is said.
 	suspectAfter = 500 * time.Millisecond
+	// lossySlack is how much more than twice the shortest time TCP's handshake may take at an address
+	// before some of its packets count as lost, and lossyMost how long in any case: the first SYN goes
+	// again then (RFC 6298, Section 2).
+	lossySlack = 100 * time.Millisecond
+	lossyMost  = time.Second
 	// step is how often the race is looked at.
 	step = 25 * time.Millisecond
 )
@@ -109,6 +114,9 @@ type Result[T any] struct {
 	Value T
 	Addr  netip.AddrPort
 	MTU   int
+	// Lossy says that small packets seem to have got lost meanwhile too, those of TCP's handshakes
+	// with that address: what larger ones did says nothing of their size then.
+	Lossy bool
 	// Beaten are the addresses that had their chance before and did not prove
 	// anything.
 	Beaten []netip.AddrPort
@@ -129,11 +137,32 @@ type attempt struct {
 // doubtful says that packets larger than those that won may yet get through to that
 // address.
 func doubtful(all []*attempt, a netip.AddrPort, mtu int) bool {
-	return slices.ContainsFunc(all, func(t *attempt) bool { return !t.over && t.addr == a && larger(t.mtu, mtu) })
+	return slices.ContainsFunc(all, func(t *attempt) bool { return !t.over && t.addr == a && Larger(t.mtu, mtu) })
 }
 
-// larger says that packets of a are larger than those of b; 0 is any size.
-func larger(a, b int) bool { return b != 0 && (a == 0 || a > b) }
+// Larger says that packets of a are larger than those of b; 0 is any size.
+func Larger(a, b int) bool { return b != 0 && (a == 0 || a > b) }
+
+// lossy says that some of TCP's handshakes with an address have lost packets, as far as can be seen
+// from how long they took, or have been under way.
+func lossy(all []*attempt, a netip.AddrPort, now time.Time) bool {
+	least, most := lossyMost, time.Duration(0)
+	for _, t := range all {
+		if t.addr != a {
+			continue
+		}
+		end := now
+		switch {
+		case !t.connected.IsZero():
+			end = t.connected
+			least = min(least, end.Sub(t.began))
+		case t.over:
+			end = t.ended
+		}
+		most = max(most, end.Sub(t.began))
+	}
+	return most > min(2*least+lossySlack, lossyMost)
+}
 
 // next returns the address whose turn it is to begin, if that is now.
 func (r *Race[T]) next(addrs []netip.AddrPort, all []*attempt, now time.Time, early bool) (a netip.AddrPort, ok bool) {
@@ -247,7 +276,7 @@ func (r *Race[T]) smaller(all []*attempt, now time.Time) (a netip.AddrPort, mtu 
 		}
 		t.clamped = true
 		for _, s := range sizes {
-			if s <= probed && larger(t.mtu, s) {
+			if s <= probed && Larger(t.mtu, s) {
 				return t.addr, s, true
 			}
 		}

@@ -24,8 +24,13 @@ import (
 // costs next to nothing; and the handshake, which costs, is for those who have shown a
 // proof in it (mux/proof), and for as many others as the budget for strangers allows.
 
-// acceptTimeout is how long a connection may take until it is a subflow.
-const acceptTimeout = 10 * time.Second
+const (
+	// acceptTimeout is how long a connection may take until its client has proved its key.
+	acceptTimeout = 10 * time.Second
+	// joinTimeout is how long it may take from then on for TLS, and then until it is a subflow: a
+	// path may be far.
+	joinTimeout = 20 * time.Second
+)
 
 const (
 	// strangersPerCore is how many handshakes a second without a proof are paid for: each
@@ -151,6 +156,7 @@ func (l *Listener) handshake(ctx context.Context, tcp net.Conn, place *gate.Plac
 		client, ahead, ok := l.book.Check(hello.ServerName, time.Now())
 		if ok {
 			place.Prove(time.Now(), client)
+			k.SetDeadline(time.Now().Add(joinTimeout))
 			k.Answer()
 			return nil, at.inTime(ctx, func(ctx context.Context) error { return l.turns.wait(ctx, client) })
 		}
@@ -173,6 +179,7 @@ func (l *Listener) handshake(ctx context.Context, tcp net.Conn, place *gate.Plac
 		if client, err := handshake.PeerKey(k.State()); err == nil {
 			place.Prove(time.Now(), client)
 		}
+		k.SetDeadline(time.Now().Add(joinTimeout))
 		err = l.welcome(k, stop, at)
 	case ctx.Err() != nil:
 		err = fmt.Errorf("%w: another connection got its place", errTooMany)

@@ -92,6 +92,14 @@ func TestDialTime(t *testing.T) {
 			t.Errorf("attempt %d on a path where the last took 4 s is a short one", tries)
 		}
 	}
+	for took, want := range map[time.Duration]time.Duration{12 * time.Second: 12 * time.Second, time.Minute: farTime} {
+		if got := dialTime(0, took); got != want {
+			t.Errorf("the first attempt where the last took %v: %v, want %v", took, got, want)
+		}
+		if dialTime(1, took) != dialTimeout {
+			t.Errorf("the second attempt where the last took %v is a long one: the path may be gone", took)
+		}
+	}
 }
 
 func TestFollowWait(t *testing.T) {
@@ -201,6 +209,7 @@ func TestUnknownKeyBacksOff(t *testing.T) {
 func TestJoinHasItsTime(t *testing.T) {
 	for took, want := range map[time.Duration]time.Duration{
 		2 * time.Millisecond: time.Second, 600 * time.Millisecond: 2400 * time.Millisecond, 4 * time.Second: handshakeTimeout,
+		12 * time.Second: 12 * time.Second, time.Minute: farTime,
 	} {
 		if got := (&proven{took: took}).joins(); got != want {
 			t.Errorf("after a proof of %v: %v, want %v", took, got, want)

@@ -23,6 +23,8 @@ const (
 	dialQuick        = 1200 * time.Millisecond
 	dialTimeout      = 5 * time.Second
 	handshakeTimeout = 5 * time.Second
+	// farTime bounds all of these where the path is seen to be far.
+	farTime = 30 * time.Second
 	// joinLeast is the least time for the MPTCP handshake, joinPatience how many times
 	// what the proof took it may take otherwise: a server may hang in between.
 	joinLeast    = time.Second
@@ -55,18 +57,31 @@ type proven struct {
 
 // dialTime is how long TCP's handshake may take. A lost SYN goes again after 1, 3, 7 s: short
 // attempts find a path that comes back sooner; the second and every fourth after it is patient,
-// as a path may be far, and all are where the last proof, that took so long, says that it is.
+// as a path may be far, and all are where the last proof, that took so long, says that it is: the
+// first one then for as long as that took, which was two round trips.
 func dialTime(tries int, took time.Duration) time.Duration {
-	if tries%4 == 1 || took > dialQuick {
+	switch {
+	case tries == 0 && took > dialTimeout:
+		return min(took, farTime)
+	case tries%4 == 1 || took > dialQuick:
 		return dialTimeout
 	}
 	return dialQuick
 }
 
+// shakes is how long a handshake of one round trip may take, of which that one is known: twice as
+// long where that is more than is usual.
+func shakes(trip time.Duration) time.Duration {
+	return min(max(handshakeTimeout, 2*trip), farTime)
+}
+
 // joins is how long the MPTCP handshake may take.
 func (v *proven) joins() time.Duration {
-	return min(max(joinPatience*v.took, joinLeast), handshakeTimeout)
+	return min(max(joinPatience*v.took, joinLeast), shakes(v.took/2))
 }
+
+// near says that it may take no longer than is usual.
+func (v *proven) near() bool { return shakes(v.took/2) == handshakeTimeout }
 
 // connect makes one subflow: the address that proves first that it is the server,
 // and the MPTCP handshake with it. A server that does not know the session is not
@@ -212,7 +227,7 @@ func (p *clientPath) race(ctx context.Context, timeout time.Duration, but []neti
 			}
 			return slices.DeleteFunc(addrs, func(a netip.AddrPort) bool { return slices.Contains(but, a) }), asking
 		},
-		Try: func(ctx context.Context, a netip.AddrPort, mtu int, connected func()) (*proven, error) {
+		Try: func(ctx context.Context, a netip.AddrPort, mtu int, connected func(time.Duration)) (*proven, error) {
 			return p.prove(ctx, a, mtu, timeout, connected)
 		},
 		Drop: func(v *proven) { v.carrier.Close() },
@@ -283,7 +298,7 @@ func (p *clientPath) mute(ctx context.Context, err *dialer.SilentError, all bool
 
 // prove connects to one address and has the server prove its key. One that has another
 // of its keys is asked again with that one.
-func (p *clientPath) prove(ctx context.Context, a netip.AddrPort, mtu int, timeout time.Duration, connected func()) (*proven, error) {
+func (p *clientPath) prove(ctx context.Context, a netip.AddrPort, mtu int, timeout time.Duration, connected func(time.Duration)) (*proven, error) {
 	v, err := p.proveOnce(ctx, a, mtu, timeout, connected)
 	if errors.Is(err, handshake.ErrOtherKey) {
 		v, err = p.proveOnce(ctx, a, mtu, timeout, connected)
@@ -291,22 +306,21 @@ func (p *clientPath) prove(ctx context.Context, a netip.AddrPort, mtu int, timeo
 	return v, err
 }
 
-func (p *clientPath) proveOnce(ctx context.Context, a netip.AddrPort, mtu int, timeout time.Duration, connected func()) (*proven, error) {
-	c, began := p.c, time.Now()
+func (p *clientPath) proveOnce(ctx context.Context, a netip.AddrPort, mtu int, timeout time.Duration, connected func(time.Duration)) (*proven, error) {
+	c := p.c
 	epoch := c.session.keys().epoch
-	dial, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	tcp, err := c.cfg.dial(dial, p.dialWay(), dialer.Segment(mtu, a.Addr()), a)
+	tcp, began, err := lates{p}.dial(ctx, a, dialer.Segment(mtu, a.Addr()), timeout)
 	if err != nil {
 		return nil, plainNet(err)
 	}
-	connected()
+	trip := time.Since(began)
+	connected(trip)
 	stop := context.AfterFunc(ctx, func() { tcp.Close() })
 	defer stop()
 	k := carrier.NewTLS(tcp, engine.MinLowat)
 	greet := c.greet.Load()
 	cfg, turn := greet.Config(time.Now())
-	tcp.SetDeadline(time.Now().Add(handshakeTimeout))
+	tcp.SetDeadline(time.Now().Add(shakes(trip)))
 	if err := k.Client(ctx, cfg); err != nil {
 		tcp.Close()
 		return nil, fmt.Errorf("TLS with %s: %w", a, plainNet(greet.Explain(k.State(), turn, err)))

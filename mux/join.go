@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -23,7 +24,7 @@ func (p *clientPath) join(ctx context.Context, v *proven) (*subflow, error) {
 	c, k := p.c, v.carrier
 	shown := c.cfg.Capture.Subflow(carrier.AddrPort(k.LocalAddr()), carrier.AddrPort(k.RemoteAddr()), true)
 	for {
-		state, changed, keys := c.opening.turn()
+		state, changed, keys := c.opening.turn(k.Close)
 		switch state {
 		case stateNone:
 			var err error
@@ -33,11 +34,19 @@ func (p *clientPath) join(ctx context.Context, v *proven) (*subflow, error) {
 				return nil, err
 			}
 		case stateEstablishing:
+			long := time.NewTimer(handshakeTimeout)
 			select {
 			case <-changed:
+			case <-long.C:
+				if v.near() {
+					c.opening.cut(changed)
+				}
 			case <-ctx.Done():
+				long.Stop()
 				return nil, ctx.Err()
 			}
+			long.Stop()
+			k.SetDeadline(time.Now().Add(v.joins())) // its own handshake has yet to begin
 			continue
 		default:
 			if c.opening.denies() && !announced(p, v.addr) { // dialled before the server had said so, or in need

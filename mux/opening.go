@@ -23,21 +23,33 @@ type opening struct {
 	mu      sync.Mutex // guards the rest
 	state   int
 	changed chan struct{} // closed and renewed when state changes
+	stop    func()        // ends the connection of whoever opens it
 	denied  bool          // C flag: no joins to the configured addresses
 	renewed string        // why the session before ended, until that is said
 	moving  uint64        // the epoch that ends because its server does
 }
 
 // turn returns the state, and the keys that go with it. Whoever gets stateNone is to open
-// the session, and to say by opened how that went.
-func (o *opening) turn() (state int, changed chan struct{}, keys sessionKeys) {
+// the session by the connection that stop ends, and to say by opened how that went.
+func (o *opening) turn(stop func()) (state int, changed chan struct{}, keys sessionKeys) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	state, changed = o.state, o.changed
 	if state == stateNone {
+		o.stop = stop
 		o.set(stateEstablishing)
 	}
 	return state, changed, o.c.session.keys() // under both locks: renew changes them with the state
+}
+
+// cut ends the connection of whoever opens the session since that was changed, by a path that is far,
+// for one by a nearer path that has waited for as long as any took that was near.
+func (o *opening) cut(changed chan struct{}) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.state == stateEstablishing && o.changed == changed {
+		o.stop()
+	}
 }
 
 // opened notes how the opening went.

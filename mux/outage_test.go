@@ -107,7 +107,7 @@ func TestYield(t *testing.T) {
 			t.Error("one whose first subflow is on its way gives way")
 		}
 		conn := n.join(0)
-		time.Sleep(2 * acceptTimeout)
+		time.Sleep(2 * joinTimeout)
 		if s.Yield() {
 			t.Error("one that is up gives way")
 		}

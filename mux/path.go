@@ -86,6 +86,7 @@ type clientPath struct {
 	counted uint64             // bytes that are in the count of its name
 	up      chan struct{}      // closed and renewed when a subflow comes up
 	trying  time.Time          // since when the slot that leads dials; zero = it does not
+	late    map[lateAt]*late   // handshakes that no attempt has waited for to the end
 	froze   []time.Time        // when subflows did; see freezes
 }
 
@@ -121,6 +122,7 @@ func (p *clientPath) stop() {
 	}
 	p.cancel()
 	p.cancel = nil
+	lates{p}.forsake()
 	s := p.c.session
 	s.enter(func(e *engine.Engine, _ int64) {
 		var tell *engine.Subflow

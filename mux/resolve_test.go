@@ -56,7 +56,7 @@ func (c *Client) try(t *testing.T, way Path, timeout time.Duration) (took time.D
 			addrs, asking, why = p.targets()
 			return addrs, asking
 		},
-		Try: func(ctx context.Context, a netip.AddrPort, mss int, _ func()) (net.Conn, error) {
+		Try: func(ctx context.Context, a netip.AddrPort, mss int, _ func(time.Duration)) (net.Conn, error) {
 			ctx, cancel := context.WithTimeout(ctx, timeout)
 			defer cancel()
 			return way.dialWay().Dialer(mss, nil).DialContext(ctx, "tcp", a.String())

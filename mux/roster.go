@@ -88,7 +88,7 @@ func (g *guarded) silence() (long time.Duration) {
 // abandoned reports whether the session has lost all its subflows. One that is still
 // in its handshake has not.
 func (g *guarded) abandoned() (abandoned bool) {
-	g.enter(func(e *engine.Engine, now int64) { abandoned = e.Idle(now, int64(acceptTimeout)) })
+	g.enter(func(e *engine.Engine, now int64) { abandoned = e.Idle(now, int64(joinTimeout)) })
 	return abandoned
 }
 

@@ -57,6 +57,7 @@ func (c *Client) Redial(names []string) {
 		moved := slices.Contains(names, p.way.Name)
 		if moved {
 			p.mtu, p.least, p.took, p.moved = 0, 0, 0, true // it may be another network
+			lates{p}.forsake()
 		}
 		return moved
 	})

@@ -35,9 +35,10 @@ type simWay struct {
 	delay time.Duration // without the queue
 	queue int           // bytes that wait or are under way at most, of all connections
 	held  int
-	sent  int       // bytes so far,
-	units int       // in so many packets
-	free  time.Time // when what was sent has left
+	sent  int        // bytes so far,
+	units int        // in so many packets
+	free  time.Time  // when what was sent has left
+	lost  func() int // how often the next packet is; nil = never
 	dead  bool
 	wait  []func() // arrivals held back until the way lives again
 }
@@ -72,6 +73,7 @@ type simConn struct {
 
 	mu     sync.Mutex
 	come   sync.Cond
+	last   time.Time // when the last of out arrives; out's lock guards it
 	in     []byte
 	ended  bool // by the peer
 	closed bool
@@ -114,7 +116,18 @@ func (c *simConn) send(unit []byte) error {
 	if w.free.Before(now) {
 		w.free = now
 	}
-	w.free = w.free.Add(time.Duration(float64(len(unit)) / w.rate * 1e9))
+	again, times := time.Duration(0), 1
+	if w.lost != nil {
+		for k := range w.lost() {
+			again, times = again+min(time.Second<<k, 8*time.Second), times+1
+		}
+	}
+	w.free = w.free.Add(time.Duration(float64(times*len(unit)) / w.rate * 1e9))
+	at := w.free.Add(w.delay + again)
+	if !at.After(c.last) { // TCP keeps the order
+		at = c.last.Add(1)
+	}
+	c.last = at
 	data := append([]byte(nil), unit...)
 	arrive := func() {
 		c.peer.take(data)
@@ -125,7 +138,7 @@ func (c *simConn) send(unit []byte) error {
 			w.room.Broadcast()
 		})
 	}
-	time.AfterFunc(w.free.Sub(now)+w.delay, func() {
+	time.AfterFunc(at.Sub(now), func() {
 		w.mu.Lock()
 		if dead := w.dead; dead {
 			w.wait = append(w.wait, arrive)

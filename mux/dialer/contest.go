@@ -27,7 +27,8 @@ type news[T any] struct {
 	of    *attempt
 	value T
 	err   error
-	up    bool // TCP is through, no more
+	up    bool          // TCP is through, no more,
+	took  time.Duration // and that took so long
 }
 
 // Run returns the winner; else the addresses that failed and why the first did.
@@ -68,9 +69,9 @@ func (c *contest[T]) begin(a netip.AddrPort, mtu int) *attempt {
 	at := &attempt{addr: a, mtu: mtu, began: time.Now()}
 	c.all = append(c.all, at)
 	c.Go(func() {
-		v, err := c.Try(c.ctx, a, mtu, func() {
+		v, err := c.Try(c.ctx, a, mtu, func(took time.Duration) {
 			select {
-			case c.heard <- news[T]{of: at, up: true}:
+			case c.heard <- news[T]{of: at, up: true, took: took}:
 			case <-c.over:
 			}
 		})
@@ -129,7 +130,7 @@ func (c *contest[T]) seek(now time.Time) (lost bool, why error) {
 func (c *contest[T]) hear(n news[T]) {
 	switch {
 	case n.up:
-		n.of.connected = time.Now()
+		n.of.connected, n.of.took = time.Now(), n.took
 	case n.err == nil:
 		n.of.over = true
 		c.proved(n)

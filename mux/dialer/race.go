@@ -72,9 +72,9 @@ type Race[T any] struct {
 	// are being resolved, which is what asking says.
 	Targets func() (addrs []netip.AddrPort, asking bool)
 	// Try makes one attempt, with packets of mtu bytes at most (0 = as they are).
-	// It calls connected when TCP is through, and returns when the server has proved
-	// its key.
-	Try func(ctx context.Context, a netip.AddrPort, mtu int, connected func()) (T, error)
+	// It calls connected when TCP is through, with how long that took, and returns when the
+	// server has proved its key.
+	Try func(ctx context.Context, a netip.AddrPort, mtu int, connected func(took time.Duration)) (T, error)
 	// Drop ends what came too late.
 	Drop func(T)
 	// Go starts a goroutine, which ends with Run's context.
@@ -127,8 +127,9 @@ type attempt struct {
 	addr      netip.AddrPort
 	mtu       int
 	began     time.Time
-	connected time.Time // zero: not yet
-	clamped   bool      // another one with smaller packets has begun
+	connected time.Time     // zero: not yet,
+	took      time.Duration // and how long TCP took, perhaps from before it began
+	clamped   bool          // another one with smaller packets has begun
 	over      bool
 	ended     time.Time // when it failed
 	retried   bool      // it was not the first, as it had failed
@@ -151,15 +152,15 @@ func lossy(all []*attempt, a netip.AddrPort, now time.Time) bool {
 		if t.addr != a {
 			continue
 		}
-		end := now
+		took := now.Sub(t.began)
 		switch {
 		case !t.connected.IsZero():
-			end = t.connected
-			least = min(least, end.Sub(t.began))
+			took = t.took
+			least = min(least, took)
 		case t.over:
-			end = t.ended
+			took = t.ended.Sub(t.began)
 		}
-		most = max(most, end.Sub(t.began))
+		most = max(most, took)
 	}
 	return most > min(2*least+lossySlack, lossyMost)
 }
@@ -215,7 +216,7 @@ func fresh(all []*attempt, now time.Time) (a netip.AddrPort, ok bool) {
 			continue
 		}
 		young := slices.ContainsFunc(all, func(o *attempt) bool {
-			return o.addr == t.addr && now.Sub(o.began) < max(freshEvery, 4*t.connected.Sub(t.began))
+			return o.addr == t.addr && now.Sub(o.began) < max(freshEvery, 4*t.took)
 		})
 		if !young {
 			return t.addr, true
@@ -247,7 +248,7 @@ func hopeless(all []*attempt, now time.Time) bool {
 // mute says that TCP is through, and nothing has come for that long since; one that is far
 // has longer.
 func (t *attempt) mute(now time.Time, long time.Duration) bool {
-	return !t.connected.IsZero() && now.Sub(t.connected) >= max(long, 4*t.connected.Sub(t.began))
+	return !t.connected.IsZero() && now.Sub(t.connected) >= max(long, 4*t.took)
 }
 
 // patience is until when an attempt keeps others from beginning.
@@ -256,7 +257,7 @@ func (t *attempt) patience(stagger time.Duration) time.Time {
 		return t.began.Add(stagger)
 	}
 	// The proof takes one round trip more than TCP did, and a slow machine's time.
-	return t.connected.Add(max(stagger, 2*t.connected.Sub(t.began)))
+	return t.connected.Add(max(stagger, 2*t.took))
 }
 
 // stall is how long the attempt may be silent before smaller packets are tried.

@@ -3,6 +3,7 @@ package dialer
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"sync"
@@ -55,8 +56,8 @@ func run(t *testing.T, addrs map[netip.AddrPort]fakeAddr, order ...netip.AddrPor
 	}
 	r := Race[netip.AddrPort]{
 		Targets: func() ([]netip.AddrPort, bool) { return slices.Clone(order), false },
-		Try: func(ctx context.Context, a netip.AddrPort, mtu int, connected func()) (netip.AddrPort, error) {
-			f := addrs[a]
+		Try: func(ctx context.Context, a netip.AddrPort, mtu int, connected func(time.Duration)) (netip.AddrPort, error) {
+			f, began := addrs[a], time.Now()
 			dial, cancel := context.WithTimeout(ctx, 1200*time.Millisecond)
 			defer cancel()
 			if err := wait(dial, f.tcp); err != nil {
@@ -65,7 +66,7 @@ func run(t *testing.T, addrs map[netip.AddrPort]fakeAddr, order ...netip.AddrPor
 			if f.refuses {
 				return a, errors.New("refused")
 			}
-			connected()
+			connected(time.Since(began))
 			if f.loses != 0 && (mtu == 0 || mtu > f.loses) {
 				f.proof = never
 			}
@@ -141,10 +142,69 @@ func TestRace(t *testing.T) {
 			if res.Addr != c.winner || took > c.within || res.MTU != c.mtu {
 				t.Errorf("%s: %v won after %v with segments of %d", c.name, res.Addr, took, res.MTU)
 			}
+			if res.Lossy {
+				t.Errorf("%s: small packets are said to be lost", c.name)
+			}
 			if got := slices.Contains(res.Beaten, first); got != c.beaten {
 				t.Errorf("%s: beaten %v", c.name, res.Beaten)
 			}
 		})
+	}
+}
+
+// A way that loses four of ten packets of any size is not said to lose large ones alone: whichever size
+// gets through first does so by chance.
+func TestRaceWhereAllSizesGetLost(t *testing.T) {
+	const races, loss = 1000, 0.4
+	small, believed := 0, 0
+	for seed := range uint64(races) {
+		synctest.Test(t, func(t *testing.T) {
+			var tasks sync.WaitGroup
+			defer tasks.Wait()
+			var tries atomic.Uint64
+			r := Race[int]{
+				Targets: func() ([]netip.AddrPort, bool) { return []netip.AddrPort{first}, false },
+				Try: func(ctx context.Context, _ netip.AddrPort, mtu int, connected func(time.Duration)) (int, error) {
+					rnd := rand.New(rand.NewPCG(seed, tries.Add(1)))
+					// pass is a packet that is answered, again after a second, three, seven, …
+					pass := func(most time.Duration) error {
+						ctx, cancel := context.WithTimeout(ctx, most)
+						defer cancel()
+						for again := time.Second; rnd.Float64() > (1-loss)*(1-loss); again *= 2 {
+							select {
+							case <-time.After(again):
+							case <-ctx.Done():
+								return ctx.Err()
+							}
+						}
+						select {
+						case <-time.After(300 * time.Millisecond):
+							return nil
+						case <-ctx.Done():
+							return ctx.Err()
+						}
+					}
+					began := time.Now()
+					if err := pass(5 * time.Second); err != nil {
+						return 0, err
+					}
+					connected(time.Since(began))
+					return 0, pass(5 * time.Second)
+				},
+				Drop: func(int) {}, Go: tasks.Go, Timeout: 5 * time.Second,
+			}
+			res, _, err := r.Run(t.Context())
+			if err != nil || res.MTU == 0 {
+				return
+			}
+			if small++; !res.Lossy {
+				believed++
+			}
+		})
+	}
+	t.Logf("of %d races %d were won by small packets, of which %d said that larger ones get lost", races, small, believed)
+	if small < races/200 || believed > races/500 {
+		t.Error("that is too few, or too many")
 	}
 }
 
@@ -170,8 +230,8 @@ func TestRaceIsSilent(t *testing.T) {
 			targets := []netip.AddrPort{first}
 			r := Race[netip.AddrPort]{
 				Targets: func() ([]netip.AddrPort, bool) { return slices.Clone(targets), false },
-				Try: func(ctx context.Context, a netip.AddrPort, _ int, connected func()) (netip.AddrPort, error) {
-					connected()
+				Try: func(ctx context.Context, a netip.AddrPort, _ int, connected func(time.Duration)) (netip.AddrPort, error) {
+					connected(0)
 					if a == first {
 						<-ctx.Done()
 					}
@@ -282,8 +342,8 @@ func TestShortHeadStart(t *testing.T) {
 		start := time.Now()
 		r := Race[netip.AddrPort]{
 			Targets: func() ([]netip.AddrPort, bool) { return []netip.AddrPort{first, second}, false },
-			Try: func(ctx context.Context, a netip.AddrPort, _ int, connected func()) (netip.AddrPort, error) {
-				connected()
+			Try: func(ctx context.Context, a netip.AddrPort, _ int, connected func(time.Duration)) (netip.AddrPort, error) {
+				connected(0)
 				if a == first {
 					<-ctx.Done()
 				}
@@ -308,8 +368,8 @@ func TestRaceOnANarrowPath(t *testing.T) {
 			start := time.Now()
 			r := Race[netip.AddrPort]{
 				Targets: func() ([]netip.AddrPort, bool) { return []netip.AddrPort{first}, false },
-				Try: func(ctx context.Context, a netip.AddrPort, mtu int, connected func()) (netip.AddrPort, error) {
-					connected()
+				Try: func(ctx context.Context, a netip.AddrPort, mtu int, connected func(time.Duration)) (netip.AddrPort, error) {
+					connected(0)
 					if most != 0 && (mtu == 0 || mtu > most) {
 						<-ctx.Done()
 						return a, ctx.Err()

@@ -263,9 +263,9 @@ func (f *Subflow) probeTimeout(now int64) int64 {
 func (f *Subflow) stallTime() int64 {
 	t := &f.tx
 	if !t.valid {
-		return stallUnknown
+		return max(stallUnknown, 2*f.path.rtt)
 	}
-	return min(max(t.srtt+max(t.srtt, 4*t.rttvar), minStall)+f.hearsay(), maxStall)
+	return min(max(t.srtt+max(t.srtt, 4*t.rttvar), minStall)+f.hearsay(), max(maxStall, 2*t.minRTT+f.hearsay()))
 }
 
 // gaps says that something is missing, for so long, and what was sent later arrives.

@@ -28,8 +28,8 @@ const (
 	quietWatch   = 10e9
 
 	// A subflow is stale when nothing was acknowledged for two round trips, but never
-	// sooner than minStall: the machine may have been busy. Nor later than maxStall: a
-	// round trip in a full queue may have been seconds, and what is lost waits no longer.
+	// sooner than minStall: the machine may have been busy. Nor later than maxStall, or two of the
+	// shortest: a round trip in a full queue may have been seconds, and what is lost waits no longer.
 	minStall = 30e6
 	maxStall = 3e9
 	// stallGap is so many times that for which a subflow may wait for what is missing while

@@ -1,6 +1,9 @@
 package client
 
-import "testing"
+import (
+	"net/netip"
+	"testing"
+)
 
 // A holder that takes all that it can get leaves some to others; a small bound has none to
 // leave.
@@ -27,5 +30,22 @@ func TestOneHolderLeavesSome(t *testing.T) {
 	}
 	if n := take(newQuota(80, 5), "one"); n != 5 {
 		t.Errorf("%d with a bound of 5 for each", n)
+	}
+}
+
+func TestQuota(t *testing.T) {
+	q := newQuota(3, 2)
+	ann, host := holderOf("ann", netip.MustParseAddr("192.0.2.1")), holderOf("", netip.MustParseAddr("192.0.2.1"))
+	for i, step := range []struct {
+		h    holder
+		want bool
+	}{{ann, true}, {ann, true}, {ann, false}, {host, true}, {host, false}} {
+		if got := q.acquire(step.h); got != step.want {
+			t.Errorf("step %d: %v", i, got)
+		}
+	}
+	q.release(ann)
+	if !q.acquire(host) {
+		t.Error("released, but no room")
 	}
 }

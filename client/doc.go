@@ -27,11 +27,12 @@
 // first byte tells the protocols apart (socks.go). A CONNECT goes through
 // connect.go, which lets the exit at the server answer the application's own
 // request, into call.go, which copies; SOCKS4 (socks4.go) and the CONNECT of HTTP
-// (web_proxy.go) do the same, and plain HTTP makes streams of its own. What others
-// send of UDP in a TCP connection is an association in udpstream.go. Forwards
-// (forward.go, forward_tcp.go) need no protocol at all, publish.go and visitors.go
-// lead ports of the server to programs here, and redirect.go and redirect_guests.go
-// take what a router's firewall gives them of other machines.
+// (web_proxy.go) do the same. Plain HTTP and programs behind a TUN device (enclave.go)
+// have streams by outgoing.go. What others send of UDP in a TCP connection is an
+// association in udpstream.go. Forwards (forward.go, forward_tcp.go) need no protocol
+// at all, publish.go and visitors.go lead ports of the server to programs here, and
+// redirect.go and redirect_guests.go take what a router's firewall gives them of other
+// machines.
 //
 // What programs connect to is the front's (front.go), their connections are the crowd's
 // (crowd.go), and what is known of the paths is watch.go's. Each has a lock of its own,

@@ -49,6 +49,11 @@ func listen(addr netip.AddrPort, all []netip.AddrPort) (*tcpio.Listener, error) 
 			return inheritKeepAlive(raw)
 		}
 	}
+	return bind(&lc, network, addr)
+}
+
+// bind binds a TCP listener as lc says.
+func bind(lc *net.ListenConfig, network string, addr netip.AddrPort) (*tcpio.Listener, error) {
 	// Go's listeners would offer kernel MPTCP, of which applications on the
 	// same machine have nothing.
 	lc.SetMultipathTCP(false)

@@ -46,12 +46,8 @@ func (p *preface) peek() (byte, error) {
 
 // Read implements io.Reader.
 func (p *preface) Read(b []byte) (int, error) {
-	if p.start == p.end {
-		n, err := p.conn.Read(p.buf[p.end:])
-		if n == 0 {
-			return 0, err
-		}
-		p.end += n
+	if _, err := p.peek(); err != nil {
+		return 0, err
 	}
 	n := copy(b, p.buf[p.start:p.end])
 	p.start += n

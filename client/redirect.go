@@ -1,7 +1,6 @@
 package client
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -151,12 +150,7 @@ func listenTransparent(addr netip.AddrPort, mark uint32) (*tcpio.Listener, error
 			return makeTransparent(raw, addr.Addr().Is6(), mark)
 		},
 	}
-	lc.SetMultipathTCP(false)
-	ln, err := lc.Listen(context.Background(), network, addr.String())
-	if err != nil {
-		return nil, err
-	}
-	return tcpio.Listen(ln.(*net.TCPListener))
+	return bind(&lc, network, addr)
 }
 
 // A Lack is something that a setting needs of the machine and does not find there.

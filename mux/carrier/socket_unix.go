@@ -15,17 +15,21 @@ import (
 	"github.com/mpsocks/mpsocks/mux/lull"
 )
 
+// rawOf is the socket of a connection, nil if it has none.
+func rawOf(c net.Conn) syscall.RawConn {
+	if sc, ok := c.(syscall.Conn); ok {
+		if raw, err := sc.SyscallConn(); err == nil {
+			return raw
+		}
+	}
+	return nil
+}
+
 // init prepares the closures that the kernel calls need, once.
 func (k *socket) init(c net.Conn) {
-	sc, ok := c.(syscall.Conn)
-	if !ok {
+	if k.raw = rawOf(c); k.raw == nil {
 		return
 	}
-	raw, err := sc.SyscallConn()
-	if err != nil {
-		return
-	}
-	k.raw = raw
 	k.tryWrite = func(fd uintptr) bool {
 		k.wn, k.werr = sendNow(fd, k.pending())
 		return true

@@ -2,7 +2,6 @@ package carrier
 
 import (
 	"net"
-	"syscall"
 	"time"
 	"unsafe"
 
@@ -53,13 +52,7 @@ func (k *socket) setPace(float64)      {}
 
 // tune sets the options of a subflow's socket, best effort.
 func tune(c net.Conn, lowat int) {
-	sc, ok := c.(syscall.Conn)
-	if !ok {
-		return
+	if raw := rawOf(c); raw != nil {
+		raw.Control(func(fd uintptr) { unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, lowat) })
 	}
-	raw, err := sc.SyscallConn()
-	if err != nil {
-		return
-	}
-	raw.Control(func(fd uintptr) { unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, lowat) })
 }

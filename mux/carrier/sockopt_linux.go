@@ -126,12 +126,8 @@ const userTimeout = 15_000 // ms
 // tune sets the options of a subflow's socket, best effort: an old kernel
 // only loses precision.
 func tune(c net.Conn, lowat int) {
-	sc, ok := c.(syscall.Conn)
-	if !ok {
-		return
-	}
-	raw, err := sc.SyscallConn()
-	if err != nil {
+	raw := rawOf(c)
+	if raw == nil {
 		return
 	}
 	raw.Control(func(fd uintptr) {

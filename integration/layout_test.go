@@ -80,7 +80,7 @@ var within = map[string][]string{
 	"mux/carrier": {"mux/lull"}, "mux/gate": nil, "mux/proof": nil, "mux/hands": nil,
 	"mux/dialer": {"mux/nat64"}, "mux/nat64": nil,
 	// For tests and hostile programs.
-	"mux/muxtest": nil, "mux/muxtest/pipe": {"mux/carrier"}, "mux/udpio/udpiotest": nil,
+	"mux/muxtest": {"mux/buf", "mux/packet"}, "mux/muxtest/pipe": {"mux/carrier"}, "mux/udpio/udpiotest": nil,
 }
 
 // forTests are rooms that nothing but tests may import, and their own kind.

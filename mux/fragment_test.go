@@ -2,26 +2,14 @@ package mux
 
 import (
 	"bytes"
-	"net/netip"
 	"testing"
 	"time"
 
 	"github.com/mpsocks/mpsocks/mux/buf"
+	"github.com/mpsocks/mpsocks/mux/muxtest"
 	"github.com/mpsocks/mpsocks/mux/packet"
 	"github.com/mpsocks/mpsocks/mux/udpio"
 )
-
-// longDatagram is a datagram in two packets.
-func longDatagram(id uint32, payload []byte) (first, second *buf.Buffer) {
-	first, second = buf.Get(packet.UDP6Overhead+len(payload)), buf.Get(packet.MaxTail)
-	copy(first.Bytes()[packet.UDP6Overhead:], payload)
-	n, m := packet.SplitUDP(first.Bytes(), second.Bytes(), &packet.UDP{
-		Src: netip.AddrPortFrom(packet.ClientHost6, 5000), Dst: netip.MustParseAddrPort("[2001:db8::1]:9"), TTL: 64, ID: id,
-	})
-	first.Resize(n)
-	second.Resize(m)
-	return first, second
-}
 
 // A joiner puts datagrams together, as both ends do.
 type joiner struct {
@@ -56,7 +44,7 @@ func TestLongDatagrams(t *testing.T) {
 	s, src := n.client.Session(), &Source{}
 	const count = 40
 	for i := range count {
-		first, second := longDatagram(uint32(i), bytes.Repeat([]byte{byte(i)}, 65527))
+		first, second := muxtest.LongDatagram(uint32(i), bytes.Repeat([]byte{byte(i)}, 65527))
 		s.Send(src, []*buf.Buffer{first, second})
 		s.Flush()
 		time.Sleep(2 * time.Millisecond)

@@ -7,20 +7,9 @@ import (
 
 	"github.com/mpsocks/mpsocks/mux/buf"
 	"github.com/mpsocks/mpsocks/mux/fq"
+	"github.com/mpsocks/mpsocks/mux/muxtest"
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
-
-// longDatagram is a datagram in two packets.
-func longDatagram(id uint32, payload []byte) (first, second *buf.Buffer) {
-	first, second = buf.Get(packet.UDP6Overhead+len(payload)), buf.Get(packet.MaxTail)
-	copy(first.Bytes()[packet.UDP6Overhead:], payload)
-	n, m := packet.SplitUDP(first.Bytes(), second.Bytes(), &packet.UDP{
-		Src: netip.AddrPortFrom(packet.ClientHost6, 5000), Dst: netip.MustParseAddrPort("[2001:db8::1]:9"), TTL: 64, ID: id,
-	})
-	first.Resize(n)
-	second.Resize(m)
-	return first, second
-}
 
 // TestFragmentsKeepTheirIdentification: they stay together in the queue of
 // their flow, are not renumbered, and do not count among the flow's packets.
@@ -31,7 +20,7 @@ func TestFragmentsKeepTheirIdentification(t *testing.T) {
 	from, to := netip.AddrPortFrom(packet.ClientHost6, 5000), netip.MustParseAddrPort("[2001:db8::1]:9")
 	other := netip.MustParseAddrPort("[2001:db8::2]:9")
 	for i := range 2 {
-		first, second := longDatagram(uint32(1000+i), make([]byte, 65500))
+		first, second := muxtest.LongDatagram(uint32(1000+i), make([]byte, 65500))
 		for _, p := range []*buf.Buffer{testPacket(from, to, 0, 100), testPacket(from, other, 0, 100), first, second} {
 			s.Send(src, p, 0)
 		}

@@ -205,6 +205,9 @@ func (e *Engine) Learn(f *Subflow, now int64, r *Report) {
 		f.behindAt, f.proof = now, now
 	}
 	t.cwnd, t.retrans, t.sacked = i.CWND, i.Retrans, i.Sacked
+	if got := f.acked + f.beyond(); got > f.passed {
+		notePassage(f.path, f, now, got)
+	}
 	t.rate = float64(i.Rate) / 1e9
 }
 

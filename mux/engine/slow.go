@@ -43,9 +43,12 @@ const (
 	thinLate = 150e6
 )
 
-// notePassage notes that so many bytes of the path's subflows more were acknowledged.
-func notePassage(p *Path, f *Subflow, now int64, bytes uint64) {
+// notePassage notes that a subflow's kernel has acknowledged so many bytes, those behind a gap too: where a
+// queue drops, the others may wait for long while the path brings as much as ever.
+func notePassage(p *Path, f *Subflow, now int64, got uint64) {
 	m := &p.passage
+	bytes := max(got, f.passed) - f.passed
+	f.passed += bytes
 	if f.gaugedAt != 0 && f.acked >= f.gauged {
 		m.reached, f.gaugedAt = max(m.reached, f.gaugedAt), 0
 	}

@@ -45,6 +45,8 @@ func (p *profile) fetch(seed uint64, size int, down bool) int64 {
 // slowPaths are paths by which a subflow's initial window alone takes seconds: what takes its time
 // there is no death, goes again by no other subflow of the path, and holds up nothing that another
 // path can have. Before, the same took 2.1 to 11.9 and to 3.7, 16.4 to 55, 9.4 to 38 and 17 to 53 s.
+// While what arrives behind a gap did not count as what the path brings, 128 kbit/s with a queue of two
+// seconds, which drops, took 45 s: all subflows were taken for stalled again and again.
 var slowPaths = []struct {
 	name, paths string
 	size        int
@@ -81,7 +83,7 @@ func TestSlowPaths(t *testing.T) {
 			for _, down := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%s, queue %s, down %v", c.name, queue, down), func(t *testing.T) {
 					t.Parallel()
-					for seed := range uint64(max(4, 2*seeds())) { // six subflows a path, and two
+					for seed := range uint64(max(8, 2*seeds())) { // six subflows a path, and two
 						p := sceneOf(t, "paths: ["+fmt.Sprintf(c.paths, queue)+"]")
 						took := float64(p.fetch(seed, c.size, down)) / 1e9
 						t.Logf("seed %d: %.1f s", seed, took)

@@ -52,7 +52,8 @@ type Subflow struct {
 	progress  int64  // when the peer's kernel last acknowledged something new
 	proof     int64  // when there was a sign of life last
 	behindAt  int64  // when more was acknowledged behind a gap last
-	acked     uint64 // TCP bytes that the peer's kernel acknowledged
+	acked     uint64 // TCP bytes that the peer's kernel acknowledged,
+	passed    uint64 // and that its path has brought, as far as its passage has counted
 	produced  uint64 // TCP bytes made
 	counted   uint64 // of acked, what the path's rate has counted
 	blockedAt int64  // since when blocked, or counted so
@@ -193,10 +194,9 @@ func (f *Subflow) age(now int64) int64 {
 // the marks of what has a Data ACK.
 func (f *Subflow) acknowledge(q *dsn.InFlight, now int64, acked uint64) {
 	if acked > f.acked {
-		bytes := acked - f.acked
 		f.acked = acked
 		f.progress, f.proof = now, now
-		notePassage(f.path, f, now, bytes)
+		notePassage(f.path, f, now, acked)
 	}
 	r := &f.marks
 	for r.una < r.tail && r.at(r.una).end <= f.acked {

@@ -127,7 +127,7 @@ func gaugeThin(e *Engine, p *Path, now int64) {
 }
 
 // queued says that what a subflow sent at a time may still stand in the path's queue: the
-// path, which is thin, or alone and nothing is known of it yet, brings what was sent before it.
+// path, which is thin, or alone and not known to be more, brings what was sent before it.
 func queued(e *Engine, f *Subflow, now, since, limit int64) bool {
 	p := f.path
 	m := &p.passage
@@ -138,7 +138,7 @@ func queued(e *Engine, f *Subflow, now, since, limit int64) bool {
 		for _, g := range p.subs {
 			limit = max(limit, g.stallTime())
 		}
-	case m.rate != 0 || outstanding(p) <= gapQueue || beside(e, p):
+	case m.rate >= thinRate || outstanding(p) <= gapQueue || beside(e, p):
 		return false
 	}
 	return now-m.at <= max(limit, 2*m.gap)
@@ -156,7 +156,7 @@ func beside(e *Engine, p *Path) bool {
 
 // silence is how long a path may bring nothing before it is dark.
 func silence(e *Engine, p *Path) int64 {
-	if m := &p.passage; m.thin || m.rate == 0 && !beside(e, p) {
+	if m := &p.passage; m.thin || m.rate < thinRate && !beside(e, p) {
 		return max(darkAfter, 2*m.gap)
 	}
 	return darkAfter

@@ -163,6 +163,53 @@ func shrinks(t *testing.T, mtu int) time.Duration {
 	return gap
 }
 
+// A path with round trips of six seconds, as by a satellite behind a full queue, is used.
+func TestFarPath(t *testing.T) {
+	t.Parallel()
+	const way = 3 * time.Second
+	c := newCountry(t)
+	c.router(1, 1500, "w1")
+	type packet struct {
+		at   time.Time
+		up   bool
+		data []byte
+		send func(bool, []byte)
+	}
+	ways := [2]chan packet{make(chan packet, 4096), make(chan packet, 4096)}
+	for _, w := range ways {
+		go func() {
+			for p := range w {
+				time.Sleep(time.Until(p.at))
+				p.send(p.up, p.data)
+			}
+		}()
+		t.Cleanup(func() { close(w) })
+	}
+	c.through(1, func(up bool, p []byte, send func(bool, []byte)) {
+		w := ways[0]
+		if up {
+			w = ways[1]
+		}
+		w <- packet{time.Now().Add(way), up, p, send}
+	})
+	client, server := c.keys("", onePath)
+	c.start("srv", "server", "server", server)
+	c.echo("srv")
+	c.client = c.start("cli", "client", "client", client)
+	t.Logf("up after %v", c.until(time.Minute, "the path is up", func() bool { return c.path("dsl").State == status.Up }))
+	if err := c.associate(far, func(send func() error, receive func(time.Duration) error) error {
+		if err := send(); err != nil {
+			return err
+		}
+		begin := time.Now()
+		err := receive(30 * time.Second)
+		t.Logf("an answer after %v", time.Since(begin))
+		return err
+	}); err != nil {
+		t.Error(err)
+	}
+}
+
 // The one path, by the default route, is led into a VPN that is dead: status says by what
 // nobody answers, and the path is back with the route.
 func TestDefaultRouteLeadsIntoDeadVPN(t *testing.T) {

@@ -70,6 +70,16 @@ func (a *access) judge(addr netip.Addr, port uint16) dropReason {
 	return dropOwn
 }
 
+// speaks says whether datagrams of an address are for clients. One of the server's own machine
+// or network, which they may not reach, would speak to their programs as a neighbour of these.
+// Ports do not count: who may be reached at one answers from another as well.
+func (a *access) speaks(addr netip.Addr) bool {
+	return !special(addr) || !matches(a.deny, addr, 0) && slices.ContainsFunc(a.allow, func(e conf.Access) bool {
+		e.Ports = nil
+		return e.Covers(addr)
+	})
+}
+
 // mine says whether an address is this server's.
 func (a *access) mine(addr netip.Addr) bool {
 	return a.own.has(addr) || slices.ContainsFunc(a.routed, func(p netip.Prefix) bool { return p.Contains(addr) })

@@ -94,6 +94,9 @@ func (m *mapping) bring(h *packet.UDP, msg *udpio.Message, now int64) dropReason
 	if packet.InTunnel(from.Addr()) { // no such sender is on the internet
 		return dropForged
 	}
+	if m.visitors == nil && !m.peer.server.rules.current.Load().speaks(from.Addr()) {
+		return dropForged
+	}
 	if m.permits != nil && !m.permits.admits(from, now) {
 		return dropFiltered
 	}

@@ -22,7 +22,7 @@ const (
 	dropSend                // the mapping's socket would not take it
 	dropClosed              // the session has ended
 	dropFiltered            // from the internet: the mapping's filter does not know the sender
-	dropForged              // from the internet: the sender claims an address of the tunnel
+	dropForged              // from outside: the sender has an address of the tunnel, or of the server's own machine or network
 	dropFamily              // from the internet: the sender is of the other address family
 	dropSize                // from the internet: longer than an IP packet can be
 	dropQueries             // too many names are being resolved

@@ -132,7 +132,9 @@ func TestForgedSender(t *testing.T) {
 		if packet.InTunnel(addr) != inside {
 			t.Errorf("InTunnel(%s) = %v", a, !inside)
 		}
-		m := &mapping{peer: &peer{client: &client{}}, inner: inner4(7)}
+		s := new(Server)
+		s.rules.current.Store(&access{allow: allow(t, "fd6d:7074::1")})
+		m := &mapping{peer: &peer{server: s, client: &client{}}, inner: inner4(7)}
 		if addr.Is6() {
 			m.inner = inner6(7)
 		}
@@ -141,6 +143,34 @@ func TestForgedSender(t *testing.T) {
 		defer msg.Buf.Release()
 		if got := m.bring(&h, &msg, 0); (got == dropForged) != inside {
 			t.Errorf("from %s: %v", a, got)
+		}
+	}
+}
+
+// TestNeighboursDoNotSpeak: what the server's own machine and network send to a mapping goes
+// nowhere, unless clients may reach who sends it; to a published port anybody may.
+func TestNeighboursDoNotSpeak(t *testing.T) {
+	s := new(Server)
+	s.rules.current.Store(&access{allow: allow(t, "192.168.1.0/24:69", "[fd00::1]:53", "10.9.0.0/16"), deny: allow(t, "10.9.9.9")})
+	for from, want := range map[string]dropReason{
+		"127.0.0.1:4000": dropForged, "10.0.0.1:53": dropForged, "169.254.169.254:80": dropForged, "192.168.2.1:69": dropForged, "10.9.9.9:53": dropForged,
+		"[::1]:4000": dropForged, "[fe80::1%eth0]:53": dropForged, "[fd00::2]:53": dropForged,
+		"192.168.1.7:33000": dropNone, "[fd00::1]:53": dropNone, "10.9.1.1:1": dropNone, "9.9.9.9:53": dropNone, "[2620:fe::9]:53": dropNone,
+	} {
+		at := netip.MustParseAddrPort(from)
+		m := &mapping{peer: &peer{server: s, client: &client{}}, inner: inner4(7)}
+		if at.Addr().Is6() {
+			m.inner = inner6(7)
+		}
+		h := packet.UDP{Dst: m.inner}
+		msg := oneMessage(at)
+		defer msg.Buf.Release()
+		if got := m.bring(&h, &msg, 0); got != want {
+			t.Errorf("from %s: %v, want %v", from, got, want)
+		}
+		m.visitors = &permits{table: remotes{limit: maxPermits}, ports: true, idle: int64(time.Minute)}
+		if got := m.bring(&h, &msg, 0); got != dropNone {
+			t.Errorf("from %s to a published port: %v", from, got)
 		}
 	}
 }

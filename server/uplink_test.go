@@ -115,7 +115,7 @@ func TestReceiveAllocations(t *testing.T) {
 
 // TestReceiveDrops gives a mapping datagrams that its packets cannot express.
 func TestReceiveDrops(t *testing.T) {
-	s := testServer(t, nil, nil)
+	s := testServer(t, func(c *conf.Server) { c.Relay.Allow = allow(t, "fe80::/10") }, nil)
 	sess := newFakeSession()
 	p := newPeer(s, "laptop", sess)
 	m := &mapping{peer: p, room: &room{}, inner: inner6(1)}

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"slices"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/mpsocks/mpsocks/admin"
 	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/durable"
 	"github.com/mpsocks/mpsocks/mux/amount"
 	"github.com/mpsocks/mpsocks/mux/errno"
 	"github.com/mpsocks/mpsocks/mux/gate"
@@ -46,6 +48,8 @@ func (d *doctor) machine() {
 	}
 	if dir, err := conf.DefaultStateDir(); err != nil {
 		d.say(doubt, "state", "set state_dir", "there is no place for what must survive a restart: %v", err)
+	} else if err := durable.Trusted(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		d.say(doubt, "state", "change that, or set state_dir", "nothing that is in %s counts: %v", dir, err)
 	} else {
 		d.say(fine, "state", "", "what must survive a restart is in %s, unless state_dir says another place", dir)
 	}

@@ -240,6 +240,9 @@ func (p *clientPath) race(ctx context.Context, timeout time.Duration, but []neti
 	won, failed, err := race.Run(ctx)
 	now := time.Now()
 	if won == nil {
+		if errors.Is(ctx.Err(), context.Canceled) {
+			failed = nil // the path leads another way by now, or ends: nothing is against them
+		}
 		for _, a := range failed {
 			p.book.Failed(a, now)
 			c.servers.unlearn(a, p.book.Fails(a))

@@ -313,3 +313,34 @@ func TestSizesOnALossyPath(t *testing.T) {
 		})
 	}
 }
+
+// When a path leads another way, what is under way from where it was before is not waited for, whenever that
+// began: an IPv6 address that was no more than tentative had attempts from the interface's own one wait for seconds.
+func TestPathThatMovesIsDialledAnew(t *testing.T) {
+	p := newSimPath(10, 20*time.Millisecond)
+	for stay := 250 * time.Millisecond; stay < 12*time.Second; stay += 750 * time.Millisecond {
+		var moved atomic.Bool
+		inTheWild(t, 1, 2, func(ctx context.Context, _ int) (*simConn, *simConn, error) {
+			if !moved.Load() {
+				<-ctx.Done() // no SYN that goes from there arrives
+				return nil, nil, ctx.Err()
+			}
+			if err := after(ctx, 20*time.Millisecond); err != nil {
+				return nil, nil, err
+			}
+			a, b := simPair(p.there, p.back)
+			return a, b, nil
+		}, func(w *wild) {
+			time.Sleep(stay)
+			moved.Store(true)
+			w.c.Redial([]string{"a"})
+			begin := time.Now()
+			if !w.up(time.Minute) {
+				t.Fatal("no subflow")
+			}
+			if took := time.Since(begin); took > 250*time.Millisecond {
+				t.Errorf("%v after the start it moved, and worked %v later", stay, took)
+			}
+		})
+	}
+}

@@ -82,6 +82,9 @@ type clientPath struct {
 	badAt   time.Time          // when that was
 	moved   bool               // its address has changed, and the server has not been told
 	again   chan struct{}      // closed and renewed when attempts are to go on at once
+	life    context.Context    // of the slots, which cancel ends
+	stays   context.Context    // of attempts: ends when the path leads another way, and is renewed
+	leave   context.CancelFunc // ends stays
 	said    []string           // errors since a subflow was up, so that each is said once
 	counted uint64             // bytes that are in the count of its name
 	up      chan struct{}      // closed and renewed when a subflow comes up
@@ -108,10 +111,29 @@ func (p *clientPath) update(n Path) {
 // start begins the slots of a path that has none. The caller holds Client.mu.
 func (p *clientPath) start() {
 	ctx, cancel := context.WithCancel(p.c.ctx)
-	p.cancel = cancel
+	p.life, p.cancel = ctx, cancel
+	p.stays, p.leave = context.WithCancel(ctx)
 	for i := range p.way.Subflows {
 		p.c.slots.Go(func() { p.slot(ctx, i == 0) })
 	}
+}
+
+// depart ends the attempts that are under way: they began where the path was before, from an address that
+// it has no more, for one, and would be waited for. The caller holds Client.mu.
+func (p *clientPath) depart() {
+	if p.cancel == nil {
+		return
+	}
+	lates{p}.forsake()
+	p.leave()
+	p.stays, p.leave = context.WithCancel(p.life)
+}
+
+// stay is until when an attempt that begins now is of use.
+func (p *clientPath) stay() context.Context {
+	p.c.mu.Lock()
+	defer p.c.mu.Unlock()
+	return p.stays
 }
 
 // stop ends the slots and subflows of a path and withdraws its address (RFC 8684,

@@ -48,8 +48,8 @@ func (c *Client) setPaths(paths []Path) {
 const DefaultPath = "default"
 
 // Redial makes the subflows of some paths anew, by their names: each is kept until
-// another has taken its place, or until it ends by itself; pauses between attempts
-// end. It is for paths that lead another way than before: in another network names may mean
+// another has taken its place, or until it ends by itself; attempts begin anew, and pauses between
+// them end. It is for paths that lead another way than before: in another network names may mean
 // other addresses.
 func (c *Client) Redial(names []string) {
 	c.servers.renew()
@@ -57,7 +57,7 @@ func (c *Client) Redial(names []string) {
 		moved := slices.Contains(names, p.way.Name)
 		if moved {
 			p.mtu, p.least, p.took, p.moved = 0, 0, 0, true // it may be another network
-			lates{p}.forsake()
+			p.depart()
 		}
 		return moved
 	})

@@ -43,7 +43,8 @@ func (p *clientPath) slot(ctx context.Context, leads bool) {
 		if leads {
 			p.dials(time.Now())
 		}
-		f, err := p.connect(ctx, timeout)
+		stays := p.stay()
+		f, err := p.connect(stays, timeout)
 		if leads {
 			p.dials(time.Time{})
 		}
@@ -52,6 +53,10 @@ func (p *clientPath) slot(ctx context.Context, leads bool) {
 				p.freezes(time.Now(), usual)
 			}
 			old = nil
+		}
+		if err != nil && stays.Err() != nil { // it leads another way by now, or ends
+			pause, tries = backoffMin, 0
+			continue
 		}
 		if err != nil {
 			p.complain(ctx, err)

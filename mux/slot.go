@@ -215,8 +215,8 @@ func (p *clientPath) dials(since time.Time) {
 	p.c.mu.Unlock()
 }
 
-// follow holds a slot while its path has no subflow that works, so that a dead path
-// costs one SYN at a time. It says whether it did; ok is false if ctx ended.
+// follow holds a slot while its path has no subflow that works, so that a dead path costs one attempt
+// at a time, beside what is late. It says whether it did; ok is false if ctx ended.
 func (p *clientPath) follow(ctx context.Context) (waited, ok bool) {
 	for ; ; waited = true {
 		p.c.mu.Lock()

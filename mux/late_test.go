@@ -233,15 +233,12 @@ func TestFarPathKeepsNoNearOne(t *testing.T) {
 
 // A path that comes back is found as soon as before, though a handshake goes on where it was silent.
 func TestPathThatComesBackIsFound(t *testing.T) {
-	p := newSimPath(10, 20*time.Millisecond)
 	for _, away := range []time.Duration{3, 8, 10, 14, 18, 25, 40} {
-		begin := time.Now()
+		p := newSimPath(10, 20*time.Millisecond)
+		var there atomic.Bool
 		back := away * time.Second
 		inTheWild(t, 1, 2, func(ctx context.Context, _ int) (*simConn, *simConn, error) {
-			for again := time.Second; ; again *= 2 { // a SYN
-				if time.Since(begin) >= back {
-					break
-				}
+			for again := time.Second; !there.Load(); again *= 2 { // a SYN
 				if err := after(ctx, again); err != nil {
 					return nil, nil, err
 				}
@@ -249,7 +246,8 @@ func TestPathThatComesBackIsFound(t *testing.T) {
 			a, b := simPair(p.there, p.back)
 			return a, b, nil
 		}, func(w *wild) {
-			begin = time.Now()
+			time.AfterFunc(back, func() { there.Store(true) })
+			begin := time.Now()
 			if !w.up(time.Minute) {
 				t.Fatal("no subflow")
 			}

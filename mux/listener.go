@@ -242,7 +242,6 @@ func (l *Listener) attach(s *Session, k *carrier.TLS, shown *capture.Subflow, id
 	left := time.Until(l.ends) // Drain did not find the subflow, if it came during the handshake
 	l.mu.Unlock()
 	s.enter(func(e *engine.Engine, now int64) {
-		f.core.Path().Rename(f.remote.Addr().String()) // the client's address, or its NAT's, may be another one now
 		for _, g := range f.core.Path().Subflows() {
 			if connOf(g).remote.Addr() != f.remote.Addr() {
 				g.Doubt(e, now) // the path's address has changed: what came from the old one may be deaf

@@ -92,10 +92,14 @@ func (g *guarded) abandoned() (abandoned bool) {
 	return abandoned
 }
 
-// pathOf returns the path of an address ID, new if need be.
+// pathOf returns the path of an address ID, new if need be. It is called by the address of who came last: the
+// client, or its NAT, may have another one now.
 func (g *guarded) pathOf(id uint8, remote netip.AddrPort) (p *engine.Path) {
 	g.enter(func(e *engine.Engine, _ int64) {
-		p = e.PathOf(id, engine.PathConfig{Name: remote.Addr().String()})
+		name := remote.Addr().String()
+		if p = e.PathOf(id, engine.PathConfig{Name: name}); p.Name() != name {
+			p.Rename(name)
+		}
 	})
 	return p
 }

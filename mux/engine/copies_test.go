@@ -26,7 +26,7 @@ func (p *profile) mixed(seed uint64, lost bool) float64 {
 	})
 	n.a.listen(client.Port(), func([]byte) {})
 	var sent []int64
-	n.a.smallFlow(start, start+profileSpan, 2e6, &sent)
+	n.a.smallFlows(1, start, start+profileSpan, 2e6, &sent)
 	w.at(start, func() {
 		n.b.e.Wake(packet.Key{Proto: packet.ProtoTCP, SrcPort: 1}, endless{16000}, w.now)
 		n.b.pump()

@@ -18,7 +18,7 @@ func (p *profile) steady(seed uint64, rate float64, down bool) (sent, came int, 
 	n.befalls(start)
 	w.run(start)
 	var call []int64
-	from.smallFlow(start, start+profileSpan, 16e6, &call)
+	from.smallFlows(1, start, start+profileSpan, 16e6, &call)
 	from.largeFlows(1, rate*mbit, start, start+profileSpan)
 	w.run(start + profileSpan + 3e9)
 	return from.offered, to.datagrams, to.game(call)

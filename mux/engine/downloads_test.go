@@ -126,7 +126,7 @@ func (p *profile) download(t *testing.T, seed uint64) (first, then int, call gam
 		l.run(start)
 		l.begin(t)
 		var sent []int64
-		n.b.smallFlow(start, start+4e9, 16e6, &sent)
+		n.b.smallFlows(1, start, start+4e9, 16e6, &sent)
 		l.run(start + 1e9)
 		first = l.came
 		l.run(start + 4e9)

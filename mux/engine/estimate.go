@@ -22,6 +22,12 @@ const lateAnswer = 100e6
 // provenFade is what a rateWindow takes of what an earlier measurement has proven.
 const provenFade = 0.05
 
+// besideMemory is how long, in ns, what small flows took of a path counts.
+const besideMemory = 300e6
+
+// bulkLeast is the share of the pace that bulk has whatever small flows take.
+const bulkLeast = 0.25
+
 // shareMemory is how long, in ns, what a path was given counts for its weight.
 const shareMemory = 2e9
 
@@ -76,7 +82,12 @@ func (p *Path) estimate(e *Engine, now, passed int64, timely bool) {
 		f.counted = got
 	}
 	p.fade(passed)
-	through := float64(acked) / float64(p.there(passed))
+	there := float64(p.there(passed))
+	through, beside := float64(acked)/there, float64(small)/there
+	if through+beside < paceSlow { // it comes in lumps, and takes longer than a measurement
+		beside = 0
+	}
+	p.beside += (beside - p.beside) * min(float64(passed)/besideMemory, 1)
 	if timely {
 		p.proven = max(through, p.proven*(1-provenFade*min(float64(passed)/rateWindow, 1)))
 	}
@@ -99,7 +110,7 @@ func (p *Path) estimate(e *Engine, now, passed int64, timely bool) {
 		queue, known = max(queue, swell), true
 	}
 	if known && timely && acked > small { // else it says nothing about what bulk can have
-		p.pacer.Learn(now, queue, passed+p.srtt, through, swell > 0, p.full)
+		p.pacer.Learn(now, queue, passed+p.srtt, through+beside, swell > 0, p.full)
 	}
 	// What it can carry, if it was full lately; else as much as TCP would send.
 	p.rate = p.pacer.Known(now)
@@ -129,7 +140,7 @@ func (p *Path) estimate(e *Engine, now, passed int64, timely bool) {
 		p.judge.Lost(now, p.delay.Peak())
 	}
 	cc := ccSmooth
-	lossy, yields := p.judge.Note(now, queue, segs, resent), p.judge.Yields(now, queue, through, p.paced, p.full)
+	lossy, yields := p.judge.Note(now, queue, segs, resent), p.judge.Yields(now, queue, through+p.beside, p.paced, p.full)
 	if lossy || yields || !p.seen {
 		cc = ccLossy
 	}
@@ -150,11 +161,11 @@ func (p *Path) survey(now int64) (window float64, flight int) {
 			continue
 		}
 		least = min(least, f.tx.minRTT)
+		flight += f.tx.outstanding
 		if !f.bulk {
 			continue
 		}
 		window += float64(f.tx.cwnd) / float64(max(f.tx.srtt, 1))
-		flight += f.tx.outstanding
 		// One that is blocked is in use, however long nothing could be written to it.
 		if f.blocked || now-f.lastSend < 200e6 {
 			active = true
@@ -249,13 +260,14 @@ func (p *Path) rest(e *Engine, now int64) {
 // pace tells the bulk subflows of a path how fast they may send together; 0
 // lifts the bound.
 func (p *Path) pace(e *Engine, rate float64) {
-	if rate <= p.paced*1.005 && rate >= p.paced*0.995 && (p.sharers == p.busy || rate < paceSlow) {
+	bulk := max(rate-p.beside, rate*bulkLeast)
+	if bulk <= p.given*1.005 && bulk >= p.given*0.995 && (p.sharers == p.busy || rate < paceSlow) {
 		return
 	}
-	p.paced, p.sharers = rate, p.busy
+	p.paced, p.given, p.sharers = rate, bulk, p.busy
 	for _, f := range p.subs {
 		if f.bulk && f.state != Ended {
-			e.orders.Tune = append(e.orders.Tune, Tuning{Sub: f, What: TunePace, Rate: rate / float64(max(p.busy, 1))})
+			e.orders.Tune = append(e.orders.Tune, Tuning{Sub: f, What: TunePace, Rate: bulk / float64(max(p.busy, 1))})
 		}
 	}
 }

@@ -38,8 +38,8 @@ func newTalk(mode Mode, every int64) *talk {
 // how many packets went by each path.
 func (c *talk) last(long int64) (datagrams int, by [2]int) {
 	was, from := [2]int{c.there[0].count, c.there[1].count}, len(c.sent)
-	c.a.smallFlow(c.w.now, c.w.now+long, c.every, &c.sent)
-	c.b.smallFlow(c.w.now, c.w.now+long, c.every, &c.answers)
+	c.a.smallFlows(1, c.w.now, c.w.now+long, c.every, &c.sent)
+	c.b.smallFlows(1, c.w.now, c.w.now+long, c.every, &c.answers)
 	c.w.run(c.w.now + long)
 	for i := range by {
 		by[i] = c.there[i].count - was[i]

@@ -47,7 +47,9 @@ type Path struct {
 
 	segs    uint64  // sent on its subflows since ackedT
 	resent  uint64  // of these, retransmitted
-	paced   float64 // what the subflows were told,
+	paced   float64 // how fast it may be sent to, small flows included,
+	beside  float64 // what these took lately,
+	given   float64 // what bulk was told,
 	sharers int     // and how many had it among them
 	ackedT  int64   // when it was last measured
 	late    int64   // how long the acknowledgements were under way then

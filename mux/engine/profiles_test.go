@@ -51,7 +51,7 @@ func (p *profile) play(seed uint64, flows int, down bool) (o outcome) {
 	n.befalls(start)
 	w.run(start)
 	var sent []int64
-	from.smallFlow(start, start+profileSpan, 16e6, &sent)
+	from.smallFlows(1, start, start+profileSpan, 16e6, &sent)
 	if flows > 0 {
 		from.largeFlows(flows, 1.25*n.sum, start, start+profileSpan)
 	}

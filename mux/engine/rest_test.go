@@ -129,7 +129,7 @@ func TestRestWakes(t *testing.T) {
 		r := newResting(PathConfig{Name: "dsl"}, PathConfig{Name: "cable"})
 		r.w.run(start)
 		var sent []int64
-		r.a.smallFlow(start, start+3*second, 16e6, &sent)
+		r.a.smallFlows(1, start, start+3*second, 16e6, &sent)
 		if bulk {
 			r.w.at(start, func() {
 				r.a.e.Wake(packet.Key{Proto: packet.ProtoTCP, SrcPort: 1}, endless{16000}, r.w.now)
@@ -229,7 +229,7 @@ func TestRestLearns(t *testing.T) {
 		// Something begins: nothing is lost, and all subflows come.
 		var sent []int64
 		start := r.w.now
-		r.a.smallFlow(start, start+10*second, 16e6, &sent)
+		r.a.smallFlows(1, start, start+10*second, 16e6, &sent)
 		r.w.run(start + 12*second)
 		if g := r.b.game(sent); g.lost > 0 || g.longest > 100e6 {
 			t.Errorf("forgotten after %d s: %d lost, the longest under way for %.1f ms", c.forgets/second, g.lost, float64(g.longest)/1e6)

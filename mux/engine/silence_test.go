@@ -22,7 +22,7 @@ func TestReceiverLearnsOfDeaths(t *testing.T) {
 					start := int64(1e9)
 					died := start + rested
 					var sent []int64
-					from.smallFlow(start, died+30e9, 16e6, &sent)
+					from.smallFlows(1, start, died+30e9, 16e6, &sent)
 					n.w.at(died, func() {
 						for i := range n.there {
 							n.there[i].dead, n.back[i].dead = true, true

@@ -29,10 +29,16 @@ type game struct {
 	p99, p50 int64
 }
 
-func (h *host) game(sent []int64) game {
+func (h *host) game(sent []int64) game { return h.gameSince(sent, 0) }
+
+// gameSince is that of what was sent from then on.
+func (h *host) gameSince(sent []int64, from int64) game {
 	var took []int64
 	lost := 0
 	for i, at := range sent {
+		if at < from {
+			continue
+		}
 		came, ok := h.small[uint64(i)]
 		if !ok {
 			lost++
@@ -75,20 +81,21 @@ func (h *host) largeFlows(flows int, rate float64, from, until int64) {
 	h.w.at(from, next)
 }
 
-// smallFlow sends a packet of 200 bytes every so often until then, and returns when each
-// was sent.
-func (h *host) smallFlow(from, until, every int64, sent *[]int64) {
-	src := &Source{}
-	a, b := netip.AddrPortFrom(packet.ClientHost4, 4000), netip.MustParseAddrPort("192.0.2.1:9")
+// smallFlows has so many flows send a packet of 200 bytes every so often until then, in turns,
+// and notes when each was sent.
+func (h *host) smallFlows(flows int, from, until, every int64, sent *[]int64) {
+	src := make([]Source, flows)
+	to := netip.MustParseAddrPort("192.0.2.1:9")
 	var next func()
 	next = func() {
 		if h.w.now >= until {
 			return
 		}
-		h.e.Send(src, testPacket(a, b, uint64(len(*sent)), 200), h.w.now)
+		i := len(*sent) % flows
+		h.e.Send(&src[i], testPacket(netip.AddrPortFrom(packet.ClientHost4, uint16(4000+i)), to, uint64(len(*sent)), 200), h.w.now)
 		*sent = append(*sent, h.w.now)
 		h.pump()
-		h.w.at(h.w.now+every, next)
+		h.w.at(h.w.now+every/int64(flows), next)
 	}
 	h.w.at(from, next)
 }

@@ -24,6 +24,9 @@ type Pacer struct {
 	alien     int64   // of the queue, ns, what does not answer to yielding,
 	yields    int64   // since when it is yielded to what stands beyond that; 0 = not,
 	stood     int64   // and how much that was
+	dip       int64   // since when it is yielded to by far; 0 = not,
+	held      float64 // and what was delivered before
+	ours      int64   // when a dip has shown last that what stood there was ours
 	short     int64   // when the queue was last short
 	steady    int     // measurements in a row without growth, while nothing is known
 	lost      int64   // when something was lost last
@@ -56,6 +59,7 @@ const (
 	paceYoung  = 1e9   // what stands then is what TCP overshot by: it may go faster
 	paceStood  = 8e8   // ns, and two round trips: a queue of ours would have left
 	paceFree   = 4e9   // how long it then competes
+	paceOurs   = 5e9   // what stands again so soon after a dip is not ours
 	paceYields = 0.97  // of what is believed: a pace below lets a queue of ours leave
 	paceLeaves = 0.75  // of what stood there: less, and it is about to
 	paceShort  = 0.985 // of what the pace lets pass: the path took that much,
@@ -202,8 +206,8 @@ func (p *Pacer) Learn(now, queue, window int64, through float64, met, limited bo
 	p.doubt(now, queue, window, through, limited)
 	known, last := p.Known(now), p.last
 	p.last = through
-	if p.trial > 0 {
-		return // doubt judges it
+	if p.trial > 0 || p.dip > 0 || p.ours > 0 && now-p.ours < window {
+		return // doubt judges a trial, and own a dip
 	}
 	if p.outgrown(now, queue, through) {
 		p.withdraw()
@@ -253,27 +257,37 @@ func (p *Pacer) Learn(now, queue, window int64, through float64, met, limited bo
 	}
 }
 
-// ours returns what of a queue, with and without what jitter explains, may be ours. One that
-// was yielded to for longer than it would have needed to leave, and did not, is not: the way
-// itself has become longer, or somebody else fills it. Yielding on would lower what is
+// own returns what of a queue, with and without what jitter explains, may be ours. One that
+// was yielded to for longer than it would have needed to leave, and did not, may be that of a path
+// that carries a little less than is believed, whose queue stands where the pace is what it
+// carries: it leaves when the pace dips. What stays even so, or stands again soon, is not ours:
+// the way itself has become longer, or somebody else fills it. Yielding on would lower what is
 // believed, and what is believed the pace, without an end. Beside somebody who fills it, the
 // pacer competes; what is too little for that is not counted any more.
-func (p *Pacer) ours(now, queue, stands, srtt int64) (_, _ int64, compete bool) {
+func (p *Pacer) own(now, queue, stands, srtt int64) (_, _ int64, compete bool) {
 	p.alien = min(p.alien, queue)
 	own := queue - p.alien
 	if queue < PaceSure || p.short == 0 {
 		p.short = now
 	}
+	leaves := float64(own) < paceLeaves*float64(p.stood)
+	if p.dip > 0 && leaves {
+		p.Capacity, p.Full, p.shown = min(p.held, p.Capacity), now, p.held
+		p.dip, p.yields, p.ours = 0, 0, now
+	}
 	switch {
 	case own <= PaceTarget || p.rate == 0 || p.rate >= p.Capacity*paceYields:
-		p.yields = 0
-	case p.yields == 0 || float64(own) < paceLeaves*float64(p.stood): // it answers
+		p.yields, p.dip = 0, 0
+	case p.yields == 0 || leaves: // it answers
 		p.yields, p.stood = now, own
 	case now-p.yields <= paceStood+2*srtt:
 	case queue >= PaceSure: // what has only just become long is ours
 		compete = now-p.short > paceStood+2*srtt
+	case p.dip == 0 && (p.ours == 0 || now-p.ours > paceOurs) && p.last > p.rate*paceShort:
+		p.dip, p.held = now, p.last
+	case p.dip > 0 && float64(now-p.dip) < float64(own)/paceMost+2*float64(srtt):
 	default:
-		p.alien, p.yields = queue, 0
+		p.alien, p.yields, p.dip = queue, 0, 0
 	}
 	return queue - p.alien, stands - min(p.alien, stands), compete
 }
@@ -288,7 +302,7 @@ func (p *Pacer) Offers(now int64) float64 {
 // explains of it; limited says whether the path had more to carry than it took.
 func (p *Pacer) Update(now, queue, stands, srtt int64, limited bool) float64 {
 	capacity := p.Known(now)
-	queue, stands, compete := p.ours(now, queue, stands, srtt)
+	queue, stands, compete := p.own(now, queue, stands, srtt)
 	if capacity == 0 || now < p.free {
 		if p.rate, p.calm = 0, 0; capacity == 0 && queue >= PaceSure {
 			p.rate = max(p.last*paceStart, paceFirst/float64(max(srtt, 1e6)))
@@ -304,6 +318,8 @@ func (p *Pacer) Update(now, queue, stands, srtt int64, limited bool) float64 {
 	switch excess := float64(queue - PaceTarget); {
 	case compete:
 		p.rate, p.calm, p.free, p.yields = 0, 0, now+paceFree, 0
+	case p.dip > 0:
+		p.rate, p.calm = p.held*(1-paceMost), 0
 	case excess > 0: // what stands in the queue leaves within a few round trips
 		most := paceMost
 		if p.Young(now) { // what TCP overshot by

@@ -474,3 +474,34 @@ func TestTrialInVainIsShort(t *testing.T) {
 		t.Error("10 ms of queue are there, and it goes on")
 	}
 }
+
+// A path that carries a little less than is believed has a queue that stands where the pace is
+// what it carries. That is ours: it leaves when the pace dips, and what is believed is less.
+func TestPacerFindsThatAPathCarriesLess(t *testing.T) {
+	for _, less := range []float64{0.96, 0.93, 0.89} {
+		now, rate := int64(0), 50*mbit
+		p := Pacer{Capacity: rate, Full: now, first: now - 2*paceYoung, rate: rate}
+		b := bottleneck{rate: less * rate}
+		pace, told, through := rate, [2]int64{}, 0.0
+		for i := range 500 { // every 10 ms, of which each tenth is a measurement
+			now += 10e6
+			in := pace
+			before := b.queue
+			b.queue = max(before+(in-b.rate)*10e6, 0)
+			through += min(b.rate, in+before/10e6) / 10
+			queue := told[0]
+			told[0], told[1] = told[1], b.delay()
+			if i%10 == 9 {
+				p.Learn(now, queue, 120e6, through, false, true)
+				through = 0
+			}
+			pace = p.Update(now, queue, queue, 20e6, true)
+		}
+		if queue := b.delay(); queue > 2*PaceTarget {
+			t.Errorf("%.2f of what is believed: %d ms stand there after five seconds", less, queue/1e6)
+		}
+		if known := p.Known(now) / rate; known > less*1.03 || known < less*0.97 {
+			t.Errorf("%.2f of what is believed: %.2f after five seconds", less, known)
+		}
+	}
+}

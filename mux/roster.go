@@ -66,9 +66,9 @@ func (g *guarded) works(p *engine.Path) (works bool) {
 	return works
 }
 
-// narrow reports whether a path seems to lose large packets alone, of ours or of the peer's.
+// narrow reports whether a path seems to lose large packets alone.
 func (g *guarded) narrow(p *engine.Path) (narrow bool) {
-	g.enter(func(*engine.Engine, int64) { narrow = p.Narrow() || engine.Unheard(p) })
+	g.enter(func(*engine.Engine, int64) { narrow = p.Narrow() })
 	return narrow
 }
 

@@ -31,30 +31,3 @@ func TestNarrow(t *testing.T) {
 		}
 	}
 }
-
-// A path is unheard when what was sent by a stalled subflow since is acknowledged, and nothing comes by it.
-func TestUnheard(t *testing.T) {
-	const at = 5e9
-	for _, c := range []struct {
-		name            string
-		state           State
-		kernel          bool
-		progress, heard int64
-		unheard         bool
-	}{
-		{"it moves", Moving, true, at + 1e6, at - 1e6, false},
-		{"nothing is acknowledged", Stalled, true, at - 1, at - 1e6, false},
-		{"something comes", Stalled, true, at + 1e6, at + 1e6, false},
-		{"nobody tells of acknowledgements", Stalled, false, at + 1e6, at - 1e6, false},
-		{"what is sent is acknowledged", Unproven, true, at + 1e6, at - 1e6, true},
-		{"another is dialled in its place", LostUnproven, true, at + 1e6, at - 1e6, true},
-	} {
-		p := &Path{}
-		f := &Subflow{path: p, state: c.state, staleAt: at, progress: c.progress, heard: c.heard}
-		f.tx.kernel = c.kernel
-		p.subs = []*Subflow{{path: p}, f}
-		if got := Unheard(p); got != c.unheard {
-			t.Errorf("%s: unheard is %v", c.name, got)
-		}
-	}
-}

@@ -27,10 +27,6 @@ func newCommands() commands {
 	return commands{session: rate.NewLimiter(commandsEach, commandsAtOnce), few: rate.NewLimiter(fewCommands, fewCommands)}
 }
 
-func newClientCommands() *rate.Limiter {
-	return rate.NewLimiter(clientCommands, clientCommandsAtOnce)
-}
-
 // allow says whether one more is obeyed.
 func (c *commands) allow() bool {
 	return c.session.Allow() && (c.client == nil || c.client.Allow() || c.few.Allow())

@@ -53,7 +53,8 @@ func (t *turns) client(client [32]byte) *turn {
 		}
 		c = &turn{
 			handshakes: rate.NewLimiter(rate.Limit(turnsPerCore*runtime.GOMAXPROCS(0)), turnsAtOnce),
-			voice:      chatter.NewVoice(), hands: t.crowd.Hands(), commands: newClientCommands(),
+			voice:      chatter.NewVoice(), hands: t.crowd.Hands(),
+			commands: rate.NewLimiter(clientCommands, clientCommandsAtOnce),
 		}
 		t.of[client] = c
 	}

@@ -104,7 +104,7 @@ func (r *renumbering) look(now int64, have own) (lost map[netip.Addr]bool) {
 	}
 	for a := range have {
 		if _, back := r.gone[a]; have.has(a) && !r.own.has(a) && !back && !a.IsLinkLocalUnicast() {
-			r.came[family(a)] = now
+			r.came[familyOf(a)] = now
 		}
 	}
 	for a := range r.own {
@@ -114,7 +114,7 @@ func (r *renumbering) look(now int64, have own) (lost map[netip.Addr]bool) {
 	}
 	r.own = have
 	for a, since := range r.gone {
-		came := r.came[family(a)]
+		came := r.came[familyOf(a)]
 		switch {
 		case have.has(a):
 			delete(r.gone, a)
@@ -127,12 +127,4 @@ func (r *renumbering) look(now int64, have own) (lost map[netip.Addr]bool) {
 		}
 	}
 	return lost
-}
-
-// family is 0 for IPv4 and 1 for IPv6.
-func family(a netip.Addr) int {
-	if a.Is4() {
-		return 0
-	}
-	return 1
 }

@@ -260,11 +260,12 @@ func (p *Path) rest(e *Engine, now int64) {
 // pace tells the bulk subflows of a path how fast they may send together; 0
 // lifts the bound.
 func (p *Path) pace(e *Engine, rate float64) {
+	p.paced = rate
 	bulk := max(rate-p.beside, rate*bulkLeast)
 	if bulk <= p.given*1.005 && bulk >= p.given*0.995 && (p.sharers == p.busy || rate < paceSlow) {
 		return
 	}
-	p.paced, p.given, p.sharers = rate, bulk, p.busy
+	p.given, p.sharers = bulk, p.busy
 	for _, f := range p.subs {
 		if f.bulk && f.state != Ended {
 			e.orders.Tune = append(e.orders.Tune, Tuning{Sub: f, What: TunePace, Rate: bulk / float64(max(p.busy, 1))})

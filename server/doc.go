@@ -39,7 +39,7 @@
 //
 // Goroutines: the mux.Listener's, one per Loop (one to four of them), one sweeper for
 // all idle timers, one each that counts what clients use, that asks the kernel what it
-// holds and that follows the interfaces' addresses, one per family of echo requests, one
-// per name that is being resolved, two per CONNECT, and one per published TCP port. All
-// of them end when the context of Server.Run does.
+// holds, that follows the interfaces' addresses and that ends what left from those that are
+// gone, one per family of echo requests, one per name that is being resolved, two per
+// CONNECT, and one per published TCP port. All of them end when the context of Server.Run does.
 package server

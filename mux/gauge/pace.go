@@ -37,6 +37,9 @@ type Pacer struct {
 	unsure bool    // a short queue was all that spoke for it
 	odd    float64 // measurements with a queue that cannot be ours, fading
 	queue  int64   // of the measurement before
+	made   float64 // ns of queue that the pace beyond what is believed has made since it,
+	before float64 // and until it since the one before
+	paced  int64   // when the pace was set last
 	check  int64   // when to try what is believed
 	wait   int64   // and how long after it to try again
 	trial  float64 // what is tried; 0 = nothing
@@ -122,11 +125,13 @@ func (p *Pacer) Young(now int64) bool { return now-p.first < paceYoung }
 // doubt looks for signs that the path carries more than is believed, and has that tried.
 // A delay that wanders by itself (a radio's scheduler, somebody else's burst) looks like a
 // queue; yielding to it, the path delivers less, and is believed to carry no more. But a
-// queue of ours grows only while more is sent than the path carries.
+// queue of ours grows only while more is sent than the path carries. What a pace beyond the
+// belief has made of it says nothing: it is seen a measurement later, as a queue is told of by
+// the least of several answers.
 func (p *Pacer) doubt(now, queue, window int64, through float64, limited bool) {
 	known := p.Known(now)
-	grew := queue > PaceTarget && queue > p.queue+oddGrew
-	p.queue = queue
+	grew := queue > PaceTarget && queue > p.queue+max(oddGrew, int64(p.made+p.before))
+	p.queue, p.made, p.before = queue, 0, p.made
 	switch {
 	case known == 0 || p.rate == 0 || now < p.free:
 		if p.odd, p.trial, p.check = 0, 0, 0; p.Capacity > 0 && known == 0 { // forgotten
@@ -136,7 +141,7 @@ func (p *Pacer) doubt(now, queue, window int64, through float64, limited bool) {
 	case p.check == 0:
 		p.check, p.wait = now+paceYoung, trialWait
 	}
-	if p.odd *= oddFade; grew && p.trial == 0 && p.rate <= known*1.01 {
+	if p.odd *= oddFade; grew && p.trial == 0 {
 		p.odd++
 	}
 	switch {
@@ -302,6 +307,10 @@ func (p *Pacer) Offers(now int64) float64 {
 // explains of it; limited says whether the path had more to carry than it took.
 func (p *Pacer) Update(now, queue, stands, srtt int64, limited bool) float64 {
 	capacity := p.Known(now)
+	if over := p.rate - capacity; over > 0 && capacity > 0 {
+		p.made += over / capacity * float64(now-p.paced)
+	}
+	p.paced = now
 	queue, stands, compete := p.own(now, queue, stands, srtt)
 	if capacity == 0 || now < p.free {
 		if p.rate, p.calm = 0, 0; capacity == 0 && queue >= PaceSure {

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mpsocks/mpsocks/client"
+	"github.com/mpsocks/mpsocks/client/paths"
 	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/server"
 )
@@ -95,7 +96,7 @@ func (w *words) client(c *conf.Client) {
 	}
 	for i, p := range c.Paths {
 		note := ""
-		if twin := client.Twin(c.Paths, i); twin != "" {
+		if twin := paths.Twin(c.Paths, i); twin != "" {
 			note = fmt.Sprintf(" (the same way as path %s: the two die together, and add up to one)", twin)
 		}
 		w.itemf("path", "%s%s", describePath(p), note)
@@ -281,7 +282,7 @@ func describePath(p conf.Path) string {
 // pathNote says which interface a path's binding means now, where it does not name it, and
 // warns as bindNote does where there is none.
 func pathNote(bind string) string {
-	switch name := client.FindInterface(bind); name {
+	switch name := paths.Find(bind); name {
 	case "", bind:
 		return bindNote(bind)
 	default:

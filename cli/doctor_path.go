@@ -13,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/mpsocks/mpsocks/client"
+	"github.com/mpsocks/mpsocks/client/paths"
 	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux/amount"
 	"github.com/mpsocks/mpsocks/status"
@@ -88,7 +89,7 @@ func (d *doctor) client(c *conf.Client) {
 // path tries a path by itself.
 func (d *doctor) path(c *conf.Client, p conf.Path, targets []netip.AddrPort) {
 	if _, err := netip.ParseAddr(p.Bind); err != nil && p.Bind != "" { // a pattern, or a hardware address
-		name := client.FindInterface(p.Bind)
+		name := paths.Find(p.Bind)
 		if name == "" {
 			d.say(broken, "path "+p.Name, remedyPlug, "there is no interface %s; there are %s", p.Bind, strings.Join(interfaces(), ", "))
 			return
@@ -151,7 +152,7 @@ func (d *doctor) knock(p conf.Path, to netip.AddrPort, mark uint32) *miss {
 		_, none := errors.AsType[noFamilyError](err)
 		return &miss{fmt.Sprintf("%s is not tried: %v", to, err), remedyPlug, none}
 	}
-	if words, remedy := client.RouteTrouble(p.Bind, local, to.Addr().Unmap(), mark); words != "" {
+	if words, remedy := paths.RouteTrouble(p.Bind, local, to.Addr().Unmap(), mark); words != "" {
 		d.say(doubt, check, remedy, "%s", words)
 	}
 	start := time.Now()

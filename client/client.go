@@ -13,13 +13,13 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/mpsocks/mpsocks/client/paths"
 	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux"
 	"github.com/mpsocks/mpsocks/mux/buf"
 	"github.com/mpsocks/mpsocks/mux/chatter"
 	"github.com/mpsocks/mpsocks/mux/packet"
 	"github.com/mpsocks/mpsocks/mux/udpio"
-	"github.com/mpsocks/mpsocks/status"
 )
 
 // maxLanes is how many Loops read relay sockets at most: beyond four the
@@ -62,7 +62,7 @@ type Client struct {
 	enclaves  enclaves
 	machine   machine
 	calls     calls
-	watch     pathWatch
+	watch     *paths.Watch
 	policy    policy
 	crowd     *crowd
 	front     front
@@ -110,8 +110,8 @@ func New(cfg *conf.Client, log zerolog.Logger, capture *mux.Capture, handed ...n
 	if err != nil {
 		return nil, err
 	}
-	checkPaths(cfg.Paths, log)
-	config.Paths = muxPaths(cfg.Paths)
+	paths.Check(cfg.Paths, log)
+	config.Paths = paths.Of(cfg.Paths)
 	if cfg.StateDir != "" {
 		// By the key, for two clients of one machine have two bills.
 		config.UsageFile = filepath.Join(cfg.StateDir, fmt.Sprintf("usage-%x.json", cfg.PrivateKey.Public()[:4]))
@@ -128,7 +128,7 @@ func New(cfg *conf.Client, log zerolog.Logger, capture *mux.Capture, handed ...n
 	}
 	c.mux, c.tunnel = m, muxTunnel{m.Session()}
 	c.policy.tell, c.policy.config = m.SetPolicy, config
-	c.watch.hinders = func(p conf.Path) status.Cause { return hindrance(p, m.Servers(), c.mark) }
+	c.watch.Ask(m.Servers)
 	return c, nil
 }
 
@@ -146,7 +146,7 @@ func newClient(cfg *conf.Client, log zerolog.Logger, t tunnel, handed ...net.Lis
 		streamsOut:   newQuota(udpStreamsOut, 0),
 		lookups:      newLookups(),
 		relays:       relays{shares: newQuota(0, 0)},
-		watch:        pathWatch{log: log, changed: make(chan struct{}, 1), paths: cfg.Paths, mark: cfg.SocketMark()},
+		watch:        paths.NewWatch(cfg.Paths, cfg.SocketMark(), log),
 		words:        words{log: log},
 		programs:     chatter.NewVoice(),
 	}
@@ -216,8 +216,8 @@ func (c *Client) Run(ctx context.Context) error {
 	}
 	if c.mux != nil {
 		g.Go(func() error { return c.runTunnel(ctx) })
-		g.Go(func() error { c.watch.run(ctx, c.mux.Reports); return nil })
-		g.Go(func() error { return c.watch.follow(ctx, c.mux) })
+		g.Go(func() error { c.watch.Run(ctx, c.mux.Reports); return nil })
+		g.Go(func() error { return c.watch.Follow(ctx, c.mux) })
 	}
 	c.front.run(ctx, g.Go)
 	if c.runSocket != "" {
@@ -272,7 +272,7 @@ func (c *Client) Addrs() []netip.AddrPort { return c.front.addrs() }
 // Settings whose tag is `restart` are left as they are. Run must have begun; one call
 // at a time.
 func (c *Client) Apply(cfg *conf.Client) error {
-	checkPaths(cfg.Paths, c.log)
+	paths.Check(cfg.Paths, c.log)
 	policy, err := muxConfig(cfg, c.log, nil)
 	if err != nil {
 		return err
@@ -302,6 +302,6 @@ func (c *Client) Apply(cfg *conf.Client) error {
 		r.streams.set(0, redirectedStreams(c))
 	}
 	c.crowd.replaceUsers(cfg.Users)
-	c.watch.configure(cfg.Paths)
+	c.watch.Configure(cfg.Paths)
 	return nil
 }

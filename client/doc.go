@@ -35,7 +35,7 @@
 // machines.
 //
 // What programs connect to is the front's (front.go), their connections are the crowd's
-// (crowd.go), and what is known of the paths is watch.go's. Each has a lock of its own,
+// (crowd.go), and what is known of the paths is the Watch's of client/paths. Each has a lock of its own,
 // and none is entered from within another.
 //
 // Goroutines: one per listener (accept), one per connection to the SOCKS port, a forward

@@ -45,7 +45,7 @@ func newEnclave(c *Client, p Program) (*enclave, error) {
 	}
 	if len(p.Paths) > 0 {
 		var there []string
-		for _, path := range c.watch.configured() {
+		for _, path := range c.watch.Configured() {
 			there = append(there, path.Name)
 		}
 		for _, n := range p.Paths {

@@ -246,7 +246,10 @@ func (m *machine) set(cfg conf.TUN) error {
 		d.end()
 		<-d.done
 	}
-	poke(m.changed)
+	select {
+	case m.changed <- struct{}{}:
+	default:
+	}
 	return nil
 }
 

@@ -72,7 +72,10 @@ func (p *publication) move(r conf.Route) {
 	if *p.route.Swap(&r) == r {
 		return
 	}
-	poke(p.moved)
+	select {
+	case p.moved <- struct{}{}:
+	default:
+	}
 }
 
 // run publishes the port until ctx ends.

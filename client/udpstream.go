@@ -259,7 +259,12 @@ func (u *udpStream) free(b *udpOut) {
 	}
 }
 
-func (u *udpStream) wake() { poke(u.ready) }
+func (u *udpStream) wake() {
+	select {
+	case u.ready <- struct{}{}:
+	default:
+	}
+}
 
 // finish ends write.
 func (u *udpStream) finish() {

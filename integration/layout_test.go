@@ -52,7 +52,7 @@ var rooms = []struct {
 	{module: "github.com/prometheus/client_golang", rooms: []string{"admin/*.go"}},
 	{module: "github.com/txthinking/socks5", rooms: []string{"client/*.go"}, tests: true},
 	{module: "github.com/armon/go-socks5", rooms: []string{"server/*.go"}, tests: true},
-	{module: "github.com/vishvananda/netlink", rooms: []string{"client/paths*.go", "client/confine/*.go", "client/redirect*.go", "client/routing/*.go", "server/egress_linux.go", "server/own_linux.go"}},
+	{module: "github.com/vishvananda/netlink", rooms: []string{"client/paths/*.go", "client/confine/*.go", "client/redirect*.go", "client/routing/*.go", "server/egress_linux.go", "server/own_linux.go"}},
 	{module: "github.com/cilium/ebpf", rooms: []string{"client/routing/*.go"}},
 	{module: "golang.zx2c4.com/wireguard", rooms: []string{"client/machine_plain.go"}},
 	{module: "gvisor.dev/gvisor", rooms: []string{"client/tun/*.go"}},

@@ -1,4 +1,4 @@
-package client
+package paths
 
 import (
 	"context"
@@ -32,9 +32,9 @@ const (
 	askPause = 2 * time.Second
 )
 
-// pathWatch follows the states of the paths, says in the log when one dies, is taken
+// A Watch follows the states of the paths, says in the log when one dies, is taken
 // over from, and returns, and remembers since when and why each is as it is.
-type pathWatch struct {
+type Watch struct {
 	log     zerolog.Logger
 	changed chan struct{} // 1 slot: other paths are wanted
 	// hinders asks the system what keeps a path from the server; nil = nobody is asked.
@@ -48,6 +48,18 @@ type pathWatch struct {
 	says  tidings
 	// overrides are what a person changed while it runs, by path.
 	overrides map[string]override
+}
+
+// NewWatch watches the paths of a configuration, of whose subflows the sockets have that mark, 0 for
+// none. Its lines go to log.
+func NewWatch(paths []conf.Path, mark uint32, log zerolog.Logger) *Watch {
+	return &Watch{log: log, changed: make(chan struct{}, 1), paths: paths, mark: mark}
+}
+
+// Ask has the system asked what keeps a path from the addresses that servers tells. It is called
+// before Run.
+func (w *Watch) Ask(servers func() []netip.Addr) {
+	w.hinders = func(p conf.Path) status.Cause { return hindrance(p, servers(), w.mark) }
 }
 
 // watched is what is known of one path.
@@ -73,8 +85,8 @@ type watched struct {
 	hinder status.Cause
 }
 
-// run looks at what reports tells until ctx ends.
-func (w *pathWatch) run(ctx context.Context, reports func() []mux.PathReport) {
+// Run looks at what reports tells until ctx ends.
+func (w *Watch) Run(ctx context.Context, reports func() []mux.PathReport) {
 	t := time.NewTimer(watchTick)
 	defer t.Stop()
 	carried := uint64(0)
@@ -100,7 +112,7 @@ func (w *pathWatch) run(ctx context.Context, reports func() []mux.PathReport) {
 }
 
 // wanted is the paths of the configuration with what was changed by hand.
-func (w *pathWatch) wanted() (out []conf.Path) {
+func (w *Watch) wanted() (out []conf.Path) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, p := range w.paths {
@@ -119,10 +131,10 @@ func (w *pathWatch) wanted() (out []conf.Path) {
 	return out
 }
 
-// configure puts other paths in the place of those of the configuration. Where it leaves only
+// Configure puts other paths in the place of those of the configuration. Where it leaves only
 // such as were paused by hand these are used again: without any the tunnel would go by the
 // default route.
-func (w *pathWatch) configure(paths []conf.Path) {
+func (w *Watch) Configure(paths []conf.Path) {
 	w.mu.Lock()
 	w.paths = paths
 	used := func(p conf.Path) bool { return !w.overrides[p.Name].paused }
@@ -138,8 +150,8 @@ func (w *pathWatch) configure(paths []conf.Path) {
 	poke(w.changed)
 }
 
-// configured returns the paths of the configuration.
-func (w *pathWatch) configured() []conf.Path {
+// Configured returns the paths of the configuration.
+func (w *Watch) Configured() []conf.Path {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.paths
@@ -157,7 +169,7 @@ type verdict struct {
 
 // look compares the paths with what was known. It reports whether all work and have for a
 // while. Several may at the same time, run's and those of who asks for the status.
-func (w *pathWatch) look(reports []mux.PathReport, now time.Time) (calm bool) {
+func (w *Watch) look(reports []mux.PathReport, now time.Time) (calm bool) {
 	working := carrying(reports)
 	verdicts := w.judge(reports, working, now)
 	for i, v := range verdicts {
@@ -186,7 +198,7 @@ func carrying(reports []mux.PathReport) (working []string) {
 }
 
 // judge says of each path what it is in.
-func (w *pathWatch) judge(reports []mux.PathReport, working []string, now time.Time) []verdict {
+func (w *Watch) judge(reports []mux.PathReport, working []string, now time.Time) []verdict {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.known == nil {
@@ -226,7 +238,7 @@ func (w *pathWatch) judge(reports []mux.PathReport, working []string, now time.T
 
 // note takes what was judged, unless a look that began later has been noted, and has the log say
 // it.
-func (w *pathWatch) note(verdicts []verdict, working []string, now time.Time) (calm bool) {
+func (w *Watch) note(verdicts []verdict, working []string, now time.Time) (calm bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, v := range verdicts {
@@ -347,7 +359,7 @@ func (k *watched) turn(state status.State, cause string, now time.Time) {
 		if k.said {
 			k.deaths++
 		}
-		k.told = state == status.Absent && was == "" // checkPaths has said it, if it stays so
+		k.told = state == status.Absent && was == "" // Check has said it, if it stays so
 	}
 	switch {
 	case !k.worked.IsZero() && !k.said:

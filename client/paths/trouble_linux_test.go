@@ -1,4 +1,4 @@
-package client
+package paths
 
 import (
 	"fmt"
@@ -47,7 +47,7 @@ func TestGlobMeansWhatWorks(t *testing.T) {
 	run("link add card5 address 02:00:00:00:00:02 type veth peer name far2")
 	want := func(bind, name string) {
 		t.Helper()
-		if got := FindInterface(bind); got != name {
+		if got := Find(bind); got != name {
 			t.Errorf("%s means %q, want %s", bind, got, name)
 		}
 	}

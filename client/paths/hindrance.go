@@ -1,4 +1,4 @@
-package client
+package paths
 
 import (
 	"net"
@@ -15,7 +15,7 @@ import (
 // that the socket is bound to, and nobody answers. Nothing is sent. The zero value says
 // that nothing is known to.
 func hindrance(p conf.Path, servers []netip.Addr, mark uint32) status.Cause {
-	bound := muxPath(p)
+	bound := pathOf(p)
 	switch {
 	case len(servers) == 0:
 		return status.Cause{}
@@ -32,7 +32,7 @@ func hindrance(p conf.Path, servers []netip.Addr, mark uint32) status.Cause {
 	}
 	var own []netip.Addr
 	if bound.Interface != "" {
-		name := FindInterface(bound.Interface)
+		name := Find(bound.Interface)
 		i, err := net.InterfaceByName(name)
 		if err != nil {
 			return status.Cause{} // absence says it

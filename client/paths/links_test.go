@@ -1,4 +1,4 @@
-package client
+package paths
 
 import (
 	"net"
@@ -13,14 +13,14 @@ import (
 	"github.com/mpsocks/mpsocks/mux"
 )
 
-func TestPathState(t *testing.T) {
+func TestFollower(t *testing.T) {
 	a1, a2, b1 := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("198.51.100.1")
 	var told []string
-	s := &pathState{
+	s := &follower{
 		find:   func(bind string) string { return bind },
 		redial: func(names []string) { told = append(told, "redial "+strings.Join(names, "+")) },
-		all:    muxPaths([]conf.Path{{Name: "a", Bind: "eth0"}, {Name: "b", Bind: "wwan0"}}),
-		log:    nopLog,
+		all:    Of([]conf.Path{{Name: "a", Bind: "eth0"}, {Name: "b", Bind: "wwan0"}}),
+		log:    zerolog.Nop(),
 		set: func(paths []mux.Path) {
 			var names []string
 			for _, p := range paths {
@@ -60,7 +60,7 @@ func TestAddressesThatAreNotUsed(t *testing.T) {
 	used, other, next := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("192.0.2.7")
 	var chosen []netip.Addr
 	redials := 0
-	s := &pathState{
+	s := &follower{
 		find: func(bind string) string { return bind },
 		hops: func(*mux.Path) map[netip.Addr]hop {
 			out := make(map[netip.Addr]hop)
@@ -70,7 +70,7 @@ func TestAddressesThatAreNotUsed(t *testing.T) {
 			return out
 		},
 		redial: func([]string) { redials++ }, set: func([]mux.Path) {},
-		all: muxPaths([]conf.Path{{Name: "a", Bind: "eth0"}}), log: nopLog,
+		all: Of([]conf.Path{{Name: "a", Bind: "eth0"}}), log: zerolog.Nop(),
 	}
 	for _, step := range []struct {
 		what   string
@@ -106,9 +106,9 @@ func TestRouterChanges(t *testing.T) {
 	for _, bind := range []string{"eth0", ""} {
 		var now map[netip.Addr]hop
 		redials := 0
-		s := &pathState{
+		s := &follower{
 			find: func(bind string) string { return bind }, hops: func(*mux.Path) map[netip.Addr]hop { return now },
-			redial: func([]string) { redials++ }, set: func([]mux.Path) {}, log: nopLog,
+			redial: func([]string) { redials++ }, set: func([]mux.Path) {}, log: zerolog.Nop(),
 		}
 		if bind != "" {
 			s.all = []mux.Path{{Name: "a", Interface: bind}}
@@ -137,8 +137,8 @@ func TestRouterChanges(t *testing.T) {
 	}
 }
 
-func TestMuxPath(t *testing.T) {
-	got := muxPaths([]conf.Path{
+func TestOf(t *testing.T) {
+	got := Of([]conf.Path{
 		{Name: "lte", Bind: "wwan0", Subflows: 2, Backup: true, Metered: true, KernelMPTCP: true, Weight: 3, DailyCap: 4, MonthlyCap: 5, BillingDay: 6},
 		{Name: "dsl", Bind: "192.0.2.1"},
 		{Name: "any"},
@@ -155,7 +155,7 @@ func TestMuxPath(t *testing.T) {
 
 // Whatever the name of an interface that is not there, it may come: that is said,
 // with those that there are, and nothing fails.
-func TestCheckPathsWarns(t *testing.T) {
+func TestCheckWarns(t *testing.T) {
 	for bind, want := range map[string]string{
 		"127.0.0.9":         "",
 		"192.0.2.77":        "no interface has this address yet",
@@ -166,7 +166,7 @@ func TestCheckPathsWarns(t *testing.T) {
 		"02:00:5e:00:53:01": "no such interface yet",
 	} {
 		var said strings.Builder
-		checkPaths([]conf.Path{{Name: "p", Bind: bind}}, zerolog.New(&said))
+		Check([]conf.Path{{Name: "p", Bind: bind}}, zerolog.New(&said))
 		if want == "" && said.Len() > 0 || !strings.Contains(said.String(), want) {
 			t.Errorf("%s: said %q, want %q", bind, &said, want)
 		}
@@ -174,10 +174,10 @@ func TestCheckPathsWarns(t *testing.T) {
 }
 
 // Of two paths that lead by the same interface or address, as copied lines do, the second is said to.
-func TestCheckPathsWarnsOfTwins(t *testing.T) {
+func TestCheckWarnsOfTwins(t *testing.T) {
 	for _, bind := range []string{"lo", "127.0.0.9", ""} {
 		var said strings.Builder
-		checkPaths([]conf.Path{{Name: "dsl", Bind: bind}, {Name: "lte", Bind: bind}, {Name: "sat", Bind: "127.0.0.8"}}, zerolog.New(&said))
+		Check([]conf.Path{{Name: "dsl", Bind: bind}, {Name: "lte", Bind: bind}, {Name: "sat", Bind: "127.0.0.8"}}, zerolog.New(&said))
 		if got := said.String(); strings.Count(got, "leads by the same way as path dsl") != 1 || !strings.Contains(got, `"path":"lte"`) {
 			t.Errorf("%q twice: said %q", bind, got)
 		}
@@ -185,20 +185,20 @@ func TestCheckPathsWarnsOfTwins(t *testing.T) {
 }
 
 // A binding finds its interface by name, by a glob of names and by hardware address.
-func TestFindInterface(t *testing.T) {
+func TestFind(t *testing.T) {
 	list, err := net.Interfaces()
 	if err != nil || len(list) == 0 {
 		t.Skip("no interface can be listed here")
 	}
 	for _, i := range list {
-		if got := FindInterface(i.Name); got != i.Name {
+		if got := Find(i.Name); got != i.Name {
 			t.Errorf("%s: found %q", i.Name, got)
 		}
-		if got := FindInterface(i.Name[:1] + "*"); got == "" || got[0] != i.Name[0] {
+		if got := Find(i.Name[:1] + "*"); got == "" || got[0] != i.Name[0] {
 			t.Errorf("%s*: found %q", i.Name[:1], got)
 		}
 		if mac := i.HardwareAddr.String(); mac != "" && mac != "00:00:00:00:00:00" {
-			if got := FindInterface(mac); got == "" {
+			if got := Find(mac); got == "" {
 				t.Errorf("%s of %s: not found", mac, i.Name)
 			}
 		}
@@ -210,8 +210,8 @@ func TestFindInterface(t *testing.T) {
 func TestDefaultRouteMoves(t *testing.T) {
 	a, b := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("198.51.100.1")
 	var told []string
-	s := &pathState{
-		log: nopLog, find: func(bind string) string { return bind },
+	s := &follower{
+		log: zerolog.Nop(), find: func(bind string) string { return bind },
 		set:    func(paths []mux.Path) { told = append(told, "set") },
 		redial: func(names []string) { told = append(told, strings.Join(names, "+")) },
 	}

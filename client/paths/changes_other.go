@@ -1,6 +1,6 @@
 //go:build !linux && !darwin && !windows
 
-package client
+package paths
 
 import (
 	"context"
@@ -14,7 +14,7 @@ const linkPoll = 3 * time.Second
 // watchLinks pokes events every so often until ctx ends.
 func watchLinks(ctx context.Context, events chan<- struct{}) error {
 	for ctx.Err() == nil {
-		pause(ctx, linkPoll)
+		wait(ctx, linkPoll)
 		poke(events)
 	}
 	return nil

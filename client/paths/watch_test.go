@@ -1,4 +1,4 @@
-package client
+package paths
 
 import (
 	"fmt"
@@ -16,9 +16,9 @@ import (
 	"github.com/mpsocks/mpsocks/status"
 )
 
-// diary is a pathWatch whose lines can be read, in a time of its own.
+// diary is a Watch whose lines can be read, in a time of its own.
 type diary struct {
-	pathWatch
+	Watch
 	out   strings.Builder
 	now   time.Time
 	moved time.Duration     // how long it took until flows had moved, just now
@@ -380,18 +380,18 @@ func TestLooksBesideEachOther(t *testing.T) {
 // The last path stays also when another configuration takes the others away: a path that was
 // paused by hand is used again then, for none at all would mean the default route.
 func TestPausedPathIsTheLast(t *testing.T) {
-	w := pathWatch{log: nopLog, changed: make(chan struct{}, 1), paths: []conf.Path{{Name: "dsl"}, {Name: "lte"}}}
-	if err := w.override("lte", func(o *override) { o.paused = true }); err != nil {
+	w := NewWatch([]conf.Path{{Name: "dsl"}, {Name: "lte"}}, 0, zerolog.Nop())
+	if err := w.Pause("lte", true); err != nil {
 		t.Fatal(err)
 	}
-	w.configure([]conf.Path{{Name: "lte"}})
+	w.Configure([]conf.Path{{Name: "lte"}})
 	if all := w.wanted(); len(all) != 1 || all[0].Name != "lte" {
 		t.Errorf("the tunnel is told of %v", all)
 	}
 	if w.overrides["lte"].paused {
 		t.Error("it is said to be paused")
 	}
-	w.configure([]conf.Path{{Name: "dsl"}, {Name: "lte"}})
+	w.Configure([]conf.Path{{Name: "dsl"}, {Name: "lte"}})
 	if all := w.wanted(); len(all) != 2 {
 		t.Errorf("the tunnel is told of %v", all)
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/mux/gate"
 )
 
 // users checks names and passwords, RFC 1929. Names and passwords are compared
@@ -67,7 +68,7 @@ func (u *users) digest(b []byte) [32]byte {
 // login says whether an application may be a user, whatever protocol it logs in
 // with. It takes its time over it where passwords have been guessed.
 func (c *crowd) login(conn net.Conn, name, password []byte) bool {
-	from := guessLine{host: household(remoteAddr(conn))}
+	from := guessLine{home: gate.Home(remoteAddr(conn))}
 	local, remote := conn.LocalAddr().(*net.TCPAddr).AddrPort(), conn.RemoteAddr().(*net.TCPAddr).AddrPort()
 	if uid, ok := tcpOwner(remote, local); ok {
 		from.uid = uid + 1

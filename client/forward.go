@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/mux/gate"
+	"github.com/mpsocks/mpsocks/mux/ledger"
 	"github.com/mpsocks/mpsocks/mux/tcpio"
 	"github.com/mpsocks/mpsocks/mux/udpio"
 )
@@ -37,7 +39,7 @@ type forward struct {
 
 	mu     sync.Mutex // guards the rest; taken once per batch, before a peer's mutex
 	peers  map[netip.AddrPort]*forwardPeer
-	places shares // of *forwardPeer
+	places shares[netip.Prefix, *forwardPeer]
 	ended  bool
 }
 
@@ -46,8 +48,8 @@ type forwardPeer struct {
 	inner
 	forward *forward
 	addr    netip.AddrPort
-	place   share    // guarded by forward.mu
-	active  activity // datagrams; swept with forward.mu held
+	place   ledger.Entry[netip.Prefix, *forwardPeer] // guarded by forward.mu
+	active  activity                                 // datagrams; swept with forward.mu held
 }
 
 // target is where a forward leads.
@@ -76,7 +78,8 @@ func parseTarget(r conf.Route) (*target, error) {
 
 // newForward binds the socket of a forward.
 func newForward(c *Client, r conf.Route, to *target, l *lane) (f *forward, err error) {
-	f = &forward{client: c, listen: r.Listen, lane: l, peers: make(map[netip.AddrPort]*forwardPeer), places: shares{most: maxForwardPeers}}
+	f = &forward{client: c, listen: r.Listen, lane: l, peers: make(map[netip.AddrPort]*forwardPeer)}
+	f.places.most = maxForwardPeers
 	f.target.Store(to)
 	if r.Proto == conf.ProtoTCP {
 		f.ln, err = listen(r.Listen, nil)
@@ -131,15 +134,14 @@ func (f *forward) uplink(c *udpio.Conn, msgs []udpio.Message) {
 // peer finds the application at an address, or makes it known. f.mu is held.
 func (f *forward) peer(addr netip.AddrPort) *forwardPeer {
 	if p := f.peers[addr]; p != nil {
-		f.places.touch(&p.place)
+		f.places.Touch(&p.place)
 		return p
 	}
-	host := household(addr.Addr())
-	if host.IsLoopback() {
-		host = netip.Addr{}
+	var home netip.Prefix
+	if !addr.Addr().Unmap().IsLoopback() {
+		home = gate.Home(addr.Addr())
 	}
-	if out, ok := f.places.full(host); ok {
-		out := out.(*forwardPeer)
+	if out, full := f.places.full(home); full {
 		f.drop(out.addr, out)
 	}
 	p := &forwardPeer{forward: f, addr: addr}
@@ -148,7 +150,7 @@ func (f *forward) peer(addr netip.AddrPort) *forwardPeer {
 		return nil
 	}
 	f.peers[addr] = p
-	f.places.add(&p.place, host, p)
+	f.places.Add(&p.place, home, p)
 	return p
 }
 
@@ -221,7 +223,7 @@ func (f *forward) close() {
 // drop ends one application. f.mu is held.
 func (f *forward) drop(addr netip.AddrPort, p *forwardPeer) {
 	delete(f.peers, addr)
-	f.places.remove(&p.place)
+	f.places.Remove(&p.place)
 	p.end()
 }
 

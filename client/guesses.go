@@ -29,7 +29,7 @@ const (
 	guessLog = 15 * time.Second
 )
 
-// guesses slows down who tries passwords: each address (IPv6: each /64; on the
+// guesses slows down who tries passwords: each address (gate.Home; on the
 // machine itself each of its users, where the system tells) and each SOCKS user
 // has a line of its own, in which attempts wait before they are looked at, so
 // that hanging up early gains nothing. An address that has logged in as a user
@@ -47,7 +47,7 @@ type guesses struct {
 
 // guessLine is one line: of an address, of a user, or, for trust, of both.
 type guessLine struct {
-	host netip.Addr
+	home netip.Prefix
 	uid  uint32 // plus one, of a program on this machine; or 0
 	user string
 }
@@ -68,7 +68,7 @@ func (g *guesses) turn(from guessLine, user string, now time.Time) (time.Duratio
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	at := g.ready(from, now)
-	_, known := g.trusted[guessLine{from.host, from.uid, user}]
+	_, known := g.trusted[guessLine{from.home, from.uid, user}]
 	if !known {
 		if t := g.ready(guessLine{user: user}, now); t.After(at) {
 			at = t
@@ -139,7 +139,7 @@ func (g *guesses) result(from guessLine, user string, right bool, now time.Time)
 				break
 			}
 		}
-		g.trusted[guessLine{from.host, from.uid, user}] = struct{}{}
+		g.trusted[guessLine{from.home, from.uid, user}] = struct{}{}
 		return 0, false
 	}
 	g.wrong.Add(1)

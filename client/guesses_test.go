@@ -8,9 +8,10 @@ import (
 	"time"
 
 	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/mux/gate"
 )
 
-func at(host string) guessLine { return guessLine{host: netip.MustParseAddr(host)} }
+func at(host string) guessLine { return guessLine{home: gate.Home(netip.MustParseAddr(host))} }
 
 // guess tries a password in virtual time, as login does.
 func (g *guesses) guess(from guessLine, user string, right bool) (looked bool) {

@@ -1,19 +1,19 @@
 package client
 
 import (
-	"container/list"
 	"net"
 	"net/netip"
 	"sync"
 
 	"github.com/mpsocks/mpsocks/mux/gate"
+	"github.com/mpsocks/mpsocks/mux/ledger"
 )
 
 const (
 	// maxPending bounds the connections that have not sent their request: 4 MiB
 	// of prefaces and stacks or so.
 	maxPending = 1024
-	// maxPendingEach is the share of one address (IPv6: of one /64).
+	// maxPendingEach is the share of one address, as gate.Home has it.
 	maxPendingEach = maxPending / 2
 	// maxAsked is of how many the kernel is asked whether they have said anything, for
 	// one that is closed.
@@ -28,40 +28,31 @@ const (
 type lobby struct {
 	most, each int // set once at construction
 
-	mu     sync.Mutex // guards all following fields
-	total  int
-	by     map[netip.Addr]*list.List // of *guest, the oldest first
-	closed uint64                    // to make room
+	mu     sync.Mutex                          // guards all following fields
+	guests ledger.Ledger[netip.Prefix, *guest] // the oldest first
+	closed uint64                              // to make room
 }
 
 // guest is one connection in the lobby.
 type guest struct {
-	conn net.Conn
-	from netip.Addr
-	at   *list.Element // nil once it has left; guarded by lobby.mu
+	conn  net.Conn
+	place ledger.Entry[netip.Prefix, *guest] // guarded by lobby.mu
 }
 
-func newLobby(most, each int) *lobby {
-	return &lobby{most: most, each: each, by: make(map[netip.Addr]*list.List)}
-}
+func newLobby(most, each int) *lobby { return &lobby{most: most, each: each} }
 
 // enter takes a connection in, and closes another one if there is no room.
 func (l *lobby) enter(conn net.Conn) *guest {
-	g := &guest{conn: conn, from: household(remoteAddr(conn))}
+	g, home := &guest{conn: conn}, gate.Home(remoteAddr(conn))
 	l.mu.Lock()
-	q := l.by[g.from]
-	if q == nil {
-		q = list.New()
-		l.by[g.from] = q
-	}
-	g.at = q.PushBack(g)
-	l.total++
+	l.guests.Add(&g.place, home, g)
 	var out *guest
 	switch {
-	case q.Len() > l.each:
-		out = l.oldest(q)
-	case l.total > l.most:
-		out = l.oldest(l.fullest())
+	case l.guests.Held(home) > l.each:
+		out = l.oldest(home)
+	case l.guests.Len() > l.most:
+		fullest, _ := l.guests.Most()
+		out = l.oldest(fullest)
 	}
 	l.mu.Unlock()
 	if out != nil {
@@ -74,12 +65,12 @@ func (l *lobby) enter(conn net.Conn) *guest {
 // else is short; false if there is none.
 func (l *lobby) crowd() bool {
 	l.mu.Lock()
-	q := l.fullest()
-	if q == nil {
+	fullest, held := l.guests.Most()
+	if held == 0 {
 		l.mu.Unlock()
 		return false
 	}
-	out := l.oldest(q)
+	out := l.oldest(fullest)
 	l.mu.Unlock()
 	out.conn.Close()
 	return true
@@ -88,69 +79,34 @@ func (l *lobby) crowd() bool {
 // leave notes that a connection has ended or is known now. It is idempotent.
 func (l *lobby) leave(g *guest) {
 	l.mu.Lock()
-	l.remove(g)
-	l.mu.Unlock()
+	defer l.mu.Unlock()
+	l.guests.Remove(&g.place)
 }
 
-// oldest takes the oldest guest of a list out that has said nothing, to be closed; or
-// the oldest of all if the first few have. l.mu is held.
-func (l *lobby) oldest(q *list.List) *guest {
-	g := q.Front().Value.(*guest)
-	at := q.Front()
-	for range maxAsked {
-		if at == nil {
+// oldest takes the oldest guest of an address out that has said nothing, to be closed; or
+// the oldest of its guests if the first few have. It has one at least; l.mu is held.
+func (l *lobby) oldest(home netip.Prefix) *guest {
+	out, _ := l.guests.FirstOf(home)
+	asked := 0
+	for g := range l.guests.Of(home) {
+		if asked == maxAsked {
 			break
 		}
-		if o := at.Value.(*guest); !gate.Unread(o.conn) {
-			g = o
+		if asked++; !gate.Unread(g.conn) {
+			out = g
 			break
 		}
-		at = at.Next()
 	}
-	l.remove(g)
+	l.guests.Remove(&out.place)
 	l.closed++
-	return g
-}
-
-// fullest is the list of the address that holds most, or nil. l.mu is held.
-func (l *lobby) fullest() (most *list.List) {
-	for _, q := range l.by {
-		if most == nil || q.Len() > most.Len() {
-			most = q
-		}
-	}
-	return most
-}
-
-// remove takes a guest out. l.mu is held.
-func (l *lobby) remove(g *guest) {
-	if g.at == nil {
-		return
-	}
-	q := l.by[g.from]
-	q.Remove(g.at)
-	g.at = nil
-	l.total--
-	if q.Len() == 0 {
-		delete(l.by, g.from)
-	}
+	return out
 }
 
 // state returns how many are in, and how many were closed to make room.
 func (l *lobby) state() (in int, closed uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.total, l.closed
-}
-
-// household is the address for which shares count: an IPv6 host has its whole
-// /64, of which it can use as many addresses as it likes.
-func household(a netip.Addr) netip.Addr {
-	a = a.WithZone("").Unmap()
-	if a.Is6() && !a.IsLoopback() {
-		return netip.PrefixFrom(a, 64).Masked().Addr()
-	}
-	return a
+	return l.guests.Len(), l.closed
 }
 
 // remoteAddr is the host at the far end of a TCP connection.

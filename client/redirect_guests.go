@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"sync"
 
+	"github.com/mpsocks/mpsocks/mux/ledger"
 	"github.com/mpsocks/mpsocks/mux/packet"
 	"github.com/mpsocks/mpsocks/mux/udpio"
 )
@@ -29,8 +30,8 @@ type redirectGuests struct {
 	mu      sync.Mutex // guards the rest; no guest's lock is taken under it, see leave
 	by      map[netip.AddrPort]*guestSocket
 	mouths  map[netip.AddrPort]*mouth
-	sockets shares // of *guestSocket
-	replies shares // of *answerer
+	sockets shares[netip.Addr, *guestSocket]
+	replies shares[netip.Addr, *answerer]
 	gone    []*guestSocket
 	ended   bool
 }
@@ -40,17 +41,17 @@ type guestSocket struct {
 	inner
 	redirect *redirect
 	addr     netip.AddrPort
-	place    share
-	replies  map[netip.AddrPort]*answerer // guarded by redirectGuests.mu
-	active   activity                     // datagrams; swept with redirectGuests.mu held
-	sent     uint64                       // datagrams; guarded by redirectGuests.mu
+	place    ledger.Entry[netip.Addr, *guestSocket] // guarded by redirectGuests.mu
+	replies  map[netip.AddrPort]*answerer           // guarded by redirectGuests.mu
+	active   activity                               // datagrams; swept with redirectGuests.mu held
+	sent     uint64                                 // datagrams; guarded by redirectGuests.mu
 }
 
 // answerer is a destination that a guest has sent to: only from there it is answered.
 type answerer struct {
 	guest *guestSocket
 	mouth *mouth
-	place share
+	place ledger.Entry[netip.Addr, *answerer] // guarded by redirectGuests.mu
 }
 
 // mouth is a socket that speaks for one destination, for all guests that sent there.
@@ -129,8 +130,8 @@ func (t *redirectGuests) entering(from, to netip.AddrPort, n int) (*guestSocket,
 	}
 	g.active.note()
 	g.sent += uint64(n)
-	t.sockets.touch(&g.place)
-	t.replies.touch(&p.place)
+	t.sockets.Touch(&g.place)
+	t.replies.Touch(&p.place)
 	return g, 0
 }
 
@@ -148,41 +149,41 @@ func (t *redirectGuests) open(from netip.AddrPort) *guestSocket {
 	if half := c.associations.most() / 2; half > 0 {
 		t.sockets.most = min(maxGuests, max(half, 1))
 	}
-	if out, ok := t.sockets.full(host); ok {
-		t.drop(out.(*guestSocket))
+	if out, full := t.sockets.full(host); full {
+		t.drop(out)
 	}
 	g := &guestSocket{redirect: t.redirect, addr: from, replies: make(map[netip.AddrPort]*answerer)}
 	g.client, g.source.User, g.holder = c, host.String(), holderOf("", host)
 	for !c.associations.acquire(g.holder) {
-		out, ok := t.sockets.oldest(host) // its own, for the total may be others'
+		out, ok := t.sockets.FirstOf(host) // its own, for the total may be others'
 		if !ok {
 			return nil
 		}
-		t.drop(out.(*guestSocket))
+		t.drop(out)
 	}
 	if c.ports.take(&g.innerPort, g) != nil {
 		c.associations.release(g.holder)
 		return nil
 	}
 	t.by[from] = g
-	t.sockets.add(&g.place, host, g)
+	t.sockets.Add(&g.place, host, g)
 	return g
 }
 
 // answerable lets a guest be answered from a destination; t.mu is held.
 func (t *redirectGuests) answerable(g *guestSocket, to netip.AddrPort) *answerer {
 	host := g.addr.Addr().WithZone("")
-	if out, ok := t.replies.full(host); ok {
-		t.forget(out.(*answerer))
+	if out, full := t.replies.full(host); full {
+		t.forget(out)
 	}
 	m := t.mouths[to]
 	if m == nil {
 		for !t.redirect.client.crowd.descriptors.take(1) {
-			out, ok := t.replies.oldest(host)
+			out, ok := t.replies.FirstOf(host)
 			if !ok {
 				return nil
 			}
-			t.forget(out.(*answerer))
+			t.forget(out)
 		}
 		r := t.redirect
 		conn, err := r.lane.loop.Listen(to, r.sockets(), r.uplink)
@@ -197,13 +198,13 @@ func (t *redirectGuests) answerable(g *guestSocket, to netip.AddrPort) *answerer
 	m.users++
 	p := &answerer{guest: g, mouth: m}
 	g.replies[to] = p
-	t.replies.add(&p.place, host, p)
+	t.replies.Add(&p.place, host, p)
 	return p
 }
 
 // forget ends a pair, and the socket of its destination with the last one; t.mu is held.
 func (t *redirectGuests) forget(p *answerer) {
-	t.replies.remove(&p.place)
+	t.replies.Remove(&p.place)
 	delete(p.guest.replies, p.mouth.at)
 	if p.mouth.users--; p.mouth.users == 0 {
 		delete(t.mouths, p.mouth.at)
@@ -217,7 +218,7 @@ func (t *redirectGuests) drop(g *guestSocket) {
 	for _, p := range g.replies {
 		t.forget(p)
 	}
-	t.sockets.remove(&g.place)
+	t.sockets.Remove(&g.place)
 	delete(t.by, g.addr)
 	g.client.associations.release(g.holder)
 	t.gone = append(t.gone, g)

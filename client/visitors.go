@@ -10,6 +10,8 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/mpsocks/mpsocks/mux/gate"
+	"github.com/mpsocks/mpsocks/mux/ledger"
 	"github.com/mpsocks/mpsocks/mux/udpio"
 )
 
@@ -38,17 +40,17 @@ type visitors struct {
 	table  sync.Mutex       // guards the rest; taken before mu
 	found  []netip.AddrPort // the addresses of the program's name, as resolve last found them
 	by     map[netip.AddrPort]*visitor
-	places shares    // of *visitor
-	fresh  list.List // those that have not sent again after an answer, the longest silent one first
+	places shares[netip.Prefix, *visitor]
+	fresh  list.List // of *visitor: those that have not sent again after an answer, the longest silent one first
 	swaps  *rate.Limiter
 	ended  bool
 }
 
 func newVisitors(p *publication) *visitors {
 	v := &visitors{
-		publication: p, by: make(map[netip.AddrPort]*visitor), places: shares{most: maxVisitors},
-		lookup: net.DefaultResolver.LookupNetIP, refusals: make(chan netip.AddrPort, 1),
+		publication: p, by: make(map[netip.AddrPort]*visitor), lookup: net.DefaultResolver.LookupNetIP, refusals: make(chan netip.AddrPort, 1),
 	}
+	v.places.most = maxVisitors
 	v.swaps = rate.NewLimiter(swapsPerSecond, swapsPerSecond)
 	v.client, v.source.User = p.client, ""
 	return v
@@ -59,8 +61,8 @@ type visitor struct {
 	visitors *visitors
 	from     netip.AddrPort
 	conn     *udpio.Conn
-	place    share         // guarded by visitors.table
-	fresh    *list.Element // nil once it has sent again after an answer; guarded by visitors.table
+	place    ledger.Entry[netip.Prefix, *visitor] // guarded by visitors.table
+	fresh    *list.Element                        // nil once it has sent again after an answer; guarded by visitors.table
 	answered atomic.Bool
 	active   activity // datagrams; swept with visitors.table held
 }
@@ -105,8 +107,8 @@ func (v *visitors) visitor(from, to netip.AddrPort) *visitor {
 		v.came(one)
 		return one
 	}
-	host := household(from.Addr())
-	if v.ended || !v.room(host) {
+	home := gate.Home(from.Addr())
+	if v.ended || !v.room(home) {
 		return nil
 	}
 	one := &visitor{visitors: v, from: from}
@@ -126,14 +128,14 @@ func (v *visitors) visitor(from, to netip.AddrPort) *visitor {
 		return nil
 	}
 	v.by[from] = one
-	v.places.add(&one.place, host, one)
+	v.places.Add(&one.place, home, one)
 	one.fresh = v.fresh.PushBack(one)
 	return one
 }
 
 // came notes that somebody has sent again; the caller holds v.table.
 func (v *visitors) came(one *visitor) {
-	v.places.touch(&one.place)
+	v.places.Touch(&one.place)
 	switch {
 	case one.fresh == nil:
 	case one.answered.Load():
@@ -144,20 +146,19 @@ func (v *visitors) came(one *visitor) {
 	}
 }
 
-// room makes room for one more of a host, whose descriptor is taken then; false if there
+// room makes room for one more of an address, whose descriptor is taken then; false if there
 // is none. The caller holds v.table.
-func (v *visitors) room(host netip.Addr) bool {
-	out, full := v.places.beyond(host)
+func (v *visitors) room(home netip.Prefix) bool {
+	out, full := v.places.beyond(home)
 	if !full {
-		if out, full = v.places.full(host); full && v.fresh.Len() > 0 {
-			out = v.fresh.Front().Value
+		if out, full = v.places.full(home); full && v.fresh.Len() > 0 {
+			out = v.fresh.Front().Value.(*visitor)
 		}
 	}
 	if full {
 		if !v.swaps.Allow() {
 			return false
 		}
-		out := out.(*visitor)
 		v.drop(out.from, out)
 	}
 	if v.take() {
@@ -226,7 +227,7 @@ func (v *visitors) sweep() {
 // drop ends one; the caller holds v.table.
 func (v *visitors) drop(from netip.AddrPort, one *visitor) {
 	delete(v.by, from)
-	v.places.remove(&one.place)
+	v.places.Remove(&one.place)
 	if one.fresh != nil {
 		v.fresh.Remove(one.fresh)
 	}

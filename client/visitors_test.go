@@ -82,16 +82,16 @@ func TestVisitorsGiveWay(t *testing.T) {
 	if v.by[player] != one {
 		t.Error("the player has lost its place in the flood")
 	}
-	if n := int(c.crowd.descriptors.used.Load() - used); n != len(v.by) || v.places.all.Len() != n || v.fresh.Len() != n-1 {
-		t.Errorf("%d descriptors, %d visitors, %d places, %d fresh", n, len(v.by), v.places.all.Len(), v.fresh.Len())
+	if n := int(c.crowd.descriptors.used.Load() - used); n != len(v.by) || v.places.Len() != n || v.fresh.Len() != n-1 {
+		t.Errorf("%d descriptors, %d visitors, %d places, %d fresh", n, len(v.by), v.places.Len(), v.fresh.Len())
 	}
 	v.table.Lock()
 	for from, one := range v.by {
 		v.drop(from, one)
 	}
 	v.table.Unlock()
-	if n := int(c.crowd.descriptors.used.Load() - used); n != 0 || v.places.all.Len() != 0 || v.fresh.Len() != 0 {
-		t.Errorf("when all have gone: %d descriptors, %d places, %d fresh", n, v.places.all.Len(), v.fresh.Len())
+	if n := int(c.crowd.descriptors.used.Load() - used); n != 0 || v.places.Len() != 0 || v.fresh.Len() != 0 {
+		t.Errorf("when all have gone: %d descriptors, %d places, %d fresh", n, v.places.Len(), v.fresh.Len())
 	}
 }
 

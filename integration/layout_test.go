@@ -65,7 +65,7 @@ var rooms = []struct {
 // may import all but the ones for tests.
 var within = map[string][]string{
 	"mux/buf": nil, "mux/mptcp": nil, "mux/packet": nil, // codecs and memory
-	"mux/gauge": nil, "mux/zones": nil, "mux/sched": nil, "mux/lull": nil, "mux/amount": nil, "mux/chatter": nil, "mux/turns": nil,
+	"mux/gauge": nil, "mux/zones": nil, "mux/sched": nil, "mux/lull": nil, "mux/amount": nil, "mux/chatter": nil, "mux/turns": nil, "mux/ledger": nil,
 	"mux/dsn":       {"mux/buf"},
 	"mux/fq":        {"mux/buf", "mux/packet"},
 	"mux/reseq":     {"mux/buf", "mux/packet"},

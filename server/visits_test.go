@@ -50,10 +50,10 @@ func TestVisitsAreShared(t *testing.T) {
 			all = append(all, x)
 		}
 	}
-	if v.total != streams/visitShare {
-		t.Errorf("%d visits of %d", v.total, streams/visitShare)
+	if v.all.Len() != streams/visitShare {
+		t.Errorf("%d visits of %d", v.all.Len(), streams/visitShare)
 	}
-	if n := v.houses[first.house]; n == nil || n.Len() != 1 || cut() {
+	if v.all.Held(gate.Home(netip.MustParseAddr("2001:db8:1::1"))) != 1 || cut() {
 		t.Error("who has one connection has lost it to those who have several")
 	}
 	late, _ := in("198.51.100.1")
@@ -63,20 +63,18 @@ func TestVisitsAreShared(t *testing.T) {
 	for range 40 { // this machine's web server speaks for many
 		in("::ffff:127.0.0.1")
 	}
-	if v.total != streams/visitShare {
-		t.Errorf("%d visits of %d", v.total, streams/visitShare)
+	if v.all.Len() != streams/visitShare {
+		t.Errorf("%d visits of %d", v.all.Len(), streams/visitShare)
 	}
 	for _, x := range all {
 		v.leave(x)
 		v.leave(x)
 	}
-	for _, l := range v.houses {
-		for l.Len() > 0 {
-			v.leave(l.Front().Value.(*visit))
-		}
+	for x := range v.all.All() {
+		v.leave(x)
 	}
-	if v.total != 0 || len(v.houses) != 0 {
-		t.Errorf("all have left, and %d are there", v.total)
+	if v.all.Len() != 0 {
+		t.Errorf("all have left, and %d are there", v.all.Len())
 	}
 }
 
@@ -99,8 +97,8 @@ func TestVisitsStayCounted(t *testing.T) {
 	if enter("192.0.2.1") != nil {
 		t.Error("an address gets more than its share")
 	}
-	if local := v.houses[gate.Home(netip.MustParseAddr("127.0.0.1"))]; v.total != 8 || local.Len() != 6 {
-		t.Errorf("%d visits, %d of them of this machine: one is not counted any more, and goes on", v.total, local.Len())
+	if local := v.all.Held(gate.Home(netip.MustParseAddr("127.0.0.1"))); v.all.Len() != 8 || local != 6 {
+		t.Errorf("%d visits, %d of them of this machine: one is not counted any more, and goes on", v.all.Len(), local)
 	}
 }
 

@@ -1,11 +1,11 @@
 package tun
 
 import (
-	"container/list"
 	"net/netip"
 	"sync"
 	"time"
 
+	"github.com/mpsocks/mpsocks/mux/ledger"
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
 
@@ -44,9 +44,8 @@ type seat struct {
 	out      func() // ends the connection; any goroutine may call it, at any time
 
 	// Guarded by seats.mu.
-	who      Holder
-	looked   bool // for whose it is
-	all, own *list.Element
+	looked bool // for whose it is
+	place  ledger.Entry[Holder, *seat]
 }
 
 // seats are for the connections of a device that others could fill with theirs. When all are
@@ -58,34 +57,32 @@ type seats struct {
 	owner Owner
 	told  func() // is told of each that has to go, or to come again
 
-	mu     sync.Mutex // guards all following fields
-	all    list.List  // of *seat, the oldest first
-	by     map[Holder]*list.List
-	looked bool // for whose all of them are
+	mu     sync.Mutex                   // guards all following fields
+	taken  ledger.Ledger[Holder, *seat] // the oldest first
+	looked bool                         // for whose all of them are
 }
 
 // enter takes a connection in; false if it has to come again.
 func (s *seats) enter(p *seat) bool {
 	s.mu.Lock()
-	p.who = Holder{Host: p.from.Addr()}
+	who := Holder{Host: p.from.Addr()}
 	var out *seat
-	n := s.all.Len()
+	n := s.taken.Len()
 	if n >= s.most/2 {
 		s.lookAll()
-		s.look(p)
+		who = s.look(p)
 	} else {
 		s.looked = false
 	}
 	if n >= s.most {
-		if out = s.victim(p); out == nil {
+		if out = s.victim(who, p.since); out == nil {
 			s.mu.Unlock()
 			s.told()
 			return false
 		}
-		s.remove(out)
+		s.taken.Remove(&out.place)
 	}
-	p.all = s.all.PushBack(p)
-	s.count(p)
+	s.taken.Add(&p.place, who, p)
 	s.mu.Unlock()
 	if out != nil {
 		out.out()
@@ -98,20 +95,18 @@ func (s *seats) enter(p *seat) bool {
 func (s *seats) leave(p *seat) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.remove(p)
+	s.taken.Remove(&p.place)
 }
 
-// victim is which one has to go for another, or nil. The caller holds mu.
-func (s *seats) victim(p *seat) *seat {
-	own := s.by[p.who]
-	most := own
-	for _, l := range s.by {
-		if most == nil || l.Len() > most.Len() {
-			most = l
-		}
+// victim is which one has to go for another of that holder's, who comes now, or nil. The
+// caller holds mu.
+func (s *seats) victim(who Holder, now time.Time) *seat {
+	fullest, most := s.taken.Most()
+	own := s.taken.Held(who)
+	if own == most {
+		fullest = who
 	}
-	oldest := most.Front().Value.(*seat)
-	if own == nil || own.Len() < most.Len() || p.since.Sub(oldest.since) >= seatTime {
+	if oldest, _ := s.taken.FirstOf(fullest); own < most || now.Sub(oldest.since) >= seatTime {
 		return oldest
 	}
 	return nil
@@ -119,12 +114,9 @@ func (s *seats) victim(p *seat) *seat {
 
 // look finds out whose a seat is. The system is asked only when half of the seats are taken:
 // that takes some microseconds. The caller holds mu.
-func (s *seats) look(p *seat) {
-	if p.looked {
-		return
-	}
+func (s *seats) look(p *seat) Holder {
 	p.looked = true
-	p.who = HolderOf(s.owner, packet.ProtoTCP, p.from, p.to)
+	return HolderOf(s.owner, packet.ProtoTCP, p.from, p.to)
 }
 
 // lookAll does so for those who came when it did not matter. The caller holds mu.
@@ -133,41 +125,9 @@ func (s *seats) lookAll() {
 		return
 	}
 	s.looked = true
-	for e := s.all.Front(); e != nil; e = e.Next() {
-		p := e.Value.(*seat)
-		s.uncount(p)
-		s.look(p)
-		s.count(p)
+	for p := range s.taken.All() {
+		if !p.looked {
+			s.taken.Move(&p.place, s.look(p))
+		}
 	}
-}
-
-// count notes whose a seat is. The caller holds mu.
-func (s *seats) count(p *seat) {
-	if s.by == nil {
-		s.by = make(map[Holder]*list.List)
-	}
-	l := s.by[p.who]
-	if l == nil {
-		l = new(list.List)
-		s.by[p.who] = l
-	}
-	p.own = l.PushBack(p)
-}
-
-// uncount undoes count. The caller holds mu.
-func (s *seats) uncount(p *seat) {
-	l := s.by[p.who]
-	if l.Remove(p.own); l.Len() == 0 {
-		delete(s.by, p.who)
-	}
-}
-
-// remove takes a connection out, if it is in. The caller holds mu.
-func (s *seats) remove(p *seat) {
-	if p.all == nil {
-		return
-	}
-	s.all.Remove(p.all)
-	s.uncount(p)
-	p.all, p.own = nil, nil
 }

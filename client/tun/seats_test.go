@@ -75,14 +75,14 @@ func TestSeatsGiveWay(t *testing.T) {
 		c.leave(p)
 		c.leave(p)
 		c.leave(first[0]) // long gone
-		if n := c.all.Len(); n != most-1 {
+		if n := c.taken.Len(); n != most-1 {
 			t.Errorf("%s: %d are in", name, n)
 		}
-		for e := c.all.Front(); e != nil; e = c.all.Front() {
-			c.leave(e.Value.(*seat))
+		for p := range c.taken.All() {
+			c.leave(p)
 		}
-		if len(c.by) != 0 {
-			t.Errorf("%s: %d holders of nothing", name, len(c.by))
+		if n := c.taken.Len(); n != 0 {
+			t.Errorf("%s: all have left, and %d are in", name, n)
 		}
 	}
 }
@@ -151,7 +151,7 @@ func TestUnansweredConnectionsGiveWay(t *testing.T) {
 			}
 			for end := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
 				full.mu.Lock()
-				n := full.all.Len()
+				n := full.taken.Len()
 				full.mu.Unlock()
 				// What the stack has not begun when it is closed it waits for.
 				if n == most && (name == "the exit is silent" || kernel.heard.Load() >= int64(most)) {

@@ -11,10 +11,12 @@
 package gate
 
 import (
-	"container/list"
+	"iter"
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/mpsocks/mpsocks/mux/ledger"
 )
 
 const (
@@ -41,14 +43,12 @@ type Gate struct {
 	places, share, reserve int
 	fair                   bool // see NewFair
 
-	mu      sync.Mutex
-	waiting []*Place // in order of arrival
-	held    map[netip.Prefix]int
-	keys    map[[32]byte]int               // how many stand there that have proved it
-	proven  map[netip.Prefix]*list.Element // in recent
-	recent  *list.List                     // of *proof, the oldest first
-	homes   map[[32]byte]*list.List        // the same of each key, of addresses
-	said    time.Time                      // when somebody was last sent away
+	mu      sync.Mutex                          // guards the rest
+	waiting ledger.Ledger[netip.Prefix, *Place] // who stands there, by address, in order of arrival
+	keys    ledger.Ledger[[32]byte, *Place]     // those of them that have proved a key, by that
+	proofs  ledger.Ledger[[32]byte, *proof]     // what is remembered, by key, the oldest first,
+	proven  map[netip.Prefix]*proof             // and by address
+	said    time.Time                           // when somebody was last sent away
 	counts  Counts
 	knocks  knocks
 }
@@ -63,18 +63,14 @@ type Counts struct {
 
 // newGate makes a Gate of the given sizes.
 func newGate(places, share, reserve int) *Gate {
-	return &Gate{
-		places: places, share: share, reserve: reserve,
-		held: make(map[netip.Prefix]int), keys: make(map[[32]byte]int), proven: make(map[netip.Prefix]*list.Element), recent: list.New(), homes: make(map[[32]byte]*list.List),
-	}
+	return &Gate{places: places, share: share, reserve: reserve, proven: make(map[netip.Prefix]*proof)}
 }
 
-// A proof is which key an address has proved, and when.
+// A proof says that an address has proved a key, and when.
 type proof struct {
-	home netip.Prefix
-	key  [32]byte
-	at   time.Time
-	own  *list.Element // in homes of the key
+	home  netip.Prefix
+	at    time.Time
+	place ledger.Entry[[32]byte, *proof]
 }
 
 // NewRated makes a Gate at which may be knocked so often a second (see Knock).
@@ -101,8 +97,11 @@ type Place struct {
 	leave func() // ends the connection
 	// unread says whether it has sent what was not looked at yet; may be nil.
 	unread func() bool
-	stage  stage
-	key    [32]byte // from proved on
+
+	// Guarded by Gate.mu.
+	stage stage
+	place ledger.Entry[netip.Prefix, *Place]
+	key   ledger.Entry[[32]byte, *Place] // from proved on
 }
 
 type stage uint8
@@ -135,8 +134,7 @@ func (g *Gate) Enter(from netip.Addr, now time.Time, leave func(), unread func()
 	p.known = g.knows(p.home, now)
 	out, ok := g.room(p)
 	if ok {
-		g.waiting = append(g.waiting, p)
-		g.held[p.home]++
+		g.waiting.Add(&p.place, p.home, p)
 	}
 	if out != nil || !ok {
 		first = now.Sub(g.said) > quiet
@@ -160,56 +158,46 @@ func (g *Gate) Enter(from netip.Addr, now time.Time, leave func(), unread func()
 // knows says whether an address has proved a key. The caller holds g.mu.
 func (g *Gate) knows(home netip.Prefix, now time.Time) bool {
 	p := g.proven[home]
-	return p != nil && now.Sub(p.Value.(*proof).at) < remember
+	return p != nil && now.Sub(p.at) < remember
 }
 
-// room says whether p may stand there, and who has to go for it.
+// room says whether p may stand there, and who has to go for it. The caller holds g.mu.
 func (g *Gate) room(p *Place) (out *Place, ok bool) {
-	if g.held[p.home] >= g.share {
-		out = g.oldest(func(w *Place) bool { return w.home == p.home })
-		return out, out != nil
-	}
-	if len(g.waiting) >= g.places && g.fair {
-		if home, n := g.fullest(); n > g.held[p.home]+1 {
-			out = g.oldest(func(w *Place) bool { return w.home == home })
+	held := g.waiting.Held(p.home)
+	switch full := g.waiting.Len() >= g.places; {
+	case held >= g.share:
+		out = oldest(g.waiting.Of(p.home), true)
+	case full && g.fair:
+		if home, most := g.waiting.Most(); most > held+1 {
+			out = oldest(g.waiting.Of(home), true)
 		}
-		return out, out != nil
+	case full:
+		out = oldest(g.waiting.All(), p.known)
+	case !p.known && g.strangers() >= g.places-g.reserve:
+		out = oldest(g.waiting.All(), false)
+	default:
+		return nil, true
 	}
-	if len(g.waiting) >= g.places {
-		out = g.oldest(func(w *Place) bool { return !w.known || p.known })
-		return out, out != nil
-	}
-	if !p.known {
-		n := 0
-		for _, w := range g.waiting {
-			if !w.known && w.stage != proved {
-				n++
-			}
-		}
-		if n >= g.places-g.reserve {
-			out = g.oldest(func(w *Place) bool { return !w.known })
-			return out, out != nil
-		}
-	}
-	return nil, true
+	return out, out != nil
 }
 
-// fullest is the address that has most places.
-func (g *Gate) fullest() (home netip.Prefix, n int) {
-	for h, k := range g.held {
-		if k > n {
-			home, n = h, k
+// strangers is how many stand there that have proved nothing, from addresses that have not
+// either. The caller holds g.mu.
+func (g *Gate) strangers() (n int) {
+	for w := range g.waiting.All() {
+		if !w.known && w.stage != proved {
+			n++
 		}
 	}
-	return home, n
+	return n
 }
 
-// oldest returns the oldest of those that match and have proved nothing: one that is
-// silent if there is any.
-func (g *Gate) oldest(match func(*Place) bool) (out *Place) {
+// oldest returns the first of those that have proved nothing: one that is silent if there is
+// any. known has those count whose address had proved a key before.
+func oldest(among iter.Seq[*Place], known bool) (out *Place) {
 	left := asked
-	for _, w := range g.waiting {
-		if w.stage == proved || !match(w) {
+	for w := range among {
+		if w.stage == proved || w.known && !known {
 			continue
 		}
 		if w.stage == silent {
@@ -230,21 +218,9 @@ func (g *Gate) remove(p *Place) {
 	if p.stage == gone {
 		return
 	}
-	if p.stage == proved {
-		if g.keys[p.key]--; g.keys[p.key] == 0 {
-			delete(g.keys, p.key)
-		}
-	}
 	p.stage = gone
-	for i, w := range g.waiting {
-		if w == p {
-			g.waiting = append(g.waiting[:i], g.waiting[i+1:]...)
-			break
-		}
-	}
-	if g.held[p.home]--; g.held[p.home] == 0 {
-		delete(g.held, p.home)
-	}
+	g.waiting.Remove(&p.place)
+	g.keys.Remove(&p.key)
 }
 
 // Known says whether its address had proved a key before.
@@ -267,13 +243,13 @@ func (p *Place) Prove(now time.Time, key [32]byte) {
 	g.mu.Lock()
 	var out *Place
 	if p.stage < proved {
-		if g.keys[key] >= g.share {
-			out = g.oldestOf(key)
+		if g.keys.Held(key) >= g.share {
+			out, _ = g.keys.FirstOf(key)
 			g.remove(out)
 			g.counts.Sent++
 		}
-		p.stage, p.key = proved, key
-		g.keys[key]++
+		p.stage = proved
+		g.keys.Add(&p.key, key, p)
 	}
 	g.note(p.home, key, now)
 	g.mu.Unlock()
@@ -282,49 +258,29 @@ func (p *Place) Prove(now time.Time, key [32]byte) {
 	}
 }
 
-// oldestOf returns the oldest that has proved a key. The caller holds g.mu.
-func (g *Gate) oldestOf(key [32]byte) *Place {
-	for _, w := range g.waiting {
-		if w.stage == proved && w.key == key {
-			return w
-		}
-	}
-	return nil
-}
-
 // note remembers that an address has proved a key, in the place of the one that did so the
 // longest time ago: of the same key where that has its share. The caller holds g.mu.
 func (g *Gate) note(home netip.Prefix, key [32]byte, now time.Time) {
-	if g.proven[home] != nil {
-		g.drop(home)
+	p := g.proven[home]
+	if p == nil {
+		p = &proof{home: home}
 	}
-	own := g.homes[key]
-	if own == nil {
-		own = list.New()
-	}
-	var old netip.Prefix
+	g.proofs.Remove(&p.place)
+	var old *proof
 	switch {
-	case own.Len() >= homesEach:
-		old = own.Front().Value.(netip.Prefix)
-	case len(g.proven) >= memory:
-		old = g.recent.Front().Value.(*proof).home
+	case g.proofs.Held(key) >= homesEach:
+		old, _ = g.proofs.FirstOf(key)
+	case g.proofs.Len() >= memory:
+		old, _ = g.proofs.First()
 	}
-	if old.IsValid() {
-		g.drop(old)
-		delete(g.knocks.homes, old)
+	if old != nil {
+		g.proofs.Remove(&old.place)
+		delete(g.proven, old.home)
+		delete(g.knocks.homes, old.home)
 	}
-	g.homes[key] = own
-	g.proven[home] = g.recent.PushBack(&proof{home, key, now, own.PushBack(home)})
-}
-
-// drop takes an address out. The caller holds g.mu.
-func (g *Gate) drop(home netip.Prefix) {
-	p := g.recent.Remove(g.proven[home]).(*proof)
-	delete(g.proven, home)
-	own := g.homes[p.key]
-	if own.Remove(p.own); own.Len() == 0 {
-		delete(g.homes, p.key)
-	}
+	p.at = now
+	g.proofs.Add(&p.place, key, p)
+	g.proven[home] = p
 }
 
 func (p *Place) reach(s stage) {
@@ -347,6 +303,6 @@ func (g *Gate) Counts() Counts {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	c := g.counts
-	c.Waiting = len(g.waiting)
+	c.Waiting = g.waiting.Len()
 	return c
 }

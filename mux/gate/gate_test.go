@@ -85,8 +85,8 @@ func TestWhoHasProvedStays(t *testing.T) {
 	for _, p := range all {
 		p.Leave()
 	}
-	if c := g.Counts(); c.Waiting != 0 || len(g.held) != 0 {
-		t.Errorf("all have left: %+v, %v", c, g.held)
+	if c := g.Counts(); c.Waiting != 0 || g.keys.Len() != 0 {
+		t.Errorf("all have left: %+v, %d with a key", c, g.keys.Len())
 	}
 }
 
@@ -151,8 +151,8 @@ func TestOneKeyHasAShare(t *testing.T) {
 	if n := g.Counts().Waiting; n != 4 || first() {
 		t.Errorf("%d of one key stand there, the first of them: %v", n, first())
 	}
-	if !g.knows(Home(home), t0) || g.homes[of(2)].Len() != homesEach || len(g.proven) != homesEach+1 {
-		t.Errorf("%d addresses of one key are remembered, of %d in all", g.homes[of(2)].Len(), len(g.proven))
+	if !g.knows(Home(home), t0) || g.proofs.Held(of(2)) != homesEach || len(g.proven) != homesEach+1 {
+		t.Errorf("%d addresses of one key are remembered, of %d in all", g.proofs.Held(of(2)), len(g.proven))
 	}
 	var others []func() bool
 	for i := range 12 {
@@ -164,14 +164,11 @@ func TestOneKeyHasAShare(t *testing.T) {
 			t.Errorf("of 12 others with 12 places that are left number %d was sent away", i)
 		}
 	}
-	g.mu.Lock()
-	all := append([]*Place(nil), g.waiting...)
-	g.mu.Unlock()
-	for _, p := range all {
+	for p := range g.waiting.All() {
 		p.Leave()
 	}
-	if len(g.keys) != 0 || len(g.held) != 0 {
-		t.Errorf("all have left: %v, %v", g.keys, g.held)
+	if g.keys.Len() != 0 || g.waiting.Len() != 0 {
+		t.Errorf("all have left, and %d are there, %d with a key", g.waiting.Len(), g.keys.Len())
 	}
 }
 

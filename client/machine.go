@@ -27,12 +27,13 @@ type machine struct {
 	client  *Client
 	changed chan struct{} // 1 slot: there is another device, or none
 
-	mu     sync.Mutex // guards the rest
-	cfg    conf.TUN
-	device *machineDevice // nil = none
-	begun  bool           // by run
-	said   string         // what was last complained of,
-	saidAt time.Time      // and when
+	mu      sync.Mutex // guards the rest
+	cfg     conf.TUN
+	device  *machineDevice // that is wanted; nil = none
+	carried *machineDevice // that run came to last
+	begun   bool           // by run
+	said    string         // what was last complained of,
+	saidAt  time.Time      // and when
 }
 
 // complain says what has gone wrong, which is tried again every second. The caller holds m.mu.
@@ -72,11 +73,8 @@ func (m *machine) discard() {
 // ends. All that was made for it is undone then. An error before that is one of the first
 // device, to which nothing could be led.
 func (m *machine) run(ctx context.Context) error {
-	m.mu.Lock()
-	d := m.device
-	m.begun = true
-	m.mu.Unlock()
 	for first := true; ; first = false {
+		d := m.next()
 		var err error
 		if d != nil {
 			err = m.carry(ctx, d)
@@ -103,23 +101,24 @@ func (m *machine) run(ctx context.Context) error {
 				return nil
 			}
 		}
-		m.mu.Lock()
-		d = m.device
-		m.mu.Unlock()
 	}
 }
 
-// renew makes a device in the place of one that broke; where none is wanted any more the
-// routing goes that held the traffic until now.
+// next returns the device that run is to carry now, or nil.
+func (m *machine) next() *machineDevice {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.begun, m.carried = true, m.device
+	return m.device
+}
+
+// renew makes a device in the place of one that broke; where it is not wanted any more its
+// routing goes, which held the traffic until now.
 func (m *machine) renew(broken *machineDevice) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.device == nil {
-		if err := broken.undo(); err != nil {
-			m.complain(err, "tun: routing")
-		}
-	}
 	if m.device != broken {
+		m.undo(broken)
 		return
 	}
 	d, err := openMachine(&m.cfg)
@@ -129,6 +128,13 @@ func (m *machine) renew(broken *machineDevice) {
 		return
 	}
 	m.device = d
+}
+
+// undo takes the routing of a device back that is not carried. The caller holds m.mu.
+func (m *machine) undo(d *machineDevice) {
+	if err := d.undo(); err != nil {
+		m.complain(err, "tun: routing")
+	}
 }
 
 // carry serves one device until it is not wanted any more (nil) or ctx ends (nil), and
@@ -241,8 +247,13 @@ func (m *machine) set(cfg conf.TUN) error {
 		}
 	}
 	m.cfg, m.device = cfg, next
+	ends := d != nil && d == m.carried
+	if d != nil && !ends { // run has not come to it, and will not
+		d.close()
+		m.undo(d) // of one that broke, which it was made in the place of
+	}
 	m.mu.Unlock()
-	if d != nil {
+	if ends {
 		d.end()
 		<-d.done
 	}

@@ -153,3 +153,53 @@ func TestMachineDeviceThatStaysAway(t *testing.T) {
 		}
 	})
 }
+
+// deviceOf is a device that nobody carries yet, of a file that is none.
+func deviceOf(t *testing.T, name string) *machineDevice {
+	t.Helper()
+	file, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &machineDevice{name: name, file: file, routing: routing.New(name), done: make(chan struct{})}
+	d.life, d.end = context.WithCancel(context.Background())
+	return d
+}
+
+// Two configurations may follow each other before the device of the first is carried: nobody
+// waits for its end then, which does not come, and its file is closed.
+func TestMachineDeviceThatIsNotCarried(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inNamespace(t)
+		c := &Client{log: nopLog}
+		m := &c.machine
+		m.client, m.changed = c, make(chan struct{}, 1)
+		m.next() // run has begun, without a device
+		d := deviceOf(t, "mps0")
+		m.device = d
+		if err := m.set(conf.TUN{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.file.Close(); !errors.Is(err, os.ErrClosed) || d.life.Err() == nil {
+			t.Errorf("the device is open: %v, %v", err, d.life.Err())
+		}
+	})
+}
+
+// The routing of a device that broke goes where another one is wanted by then, too.
+func TestMachineDeviceThatIsReplacedWhileBroken(t *testing.T) {
+	inNamespace(t)
+	if out, err := exec.Command("ip", "rule", "add", "priority", "10950", "lookup", "10952", "protocol", "109").CombinedOutput(); err != nil {
+		t.Skipf("%v: %s", err, out)
+	}
+	c := &Client{log: nopLog}
+	m := &c.machine
+	m.client, m.device = c, deviceOf(t, "mps1")
+	defer m.device.close()
+	broken := deviceOf(t, "mps0")
+	broken.close()
+	m.renew(broken)
+	if left, err := routing.Left(); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}

@@ -99,22 +99,21 @@ func Capable(rw io.ReadWriter, own mptcp.Key, checksum bool) (r Result, err erro
 }
 
 // ReadFirst reads a server's first option of a new connection, which says what
-// the client wants: Capable or Join, each in PhaseSYN. Anything else is an
-// error, which Refuse has to follow: there is nothing to write to here.
-func ReadFirst(r io.Reader) (o mptcp.Option, err error) {
-	if err := readOption(r, &o); err != nil {
-		return o, err
+// the client wants: Capable or Join, each in PhaseSYN. It refuses anything else.
+func ReadFirst(rw io.ReadWriter) (o mptcp.Option, err error) {
+	if err := readOption(rw, &o); err != nil {
+		return o, malformed(rw, err)
 	}
 	switch {
 	case o.Subtype == mptcp.MPCapable && o.Capable.Phase == mptcp.PhaseSYN:
 		if why := checkCapable(&o.Capable); why != "" {
-			return o, ProtocolError(why)
+			return o, violation(rw, mptcp.ReasonMPTCP, why)
 		}
 		return o, nil
 	case o.Subtype == mptcp.MPJoin && o.Join.Phase == mptcp.PhaseSYN:
 		return o, nil
 	}
-	return o, ProtocolError("subflow starts with neither MP_CAPABLE nor MP_JOIN")
+	return o, violation(rw, mptcp.ReasonMPTCP, "subflow starts with neither MP_CAPABLE nor MP_JOIN")
 }
 
 // AcceptCapable answers the MP_CAPABLE that ReadFirst returned. own is the
@@ -248,14 +247,19 @@ func violation(w io.Writer, reason mptcp.Reason, why string) error {
 	return errors.Join(ProtocolError(why), Refuse(w, reason))
 }
 
+// malformed refuses the subflow if err says that what came is no option, and returns err.
+func malformed(w io.Writer, err error) error {
+	if _, read := errors.AsType[*mptcp.Error](err); read {
+		return errors.Join(err, Refuse(w, mptcp.ReasonMPTCP))
+	}
+	return err
+}
+
 // readReply reads the peer's next message, which must be of the subtype want,
 // and refuses any other. MP_TCPRST becomes a *ResetError.
 func readReply(rw io.ReadWriter, o *mptcp.Option, want mptcp.Subtype) error {
 	if err := readOption(rw, o); err != nil {
-		if _, malformed := errors.AsType[*mptcp.Error](err); malformed {
-			return errors.Join(err, Refuse(rw, mptcp.ReasonMPTCP))
-		}
-		return err
+		return malformed(rw, err)
 	}
 	switch o.Subtype {
 	case want:

@@ -70,9 +70,15 @@ func TestHandshakeRefuses(t *testing.T) {
 		"cut":        hsData("\x1e\x0c\x10"),
 		"nothing":    hsData(""),
 	} {
-		if o, err := ReadFirst(&hsPeer{steps: []func([]byte) []byte{hsSay(o)}}); err == nil {
+		p := &hsPeer{steps: []func([]byte) []byte{hsSay(o)}}
+		if o, err := ReadFirst(p); err == nil {
 			t.Errorf("%s was taken as %v", name, o.Subtype)
 		}
+		reset := "1e048001"
+		if name == "cut" || name == "nothing" { // who has gone hears nothing
+			reset = ""
+		}
+		hsHex(t, name, p.sent.Bytes(), reset)
 	}
 	// The fourth message must be a Data ACK and nothing more.
 	for name, d := range map[string]mptcp.DSS{

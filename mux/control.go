@@ -132,12 +132,19 @@ func (f *subflow) checksumFailed(dsn uint64) error {
 	return protocolErrorf("DSS checksum at DSN %d", dsn)
 }
 
+// leaveMost is the longest time until its end that a server is believed.
+const leaveMost = 24 * time.Hour
+
 // leaving obeys probeLeave.
 func (f *subflow) leaving(payload []byte) {
 	if f.s.left == nil || len(payload) != 8 {
 		return // a server does not move
 	}
-	f.s.left(f.keys.epoch, time.Duration(binary.BigEndian.Uint64(payload))*time.Millisecond)
+	ms := binary.BigEndian.Uint64(payload)
+	if ms == 0 || ms > uint64(leaveMost/time.Millisecond) {
+		return
+	}
+	f.s.left(f.keys.epoch, time.Duration(ms)*time.Millisecond)
 }
 
 // peerVersion notes the peer's release and says so when it is another.

@@ -2,6 +2,7 @@ package mux
 
 import (
 	"bytes"
+	"encoding/binary"
 	"net/netip"
 	"slices"
 	"sync"
@@ -105,6 +106,29 @@ func (l *lockWatcher) Deliver([][]byte) {
 }
 func (l *lockWatcher) Stream(*Stream) {}
 func (l *lockWatcher) Closed(error)   {}
+
+// A server says in milliseconds when it ends. What is no time, or so much that it is another
+// one in nanoseconds, is not believed.
+func TestLeaveIsBounded(t *testing.T) {
+	for ms, want := range map[uint64]time.Duration{
+		30_000:             30 * time.Second,
+		86_400_000:         leaveMost,
+		86_400_001:         0,
+		0:                  0,
+		18_446_744_073_710: 0, // 448 µs, modulo 2^64 ns
+		1<<64 - 1:          0,
+	} {
+		s, fs := controlled()
+		var got time.Duration
+		s.left = func(_ uint64, in time.Duration) { got = in }
+		x := mptcp.Experimental{Type: probeLeave}
+		x.SetPayload(binary.BigEndian.AppendUint64(nil, ms))
+		fs[0].probe(&x)
+		if got != want {
+			t.Errorf("%d ms are %v, want %v", ms, got, want)
+		}
+	}
+}
 
 // What is put in order is delivered with the lock held, or another reader could swap it
 // again; a flow that comes by one subflow waits for nobody.

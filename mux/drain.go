@@ -103,7 +103,7 @@ func (o *opening) moveAway(epoch uint64, left time.Duration) {
 	again := o.moving == epoch
 	o.moving = epoch
 	o.mu.Unlock()
-	if ctx == nil || again || left <= 0 || left > 24*time.Hour {
+	if ctx == nil || again {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, left*3/4)

@@ -57,6 +57,37 @@ func TestGrantsLeaveFilesAlone(t *testing.T) {
 	}
 }
 
+// TestGrantsEndWithTheClient: a client that ends waits for nobody at the socket of mpsocks run,
+// and leaves nobody there.
+func TestGrantsEndWithTheClient(t *testing.T) {
+	c := lonely(t)
+	path, end := granting(t, c)
+	dial := func() *net.UnixConn {
+		conn, err := net.Dial("unixpacket", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		return conn.(*net.UnixConn)
+	}
+	conn, next := dial(), dial()
+	if err := confine.SendConn(next, []byte("nonsense")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := next.Read(make([]byte, 1)); err != nil { // so that both have been accepted
+		t.Fatal(err)
+	}
+	begun := time.Now()
+	end()
+	if took := time.Since(begun); took > grantTime/2 {
+		t.Errorf("it took %v", took)
+	}
+	conn.SetReadDeadline(time.Now().Add(time.Millisecond))
+	if _, err := conn.Read(make([]byte, 1)); err == nil || os.IsTimeout(err) {
+		t.Errorf("its connection is open: %v", err)
+	}
+}
+
 // as has something done by a thread of another user's.
 func as(t *testing.T, uid int, do func()) {
 	t.Helper()

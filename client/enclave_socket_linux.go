@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
@@ -100,11 +101,14 @@ func listenGrants(path string) (*net.UnixListener, error) {
 	return l.(*net.UnixListener), nil
 }
 
-// serveGrants takes TUN devices from programs of the same user until ctx ends.
-// Run starts it; each connection has a goroutine, which ends with it.
+// serveGrants takes TUN devices from programs of the same user until ctx ends, and returns when
+// nothing of theirs is served any more. Run starts it; each connection has a goroutine, which
+// ends with it.
 func serveGrants(ctx context.Context, c *Client, l *net.UnixListener) error {
 	stop := context.AfterFunc(ctx, func() { l.Close() })
 	defer stop()
+	var serving sync.WaitGroup
+	defer serving.Wait()
 	places := make(chan struct{}, maxGrantConns)
 	_ = tcpio.AcceptAll(ctx, l.AcceptUnix, func(conn *net.UnixConn) {
 		select {
@@ -113,15 +117,17 @@ func serveGrants(ctx context.Context, c *Client, l *net.UnixListener) error {
 			conn.Close()
 			return
 		}
-		go func() {
+		serving.Go(func() {
 			defer func() { <-places }()
 			defer conn.Close()
-			if err := grant(ctx, c, conn); err != nil {
+			stop := context.AfterFunc(ctx, func() { conn.Close() })
+			defer stop()
+			if err := grant(ctx, c, conn); err != nil && ctx.Err() == nil {
 				b, _ := json.Marshal(grantReply{Error: err.Error()})
 				conn.Write(b)
 				c.programs.Line(&c.log, zerolog.InfoLevel).Err(err).Msg("mpsocks run was refused")
 			}
-		}()
+		})
 	}, deaf(c, l.Addr()))
 	return nil
 }

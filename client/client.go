@@ -277,6 +277,12 @@ func (c *Client) Apply(cfg *conf.Client) error {
 	if err != nil {
 		return err
 	}
+	var setServer func()
+	if c.mux != nil {
+		if setServer, err = c.mux.PrepareServer(policy.Addresses, policy.ServerKeys); err != nil {
+			return err
+		}
+	}
 	next, err := c.front.prepare(cfg)
 	if err != nil {
 		return err
@@ -286,10 +292,7 @@ func (c *Client) Apply(cfg *conf.Client) error {
 		return err
 	}
 	if c.mux != nil {
-		if err := c.mux.SetServer(policy.Addresses, policy.ServerKeys); err != nil {
-			next.release()
-			return err
-		}
+		setServer()
 		c.policy.configure(policy)
 	}
 	c.relays.set(cfg.UDP)

@@ -117,6 +117,25 @@ func TestApply(t *testing.T) {
 	}
 }
 
+// A key that no server can have, though it has the length of one, changes nothing: of the TUN
+// device and its routing neither.
+func TestApplyRefusesAKeyFirst(t *testing.T) {
+	c := lonely(t)
+	eventually(t, "it runs", func() bool { c.machine.mu.Lock(); defer c.machine.mu.Unlock(); return c.machine.begun })
+	cfg := *conf.DefaultClient()
+	cfg.Listen = c.Addrs()
+	cfg.Server = conf.Remote{Addresses: []string{"127.0.0.1:1"}, PublicKey: make(conf.PublicKey, 32)}
+	cfg.TUN.MTU = 1400
+	if err := c.Apply(&cfg); err == nil {
+		t.Fatal("it is taken")
+	}
+	c.machine.mu.Lock()
+	defer c.machine.mu.Unlock()
+	if c.machine.cfg.MTU == cfg.TUN.MTU {
+		t.Error("the device's configuration has changed")
+	}
+}
+
 // A listener cannot be put in the place of one that has its port. It is not said that another
 // program has it.
 func TestApplyOfOwnPort(t *testing.T) {

@@ -136,11 +136,20 @@ func TestDrainIsToldToWhoIsOpening(t *testing.T) {
 	})
 }
 
+// setServer has a client know other addresses and keys of its server.
+func setServer(c *Client, addresses []string, keys ...ed25519.PublicKey) error {
+	set, err := c.PrepareServer(addresses, keys)
+	if err == nil {
+		set()
+	}
+	return err
+}
+
 // A server whose key is taken out of the client's configuration while a subflow is made does not get it.
 func TestSetServerWhileDialling(t *testing.T) {
 	fresh, _, _ := ed25519.GenerateKey(nil)
 	c, _ := whileOpening(t, func(n *loopTunnel, c *Client) error {
-		return c.SetServer([]string{n.addr.String()}, []ed25519.PublicKey{fresh})
+		return setServer(c, []string{n.addr.String()}, fresh)
 	})
 	eventually(t, "the path has no server", func() bool {
 		r := c.Reports()[0]
@@ -236,7 +245,7 @@ func TestServerKeyRotates(t *testing.T) {
 	_, next, _ := ed25519.GenerateKey(nil)
 	old, fresh := n.serverKey.Public().(ed25519.PublicKey), next.Public().(ed25519.PublicKey)
 	servers := []string{n.addr.String()}
-	if err := n.client.SetServer(servers, []ed25519.PublicKey{old, fresh}); err != nil {
+	if err := setServer(n.client, servers, old, fresh); err != nil {
 		t.Fatal(err)
 	}
 	n.serverKey = next
@@ -247,7 +256,7 @@ func TestServerKeyRotates(t *testing.T) {
 		t.Errorf("%d subflows after the server's key has changed", len(s.Subflows))
 	}
 	before := n.client.Session().ID()
-	if err := n.client.SetServer(servers, []ed25519.PublicKey{fresh}); err != nil {
+	if err := setServer(n.client, servers, fresh); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "subflows with the new key", func() bool {

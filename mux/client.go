@@ -171,22 +171,23 @@ func (c *Client) settle() {
 	}
 }
 
-// SetServer puts other addresses and keys of the server in the place of those that
-// the client began with. Subflows stay, but for those with a key that is trusted no
-// more: these are ended, and dialled again.
-func (c *Client) SetServer(addresses []string, keys []ed25519.PublicKey) error {
+// PrepareServer returns what puts other addresses and keys of the server in the place of those
+// that the client began with. Subflows stay then, but for those with a key that is trusted no
+// more: these are ended, and dialled again. An error is of a key that no server can have.
+func (c *Client) PrepareServer(addresses []string, keys []ed25519.PublicKey) (set func(), err error) {
 	g, err := handshake.NewGreeter(c.cfg.Key, c.cfg.Cover, keys...)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	c.servers.set(addresses)
-	c.greet.Store(g)
-	for _, f := range c.session.core.connections() {
-		if !g.Trusts(f.peer) {
-			f.retire(mptcp.ReasonProhibited)
+	return func() {
+		c.servers.set(addresses)
+		c.greet.Store(g)
+		for _, f := range c.session.core.connections() {
+			if !g.Trusts(f.peer) {
+				f.retire(mptcp.ReasonProhibited)
+			}
 		}
-	}
-	return nil
+	}, nil
 }
 
 // SetPolicy puts another mode, other rules and another time without a subflow (0 = 2

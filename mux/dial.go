@@ -182,7 +182,7 @@ func (p *clientPath) open(ctx context.Context, v *proven) (*subflow, error) {
 	if err := c.session.attach(f); err != nil {
 		return nil, judged(err, true)
 	}
-	if !c.greet.Load().Trusts(f.peer) { // a SetServer since the proof did not find it
+	if !c.greet.Load().Trusts(f.peer) { // another server was set since the proof, which did not find it
 		f.retire(mptcp.ReasonProhibited)
 		return nil, errUntrusted
 	}

@@ -207,11 +207,11 @@ func (p *clientPath) open(ctx context.Context, v *proven) (*subflow, error) {
 // race returns the first connection on which the server proves its key, of all
 // addresses but some.
 func (p *clientPath) race(ctx context.Context, timeout time.Duration, but []netip.AddrPort) (*proven, error) {
-	c, quiet := p.c, silent(p.c.session)
+	c, quiet, life := p.c, silent(p.c.session), p.c.running()
 	if quiet { // the server may be where its names mean by now
 		c.servers.doubt()
 	}
-	c.servers.ask(c.ctx, c.slots.Go, p.dialWay())
+	c.servers.ask(life, c.slots.Go, p.dialWay())
 	look(p)
 	var why error
 	c.mu.Lock()
@@ -223,7 +223,7 @@ func (p *clientPath) race(ctx context.Context, timeout time.Duration, but []neti
 	race := dialer.Race[*proven]{
 		Targets: func() (addrs []netip.AddrPort, asking bool) {
 			if addrs, asking, why = p.targets(); asking { // those who were asked may be silent
-				c.servers.ask(c.ctx, c.slots.Go, p.dialWay())
+				c.servers.ask(life, c.slots.Go, p.dialWay())
 			}
 			return slices.DeleteFunc(addrs, func(a netip.AddrPort) bool { return slices.Contains(but, a) }), asking
 		},
@@ -249,7 +249,7 @@ func (p *clientPath) race(ctx context.Context, timeout time.Duration, but []neti
 		}
 		if len(but) == 0 && ctx.Err() == nil {
 			c.servers.doubt()
-			c.servers.ask(c.ctx, c.slots.Go, p.dialWay()) // while it pauses
+			c.servers.ask(life, c.slots.Go, p.dialWay()) // while it pauses
 		}
 		return nil, cmp.Or(err, why, errNobodyElse)
 	}
@@ -295,7 +295,7 @@ func (p *clientPath) mute(ctx context.Context, err *dialer.SilentError, all bool
 	p.complain(ctx, err)
 	if all {
 		c.servers.doubt()
-		c.servers.ask(c.ctx, c.slots.Go, p.dialWay())
+		c.servers.ask(c.running(), c.slots.Go, p.dialWay())
 	}
 }
 
@@ -371,7 +371,7 @@ func (p *clientPath) targets() (addrs []netip.AddrPort, asking bool, failed erro
 	}
 	if denied = denied && len(live) > 0; !denied {
 		var listed []netip.AddrPort
-		listed, asking, failed = p.c.servers.configured(p.c.ctx, p.dialWay())
+		listed, asking, failed = p.c.servers.configured(p.c.running(), p.dialWay())
 		addAll(listed)
 	}
 	addAll(learned)

@@ -72,11 +72,12 @@ package mux
 //
 // # Locks
 //
-// Outermost first: opening.mu; Client.mu or Listener.mu; servers.mu; delivery.mu, which
-// is held while ordered flows are delivered, so that a Handler may Send; subflow.asking;
-// the session's (Session.enter); Stream.mu; Table.mu. The mutexes of receiveSpace, of a
-// carrier and of Capture are taken last and held for no call to anything else here. The
-// write token is no lock: its holder writes to the subflow without the session's lock.
+// Outermost first: opening.mu; Client.mu or Listener.mu; turn.joins; registry.mu; servers.mu;
+// monitor.turn; delivery.mu, which is held while ordered flows are delivered, so that a
+// Handler may Send; subflow.asking; the session's (Session.enter); Stream.mu; Table.mu. The
+// mutexes of receiveSpace, of a carrier, of Capture, of Memory and of a Gate are taken last and
+// held for no call to anything else here. The write token is no lock: its holder writes to the
+// subflow without the session's lock.
 //
 // # RFC 8684
 //

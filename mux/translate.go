@@ -20,7 +20,7 @@ func look(p *clientPath) {
 	p.six = six
 	c.mu.Unlock()
 	if six {
-		c.servers.names.Ask(c.ctx, c.slots.Go, way, nat64.Name)
+		c.servers.names.Ask(c.running(), c.slots.Go, way, nat64.Name)
 	}
 }
 

@@ -50,7 +50,7 @@ type downlink struct {
 	received atomic.Uint64 // datagrams handed to applications
 
 	// What comes in two halves, being too long for one mapping of the tunnel.
-	halves atomic.Pointer[udpio.Reassembler]
+	halves udpio.Reassembler
 }
 
 // Deliver implements mux.Handler: it takes UDP packets from the tunnel to the
@@ -95,12 +95,7 @@ func (l *downlink) Deliver(pkts [][]byte) {
 // whole takes a fragment and returns the datagram that it completes, or nil. As
 // in a packet there is room before the payload, for the SOCKS header.
 func (l *downlink) whole(pkt []byte, h *packet.UDP) (datagram, payload []byte) {
-	halves := l.halves.Load()
-	if halves == nil { // hardly any client ever gets one
-		l.halves.CompareAndSwap(nil, new(udpio.Reassembler))
-		halves = l.halves.Load()
-	}
-	payload, ok := halves.Add(pkt, h)
+	payload, ok := l.halves.Add(pkt, h)
 	if !ok {
 		return nil, nil
 	}

@@ -348,11 +348,7 @@ func talk(t testing.TB, conn net.Conn, in []byte, want int) []byte {
 	return out
 }
 
-// eventually waits for a condition.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	muxtest.Eventually(t, what, ok)
-}
+var eventually = muxtest.Eventually
 
 // cancelled is a context that has ended.
 func cancelled() context.Context {

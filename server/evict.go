@@ -1,7 +1,8 @@
 package server
 
 import (
-	"sort"
+	"cmp"
+	"slices"
 	"sync/atomic"
 )
 
@@ -43,7 +44,7 @@ func (r *roll) evict(barren *atomic.Int64, among func(*peer) bool, now, spare in
 		barren.Store(oldest + spare)
 		return
 	}
-	sort.Slice(victims, func(i, j int) bool { return victims[i].sent < victims[j].sent })
+	slices.SortFunc(victims, func(a, b victim) int { return cmp.Compare(a.sent, b.sent) })
 	for _, v := range victims[:1+len(victims)/evictShare] {
 		v.nat.mu.Lock()
 		if m := v.nat.mappings[v.key]; m != nil && m.sent.Load() == v.sent {

@@ -288,11 +288,7 @@ func silent(t testing.TB, c *net.UDPConn) {
 	}
 }
 
-// eventually waits for a condition.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	muxtest.Eventually(t, what, ok)
-}
+var eventually = muxtest.Eventually
 
 // oneMessage is a datagram as a socket brings it.
 func oneMessage(from netip.AddrPort) udpio.Message {

@@ -61,7 +61,7 @@ type peer struct {
 	// Datagrams that are too long for one mapping of the tunnel: the
 	// Identification of the newest one brought, and those that come in halves.
 	fragmentIDs atomic.Uint32
-	halves      atomic.Pointer[udpio.Reassembler]
+	halves      udpio.Reassembler
 
 	nat nat
 }
@@ -99,20 +99,9 @@ func (p *peer) Closed(err error) {
 	}
 }
 
-// join takes a fragment. When that completes a datagram, it fills in h and
-// returns the payload and true.
-func (p *peer) join(pkt []byte, h *packet.UDP) (payload []byte, whole bool) {
-	halves := p.halves.Load()
-	if halves == nil { // hardly any client ever sends one
-		p.halves.CompareAndSwap(nil, new(udpio.Reassembler))
-		halves = p.halves.Load()
-	}
-	return halves.Add(pkt, h)
-}
-
 // memory is what is held for the session beside what goes through it, bytes.
 func (p *peer) memory() int64 {
-	return p.beside.Load() + p.standing.Load()*exitMemory + p.nat.memory() + int64(p.halves.Load().Held())
+	return p.beside.Load() + p.standing.Load()*exitMemory + p.nat.memory() + int64(p.halves.Held())
 }
 
 // carried is what the session has sent to its client and received from it, bytes.

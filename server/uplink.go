@@ -95,7 +95,7 @@ func (u *uplink) packet(p *peer, pkt []byte) dropReason {
 	payload, err := packet.ParseUDP(pkt, h)
 	if err == packet.ErrFragment && packet.IsFragment(pkt) {
 		var whole bool
-		if payload, whole = p.join(pkt, h); !whole {
+		if payload, whole = p.halves.Add(pkt, h); !whole {
 			return dropNone // its other half is on the way
 		}
 	} else if err == packet.ErrProtocol {

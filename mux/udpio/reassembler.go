@@ -20,11 +20,8 @@ func (r *Reassembler) Add(b []byte, h *packet.UDP) (payload []byte, ok bool) {
 	return r.r.Add(b, h)
 }
 
-// Held is how many bytes of halves wait. A nil *Reassembler has none.
+// Held is how many bytes of halves wait.
 func (r *Reassembler) Held() int {
-	if r == nil {
-		return 0
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.r.Held()

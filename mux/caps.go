@@ -45,7 +45,7 @@ func (c *Client) countBytes(now time.Time) { c.meter.count(c.paths, now) }
 
 // keepUsage writes what paths have carried when it is time, or now.
 func (c *Client) keepUsage(now bool) {
-	if !c.meter.usage.due(now) {
+	if !c.meter.usage.Due(now) {
 		return
 	}
 	c.mu.Lock()
@@ -54,5 +54,7 @@ func (c *Client) keepUsage(now bool) {
 	}
 	all := c.meter.records()
 	c.mu.Unlock()
-	c.meter.usage.keep(all, &c.cfg.Log)
+	if err := c.meter.usage.Keep(all); err != nil {
+		c.cfg.Log.Warn().Err(err).Msg("what paths have carried cannot be kept: a restart forgets it")
+	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/mpsocks/mpsocks/durable"
 	"github.com/mpsocks/mpsocks/mux/carrier"
 	"github.com/mpsocks/mpsocks/mux/engine"
 	"github.com/mpsocks/mpsocks/mux/muxtest"
@@ -59,10 +60,12 @@ func TestCapCountOutlivesAWrongClock(t *testing.T) {
 		k.add(right, 1000)
 		for range 3 {
 			k.add(wrong, 1)
-			u := usageFile{path: filepath.Join(t.TempDir(), "usage.json")}
-			u.keep(usageFormat{Paths: map[string]usageRecord{"lte": k.record()}}, new(zerolog.Logger))
+			u := durable.Record{Path: filepath.Join(t.TempDir(), "usage.json"), Limit: usageLimit}
+			if err := u.Keep(usageFormat{Paths: map[string]usageRecord{"lte": k.record()}}); err != nil {
+				t.Fatal(err)
+			}
 			counts := map[string]*capCount{}
-			if err := u.load(counts); err != nil || counts["lte"] == nil {
+			if err := loadUsage(&u, counts); err != nil || counts["lte"] == nil {
 				t.Fatal(err)
 			}
 			k = *counts["lte"]
@@ -88,9 +91,11 @@ func TestBillingDayChanges(t *testing.T) {
 			k.add(now, 1000)
 			if restart {
 				counts := map[string]*capCount{}
-				u := usageFile{path: filepath.Join(t.TempDir(), "usage.json")}
-				u.keep(usageFormat{Paths: map[string]usageRecord{"lte": k.record()}}, new(zerolog.Logger))
-				if err := u.load(counts); err != nil {
+				u := durable.Record{Path: filepath.Join(t.TempDir(), "usage.json"), Limit: usageLimit}
+				if err := u.Keep(usageFormat{Paths: map[string]usageRecord{"lte": k.record()}}); err != nil {
+					t.Fatal(err)
+				}
+				if err := loadUsage(&u, counts); err != nil {
 					t.Fatal(err)
 				}
 				k = *counts["lte"]
@@ -147,11 +152,7 @@ func (n *loopTunnel) subflowsFrom(a netip.Addr) (count, backup int) {
 	return count, backup
 }
 
-// eventually waits for what has to become true.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	muxtest.Eventually(t, what, ok)
-}
+var eventually = muxtest.Eventually
 
 func (c *collector) forget() {
 	c.mu.Lock()

@@ -13,6 +13,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/mpsocks/mpsocks/durable"
 	"github.com/mpsocks/mpsocks/mux/dialer"
 	"github.com/mpsocks/mpsocks/mux/engine"
 	"github.com/mpsocks/mpsocks/mux/handshake"
@@ -96,8 +97,8 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 		streams: cfg.MaxStreams, capture: cfg.Capture, log: cfg.Log,
 	})
 	c.session.advertised, c.session.refused, c.session.left = c.servers.learn, c.opening.renew, c.opening.leaves
-	c.meter = meter{s: c.session, log: cfg.Log, counts: make(map[string]*capCount), usage: usageFile{path: cfg.UsageFile}, worn: cfg.retireBytes}
-	if err := c.meter.usage.load(c.meter.counts); err != nil {
+	c.meter = meter{s: c.session, log: cfg.Log, counts: make(map[string]*capCount), usage: durable.Record{Path: cfg.UsageFile, Limit: usageLimit}, worn: cfg.retireBytes}
+	if err := loadUsage(&c.meter.usage, c.meter.counts); err != nil {
 		cfg.Log.Warn().Err(err).Msg("what paths have carried before is not known: byte caps count from now")
 	}
 	return c, nil

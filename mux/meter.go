@@ -6,6 +6,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/mpsocks/mpsocks/durable"
 	"github.com/mpsocks/mpsocks/mux/engine"
 )
 
@@ -108,7 +109,7 @@ type meter struct {
 	log     zerolog.Logger
 	counts  map[string]*capCount
 	leaving []*clientPath // removed, with subflows that still end
-	usage   usageFile
+	usage   durable.Record
 	worn    uint64 // bytes after which a subflow is to be replaced: see retireBytes
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/mpsocks/mpsocks/durable"
 	"github.com/mpsocks/mpsocks/mux/carrier"
 	"github.com/mpsocks/mpsocks/mux/engine"
 )
@@ -97,7 +98,9 @@ func TestKeepAliveOutlivesThePath(t *testing.T) {
 	if ns := known(); second() == p || ns != borne {
 		t.Errorf("a path that is back is asked every %d s", ns/1e9)
 	}
-	n.client.meter.usage.keep(n.client.meter.records(), &n.client.cfg.Log)
+	if err := n.client.meter.usage.Keep(n.client.meter.records()); err != nil {
+		t.Fatal(err)
+	}
 	after, err := NewClient(n.client.cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -136,8 +139,8 @@ func TestUsageFileOfOthers(t *testing.T) {
 	if err := os.Symlink(theirs, file); err != nil {
 		t.Skip(err)
 	}
-	u := usageFile{path: file}
-	if err := u.load(map[string]*capCount{}); err == nil {
+	u := durable.Record{Path: file, Limit: usageLimit}
+	if err := loadUsage(&u, map[string]*capCount{}); err == nil {
 		t.Error("a link is followed")
 	}
 }
@@ -149,15 +152,15 @@ func TestUsageFileDamaged(t *testing.T) {
 		if err := os.WriteFile(file, []byte(body), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		u := usageFile{path: file}
-		if err := u.load(map[string]*capCount{}); err == nil {
+		u := durable.Record{Path: file, Limit: usageLimit}
+		if err := loadUsage(&u, map[string]*capCount{}); err == nil {
 			t.Errorf("%q is read without an error", body)
 		}
 		c := &Client{cfg: ClientConfig{clock: time.Now, Log: zerolog.Nop()}}
 		c.meter = meter{counts: map[string]*capCount{"a": {day: count{span: span{time.Now(), 7}}, month: count{span: span{time.Now(), 7}}}}, usage: u, worn: retireBytes}
 		c.keepUsage(true)
 		got := map[string]*capCount{}
-		if err := u.load(got); err != nil || got["a"] == nil || got["a"].day.bytes != 7 {
+		if err := loadUsage(&u, got); err != nil || got["a"] == nil || got["a"].day.bytes != 7 {
 			t.Errorf("after %q: %v, %v", body, got, err)
 		}
 	}

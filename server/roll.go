@@ -2,8 +2,8 @@ package server
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -214,14 +214,14 @@ func (r *roll) spend(c *client, n uint64, now time.Time) {
 	}
 }
 
-// spendings are what clients have used, as the file has it.
-func (r *roll) spendings() ([]byte, error) {
+// spendings are what clients have used, to be kept.
+func (r *roll) spendings() map[string]spending {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, c := range r.clients {
 		c.kept = r.used[c.name].Bytes
 	}
-	return json.Marshal(r.used) // keys are sorted
+	return maps.Clone(r.used)
 }
 
 // used says in words that the quota is used.

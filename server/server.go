@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/durable"
 	"github.com/mpsocks/mpsocks/mux"
 	"github.com/mpsocks/mpsocks/mux/gate"
 	"github.com/mpsocks/mpsocks/mux/hands"
@@ -56,8 +57,8 @@ type Server struct {
 	cancel context.CancelFunc
 	work   sync.WaitGroup
 
-	roll  roll // who is there
-	usage usageFile
+	roll  roll           // who is there
+	usage durable.Record // what clients have used; of countUsage
 }
 
 // New binds all listeners and prepares everything else. cfg is valid, as conf.Load
@@ -105,8 +106,8 @@ func newServer(cfg *conf.Server, log zerolog.Logger) (*Server, error) {
 	s.pinger.server, s.pinger.families[0].v4 = s, true
 	s.rules.govern(cfg)
 	s.hold(int64(cfg.Limits.Memory))
-	used, err := s.usage.load(cfg.StateDir)
-	if err != nil {
+	var used map[string]spending
+	if s.usage, used, err = loadUsage(cfg.StateDir); err != nil {
 		log.Warn().Err(err).Msg("what clients have used is not known: they begin anew")
 	}
 	s.roll.open(cfg, used)
@@ -216,18 +217,12 @@ func (s *Server) countUsage(ctx context.Context) {
 		}
 		now := time.Now()
 		s.account(now)
-		if running && now.Before(s.usage.next) && !s.roll.due() {
+		if !s.usage.Due(!running || s.roll.due()) {
 			continue
 		}
-		s.usage.next = now.Add(usageEvery)
-		body, err := s.roll.spendings()
-		if err == nil {
-			err = s.usage.keep(body)
-		}
-		if err != nil && !s.usage.tired {
+		if err := s.usage.Keep(s.roll.spendings()); err != nil {
 			s.log.Warn().Err(err).Msg("what clients have used cannot be kept: a restart forgets it")
 		}
-		s.usage.tired = err != nil
 	}
 }
 

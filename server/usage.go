@@ -1,10 +1,6 @@
 package server
 
 import (
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io/fs"
 	"path/filepath"
 	"time"
 
@@ -17,10 +13,7 @@ const (
 	// usageTick is how often what sessions have carried is counted: by so much a
 	// client can go beyond its quota.
 	usageTick = time.Second
-	// usageEvery is how often the file is written, if anything has changed, and sooner
-	// where a client has used much of its quota: so much a crash forgets.
-	usageEvery = 15 * time.Second
-	// usageLimit is how long the file may be: a hundred thousand clients.
+	// usageLimit is how long the file may be, bytes: a hundred thousand clients.
 	usageLimit = 16 << 20
 	// usageMonth writes the month that a count is of.
 	usageMonth = "2006-01"
@@ -58,43 +51,16 @@ func (u *spending) of(now time.Time) uint64 {
 	return 0
 }
 
-// A usageFile keeps clients' spendings over restarts; it is replaced whole. It
-// belongs to the goroutine that counts.
-type usageFile struct {
-	path  string // "" = none
-	last  string // as it was written
-	next  time.Time
-	tired bool // the last write failed, and that was said
-}
-
-// load reads the file, if there is one.
-func (u *usageFile) load(dir string) (map[string]spending, error) {
-	known := make(map[string]spending)
+// loadUsage reads what clients have used from the file in that directory, "" = none. What it
+// returns knows nothing with an error, and where there is no file.
+func loadUsage(dir string) (file durable.Record, known map[string]spending, err error) {
+	known = make(map[string]spending)
 	if dir == "" {
-		return known, nil
+		return file, known, nil
 	}
-	u.path = filepath.Join(dir, usageName)
-	body, err := durable.Read(u.path, usageLimit)
-	if errors.Is(err, fs.ErrNotExist) {
-		return known, nil
+	file = durable.Record{Path: filepath.Join(dir, usageName), Limit: usageLimit}
+	if err := file.Load(&known); err != nil {
+		return file, make(map[string]spending), err
 	}
-	if err != nil {
-		return known, err
-	}
-	if err := json.Unmarshal(body, &known); err != nil {
-		return make(map[string]spending), fmt.Errorf("%s: %w", u.path, err)
-	}
-	return known, nil
-}
-
-// keep writes what is known, when that differs from what was written before.
-func (u *usageFile) keep(body []byte) error {
-	if u.path == "" || string(body) == u.last {
-		return nil
-	}
-	if err := durable.Replace(u.path, body, 0o600); err != nil {
-		return err
-	}
-	u.last = string(body)
-	return nil
+	return file, known, nil
 }

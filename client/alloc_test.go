@@ -81,11 +81,11 @@ func TestUplinkDoesNotAllocate(t *testing.T) {
 // association with a real relay socket, whose application does not read.
 func downlinkBatch(t testing.TB, size int) (run func(), a *association) {
 	a = bare(t, new(sink))
-	loop, err := udpio.NewLoop(zerolog.Nop(), nil)
+	l, err := udpio.NewLoop(zerolog.Nop(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	a.relay, err = loop.Listen(netip.MustParseAddrPort("127.0.0.1:0"), udpio.Options{Offload: true}, func(*udpio.Conn, []udpio.Message) {})
+	a.relay, err = l.Listen(netip.MustParseAddrPort("127.0.0.1:0"), udpio.Options{Offload: true}, func(*udpio.Conn, []udpio.Message) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +94,7 @@ func downlinkBatch(t testing.TB, size int) (run func(), a *association) {
 	a.port.at.Store(&addr)
 	t.Cleanup(func() {
 		a.relay.Close()
-		a.client.lanes = []*lane{{loop: loop}}
+		a.client.loops = []*loop{{Loop: l}}
 		a.client.stop = func() {}
 		a.client.life = cancelled()
 		a.client.discard()

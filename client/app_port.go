@@ -208,6 +208,6 @@ func (a *association) takeOver(r *rival) {
 		a.client.tunnel.Send(&a.source, pkts)
 	}
 	a.mu.Unlock()
-	a.lane.sent.Add(uint64(datagrams))
+	a.loop.sent.Add(uint64(datagrams))
 	a.client.tunnel.Flush()
 }

@@ -13,7 +13,7 @@ import (
 // asker is an association of somebody's, without a socket.
 func (c *Client) asker(t *testing.T, user string) *association {
 	t.Helper()
-	a := &association{lane: &lane{}, app: packet.ServerHost4}
+	a := &association{loop: &loop{}, app: packet.ServerHost4}
 	a.client, a.holder = c, holder{user: user}
 	if err := c.ports.take(&a.innerPort, a); err != nil {
 		t.Fatal(err)

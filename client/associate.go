@@ -18,12 +18,12 @@ const associationFiles = 2
 
 // association is one SOCKS5 UDP ASSOCIATE, RFC 1928, Section 7. It lives
 // exactly as long as its control connection. Its relay socket is read by a
-// lane's Loop; one small goroutine waits for the control connection to end.
+// loop; one small goroutine waits for the control connection to end.
 type association struct {
 	inner
 
 	// Set once at construction.
-	lane    *lane
+	loop    *loop
 	control tcpio.Socket
 	relay   *udpio.Conn
 	app     netip.Addr // the control connection's peer: the only host that may send
@@ -42,7 +42,7 @@ func associate(c *Client, control tcpio.Socket, user string, want netip.AddrPort
 	local := control.LocalAddr().(*net.TCPAddr).AddrPort()
 	remote := control.RemoteAddr().(*net.TCPAddr).AddrPort()
 	a := &association{
-		lane:    c.lanes[c.nextLane.Add(1)%uint32(len(c.lanes))],
+		loop:    c.loops[c.nextLoop.Add(1)%uint32(len(c.loops))],
 		control: control,
 		app:     remote.Addr().Unmap(),
 	}
@@ -90,7 +90,7 @@ func associate(c *Client, control tcpio.Socket, user string, want netip.AddrPort
 func (a *association) open(local netip.Addr) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	relay, err := a.client.relays.listen(a.lane.loop, a.holder, local, a.uplink)
+	relay, err := a.client.relays.listen(a.loop.Loop, a.holder, local, a.uplink)
 	if err != nil {
 		return err
 	}
@@ -221,11 +221,11 @@ func (a *association) uplink(c *udpio.Conn, msgs []udpio.Message) {
 			}
 		default:
 			if b := a.request(m, &now); b != nil {
-				a.lane.add(b)
+				a.loop.add(b)
 			}
 		}
 	}
-	a.lane.send(&a.inner)
+	a.loop.send(&a.inner)
 }
 
 // request turns one SOCKS datagram into a packet for the tunnel. It returns nil

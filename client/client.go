@@ -22,9 +22,9 @@ import (
 	"github.com/mpsocks/mpsocks/mux/udpio"
 )
 
-// maxLanes is how many Loops read relay sockets at most: beyond four the
+// maxLoops is how many Loops read relay sockets at most: beyond four the
 // session's one queue is the limit.
-const maxLanes = 4
+const maxLoops = 4
 
 // tunnel is what the client needs of a mux.Session.
 type tunnel interface {
@@ -57,7 +57,7 @@ type Client struct {
 	tunnel    tunnel
 	runSocket string // "" = none
 	mark      uint32 // of what must not come back here by rules of routing; 0 = none
-	lanes     []*lane
+	loops     []*loop
 	names     *names
 	enclaves  enclaves
 	machine   machine
@@ -82,7 +82,7 @@ type Client struct {
 	web                   *web
 	relays                relays
 	fragments             fragments
-	nextLane              atomic.Uint32
+	nextLoop              atomic.Uint32
 
 	// The Identification of the newest datagram that was too long for one mapping of
 	// the tunnel. It must be unique between two hosts, whatever the ports.
@@ -172,13 +172,13 @@ func (c *Client) bind(cfg *conf.Client) (err error) {
 	if c.names, err = newNames(c); err != nil {
 		return err
 	}
-	for range min(max(runtime.GOMAXPROCS(0)/2, 1), maxLanes) {
+	for range min(max(runtime.GOMAXPROCS(0)/2, 1), maxLoops) {
 		// after: what the handlers of a round queued leaves in one piece.
-		loop, err := udpio.NewLoop(c.log, func() { c.tunnel.Flush() })
+		l, err := udpio.NewLoop(c.log, func() { c.tunnel.Flush() })
 		if err != nil {
 			return err
 		}
-		c.lanes = append(c.lanes, &lane{loop: loop})
+		c.loops = append(c.loops, &loop{Loop: l})
 	}
 	bound, err := c.front.prepare(cfg)
 	if err != nil {
@@ -197,8 +197,8 @@ func (c *Client) discard() {
 	c.stop()
 	c.front.close()
 	c.machine.discard()
-	for _, l := range c.lanes {
-		l.loop.Run(c.life) // ended already: frees and returns
+	for _, l := range c.loops {
+		l.Run(c.life) // ended already: frees and returns
 	}
 }
 
@@ -211,8 +211,8 @@ func (c *Client) Run(ctx context.Context) error {
 	base, release := context.WithCancel(context.Background())
 	defer release()
 	var under errgroup.Group
-	for _, l := range c.lanes {
-		under.Go(func() error { return l.loop.Run(base) })
+	for _, l := range c.loops {
+		under.Go(func() error { return l.Run(base) })
 	}
 	if c.mux != nil {
 		g.Go(func() error { return c.runTunnel(ctx) })

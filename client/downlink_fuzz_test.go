@@ -44,7 +44,7 @@ func FuzzDownlink(f *testing.F) {
 	f.Cleanup(inside.Close)
 	theirs.Store(&inside.(*enclavePort).innerPort)
 	v := newVisitors(newPublication(c, conf.Route{Proto: conf.ProtoUDP}))
-	v.lane = c.lanes[0]
+	v.loop = c.loops[0]
 	program := newApp(f, "127.0.0.1", netip.AddrPort{}).LocalAddr().String()
 	to := netip.MustParseAddrPort(program)
 	v.target.Store(&to)

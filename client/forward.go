@@ -32,7 +32,7 @@ type forward struct {
 	// Set once at construction.
 	client *Client
 	listen netip.AddrPort // as configured
-	lane   *lane
+	loop   *loop
 	conn   *udpio.Conn     // or nil
 	ln     *tcpio.Listener // or nil
 	target atomic.Pointer[target]
@@ -77,14 +77,14 @@ func parseTarget(r conf.Route) (*target, error) {
 }
 
 // newForward binds the socket of a forward.
-func newForward(c *Client, r conf.Route, to *target, l *lane) (f *forward, err error) {
-	f = &forward{client: c, listen: r.Listen, lane: l, peers: make(map[netip.AddrPort]*forwardPeer)}
+func newForward(c *Client, r conf.Route, to *target, l *loop) (f *forward, err error) {
+	f = &forward{client: c, listen: r.Listen, loop: l, peers: make(map[netip.AddrPort]*forwardPeer)}
 	f.places.most = maxForwardPeers
 	f.target.Store(to)
 	if r.Proto == conf.ProtoTCP {
 		f.ln, err = listen(r.Listen, nil)
 	} else {
-		f.conn, err = l.loop.Listen(r.Listen, c.relays.of(f), f.uplink)
+		f.conn, err = l.Listen(r.Listen, c.relays.of(f), f.uplink)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("forward %s: %w", r.Listen, c.front.explainBind(err, r.Listen, r.Proto == conf.ProtoTCP))
@@ -157,7 +157,7 @@ func (f *forward) peer(addr netip.AddrPort) *forwardPeer {
 // send sends datagrams of one application. f.mu is held.
 func (p *forwardPeer) send(msgs []udpio.Message, now *moment) {
 	p.active.note()
-	l, target := p.forward.lane, p.forward.target.Load()
+	l, target := p.forward.loop, p.forward.target.Load()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for i := range msgs {

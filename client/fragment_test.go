@@ -20,7 +20,7 @@ func bare(t testing.TB, f tunnel) *association {
 	if c.names, err = newNames(c); err != nil {
 		t.Fatal(err)
 	}
-	a := &association{lane: &lane{}, app: netip.MustParseAddr("127.0.0.1")}
+	a := &association{loop: &loop{}, app: netip.MustParseAddr("127.0.0.1")}
 	a.client = c
 	at := netip.AddrPortFrom(a.app, 4000)
 	a.port.at.Store(&at)
@@ -160,7 +160,7 @@ func TestFragmentsThatBeginAsOthersExpire(t *testing.T) {
 		fragments.expire()
 	}()
 	time.Sleep(20 * time.Millisecond)
-	b := &association{lane: a.lane, app: a.app}
+	b := &association{loop: a.loop, app: a.app}
 	b.client = a.client
 	b.hand(datagram(1, "192.0.2.1:7", []byte("b")))
 	a.mu.Unlock()
@@ -180,7 +180,7 @@ func TestFragmentsBoundedInAll(t *testing.T) {
 	first := bare(t, &fakeTunnel{})
 	defer first.client.fragmentsStop()
 	begin := func(user string) *association {
-		a := &association{lane: first.lane, app: first.app}
+		a := &association{loop: first.loop, app: first.app}
 		a.client, a.holder = first.client, holder{user: user}
 		a.hand(datagram(1, "192.0.2.1:7", []byte("a")))
 		return a

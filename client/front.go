@@ -100,7 +100,7 @@ func (w *front) prepare(cfg *conf.Client) (b bindings, err error) {
 			return b, err
 		}
 		f, err := have(&b, all, func(f *forward) bool { return f.is(r) },
-			func() (*forward, error) { return newForward(c, r, to, laneOf(c, i)) })
+			func() (*forward, error) { return newForward(c, r, to, loopOf(c, i)) })
 		if err != nil {
 			return b, err
 		}
@@ -108,7 +108,7 @@ func (w *front) prepare(cfg *conf.Client) (b bindings, err error) {
 	}
 	for i, addr := range cfg.Redirect.Listen {
 		_, err := have(&b, all, func(r *redirect) bool { return r.listen == addr },
-			func() (*redirect, error) { return newRedirect(c, addr, laneOf(c, i)) })
+			func() (*redirect, error) { return newRedirect(c, addr, loopOf(c, i)) })
 		if err != nil {
 			return b, err
 		}
@@ -116,8 +116,8 @@ func (w *front) prepare(cfg *conf.Client) (b bindings, err error) {
 	return b, nil
 }
 
-// laneOf spreads what is bound over the lanes.
-func laneOf(c *Client, i int) *lane { return c.lanes[i%len(c.lanes)] }
+// loopOf spreads what is bound over the Loops.
+func loopOf(c *Client, i int) *loop { return c.loops[i%len(c.loops)] }
 
 // release closes what was prepared in vain.
 func (b *bindings) release() {

@@ -46,7 +46,7 @@ func TestForwardLongDatagrams(t *testing.T) {
 					t.Fatalf("%d bytes came back as %d: %v", size, n, err)
 				}
 			}
-			if n := c.lanes[0].sent.Load(); n != uint64(len(longSizes)) && n != uint64(len(longSizes)+1) {
+			if n := c.loops[0].sent.Load(); n != uint64(len(longSizes)) && n != uint64(len(longSizes)+1) {
 				t.Errorf("%d datagrams counted", n) // one may have waited for the name
 			}
 			// The Identification joins fragments whatever the ports: it never
@@ -101,7 +101,7 @@ func TestAssociationLongDatagrams(t *testing.T) {
 			t.Errorf("%d bytes were sent as %d", size, len(got))
 		}
 	}
-	if n := b.lane.sent.Load(); n != uint64(len(longSizes)) {
+	if n := b.loop.sent.Load(); n != uint64(len(longSizes)) {
 		t.Errorf("%d datagrams counted", n)
 	}
 }

@@ -292,7 +292,7 @@ func (p *publication) lead(st stream, from, to netip.AddrPort) error {
 func (p *publication) runUDP(ctx context.Context) {
 	at := p.route.Load().Listen
 	v := newVisitors(p)
-	v.lane = p.client.lanes[0]
+	v.loop = p.client.loops[0]
 	if err := p.client.ports.take(&v.innerPort, v); err != nil {
 		p.client.log.Error().Err(err).Stringer("port", at).Msg("a port is not published: too many are in use here")
 		return

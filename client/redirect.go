@@ -20,7 +20,7 @@ type redirect struct {
 	// Set once at construction.
 	client  *Client
 	listen  netip.AddrPort // as configured
-	lane    *lane
+	loop    *loop
 	conn    *udpio.Conn
 	ln      *tcpio.Listener
 	streams *quota // of one machine
@@ -29,8 +29,8 @@ type redirect struct {
 }
 
 // newRedirect binds the sockets of a redirect.
-func newRedirect(c *Client, listen netip.AddrPort, l *lane) (*redirect, error) {
-	r := &redirect{client: c, listen: listen, lane: l, streams: newQuota(0, redirectedStreams(c))}
+func newRedirect(c *Client, listen netip.AddrPort, l *loop) (*redirect, error) {
+	r := &redirect{client: c, listen: listen, loop: l, streams: newQuota(0, redirectedStreams(c))}
 	r.guests.redirect, r.guests.replies.most = r, maxReplies
 	ln, err := listenTransparent(listen, c.mark)
 	if err != nil {
@@ -38,7 +38,7 @@ func newRedirect(c *Client, listen netip.AddrPort, l *lane) (*redirect, error) {
 	}
 	r.ln = ln
 	at := addrOf(ln.Addr()) // with its port, if that was 0
-	if r.conn, err = l.loop.Listen(at, r.sockets(), r.uplink); err != nil {
+	if r.conn, err = l.Listen(at, r.sockets(), r.uplink); err != nil {
 		ln.Close()
 		return nil, fmt.Errorf("redirect %s: %w", listen, r.explain(err, false))
 	}

@@ -99,10 +99,10 @@ func (r *redirect) send(msgs []udpio.Message) {
 		for b := m.Buf; b != nil && m.TTL > 0; b = b.Next { // a router takes one off
 			packet.SetTTL(b.Bytes(), m.TTL-1)
 		}
-		r.lane.add(m.Buf)
+		r.loop.add(m.Buf)
 		m.Buf = nil
 	}
-	r.lane.send(&g.inner)
+	r.loop.send(&g.inner)
 }
 
 // entering notes that a guest has sent n datagrams to a destination, and returns it; nil
@@ -186,7 +186,7 @@ func (t *redirectGuests) answerable(g *guestSocket, to netip.AddrPort) *answerer
 			t.forget(out)
 		}
 		r := t.redirect
-		conn, err := r.lane.loop.Listen(to, r.sockets(), r.uplink)
+		conn, err := r.loop.Listen(to, r.sockets(), r.uplink)
 		if err != nil {
 			r.client.crowd.descriptors.give(1)
 			r.client.log.Debug().Err(err).Stringer("to", to).Msg("a redirected destination cannot be answered for")

@@ -15,24 +15,24 @@ import (
 // the range is nearly full.
 const maxBinds = 256
 
-// lane is one Loop of UDP sockets and what its handlers share: they run one at
+// loop is one of UDP sockets, with what its handlers share: they run one at
 // a time.
-type lane struct {
-	loop *udpio.Loop
+type loop struct {
+	*udpio.Loop
 	pkts []*buf.Buffer // of a handler's batch, and
 	n    uint64        // how many datagrams they are; both are empty between two batches
 	sent atomic.Uint64 // datagrams that the session took
 }
 
 // add adds a datagram that wrap has made packets of to the batch.
-func (l *lane) add(b *buf.Buffer) {
+func (l *loop) add(b *buf.Buffer) {
 	l.pkts = appendPackets(l.pkts, b)
 	l.n++
 }
 
 // send gives the batch to the session. in.mu is held, so that datagrams that waited for a
 // name and those of the batch keep their order.
-func (l *lane) send(in *inner) {
+func (l *loop) send(in *inner) {
 	if l.n == 0 {
 		return
 	}

@@ -162,7 +162,7 @@ func TestApplyToRedirect(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn, err := c.lanes[0].loop.Listen(netip.MustParseAddrPort("127.0.0.1:0"), udpio.Options{}, func(*udpio.Conn, []udpio.Message) {})
+	conn, err := c.loops[0].Listen(netip.MustParseAddrPort("127.0.0.1:0"), udpio.Options{}, func(*udpio.Conn, []udpio.Message) {})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -66,7 +66,7 @@ func (s *sibling) send(m *udpio.Message, now *moment) {
 	}
 	s.client.tunnel.Send(&s.source, appendPackets(s.space[:0], out))
 	clear(s.space[:])
-	s.of.lane.sent.Add(1)
+	s.of.loop.sent.Add(1)
 }
 
 // receive takes one packet from the tunnel to the socket.

@@ -39,7 +39,7 @@ func (c *Client) Status() *status.Status {
 	for _, p := range c.publications.all() {
 		s.Published = append(s.Published, p.status())
 	}
-	for _, l := range c.lanes {
+	for _, l := range c.loops {
 		s.DatagramsUp += l.sent.Load()
 	}
 	c.names.mu.Lock()

@@ -31,7 +31,7 @@ const (
 type visitors struct {
 	inner
 	publication *publication
-	lane        *lane
+	loop        *loop
 	lookup      func(ctx context.Context, network, host string) ([]netip.Addr, error)
 	target      atomic.Pointer[netip.AddrPort] // of the program; nil if its name is not resolved; stored with table held
 	lacking     atomic.Bool                    // that was said, and is so still
@@ -122,7 +122,7 @@ func (v *visitors) visitor(from, to netip.AddrPort) *visitor {
 	options := v.client.relays.of(v)
 	options.Failed = v.refused
 	var err error
-	one.conn, err = v.lane.loop.Listen(netip.AddrPortFrom(local, 0), options, one.uplink)
+	one.conn, err = v.loop.Listen(netip.AddrPortFrom(local, 0), options, one.uplink)
 	if err != nil {
 		v.give()
 		return nil
@@ -206,11 +206,11 @@ func (o *visitor) uplink(_ *udpio.Conn, msgs []udpio.Message) {
 			continue
 		}
 		if v.wrap(m.Buf, o.from, m.TOS) {
-			v.lane.add(m.Buf)
+			v.loop.add(m.Buf)
 			m.Buf = nil
 		}
 	}
-	v.lane.send(&v.inner)
+	v.loop.send(&v.inner)
 }
 
 // sweep ends the visitors that were idle for forwardIdle sweeps.

@@ -24,7 +24,7 @@ func TestProgramAtOneOfTwoAddresses(t *testing.T) {
 	c := start(t, &fakeTunnel{answer: echo}, nil)
 	port := program.LocalAddr().(*net.UDPAddr).AddrPort().Port()
 	v := newVisitors(newPublication(c, conf.Route{Host: "localhost", Port: port, Listen: netip.MustParseAddrPort("[::]:5300"), Proto: conf.ProtoUDP}))
-	v.lane = c.lanes[0]
+	v.loop = c.loops[0]
 	v.lookup = func(context.Context, string, string) ([]netip.Addr, error) {
 		return []netip.Addr{netip.MustParseAddr("::1"), netip.MustParseAddr("127.0.0.1")}, nil
 	}

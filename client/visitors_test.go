@@ -32,7 +32,7 @@ func TestVisitorsGiveWay(t *testing.T) {
 	c := start(t, &fakeTunnel{answer: echo}, nil)
 	_, to := programHere(t)
 	v := newVisitors(newPublication(c, conf.Route{}))
-	v.lane, v.places.most = c.lanes[0], 16
+	v.loop, v.places.most = c.loops[0], 16
 	used := c.crowd.descriptors.used.Load()
 	stranger := func(i int) netip.AddrPort {
 		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{203, 0, byte(113 + i>>8), byte(i)}), 9)
@@ -115,7 +115,7 @@ func TestVisitorsAreTold(t *testing.T) {
 		{"[::]:5300", "[2001:db8::7]:5000", "hello", head + "\x22\x00\x24" + six + string(make([]byte, 16)) + port + "hello"},
 	} {
 		v := newVisitors(at(tt.listen))
-		v.lane = c.lanes[0]
+		v.loop = c.loops[0]
 		v.target.Store(&to)
 		d := deliveries.Get().(*delivery)
 		d.udp = packet.UDP{Src: netip.MustParseAddrPort(tt.from)}
@@ -144,7 +144,7 @@ func TestVisitorsLeaveDescriptors(t *testing.T) {
 	c := start(t, &fakeTunnel{answer: echo}, nil)
 	c.crowd.descriptors.most.Store(40)
 	v := newVisitors(newPublication(c, conf.Route{}))
-	v.lane = c.lanes[0]
+	v.loop = c.loops[0]
 	most := 0
 	for i := range 100 {
 		v.visitor(netip.AddrPortFrom(netip.AddrFrom4([4]byte{203, 0, 113, byte(i)}), 9), netip.MustParseAddrPort("127.0.0.1:9"))

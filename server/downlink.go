@@ -12,40 +12,39 @@ import (
 	"github.com/mpsocks/mpsocks/mux/udpio"
 )
 
-// maxRooms is the number of Loops at most: four saturate any network that one
+// maxLoops is the number of Loops at most: four saturate any network that one
 // server's sessions write to.
-const maxRooms = 4
+const maxLoops = 4
 
-// A room is a Loop with the mappings whose sockets it reads. Everything but
-// loop belongs to the Loop's goroutine.
-type room struct {
+// A loop is one of UDP sockets, those of mappings. What it has beside the Loop belongs to the
+// Loop's goroutine.
+type loop struct {
+	*udpio.Loop
 	index   int
-	loop    *udpio.Loop
 	header  packet.UDP
 	packets []*buf.Buffer // of the batch at hand
 	touched []*peer       // whose sessions got packets in this round
 }
 
-// newRoom makes the room of that index with its Loop.
-func newRoom(index int, log zerolog.Logger) (*room, error) {
-	r := &room{index: index}
-	loop, err := udpio.NewLoop(log, r.flush)
-	if err != nil {
+// newLoop makes the one of that index.
+func newLoop(index int, log zerolog.Logger) (*loop, error) {
+	l := &loop{index: index}
+	var err error
+	if l.Loop, err = udpio.NewLoop(log, l.flush); err != nil {
 		return nil, fmt.Errorf("server: %w", err)
 	}
-	r.loop = loop
-	return r, nil
+	return l, nil
 }
 
 // receive is the udpio.Handler of a mapping's socket: it makes packets of the
 // datagrams, in place, and queues them in the session.
 func (m *mapping) receive(c *udpio.Conn, msgs []udpio.Message) {
-	r, s := m.room, m.peer.server
+	l, s := m.loop, m.peer.server
 	var now int64
 	if m.permits != nil || m.visitors != nil {
 		now = s.now()
 	}
-	h := &r.header
+	h := &l.header
 	h.Dst = m.inner
 	c.Gather(m.peer.session.Far())
 	if m.peer.client.over.Load() {
@@ -59,7 +58,7 @@ func (m *mapping) receive(c *udpio.Conn, msgs []udpio.Message) {
 			s.drops.add(reason, 1)
 			continue
 		}
-		r.packets = wrap(r.packets, msg.Buf, h)
+		l.packets = wrap(l.packets, msg.Buf, h)
 		msg.Buf = nil
 		taken++
 	}
@@ -67,17 +66,17 @@ func (m *mapping) receive(c *udpio.Conn, msgs []udpio.Message) {
 		return
 	}
 	s.received.Add(taken)
-	m.peer.session.Send(&m.source, r.packets)
-	clear(r.packets)
-	r.packets = r.packets[:0]
-	r.touch(m.peer)
+	m.peer.session.Send(&m.source, l.packets)
+	clear(l.packets)
+	l.packets = l.packets[:0]
+	l.touch(m.peer)
 }
 
 // touch has a session flushed at the end of the round.
-func (r *room) touch(p *peer) {
-	if !p.touched[r.index] {
-		p.touched[r.index] = true
-		r.touched = append(r.touched, p)
+func (l *loop) touch(p *peer) {
+	if !p.touched[l.index] {
+		p.touched[l.index] = true
+		l.touched = append(l.touched, p)
 	}
 }
 
@@ -151,11 +150,11 @@ func wrap(packets []*buf.Buffer, b *buf.Buffer, h *packet.UDP) []*buf.Buffer {
 
 // flush ends a round of the Loop: what the handlers queued leaves, once per
 // session.
-func (r *room) flush() {
-	for i, p := range r.touched {
-		p.touched[r.index] = false
+func (l *loop) flush() {
+	for i, p := range l.touched {
+		p.touched[l.index] = false
 		p.session.Flush()
-		r.touched[i] = nil
+		l.touched[i] = nil
 	}
-	r.touched = r.touched[:0]
+	l.touched = l.touched[:0]
 }

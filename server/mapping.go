@@ -28,7 +28,7 @@ const (
 // through the system's loopback, with its external address as source (REQ-9).
 type mapping struct {
 	peer   *peer
-	room   *room // where its socket is read
+	loop   *loop // which reads its socket
 	conn   *udpio.Conn
 	given  bool // its port is the system's choice
 	inner  netip.AddrPort

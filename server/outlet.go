@@ -17,8 +17,8 @@ type outlet struct {
 	egress   *egress
 	yield    func()                // others that wait for the processor come first; another one in tests
 	relay    atomic.Pointer[relay] // Apply replaces it
-	rooms    []*room
-	next     atomic.Uint32 // room
+	loops    []*loop
+	next     atomic.Uint32 // loop
 	external external
 	apart    sync.Map // netip.AddrPort of mappings at addresses of their own, to nil
 }
@@ -43,7 +43,7 @@ func newRelay(cfg *conf.Relay) *relay {
 func (o *outlet) listen(p *peer, inner, at netip.AddrPort, published bool) (m *mapping, err error) {
 	m = &mapping{
 		peer:   p,
-		room:   o.rooms[o.next.Add(1)%uint32(len(o.rooms))],
+		loop:   o.loops[o.next.Add(1)%uint32(len(o.loops))],
 		inner:  inner,
 		source: mux.Source{User: p.client.name},
 	}
@@ -61,7 +61,7 @@ func (o *outlet) listen(p *peer, inner, at netip.AddrPort, published bool) (m *m
 	options := relay.socket
 	options.Failed, options.Owner = m.failed, p.client
 	options.RecvBuffer = receiveBuffer(p)
-	m.conn, err = m.room.loop.Listen(at, options, m.receive)
+	m.conn, err = m.loop.Listen(at, options, m.receive)
 	if err != nil {
 		return nil, err
 	}

@@ -54,9 +54,9 @@ type peer struct {
 	standing atomic.Int64 // streams of published ports that carry nothing
 	beside   atomic.Int64 // memory of its CONNECTs, with the kernel's
 
-	// touched says, per room, whether the session is on the room's list for
-	// this round. Each element belongs to the goroutine of its room's Loop.
-	touched [maxRooms]bool
+	// touched says, per loop, whether the session is on its list for this round.
+	// Each element belongs to the goroutine of its loop.
+	touched [maxLoops]bool
 
 	// Datagrams that are too long for one mapping of the tunnel: the
 	// Identification of the newest one brought, and those that come in halves.

@@ -119,13 +119,13 @@ func newServer(cfg *conf.Server, log zerolog.Logger) (*Server, error) {
 	s.ports.open(systemPorts())
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.resolver = newResolver(s.ctx, log, out.reaches)
-	for i := range min(max(runtime.GOMAXPROCS(0)/2, 1), maxRooms) {
-		r, err := newRoom(i, log)
+	for i := range min(max(runtime.GOMAXPROCS(0)/2, 1), maxLoops) {
+		l, err := newLoop(i, log)
 		if err != nil {
 			s.close()
 			return nil, err
 		}
-		s.outlet.rooms = append(s.outlet.rooms, r)
+		s.outlet.loops = append(s.outlet.loops, l)
 	}
 	return s, nil
 }
@@ -144,8 +144,8 @@ func (s *Server) run(ctx context.Context, tunnel func(context.Context) error) er
 	outer, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	var sockets errgroup.Group
-	for _, r := range s.outlet.rooms {
-		sockets.Go(func() error { return r.loop.Run(outer) })
+	for _, l := range s.outlet.loops {
+		sockets.Go(func() error { return l.Run(outer) })
 	}
 	sockets.Go(func() error { s.sweep(outer); return nil })
 	sockets.Go(func() error { s.rules.watch(outer); return nil })
@@ -172,8 +172,8 @@ func (s *Server) run(ctx context.Context, tunnel func(context.Context) error) er
 // close frees a Server that is never Run.
 func (s *Server) close() {
 	s.cancel()
-	for _, r := range s.outlet.rooms {
-		_ = r.loop.Run(s.ctx) // the context has ended: it closes and returns
+	for _, l := range s.outlet.loops {
+		_ = l.Run(s.ctx) // the context has ended: it closes and returns
 	}
 }
 

@@ -70,8 +70,8 @@ func (s *Server) status() *status.Status {
 		},
 	}
 	var sockets udpio.Stats
-	for _, r := range s.outlet.rooms {
-		sockets.Add(r.loop.Stats())
+	for _, l := range s.outlet.loops {
+		sockets.Add(l.Stats())
 	}
 	st.SocketErrors = sockets.Errors
 	st.Drops["kernel"] = sockets.Dropped()

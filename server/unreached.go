@@ -33,7 +33,7 @@ func (m *mapping) failed(_ *udpio.Conn, f *udpio.Failure) {
 		return
 	}
 	m.peer.session.Send(&m.source, []*buf.Buffer{b})
-	m.room.touch(m.peer)
+	m.loop.touch(m.peer)
 }
 
 // unreachable tells the program, if the access rules refuse its datagram.

@@ -100,14 +100,14 @@ func TestReceiveAllocations(t *testing.T) {
 	sess := newFakeSession()
 	sess.discard = true
 	p := newPeer(s, "laptop", sess)
-	m := &mapping{peer: p, room: &room{}, inner: inner4(1)}
+	m := &mapping{peer: p, loop: &loop{}, inner: inner4(1)}
 	msgs := make([]udpio.Message, 32)
 	if n := testing.AllocsPerRun(200, func() {
 		for i := range msgs {
 			msgs[i] = udpio.Message{Buf: buf.Get(1200), Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(i % 20)}), 443)}
 		}
 		m.receive(new(udpio.Conn), msgs)
-		m.room.flush()
+		m.loop.flush()
 	}); n != 0 {
 		t.Errorf("%v allocations per batch", n)
 	}
@@ -118,14 +118,14 @@ func TestReceiveDrops(t *testing.T) {
 	s := testServer(t, func(c *conf.Server) { c.Relay.Allow = allow(t, "fe80::/10") }, nil)
 	sess := newFakeSession()
 	p := newPeer(s, "laptop", sess)
-	m := &mapping{peer: p, room: &room{}, inner: inner6(1)}
+	m := &mapping{peer: p, loop: &loop{}, inner: inner6(1)}
 	msgs := []udpio.Message{
 		{Buf: buf.Get(1), Addr: netip.MustParseAddrPort("192.0.2.1:1")},
 		{Buf: buf.Get(65528), Addr: netip.MustParseAddrPort("[2001:db8::1]:1")},
 		{Buf: buf.Get(65479), Addr: netip.MustParseAddrPort("[fe80::1%lo]:1")},
 	}
 	m.receive(new(udpio.Conn), msgs)
-	m.room.flush()
+	m.loop.flush()
 	if g := sess.next(t); g.src != netip.MustParseAddrPort("[fe80::1]:1") || len(g.payload) != 65479 {
 		t.Errorf("%s, %d bytes", g.src, len(g.payload))
 	}
@@ -163,7 +163,7 @@ func BenchmarkReceive(b *testing.B) {
 	sess := newFakeSession()
 	sess.discard = true
 	p := newPeer(s, "laptop", sess)
-	m := &mapping{peer: p, room: &room{}, inner: inner4(1)}
+	m := &mapping{peer: p, loop: &loop{}, inner: inner4(1)}
 	msgs := make([]udpio.Message, 32)
 	b.ReportAllocs()
 	for b.Loop() {
@@ -171,7 +171,7 @@ func BenchmarkReceive(b *testing.B) {
 			msgs[i] = udpio.Message{Buf: buf.Get(64), Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(i % 4)}), 443)}
 		}
 		m.receive(new(udpio.Conn), msgs)
-		m.room.flush()
+		m.loop.flush()
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(msgs)), "ns/datagram")
 }

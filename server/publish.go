@@ -26,6 +26,8 @@ const (
 
 // publishing is what the server knows of published ports.
 type publishing struct {
+	accepting sync.WaitGroup // of all doors
+
 	mu      sync.Mutex // guards all following fields
 	allowed map[string][]conf.PortRange
 	doors   map[netip.AddrPort]*door
@@ -274,7 +276,7 @@ func (t *publishing) open(s *sockets, c *client, at netip.AddrPort) (*door, byte
 			t.doors = make(map[netip.AddrPort]*door)
 		}
 		t.doors[at] = d
-		go d.accept()
+		t.accepting.Go(d.accept)
 	case d.rest != nil:
 		d.rest.Stop()
 		d.rest = nil

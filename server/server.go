@@ -158,6 +158,7 @@ func (s *Server) run(ctx context.Context, tunnel func(context.Context) error) er
 	}
 	s.cancel()
 	s.publishing.close()
+	s.publishing.accepting.Wait()
 	for _, p := range s.roll.list() {
 		p.Closed(mux.ErrClosed)
 	}

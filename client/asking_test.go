@@ -69,8 +69,16 @@ func TestNamesAreAskedForInTurn(t *testing.T) {
 		time.Sleep(questionTime + questionTick)
 		synctest.Wait()
 		c.names.mu.Lock()
-		if k := &c.names.asking; k.under != 0 || k.waits != 0 || len(k.by) != 0 || len(k.turn) != 0 || c.names.bytes != 0 || len(c.names.open) != 0 {
+		late := len(questionTypes) * underWayEach
+		if k := &c.names.asking; k.under != 0 || k.waits != 0 || len(k.by) != 0 || len(k.turn) != 0 || c.names.bytes != 0 || len(c.names.open) > late {
 			t.Errorf("%+v, %d bytes and %d questions stay", k, c.names.bytes, len(c.names.open))
+		}
+		c.names.mu.Unlock()
+		time.Sleep(lateTime - questionTime)
+		synctest.Wait()
+		c.names.mu.Lock()
+		if len(c.names.open) != 0 || c.names.ticking {
+			t.Errorf("%d questions stay for good", len(c.names.open))
 		}
 		c.names.mu.Unlock()
 		c.names.stop()

@@ -21,7 +21,7 @@ type name struct {
 	holder  holder    // on whose behalf
 	begun   bool      // it is under way, and does not wait for its turn
 	settled bool      // the new answer is on its way to those who wait
-	late    bool      // it is there, and the reply with the IPv6 addresses may still come
+	late    bool      // nobody waits for the answer any more, and a reply may still come
 	since   time.Time // when the question was opened
 	ticks   int       // looked after so often
 	ids     [2]uint16 // of the A and the AAAA question
@@ -110,6 +110,38 @@ func (w waitingDatagram) send(a *answer, now time.Time) {
 		return
 	}
 	w.b.Release()
+}
+
+// close ends the questions for n that have a reply; the others' are late, unless they have just
+// been sent, as of many that waited for their turn until now. t.mu is held.
+func (t *names) close(n *name) {
+	n.late = false
+	for i, id := range n.ids {
+		switch {
+		case t.open[id] != n:
+		case n.replies[i] != nil || n.replies[0] == nil && n.ticks == 0:
+			delete(t.open, id)
+		default:
+			n.late = true
+		}
+	}
+}
+
+// tooLate ends the wait for late replies when it has been long enough: for the IPv6 addresses of
+// a name whose others are known that is as long as for an answer. t.mu is held.
+func (t *names) tooLate(n *name, now time.Time) {
+	limit := lateTime
+	if n.replies[0] != nil {
+		limit = questionTime
+	}
+	if n.late && now.Sub(n.since) >= limit {
+		n.late = false
+		for _, id := range n.ids {
+			if t.open[id] == n {
+				delete(t.open, id)
+			}
+		}
+	}
 }
 
 // sent notes that datagrams wait no more.

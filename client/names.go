@@ -27,6 +27,9 @@ const (
 	// questionTime is how long datagrams wait for a name. Applications have
 	// sent theirs again by then.
 	questionTime = 5 * time.Second
+	// lateTime is how long after the question an answer is taken in for which nobody waits any
+	// more: a path's round trip may be longer than questionTime.
+	lateTime = 30 * time.Second
 	// questionTick is how often open questions are looked after; a question
 	// is asked again after 4 and 12 of them: after 1 and 3 s, as resolvers do.
 	questionTick = 250 * time.Millisecond
@@ -55,7 +58,7 @@ type names struct {
 
 	mu      sync.Mutex // guards all following fields
 	byHost  map[string]*name
-	open    map[uint16]*name // questions under way by DNS ID, two per name, or one that is late
+	open    map[uint16]*name // questions under way by DNS ID, two per name, or those whose replies are late
 	asking  asking
 	bytes   int         // of the buffers that wait
 	timer   *time.Timer // runs while questions are open; or nil
@@ -160,8 +163,7 @@ func (t *names) ask(n *name, by holder, now time.Time) bool {
 	if !ok {
 		return false
 	}
-	t.forgetLate(n)
-	n.asking, n.begun, n.settled, n.since, n.ticks, n.replies = true, false, false, now, 0, [2]*reply{}
+	n.asking, n.begun, n.settled, n.late, n.since, n.ticks, n.replies = true, false, false, false, now, 0, [2]*reply{}
 	if at {
 		t.begin(n)
 	}
@@ -179,6 +181,9 @@ func (t *names) ask(n *name, by holder, now time.Time) bool {
 func (t *names) begin(n *name) {
 	n.begun = true
 	for i := range n.ids {
+		if t.open[n.ids[i]] == n { // a late reply to the question before does as well
+			continue
+		}
 		id := uint16(rand.Uint32())
 		for t.open[id] != nil {
 			id++
@@ -232,7 +237,7 @@ func (t *names) receive(d *delivery, _, payload []byte) {
 	if n != nil && h.ID == n.ids[1] {
 		i = 1
 	}
-	if n == nil || n.settled && i == 0 {
+	if n == nil || n.settled && !n.late && i == 0 {
 		t.mu.Unlock()
 		return
 	}
@@ -243,15 +248,19 @@ func (t *names) receive(d *delivery, _, payload []byte) {
 		return
 	}
 	n.replies[i] = &r
-	if n.settled {
-		if n.late {
-			t.forgetLate(n)
-			n.answer.Store(n.answer.Load().beside(&r))
+	if n.settled && !n.late {
+		t.mu.Unlock()
+		return // settle is at it, and looks
+	}
+	a, done := n.judge(time.Now())
+	if n.late {
+		t.close(n)
+		if done {
+			n.answer.Store(a)
 		}
 		t.mu.Unlock()
 		return
 	}
-	a, done := n.judge(time.Now())
 	n.settled = done
 	t.mu.Unlock()
 	if done {
@@ -278,12 +287,7 @@ func (t *names) settle(n *name, a *answer) {
 				close(n.told)
 				n.told = nil
 			}
-			if n.begun {
-				delete(t.open, n.ids[0])
-				if n.late = a.addr.Is4() && n.replies[1] == nil; !n.late {
-					delete(t.open, n.ids[1])
-				}
-			}
+			t.close(n)
 			t.asking.leave(n, n.begun)
 			for next := t.asking.next(); next != nil && !t.stopped; next = t.asking.next() {
 				t.begin(next)
@@ -306,15 +310,6 @@ func (t *names) settle(n *name, a *answer) {
 	}
 }
 
-// forgetLate ends the wait for the IPv6 addresses of a name whose others are known. t.mu is
-// held.
-func (t *names) forgetLate(n *name) {
-	if n.late {
-		delete(t.open, n.ids[1])
-		n.late = false
-	}
-}
-
 // tick asks again and gives up; the timer calls it while questions are open.
 func (t *names) tick() {
 	now := time.Now()
@@ -322,10 +317,8 @@ func (t *names) tick() {
 	again := false
 	t.mu.Lock()
 	for id, n := range t.open {
-		if n.late && now.Sub(n.since) >= questionTime {
-			t.forgetLate(n)
-		}
-		if n.settled || id != n.ids[0] {
+		t.tooLate(n, now)
+		if n.settled || !n.begun || id != n.ids[0] {
 			continue
 		}
 		if now.Sub(n.since) >= questionTime {

@@ -252,6 +252,64 @@ func TestNameWithoutAnswer(t *testing.T) {
 	})
 }
 
+// An answer that comes when nobody waits for it any more, as by a path with round trips of six
+// seconds, serves whoever asks next, and those who have asked again meanwhile.
+func TestAnswerAfterItsTime(t *testing.T) {
+	z := &zone{ttl: 300, addrs: map[string][]string{"far.test": {"192.0.2.4"}, "again.test": {"192.0.2.5"}}}
+	var mu sync.Mutex
+	var way [][]byte // answers that are under way
+	f := &fakeTunnel{}
+	f.answer = func(h packet.UDP, payload []byte) [][]byte {
+		if h.Dst != resolver {
+			return echo(h, payload)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		way = append(way, z.answerAs(h, payload)...)
+		return nil
+	}
+	c := start(t, f, nil)
+	_, relay := associated(t, c, anywhere)
+	a := newApp(t, "127.0.0.1", relay)
+	for i, host := range []string{"far.test", "again.test"} {
+		a.send(t, datagram(0, host+":7", nil))
+		n := c.names.find([]byte(host))
+		eventually(t, "nobody waits any more", func() bool {
+			c.names.mu.Lock()
+			defer c.names.mu.Unlock()
+			if n.asking && !n.settled && n.ticks > 0 {
+				n.since = n.since.Add(-time.Second)
+			}
+			return c.drops[dropName].Load() == uint64(i+1) && !n.asking
+		})
+		mu.Lock()
+		came := way
+		way = nil
+		mu.Unlock()
+		if host == "again.test" {
+			n.answer.Store(new(answer)) // which is none any more
+			a.send(t, datagram(0, host+":7", nil))
+			eventually(t, "it is asked for again", func() bool { return z.count(host) > len(came)/2 })
+		}
+		f.mu.Lock()
+		f.replies = append(f.replies, came...)
+		f.mu.Unlock()
+		f.Flush()
+		eventually(t, host+" is known", func() bool { return n.answer.Load().addr.IsValid() })
+		if host == "far.test" {
+			a.send(t, datagram(0, host+":7", nil))
+		}
+		if from, _ := a.receive(t); from != netip.AddrPortFrom(netip.MustParseAddr(z.addrs[host][0]), 7) {
+			t.Errorf("%s is %s", host, from)
+		}
+	}
+	eventually(t, "no question is open", func() bool {
+		c.names.mu.Lock()
+		defer c.names.mu.Unlock()
+		return len(c.names.open) == 0
+	})
+}
+
 func TestStaleAnswerServesWhileAsking(t *testing.T) {
 	z := &zone{ttl: 300, addrs: map[string][]string{"moved.test": {"192.0.2.4"}}}
 	c := start(t, &fakeTunnel{answer: z.answer}, nil)

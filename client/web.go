@@ -25,6 +25,10 @@ const (
 	// application's, which nobody else's requests use.
 	webUpstreams    = 8
 	webUpstreamIdle = time.Minute
+	// webFresh is how long ago a kept connection may have been used for a request that cannot be
+	// sent a second time. Who has closed it meanwhile says so a way of the tunnel later; no
+	// origin closes sooner.
+	webFresh = time.Second
 	// webContinue is how long an origin may think about whether it wants the body of a
 	// request that asks that first (RFC 9110, Section 10.1.1).
 	webContinue = 2 * time.Second
@@ -138,6 +142,8 @@ type webConn struct {
 	// Of the goroutine that serves the connection.
 	login string // the credentials that were right
 	user  string
+	last  string    // whom the request before was for
+	ended time.Time // when it was answered
 
 	mu     sync.Mutex    // guards all following fields
 	guest  *guest        // while it is in the lobby, or nil

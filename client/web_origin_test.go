@@ -137,6 +137,47 @@ func TestHTTPEndBehindTheRequest(t *testing.T) {
 	eventually(t, "nothing is left", func() bool { return c.Status().Streams == 0 })
 }
 
+// TestHTTPKeptConnectionsEnd: an origin that closes a connection which was kept for it as the next request comes is asked by
+// another one, and what cannot be asked twice goes by none that may have been closed.
+func TestHTTPKeptConnectionsEnd(t *testing.T) {
+	t.Parallel()
+	c := start(t, &fakeTunnel{exit: armonExit(t)}, nil)
+	origin := func() string { // which answers one request by each connection
+		return rawOrigin(t, func(conn net.Conn, _ string, r *bufio.Reader) {
+			io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+			r.ReadByte() // what comes as it closes is lost
+		})
+	}
+	one, other := origin(), origin()
+	get, post := "GET http://%s/ HTTP/1.1\r\nHost: x\r\n\r\n", "POST http://%s/ HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
+	for name, requests := range map[string][]string{
+		"GET":                   {fmt.Sprintf(get, one), "", fmt.Sprintf(get, one)},
+		"POST":                  {fmt.Sprintf(get, one), "", fmt.Sprintf(post, one)},
+		"POST behind another's": {fmt.Sprintf(get, one), "", fmt.Sprintf(get, other), fmt.Sprintf(post, one)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			conn := dial(t, c)
+			conn.SetDeadline(time.Now().Add(20 * time.Second)) // far from how long it takes
+			r := bufio.NewReader(conn)
+			for _, request := range requests {
+				if request == "" {
+					time.Sleep(webFresh + 100*time.Millisecond)
+					continue
+				}
+				io.WriteString(conn, request)
+				resp, err := http.ReadResponse(r, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if body, _ := io.ReadAll(resp.Body); string(body) != "ok" {
+					t.Errorf("%.20q: %s, %q", request, resp.Status, body)
+				}
+			}
+		})
+	}
+}
+
 // TestHTTPHops: how far a request goes, what of it an origin sees, and what can be no target.
 func TestHTTPHops(t *testing.T) {
 	c := start(t, &fakeTunnel{exit: armonExit(t)}, func(cfg *conf.Client) { cfg.Users = oneUser })

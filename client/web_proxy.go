@@ -47,8 +47,23 @@ func (w *web) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		// An origin may answer while the body is still coming. Without this net/http reads
 		// that away first: from under the proxy, which passes it on at the same time.
 		_ = http.NewResponseController(rw).EnableFullDuplex()
+		if !repeats(r) && (r.URL.Host != conn.last || time.Since(conn.ended) > webFresh) {
+			conn.transport.CloseIdleConnections()
+		}
 		conn.proxy.ServeHTTP(asAnswered{rw}, r)
+		conn.last, conn.ended = r.URL.Host, time.Now()
 	}
+}
+
+// repeats says that net/http sends a request once more where its origin has closed the kept
+// connection that it went by. Of the others a proxy cannot know that nothing was done, and must not
+// (RFC 9110, Section 9.2.2); nor has it the body any more.
+func repeats(r *http.Request) bool {
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
+		return r.ContentLength == 0
+	}
+	return false
 }
 
 // allowed says whether a request may use the proxy, by its credentials

@@ -314,7 +314,13 @@ func TestSizesOnALossyPath(t *testing.T) {
 
 // When a path leads another way, what is under way from where it was before is not waited for, whenever that
 // began: an IPv6 address that was no more than tentative had attempts from the interface's own one wait for seconds.
+// Nor is it where there was no route.
 func TestPathThatMovesIsDialledAnew(t *testing.T) {
+	t.Run("another way", func(t *testing.T) { testDialledAnew(t, (*Client).Redial) })
+	t.Run("a route", func(t *testing.T) { testDialledAnew(t, (*Client).Retry) })
+}
+
+func testDialledAnew(t *testing.T, change func(c *Client, paths []string)) {
 	p := newSimPath(10, 20*time.Millisecond)
 	for stay := 250 * time.Millisecond; stay < 12*time.Second; stay += 750 * time.Millisecond {
 		var moved atomic.Bool
@@ -331,7 +337,7 @@ func TestPathThatMovesIsDialledAnew(t *testing.T) {
 		}, func(w *wild) {
 			time.Sleep(stay)
 			moved.Store(true)
-			w.c.Redial([]string{"a"})
+			change(w.c, []string{"a"})
 			begin := time.Now()
 			if !w.up(time.Minute) {
 				t.Fatal("no subflow")

@@ -35,7 +35,7 @@ func (w *Watch) Follow(ctx context.Context, m *mux.Client) error {
 			}
 		}
 	}()
-	s := &follower{all: Of(w.wanted()), told: Of(w.Configured()), set: m.SetPaths, redial: m.Redial, find: Find, log: w.log}
+	s := &follower{all: Of(w.wanted()), told: Of(w.Configured()), set: m.SetPaths, redial: m.Redial, retry: m.Retry, find: Find, log: w.log}
 	s.hops = func(p *mux.Path) map[netip.Addr]hop { return hops(p, m.Servers(), w.mark) }
 	for {
 		if l, err := readLinks(); err != nil {
@@ -62,6 +62,7 @@ type follower struct {
 	all    []mux.Path
 	set    func([]mux.Path)
 	redial func(names []string)
+	retry  func(names []string)
 	find   func(bind string) (name string)
 	// hops are the first ones of a path to each of the server's addresses; nil = nobody tells.
 	hops func(p *mux.Path) map[netip.Addr]hop
@@ -93,7 +94,7 @@ func (s *follower) update(l links) {
 		s.used = make([]foothold, len(all))
 	}
 	var usable []mux.Path
-	var moved []string
+	var moved, led []string
 	for i, p := range all {
 		if p.Interface != "" {
 			if name := s.find(p.Interface); name != "" {
@@ -113,6 +114,8 @@ func (s *follower) update(l links) {
 		there := len(s.all) == 0 || slices.ContainsFunc(s.told, func(t mux.Path) bool { return t.Name == p.Name })
 		if len(now) > 0 && there && (lost || back) { // one that was not there before is dialled anyway
 			moved = append(moved, p.Name)
+		} else if s.used[i].led(&stands) {
+			led = append(led, p.Name)
 		}
 		if s.used[i] = stands; len(now) > 0 || p.Interface == "" && !p.Local.IsValid() {
 			usable = append(usable, p)
@@ -129,6 +132,9 @@ func (s *follower) update(l links) {
 	if len(moved) > 0 {
 		s.log.Debug().Strs("paths", moved).Msg("addresses or routers of paths changed: their subflows are made anew")
 		s.redial(moved)
+	}
+	if len(led) > 0 {
+		s.retry(led)
 	}
 }
 

@@ -13,6 +13,7 @@ type foothold struct {
 	addrs []netip.Addr // from which the server is reached, if exact: else all that the path has
 	exact bool
 	hops  map[netip.Addr]hop // to the server's addresses, as they were last known
+	away  []netip.Addr       // of these, those to which nothing leads at the moment
 }
 
 // A hop is how what goes to an address leaves this machine: from which address, by which interface
@@ -46,13 +47,23 @@ func sources(hops map[netip.Addr]hop) (out []netip.Addr) {
 // that is replaced may be gone for a while.
 func (f *foothold) keep(before *foothold) {
 	if len(f.hops) == 0 {
-		f.hops = before.hops
+		f.hops, f.away = before.hops, before.away
+		return
 	}
 	for to, h := range f.hops {
 		if h.link == 0 {
 			f.hops[to] = before.hops[to]
+			f.away = append(f.away, to)
 		}
 	}
+}
+
+// led says that something leads to one of the server's addresses by now to which nothing did. What was
+// dialled until then waits for a neighbour who is none, for seconds: a card gets its address before its route.
+func (f *foothold) led(now *foothold) bool {
+	return slices.ContainsFunc(f.away, func(to netip.Addr) bool {
+		return now.hops[to].link != 0 && !slices.Contains(now.away, to)
+	})
 }
 
 // lost says that the path's subflows have to be made anew, now that it stands on another

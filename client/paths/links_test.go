@@ -98,40 +98,42 @@ func TestAddressesThatAreNotUsed(t *testing.T) {
 
 // A path that leads by another router from now on, or by another interface, is made anew though its address
 // is the same one, as networks give each of their first guests the same; where the route is only
-// away for a while, or another address of the server's comes, it is not.
+// away for a while, or another address of the server's comes, it is not; attempts begin anew when a route comes.
 func TestRouterChanges(t *testing.T) {
 	own := netip.MustParseAddr("192.168.1.2")
 	four, six := netip.MustParseAddr("203.0.113.5"), netip.MustParseAddr("2001:db8::5")
 	one, two, far := netip.MustParseAddr("192.168.1.1"), netip.MustParseAddr("192.168.1.254"), netip.MustParseAddr("fe80::1")
 	for _, bind := range []string{"eth0", ""} {
 		var now map[netip.Addr]hop
-		redials := 0
+		redials, retries := 0, 0
 		s := &follower{
 			find: func(bind string) string { return bind }, hops: func(*mux.Path) map[netip.Addr]hop { return now },
-			redial: func([]string) { redials++ }, set: func([]mux.Path) {}, log: zerolog.Nop(),
+			redial: func([]string) { redials++ }, retry: func([]string) { retries++ }, set: func([]mux.Path) {}, log: zerolog.Nop(),
 		}
 		if bind != "" {
 			s.all = []mux.Path{{Name: "a", Interface: bind}}
 		}
 		for _, step := range []struct {
-			what string
-			hops map[netip.Addr]hop
-			want int
+			what  string
+			hops  map[netip.Addr]hop
+			want  int
+			again int
 		}{
-			{"at the start", map[netip.Addr]hop{four: {own, one, 2}}, 0},
-			{"the same", map[netip.Addr]hop{four: {own, one, 2}}, 0},
-			{"the route goes", map[netip.Addr]hop{four: {from: own}}, 0},
-			{"it is back", map[netip.Addr]hop{four: {own, one, 2}}, 0},
-			{"by another router", map[netip.Addr]hop{four: {own, two, 2}}, 1},
-			{"nobody can tell for a moment", nil, 0},
-			{"by the first one again", map[netip.Addr]hop{four: {own, one, 2}}, 1},
-			{"the server has another address", map[netip.Addr]hop{four: {own, one, 2}, six: {router: far, link: 2}}, 0},
-			{"the first one goes", map[netip.Addr]hop{six: {router: far, link: 2}}, 0},
-			{"by another interface", map[netip.Addr]hop{six: {router: far, link: 3}}, 1},
+			{"at the start", map[netip.Addr]hop{four: {from: own}}, 0, 0},
+			{"a route comes", map[netip.Addr]hop{four: {own, one, 2}}, 0, 1},
+			{"the same", map[netip.Addr]hop{four: {own, one, 2}}, 0, 0},
+			{"the route goes", map[netip.Addr]hop{four: {from: own}}, 0, 0},
+			{"it is back", map[netip.Addr]hop{four: {own, one, 2}}, 0, 1},
+			{"by another router", map[netip.Addr]hop{four: {own, two, 2}}, 1, 0},
+			{"nobody can tell for a moment", nil, 0, 0},
+			{"by the first one again", map[netip.Addr]hop{four: {own, one, 2}}, 1, 0},
+			{"the server has another address", map[netip.Addr]hop{four: {own, one, 2}, six: {router: far, link: 2}}, 0, 0},
+			{"the first one goes", map[netip.Addr]hop{six: {router: far, link: 2}}, 0, 0},
+			{"by another interface", map[netip.Addr]hop{six: {router: far, link: 3}}, 1, 0},
 		} {
-			redials, now = 0, step.hops
-			if s.update(links{bind: {own}}); redials != step.want {
-				t.Errorf("bound to %q, %s: %d times made anew, want %d", bind, step.what, redials, step.want)
+			redials, retries, now = 0, 0, step.hops
+			if s.update(links{bind: {own}}); redials != step.want || retries != step.again {
+				t.Errorf("bound to %q, %s: %d times made anew and %d tried again, want %d, %d", bind, step.what, redials, retries, step.want, step.again)
 			}
 		}
 	}

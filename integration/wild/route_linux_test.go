@@ -5,6 +5,8 @@ import (
 	"os/exec"
 	"testing"
 	"time"
+
+	"github.com/mpsocks/mpsocks/status"
 )
 
 // The default route moves to another network, and the old one is dead in silence, or goes
@@ -59,6 +61,32 @@ func TestDefaultRouteMoves(t *testing.T) {
 			if best > most {
 				t.Errorf("a gap of %v at the least", best)
 			}
+		})
+	}
+}
+
+// A card has its address before its route, as DHCP's clients do it on a slow machine: what goes out until then
+// waits for a neighbour who is none. The path works as soon as there is a route.
+func TestRouteComesLate(t *testing.T) {
+	t.Parallel()
+	for name, path := range map[string]string{"bound": onePath, "by the default route": `paths: [{name: dsl}]`} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			soonest(t, 400*time.Millisecond, func(t *testing.T) time.Duration {
+				c := newCountry(t)
+				c.router(1, 1500, "w1")
+				c.ip("cli", "link set w1 down")
+				client, server := c.keys("", path)
+				c.start("srv", "server", "server", server)
+				c.client = c.start("cli", "client", "client", client)
+				time.Sleep(time.Second)
+				c.ip("cli", "link set w1 up")
+				time.Sleep(400 * time.Millisecond)
+				c.ip("cli", "route add default via 192.168.1.1 dev w1")
+				took := c.until(20*time.Second, "the path is up", func() bool { return c.path("dsl").State == status.Up })
+				t.Logf("in use %v after the route came", took)
+				return took
+			})
 		})
 	}
 }

@@ -77,7 +77,7 @@ var within = map[string][]string{
 	"mux/handshake": {"mux/mptcp", "mux/proof"},  // messages and keys, no session
 	"mux/capture":   {"mux/mptcp", "mux/packet"}, // shows them to people
 	// A carrier knows nothing of what it carries, and a gate nothing of what it lets in.
-	"mux/carrier": {"mux/lull"}, "mux/gate": {"mux/ledger"}, "mux/proof": nil, "mux/hands": nil,
+	"mux/carrier": {"mux/lull", "mux/tcpio"}, "mux/gate": {"mux/ledger"}, "mux/proof": nil, "mux/hands": nil,
 	"mux/dialer": {"mux/nat64"}, "mux/nat64": nil,
 	// For tests and hostile programs.
 	"mux/muxtest": {"mux/buf", "mux/packet"}, "mux/muxtest/pipe": {"mux/carrier"}, "mux/udpio/udpiotest": nil,

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"net/netip"
 	"runtime"
 	"time"
 
@@ -44,6 +45,9 @@ const (
 	// only to be closed: more wait in the kernel. Both are some twentieths of it.
 	knocksPerCore = 200
 	turnedPerCore = 5000
+	// floodRest is how long it rests after some were turned away and no more were there: as many come
+	// meanwhile as cost one wake-up.
+	floodRest = 2 * time.Millisecond
 )
 
 // newStrangers makes the budget.
@@ -90,27 +94,37 @@ func (b *bench) inTime(ctx context.Context, turn func(context.Context) error) (e
 }
 
 // accept is the goroutine of one address.
-func (l *Listener) accept(ctx context.Context, ln net.Listener) {
+func (l *Listener) accept(ctx context.Context, door carrier.Door) {
 	turned := rate.NewLimiter(rate.Limit(turnedPerCore*runtime.GOMAXPROCS(0)), turnedPerCore/10)
-	_ = tcpio.AcceptAll(ctx, ln.Accept, func(conn net.Conn) {
+	away := 0 // so many were turned away in this turn
+	may := func(from netip.Addr) bool {
+		ok, first := l.gate.Knock(from, time.Now())
+		if first {
+			l.live.Load().Log.Warn().Stringer("from", from.Unmap()).
+				Msg("more connections a second than are looked at: most are closed at once, but those of addresses that have proved a key")
+		}
+		if !ok {
+			away++
+		}
+		return ok
+	}
+	turn := func(step func() (more bool)) {
 		at := l.benches.take()
-		defer at.leave()
-		from := carrier.AddrPort(conn.RemoteAddr()).Addr()
-		if ok, first := l.gate.Knock(from, time.Now()); !ok {
-			if first {
-				l.live.Load().Log.Warn().Stringer("from", from).
-					Msg("more connections a second than are looked at: most are closed at once, but those of addresses that have proved a key")
-			}
-			if t, ok := conn.(*net.TCPConn); ok {
-				_ = t.SetLinger(0) // nothing of it stays
-			}
-			conn.Close()
-			at.without(func() { _ = turned.Wait(ctx) })
+		more := step()
+		if at.leave(); away == 0 {
 			return
 		}
+		_ = turned.WaitN(ctx, away)
+		if away = 0; !more {
+			time.Sleep(floodRest)
+		}
+	}
+	_ = tcpio.AcceptAll(ctx, func() (net.Conn, error) { return door.AcceptFrom(may, turn) }, func(conn net.Conn) {
+		at := l.benches.take()
+		defer at.leave()
 		l.admit(ctx, conn)
 	}, func(err error) {
-		l.live.Load().Log.Warn().Err(err).Stringer("listen", ln.Addr()).Msg("cannot accept connections; trying again")
+		l.live.Load().Log.Warn().Err(err).Stringer("listen", door.Addr()).Msg("cannot accept connections; trying again")
 	})
 }
 

@@ -19,6 +19,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/mpsocks/mpsocks/mux/carrier"
 	"github.com/mpsocks/mpsocks/mux/engine"
 	"github.com/mpsocks/mpsocks/mux/gate"
 	"github.com/mpsocks/mpsocks/mux/handshake"
@@ -306,7 +307,7 @@ func TestCannotAcceptIsSaidSeldom(t *testing.T) {
 			t.Fatal(err)
 		}
 		l.ctx = t.Context()
-		l.accept(t.Context(), &flapping{left: 50})
+		l.accept(t.Context(), carrier.Door{Listener: &flapping{left: 50}})
 		l.tasks.Wait()
 		if n := strings.Count(out.String(), "cannot accept"); n != 1 {
 			t.Errorf("said %d times:\n%s", n, out.String())

@@ -14,6 +14,7 @@ import (
 	"github.com/mpsocks/mpsocks/mux/carrier"
 	"github.com/mpsocks/mpsocks/mux/gate"
 	"github.com/mpsocks/mpsocks/mux/handshake"
+	"github.com/mpsocks/mpsocks/mux/tcpio"
 )
 
 // A Cover says what a subflow looks like to others.
@@ -77,7 +78,7 @@ func (g *guests) serve(ctx context.Context, cover *Cover, k *carrier.TLS, place 
 	defer g.here.Add(-1)
 	if n := int(g.here.Add(1)); n > guestsFree {
 		for _, c := range []net.Conn{up, k.TCP()} {
-			if c, ok := c.(*net.TCPConn); ok { // the kernel doubles what it is told
+			if c, ok := c.(tcpio.Socket); ok { // the kernel doubles what it is told
 				_ = c.SetReadBuffer(max(guestKernel/n, guestLeast) / 2)
 				_ = c.SetWriteBuffer(max(guestKernel/n, guestLeast) / 2)
 			}
@@ -99,7 +100,7 @@ func pass(dst, src net.Conn) {
 	b := buf.Get(buf.PageSize)
 	defer b.Release()
 	_, err := io.CopyBuffer(struct{ io.Writer }{dst}, struct{ io.Reader }{src}, b.Bytes())
-	if c, ok := dst.(*net.TCPConn); ok && err == nil {
+	if c, ok := dst.(tcpio.Socket); ok && err == nil {
 		_ = c.CloseWrite()
 		return
 	}

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"syscall"
 	"time"
+
+	"github.com/mpsocks/mpsocks/mux/tcpio"
 )
 
 // ListenAddr is one address to accept TCP connections on.
@@ -27,11 +29,30 @@ type Door struct {
 // that takes both families has to go where another wants IPv4 at its port.
 func (d Door) Fits(all []ListenAddr) bool { return d.network == "" || d.network == network(d.At, all) }
 
-// Accept implements net.Listener. The kernel's keep-alives are orphans', whoever has bound the door.
-func (d Door) Accept() (net.Conn, error) {
-	c, err := d.Listener.Accept()
+// AcceptFrom waits for a connection from an address that may come in, as tcpio's Listener does.
+func (d Door) AcceptFrom(may func(from netip.Addr) bool, turn func(step func() (more bool))) (net.Conn, error) {
+	if l, ok := d.Listener.(listener); ok {
+		return orphaned(l.AcceptFrom(may, turn))
+	}
+	for {
+		c, err := d.Accept()
+		if err != nil || may(AddrPort(c.RemoteAddr()).Addr()) {
+			return c, err
+		}
+		c.Close()
+	}
+}
+
+// A listener is one of the kernel's.
+type listener struct{ *tcpio.Listener }
+
+// Accept implements net.Listener.
+func (l listener) Accept() (net.Conn, error) { return orphaned(l.Listener.Accept()) }
+
+// orphaned has a connection of package net's have the keep-alives of orphans, as best effort; others inherit them.
+func orphaned(c tcpio.Socket, err error) (net.Conn, error) {
 	if t, ok := c.(*net.TCPConn); ok {
-		_ = t.SetKeepAliveConfig(orphans) // best effort
+		_ = t.SetKeepAliveConfig(orphans)
 	}
 	return c, err
 }
@@ -50,6 +71,20 @@ var orphans = net.KeepAliveConfig{Enable: true, Idle: time.Hour, Interval: 5 * t
 func listens(raw syscall.RawConn) {
 	Untimed(raw)
 	deferSilent(raw)
+	keepAlive(raw)
+}
+
+// own takes a listener over if it is one of the kernel's.
+func own(ln net.Listener) (net.Listener, error) {
+	t, ok := ln.(*net.TCPListener)
+	if !ok {
+		return ln, nil
+	}
+	l, err := tcpio.Listen(t)
+	if err != nil {
+		return nil, err
+	}
+	return listener{l}, nil
 }
 
 // network is how an address is bound: an IPv4 one for IPv4 alone, 0.0.0.0 too, and the
@@ -78,6 +113,9 @@ func Bind(addrs, all []ListenAddr) (doors []Door, err error) {
 		}
 		by := network(a, all)
 		ln, err := lc.Listen(context.Background(), by, a.Addr.String())
+		if err == nil {
+			ln, err = own(ln)
+		}
 		if err != nil {
 			CloseDoors(doors)
 			return nil, fmt.Errorf("listen for clients on %s: %w", a.Addr, err)
@@ -105,7 +143,11 @@ func Adopt(handed []net.Listener, addrs []ListenAddr) (doors []Door, rest []List
 				listens(raw)
 			}
 		}
-		doors = append(doors, Door{unknown[i], a, ""})
+		if ln, err := own(unknown[i]); err == nil {
+			doors = append(doors, Door{ln, a, ""})
+		} else { // it is closed
+			rest = append(rest, a)
+		}
 		unknown = slices.Delete(unknown, i, i+1)
 	}
 	return doors, rest, unknown

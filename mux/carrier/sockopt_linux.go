@@ -4,6 +4,7 @@ import (
 	"math"
 	"net"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -117,6 +118,16 @@ const silentTime = 3 // s
 // deferSilent has a listening socket do so, as best effort (tcp(7), TCP_DEFER_ACCEPT).
 func deferSilent(raw syscall.RawConn) {
 	raw.Control(func(fd uintptr) { unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, silentTime) })
+}
+
+// keepAlive has those that a listening socket accepts begin with the keep-alives of orphans, as best effort.
+func keepAlive(raw syscall.RawConn) {
+	raw.Control(func(fd uintptr) {
+		unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
+		unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, int(orphans.Idle/time.Second))
+		unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, int(orphans.Interval/time.Second))
+		unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_KEEPCNT, orphans.Count)
+	})
 }
 
 // userTimeout kills a subflow whose data nobody acknowledges: a black hole.

@@ -76,7 +76,7 @@ func TestUntimed(t *testing.T) {
 	for by, door := range doors(t) {
 		c, s := connected(t, door)
 		for _, end := range []net.Conn{c, s} {
-			raw, err := end.(*net.TCPConn).SyscallConn()
+			raw, err := end.(syscall.Conn).SyscallConn()
 			if err != nil {
 				t.Fatal(err)
 			}

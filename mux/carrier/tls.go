@@ -7,6 +7,8 @@ import (
 	"net"
 	"sync/atomic"
 	"time"
+
+	"github.com/mpsocks/mpsocks/mux/tcpio"
 )
 
 // maxRecord is the largest TLS plaintext record (RFC 8446, Section 5.1).
@@ -229,7 +231,7 @@ func (t *TLS) Close() { t.sock.close() }
 
 // Abort implements Carrier: TCP resets the connection.
 func (t *TLS) Abort() {
-	if tcp, ok := t.sock.Conn.(*net.TCPConn); ok {
+	if tcp, ok := t.sock.Conn.(tcpio.Socket); ok {
 		tcp.SetLinger(0)
 	}
 	t.Close()

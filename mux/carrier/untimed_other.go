@@ -8,3 +8,5 @@ import "syscall"
 func Untimed(syscall.RawConn) {}
 
 func deferSilent(syscall.RawConn) {}
+
+func keepAlive(syscall.RawConn) {}

@@ -27,6 +27,28 @@ func (l *Listener) Accept() (Socket, error) {
 	return c, nil
 }
 
+// AcceptFrom waits for a connection from an address that may come in; the others are reset as they come. What is
+// done with one that has come is a step, which turn calls.
+func (l *Listener) AcceptFrom(may func(from netip.Addr) bool, turn func(step func() (more bool))) (Socket, error) {
+	for {
+		c, err := l.AcceptTCP()
+		if err != nil {
+			return nil, err
+		}
+		in := false
+		turn(func() bool {
+			if in = may(c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr()); !in {
+				_ = c.SetLinger(0) // nothing of it stays
+				c.Close()
+			}
+			return true
+		})
+		if in {
+			return c, nil
+		}
+	}
+}
+
 // Dial connects. Errors are *net.OpError, of the system or of ctx.
 func (d *Dialer) Dial(ctx context.Context, to netip.AddrPort) (Socket, error) {
 	nd := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) error { d.Prepare(raw); return nil }}

@@ -66,12 +66,62 @@ func (l *Listener) now(fd uintptr) bool {
 	}
 }
 
-// Accept waits for a connection. It is one caller's at a time.
+// Accept waits for a connection. It is one caller's at a time, and so is AcceptFrom.
 func (l *Listener) Accept() (Socket, error) {
 	err := l.raw.Read(l.step)
 	if err == nil && closing.helps(l.e) {
 		err = l.raw.Read(l.step)
 	}
+	return l.accepted(err)
+}
+
+// acceptMost is how many connections are looked at in one step.
+const acceptMost = 8
+
+// AcceptFrom waits for a connection from an address that may come in. The others are reset as they come, at three
+// calls each, and Go's poller hears of none of them. What is done with those that are there goes in steps, which
+// never wait and say whether there may be more; turn calls them.
+func (l *Listener) AcceptFrom(may func(from netip.Addr) bool, turn func(step func() (more bool))) (Socket, error) {
+	for {
+		err, in := l.raw.Read(l.step), true
+		if err == nil && l.e == 0 {
+			turn(func() (more bool) {
+				if in = l.looked(may); in {
+					return true
+				}
+				err = l.raw.Read(func(fd uintptr) bool {
+					for n := 1; n < acceptMost && !in; n++ {
+						if more = l.now(fd); !more {
+							break
+						}
+						in = l.e != 0 || l.looked(may)
+					}
+					return true
+				})
+				return more
+			})
+		}
+		switch {
+		case err == nil && closing.helps(l.e):
+		case err != nil || in:
+			return l.accepted(err)
+		}
+	}
+}
+
+// looked says whether the one that was accepted may come in, and resets it if not.
+func (l *Listener) looked(may func(from netip.Addr) bool) bool {
+	if may(l.from.addr().Addr()) {
+		return true
+	}
+	reset := unix.Linger{Onoff: 1} // nothing of it stays
+	set(uintptr(l.fd), unix.SOL_SOCKET, unix.SO_LINGER, unsafe.Pointer(&reset), unsafe.Sizeof(reset))
+	_, _, _ = unix.RawSyscall(unix.SYS_CLOSE, uintptr(l.fd), 0, 0)
+	return false
+}
+
+// accepted makes what was accepted a connection.
+func (l *Listener) accepted(err error) (Socket, error) {
 	switch {
 	case err != nil:
 		err = net.ErrClosed
@@ -85,6 +135,9 @@ func (l *Listener) Accept() (Socket, error) {
 	}
 	return nil, &net.OpError{Op: "accept", Net: "tcp", Addr: l.at, Err: err}
 }
+
+// SyscallConn implements syscall.Conn.
+func (l *Listener) SyscallConn() (syscall.RawConn, error) { return l.raw, nil }
 
 // Addr is where it listens.
 func (l *Listener) Addr() net.Addr { return l.at }

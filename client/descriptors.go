@@ -65,12 +65,25 @@ func (d *descriptors) release(h holder, n int) { d.holders.give(h, n) }
 
 // take counts n more, or returns false.
 func (d *descriptors) take(n int64) bool {
-	if used, most := d.used.Add(n), d.most.Load(); most > 0 && used > most {
-		d.used.Add(-n)
+	if !grow(&d.used, n, d.most.Load()) {
 		d.refuse()
 		return false
 	}
 	return true
+}
+
+// grow adds n to a count that may be so much, 0 = any; false if it would be more. Who is
+// refused is not counted for a moment either, in which somebody else would be refused too.
+func grow(count *atomic.Int64, n, most int64) bool {
+	for {
+		used := count.Load()
+		if most > 0 && used+n > most {
+			return false
+		}
+		if count.CompareAndSwap(used, used+n) {
+			return true
+		}
+	}
 }
 
 // give undoes one take.
@@ -78,8 +91,11 @@ func (d *descriptors) give(n int64) { d.used.Add(-n) }
 
 // admit says whether somebody outside may have one more, which take counts besides.
 func (d *descriptors) admit() bool {
-	if n, most := d.outside.Add(1), d.most.Load(); most > 0 && n > max(most/outsideShare, 1) {
-		d.outside.Add(-1)
+	most := d.most.Load()
+	if most > 0 {
+		most = max(most/outsideShare, 1)
+	}
+	if !grow(&d.outside, 1, most) {
 		d.refuse()
 		return false
 	}

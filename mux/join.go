@@ -77,7 +77,7 @@ func (p *clientPath) establish(rw io.ReadWriter, shown *capture.Subflow) (keys s
 	keys = s.establish(local, r.Remote, r.Checksum)
 	s.enter(func(e *engine.Engine, _ int64) { e.Initial(p.path) })
 	why := p.c.opening.agreed(r.DenyJoin)
-	line := s.voice.Line(&p.c.cfg.Log, zerolog.InfoLevel).Str("path", p.way.Name).Str("session", Number(s.ID()))
+	line := s.voice.Line(&p.c.cfg.Log, zerolog.InfoLevel).Str("path", p.way.Name).Str("session", sessionNumber(s.ID()))
 	if why != "" {
 		line = line.Str("why", why)
 	}

@@ -87,7 +87,7 @@ func (r *registry) reserve(cfg *listening, key [32]byte) (limit string, idle *Se
 	}
 	delete(r.sessions, token)
 	r.mu.Unlock()
-	idle.voice.Line(&idle.log, zerolog.InfoLevel).Str("session", Number(uint32(token))).AnErr("why", ErrTimeout).Msg("session ended")
+	idle.voice.Line(&idle.log, zerolog.InfoLevel).Str("session", sessionNumber(uint32(token))).AnErr("why", ErrTimeout).Msg("session ended")
 	return "", idle
 }
 
@@ -129,7 +129,7 @@ func (r *registry) forget(s *Session) {
 	for t, have := range r.sessions {
 		if have == s {
 			delete(r.sessions, t)
-			s.voice.Line(&s.log, zerolog.InfoLevel).Str("session", Number(uint32(t))).AnErr("why", s.end.err).Msg("session ended")
+			s.voice.Line(&s.log, zerolog.InfoLevel).Str("session", sessionNumber(uint32(t))).AnErr("why", s.end.err).Msg("session ended")
 		}
 	}
 }

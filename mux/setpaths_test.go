@@ -108,8 +108,8 @@ func (n *loopTunnel) locals() (l []netip.AddrPort) {
 // change keeps its subflows.
 func TestSetPaths(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "server.pcapng")
-	shown, err := capture.New(file)
-	if err != nil {
+	shown := new(capture.Capture)
+	if err := shown.Begin(file); err != nil {
 		t.Fatal(err)
 	}
 	n := newLoopTunnel(t, 2, 2, func(_ *ClientConfig, l *ListenerConfig) { l.Capture = shown })

@@ -84,7 +84,7 @@ func (s *Session) Snapshot() Snapshot {
 	r := Snapshot{Peer: s.name, Paths: []PathSnapshot{}, Subflows: []SubflowSnapshot{}, Flows: []FlowSnapshot{}}
 	s.enter(func(e *engine.Engine, now int64) {
 		st = engine.Describe(e, now, snapshotFlows)
-		r.ID, r.Version = Number(s.number(e)), s.version
+		r.ID, r.Version = sessionNumber(s.number(e)), s.version
 	})
 	r.Up, r.Mode, r.Renewals, r.FlowCount, r.Streams = st.Up, st.Mode.String(), st.Renewals, st.FlowCount, s.streams.Count()
 	r.Queued, r.InFlight, r.Sent, r.Copied, r.Reinjected, r.Drops = st.Queued, st.InFlight, st.Sent, st.Copied, st.Reinjected, st.Drops
@@ -170,5 +170,5 @@ func (s *Session) number(e *engine.Engine) uint32 {
 	return uint32(key.Token())
 }
 
-// Number writes a session's number as logs, status and metrics have it.
-func Number(id uint32) string { return fmt.Sprintf("%08x", id) }
+// sessionNumber writes a session's number as logs, status and metrics have it.
+func sessionNumber(id uint32) string { return fmt.Sprintf("%08x", id) }

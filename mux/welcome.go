@@ -72,7 +72,7 @@ func (l *Listener) welcome(k *carrier.TLS, keep func() bool, at *bench) error {
 	}
 	s.establish(local, r.Remote, r.Checksum)
 	l.tasks.Go(func() { s.monitor.run(l.running()) })
-	s.voice.Line(&s.log, zerolog.InfoLevel).Str("session", Number(uint32(local.Token()))).Msg("session established")
+	s.voice.Line(&s.log, zerolog.InfoLevel).Str("session", sessionNumber(uint32(local.Token()))).Msg("session established")
 	keep()
 	if err := l.attach(s, k, shown, 0, false, false); err != nil {
 		l.tasks.Go(func() { s.end.shut(err, false) }) // nothing else would end it

@@ -306,3 +306,17 @@ func (d *drops) snapshot() map[string]uint64 {
 	}
 	return out
 }
+
+// count is the number of mappings.
+func (n *nat) count() int {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return len(n.mappings)
+}
+
+// count is how many are used.
+func (s *sockets) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.used
+}

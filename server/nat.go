@@ -213,13 +213,6 @@ func (n *nat) pause(i int) {
 	}
 }
 
-// count is the number of mappings.
-func (n *nat) count() int {
-	n.mu.RLock()
-	defer n.mu.RUnlock()
-	return len(n.mappings)
-}
-
 // memory is what the mappings hold, about, with whom may answer them, and the kernel for them: of many it is
 // asked about some, which the map chooses each time, for who sends may fill them all.
 func (n *nat) memory() (held int64) {

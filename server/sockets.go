@@ -74,10 +74,3 @@ func (s *sockets) full(h *holding, k kind) bool {
 	defer s.mu.Unlock()
 	return !s.room(h, k)
 }
-
-// count is how many are used.
-func (s *sockets) count() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.used
-}

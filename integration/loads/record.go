@@ -86,14 +86,6 @@ func (d *DatagramResult) Direction() Direction {
 	return Down
 }
 
-// LossPercent is the share of the datagrams that never arrived.
-func (d *DatagramResult) LossPercent() float64 {
-	if d.Sent == 0 {
-		return 0
-	}
-	return 100 * float64(d.Lost) / float64(d.Sent)
-}
-
 // judge turns the account into a result. left has the times at which the datagrams of the flow were sent; begin
 // is the origin of the points' times.
 func (r *record) judge(s *Datagrams, left []int64, begin time.Time) *DatagramResult {

@@ -47,9 +47,6 @@ func TestJudge(t *testing.T) {
 	if d.Points[12].Lost != 50 || d.Points[11].Lost != 0 || d.Points[10].Mid != 10 || d.Points[11].Max != 30 {
 		t.Errorf("points %+v", d.Points[10:13])
 	}
-	if loss := d.LossPercent(); loss != 10 {
-		t.Errorf("loss %v %%", loss)
-	}
 }
 
 func TestJudgeOfSilenceIsAGap(t *testing.T) {

@@ -70,9 +70,6 @@ func (p *Path) ClientAddr6() netip.Addr {
 // ServerAddr is the world's own address on this path, reachable by this path only.
 func (p *Path) ServerAddr() netip.Addr { return p.addr4(1) }
 
-// ServerAddr6 is the same in IPv6.
-func (p *Path) ServerAddr6() netip.Addr { return p.addr6(1) }
-
 // configure brings both devices up with addresses, routes and rules. It may be called again to restore what a device
 // lost when it went down.
 func (p *Path) configure() error {

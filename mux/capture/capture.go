@@ -23,7 +23,7 @@ import (
 // have the link type RAW: Wireshark reads them without help.
 //
 // All methods may be called on a nil Capture, which captures nothing, and by
-// several goroutines. A capture is for finding faults: it holds what TLS hides,
+// several goroutines. The zero Capture waits for Begin. A capture is for finding faults: it holds what TLS hides,
 // and it costs a lock and a copy per packet.
 type Capture struct {
 	on      atomic.Bool // there is a file
@@ -57,16 +57,6 @@ const (
 
 // flushEvery bounds how much of a capture is missing after a crash.
 const flushEvery = time.Second
-
-// New returns a Capture that begins at once; new(Capture) is one that waits for
-// Begin.
-func New(path string) (*Capture, error) {
-	c := new(Capture)
-	if err := c.Begin(path); err != nil {
-		return nil, err
-	}
-	return c, nil
-}
 
 // Begin creates the file, readable by its owner only, and captures to it from now on.
 // Nothing that is there is written to, not through a link either: what a capture holds

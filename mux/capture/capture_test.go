@@ -59,7 +59,7 @@ func captureInnerTCP(n int) []byte {
 func captureScene(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "scene.pcapng")
-	c, err := New(path)
+	c, err := begun(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,6 +151,12 @@ func captureHandshake(t *testing.T, f *Subflow, client, server func(rw io.ReadWr
 	if err := <-served; err != nil {
 		t.Fatal(err)
 	}
+}
+
+// begun is a capture to a file that begins at once.
+func begun(path string) (*Capture, error) {
+	c := new(Capture)
+	return c, c.Begin(path)
 }
 
 func TestCapture(t *testing.T) {
@@ -292,7 +298,7 @@ func FuzzCaptureTap(f *testing.F) {
 	f.Add([]byte("\x1e\x28\x20\x01"))
 	f.Add(append([]byte("\x1e\x29\x20"), make([]byte, 40)...)) // longer than a TCP header's options
 	f.Fuzz(func(t *testing.T, b []byte) {
-		c, err := New(os.DevNull)
+		c, err := begun(os.DevNull)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -306,20 +312,20 @@ func FuzzCaptureTap(f *testing.F) {
 }
 
 func TestCaptureErrors(t *testing.T) {
-	if _, err := New(filepath.Join(t.TempDir(), "no", "such", "place")); err == nil || !strings.HasPrefix(err.Error(), "capture: ") {
+	if _, err := begun(filepath.Join(t.TempDir(), "no", "such", "place")); err == nil || !strings.HasPrefix(err.Error(), "capture: ") {
 		t.Errorf("error %v", err)
 	}
 	if _, err := os.Stat("/dev/full"); err != nil {
 		t.Skip("no /dev/full here")
 	}
-	if _, err := New("/dev/full"); err == nil {
+	if _, err := begun("/dev/full"); err == nil {
 		t.Error("a full disk was not noticed")
 	}
 }
 
 // A disk that becomes full ends the capture: that is said once, and known.
 func TestCaptureSaysThatItEnds(t *testing.T) {
-	c, err := New(os.DevNull)
+	c, err := begun(os.DevNull)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -435,7 +441,7 @@ func TestCaptureLeavesFilesAlone(t *testing.T) {
 		t.Skip("no links here: ", err)
 	}
 	for _, path := range []string{file, link} {
-		if c, err := New(path); err == nil {
+		if c, err := begun(path); err == nil {
 			c.Close()
 			t.Errorf("%s is captured to", path)
 		}
@@ -443,7 +449,7 @@ func TestCaptureLeavesFilesAlone(t *testing.T) {
 	if b, _ := os.ReadFile(file); string(b) != "mine" {
 		t.Errorf("the file holds %q", b)
 	}
-	c, err := New(fresh)
+	c, err := begun(fresh)
 	if err != nil {
 		t.Fatal(err)
 	}

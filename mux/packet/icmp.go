@@ -12,12 +12,12 @@ const (
 
 	icmpHeaderLen = 8 // RFC 792, RFC 4443 Section 4.1
 
-	// EchoOverhead4 and EchoOverhead6 stand before the payload of an echo.
-	EchoOverhead4 = IPv4HeaderLen + icmpHeaderLen
-	EchoOverhead6 = IPv6HeaderLen + FragmentHeaderLen + icmpHeaderLen
+	// echoOverhead4 and echoOverhead6 stand before the payload of an echo.
+	echoOverhead4 = IPv4HeaderLen + icmpHeaderLen
+	echoOverhead6 = IPv6HeaderLen + FragmentHeaderLen + icmpHeaderLen
 	// MaxEcho4 and MaxEcho6 are the longest payloads that fit into one mapping.
-	MaxEcho4 = 0xFFFF - EchoOverhead4
-	MaxEcho6 = 0xFFFF - EchoOverhead6
+	MaxEcho4 = 0xFFFF - echoOverhead4
+	MaxEcho6 = 0xFFFF - echoOverhead6
 
 	echoReply4, echoRequest4 = 0, 8
 	echoRequest6, echoReply6 = 128, 129
@@ -41,11 +41,11 @@ type Echo struct {
 func (h *Echo) Overhead() int {
 	switch {
 	case is4(h.Dst):
-		return EchoOverhead4
+		return echoOverhead4
 	case h.Bare:
-		return EchoOverhead6 - FragmentHeaderLen
+		return echoOverhead6 - FragmentHeaderLen
 	}
-	return EchoOverhead6
+	return echoOverhead6
 }
 
 // PutEcho writes the headers of an echo. b is the whole packet: Overhead bytes of room,

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -35,6 +36,11 @@ func RouteTrouble(bind string, local, remote netip.Addr, mark uint32) (words, re
 		// Without a route the kernel takes the destination for a neighbour.
 		case len(routes) > 0 && len(routes[0].Gw) == 0 && link.Attrs().RawFlags&(unix.IFF_NOARP|unix.IFF_POINTOPOINT) == 0 && !neighbour(link, remote):
 			return fmt.Sprintf("no route by %s has a gateway: %s is taken for a neighbour there", name, remote), mend
+		case len(routes) > 0 && local.Is4():
+			if other := answersToo(link, local, routes[0].Gw); other != "" {
+				return fmt.Sprintf("%s is in one network with %s, where the system answers for its address too: what the router then sends there is lost", name, other),
+					"sysctl -w net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2"
+			}
 		}
 	}
 	routes, err := netlink.RouteGetWithOptions(to, &netlink.RouteGetOptions{SrcAddr: local.AsSlice(), Mark: mark})
@@ -54,6 +60,41 @@ func RouteTrouble(bind string, local, remote netip.Addr, mark uint32) (words, re
 	}
 	return "", ""
 }
+
+// answersToo returns another interface on which the system tells the router of a link who has a local address of
+// the link's, as it does unless arp_ignore or arp_filter keep it from that (ip-sysctl); "" if there is none. A
+// router by the same hardware address on both is one; that of another network with the same numbers is not.
+func answersToo(link netlink.Link, local netip.Addr, router net.IP) string {
+	is := link.Attrs()
+	if router == nil {
+		return ""
+	}
+	neighbours, err := netlink.NeighList(0, netlink.FAMILY_V4)
+	if err != nil {
+		return ""
+	}
+	own := slices.IndexFunc(neighbours, func(n netlink.Neigh) bool { return n.LinkIndex == is.Index && n.IP.Equal(router) })
+	if own < 0 || len(neighbours[own].HardwareAddr) == 0 {
+		return ""
+	}
+	for _, n := range neighbours {
+		if n.LinkIndex == is.Index || !n.IP.Equal(router) || !bytes.Equal(n.HardwareAddr, neighbours[own].HardwareAddr) {
+			continue
+		}
+		other, err := netlink.LinkByIndex(n.LinkIndex)
+		if err != nil {
+			continue
+		}
+		name := other.Attrs().Name
+		if most(name, "arp_ignore") < "1" && most(name, "arp_filter") < "1" && neighbour(other, local) {
+			return name
+		}
+	}
+	return ""
+}
+
+// most is the greater one of an interface's setting and that of all, which is what counts.
+func most(name, key string) string { return max(sysctl("all", key), sysctl(name, key)) }
 
 // linkOf is the interface that a path is bound to, or that has its address; nil if there
 // is none.

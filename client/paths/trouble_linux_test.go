@@ -146,3 +146,44 @@ func TestRouteTrouble(t *testing.T) {
 		}
 	}
 }
+
+// Two cards in one network: the system answers for each one's address on the other too, unless it is told not to. Two
+// networks with the same numbers are none of that.
+func TestTwoCardsInOneNetwork(t *testing.T) {
+	run := uplinks(t)
+	for i, name := range []string{"eth0", "wlan0"} {
+		run(fmt.Sprintf("link add %s type veth peer name far%d", name, i))
+		run(fmt.Sprintf("addr add 192.168.1.%d/24 dev %s", i+2, name))
+		run("link set " + name + " up")
+		run(fmt.Sprintf("link set far%d up", i))
+		run(fmt.Sprintf("route add default via 192.168.1.1 dev %s metric %d", name, 100*(i+1)))
+		run("neigh replace 192.168.1.1 lladdr 02:00:00:00:00:01 nud reachable dev " + name)
+	}
+	set := func(key, value string) {
+		t.Helper()
+		if err := os.WriteFile("/proc/sys/net/ipv4/conf/"+key, []byte(value), 0o644); err != nil {
+			t.Skip(err)
+		}
+	}
+	for _, name := range []string{"all", "eth0", "wlan0"} {
+		set(name+"/rp_filter", "0")
+	}
+	check := func(what, want string) {
+		t.Helper()
+		c := hindrance(conf.Path{Bind: "wlan0"}, []netip.Addr{netip.MustParseAddr("203.0.113.5")}, 0)
+		if !strings.HasPrefix(c.Says, want) || want == "" && c.Says != "" || (c.Remedy == "") != (want == "") {
+			t.Errorf("%s: %+v, want %q", what, c, want)
+		}
+	}
+	const says = "wlan0 is in one network with eth0, where the system answers for its address too"
+	check("as systems are", says)
+	set("all/arp_ignore", "1")
+	check("arp_ignore", "")
+	set("all/arp_ignore", "0")
+	check("as before", says)
+	set("eth0/arp_filter", "1")
+	check("arp_filter", "")
+	set("eth0/arp_filter", "0")
+	run("neigh replace 192.168.1.1 lladdr 02:00:00:00:00:02 nud reachable dev eth0")
+	check("another router of the same numbers", "")
+}

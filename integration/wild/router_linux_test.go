@@ -5,8 +5,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/mpsocks/mpsocks/status"
 )
 
 // homeRouter is what a router at home does: it has one address outside for all that is behind it, and
@@ -91,13 +94,7 @@ func (c *country) bridged() {
 	c.t.Helper()
 	c.ip("cli", "link del w2")
 	c.ip("cli", "link del w1")
-	c.place("lan")
-	c.ip("lan", "link add lan type bridge")
-	c.ip("lan", "link set lan up")
-	for i, end := range []string{"w1 mtu 1500 gso_max_segs 1 netns " + c.prefix + "cli", "lan netns " + c.prefix + "r1", "lan netns " + c.prefix + "r2"} {
-		c.sh(fmt.Sprintf("ip link add p%d netns %slan type veth peer name %s", i, c.prefix, end))
-		c.ip("lan", fmt.Sprintf("link set p%d master lan up", i))
-	}
+	c.joined("w1 cli", "lan r1", "lan r2")
 	for r, address := range map[string]string{"r1": "192.168.1.1", "r2": "192.168.1.254"} {
 		c.ip(r, "addr add "+address+"/24 dev lan")
 		c.ip(r, "link set lan up")
@@ -105,4 +102,61 @@ func (c *country) bridged() {
 	c.ip("cli", "addr add 192.168.1.2/24 dev w1")
 	c.ip("cli", "link set w1 up")
 	c.ip("cli", "route add default via 192.168.1.1 dev w1 metric 100")
+}
+
+// joined makes a network of devices, each of a place.
+func (c *country) joined(devices ...string) {
+	c.t.Helper()
+	c.place("lan")
+	c.ip("lan", "link add lan type bridge")
+	c.ip("lan", "link set lan up")
+	for i, d := range devices {
+		name, place, _ := strings.Cut(d, " ")
+		c.sh(fmt.Sprintf("ip link add p%d netns %slan type veth peer name %s mtu 1500 gso_max_segs 1 netns %s%s", i, c.prefix, name, c.prefix, place))
+		c.ip("lan", fmt.Sprintf("link set p%d master lan up", i))
+	}
+}
+
+// Two cards in one network, a cable and Wi-Fi of the same router, which learns the wrong one for an address: status says
+// why nothing comes by that path, and with what it says against it both work.
+func TestTwoCardsInOneNetwork(t *testing.T) {
+	t.Parallel()
+	c := newCountry(t)
+	c.router(1, 1500, "w1")
+	c.ip("cli", "link del w1")
+	c.joined("w1 cli", "w2 cli", "lan r1")
+	c.ip("r1", "addr add 192.168.1.1/24 dev lan")
+	c.ip("r1", "link set lan up")
+	c.ip("cli", "link set w1 address 02:00:00:00:00:01")
+	c.ip("cli", "link set w2 address 02:00:00:00:00:02")
+	for i := 1; i <= 2; i++ {
+		c.ip("cli", fmt.Sprintf("addr add 192.168.1.%d/24 dev w%d", i+1, i))
+		c.ip("cli", fmt.Sprintf("link set w%d up", i))
+		c.ip("cli", fmt.Sprintf("route add default via 192.168.1.1 dev w%d metric %d", i, 100*i))
+	}
+	client, server := c.keys("", `paths: [{name: cable, bind: "w1"}, {name: wifi, bind: "w2"}]`)
+	c.start("srv", "server", "server", server)
+	c.echo("srv")
+	c.client = c.start("cli", "client", "client", client)
+	c.works(30*time.Second, far)
+	wifi := func(state status.State) func() bool { return func() bool { return c.path("wifi").State == state } }
+	c.until(20*time.Second, "both paths are up", func() bool { return wifi(status.Up)() && c.path("cable").State == status.Up })
+	c.ip("r1", "neigh replace 192.168.1.3 lladdr 02:00:00:00:00:01 dev lan nud permanent") // as it is when that card's answer is first
+	c.until(20*time.Second, "status says why nothing comes", func() bool {
+		return strings.HasPrefix(c.path("wifi").Cause, "w2 is in one network with w1,")
+	})
+	for set := range strings.FieldsSeq(strings.TrimPrefix(c.path("wifi").Remedy, "sysctl -w ")) {
+		key, value, _ := strings.Cut(set, "=")
+		c.within("cli", func() error { return os.WriteFile("/proc/sys/"+strings.ReplaceAll(key, ".", "/"), []byte(value), 0) })
+	}
+	c.ip("r1", "neigh del 192.168.1.3 dev lan")
+	t.Logf("in use after %v", c.until(20*time.Second, "the path is up", wifi(status.Up)))
+	for range 5 { // the router asks anew
+		c.ip("r1", "neigh flush dev lan")
+		time.Sleep(300 * time.Millisecond)
+	}
+	c.works(5*time.Second, far)
+	if p := c.path("wifi"); p.State != status.Up {
+		t.Errorf("it is %s then: %s", p.State, p.Cause)
+	}
 }

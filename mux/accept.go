@@ -172,7 +172,7 @@ func (l *Listener) handshake(ctx context.Context, tcp net.Conn, place *gate.Plac
 			place.Prove(time.Now(), client)
 			k.SetDeadline(time.Now().Add(joinTimeout))
 			k.Answer()
-			return nil, at.inTime(ctx, func(ctx context.Context) error { return l.turns.wait(ctx, client) })
+			return nil, at.inTime(ctx, func(ctx context.Context) error { return l.allowances.wait(ctx, client) })
 		}
 		if k.Hushed() {
 			if ahead != 0 {

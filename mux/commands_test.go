@@ -48,7 +48,7 @@ func TestCommandsHaveARate(t *testing.T) {
 // says as much as one does, is not cut for that.
 func TestCommandsOfAClientHaveARate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var all turns
+		var all allowances
 		next := func() *subflow {
 			s := &Session{commands: newCommands()}
 			s.commands.client = all.client([32]byte{1}).commands

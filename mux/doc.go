@@ -72,7 +72,7 @@ package mux
 //
 // # Locks
 //
-// Outermost first: opening.mu; Client.mu or Listener.mu; turn.joins; registry.mu; servers.mu;
+// Outermost first: opening.mu; Client.mu or Listener.mu; allowance.joins; registry.mu; servers.mu;
 // monitor.turn; delivery.mu, which is held while ordered flows are delivered, so that a
 // Handler may Send; subflow.asking; the session's (Session.enter); Stream.mu; Table.mu. The
 // mutexes of receiveSpace, of a carrier, of Capture, of Memory and of a Gate are taken last and

@@ -66,10 +66,10 @@ type Listener struct {
 	sessions registry
 	book     proof.Book
 	// strangers pays for handshakes with those who show no proof first.
-	strangers *rate.Limiter
-	familiar  *rate.Limiter // the same, for addresses that have proved a key
-	turns     turns         // of those who show one
-	benches   benches       // for all handshakes
+	strangers  *rate.Limiter
+	familiar   *rate.Limiter // the same, for addresses that have proved a key
+	allowances allowances    // of those who show one
+	benches    benches       // for all handshakes
 
 	mu   sync.Mutex      // guards the rest
 	ctx  context.Context // of Run; nil before
@@ -89,8 +89,8 @@ func Listen(cfg ListenerConfig) (*Listener, error) {
 		sessions: registry{sessions: make(map[mptcp.Token]*Session), opening: make(map[[32]byte]int)},
 		gate:     newGate(cfg.MaxFiles), strangers: newStrangers(), familiar: newStrangers(),
 		memory: newMemory(), guests: newGuests(cfg.MaxFiles),
-		turns:   turns{crowd: hands.NewCrowd(runtime.GOMAXPROCS(0)-1, hands.NewSpare())},
-		benches: newBenches(runtime.GOMAXPROCS(0) - 1),
+		allowances: allowances{crowd: hands.NewCrowd(runtime.GOMAXPROCS(0)-1, hands.NewSpare())},
+		benches:    newBenches(runtime.GOMAXPROCS(0) - 1),
 	}
 	now, err := newListening(cfg)
 	if err != nil {
@@ -127,7 +127,7 @@ func (l *Listener) goBy(now *listening) {
 		keys = append(keys, k)
 	}
 	l.book.Set(now.Key, keys)
-	l.turns.keep(now.Clients)
+	l.allowances.keep(now.Clients)
 	l.memory.setLimit(now.MaxMemory)
 	l.live.Store(now)
 }
@@ -205,10 +205,10 @@ func (l *Listener) open(key [32]byte) (*Session, error) {
 		name: name, identity: key, mode: cfg.Mode, rules: cfg.Rules, timeout: cfg.SessionTimeout,
 		streams: cfg.MaxStreams, capture: cfg.Capture, log: cfg.Log.With().Str("client", name).Logger(),
 	})
-	turn := l.turns.client(key)
-	s.memory, s.voice = l.memory, turn.voice
-	s.hands, s.commands.client = turn.hands, turn.commands
-	s.streams.Share(turn.hands)
+	own := l.allowances.client(key)
+	s.memory, s.voice = l.memory, own.voice
+	s.hands, s.commands.client = own.hands, own.commands
+	s.streams.Share(own.hands)
 	h, err := cfg.Accept(s)
 	if err != nil {
 		l.sessions.unreserve(key)

@@ -84,8 +84,8 @@ func (l *Listener) welcome(k *carrier.TLS, keep func() bool, at *bench) error {
 // expect has one more subflow join a session, unless that or its client has as many as it may. What is
 // counted is taken at once, however many come together.
 func (l *Listener) expect(s *Session) bool {
-	cfg, turn := l.live.Load(), l.turns.client(s.identity)
-	turn.joins.Lock()
-	defer turn.joins.Unlock()
+	cfg, own := l.live.Load(), l.allowances.client(s.identity)
+	own.joins.Lock()
+	defer own.joins.Unlock()
 	return l.sessions.files(s.identity) < cfg.filesOf() && s.core.expect(cfg.MaxSubflows)
 }

@@ -23,8 +23,8 @@ import (
 // have the link type RAW: Wireshark reads them without help.
 //
 // All methods may be called on a nil Capture, which captures nothing, and by
-// several goroutines. The zero Capture waits for Begin. A capture is for finding faults: it holds what TLS hides,
-// and it costs a lock and a copy per packet.
+// several goroutines. The zero Capture waits for Begin. A capture is for finding
+// faults: it holds what TLS hides, and it costs a lock and a copy per packet.
 type Capture struct {
 	on      atomic.Bool // there is a file
 	mu      sync.Mutex  // guards all that follows, and every Subflow

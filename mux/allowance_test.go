@@ -18,18 +18,18 @@ import (
 // A client that comes without end waits for itself, and nobody else does.
 func TestTurnsAreEachClientsOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var n turns
+		var n allowances
 		often, seldom := [32]byte{1}, [32]byte{2}
 		begin := time.Now()
-		for range turnsAtOnce {
+		for range handshakesAtOnce {
 			if err := n.wait(t.Context(), often); err != nil {
 				t.Fatal(err)
 			}
 		}
 		if d := time.Since(begin); d != 0 {
-			t.Errorf("%d at once take %v", turnsAtOnce, d)
+			t.Errorf("%d at once take %v", handshakesAtOnce, d)
 		}
-		rate := turnsPerCore * runtime.GOMAXPROCS(0)
+		rate := handshakesPerCore * runtime.GOMAXPROCS(0)
 		for range rate {
 			if err := n.wait(t.Context(), often); err != nil {
 				t.Fatal(err)
@@ -80,7 +80,7 @@ func TestHandshakesOfOneClientHaveARate(t *testing.T) {
 		begin := time.Now()
 		var all sync.WaitGroup
 		turn := make(chan struct{}, 32)
-		for range turnsAtOnce + beyond {
+		for range handshakesAtOnce + beyond {
 			turn <- struct{}{}
 			all.Go(func() {
 				defer func() { <-turn }()
@@ -95,9 +95,9 @@ func TestHandshakesOfOneClientHaveARate(t *testing.T) {
 			})
 		}
 		all.Wait()
-		least := beyond * time.Second / time.Duration(turnsPerCore*runtime.GOMAXPROCS(0))
+		least := beyond * time.Second / time.Duration(handshakesPerCore*runtime.GOMAXPROCS(0))
 		if d := time.Since(begin); d < least*9/10 || d > least*11/10 {
-			t.Errorf("%d handshakes of one client take %v, want %v", turnsAtOnce+beyond, d, least)
+			t.Errorf("%d handshakes of one client take %v, want %v", handshakesAtOnce+beyond, d, least)
 		}
 		end()
 		l.tasks.Wait()

@@ -286,11 +286,11 @@ func (t *publishing) open(s *sockets, c *client, at netip.AddrPort) (*door, byte
 }
 
 // leave gives up a stream's place; a door that nobody waits at is closed after a
-// while.
+// while, if it is open.
 func (t *publishing) leave(d *door) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if d.refs--; d.refs == 0 {
+	if d.refs--; d.refs == 0 && t.doors[d.at] == d {
 		d.rest = time.AfterFunc(doorRest, func() {
 			t.mu.Lock()
 			defer t.mu.Unlock()

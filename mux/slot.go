@@ -29,6 +29,7 @@ func (p *clientPath) slot(ctx context.Context, leads bool) {
 	pause, tries, forgotten := backoffMin, 0, 0
 	knows := false // a server that answers: the one that leads may be held up by another
 	var old *subflow
+	var there context.Context // ends when the path leads another way than it did to old
 	for ctx.Err() == nil {
 		waited, ok := false, true
 		if !leads && !knows {
@@ -49,7 +50,7 @@ func (p *clientPath) slot(ctx context.Context, leads bool) {
 			p.dials(time.Time{})
 		}
 		if old != nil && (err == nil || isDead(old) || noRoom(err)) {
-			if old.abandon() && err == nil && tries == 1 && !waited && alike(old, f) {
+			if old.abandon() && err == nil && tries == 1 && !waited && there.Err() == nil && alike(old, f) {
 				p.freezes(time.Now(), usual)
 			}
 			old = nil
@@ -71,7 +72,7 @@ func (p *clientPath) slot(ctx context.Context, leads bool) {
 		}
 		pause, tries, forgotten = backoffMin, 0, 0
 		if p.tend(ctx, f) {
-			old = f
+			old, there = f, stays
 		}
 	}
 }

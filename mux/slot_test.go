@@ -142,8 +142,20 @@ func TestConnectionsThatFreeze(t *testing.T) {
 }
 
 // A path that was away for a while and is back has not let connections freeze, though those that
-// it had are made anew, and get through at once.
+// it had are made anew, and get through at once; nor has one whose interface was taken down and up again.
 func TestPathThatWasAwayDidNotFreeze(t *testing.T) {
+	t.Run("away", func(t *testing.T) { testAway(t, false, func(*Client) {}) })
+	t.Run("taken down", func(t *testing.T) {
+		testAway(t, true, func(c *Client) {
+			c.Redial([]string{c.Reports()[1].Path.Name})
+			time.Sleep(100 * time.Millisecond) // attempts have begun
+		})
+	})
+}
+
+// testAway has a path be away; comes is called right before it is there again, where nothing of
+// what was begun before goes on if it forgets that.
+func testAway(t *testing.T, forgets bool, comes func(c *Client)) {
 	const subflows = 3
 	var away atomic.Pointer[chan struct{}] // closed when the path is there
 	leave := func() func() {
@@ -153,13 +165,15 @@ func TestPathThatWasAwayDidNotFreeze(t *testing.T) {
 	}
 	leave()() // it is there
 	pass := func(to io.Writer, from io.Reader) {
-		b := make([]byte, 4096)
+		b, begun := make([]byte, 4096), away.Load()
 		for {
 			k, err := from.Read(b)
 			if err != nil {
 				return
 			}
-			<-*away.Load()
+			if <-*away.Load(); forgets && away.Load() != begun {
+				continue
+			}
 			if _, err := to.Write(b[:k]); err != nil {
 				return
 			}
@@ -188,6 +202,7 @@ func TestPathThatWasAwayDidNotFreeze(t *testing.T) {
 		n.send(50, 200, 100, nil)
 		time.Sleep(250 * time.Millisecond)
 	}
+	comes(n.client)
 	back()
 	eventually(t, "all subflows are new ones", func() bool {
 		now := n.locals()

@@ -169,10 +169,10 @@ func (l *Listener) handshake(ctx context.Context, tcp net.Conn, place *gate.Plac
 		place.Spoke()
 		client, ahead, ok := l.book.Check(hello.ServerName, time.Now())
 		if ok {
-			place.Prove(time.Now(), client)
+			place.Prove(client)
 			k.SetDeadline(time.Now().Add(joinTimeout))
 			k.Answer()
-			return nil, at.inTime(ctx, func(ctx context.Context) error { return l.allowances.wait(ctx, client) })
+			return nil, at.inTime(ctx, func(ctx context.Context) error { return l.allowances.wait(ctx, client, place.Known()) })
 		}
 		if k.Hushed() {
 			if ahead != 0 {
@@ -191,7 +191,7 @@ func (l *Listener) handshake(ctx context.Context, tcp net.Conn, place *gate.Plac
 	switch {
 	case err == nil:
 		if client, err := handshake.PeerKey(k.State()); err == nil {
-			place.Prove(time.Now(), client)
+			place.Finish(time.Now(), client)
 		}
 		k.SetDeadline(time.Now().Add(joinTimeout))
 		err = l.welcome(k, stop, at)

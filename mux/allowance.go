@@ -14,7 +14,8 @@ import (
 const (
 	// handshakesPerCore is how many handshakes a second one client's key may have, on each core,
 	// and handshakesAtOnce how many at once beside: more than a client with all of its sessions
-	// and paths needs after a restart of the server. A handshake costs about 0.6 ms.
+	// and paths needs after a restart of the server. A handshake costs about 0.6 ms. As many again
+	// are for addresses at which one was finished before.
 	handshakesPerCore = 40
 	handshakesAtOnce  = 256
 )
@@ -31,6 +32,7 @@ type allowances struct {
 // An allowance is one client's, in all of its sessions.
 type allowance struct {
 	handshakes *rate.Limiter
+	familiar   *rate.Limiter // the same, for addresses that have proved a key
 	voice      *chatter.Voice
 	hands      *hands.Hands
 	commands   *rate.Limiter // of options without data, of all sessions
@@ -38,9 +40,17 @@ type allowance struct {
 }
 
 // wait returns when it is the turn of a client's handshake, or an error when that does not
-// come in time.
-func (a *allowances) wait(ctx context.Context, client [32]byte) error {
-	return a.client(client).handshakes.Wait(ctx)
+// come in time. known is that its address has proved a key before.
+func (a *allowances) wait(ctx context.Context, client [32]byte, known bool) error {
+	of := a.client(client)
+	if known {
+		return of.familiar.Wait(ctx)
+	}
+	return of.handshakes.Wait(ctx)
+}
+
+func newHandshakes() *rate.Limiter {
+	return rate.NewLimiter(rate.Limit(handshakesPerCore*runtime.GOMAXPROCS(0)), handshakesAtOnce)
 }
 
 func (a *allowances) client(client [32]byte) *allowance {
@@ -52,8 +62,8 @@ func (a *allowances) client(client [32]byte) *allowance {
 			a.of = make(map[[32]byte]*allowance)
 		}
 		c = &allowance{
-			handshakes: rate.NewLimiter(rate.Limit(handshakesPerCore*runtime.GOMAXPROCS(0)), handshakesAtOnce),
-			voice:      chatter.NewVoice(), hands: a.crowd.Hands(),
+			handshakes: newHandshakes(), familiar: newHandshakes(),
+			voice: chatter.NewVoice(), hands: a.crowd.Hands(),
 			commands: rate.NewLimiter(clientCommands, clientCommandsAtOnce),
 		}
 		a.of[client] = c

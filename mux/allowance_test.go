@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/tls"
+	"net"
 	"runtime"
 	"sync"
 	"testing"
@@ -22,7 +23,7 @@ func TestTurnsAreEachClientsOwn(t *testing.T) {
 		often, seldom := [32]byte{1}, [32]byte{2}
 		begin := time.Now()
 		for range handshakesAtOnce {
-			if err := n.wait(t.Context(), often); err != nil {
+			if err := n.wait(t.Context(), often, false); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -31,7 +32,7 @@ func TestTurnsAreEachClientsOwn(t *testing.T) {
 		}
 		rate := handshakesPerCore * runtime.GOMAXPROCS(0)
 		for range rate {
-			if err := n.wait(t.Context(), often); err != nil {
+			if err := n.wait(t.Context(), often, false); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -39,8 +40,12 @@ func TestTurnsAreEachClientsOwn(t *testing.T) {
 			t.Errorf("%d more take %v", rate, d)
 		}
 		begin = time.Now()
-		if err := n.wait(t.Context(), seldom); err != nil || time.Since(begin) != 0 {
+		if err := n.wait(t.Context(), seldom, false); err != nil || time.Since(begin) != 0 {
 			t.Errorf("another client: %v, after %v", err, time.Since(begin))
+		}
+		begin = time.Now()
+		if err := n.wait(t.Context(), often, true); err != nil || time.Since(begin) != 0 {
+			t.Errorf("the same at an address that has proved a key before: %v, after %v", err, time.Since(begin))
 		}
 		// What all its sessions make the log have is bounded, too, and nobody else's lines are.
 		if v := n.client(often).voice; v != n.client(often).voice || v == n.client(seldom).voice {
@@ -48,7 +53,7 @@ func TestTurnsAreEachClientsOwn(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Microsecond)
 		defer cancel()
-		if n.wait(ctx, often) == nil {
+		if n.wait(ctx, often, false) == nil {
 			t.Error("a turn came before its time")
 		}
 		n.keep(map[[32]byte]string{seldom: "seldom"})
@@ -102,4 +107,26 @@ func TestHandshakesOfOneClientHaveARate(t *testing.T) {
 		end()
 		l.tasks.Wait()
 	})
+}
+
+// Who has a client's key and comes without end from elsewhere takes no handshakes from the addresses at which one
+// was finished before.
+func TestAClientsAddressesHaveTurnsOfTheirOwn(t *testing.T) {
+	n := newLoopTunnel(t, 1, 1, nil) // from 127.0.0.1
+	n.listener.allowances.client([32]byte(n.key.Public().(ed25519.PublicKey))).handshakes.SetBurst(0)
+	g, err := handshake.NewGreeter(n.key, Cover{}, n.serverKey.Public().(ed25519.PublicKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at, works := range map[byte]bool{1: true, 2: false} {
+		cfg, _ := g.Config(time.Now())
+		d := tls.Dialer{NetDialer: &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, at)}}, Config: cfg}
+		c, err := d.DialContext(t.Context(), "tcp", n.addr.String())
+		if err == nil {
+			c.Close()
+		}
+		if (err == nil) != works {
+			t.Errorf("a handshake from 127.0.0.%d ends with %v", at, err)
+		}
+	}
 }

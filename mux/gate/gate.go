@@ -3,7 +3,7 @@
 // another out.
 //
 // A Gate has a bounded number of places. An address (IPv6: a /64) gets a share of
-// them, and a part is kept for addresses that have proved a key before. When it is
+// them, and a part is kept for addresses that have proved a key before, by a whole handshake. When it is
 // tight, the oldest connection that has said nothing goes first, then the oldest that
 // has proved nothing; who has proved a key goes for nobody but the same key, which has a
 // share of its own. Where hundreds come at once, on a busy machine, what somebody has said
@@ -45,7 +45,7 @@ type Gate struct {
 
 	mu      sync.Mutex                          // guards the rest
 	waiting ledger.Ledger[netip.Prefix, *Place] // who stands there, by address, in order of arrival
-	keys    ledger.Ledger[[32]byte, *Place]     // those of them that have proved a key, by that
+	claims  ledger.Ledger[claim, *Place]        // those of them that have proved a key, by that
 	proofs  ledger.Ledger[[32]byte, *proof]     // what is remembered, by key, the oldest first,
 	proven  map[netip.Prefix]*proof             // and by address
 	said    time.Time                           // when somebody was last sent away
@@ -101,7 +101,13 @@ type Place struct {
 	// Guarded by Gate.mu.
 	stage stage
 	place ledger.Entry[netip.Prefix, *Place]
-	key   ledger.Entry[[32]byte, *Place] // from proved on
+	claim ledger.Entry[claim, *Place] // from proved on
+}
+
+// A claim is a key that has been proved, and whether that was at an address that had done so before.
+type claim struct {
+	key   [32]byte
+	known bool
 }
 
 type stage uint8
@@ -220,42 +226,63 @@ func (g *Gate) remove(p *Place) {
 	}
 	p.stage = gone
 	g.waiting.Remove(&p.place)
-	g.keys.Remove(&p.key)
+	g.claims.Remove(&p.claim)
 }
 
 // Known says whether its address had proved a key before.
 func (p *Place) Known() bool { return p.known }
 
-// Proven says whether somebody has proved a key from its address by now.
+// Proven says whether it has proved a key by now, or somebody else at its address has.
 func (p *Place) Proven(now time.Time) bool {
 	p.g.mu.Lock()
 	defer p.g.mu.Unlock()
-	return p.g.knows(p.home, now)
+	return p.stage == proved || p.g.knows(p.home, now)
 }
 
 // Spoke notes that the connection is not a silent one.
 func (p *Place) Spoke() { p.reach(spoken) }
 
-// Prove notes that the connection has proved a key, and its address with it. One key has no
-// more than a share of the places: the oldest of its connections goes.
-func (p *Place) Prove(now time.Time, key [32]byte) {
-	g := p.g
-	g.mu.Lock()
-	var out *Place
-	if p.stage < proved {
-		if g.keys.Held(key) >= g.share {
-			out, _ = g.keys.FirstOf(key)
-			g.remove(out)
-			g.counts.Sent++
-		}
-		p.stage = proved
-		g.keys.Add(&p.key, key, p)
-	}
-	g.note(p.home, key, now)
-	g.mu.Unlock()
+// Prove notes that the connection has proved a key in its first bytes. One key has no more than a
+// share of the places: the oldest of its connections goes, of those at addresses that are not known if
+// there are any. Its own address is not known for that: whoever has a key can say its first bytes from
+// everywhere, and the holder's own addresses would be forgotten for these.
+func (p *Place) Prove(key [32]byte) {
+	p.g.mu.Lock()
+	out := p.prove(key)
+	p.g.mu.Unlock()
 	if out != nil {
 		out.leave()
 	}
+}
+
+// Finish notes that the connection has proved a key by its whole handshake, and its address with it.
+func (p *Place) Finish(now time.Time, key [32]byte) {
+	p.g.mu.Lock()
+	out := p.prove(key)
+	p.g.note(p.home, key, now)
+	p.g.mu.Unlock()
+	if out != nil {
+		out.leave()
+	}
+}
+
+// prove says who has to go. The caller holds g.mu.
+func (p *Place) prove(key [32]byte) (out *Place) {
+	if p.stage >= proved {
+		return nil
+	}
+	g, fresh, known := p.g, claim{key, false}, claim{key, true}
+	if g.claims.Held(fresh)+g.claims.Held(known) >= g.share {
+		var ok bool
+		if out, ok = g.claims.FirstOf(fresh); !ok {
+			out, _ = g.claims.FirstOf(known)
+		}
+		g.remove(out)
+		g.counts.Sent++
+	}
+	p.stage = proved
+	g.claims.Add(&p.claim, claim{key, p.known}, p)
+	return out
 }
 
 // note remembers that an address has proved a key, in the place of the one that did so the

@@ -61,7 +61,7 @@ func TestTheSilentGoBeforeThoseThatSpeak(t *testing.T) {
 func TestWhoHasProvedStays(t *testing.T) {
 	g := newGate(8, 8, 0)
 	p, there := enter(t, g, crowd)
-	p.Prove(t0, [32]byte{1})
+	p.Finish(t0, [32]byte{1})
 	for range 50 {
 		enter(t, g, crowd)
 	}
@@ -73,7 +73,7 @@ func TestWhoHasProvedStays(t *testing.T) {
 	var all []*Place
 	for range 8 {
 		p, _ := enter(t, g, crowd)
-		p.Prove(t0, [32]byte{1})
+		p.Finish(t0, [32]byte{1})
 		all = append(all, p)
 	}
 	if p, _ := g.Enter(crowd, t0, func() {}, nil); p != nil {
@@ -85,15 +85,15 @@ func TestWhoHasProvedStays(t *testing.T) {
 	for _, p := range all {
 		p.Leave()
 	}
-	if c := g.Counts(); c.Waiting != 0 || g.keys.Len() != 0 {
-		t.Errorf("all have left: %+v, %d with a key", c, g.keys.Len())
+	if c := g.Counts(); c.Waiting != 0 || g.claims.Len() != 0 {
+		t.Errorf("all have left: %+v, %d with a key", c, g.claims.Len())
 	}
 }
 
 func TestAReserveIsKeptForThoseThatProvedBefore(t *testing.T) {
 	g := newGate(16, 16, 4)
 	p, _ := enter(t, g, home)
-	p.Prove(t0, [32]byte{1})
+	p.Finish(t0, [32]byte{1})
 	p.Leave()
 	for i := range 200 { // strangers, each from an address of its own
 		enter(t, g, netip.AddrFrom4([4]byte{203, 0, 113, byte(i)}))
@@ -137,13 +137,13 @@ func of(i int) (key [32]byte) {
 func TestOneKeyHasAShare(t *testing.T) {
 	g := newGate(16, 4, 4)
 	other, _ := enter(t, g, home)
-	other.Prove(t0, of(1))
+	other.Finish(t0, of(1))
 	other.Leave()
 	var first func() bool
 	for i := range 2 * homesEach {
 		p, there := enter(t, g, netip.AddrFrom4([4]byte{203, 0, byte(i >> 8), byte(i)}))
-		p.Prove(t0, of(2))
-		p.Prove(t0, of(2)) // in its first bytes, and when the handshake is over
+		p.Prove(of(2))
+		p.Finish(t0, of(2))
 		if i == 0 {
 			first = there
 		}
@@ -167,8 +167,32 @@ func TestOneKeyHasAShare(t *testing.T) {
 	for p := range g.waiting.All() {
 		p.Leave()
 	}
-	if g.keys.Len() != 0 || g.waiting.Len() != 0 {
-		t.Errorf("all have left, and %d are there, %d with a key", g.waiting.Len(), g.keys.Len())
+	if g.claims.Len() != 0 || g.waiting.Len() != 0 {
+		t.Errorf("all have left, and %d are there, %d with a key", g.waiting.Len(), g.claims.Len())
+	}
+}
+
+// Who has a key, which may be stolen, and says its first bytes from everywhere has no address known for
+// that, makes none of the key's own forgotten, and has nobody cut who comes from one.
+func TestFirstBytesFromEverywhereMakeNoHome(t *testing.T) {
+	g := newGate(16, 4, 4)
+	own, _ := enter(t, g, home)
+	own.Finish(t0, of(2))
+	own.Leave()
+	own, there := enter(t, g, home)
+	own.Prove(of(2))
+	for i := range 2 * homesEach {
+		p, _ := enter(t, g, netip.AddrFrom4([4]byte{203, 0, byte(i >> 8), byte(i)}))
+		p.Prove(of(2))
+		if !p.Proven(t0) {
+			t.Fatal("who has proved a key has not")
+		}
+	}
+	if !there() || !g.knows(Home(home), t0) || len(g.proven) != 1 {
+		t.Errorf("the key's own connection is there: %v; %d addresses are known", there(), len(g.proven))
+	}
+	if n := g.Counts().Waiting; n != 4 {
+		t.Errorf("%d of one key stand there", n)
 	}
 }
 
@@ -196,7 +220,7 @@ func TestTheMemoryIsBounded(t *testing.T) {
 	g := newGate(4, 4, 0)
 	for i := range memory + 100 {
 		p, _ := g.Enter(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), t0, func() {}, nil)
-		p.Prove(t0.Add(time.Duration(i)), of(i))
+		p.Finish(t0.Add(time.Duration(i)), of(i))
 		p.Leave()
 	}
 	if len(g.proven) > memory {
@@ -211,7 +235,7 @@ func TestTheOldestProofIsForgotten(t *testing.T) {
 	at := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}) }
 	for i := range memory {
 		p, _ := g.Enter(at(i), t0, func() {}, nil)
-		p.Prove(t0.Add(time.Duration(i)), of(i))
+		p.Finish(t0.Add(time.Duration(i)), of(i))
 		p.Leave()
 	}
 	if len(g.proven) != memory {
@@ -219,7 +243,7 @@ func TestTheOldestProofIsForgotten(t *testing.T) {
 	}
 	p, _ := g.Enter(at(memory), t0, func() {}, nil)
 	home := p.home
-	p.Prove(t0.Add(2*memory), of(memory))
+	p.Finish(t0.Add(2*memory), of(memory))
 	p.Leave()
 	oldest, _ := g.Enter(at(0), t0, func() {}, nil)
 	defer oldest.Leave()

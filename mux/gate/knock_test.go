@@ -19,7 +19,7 @@ func TestKnocksAreShared(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	home := netip.MustParseAddr("192.0.2.1")
 	p, _ := g.Enter(home, now, func() {}, nil)
-	p.Prove(now, [32]byte{1})
+	p.Finish(now, [32]byte{1})
 	p.Leave()
 	let, first, own := 0, 0, 0
 	const seconds = 20
@@ -53,7 +53,7 @@ func TestKnocksAreBounded(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	home := netip.MustParseAddr("192.0.2.1")
 	p, _ := g.Enter(home, now, func() {}, nil)
-	p.Prove(now, [32]byte{1})
+	p.Finish(now, [32]byte{1})
 	p.Leave()
 	for i := range 3 * visitors {
 		g.Knock(stranger(i), now)

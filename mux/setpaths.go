@@ -64,15 +64,15 @@ func (c *Client) Redial(names []string) {
 	renew(c.session, func(f *subflow) bool { return slices.Contains(names, f.path.Name()) })
 }
 
-// Retry has the attempts of some paths begin anew, by their names, of those that do not work: there is
-// something by now that those under way began without, as a route.
+// Retry has the attempts of some paths begin anew, by their names: there is something by now that those
+// under way began without, as a route.
 func (c *Client) Retry(names []string) {
 	c.hurry(func(p *clientPath) bool {
-		fails := slices.Contains(names, p.way.Name) && !c.session.core.works(p.path)
-		if fails {
+		named := slices.Contains(names, p.way.Name)
+		if named {
 			p.depart()
 		}
-		return fails
+		return named
 	})
 }
 

@@ -91,6 +91,30 @@ func TestRouteComesLate(t *testing.T) {
 	}
 }
 
+// A card in use is taken down and up, and its route comes a moment later: what goes on by it goes on as soon as there is one.
+func TestCardIsTakenDown(t *testing.T) {
+	t.Parallel()
+	soonest(t, 800*time.Millisecond, func(t *testing.T) time.Duration {
+		c := newCountry(t)
+		c.router(1, 1500, "w1")
+		client, server := c.keys("", onePath)
+		c.start("srv", "server", "server", server)
+		c.echo("srv")
+		c.client = c.start("cli", "client", "client", client)
+		c.works(30*time.Second, far)
+		f := c.flow(far)
+		time.Sleep(500 * time.Millisecond)
+		for _, change := range []string{"link set w1 down", "link set w1 up", "route add default via 192.168.1.1 dev w1"} {
+			c.ip("cli", change)
+			time.Sleep(200 * time.Millisecond)
+		}
+		time.Sleep(2 * time.Second)
+		gap := f.longest(t)
+		t.Logf("a gap of %v, 400 ms of them without a way", gap)
+		return gap
+	})
+}
+
 // A path that dies and returns again and again is not said again and again.
 func TestPathFlaps(t *testing.T) {
 	t.Parallel()

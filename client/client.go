@@ -217,7 +217,7 @@ func (c *Client) Run(ctx context.Context) error {
 	if c.mux != nil {
 		g.Go(func() error { return c.runTunnel(ctx) })
 		g.Go(func() error { c.watch.Run(ctx, c.mux.Reports); return nil })
-		g.Go(func() error { return c.watch.Follow(ctx, c.mux) })
+		g.Go(func() error { c.watch.Follow(ctx, c.mux); return nil })
 	}
 	c.front.run(ctx, g.Go)
 	if c.runSocket != "" {

@@ -20,7 +20,7 @@ const (
 )
 
 // Follow tells the tunnel which paths can be used, whenever that changes, until ctx ends.
-func (w *Watch) Follow(ctx context.Context, m *mux.Client) error {
+func (w *Watch) Follow(ctx context.Context, m *mux.Client) {
 	events := make(chan struct{}, 1) // one is enough: "look again"
 	ended := make(chan struct{})
 	defer func() { <-ended }()
@@ -47,7 +47,7 @@ func (w *Watch) Follow(ctx context.Context, m *mux.Client) error {
 		}
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-w.changed:
 			s.replace(Of(w.wanted()))
 			continue

@@ -10,15 +10,12 @@ import (
 
 	"github.com/mpsocks/mpsocks/mux/buf"
 	"github.com/mpsocks/mpsocks/mux/packet"
+	"github.com/mpsocks/mpsocks/mux/records"
 )
 
 const (
-	// minTTL keeps a TTL of 0 from causing a question per datagram; maxTTL lets
-	// a moved server be found within the hour.
-	minTTL, maxTTL = 5 * time.Second, time.Hour
-	// maxNegativeTTL bounds how long a name that does not exist is believed in:
-	// a name that was just registered should work soon.
-	maxNegativeTTL = time.Minute
+	// minTTL keeps a TTL of 0 from causing a question per datagram.
+	minTTL = 5 * time.Second
 	// failTTL is the pause after a question that got no answer.
 	failTTL = time.Second
 	// staleTime is how long an expired answer serves while a new one is asked
@@ -205,7 +202,7 @@ func (t *names) send(n *name) {
 			continue
 		}
 		b := buf.Get(512)
-		msg, err := appendQuestion(b.Bytes()[:0], n.ids[i], n.host, typ)
+		msg, err := records.AppendQuery(b.Bytes()[:0], n.ids[i], n.host+".", typ)
 		if err != nil || len(msg) > 512 {
 			b.Release() // cannot be: the name was checked
 			continue

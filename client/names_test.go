@@ -13,6 +13,7 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/mpsocks/mpsocks/mux/packet"
+	"github.com/mpsocks/mpsocks/mux/records"
 )
 
 // zone answers questions to the resolver, and echoes everything else.
@@ -419,7 +420,7 @@ func FuzzAnswer(f *testing.F) {
 				return
 			}
 			r, err := parseAnswer(&p, h, "a.test", typ)
-			if err == nil && (r.ttl < 0 || r.ttl > maxTTL || i == 0 && r.addr.IsValid() && !r.addr.Is4()) {
+			if err == nil && (r.ttl < 0 || r.ttl > records.MaxTTL || i == 0 && r.addr.IsValid() && !r.addr.Is4()) {
 				t.Fatalf("% x: %+v", b, r)
 			}
 		}
@@ -440,7 +441,7 @@ func FuzzHost(f *testing.F) {
 		if again, ok := appendHost(nil, out); !ok || string(again) != string(out) {
 			t.Fatalf("%q gives %q, which gives %q, %v", host, out, again, ok)
 		}
-		if _, err := appendQuestion(nil, 1, string(out), dnsmessage.TypeA); err != nil {
+		if _, err := records.AppendQuery(nil, 1, string(out)+".", dnsmessage.TypeA); err != nil {
 			t.Fatalf("%q cannot be asked for: %v", out, err)
 		}
 		parseLiteral(string(out))

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
+
+	"github.com/mpsocks/mpsocks/mux/records"
 )
 
 // maxHost is the longest name in text form, RFC 1035, Section 2.3.4.
@@ -76,22 +78,6 @@ func parseLiteral(host string) (netip.Addr, bool) {
 	return a.Unmap(), err == nil && a.Zone() == ""
 }
 
-// appendQuestion appends a DNS query of that type for host to b.
-func appendQuestion(b []byte, id uint16, host string, typ dnsmessage.Type) ([]byte, error) {
-	name, err := dnsmessage.NewName(host + ".")
-	if err != nil {
-		return nil, err
-	}
-	q := dnsmessage.NewBuilder(b, dnsmessage.Header{ID: id, RecursionDesired: true})
-	if err := q.StartQuestions(); err != nil {
-		return nil, err
-	}
-	if err := q.Question(dnsmessage.Question{Name: name, Type: typ, Class: dnsmessage.ClassINET}); err != nil {
-		return nil, err
-	}
-	return q.Finish()
-}
-
 // reply is what one DNS answer says.
 type reply struct {
 	addr   netip.Addr   // invalid: there is none
@@ -105,19 +91,10 @@ type reply struct {
 // maxOthers is how many addresses beside the first one are kept.
 const maxOthers = 7
 
-func (r *reply) add(a netip.Addr) {
-	if r.addr.IsValid() {
-		r.others = append(r.others, a)
-	} else {
-		r.addr = a
-	}
-}
-
-// parseAnswer reads the answer to the question for host and typ. The resolver
-// follows aliases, so every address in the answer section counts; the TTL is
-// the smallest on the way, or of the SOA for "there is none" (RFC 2308).
+// parseAnswer reads the answer to the question for host and typ; its TTL is that of the SOA
+// for "there is none".
 func parseAnswer(p *dnsmessage.Parser, h dnsmessage.Header, host string, typ dnsmessage.Type) (reply, error) {
-	r := reply{ttl: maxTTL}
+	var r reply
 	q, err := p.Question()
 	if err != nil {
 		return r, err
@@ -132,55 +109,14 @@ func parseAnswer(p *dnsmessage.Parser, h dnsmessage.Header, host string, typ dns
 		r.failed = true
 		return r, nil
 	}
-	for {
-		rh, err := p.AnswerHeader()
-		if err == dnsmessage.ErrSectionDone {
-			break
-		}
-		if err != nil {
-			return r, err
-		}
-		r.ttl = min(r.ttl, time.Duration(rh.TTL)*time.Second)
-		switch {
-		case len(r.others) == maxOthers || rh.Type != typ:
-			err = p.SkipAnswer()
-		case typ == dnsmessage.TypeA:
-			var rr dnsmessage.AResource
-			rr, err = p.AResource()
-			r.add(netip.AddrFrom4(rr.A))
-		default:
-			var rr dnsmessage.AAAAResource
-			rr, err = p.AAAAResource()
-			r.add(netip.AddrFrom16(rr.AAAA).Unmap())
-		}
-		if err != nil {
-			return r, err
-		}
+	addrs, ttl, err := records.Addrs(p, typ, 1+maxOthers)
+	if err != nil {
+		return r, err
 	}
-	if !r.addr.IsValid() {
-		r.ttl = negativeTTL(p)
+	if len(addrs) > 0 {
+		r.addr, r.others, r.ttl = addrs[0], addrs[1:], ttl
+	} else if r.ttl, err = records.Negative(p); err != nil {
+		r.ttl = minTTL
 	}
 	return r, nil
-}
-
-// negativeTTL is how long "there is none" holds, RFC 2308, Section 5: the
-// smaller one of the SOA's TTL and its minimum field.
-func negativeTTL(p *dnsmessage.Parser) time.Duration {
-	for {
-		rh, err := p.AuthorityHeader()
-		if err != nil {
-			return minTTL
-		}
-		if rh.Type != dnsmessage.TypeSOA {
-			if p.SkipAuthority() != nil {
-				return minTTL
-			}
-			continue
-		}
-		soa, err := p.SOAResource()
-		if err != nil {
-			return minTTL
-		}
-		return min(time.Duration(min(rh.TTL, soa.MinTTL))*time.Second, maxNegativeTTL)
-	}
 }

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/mpsocks/mpsocks/mux/buf"
+	"github.com/mpsocks/mpsocks/mux/records"
 )
 
 // cmdResolvePTR asks for the name of an address, in a reply's bound address: the other half of
@@ -86,7 +87,7 @@ func nameOf(ctx context.Context, c *Client, by holder, addr netip.Addr) (string,
 // ask sends the question.
 func (r *reverse) ask() error {
 	b := buf.Get(512)
-	msg, err := appendQuestion(b.Bytes()[:0], r.id, r.asked, dnsmessage.TypePTR)
+	msg, err := records.AppendQuery(b.Bytes()[:0], r.id, r.asked+".", dnsmessage.TypePTR)
 	if err != nil {
 		b.Release()
 		return err

@@ -61,11 +61,11 @@ var rooms = []struct {
 	{module: "html/template", tests: true},
 }
 
-// within says which rooms of the tunnel each of them may import, tests aside; mux itself
-// may import all but the ones for tests.
+// within says which rooms of the tunnel each of them may import, tests aside, and those rooms
+// of the halves that know nothing of ours besides; mux itself may import all but the ones for tests.
 var within = map[string][]string{
 	"mux/buf": nil, "mux/mptcp": nil, "mux/packet": nil, // codecs and memory
-	"mux/gauge": nil, "mux/zones": nil, "mux/sched": nil, "mux/lull": nil, "mux/amount": nil, "mux/chatter": nil, "mux/turns": nil, "mux/ledger": nil,
+	"mux/gauge": nil, "mux/zones": nil, "mux/sched": nil, "mux/lull": nil, "mux/amount": nil, "mux/chatter": nil, "mux/turns": nil, "mux/ledger": nil, "mux/records": nil,
 	"mux/dsn":       {"mux/buf"},
 	"mux/fq":        {"mux/buf", "mux/packet"},
 	"mux/reseq":     {"mux/buf", "mux/packet"},
@@ -79,12 +79,15 @@ var within = map[string][]string{
 	// A carrier knows nothing of what it carries, and a gate nothing of what it lets in.
 	"mux/carrier": {"mux/lull", "mux/tcpio"}, "mux/gate": {"mux/ledger"}, "mux/proof": nil, "mux/hands": nil,
 	"mux/dialer": {"mux/nat64"}, "mux/nat64": nil,
+	// Which address a name has is asked by what goes out, and is no session's business.
+	"server/names": {"mux/buf", "mux/gate", "mux/records", "mux/turns"},
 	// For tests and hostile programs.
-	"mux/muxtest": {"mux/buf", "mux/packet"}, "mux/muxtest/pipe": {"mux/carrier"}, "mux/udpio/udpiotest": nil,
+	"server/names/namestest": nil,
+	"mux/muxtest":            {"mux/buf", "mux/packet"}, "mux/muxtest/pipe": {"mux/carrier"}, "mux/udpio/udpiotest": nil,
 }
 
 // forTests are rooms that nothing but tests may import, and their own kind.
-var forTests = []string{"mux/muxtest", "mux/muxtest/pipe", "mux/udpio/udpiotest"}
+var forTests = []string{"mux/muxtest", "mux/muxtest/pipe", "mux/udpio/udpiotest", "server/names/namestest"}
 
 // TestTunnelsRooms: each room of the tunnel knows what it is built on, and no more.
 func TestTunnelsRooms(t *testing.T) {

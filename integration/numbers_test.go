@@ -119,10 +119,10 @@ var stated = []struct {
 	{"docs/security.md", "16,384 that wait for an answer", "server.maxQuestions", 16384},
 	{"docs/security.md", "five attempts at once and 20 in all for one CONNECT", "server.maxRunning", 5},
 	{"docs/security.md", "five attempts at once and 20 in all for one CONNECT", "server.maxAttempts", 20},
-	{"docs/security.md", "128 at once for a client and 512 in all", "server.maxQueriesPerClient", 128},
-	{"docs/security.md", "128 at once for a client and 512 in all", "server.maxQueries", 512},
-	{"docs/security.md", "4,096 answers are remembered, and 8 MiB of them", "server.maxKnown", 4096},
-	{"docs/security.md", "4,096 answers are remembered, and 8 MiB of them", "server.maxKnownBytes", 8 << 20},
+	{"docs/security.md", "128 at once for a client and 512 in all", "server/names.maxQueriesPerClient", 128},
+	{"docs/security.md", "128 at once for a client and 512 in all", "server/names.maxQueries", 512},
+	{"docs/security.md", "4,096 answers are remembered, and 8 MiB of them", "server/names.maxKnown", 4096},
+	{"docs/security.md", "4,096 answers are remembered, and 8 MiB of them", "server/names.maxKnownBytes", 8 << 20},
 }
 
 // TestDocsHaveTheNumbers: what documents say of a number is what the program has.

@@ -51,7 +51,7 @@ func (s pipeStream) AfterFailure(func()) func() bool { return func() bool { retu
 // however slowly it speaks.
 func TestRequestTakesItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &Server{resolver: &resolver{}, exits: exits{idle: streamIdle}, start: time.Now()}
+		s := &Server{exits: exits{idle: streamIdle}, start: time.Now()}
 		s.roll.open(&conf.Server{}, nil)
 		s.ctx, s.cancel = context.WithCancel(context.Background())
 		defer s.cancel()
@@ -161,13 +161,12 @@ func FuzzExit(f *testing.F) {
 	var dialled netip.AddrPort
 	s := testServer(f, nil, func(s *Server) {
 		s.rules.current.Store(&access{from: s.rules.from})
-		s.resolver.config, s.resolver.hosts = upstreams(), noNames
-		s.resolver.system = func(_ context.Context, _, host string) ([]netip.Addr, error) {
+		askSystem(s, func(_ context.Context, _, host string) ([]netip.Addr, error) {
 			if len(host)%2 == 0 {
-				return addrsOf("127.0.0.1", "2606:4700::1", "10.0.0.1"), nil
+				return []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("2606:4700::1"), netip.MustParseAddr("10.0.0.1")}, nil
 			}
 			return nil, &net.DNSError{Err: "connection refused", Name: host}
-		}
+		})
 		s.dialer.to = func(_ context.Context, to netip.AddrPort, _ manner) (tcpio.Socket, error) {
 			dialled = to
 			return nil, classed(errors.New("connection refused"))

@@ -17,6 +17,7 @@ import (
 	"github.com/mpsocks/mpsocks/mux"
 	"github.com/mpsocks/mpsocks/mux/packet"
 	"github.com/mpsocks/mpsocks/mux/tcpio"
+	"github.com/mpsocks/mpsocks/server/names"
 )
 
 // knownTime is how soon a client hears that a name is known, if its destination is not reached
@@ -124,9 +125,9 @@ func (p *peer) unreached(to, why string) {
 type request struct {
 	peer  *peer
 	exit  *exit
-	ctx   context.Context // ends with the session, or when the application has gone
-	addrs []netip.Addr    // that Allow found and permits
-	more  <-chan found    // the other family's, or nil
+	ctx   context.Context    // ends with the session, or when the application has gone
+	addrs []netip.Addr       // that Allow found and permits
+	more  <-chan names.Found // the other family's, or nil
 	port  uint16
 	named bool  // the client asked for a name
 	err   error // why there are none, if no rule is the reason
@@ -147,18 +148,18 @@ func (r *request) Allow(ctx context.Context, req *socks5.Request) (context.Conte
 	to := askedText(req.DestAddr)
 	r.exit.asked.Store(&to)
 	r.port = uint16(req.DestAddr.Port)
-	got := found{err: errors.New("empty name")}
+	got := names.Found{Err: errors.New("empty name")}
 	if name := req.DestAddr.FQDN; name != "" {
 		got = r.lookup(name)
 	} else if addr, ok := netip.AddrFromSlice(req.DestAddr.IP); ok {
-		got = found{addrs: []netip.Addr{addr}}
+		got = names.Found{Addrs: []netip.Addr{addr}}
 	}
-	if r.err = got.err; r.err != nil {
+	if r.err = got.Err; r.err != nil {
 		r.err = &dialError{"name not resolved", r.err}
 		return ctx, true // dial returns the error, which gives the reply 04
 	}
-	if r.addrs = r.permitted(got.addrs); len(r.addrs) == 0 && r.more != nil {
-		r.addrs, r.more = r.permitted((<-r.more).addrs), nil
+	if r.addrs = r.permitted(got.Addrs); len(r.addrs) == 0 && r.more != nil {
+		r.addrs, r.more = r.permitted((<-r.more).Addrs), nil
 	}
 	c := r.peer.client
 	if len(r.addrs) == 0 || c.over.Load() || c.braked.Load() && !c.brake.admits(netip.AddrPortFrom(r.addrs[0], r.port)) {
@@ -183,29 +184,15 @@ func (r *request) denial() string {
 
 // lookup asks for a name, in its turn: the caps of names that are being resolved
 // hold for CONNECTs and datagrams together.
-func (r *request) lookup(name string) found {
-	if a, ok := literal(name); ok {
-		return found{addrs: []netip.Addr{a}}
+func (r *request) lookup(name string) (got names.Found) {
+	if a, ok := names.Literal(name); ok {
+		return names.Found{Addrs: []netip.Addr{a}}
 	}
 	r.named = true
-	resolver, own := r.peer.server.resolver, &r.peer.client.names
 	r.exit.stream.Rest()
-	turn, cancel := context.WithTimeout(r.ctx, queryTimeout)
-	defer cancel()
-	if !resolver.asking.Await(turn, own) {
-		return found{err: errors.New("too many names are being resolved")}
-	}
-	begun := time.Now()
-	// Later the client has no more names asked for at once than it may: it need not count this any more.
-	give := resolver.hold(own, func() { _ = r.exit.answer() })
-	// The other family may come later than this returns, but not that much.
-	ctx, cancel := context.WithTimeout(asks(r.ctx, &r.peer.client.late), lateTime)
-	first, more := resolver.addrs(ctx, name, func() { cancel(); give() })
-	if more != nil {
-		time.AfterFunc(queryTimeout-time.Since(begun), cancel)
-	}
-	r.more = more
-	return first
+	// When it takes long the client has no more names asked for at once than it may: it need not count this any more.
+	got, r.more = r.peer.server.resolver.Lookup(r.ctx, &r.peer.client.names, name, func() { _ = r.exit.answer() })
+	return got
 }
 
 // permitted are those of the addresses that the access rules permit.
@@ -304,7 +291,7 @@ func (r *request) others() <-chan []netip.Addr {
 	}
 	out := make(chan []netip.Addr, 1)
 	go func() { // until the answer, which the resolver gives in any case
-		out <- r.permitted((<-r.more).addrs)
+		out <- r.permitted((<-r.more).Addrs)
 	}()
 	return out
 }

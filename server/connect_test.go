@@ -214,8 +214,7 @@ func TestConnectReplies(t *testing.T) {
 	s := testServer(t, func(c *conf.Server) {
 		c.Relay.Deny = allow(t, "127.0.0.9")
 	}, func(s *Server) {
-		s.resolver.config, s.resolver.hosts = upstreams(), noNames
-		s.resolver.system = func(_ context.Context, _, host string) ([]netip.Addr, error) {
+		askSystem(s, func(_ context.Context, _, host string) ([]netip.Addr, error) {
 			switch host {
 			case "both.test":
 				return []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("::ffff:127.0.0.1"), netip.MustParseAddr("::1")}, nil
@@ -223,7 +222,7 @@ func TestConnectReplies(t *testing.T) {
 				return []netip.Addr{netip.MustParseAddr("192.168.0.1"), netip.MustParseAddr("fe80::1%lo")}, nil
 			}
 			return nil, &net.DNSError{Err: "connection refused, network is unreachable", Name: host}
-		}
+		})
 	})
 	p := newPeer(s, "laptop", newFakeSession())
 	ln := listenTCP(t, "127.0.0.1:0")

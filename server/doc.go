@@ -19,7 +19,7 @@
 //  6. the session takes the packets, and is flushed once per round of the Loop.
 //
 // Datagrams for the server's own address inside the tunnel stay here: echo.go
-// answers port 7, resolve.go answers port 53, and news.go hears
+// answers port 7, query.go has port 53 answered, and news.go hears
 // at port 9 which inner ports have ended, and at port 11 which go on.
 //
 // Echo requests leave by ping.go; what did not arrive is told by unreached.go.
@@ -28,8 +28,8 @@
 // writes the reply), access.go and dial.go (Happy Eyeballs), and is then copied
 // by exit.go.
 //
-// Names are looked up in one way for both: names.go knows literals, the hosts file,
-// the search list and what is remembered, upstream.go asks the name servers.
+// Names are looked up in one way for both, and for the server itself: by the Resolver of
+// server/names, a room of its own.
 //
 // Who is there and what each client may have is roll.go's; the access rules that hold are
 // own.go's. Each of them, and each session's nat, has a lock of its own, and none is entered
@@ -40,6 +40,6 @@
 // Goroutines: the mux.Listener's, one per Loop (one to four of them), one sweeper for
 // all idle timers, one each that counts what clients use, that asks the kernel what it
 // holds, that follows the interfaces' addresses and that ends what left from those that are
-// gone, one per family of echo requests, one per name that is being resolved, two per
+// gone, one per family of echo requests, one per query, those of server/names, two per
 // CONNECT, and one per published TCP port. All of them end when the context of Server.Run does.
 package server

@@ -80,16 +80,6 @@ func descriptors(files int) (all, each int) {
 	return all, max(all/2, 4)
 }
 
-// lookups returns how many names may be resolved at once in all and for one client, given how
-// many files the process may open: each may take a socket for every attempt.
-func lookups(files int) (all, each int) {
-	if files <= 0 {
-		return maxQueries, maxQueriesPerClient
-	}
-	all = min(max(files/64, 4), maxQueries)
-	return all, min(max(all/4, 2), maxQueriesPerClient)
-}
-
 // Fits says, in words, which limits the process cannot keep: it may not open as many
 // files.
 func Fits(cfg *conf.Server) (warnings []string) {

@@ -56,16 +56,3 @@ func TestCollectorIsToldTheLimit(t *testing.T) {
 		t.Errorf("somebody else has said 100 MiB, and it is told %d", got)
 	}
 }
-
-// Names that are being resolved take no more sockets than what is left for them.
-func TestLookupsFitTheFiles(t *testing.T) {
-	for files, want := range map[int][2]int{0: {512, 128}, 1 << 20: {512, 128}, 32768: {512, 128}, 16384: {256, 64}, 1024: {16, 4}, 128: {4, 2}} {
-		all, each := lookups(files)
-		if all != want[0] || each != want[1] {
-			t.Errorf("of %d files: %d in all and %d each, want %v", files, all, each, want)
-		}
-		if most, _ := descriptors(files); files > 1000 && all*attempts*maxUpstreams > files-most {
-			t.Errorf("of %d files %d lookups may take %d, where %d are left", files, all, all*attempts*maxUpstreams, files-most)
-		}
-	}
-}

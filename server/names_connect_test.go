@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -10,12 +11,15 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux/tcpio"
+	"github.com/mpsocks/mpsocks/server/names"
+	"github.com/mpsocks/mpsocks/server/names/namestest"
 )
 
 // TestLookupsOfConnects count in the quota of names, and wait for their turn.
@@ -27,16 +31,17 @@ func TestLookupsOfConnects(t *testing.T) {
 			c.Close()
 		}
 	}()
-	at := dnsServer(t, func(_ string, m dnsmessage.Message) *dnsmessage.Message {
+	at := namestest.Server(t, func(_ string, m dnsmessage.Message) *dnsmessage.Message {
 		<-release
 		if m.Questions[0].Type == dnsmessage.TypeA {
-			return addA(m, 0, "127.0.0.1")
+			return namestest.AddA(m, 0, "127.0.0.1")
 		}
 		return &m
 	})
-	s := testServer(t, nil, func(s *Server) { s.resolver.config, s.resolver.hosts = upstreams(at), noNames })
+	s := testServer(t, nil, func(s *Server) {
+		s.resolver = names.New(s.ctx, names.Config{All: 8, Each: 2, Sources: sourcesOf(at)})
+	})
 	p := newPeer(s, "laptop", newFakeSession())
-	s.resolver.asking.Cap(0, 2)
 	codes := make(chan byte, 5)
 	for i := range 5 {
 		app, _ := openStream(t, p)
@@ -45,8 +50,9 @@ func TestLookupsOfConnects(t *testing.T) {
 			codes <- code
 		}()
 	}
-	eventually(t, "three wait", func() bool { return waiting(p) == 3 })
-	if n := s.resolver.asking.Held(); n != 2 {
+	eventually(t, "two are asked for", func() bool { return s.resolver.Held() == 2 })
+	time.Sleep(20 * time.Millisecond) // the others are there by now, most likely
+	if n := s.resolver.Held(); n != 2 {
 		t.Errorf("%d names are being resolved", n)
 	}
 	close(release)
@@ -56,26 +62,26 @@ func TestLookupsOfConnects(t *testing.T) {
 		}
 	}
 	// The questions for IPv6 may end after the replies.
-	eventually(t, "none is held", func() bool { return s.resolver.asking.Held() == 0 })
+	eventually(t, "none is held", func() bool { return s.resolver.Held() == 0 })
 }
 
 // A client hears that a name is known, and not before, though nobody answers at its address;
 // of an address it hears nothing until it is reached or not.
 func TestConnectSaysThatANameIsKnown(t *testing.T) {
 	release := make(chan struct{})
-	at := dnsServer(t, func(_ string, m dnsmessage.Message) *dnsmessage.Message {
+	at := namestest.Server(t, func(_ string, m dnsmessage.Message) *dnsmessage.Message {
 		<-release
 		if m.Questions[0].Type == dnsmessage.TypeA {
-			return addA(m, 0, "127.0.0.1")
+			return namestest.AddA(m, 0, "127.0.0.1")
 		}
 		return &m
 	})
-	s := testServer(t, nil, func(s *Server) { s.resolver.config, s.resolver.hosts = upstreams(at), noNames })
+	s := testServer(t, nil, func(s *Server) { askOnly(s, at) })
 	dialled, end := make(chan struct{}), make(chan struct{})
 	s.dialer.to = func(context.Context, netip.AddrPort, manner) (tcpio.Socket, error) {
 		dialled <- struct{}{}
 		<-end
-		return nil, &dialError{"nobody answers", errNoName}
+		return nil, &dialError{"nobody answers", nil}
 	}
 	p := newPeer(s, "laptop", newFakeSession())
 	silent := func(app *net.TCPConn) {
@@ -88,7 +94,7 @@ func TestConnectSaysThatANameIsKnown(t *testing.T) {
 	}
 	app, _ := openStream(t, p)
 	_, _ = app.Write(append([]byte{5, 1, 0, 5, 1, 0, 3, 9}, "name.test\x00\x50"...))
-	eventually(t, "it is asked for", func() bool { return s.resolver.asking.Held() == 1 })
+	eventually(t, "it is asked for", func() bool { return s.resolver.Held() == 1 })
 	silent(app)
 	close(release)
 	<-dialled
@@ -121,24 +127,24 @@ func TestRebinding(t *testing.T) {
 		}
 	}()
 	var asked atomic.Int32
-	at := dnsServer(t, func(_ string, m dnsmessage.Message) *dnsmessage.Message {
+	at := namestest.Server(t, func(_ string, m dnsmessage.Message) *dnsmessage.Message {
 		q := m.Questions[0]
 		switch name := q.Name.String(); {
 		case name == "rebind.test." && q.Type == dnsmessage.TypeA:
 			if asked.Add(1)%2 == 1 {
-				return addA(m, 0, "192.0.2.1")
+				return namestest.AddA(m, 0, "192.0.2.1")
 			}
-			return addA(m, 0, "127.0.0.1")
+			return namestest.AddA(m, 0, "127.0.0.1")
 		case name == "mixed.test." && q.Type == dnsmessage.TypeA:
-			return addA(m, 0, "127.0.0.1", "192.0.2.1", "10.0.0.1", "0.0.0.0", "224.0.0.1")
+			return namestest.AddA(m, 0, "127.0.0.1", "192.0.2.1", "10.0.0.1", "0.0.0.0", "224.0.0.1")
 		case name == "mixed.test.":
-			return addAAAA(m, 0, "::ffff:127.0.0.1", "64:ff9b::7f00:1", "64:ff9b:1::7f00:1", "2002:7f00:1::", "::1", "::", "fe80::1", "ff02::1", "::127.0.0.1")
+			return namestest.AddAAAA(m, 0, "::ffff:127.0.0.1", "64:ff9b::7f00:1", "64:ff9b:1::7f00:1", "2002:7f00:1::", "::1", "::", "fe80::1", "ff02::1", "::127.0.0.1")
 		}
 		return &m
 	})
 	var dialled sync.Map
 	s := testServer(t, func(c *conf.Server) { c.Relay.Allow = nil }, func(s *Server) {
-		s.resolver.config, s.resolver.hosts, s.resolver.system = upstreams(at), noNames, noNames
+		askOnly(s, at)
 		s.dialer.to = func(_ context.Context, to netip.AddrPort, _ manner) (tcpio.Socket, error) {
 			dialled.Store(to, true)
 			return nil, &dialError{wordRefused, nil}
@@ -187,15 +193,15 @@ func TestRebinding(t *testing.T) {
 // until all is answered.
 func TestTheOtherFamilyComesLate(t *testing.T) {
 	release := make(chan struct{})
-	at := dnsServer(t, func(_ string, m dnsmessage.Message) *dnsmessage.Message {
+	at := namestest.Server(t, func(_ string, m dnsmessage.Message) *dnsmessage.Message {
 		if q := m.Questions[0]; q.Type == dnsmessage.TypeAAAA {
 			if q.Name.String() == "inside.test." {
-				return addAAAA(m, 0, "fd00::1")
+				return namestest.AddAAAA(m, 0, "fd00::1")
 			}
-			return addAAAA(m, 0, "2001:db8::1")
+			return namestest.AddAAAA(m, 0, "2001:db8::1")
 		}
 		<-release
-		return addA(m, 0, "192.0.2.1")
+		return namestest.AddA(m, 0, "192.0.2.1")
 	})
 	works := listenTCP(t, "127.0.0.1:0")
 	go func() {
@@ -208,7 +214,7 @@ func TestTheOtherFamilyComesLate(t *testing.T) {
 		}
 	}()
 	s := testServer(t, func(c *conf.Server) { c.Relay.Allow = nil }, func(s *Server) {
-		s.resolver.config, s.resolver.hosts, s.resolver.system = upstreams(at), noNames, noNames
+		askOnly(s, at)
 		s.dialer.to = func(_ context.Context, to netip.AddrPort, _ manner) (tcpio.Socket, error) {
 			if to.Addr().Is6() {
 				return nil, &dialError{wordNetwork, nil}
@@ -230,9 +236,9 @@ func TestTheOtherFamilyComesLate(t *testing.T) {
 			app.Close()
 		}()
 	}
-	eventually(t, "both are being asked for", func() bool { return s.resolver.asking.Held() == 2 })
+	eventually(t, "both are being asked for", func() bool { return s.resolver.Held() == 2 })
 	time.Sleep(50 * time.Millisecond) // both have their IPv6 addresses by now, most likely; the questions go on
-	if n := s.resolver.asking.Held(); n != 2 {
+	if n := s.resolver.Held(); n != 2 {
 		t.Errorf("%d names are counted as being asked for", n)
 	}
 	close(release)
@@ -241,5 +247,49 @@ func TestTheOtherFamilyComesLate(t *testing.T) {
 			t.Errorf("reply %d", code)
 		}
 	}
-	eventually(t, "nothing is asked any more", func() bool { return s.resolver.asking.Held() == 0 })
+	eventually(t, "nothing is asked any more", func() bool { return s.resolver.Held() == 0 })
+}
+
+// TestConnectToALateName: a CONNECT waits for a name that takes six seconds, and after five no
+// longer in a place that others need.
+func TestConnectToALateName(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &Server{exits: exits{idle: streamIdle}, start: time.Now(), dialer: newDialer(nil)}
+		s.dialer.to = func(context.Context, netip.AddrPort, manner) (tcpio.Socket, error) {
+			return nil, classed(errors.New("connection refused"))
+		}
+		s.rules.current.Store(&access{})
+		s.roll.open(&conf.Server{}, nil)
+		s.ctx, s.cancel = context.WithCancel(context.Background())
+		defer s.cancel()
+		from := sourcesOf(netip.MustParseAddrPort("192.0.2.53:53"))
+		from.Ask = namestest.Late(6 * time.Second)
+		s.resolver = names.New(s.ctx, names.Config{All: 64, Each: 64, Sources: from})
+		p := newPeer(s, "laptop", newFakeSession())
+		defer p.cancel(nil)
+		app, far := net.Pipe()
+		defer app.Close()
+		done := make(chan struct{})
+		go func() { defer close(done); p.connect(pipeStream{far}) }()
+		begun := time.Now()
+		if _, err := app.Write(append([]byte{5, 1, 0, 5, 1, 0, 3, 9}, "late.test\x01\xbb"...)); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if n := s.resolver.Held(); n != 1 {
+			t.Errorf("%d names are being asked for", n)
+		}
+		got := make([]byte, 12)
+		if _, err := io.ReadFull(app, got[:2]); err != nil || time.Since(begun) != 5*time.Second {
+			t.Errorf("the offer is answered after %v: %v", time.Since(begun), err)
+		}
+		synctest.Wait()
+		if n := s.resolver.Held(); n != 0 {
+			t.Errorf("%d places are still held", n)
+		}
+		if _, err := io.ReadFull(app, got[2:]); err != nil || time.Since(begun) != 6*time.Second || !bytes.Equal(got[:4], []byte{5, 0, 5, 5}) {
+			t.Errorf("% x after %v: %v", got, time.Since(begun), err)
+		}
+		<-done
+	})
 }

@@ -8,7 +8,7 @@ import (
 
 	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux/chatter"
-	"github.com/mpsocks/mpsocks/mux/turns"
+	"github.com/mpsocks/mpsocks/server/names"
 )
 
 // A quota counts what is held of something against a cap. It is safe for
@@ -70,8 +70,7 @@ func (q pair) give() {
 type client struct {
 	name              string
 	mappings, streams quota
-	names             turns.Holder
-	late              turns.Holder
+	names             names.Client
 	brake             brake
 	braked            atomic.Bool  // brake is on
 	sockets           holding      // of mappings and streams

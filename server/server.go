@@ -19,6 +19,7 @@ import (
 	"github.com/mpsocks/mpsocks/mux"
 	"github.com/mpsocks/mpsocks/mux/gate"
 	"github.com/mpsocks/mpsocks/mux/hands"
+	"github.com/mpsocks/mpsocks/server/names"
 )
 
 // counter is a number that only grows.
@@ -34,7 +35,7 @@ type Server struct {
 	rules    rulebook
 	outlet   outlet
 	pinger   pinger
-	resolver *resolver
+	resolver *names.Resolver
 	dialer   *dialer
 	spare    time.Duration // below it no mapping is evicted
 	draining atomic.Bool   // no new streams
@@ -118,7 +119,7 @@ func newServer(cfg *conf.Server, log zerolog.Logger) (*Server, error) {
 	s.sockets.most, _ = descriptors(gate.Files())
 	s.ports.open(systemPorts())
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.resolver = newResolver(s.ctx, log, out.reaches)
+	s.resolver = names.New(s.ctx, names.Config{Log: log, Reach: out.reaches})
 	for i := range min(max(runtime.GOMAXPROCS(0)/2, 1), maxLoops) {
 		l, err := newLoop(i, log)
 		if err != nil {

@@ -56,7 +56,7 @@ func (s *Server) status() *status.Status {
 		Sessions:      []status.Session{},
 		Mappings:      int(s.mappings.used.Load()),
 		Streams:       int(s.streams.used.Load()),
-		Queries:       s.resolver.asking.Held(),
+		Queries:       s.resolver.Held(),
 		DatagramsUp:   s.sent.Load(),
 		DatagramsDown: s.received.Load(),
 		Drops:         s.drops.all(),

@@ -6,8 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/net/dns/dnsmessage"
-
 	"github.com/mpsocks/mpsocks/mux/nat64"
 )
 
@@ -64,11 +62,8 @@ func watchTranslators(ctx context.Context, s *Server) {
 	tick := time.NewTicker(translatorTick)
 	defer tick.Stop()
 	for {
-		asking, cancel := context.WithTimeout(ctx, queryTimeout)
-		k := s.resolver.find(asking, onlyIPv4, dnsmessage.TypeAAAA)
-		cancel()
-		if !k.failed() {
-			s.rules.translated(translatorsOf(k.addrs))
+		if addrs, ok := s.resolver.IPv6(ctx, onlyIPv4); ok {
+			s.rules.translated(translatorsOf(addrs))
 		}
 		select {
 		case <-tick.C:

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/server/names/namestest"
 )
 
 // The prefix of a network's own NAT64 is read from what its name servers make of a name
@@ -80,7 +81,7 @@ func TestAccessThroughANetworksTranslator(t *testing.T) {
 
 // The name servers are asked at the start.
 func TestTranslatorsAreAskedFor(t *testing.T) {
-	at := dnsServer(t, func(_ string, m dnsmessage.Message) *dnsmessage.Message {
+	at := namestest.Server(t, func(_ string, m dnsmessage.Message) *dnsmessage.Message {
 		if m.Questions[0].Name.String() != onlyIPv4 || m.Questions[0].Type != dnsmessage.TypeAAAA {
 			return nil
 		}
@@ -91,9 +92,7 @@ func TestTranslatorsAreAskedFor(t *testing.T) {
 		}}
 		return &m
 	})
-	s := testServer(t, nil, func(s *Server) {
-		s.resolver.config = func() nameConfig { return nameConfig{servers: []netip.AddrPort{at}} }
-	})
+	s := testServer(t, nil, func(s *Server) { askOnly(s, at) })
 	s.work.Go(func() { watchTranslators(s.ctx, s) })
 	eventually(t, "the prefix is known", func() bool {
 		return s.rules.current.Load().verdict(netip.MustParseAddrPort("[2001:db8:64::7f00:1]:80")) == dropRefused

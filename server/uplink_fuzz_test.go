@@ -7,6 +7,7 @@ import (
 
 	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux/packet"
+	"github.com/mpsocks/mpsocks/server/names/namestest"
 )
 
 // FuzzUplink gives a client's session any packets, sound ones and others: to a host that it
@@ -19,9 +20,7 @@ func FuzzUplink(f *testing.F) {
 		c.Relay.Allow = allow(f, fmt.Sprintf("%s/32:%d", at.Addr(), at.Port()))
 		c.Limits.MappingsPerClient = most
 	}, func(s *Server) {
-		s.resolver.config = upstreams()
-		s.resolver.hosts = noNames
-		s.resolver.system = noNames
+		askOnly(s)
 	})
 	sess := newFakeSession()
 	sess.discard = true
@@ -37,7 +36,7 @@ func FuzzUplink(f *testing.F) {
 		f.Add(append(append(step(1, i, "x"), step(4, i, ear)...), step(5, i, ear)...))
 		f.Add(step(3, i, string((&packet.Wish{At: packet.End{Proto: packet.ProtoUDP, Host: 2, Port: 1}, Class: 1}).Append(nil))))
 		f.Add(append(step(7, i, "1"), step(8, i, "1")...))
-		f.Add(step(2, i, string(question("example.com.", 1))))
+		f.Add(step(2, i, string(namestest.Question("example.com.", 1))))
 	}
 	f.Fuzz(func(t *testing.T, script []byte) {
 		var pkts [][]byte

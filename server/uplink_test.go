@@ -12,6 +12,7 @@ import (
 	"github.com/mpsocks/mpsocks/mux/buf"
 	"github.com/mpsocks/mpsocks/mux/packet"
 	"github.com/mpsocks/mpsocks/mux/udpio"
+	"github.com/mpsocks/mpsocks/server/names/namestest"
 )
 
 func TestDeliverDrops(t *testing.T) {
@@ -215,9 +216,7 @@ func FuzzDeliver(f *testing.F) {
 	// Nothing leaves. The rules are the configuration's: others would be replaced when
 	// interfaces are looked at.
 	s := testServer(f, func(c *conf.Server) { c.Relay.Deny = allow(f, "0.0.0.0/0", "::/0") }, func(s *Server) {
-		s.resolver.config = upstreams()
-		s.resolver.hosts = noNames
-		s.resolver.system = noNames
+		askOnly(s)
 	})
 	sess := newFakeSession()
 	sess.discard = true
@@ -225,7 +224,7 @@ func FuzzDeliver(f *testing.F) {
 	f.Add([]byte{}, false)
 	f.Add(makePacket(inner4(1), netip.MustParseAddrPort("1.1.1.1:53"), 0, 0, []byte("x")), false)
 	f.Add(makePacket(inner6(1), netip.MustParseAddrPort("[fd6d:7073::1]:7"), 0, 0, []byte("x")), false)
-	f.Add(makePacket(inner4(1), netip.AddrPortFrom(packet.ServerHost4, 53), 0, 0, question("example.com.", 1)), true)
+	f.Add(makePacket(inner4(1), netip.AddrPortFrom(packet.ServerHost4, 53), 0, 0, namestest.Question("example.com.", 1)), true)
 	f.Add(echoTo(inner4(1), netip.MustParseAddr("1.1.1.1"), 1, 64, "x"), false)
 	f.Add(echoTo(inner6(1), packet.ServerHost6, 1, 64, "x"), false)
 	f.Fuzz(func(t *testing.T, b []byte, wrap bool) {

@@ -1,37 +1,45 @@
-package server
+package names
 
 import (
 	"bytes"
 	"context"
+	"net/netip"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/net/dns/dnsmessage"
+
+	"github.com/mpsocks/mpsocks/server/names/namestest"
 )
+
+// silent is a name server that says nothing.
+func silent(t *testing.T) netip.AddrPort {
+	return namestest.Server(t, func(string, dnsmessage.Message) *dnsmessage.Message { return nil })
+}
 
 // TestSilentUpstream: with the first name server silent the first name is through before
 // its time is over, and for those that follow the other one is asked first.
 func TestSilentUpstream(t *testing.T) {
-	_, silent := remoteUDP(t, "127.0.0.1")
-	at := dnsServer(t, func(_ string, m dnsmessage.Message) *dnsmessage.Message {
+	mute := silent(t)
+	at := namestest.Server(t, func(_ string, m dnsmessage.Message) *dnsmessage.Message {
 		if m.Questions[0].Type == dnsmessage.TypeA {
-			return addA(m, 60, "192.0.2.1")
+			return namestest.AddA(m, 60, "192.0.2.1")
 		}
 		return &m
 	})
-	r := &resolver{put: ask, life: t.Context(), config: upstreams(silent, at), hosts: noNames, system: noNames}
+	r := only(t.Context(), mute, at)
 	for _, name := range []string{"first.test", "second.test"} {
 		start := time.Now()
 		got, _ := r.addrs(t.Context(), name, func() {})
-		if diff := cmp.Diff(addrsOf("192.0.2.1"), got.addrs, sameAddrs); diff != "" || got.err != nil {
-			t.Errorf("%v %s", got.err, diff)
+		if diff := cmp.Diff(addrsOf("192.0.2.1"), got.Addrs, sameAddrs); diff != "" || got.Err != nil {
+			t.Errorf("%v %s", got.Err, diff)
 		}
 		if took := time.Since(start); took > queryTimeout {
 			t.Errorf("%s took %v", name, took)
 		}
-		if first := r.lively(r.config().servers)[0]; first != at {
+		if first := r.questions.lively(r.from.Upstreams().Servers)[0]; first != at {
 			t.Errorf("after %s, %v would be asked first", name, first)
 		}
 	}
@@ -41,40 +49,40 @@ func TestSilentUpstream(t *testing.T) {
 // does not keep the IPv4 ones, and late ones are not lost.
 func TestFamiliesApart(t *testing.T) {
 	release := make(chan struct{})
-	at := dnsServer(t, func(_ string, m dnsmessage.Message) *dnsmessage.Message {
+	at := namestest.Server(t, func(_ string, m dnsmessage.Message) *dnsmessage.Message {
 		six := m.Questions[0].Type == dnsmessage.TypeAAAA
 		switch name := m.Questions[0].Name.String(); {
 		case !six && name != "six.test.":
-			return addA(m, 60, "192.0.2.1")
+			return namestest.AddA(m, 60, "192.0.2.1")
 		case !six:
 			m.RCode = dnsmessage.RCodeServerFailure
 			return &m
 		case name == "six.test.":
-			return addAAAA(m, 60, "2001:db8::6")
+			return namestest.AddAAAA(m, 60, "2001:db8::6")
 		case name == "broken.test.":
 			m.RCode = dnsmessage.RCodeServerFailure
 			return &m
 		}
 		<-release
-		return addAAAA(m, 60, "2001:db8::1")
+		return namestest.AddAAAA(m, 60, "2001:db8::1")
 	})
-	r := &resolver{put: ask, life: t.Context(), config: upstreams(at), hosts: noNames, system: noNames}
+	r := only(t.Context(), at)
 	start := time.Now()
 	got, more := r.addrs(t.Context(), "late.test", func() {})
-	if diff := cmp.Diff(addrsOf("192.0.2.1"), got.addrs, sameAddrs); diff != "" || more == nil {
-		t.Fatalf("%v %s", got.err, diff)
+	if diff := cmp.Diff(addrsOf("192.0.2.1"), got.Addrs, sameAddrs); diff != "" || more == nil {
+		t.Fatalf("%v %s", got.Err, diff)
 	}
 	if took := time.Since(start); took > queryTimeout/2 { // who waits for both would wait for all of it
 		t.Errorf("took %v", took)
 	}
 	close(release)
-	if late := <-more; len(late.addrs) != 1 {
+	if late := <-more; len(late.Addrs) != 1 {
 		t.Errorf("the late family: %+v", late)
 	}
-	if got, _ := r.addrs(t.Context(), "broken.test", func() {}); got.err != nil || len(got.addrs) != 1 {
+	if got, _ := r.addrs(t.Context(), "broken.test", func() {}); got.Err != nil || len(got.Addrs) != 1 {
 		t.Errorf("%+v", got)
 	}
-	if got, _ := r.addrs(t.Context(), "six.test", func() {}); got.err != nil || len(got.addrs) != 1 {
+	if got, _ := r.addrs(t.Context(), "six.test", func() {}); got.Err != nil || len(got.Addrs) != 1 {
 		t.Errorf("%+v", got)
 	}
 }
@@ -84,12 +92,12 @@ func TestFamiliesApart(t *testing.T) {
 func TestOneQuestion(t *testing.T) {
 	var asked atomic.Int32
 	release := make(chan struct{})
-	at := dnsServer(t, func(_ string, m dnsmessage.Message) *dnsmessage.Message {
+	at := namestest.Server(t, func(_ string, m dnsmessage.Message) *dnsmessage.Message {
 		asked.Add(1)
 		<-release
-		return addA(m, 60, "192.0.2.1")
+		return namestest.AddA(m, 60, "192.0.2.1")
 	})
-	r := &resolver{put: ask, life: t.Context(), config: upstreams(at), hosts: noNames, system: noNames}
+	r := only(t.Context(), at)
 	done := make(chan bool)
 	for range 20 {
 		go func() { done <- r.find(t.Context(), "Example.com", dnsmessage.TypeA).failed() }()
@@ -110,24 +118,24 @@ func TestOneQuestion(t *testing.T) {
 // TestWrongQuestion: an answer to another question is nobody's (RFC 5452, Section
 // 9.1), though ID, port and server are right.
 func TestWrongQuestion(t *testing.T) {
-	at := dnsServer(t, func(_ string, m dnsmessage.Message) *dnsmessage.Message {
+	at := namestest.Server(t, func(_ string, m dnsmessage.Message) *dnsmessage.Message {
 		m.Questions[0].Name = dnsmessage.MustNewName("evil.test.")
-		return addA(m, 60, "203.0.113.66")
+		return namestest.AddA(m, 60, "203.0.113.66")
 	})
-	r := &resolver{put: ask, life: t.Context(), config: upstreams(at), hosts: noNames, system: noNames}
+	r := only(t.Context(), at)
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
-	if got, _ := r.addrs(ctx, "good.test", func() {}); got.err == nil {
-		t.Errorf("believed: %v", got.addrs)
+	if got, _ := r.addrs(ctx, "good.test", func() {}); got.Err == nil {
+		t.Errorf("believed: %v", got.Addrs)
 	}
-	if m := unpack(t, r.answer(ctx, question("good.test.", dnsmessage.TypeA))); len(m.Answers) > 0 {
+	if m := namestest.Unpack(t, r.answer(ctx, namestest.Question("good.test.", dnsmessage.TypeA))); len(m.Answers) > 0 {
 		t.Errorf("passed on: %v", m.GoString())
 	}
 }
 
 // A response repeats the question in whatever letters, and no other one.
 func TestResponds(t *testing.T) {
-	query := question("Mixed.Example.com.", dnsmessage.TypeA)
+	query := namestest.Question("Mixed.Example.com.", dnsmessage.TypeA)
 	end := len(query)
 	for _, c := range []struct {
 		name string
@@ -135,8 +143,8 @@ func TestResponds(t *testing.T) {
 		edit func(b []byte)
 	}{
 		{"as asked", true, func([]byte) {}},
-		{"in small letters", true, func(b []byte) { copy(b[dnsHeaderLen:], bytes.ToLower(b[dnsHeaderLen:])) }},
-		{"of another name", false, func(b []byte) { b[dnsHeaderLen+1] = 'x' }},
+		{"in small letters", true, func(b []byte) { copy(b[headerLen:], bytes.ToLower(b[headerLen:])) }},
+		{"of another name", false, func(b []byte) { b[headerLen+1] = 'x' }},
 		{"of another type", false, func(b []byte) { b[end-3] = 28 }},
 		{"with another ID", false, func(b []byte) { b[0] ^= 1 }},
 		{"that is a query", false, func(b []byte) { b[2] &^= 0x80 }},

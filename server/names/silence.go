@@ -1,4 +1,4 @@
-package server
+package names
 
 import (
 	"net/netip"

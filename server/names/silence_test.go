@@ -1,4 +1,4 @@
-package server
+package names
 
 import (
 	"bytes"
@@ -20,17 +20,17 @@ func TestNoNameServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
 		var dead atomic.Bool
-		r := &resolver{life: t.Context(), config: upstreams(netip.MustParseAddrPort("192.0.2.53:53")), hosts: noNames, system: noNames}
-		r.silence.log = zerolog.New(&log)
-		r.put = func(ctx context.Context, _ netip.AddrPort, msg []byte, _ int) ([]byte, error) {
+		answer := func(ctx context.Context, _ netip.AddrPort, msg []byte, _ int) ([]byte, error) {
 			if dead.Load() || bytes.Contains(msg, []byte("slow")) {
 				<-ctx.Done()
 				return nil, ctx.Err()
 			}
 			reply := bytes.Clone(msg)
-			reply[2] |= 0x80
+			reply[2], reply[3] = reply[2]|0x80, reply[3]|0x80
 			return reply, nil
 		}
+		r := with(t.Context(), Sources{Upstreams: upstreams(netip.MustParseAddrPort("192.0.2.53:53")), Ask: answer})
+		r.questions.silence.log = zerolog.New(&log)
 		ask := func(name string) {
 			ctx, cancel := context.WithTimeout(t.Context(), queryTimeout)
 			defer cancel()

@@ -1,4 +1,4 @@
-package server
+package names
 
 import (
 	"context"
@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
+
+	"github.com/mpsocks/mpsocks/server/names/namestest"
 )
 
 // TestWhoWaitsForANameHoldsLittle: questions that nobody answers hold no buffer each, which has to
@@ -33,7 +35,7 @@ func TestWhoWaitsForANameHoldsLittle(t *testing.T) {
 	}
 	before := heap()
 	const asked = 128
-	msg := question("silent.test.", dnsmessage.TypeA)
+	msg := namestest.Question("silent.test.", dnsmessage.TypeA)
 	for range asked {
 		all.Go(func() { _, _ = ask(ctx, to, msg, len(msg)) })
 	}

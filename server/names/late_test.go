@@ -1,12 +1,8 @@
-package server
+package names
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/netip"
 	"testing"
 	"testing/synctest"
@@ -14,32 +10,13 @@ import (
 
 	"golang.org/x/net/dns/dnsmessage"
 
-	"github.com/mpsocks/mpsocks/conf"
-	"github.com/mpsocks/mpsocks/mux/tcpio"
+	"github.com/mpsocks/mpsocks/server/names/namestest"
 )
 
-// answersAfter is a resolver whose name server takes its time and knows one IPv4 address of
+// answersAfter is a Resolver whose name server takes its time and knows one IPv4 address of
 // every name.
-func answersAfter(life context.Context, late time.Duration) *resolver {
-	r := &resolver{life: life, config: upstreams(netip.MustParseAddrPort("192.0.2.53:53")), hosts: noNames, system: noNames}
-	r.put = func(ctx context.Context, _ netip.AddrPort, msg []byte, _ int) ([]byte, error) {
-		select {
-		case <-time.After(late):
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-		var m dnsmessage.Message
-		if err := m.Unpack(msg); err != nil {
-			return nil, err
-		}
-		m.Response = true
-		answer := &m
-		if m.Questions[0].Type == dnsmessage.TypeA {
-			answer = addA(m, 60, "192.0.2.1")
-		}
-		return answer.Pack()
-	}
-	return r
+func answersAfter(life context.Context, late time.Duration) *Resolver {
+	return with(life, Sources{Upstreams: upstreams(netip.MustParseAddrPort("192.0.2.53:53")), Ask: namestest.Late(late)})
 }
 
 // TestLateAnswers: what a name server says after six seconds is used by who still waits and by
@@ -63,7 +40,7 @@ func TestLateAnswers(t *testing.T) {
 		if k, took := ask("patient.test", lateTime); k.failed() || took != 6*time.Second {
 			t.Errorf("who waits: %+v after %v", k, took)
 		}
-		r.late.Cap(1, 0)
+		r.questions.late.Cap(1, 0)
 		first := make(chan *known)
 		go func() { k, _ := ask("one.test", lateTime); first <- k }()
 		time.Sleep(time.Millisecond)
@@ -78,51 +55,9 @@ func TestLateAnswers(t *testing.T) {
 			t.Errorf("silence: %+v after %v", k, took)
 		}
 		synctest.Wait()
-		if n := r.late.Held(); n != 0 {
+		if n := r.questions.late.Held(); n != 0 {
 			t.Errorf("%d are still waited for", n)
 		}
-	})
-}
-
-// TestConnectToALateName: a CONNECT waits for a name that takes six seconds, and after five no
-// longer in a place that others need.
-func TestConnectToALateName(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := &Server{exits: exits{idle: streamIdle}, start: time.Now(), dialer: newDialer(nil)}
-		s.dialer.to = func(context.Context, netip.AddrPort, manner) (tcpio.Socket, error) {
-			return nil, classed(errors.New("connection refused"))
-		}
-		s.rules.current.Store(&access{})
-		s.roll.open(&conf.Server{}, nil)
-		s.ctx, s.cancel = context.WithCancel(context.Background())
-		defer s.cancel()
-		s.resolver = answersAfter(s.ctx, 6*time.Second)
-		p := newPeer(s, "laptop", newFakeSession())
-		defer p.cancel(nil)
-		app, far := net.Pipe()
-		defer app.Close()
-		done := make(chan struct{})
-		go func() { defer close(done); p.connect(pipeStream{far}) }()
-		begun := time.Now()
-		if _, err := app.Write(append([]byte{5, 1, 0, 5, 1, 0, 3, 9}, "late.test\x01\xbb"...)); err != nil {
-			t.Fatal(err)
-		}
-		synctest.Wait()
-		if n := s.resolver.asking.Held(); n != 1 {
-			t.Errorf("%d names are being asked for", n)
-		}
-		got := make([]byte, 12)
-		if _, err := io.ReadFull(app, got[:2]); err != nil || time.Since(begun) != queryTimeout {
-			t.Errorf("the offer is answered after %v: %v", time.Since(begun), err)
-		}
-		synctest.Wait()
-		if n := s.resolver.asking.Held(); n != 0 {
-			t.Errorf("%d places are still held", n)
-		}
-		if _, err := io.ReadFull(app, got[2:]); err != nil || time.Since(begun) != 6*time.Second || !bytes.Equal(got[:4], []byte{5, 0, 5, 5}) {
-			t.Errorf("% x after %v: %v", got, time.Since(begun), err)
-		}
-		<-done
 	})
 }
 
@@ -132,17 +67,17 @@ func TestLateLookupsAreShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := answersAfter(t.Context(), 6*time.Second)
 		all, each := lookups(1024)
-		r.late.Cap(late(all), late(each))
-		greedy, honest := new(client), new(client)
+		r.questions.late.Cap(late(all), late(each))
+		greedy, honest := new(Client), new(Client)
 		for i := range all {
-			go r.find(asks(t.Context(), &greedy.late), fmt.Sprintf("%d.greedy.test", i), dnsmessage.TypeA)
+			go r.find(asks(t.Context(), greedy), fmt.Sprintf("%d.greedy.test", i), dnsmessage.TypeA)
 		}
 		synctest.Wait()
-		if k := r.find(asks(t.Context(), &honest.late), "slow.test", dnsmessage.TypeA); k.failed() {
+		if k := r.find(asks(t.Context(), honest), "slow.test", dnsmessage.TypeA); k.failed() {
 			t.Errorf("a name that is answered after six seconds: %+v", k)
 		}
 		synctest.Wait()
-		if n := r.late.Held(); n != 0 {
+		if n := r.questions.late.Held(); n != 0 {
 			t.Errorf("%d are still waited for", n)
 		}
 	})
@@ -157,7 +92,7 @@ func TestAddressesOfANameAreFew(t *testing.T) {
 	for i := range 3000 {
 		all = append(all, netip.AddrFrom4([4]byte{192, 0, byte(i >> 8), byte(i)}).String())
 	}
-	reply, err := addA(m, 60, all...).Pack()
+	reply, err := namestest.AddA(m, 60, all...).Pack()
 	if err != nil {
 		t.Fatal(err)
 	}

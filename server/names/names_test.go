@@ -1,4 +1,4 @@
-package server
+package names
 
 import (
 	"bytes"
@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
+
+	"github.com/mpsocks/mpsocks/server/names/namestest"
 )
 
 // TestKnownNames: an answer serves for its TTL, which runs down, and no longer.
@@ -19,7 +21,7 @@ func TestKnownNames(t *testing.T) {
 	header := dnsmessage.ResourceHeader{Name: name, Class: dnsmessage.ClassINET, TTL: 100}
 	key := knownKey{"example.com.", dnsmessage.TypeA}
 	synctest.Test(t, func(t *testing.T) {
-		r := &resolver{}
+		r := &answers{}
 		read := func(k *known, m dnsmessage.Message) {
 			m.Questions = []dnsmessage.Question{q}
 			reply, err := m.Pack()
@@ -42,7 +44,7 @@ func TestKnownNames(t *testing.T) {
 		if got == nil {
 			t.Fatal("forgotten")
 		}
-		if m := unpack(t, got.response(query, q)); m.ID != 7 || m.Answers[0].Header.TTL != 60 {
+		if m := namestest.Unpack(t, got.response(query, q)); m.ID != 7 || m.Answers[0].Header.TTL != 60 {
 			t.Errorf("%v", m.GoString())
 		}
 		time.Sleep(60 * time.Second)
@@ -96,7 +98,7 @@ func TestKnownNamesAreSmall(t *testing.T) {
 	if err != nil || len(reply) > maxKnownLen {
 		t.Fatal(len(reply), err)
 	}
-	r := &resolver{}
+	r := &answers{}
 	for i := range 2 * maxKnown {
 		k := &known{asked: "many.test.", at: time.Now()}
 		if err := k.read(bytes.Clone(reply), dnsmessage.TypeA); err != nil {
@@ -158,23 +160,24 @@ func FuzzAged(f *testing.F) {
 // TestFamilyOfExit: where the exit has no route to a name's IPv4 addresses, the client
 // gets the IPv6 ones only; where it has none at all, what there is.
 func TestFamilyOfExit(t *testing.T) {
-	at := dnsServer(t, func(_ string, m dnsmessage.Message) *dnsmessage.Message {
+	at := namestest.Server(t, func(_ string, m dnsmessage.Message) *dnsmessage.Message {
 		six := m.Questions[0].Type == dnsmessage.TypeAAAA
 		switch {
 		case !six:
-			return addA(m, 60, "192.0.2.1")
+			return namestest.AddA(m, 60, "192.0.2.1")
 		case m.Questions[0].Name.String() == "both.test.":
-			return addAAAA(m, 60, "2001:db8::1")
+			return namestest.AddAAAA(m, 60, "2001:db8::1")
 		}
 		return &m
 	})
-	r := &resolver{put: ask, life: t.Context(), config: upstreams(at), hosts: noNames, system: noNames, reach: netip.Addr.Is6}
+	r := only(t.Context(), at)
+	r.reach = netip.Addr.Is6
 	for _, tt := range []struct {
 		name string
 		kind dnsmessage.Type
 		want int
 	}{{"both.test.", dnsmessage.TypeA, 0}, {"both.test.", dnsmessage.TypeAAAA, 1}, {"four.test.", dnsmessage.TypeA, 1}} {
-		m := unpack(t, r.answer(t.Context(), question(tt.name, tt.kind)))
+		m := namestest.Unpack(t, r.answer(t.Context(), namestest.Question(tt.name, tt.kind)))
 		if m.RCode != 0 || len(m.Answers) != tt.want {
 			t.Errorf("%s %v: %v", tt.name, tt.kind, m.GoString())
 		}
@@ -184,12 +187,12 @@ func TestFamilyOfExit(t *testing.T) {
 // TestHostsFileInAnySpelling asks for a name of the hosts file as CONNECT does and as
 // DNS does, which ends every name with a dot.
 func TestHostsFileInAnySpelling(t *testing.T) {
-	r := &resolver{put: ask, life: t.Context(), config: upstreams(), system: noNames, hosts: func(_ context.Context, _, host string) ([]netip.Addr, error) {
+	r := with(t.Context(), Sources{Upstreams: upstreams(), Hosts: func(_ context.Context, _, host string) ([]netip.Addr, error) {
 		if host != "box.test" {
 			return nil, errors.New("not there")
 		}
 		return []netip.Addr{netip.MustParseAddr("192.0.2.7")}, nil
-	}}
+	}})
 	for _, host := range []string{"box.test", "box.test.", "Box.TEST."} {
 		k := r.find(t.Context(), host, dnsmessage.TypeA)
 		if k == nil || len(k.addrs) != 1 || k.addrs[0] != netip.MustParseAddr("192.0.2.7") {

@@ -111,7 +111,7 @@ func New(cfg *conf.Client, log zerolog.Logger, capture *mux.Capture, handed ...n
 		return nil, err
 	}
 	paths.Check(cfg.Paths, log)
-	config.Paths = paths.Of(cfg.Paths)
+	config.Paths, config.Forks = paths.Of(cfg.Paths), paths.Forks(cfg.SocketMark())
 	if cfg.StateDir != "" {
 		// By the key, for two clients of one machine have two bills.
 		config.UsageFile = filepath.Join(cfg.StateDir, fmt.Sprintf("usage-%x.json", cfg.PrivateKey.Public()[:4]))

@@ -36,7 +36,10 @@ type ClientConfig struct {
 	UsageFile      string        // keeps what paths have carried, for their caps; "" = nothing does
 	Cover          Cover         // what others see of the subflows
 	Mark           uint32        // of the subflows' sockets, for rules of routing (SO_MARK, Linux); 0 = none
-	Log            zerolog.Logger
+	// Forks tells the interfaces of the next hops of the system's route to an address, where these are
+	// several; nil = nobody tells. Any goroutine may call it.
+	Forks func(to netip.Addr) []string
+	Log   zerolog.Logger
 
 	// For tests; zero values are the real ones.
 	clock       func() time.Time

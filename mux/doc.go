@@ -43,7 +43,7 @@ package mux
 // scheduler pulls segments from it when they can leave (stream/send.go).
 //
 // Paths come and go (setpaths.go), and with them their slots (slot.go, backoff.go),
-// places for a subflow each (both are methods of clientPath). dial.go, late.go and servers.go with
+// places for a subflow each (both are methods of clientPath). dial.go, late.go, fork.go and servers.go with
 // package dialer (client) and listener.go with accept.go (server) connect, package
 // handshake has both sides prove their keys, and opens or joins the session (join.go,
 // opening.go, welcome.go); Session.attach starts the subflow.
@@ -57,7 +57,7 @@ package mux
 //
 //   - Client.Run starts the monitor (monitor.run), watchCaps, and a slot per
 //     subflow of each path; SetPaths and byte caps start and end slots. A dial has one
-//     for each address it tries, for one that was silent before, and for names that are to be resolved. Run waits
+//     for each address it tries, for each next hop of a route that has several, for one that was silent before, and for names that are to be resolved. Run waits
 //     for all of these.
 //   - Listener.Run starts one per address, one per handshake under way, and a
 //     monitor per session, and waits for all of them.

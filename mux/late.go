@@ -39,7 +39,6 @@ type lateAt struct {
 // began is when that handshake did, which may be before.
 func (l lates) dial(ctx context.Context, a netip.AddrPort, segment int, timeout time.Duration) (conn net.Conn, began time.Time, err error) {
 	at := lateAt{a, segment}
-	began = time.Now()
 	own, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	before := l.want(at)
@@ -54,7 +53,7 @@ func (l lates) dial(ctx context.Context, a netip.AddrPort, segment int, timeout 
 			}
 		}()
 	}
-	conn, err = l.p.c.cfg.dial(own, l.p.dialWay(), segment, a)
+	conn, began, err = l.reach(own, segment, a)
 	switch {
 	case before == nil && err != nil && ctx.Err() == nil && errors.Is(own.Err(), context.DeadlineExceeded):
 		l.goOn(at)

@@ -5,7 +5,8 @@
 //     configuration is bound to; changes_*.go tell when something of that changes, messages.go of
 //     BSD's routing socket.
 //   - follow.go: the tunnel is told which paths can be used, and which of them have to be made anew:
-//     those that stand on another foothold (foothold.go, hop_*.go), by another router say.
+//     those that stand on another foothold (foothold.go, hop_*.go), by another router say. fork_*.go has the next hops of
+//     a route that has several at once.
 //   - watch.go: what the tunnel reports becomes the state of each path, with its cause; crowded.go has
 //     what hinders one that works, hindrance.go, route_*.go and trouble_*.go what the system knows of one
 //     that does not.

@@ -2,6 +2,7 @@ package wild
 
 import (
 	"fmt"
+	"os"
 	"os/exec"
 	"testing"
 	"time"
@@ -141,4 +142,49 @@ func flaps(t *testing.T) time.Duration {
 	gap := f.longest(t)
 	t.Logf("a gap of %v while another path works", gap)
 	return gap
+}
+
+// The default route has two next hops, of which the system chooses one for each connection or one for all to an address,
+// and one is dead, or dies, in silence: the path works by the other one.
+func TestNextHopIsDead(t *testing.T) {
+	t.Parallel()
+	for name, policy := range map[string]string{"one for all": "0", "one for each": "1"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			soonest(t, 2*time.Second, func(t *testing.T) time.Duration {
+				c := newCountry(t)
+				c.router(1, 1500, "w1")
+				c.router(2, 1500, "w2")
+				c.within("cli", func() error {
+					return os.WriteFile("/proc/sys/net/ipv4/fib_multipath_hash_policy", []byte(policy), 0)
+				})
+				c.ip("cli", "route flush exact default")
+				c.ip("cli", "route add default nexthop via 192.168.1.1 dev w1 nexthop via 192.168.2.1 dev w2")
+				// What goes by the first one comes to nothing, then what goes by the other.
+				dead := func(k int) {
+					for i := 1; i <= 2; i++ {
+						back := fmt.Sprintf("192.168.%d.0/24", i)
+						if i == k {
+							c.ip("srv", "route replace blackhole "+back)
+						} else {
+							c.ip("srv", fmt.Sprintf("route replace %s via 10.%d.0.2", back, i))
+						}
+					}
+				}
+				dead(1)
+				client, server := c.keys("", "")
+				c.start("srv", "server", "server", server)
+				c.echo("srv")
+				c.client = c.start("cli", "client", "client", client)
+				took := c.works(30*time.Second, far)
+				f := c.flow(far)
+				time.Sleep(time.Second)
+				dead(2)
+				time.Sleep(4 * time.Second)
+				gap := f.longest(t)
+				t.Logf("works after %v; as the other one dies, a gap of %v", took, gap)
+				return max(took, gap)
+			})
+		})
+	}
 }

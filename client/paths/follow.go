@@ -15,6 +15,9 @@ const (
 	// debounce gathers the burst of events of one change, and bounds how often a
 	// busy routing table is looked at.
 	debounce = 30 * time.Millisecond
+	// restAfter is how many times as long as a look took the pause before the next one is, at least:
+	// where interfaces are many and always change, looking is to take a fifth of a processor and no more.
+	restAfter = 4
 	// retry is the pause before watching is tried again after it failed.
 	retry = time.Second
 )
@@ -27,24 +30,38 @@ func (w *Watch) Follow(ctx context.Context, m *mux.Client) {
 	// This goroutine ends with ctx.
 	go func() {
 		defer close(ended)
+		said := false // since it worked
 		for ctx.Err() == nil {
-			if err := watchLinks(ctx, events); err != nil && ctx.Err() == nil {
-				w.log.Warn().Err(err).Msg("watching interfaces failed; trying again")
-				poke(events) // what was missed
-				wait(ctx, retry)
+			begin := time.Now()
+			err := watchLinks(ctx, events)
+			if err == nil || ctx.Err() != nil {
+				continue
 			}
+			if said = said && time.Since(begin) < retry; !said {
+				w.log.Warn().Err(err).Msg("watching interfaces failed: they are looked at every second")
+				said = true
+			}
+			poke(events) // what was missed
+			wait(ctx, retry)
 		}
 	}()
-	s := &follower{all: Of(w.wanted()), told: Of(w.Configured()), set: m.SetPaths, redial: m.Redial, retry: m.Retry, find: Find, log: w.log}
+	s := &follower{all: Of(w.wanted()), told: Of(w.Configured()), set: m.SetPaths, redial: m.Redial, retry: m.Retry, log: w.log}
 	s.hops = func(p *mux.Path) map[netip.Addr]hop { return hops(p, m.Servers(), w.mark) }
-	for {
-		if l, err := readLinks(); err != nil {
-			w.log.Warn().Err(err).Msg("interfaces not read")
+	for said := false; ; {
+		began := time.Now()
+		if l, names, err := readLinks(s.all); err != nil {
+			if !said {
+				w.log.Warn().Err(err).Msg("interfaces not read: paths are dialled as if all were there")
+			}
+			said = true
 		} else {
+			said = false
 			l[defaultRoute] = chosen(m.Servers(), w.mark)
+			s.find = func(bind string) string { return names[bind] }
 			s.update(l)
 			m.Hurry()
 		}
+		looked := time.Now()
 		select {
 		case <-ctx.Done():
 			return
@@ -53,7 +70,7 @@ func (w *Watch) Follow(ctx context.Context, m *mux.Client) {
 			continue
 		case <-events:
 		}
-		wait(ctx, debounce)
+		wait(ctx, max(debounce, restAfter*looked.Sub(began)-time.Since(looked)))
 	}
 }
 

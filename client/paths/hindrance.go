@@ -44,8 +44,7 @@ func hindrance(p conf.Path, servers []netip.Addr, mark uint32) status.Cause {
 			return status.Cause{Says: name + " has no carrier", Remedy: "look at its cable or its radio"}
 		}
 		bound.Interface = name
-		l, err := readLinks()
-		if own = l[name]; err != nil {
+		if own, err = addresses(i); err != nil {
 			return status.Cause{}
 		}
 	} else {

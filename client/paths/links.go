@@ -12,33 +12,50 @@ import (
 	"github.com/mpsocks/mpsocks/mux"
 )
 
-// links is what the machine has now: the addresses of each interface that is
-// up, and in defaultRoute those that the routing table chooses for the server.
+// links is what the machine has now: the addresses of each interface of a path
+// that is up, and in defaultRoute those that the routing table chooses for the server.
 type links map[string][]netip.Addr
 
 // defaultRoute is no interface's name.
 const defaultRoute = ""
 
-// readLinks asks the system.
-func readLinks() (links, error) {
-	list, err := net.Interfaces()
-	if err != nil {
-		return nil, fmt.Errorf("list interfaces: %w", err)
-	}
-	out := make(links)
-	for _, i := range list {
-		if i.Flags&net.FlagUp == 0 {
+// readLinks asks the system what the interfaces of some paths have, and returns the name of the one that each
+// binding means. Others are not asked for their addresses: to tell those of one the system lists those of all, and
+// a host of containers has hundreds.
+func readLinks(paths []mux.Path) (l links, names map[string]string, err error) {
+	l, names = make(links), make(map[string]string)
+	var list []net.Interface
+	for _, p := range paths {
+		if p.Interface == "" {
 			continue
 		}
-		addrs, err := i.Addrs()
-		if err != nil {
-			continue // gone in between
+		if list == nil {
+			if list, err = net.Interfaces(); err != nil {
+				return nil, nil, fmt.Errorf("list interfaces: %w", err)
+			}
 		}
-		found := routable(addrs)
-		slices.SortFunc(found, netip.Addr.Compare)
-		out[i.Name] = found
+		name := findAmong(list, p.Interface)
+		names[p.Interface] = name
+		at := slices.IndexFunc(list, func(i net.Interface) bool { return i.Name == name })
+		if at < 0 || list[at].Flags&net.FlagUp == 0 {
+			continue
+		}
+		if own, err := addresses(&list[at]); err == nil { // else it is gone in between
+			l[name] = own
+		}
 	}
-	return out, nil
+	return l, names, nil
+}
+
+// addresses are those of an interface by which other networks are reached, in order.
+func addresses(i *net.Interface) ([]netip.Addr, error) {
+	addrs, err := i.Addrs()
+	if err != nil {
+		return nil, fmt.Errorf("addresses of %s: %w", i.Name, err)
+	}
+	found := routable(addrs)
+	slices.SortFunc(found, netip.Addr.Compare)
+	return found, nil
 }
 
 // chosen returns the local addresses by which the routing table would reach the
@@ -93,7 +110,12 @@ func Find(bind string) string {
 	if err != nil {
 		return ""
 	}
-	slices.SortFunc(list, func(a, b net.Interface) int { return strings.Compare(a.Name, b.Name) })
+	return findAmong(list, bind)
+}
+
+// findAmong is Find among some interfaces.
+func findAmong(list []net.Interface, bind string) string {
+	list = slices.SortedFunc(slices.Values(list), func(a, b net.Interface) int { return strings.Compare(a.Name, b.Name) })
 	mac, _ := net.ParseMAC(bind)
 	best, most := "", 0
 	for _, i := range list {

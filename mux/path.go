@@ -90,7 +90,7 @@ type clientPath struct {
 	up      chan struct{}      // closed and renewed when a subflow comes up
 	trying  time.Time          // since when the slot that leads dials; zero = it does not
 	late    map[lateAt]*late   // handshakes that no attempt has waited for to the end
-	froze   []time.Time        // when subflows did; see freezes
+	froze   []time.Time        // when subflows did, once for those that did together; see freezes
 }
 
 // update changes what can change live and tells the peer by MP_PRIO. The caller holds

@@ -19,7 +19,7 @@ type PathReport struct {
 	MovedAgo time.Duration  // and that was so long ago; zero both when nothing ever was
 	Error    string         // of the last attempt to reach the server; "" after one that worked
 	ErrorAgo time.Duration  // since that
-	Frozen   int            // subflows that stood still within FrozenTime though the next one got through at once
+	Frozen   int            // how often within FrozenTime subflows stood still though the next ones got through at once
 	Today    uint64         // bytes of TCP since midnight, and
 	Month    uint64         // since the billing month began
 	Renews   time.Time      // when the next billing month begins

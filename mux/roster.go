@@ -43,6 +43,20 @@ func (g *guarded) expect(most int) (ok bool) {
 	return ok
 }
 
+// silent returns a subflow that has been silent for so long that the peer has another one in its place, or wants one,
+// and that has not been ended; nil = there is none.
+func (g *guarded) silent() (silent *subflow) {
+	g.enter(func(e *engine.Engine, _ int64) {
+		for _, f := range e.Subflows() {
+			if f.State().Replaced() && !isDead(connOf(f)) {
+				silent = connOf(f)
+				return
+			}
+		}
+	})
+	return silent
+}
+
 // remotes are the addresses at which the session has subflows of a kind.
 func (g *guarded) remotes(which func(*engine.Subflow) bool) (addrs []netip.AddrPort) {
 	g.enter(func(e *engine.Engine, _ int64) {

@@ -78,9 +78,11 @@ func (p *clientPath) slot(ctx context.Context, leads bool) {
 }
 
 const (
-	// FrozenTime is how long it is remembered that a subflow froze, and maxFrozen how many.
+	// FrozenTime is how long it is remembered that subflows froze, and maxFrozen how often.
 	FrozenTime = 2 * time.Minute
 	maxFrozen  = 32
+	// frozenOnce is how long subflows may take to freeze together: a router that is started anew has forgotten all.
+	frozenOnce = 2 * time.Second
 	// synAgain is when the first SYN goes again (RFC 6298, Section 2).
 	synAgain = time.Second
 )
@@ -97,7 +99,7 @@ func alike(a, b *subflow) bool {
 func (p *clientPath) freezes(now time.Time, usual time.Duration) {
 	p.c.mu.Lock()
 	defer p.c.mu.Unlock()
-	if p.took >= max(synAgain, 2*usual) {
+	if p.took >= max(synAgain, 2*usual) || len(p.froze) > 0 && now.Sub(p.froze[len(p.froze)-1]) < frozenOnce {
 		return
 	}
 	p.froze = slices.DeleteFunc(p.froze, func(t time.Time) bool { return now.Sub(t) >= FrozenTime })

@@ -132,12 +132,66 @@ func TestConnectionsThatFreeze(t *testing.T) {
 		}
 	})
 	t.Cleanup(func() { r.ln.Close() })
-	eventually(t, "three connections have frozen", func() bool {
+	eventually(t, "connections have frozen three times", func() bool {
 		n.send(50, 2000, 1000, nil)
 		return n.client.Reports()[1].Frozen >= 3
 	})
 	if got := n.client.Reports()[0].Frozen; got != 0 {
 		t.Errorf("%d froze on the other path", got)
+	}
+}
+
+// What a client has left for its silence is silent at the server too, which has heard of no end, and gives way when
+// a session has as many subflows as it may: what was to take its place was refused for a quarter of a minute.
+func TestSilentSubflowGivesWay(t *testing.T) {
+	held := make(chan struct{})
+	freeze := func(to io.Writer, from io.Reader) {
+		io.CopyN(to, from, 20_000)
+		io.Copy(io.Discard, from)
+		<-held // nobody hears of an end
+	}
+	r := newRelay(t, freeze, freeze)
+	frozen := netip.MustParseAddr("127.0.0.2")
+	n := newLoopTunnel(t, 2, 1, func(c *ClientConfig, l *ListenerConfig) {
+		l.MaxSubflows = 2
+		c.Paths[0].Backup = true
+		c.dial = func(ctx context.Context, way *dialer.Way, segment int, a netip.AddrPort) (net.Conn, error) {
+			if way.Local == frozen {
+				return r.dial(ctx, way, segment, a)
+			}
+			return way.Dialer(segment, carrier.Untimed).DialContext(ctx, "tcp", a.String())
+		}
+	})
+	t.Cleanup(func() { r.ln.Close(); close(held) })
+	seen := map[netip.AddrPort]bool{}
+	eventually(t, "another subflow is in the place of one that froze, twice", func() bool {
+		n.send(50, 2000, 1000, nil)
+		for _, a := range n.locals() {
+			if a.Addr() == frozen {
+				seen[a] = true
+			}
+		}
+		return len(seen) >= 3
+	})
+}
+
+// What freezes together does for one cause, as a router that is started anew and has forgotten all: six subflows were six
+// that froze, and status said that no connection may carry much.
+func TestFreezesTogether(t *testing.T) {
+	p := &clientPath{c: &Client{}}
+	at := time.Now()
+	for i := range 60 {
+		p.freezes(at.Add(time.Duration(i)*10*time.Second/60), time.Second)
+	}
+	if len(p.froze) != 5 {
+		t.Errorf("what froze for 10 s did so %d times", len(p.froze))
+	}
+	p.froze = nil
+	for i := range 6 {
+		p.freezes(at.Add(time.Duration(i)*200*time.Millisecond), time.Second)
+	}
+	if len(p.froze) != 1 {
+		t.Errorf("six that froze within a second did so %d times", len(p.froze))
 	}
 }
 

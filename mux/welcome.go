@@ -81,11 +81,21 @@ func (l *Listener) welcome(k *carrier.TLS, keep func() bool, at *bench) error {
 	return nil
 }
 
-// expect has one more subflow join a session, unless that or its client has as many as it may. What is
-// counted is taken at once, however many come together.
+// expect has one more subflow join a session, unless that or its client has as many as it may, of which none has
+// been silent for long: one that has gives way, for its client may have left it, and what it said of that may not have
+// come. What is counted is taken at once, however many come together.
 func (l *Listener) expect(s *Session) bool {
 	cfg, own := l.live.Load(), l.allowances.client(s.identity)
 	own.joins.Lock()
 	defer own.joins.Unlock()
-	return l.sessions.files(s.identity) < cfg.filesOf() && s.core.expect(cfg.MaxSubflows)
+	if l.sessions.files(s.identity) < cfg.filesOf() && s.core.expect(cfg.MaxSubflows) {
+		return true
+	}
+	silent := s.core.silent()
+	if silent == nil {
+		return false
+	}
+	silent.abandon()
+	s.enter(func(*engine.Engine, int64) { s.core.joining++ })
+	return true
 }

@@ -31,14 +31,14 @@ func (k *watched) crowded(r *mux.PathReport, now time.Time) status.Cause {
 	}
 }
 
-// mostFrozen is how many connections of a path may freeze within mux.FrozenTime and nobody is
+// mostFrozen is how often connections of a path may freeze within mux.FrozenTime and nobody is
 // told: a radio cell that is left does that, too.
 const mostFrozen = 3
 
-// frozen is what it means that so many connections of a path that works have frozen.
+// frozen is what it means that connections of a path that works have frozen so often.
 func frozen(n int) status.Cause {
 	return status.Cause{
-		Says: fmt.Sprintf("its connections freeze, %d within %s, and new ones get through", n, amount.Duration(mux.FrozenTime)),
+		Says: fmt.Sprintf("its connections freeze, %d times within %s, and new ones get through", n, amount.Duration(mux.FrozenTime)),
 		Remedy: "something on the way lets a connection carry only so much, or loses its large packets: try another port, a name that it lets pass " +
 			"(`cover.server_name`, both halves), or a lower MTU of the interface",
 	}

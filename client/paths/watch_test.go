@@ -162,7 +162,7 @@ func TestPathWithoutAnswer(t *testing.T) {
 // A path whose connections freeze again and again, while new ones get through, is up and says so.
 func TestPathThatFreezes(t *testing.T) {
 	d := newDiary("dsl")
-	for n, want := range map[int]string{0: "up", mostFrozen - 1: "up", mostFrozen: "up: its connections freeze, 3 within 2 min, and new ones get through"} {
+	for n, want := range map[int]string{0: "up", mostFrozen - 1: "up", mostFrozen: "up: its connections freeze, 3 times within 2 min, and new ones get through"} {
 		d.look([]mux.PathReport{{Path: mux.Path{Name: "dsl", Subflows: 2}, Subflows: 2, Moving: 2, Frozen: n}}, d.now)
 		k := d.known["dsl"]
 		if got := (&status.Path{State: k.state, Cause: k.cause}).Words(d.now); got != want {

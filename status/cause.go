@@ -70,7 +70,7 @@ var causes = []struct {
 	{"deadline exceeded", Cause{"no answer", remedyReach}},
 	{"connection attempt failed", Cause{"no answer", remedyReach}},
 	{"EOF", Cause{"who answers closes the connection: a captive portal?", remedyPortal}},
-	{"connection reset", Cause{"the connection is reset on the way", "something between here and the server does not let it through: try another port, 443 for one"}},
+	{"connection reset", Cause{"the connection is reset on the way", "something between here and the server does not let it through: try another port, 443 for one, or another name for others to see (`cover.server_name`, both halves)"}},
 }
 
 // refuses is said of who refuses connections.

@@ -3,6 +3,7 @@
 package records
 
 import (
+	"math"
 	"net/netip"
 	"slices"
 	"time"
@@ -90,5 +91,10 @@ func Negative(p *dnsmessage.Parser) (time.Duration, error) {
 	}
 }
 
-// lifetime is what a TTL field means.
-func lifetime(seconds uint32) time.Duration { return time.Duration(seconds) * time.Second }
+// lifetime is what a TTL field means: one beyond 31 bits is none (RFC 2181, Section 8).
+func lifetime(seconds uint32) time.Duration {
+	if seconds > math.MaxInt32 {
+		return 0
+	}
+	return time.Duration(seconds) * time.Second
+}

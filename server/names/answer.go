@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
@@ -55,7 +54,7 @@ func (r *Resolver) answer(ctx context.Context, query []byte) []byte {
 		return addresses(head, q, nil, hostsTTL)
 	}
 	switch {
-	case strings.EqualFold(k.asked, name):
+	case k.asked == lower(name):
 		if binary.BigEndian.Uint16(query[10:]) > 0 { // EDNS: who asks for more than addresses gets the answer as it is
 			return r.forward(ctx, query, q)
 		}
@@ -104,7 +103,7 @@ func (k *known) response(query []byte, q dnsmessage.Question) []byte {
 		return nil
 	}
 	copy(out, query[:2])
-	out[2] = 0x80 | query[2]&0x01                  // a response, to who wants recursion or not: neither authoritative nor truncated
+	out[2] = 0x80 | k.raw[2]&0x02 | query[2]&0x01  // a response, to who wants recursion or not: not authoritative, and as truncated as it came
 	out[3] = 0x80 | byte(k.code)                   // recursion is to be had
 	copy(out[headerLen:end], query[headerLen:end]) // the letters as the client wrote them
 	return out

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -94,7 +95,7 @@ func (r *Resolver) addrs(ctx context.Context, host string, done func()) (first F
 	defer wait.Stop()
 	select {
 	case six = <-results[0]:
-		four.Addrs = append(six.Addrs, four.Addrs...)
+		four.Addrs = slices.Concat(six.Addrs, four.Addrs) // what is remembered stays as it is
 		return four, nil
 	case <-wait.C:
 		return four, results[0]

@@ -20,19 +20,43 @@ func responds(msg, query []byte, end int) bool {
 	if binary.BigEndian.Uint16(msg[4:]) == 0 {
 		return rcode(msg) != dnsmessage.RCodeSuccess
 	}
-	return len(msg) >= end && equalFold(msg[headerLen:end], query[headerLen:end])
+	const fixed = 4 // type and class
+	return len(msg) >= end && equalFold(msg[headerLen:end-fixed], query[headerLen:end-fixed]) && bytes.Equal(msg[end-fixed:end], query[end-fixed:end])
 }
 
-// equalFold is bytes.EqualFold for ASCII only, as names in DNS compare (RFC 4343).
-func equalFold(a, b []byte) bool {
-	lower := func(c byte) byte {
-		if 'A' <= c && c <= 'Z' {
-			c += 'a' - 'A'
-		}
-		return c
+// truncated says whether a response is not all that there is (TC).
+func truncated(msg []byte) bool { return msg[2]&0x02 != 0 }
+
+// lame says whether a response is that of a server which neither knows the name nor asks others for
+// it: no error and nothing else, at most whom else to ask.
+func lame(msg []byte) bool {
+	const authoritative, recursion = 0x04, 0x80
+	answers, additional := binary.BigEndian.Uint16(msg[6:]), binary.BigEndian.Uint16(msg[10:])
+	return rcode(msg) == dnsmessage.RCodeSuccess && msg[2]&authoritative == 0 && msg[3]&recursion == 0 && answers+additional == 0
+}
+
+// lowered is a letter of a name in lower case. Names in DNS have case in ASCII only, and other bytes
+// may be of any kind (RFC 4343).
+func lowered(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		c += 'a' - 'A'
 	}
+	return c
+}
+
+// lower is a name in lower case.
+func lower(name string) string {
+	b := []byte(name)
+	for i, c := range b {
+		b[i] = lowered(c)
+	}
+	return string(b)
+}
+
+// equalFold says whether two names of one length are the same.
+func equalFold(a, b []byte) bool {
 	for i := range a {
-		if lower(a[i]) != lower(b[i]) {
+		if lowered(a[i]) != lowered(b[i]) {
 			return false
 		}
 	}

@@ -91,7 +91,7 @@ func (r *Resolver) find(ctx context.Context, host string, kind dnsmessage.Type) 
 	if a, ok := Literal(strings.TrimSuffix(host, ".")); ok {
 		return ofAddrs([]netip.Addr{a}, kind)
 	}
-	host = strings.ToLower(host)
+	host = lower(host)
 	// The hosts file has names without the final dot.
 	if addrs, err := r.from.Hosts(ctx, "ip", strings.TrimSuffix(host, ".")); err == nil {
 		return ofAddrs(addrs, kind)
@@ -109,24 +109,22 @@ func (r *Resolver) find(ctx context.Context, host string, kind dnsmessage.Type) 
 		}
 		return ofAddrs(addrs, kind)
 	}
-	var plain, last *known
+	// What there is of the name itself: that none of the longer ones exists says nothing of it.
+	var plain *known
 	absolute := strings.TrimSuffix(host, ".") + "."
 	for _, name := range cfg.candidates(host) {
 		k := r.ask(ctx, cfg.Servers, knownKey{name, kind})
 		if k != nil && k.code == dnsmessage.RCodeSuccess {
 			return k
 		}
-		if last = k; name == absolute {
+		if name == absolute {
 			plain = k
 		}
 		if ctx.Err() != nil {
 			break
 		}
 	}
-	if plain != nil {
-		return plain
-	}
-	return last
+	return plain
 }
 
 // Literal reads an address that stands where a name could, with or without
@@ -177,8 +175,11 @@ func (r *Resolver) inquire(ctx context.Context, servers []netip.AddrPort, key kn
 	if k.read(reply, key.kind) != nil {
 		return nil
 	}
-	if len(reply) > maxKnownLen {
-		k.ttl = 0
+	if len(reply) > maxKnownLen || truncated(reply) {
+		k.ttl = 0 // half an answer is nobody else's (RFC 2181, Section 9)
+	}
+	if lame(reply) || truncated(reply) && len(k.addrs) == 0 {
+		k.code = dnsmessage.RCodeServerFailure
 	}
 	return k
 }

@@ -57,8 +57,9 @@ func lookups(files int) (all, each int) {
 	return all, min(max(all/4, 2), maxQueriesPerClient)
 }
 
-// late is how many of so many lookups are waited for longer than queryTimeout.
-func late(lookups int) int { return max(lookups/4, 1) }
+// late is how many questions of so many lookups are waited for longer than queryTimeout: one lookup's
+// at least, which has two.
+func late(lookups int) int { return max(lookups/4, 2) }
 
 // askerKey is that of a context's *turns.Holder.
 type askerKey struct{}

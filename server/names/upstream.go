@@ -45,8 +45,8 @@ type questions struct {
 }
 
 // exchange asks the upstreams in quick turns and returns the first response that
-// decides the matter, with the ID of the query; or the last one that does not
-// (SERVFAIL, REFUSED); or nil. The question ends at query[:end].
+// decides the matter, with the ID of the query; or the last one that does not, half an
+// answer rather than none; or nil. The question ends at query[:end].
 func (q *questions) exchange(ctx context.Context, servers []netip.AddrPort, query []byte, end int) []byte {
 	if end > len(query) || len(servers) == 0 {
 		return nil
@@ -108,21 +108,31 @@ func (q *questions) exchange(ctx context.Context, servers []netip.AddrPort, quer
 			}
 			q.silence.answered()
 			copy(got.reply, query[:2])
-			last = got.reply
-			switch rcode(got.reply) {
-			case dnsmessage.RCodeServerFailure, dnsmessage.RCodeRefused, dnsmessage.RCodeNotImplemented:
-				if started < attempts*len(servers) && started == ended {
-					turn.Reset(0)
-				}
-			default:
+			final := decides(got.reply)
+			if final || last == nil || !truncated(last) {
+				last = got.reply
+			}
+			if final {
 				q.heard(servers[:min(started, len(servers))], got.from)
-				return got.reply
+				return last
+			}
+			if started < attempts*len(servers) && started == ended {
+				turn.Reset(0)
 			}
 		case <-ctx.Done():
 			return last
 		}
 	}
 	return last
+}
+
+// decides says whether another server would hardly say more than a response does.
+func decides(reply []byte) bool {
+	switch rcode(reply) {
+	case dnsmessage.RCodeServerFailure, dnsmessage.RCodeRefused, dnsmessage.RCodeNotImplemented:
+		return false
+	}
+	return !truncated(reply) && !lame(reply)
 }
 
 // lively puts servers that were silent behind the others.
@@ -165,7 +175,7 @@ func (q *questions) heard(asked []netip.AddrPort, from netip.AddrPort) {
 // client gets the whole answer in one datagram.
 func ask(ctx context.Context, to netip.AddrPort, msg []byte, end int) ([]byte, error) {
 	reply, err := converse(ctx, "udp", to, func(c net.Conn) ([]byte, error) { return askUDP(c, msg, end) })
-	if err != nil || reply[2]&0x02 == 0 { // TC
+	if err != nil || !truncated(reply) {
 		return reply, err
 	}
 	full, err := converse(ctx, "tcp", to, func(c net.Conn) ([]byte, error) { return askTCP(c, msg, end) })

@@ -135,7 +135,7 @@ func TestWrongQuestion(t *testing.T) {
 
 // A response repeats the question in whatever letters, and no other one.
 func TestResponds(t *testing.T) {
-	query := namestest.Question("Mixed.Example.com.", dnsmessage.TypeA)
+	query := namestest.Question("Mixed.Example.com.", 'A') // HTTPS, RFC 9460
 	end := len(query)
 	for _, c := range []struct {
 		name string
@@ -143,9 +143,10 @@ func TestResponds(t *testing.T) {
 		edit func(b []byte)
 	}{
 		{"as asked", true, func([]byte) {}},
-		{"in small letters", true, func(b []byte) { copy(b[headerLen:], bytes.ToLower(b[headerLen:])) }},
+		{"in small letters", true, func(b []byte) { copy(b[headerLen:], bytes.ToLower(b[headerLen:end-4])) }},
 		{"of another name", false, func(b []byte) { b[headerLen+1] = 'x' }},
 		{"of another type", false, func(b []byte) { b[end-3] = 28 }},
+		{"of a type that differs as letters do", false, func(b []byte) { b[end-3] = 'a' }},
 		{"with another ID", false, func(b []byte) { b[0] ^= 1 }},
 		{"that is a query", false, func(b []byte) { b[2] &^= 0x80 }},
 	} {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"container/list"
 	"context"
 	"errors"
 	"net/netip"
@@ -30,7 +31,7 @@ const (
 	// all: whoever controls a name's addresses must not make a scanner of the exit.
 	maxRunning, maxAttempts = 5, 20
 	// shunTime is how long an address that did not answer at a port is tried last there, and
-	// maxShunned how many of them are remembered.
+	// maxShunned how many of them are remembered, the newest.
 	shunTime   = 5 * time.Minute
 	maxShunned = 4096
 )
@@ -70,8 +71,15 @@ type dialer struct {
 	egress *egress
 	to     func(ctx context.Context, to netip.AddrPort, how manner) (tcpio.Socket, error) // dial, but in tests
 
-	mu      sync.Mutex                   // guards shunned
-	shunned map[netip.AddrPort]time.Time // did not answer; until when that counts
+	mu      sync.Mutex                       // guards the rest
+	shunned map[netip.AddrPort]*list.Element // of shuns
+	shuns   list.List                        // of shun, the oldest first
+}
+
+// A shun is an address that did not answer at a port.
+type shun struct {
+	to    netip.AddrPort
+	until time.Time // that counts
 }
 
 func newDialer(out *egress) *dialer {
@@ -186,7 +194,7 @@ func (d *dialer) order(addrs []netip.Addr, port uint16) []netip.Addr {
 	if len(d.shunned) > 0 {
 		now := time.Now()
 		late := func(a netip.Addr) int {
-			if now.Before(d.shunned[netip.AddrPortFrom(a, port)]) {
+			if e := d.shunned[netip.AddrPortFrom(a, port)]; e != nil && now.Before(e.Value.(shun).until) {
 				return 1
 			}
 			return 0
@@ -202,19 +210,28 @@ func (d *dialer) silent(to netip.AddrPort) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.shunned == nil {
-		d.shunned = make(map[netip.AddrPort]time.Time)
+		d.shunned = make(map[netip.AddrPort]*list.Element)
 	}
+	d.forgive(to)
 	if len(d.shunned) >= maxShunned {
-		clear(d.shunned)
+		d.forgive(d.shuns.Front().Value.(shun).to)
 	}
-	d.shunned[to] = time.Now().Add(shunTime)
+	d.shunned[to] = d.shuns.PushBack(shun{to, time.Now().Add(shunTime)})
 }
 
 // answered notes that an address answers.
 func (d *dialer) answered(to netip.AddrPort) {
 	d.mu.Lock()
-	delete(d.shunned, to)
-	d.mu.Unlock()
+	defer d.mu.Unlock()
+	d.forgive(to)
+}
+
+// forgive forgets that an address did not answer. The caller holds mu.
+func (d *dialer) forgive(to netip.AddrPort) {
+	if e := d.shunned[to]; e != nil {
+		d.shuns.Remove(e)
+		delete(d.shunned, to)
+	}
 }
 
 // dial connects to one address. Keep-alive finds dead peers.

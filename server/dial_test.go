@@ -282,3 +282,41 @@ func TestManyAddresses(t *testing.T) {
 		}
 	})
 }
+
+// TestSilentAddressesAreRemembered: of more of them than are remembered the oldest are forgotten, and
+// what is asked once more is the newest again.
+func TestSilentAddressesAreRemembered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDialer(&egress{})
+		at := func(i int) netip.AddrPort {
+			return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 80)
+		}
+		late := func(i int) bool {
+			other := netip.MustParseAddr("192.0.2.1")
+			return d.order([]netip.Addr{at(i).Addr(), other}, 80)[0] == other
+		}
+		for i := range maxShunned {
+			d.silent(at(i))
+		}
+		d.silent(at(0))
+		for i := range 2 {
+			d.silent(at(maxShunned + i))
+		}
+		for i, want := range map[int]bool{0: true, 1: false, 2: false, 3: true, maxShunned - 1: true, maxShunned + 1: true} {
+			if got := late(i); got != want {
+				t.Errorf("number %d is tried last: %v", i, got)
+			}
+		}
+		d.answered(at(3))
+		if late(3) {
+			t.Error("one that has answered is tried last")
+		}
+		if n := d.shuns.Len(); n != len(d.shunned) || n != maxShunned-1 {
+			t.Errorf("%d in their order, %d by address", n, len(d.shunned))
+		}
+		time.Sleep(shunTime)
+		if late(4) {
+			t.Error("never forgiven")
+		}
+	})
+}

@@ -121,7 +121,7 @@ func TestAPublishedAddressIsNoOther(t *testing.T) {
 	p := newPeer(s, "laptop", newFakeSession())
 	port := freePort(t)
 	at := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port)
-	key, err := p.nat.bind(netip.AddrPortFrom(packet.ClientHost4, 4000), at)
+	m, err := p.nat.bind(netip.AddrPortFrom(packet.ClientHost4, 4000), at)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +129,7 @@ func TestAPublishedAddressIsNoOther(t *testing.T) {
 	if s.outlet.hairpin(other) || !s.outlet.hairpin(at) {
 		t.Errorf("may be sent to: where it is %v, elsewhere %v", s.outlet.hairpin(at), s.outlet.hairpin(other))
 	}
-	p.nat.end([]uint64{key})
+	p.nat.unbind(m)
 	if s.outlet.hairpin(at) {
 		t.Error("a port that is closed may still be sent to")
 	}

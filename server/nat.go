@@ -76,22 +76,31 @@ func (n *nat) clear(inner netip.Addr, now int64) {
 }
 
 // bind makes the mapping of an inner port that is published at an address of the
-// client's choice.
-func (n *nat) bind(inner, at netip.AddrPort) (uint64, error) {
+// client's choice, in the place of what the port had. It is whoever publishes it who ends it.
+func (n *nat) bind(inner, at netip.AddrPort) (*mapping, error) {
 	key, ok := innerKey(inner)
 	if !ok {
-		return 0, packet.ErrPublish
+		return nil, packet.ErrPublish
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.closed {
-		return 0, net.ErrClosed
+		return nil, net.ErrClosed
 	}
 	if m := n.mappings[key]; m != nil {
 		n.drop(key, m)
 	}
-	_, err := n.add(key, inner, at, true, n.peer.server.now())
-	return key, err
+	return n.add(key, inner, at, true, n.peer.server.now())
+}
+
+// unbind drops a published mapping, unless another one has its place.
+func (n *nat) unbind(m *mapping) {
+	key, _ := innerKey(m.inner)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.mappings[key] == m {
+		n.drop(key, m)
+	}
 }
 
 var errCapped = errors.New("too many mappings")
@@ -165,13 +174,14 @@ func (n *nat) cull(so func(*mapping) bool) {
 	}
 }
 
-// end drops the mappings of ended ports, and so makes room for others at once.
+// end drops the mappings of ended ports, and so makes room for others at once, but for those that
+// are published: the news may be of what had the port before.
 // The two minutes of RFC 4787 REQ-5 are for mappings whose owner still exists
 // and may wait for an answer; here nobody does. It is called without n.mu.
 func (n *nat) end(keys []uint64) {
 	for i, key := range keys {
 		n.mu.Lock() // for each: closing a socket takes some microseconds
-		if m := n.mappings[key]; m != nil {
+		if m := n.mappings[key]; m != nil && m.visitors == nil {
 			n.drop(key, m)
 		}
 		n.mu.Unlock()

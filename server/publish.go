@@ -215,7 +215,7 @@ func publishUDP(p *peer, st stream, q *packet.Publish, answer func(byte) bool) {
 	for range q.Host {
 		four, six = four.Next(), six.Next()
 	}
-	var keys []uint64
+	var bound []*mapping
 	var failed error
 	for _, inner := range []netip.Addr{four, six} {
 		at := q.At
@@ -224,16 +224,20 @@ func publishUDP(p *peer, st stream, q *packet.Publish, answer func(byte) bool) {
 		} else if a.Is4() != inner.Is4() {
 			continue
 		}
-		key, err := p.nat.bind(netip.AddrPortFrom(inner, q.Port), at)
+		m, err := p.nat.bind(netip.AddrPortFrom(inner, q.Port), at)
 		if err != nil {
 			failed = err
 			continue
 		}
-		keys = append(keys, key)
+		bound = append(bound, m)
 	}
-	end := sync.OnceFunc(func() { p.nat.end(keys) })
+	end := sync.OnceFunc(func() {
+		for _, m := range bound {
+			p.nat.unbind(m)
+		}
+	})
 	defer end()
-	if len(keys) == 0 || errors.Is(failed, errno.AddrInUse) {
+	if len(bound) == 0 || errors.Is(failed, errno.AddrInUse) {
 		noted(p).Err(failed).Stringer("at", q.At).Msg("a port is not published")
 		end()
 		free()

@@ -180,6 +180,38 @@ func TestPublishedUDP(t *testing.T) {
 	}
 }
 
+// TestPublishedAnew: a port that a client publishes once more before the server knows that it has given
+// it up is published as long as the new stream lives, whatever ends late of what was there before.
+func TestPublishedAnew(t *testing.T) {
+	port := freePort(t)
+	s := testServer(t, func(c *conf.Server) {
+		c.Clients = []conf.Peer{{Name: "laptop", Publish: []conf.PortRange{{From: port, To: port}}}}
+	}, nil)
+	p := newPeer(s, "laptop", newFakeSession())
+	at := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port)
+	request := (&packet.Publish{Protocol: packet.ProtocolUDP, At: at, Port: 4000}).Append(nil)
+	old, code := publishAs(t, p, request)
+	if code != packet.PublishOK {
+		t.Fatal(code)
+	}
+	anew, code := publishAs(t, p, request)
+	if code != packet.PublishOK {
+		t.Fatal(code)
+	}
+	old.Close()
+	eventually(t, "the first stream has ended", func() bool { return p.client.streams.used.Load() == 1 })
+	if n := p.nat.count(); n != 1 {
+		t.Errorf("%d mappings after the end of the first stream", n)
+	}
+	key, _ := innerKey(inner4(4000))
+	p.nat.end([]uint64{key})
+	if n := p.nat.count(); n != 1 {
+		t.Errorf("%d mappings after the news that the port had ended", n)
+	}
+	anew.Close()
+	eventually(t, "the port is free", func() bool { return p.nat.count() == 0 })
+}
+
 // TestPublishAgain tells a client that was told no when it may have the port: by a
 // permission, and by another client's going. One that goes first is let go.
 func TestPublishAgain(t *testing.T) {

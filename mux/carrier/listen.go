@@ -34,13 +34,7 @@ func (d Door) AcceptFrom(may func(from netip.Addr) bool, turn func(step func() (
 	if l, ok := d.Listener.(listener); ok {
 		return orphaned(l.AcceptFrom(may, turn))
 	}
-	for {
-		c, err := d.Accept()
-		if err != nil || may(AddrPort(c.RemoteAddr()).Addr()) {
-			return c, err
-		}
-		c.Close()
-	}
+	return tcpio.AcceptFrom(d.Accept, may, turn)
 }
 
 // A listener is one of the kernel's.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/netip"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -40,4 +41,36 @@ func AcceptAll[C any](ctx context.Context, accept func() (C, error), serve func(
 		case <-time.After(pause):
 		}
 	}
+}
+
+// AcceptFrom has accept bring a connection from an address that may come in; the others are reset as they
+// come. What is done with one that has come is a step, which turn calls.
+func AcceptFrom[C net.Conn](accept func() (C, error), may func(from netip.Addr) bool, turn func(step func() (more bool))) (c C, err error) {
+	for {
+		if c, err = accept(); err != nil {
+			return c, err
+		}
+		in := false
+		turn(func() bool {
+			if in = may(fromOf(c)); !in {
+				if l, ok := any(c).(interface{ SetLinger(sec int) error }); ok {
+					_ = l.SetLinger(0) // nothing of it stays
+				}
+				c.Close()
+			}
+			return true
+		})
+		if in {
+			return c, nil
+		}
+	}
+}
+
+// fromOf is the address that a connection comes from; the zero value for what is none.
+func fromOf(c net.Conn) netip.Addr {
+	at, ok := c.RemoteAddr().(*net.TCPAddr)
+	if !ok {
+		return netip.Addr{}
+	}
+	return at.AddrPort().Addr().Unmap().WithZone("")
 }

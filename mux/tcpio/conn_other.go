@@ -27,26 +27,9 @@ func (l *Listener) Accept() (Socket, error) {
 	return c, nil
 }
 
-// AcceptFrom waits for a connection from an address that may come in; the others are reset as they come. What is
-// done with one that has come is a step, which turn calls.
+// AcceptFrom is the function of that name.
 func (l *Listener) AcceptFrom(may func(from netip.Addr) bool, turn func(step func() (more bool))) (Socket, error) {
-	for {
-		c, err := l.AcceptTCP()
-		if err != nil {
-			return nil, err
-		}
-		in := false
-		turn(func() bool {
-			if in = may(c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr()); !in {
-				_ = c.SetLinger(0) // nothing of it stays
-				c.Close()
-			}
-			return true
-		})
-		if in {
-			return c, nil
-		}
-	}
+	return AcceptFrom(l.Accept, may, turn)
 }
 
 // Dial connects. Errors are *net.OpError, of the system or of ctx.

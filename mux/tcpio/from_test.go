@@ -15,6 +15,19 @@ import (
 // Who may not come in is reset and holds nothing, and nobody else is: those behind him come in. Nothing is done outside
 // a turn, and a listener can be closed while many come who may not.
 func TestAcceptFrom(t *testing.T) {
+	type (
+		may  = func(netip.Addr) bool
+		turn = func(func() bool)
+	)
+	for name, accept := range map[string]func(*Listener, may, turn) (Socket, error){
+		"the listener's own": (*Listener).AcceptFrom,
+		"another's":          func(l *Listener, m may, s turn) (Socket, error) { return AcceptFrom(l.Accept, m, s) },
+	} {
+		t.Run(name, func(t *testing.T) { testAcceptFrom(t, accept) })
+	}
+}
+
+func testAcceptFrom(t *testing.T, accept func(l *Listener, may func(netip.Addr) bool, turn func(func() bool)) (Socket, error)) {
 	ln, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		t.Fatal(err)
@@ -48,7 +61,7 @@ func TestAcceptFrom(t *testing.T) {
 	}
 	var in []net.Conn
 	for range 2 {
-		c, err := l.AcceptFrom(may, turn)
+		c, err := accept(l, may, turn)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -73,7 +86,7 @@ func TestAcceptFrom(t *testing.T) {
 	}
 	over := make(chan error, 1)
 	go func() {
-		_, err := l.AcceptFrom(func(netip.Addr) bool { return false }, turn)
+		_, err := accept(l, func(netip.Addr) bool { return false }, turn)
 		over <- err
 	}()
 	var stop atomic.Bool

@@ -121,7 +121,7 @@ func TestAPublishedAddressIsNoOther(t *testing.T) {
 	p := newPeer(s, "laptop", newFakeSession())
 	port := freePort(t)
 	at := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port)
-	m, err := p.nat.bind(netip.AddrPortFrom(packet.ClientHost4, 4000), at)
+	m, err := p.nat.bind(netip.AddrPortFrom(packet.ClientHost4, 4000), at, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -41,6 +41,8 @@ type mapping struct {
 	// that one, and whoever has sent to it may be answered, also where the access
 	// rules would not let the client send to him.
 	visitors *permits
+	// displaced is called when the client publishes that port anew; nil for what is not published.
+	displaced func()
 	// permits is nil with endpoint-independent filtering.
 	permits *permits
 }

@@ -76,21 +76,31 @@ func (n *nat) clear(inner netip.Addr, now int64) {
 }
 
 // bind makes the mapping of an inner port that is published at an address of the
-// client's choice, in the place of what the port had. It is whoever publishes it who ends it.
-func (n *nat) bind(inner, at netip.AddrPort) (*mapping, error) {
+// client's choice, in the place of what the port had. It is whoever publishes it who ends it;
+// displaced is called if another one takes its place before. It is called without n.mu.
+func (n *nat) bind(inner, at netip.AddrPort, displaced func()) (*mapping, error) {
 	key, ok := innerKey(inner)
 	if !ok {
 		return nil, packet.ErrPublish
 	}
 	n.mu.Lock()
-	defer n.mu.Unlock()
 	if n.closed {
+		n.mu.Unlock()
 		return nil, net.ErrClosed
 	}
-	if m := n.mappings[key]; m != nil {
-		n.drop(key, m)
+	old := n.mappings[key]
+	if old != nil {
+		n.drop(key, old)
 	}
-	return n.add(key, inner, at, true, n.peer.server.now())
+	m, err := n.add(key, inner, at, true, n.peer.server.now())
+	if err == nil {
+		m.displaced = displaced
+	}
+	n.mu.Unlock()
+	if old != nil && old.displaced != nil {
+		old.displaced()
+	}
+	return m, err
 }
 
 // unbind drops a published mapping, unless another one has its place.

@@ -224,7 +224,7 @@ func publishUDP(p *peer, st stream, q *packet.Publish, answer func(byte) bool) {
 		} else if a.Is4() != inner.Is4() {
 			continue
 		}
-		m, err := p.nat.bind(netip.AddrPortFrom(inner, q.Port), at)
+		m, err := p.nat.bind(netip.AddrPortFrom(inner, q.Port), at, st.Reset)
 		if err != nil {
 			failed = err
 			continue

@@ -1,10 +1,12 @@
 package server
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"testing"
 	"time"
 
@@ -197,6 +199,9 @@ func TestPublishedAnew(t *testing.T) {
 	anew, code := publishAs(t, p, request)
 	if code != packet.PublishOK {
 		t.Fatal(code)
+	}
+	if n, err := old.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("who has published it before is not told: %d bytes, %v", n, err)
 	}
 	old.Close()
 	eventually(t, "the first stream has ended", func() bool { return p.client.streams.used.Load() == 1 })

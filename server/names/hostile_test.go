@@ -157,3 +157,28 @@ func TestBothFamiliesMayBeLate(t *testing.T) {
 		time.Sleep(time.Minute) // until the questions that were asked again have ended
 	})
 }
+
+// TestTheOtherFamilyOfALateName: where the first addresses of a name come late, those of the other family
+// are waited for behind them.
+func TestTheOtherFamilyOfALateName(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := few(t, 64, 64, func(_ context.Context, _ netip.AddrPort, msg []byte, _ int) ([]byte, error) {
+			time.Sleep(queryTimeout + time.Second)
+			m := namestest.Unpack(t, msg)
+			m.Response = true
+			if kindOf(msg) == dnsmessage.TypeAAAA {
+				return namestest.AddAAAA(m, 60, "2001:db8::1").Pack()
+			}
+			time.Sleep(otherTime / 2)
+			return namestest.AddA(m, 60, "192.0.2.1").Pack()
+		})
+		got, more := r.Lookup(t.Context(), new(Client), "late.test", func() {})
+		if got.Err != nil || more == nil {
+			t.Fatal(got.Err)
+		}
+		if four := <-more; len(four.Addrs) != 1 {
+			t.Errorf("%v, %v", four.Addrs, four.Err)
+		}
+		time.Sleep(time.Minute) // until the questions that were asked again have ended
+	})
+}

@@ -11,9 +11,14 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// resolutionDelay is how long the IPv4 addresses of a name wait for the IPv6
-// ones: RFC 8305, Section 3.
-const resolutionDelay = 50 * time.Millisecond
+const (
+	// resolutionDelay is how long the IPv4 addresses of a name wait for the IPv6
+	// ones: RFC 8305, Section 3.
+	resolutionDelay = 50 * time.Millisecond
+	// otherTime is how long the other family is waited for at least when the first one is there:
+	// where a name takes long, both do.
+	otherTime = time.Second
+)
 
 var errNoName = errors.New("no such name")
 
@@ -38,7 +43,7 @@ func (r *Resolver) Lookup(ctx context.Context, c *Client, host string, late func
 	ctx, cancel = context.WithTimeout(asks(ctx, c), lateTime)
 	first, more = r.addrs(ctx, host, func() { cancel(); give() })
 	if more != nil {
-		time.AfterFunc(queryTimeout-time.Since(begun), cancel)
+		time.AfterFunc(max(queryTimeout-time.Since(begun), otherTime), cancel)
 	}
 	return first, more
 }

@@ -186,6 +186,29 @@ func TestEgress(t *testing.T) {
 	}
 }
 
+// TestAnInterfaceThatIsGone: the system is asked for it once a second, however much would leave by it.
+func TestAnInterfaceThatIsGone(t *testing.T) {
+	there, err := net.InterfaceByIndex(1)
+	if err != nil || there.Flags&net.FlagLoopback == 0 {
+		t.Skip("the first interface is not the loopback one")
+	}
+	synctest.Test(t, func(t *testing.T) {
+		e := &egress{bind: "nosuchinterface0"}
+		if _, err := e.local(true); err == nil {
+			t.Fatal("it is there")
+		}
+		e.bind = there.Name // as if it came
+		time.Sleep(egressAge / 2)
+		if got, err := e.local(true); err == nil {
+			t.Errorf("the system was asked again at once: %v", got)
+		}
+		time.Sleep(egressAge)
+		if got, err := e.local(true); err != nil || !got.IsLoopback() {
+			t.Errorf("%v, %v", got, err)
+		}
+	})
+}
+
 // Each attempt beside another takes a socket of the client's share, and gives it back; where
 // there is none, one is made at a time. Further addresses count as destinations.
 func TestAttemptsCostWhatTheyTake(t *testing.T) {

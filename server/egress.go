@@ -25,6 +25,7 @@ type egress struct {
 
 	mu     sync.Mutex // guards the rest, which is used with an interface only
 	read   time.Time
+	failed error // the last refresh, or nil
 	v4, v6 netip.Addr
 }
 
@@ -69,9 +70,10 @@ func (e *egress) local(v4 bool) (netip.Addr, error) {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		if time.Since(e.read) > egressAge {
-			if err := e.refresh(); err != nil {
-				return netip.Addr{}, err
-			}
+			e.failed = e.refresh()
+		}
+		if e.failed != nil { // who sends all the same does not have the system asked each time
+			return netip.Addr{}, e.failed
 		}
 		addr = e.v6
 		if v4 {
@@ -101,6 +103,7 @@ func (e *egress) reaches(addr netip.Addr) bool {
 
 // refresh reads the interface's addresses; the caller holds e.mu, or has just made e.
 func (e *egress) refresh() error {
+	e.read = time.Now()
 	ifc, err := net.InterfaceByName(e.bind)
 	if err != nil {
 		return fmt.Errorf("relay.bind: %s is neither an address nor an interface of this machine; `mpsocks check` shows which there are", e.bind)
@@ -109,7 +112,6 @@ func (e *egress) refresh() error {
 	if err != nil {
 		return fmt.Errorf("relay.bind: addresses of %s: %w", e.bind, err)
 	}
-	e.read = time.Now()
 	e.v4, e.v6 = choose(addrs, true, e.v4), choose(addrs, false, e.v6)
 	if !e.v4.IsValid() && !e.v6.IsValid() {
 		return fmt.Errorf("relay.bind: interface %s has no address", e.bind)

@@ -85,6 +85,11 @@ var limitName = regexp.MustCompile(`\blimits\.[a-z_]+`)
 // IsLimit says that the server refused for a limit of its own.
 func IsLimit(err string) bool { return limitName.MatchString(err) }
 
+// IsRefusal says that somebody refused a connection at once.
+func IsRefusal(err string) bool {
+	return strings.Contains(err, "connection refused") || strings.Contains(err, "actively refused")
+}
+
 // silent finds who took connections and said nothing.
 var silent = regexp.MustCompile(`(\S+(?:, \S+)*) (takes connections and does not answer|take connections and do not answer)`)
 

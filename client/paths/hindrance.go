@@ -70,12 +70,18 @@ func hindrance(p conf.Path, servers []netip.Addr, mark uint32) status.Cause {
 	return status.Cause{}
 }
 
-// diagnose puts an error of a path into words, while those others work: that nobody answers is then
-// not the server's fault.
+// diagnose puts an error of a path into words, while those others work: that nobody answers, or somebody refuses, is
+// then hardly the server's fault.
 func diagnose(err string, others []string) status.Cause {
 	c := status.Diagnose(err)
-	if c.Says == unanswered && len(others) > 0 {
-		c.Remedy = "the server answers by " + strings.Join(others, " and ") + ": look at this path's modem, signal and contract, and whether its network lets TCP to that port through"
+	beside := "the server answers by " + strings.Join(others, " and ") + ": "
+	switch {
+	case len(others) == 0:
+	case c.Says == unanswered:
+		c.Remedy = beside + "look at this path's modem, signal and contract, and whether its network lets TCP to that port through"
+	case status.IsRefusal(err):
+		c.Remedy = beside + "a firewall or a portal of this path's network may refuse in its place (open a browser by it), or a name mean another server there; " +
+			"else compare the address with the one by which it answers"
 	}
 	return c
 }

@@ -144,7 +144,7 @@ func TestPathWithFewSubflows(t *testing.T) {
 	d.want(t)
 }
 
-// What helps where nobody answers by one path does not begin with the server where another one
+// What helps where nobody answers by one path, or somebody refuses, does not begin with the server where another one
 // reaches it.
 func TestPathWithoutAnswer(t *testing.T) {
 	const late = "dial tcp 203.0.113.5:7443: i/o timeout"
@@ -154,8 +154,16 @@ func TestPathWithoutAnswer(t *testing.T) {
 	if c := diagnose(late, []string{"dsl"}); c.Says != unanswered || !strings.Contains(c.Remedy, "the server answers by dsl") {
 		t.Errorf("beside another: %+v", c)
 	}
-	if c := diagnose("dial tcp 203.0.113.5:7443: connect: connection refused", []string{"dsl"}); c != status.Diagnose("dial tcp 203.0.113.5:7443: connect: connection refused") {
+	const refused = "dial tcp 203.0.113.5:7443: connect: connection refused"
+	if c := diagnose(refused, nil); c != status.Diagnose(refused) {
 		t.Errorf("refused: %+v", c)
+	}
+	if c := diagnose(refused, []string{"dsl"}); !strings.Contains(c.Says, "203.0.113.5:7443 refuses connections") || !strings.HasPrefix(c.Remedy, "the server answers by dsl") {
+		t.Errorf("refused beside another: %+v", c)
+	}
+	const unknown = "server: it is not mpsocks"
+	if c := diagnose(unknown, []string{"dsl"}); c != status.Diagnose(unknown) {
+		t.Errorf("another matter: %+v", c)
 	}
 }
 

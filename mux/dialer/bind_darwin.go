@@ -25,6 +25,9 @@ func bindInterface(raw syscall.RawConn, network, name string) error {
 	return err
 }
 
+// bindLater is not here: bind chooses the port.
+func bindLater(syscall.RawConn) {}
+
 // clamp is not here: a path that loses large packets is not found out.
 func clamp(syscall.RawConn, int) {}
 

@@ -26,10 +26,13 @@ func (w *Way) Dialer(mss int, prepare func(syscall.RawConn)) *net.Dialer {
 	if w.Local.IsValid() {
 		d.LocalAddr = &net.TCPAddr{IP: w.Local.AsSlice(), Zone: w.Local.Zone()}
 	}
-	if w.Interface == "" && mss == 0 && w.Mark == 0 && prepare == nil {
+	if w.Interface == "" && !w.Local.IsValid() && mss == 0 && w.Mark == 0 && prepare == nil {
 		return d
 	}
 	d.ControlContext = func(_ context.Context, network, _ string, raw syscall.RawConn) error {
+		if w.Local.IsValid() && strings.HasPrefix(network, "tcp") {
+			bindLater(raw)
+		}
 		if prepare != nil {
 			prepare(raw)
 		}

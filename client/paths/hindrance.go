@@ -47,6 +47,12 @@ func hindrance(p conf.Path, servers []netip.Addr, mark uint32) status.Cause {
 		if own, err = addresses(i); err != nil {
 			return status.Cause{}
 		}
+		if a := duplicate(name); a.IsValid() && !slices.ContainsFunc(servers, netip.Addr.Is4) {
+			return status.Cause{
+				Says:   "another machine has " + name + "'s address " + a.String(),
+				Remedy: "give this one another address: of what is copied, as virtual machines are, each needs a hardware address of its own",
+			}
+		}
 	} else {
 		own = []netip.Addr{bound.Local}
 	}

@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // routed says whether the routing tables lead to an address by an interface, or from a
@@ -40,6 +41,29 @@ func leadsBy(to netip.Addr, mark uint32) string {
 		return ""
 	}
 	return i.Name
+}
+
+// duplicate is an IPv6 address of an interface that another machine of its network has too (RFC 4862, Section 5.4), where
+// there is no other one by which other networks are reached.
+func duplicate(name string) (a netip.Addr) {
+	l, err := netlink.LinkByName(name)
+	if err != nil {
+		return a
+	}
+	list, err := netlink.AddrList(l, netlink.FAMILY_V6)
+	if err != nil {
+		return a
+	}
+	for _, own := range list {
+		switch {
+		case own.IP.IsLinkLocalUnicast():
+		case own.Flags&unix.IFA_F_DADFAILED == 0:
+			return netip.Addr{}
+		case !a.IsValid():
+			a, _ = netip.AddrFromSlice(own.IP)
+		}
+	}
+	return a
 }
 
 // silentRouter is the router by which the routing tables lead to an address, by an interface or from

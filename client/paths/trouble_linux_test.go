@@ -9,10 +9,12 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netns"
 
 	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/status"
 )
 
 // uplinks has the test go on in a network namespace of its own, and returns what runs ip there.
@@ -186,4 +188,34 @@ func TestTwoCardsInOneNetwork(t *testing.T) {
 	set("eth0/arp_filter", "0")
 	run("neigh replace 192.168.1.1 lladdr 02:00:00:00:00:02 nud reachable dev eth0")
 	check("another router of the same numbers", "")
+}
+
+// Where another machine of the network has the interface's address already that is said, and nothing of the router, whom
+// nobody can ask from there; not where there is another address, or one of IPv4 and a server that has one too.
+func TestAddressIsAnothers(t *testing.T) {
+	run := uplinks(t)
+	run("link add dsl type veth peer name far")
+	run("link set dsl up")
+	run("link set far up")
+	run("addr add 2001:db8:1::2/64 dev far nodad")
+	run("addr add 2001:db8:1::2/64 dev dsl")
+	run("-6 route add default via 2001:db8:1::1 dev dsl")
+	four, six := netip.MustParseAddr("203.0.113.5"), netip.MustParseAddr("2001:db8:99::5")
+	at := func(servers ...netip.Addr) status.Cause { return hindrance(conf.Path{Bind: "dsl"}, servers, 0) }
+	for range 200 {
+		if duplicate("dsl").IsValid() {
+			break
+		}
+		time.Sleep(25 * time.Millisecond)
+	}
+	if c := at(six); c.Says != "another machine has dsl's address 2001:db8:1::2" || c.Remedy == "" {
+		t.Errorf("%+v", c)
+	}
+	if c := at(four, six); strings.Contains(c.Says, "another machine") {
+		t.Errorf("with a server that has IPv4 too: %+v", c)
+	}
+	run("addr add 2001:db8:1::3/64 dev dsl nodad")
+	if c := at(six); strings.Contains(c.Says, "another machine") {
+		t.Errorf("with another address: %+v", c)
+	}
 }

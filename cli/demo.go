@@ -24,6 +24,7 @@ import (
 	"github.com/mpsocks/mpsocks/admin"
 	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux/errno"
+	"github.com/mpsocks/mpsocks/mux/lull"
 )
 
 // newDemo is `mpsocks demo`, which `make run` calls: both halves on this machine,
@@ -230,12 +231,10 @@ func (d *demo) child(ctx context.Context, half string, env ...string) error {
 	// It cuts its own shutdown short before that.
 	cmd.WaitDelay = shutdownLimit + time.Second
 	err = cmd.Run()
-	select {
-	case <-ctx.Done():
+	// A Ctrl-C goes to all three processes, and a half may be the first
+	// to end; after this time it was not that.
+	if !lull.Pause(ctx, 500*time.Millisecond) {
 		return nil
-	case <-time.After(500 * time.Millisecond):
-		// A Ctrl-C goes to all three processes, and a half may be the first
-		// to end; after this time it was not that.
 	}
 	if err == nil {
 		err = errors.New("it stopped by itself")
@@ -284,10 +283,8 @@ func (d *demo) selfCheck(ctx context.Context) (said string, err error) {
 			return fmt.Sprintf("UDP round trip %.2f ms, CONNECT and echo %.2f ms%s",
 				udp.Seconds()*1e3, tcp.Seconds()*1e3, over), nil
 		}
-		select {
-		case <-ctx.Done():
+		if !lull.Pause(ctx, 100*time.Millisecond) {
 			return "", err
-		case <-time.After(100 * time.Millisecond):
 		}
 	}
 }

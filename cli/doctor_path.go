@@ -16,6 +16,7 @@ import (
 	"github.com/mpsocks/mpsocks/client/paths"
 	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux/amount"
+	"github.com/mpsocks/mpsocks/mux/lull"
 	"github.com/mpsocks/mpsocks/status"
 )
 
@@ -226,10 +227,8 @@ func (d *doctor) tunnel(c *conf.Client, p conf.Path, failed string) (works bool)
 			d.say(broken, check, handshakeRemedy(cause, remedy, c), "%s: %s", failed, cause)
 			return false
 		}
-		select {
-		case <-d.ctx.Done():
+		if !lull.Pause(d.ctx, 50*time.Millisecond) {
 			return true // nothing is known
-		case <-time.After(50 * time.Millisecond):
 		}
 	}
 	d.say(fine, check, "", "the server proves its key and knows ours: session %s in %s", s.Session.ID, amount.Millis(time.Since(start).Seconds()))

@@ -22,6 +22,7 @@ import (
 	"github.com/mpsocks/mpsocks/client"
 	"github.com/mpsocks/mpsocks/client/confine"
 	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/mux/lull"
 )
 
 // A program may end before those that it has started: a daemon does, and the starter of many
@@ -125,10 +126,8 @@ func (h *hold) borrow(ctx context.Context, device *os.File, ready func()) error 
 		if _, refused := errors.AsType[*client.Refusal](err); refused {
 			return err
 		}
-		select {
-		case <-ctx.Done():
+		if !lull.Pause(ctx, lendAgain) {
 			return nil
-		case <-time.After(lendAgain):
 		}
 	}
 }

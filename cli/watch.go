@@ -12,6 +12,7 @@ import (
 	"charm.land/lipgloss/v2"
 
 	"github.com/mpsocks/mpsocks/admin"
+	"github.com/mpsocks/mpsocks/mux/lull"
 	"github.com/mpsocks/mpsocks/status"
 )
 
@@ -90,10 +91,7 @@ func watchStatus(ctx context.Context, clients []*admin.Client, states []*status.
 				if ctx.Err() == nil {
 					program.Send(newState{i, nil, err})
 				}
-				select {
-				case <-ctx.Done():
-				case <-time.After(watchRetry):
-				}
+				lull.Pause(ctx, watchRetry)
 			}
 		}()
 	}

@@ -133,13 +133,13 @@ func (a *association) seat(at netip.AddrPort, now time.Time) *sibling {
 		}
 		oldest.close()
 	}
-	if !a.client.associations.acquire(a.holder) {
+	if !a.client.associations.Acquire(a.holder) {
 		return nil
 	}
 	s := &sibling{of: a, at: at, sent: now}
 	s.client, s.source, s.holder = a.client, a.source, a.holder
 	if a.client.ports.take(&s.innerPort, s) != nil {
-		a.client.associations.release(a.holder)
+		a.client.associations.Release(a.holder)
 		return nil
 	}
 	if p.siblings == nil {
@@ -153,7 +153,7 @@ func (a *association) seat(at netip.AddrPort, now time.Time) *sibling {
 func (a *association) hold(m *udpio.Message) {
 	r := a.port.rival
 	size := buf.Headroom + m.Buf.Cap()
-	if len(r.held) >= maxHeld || !a.client.held.take(a.holder, size) {
+	if len(r.held) >= maxHeld || !a.client.held.Take(a.holder, size) {
 		return
 	}
 	r.bytes += size
@@ -181,7 +181,7 @@ func (a *association) letGo(r *rival) {
 		}
 	}
 	r.held = nil
-	a.client.held.give(a.holder, r.bytes)
+	a.client.held.Give(a.holder, r.bytes)
 }
 
 // takeOver makes the rival the application's port and sends on what it has

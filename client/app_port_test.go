@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mpsocks/mpsocks/client/admission"
 	"github.com/mpsocks/mpsocks/mux/buf"
 	"github.com/mpsocks/mpsocks/mux/udpio"
 )
@@ -134,10 +135,10 @@ func TestAssociationBehindNATLocksByFirstDatagram(t *testing.T) {
 
 // What waits for one user's sockets leaves room for another's.
 func TestHeldIsShared(t *testing.T) {
-	c := &Client{held: newQuota(maxHeldBytes, 0)}
+	c := &Client{held: admission.NewQuota(maxHeldBytes, 0)}
 	keeps := func(user string, size int) (n int) {
 		a := new(association)
-		a.client, a.holder, a.port.rival = c, holder{user: user}, new(rival)
+		a.client, a.holder, a.port.rival = c, admission.Holder{User: user}, new(rival)
 		for range maxHeld {
 			m := udpio.Message{Buf: buf.Get(size)}
 			a.hold(&m)
@@ -150,7 +151,7 @@ func TestHeldIsShared(t *testing.T) {
 	for range 2 * maxHeldBytes / (maxHeld * 60000) {
 		keeps("greedy", 60000)
 	}
-	if n := inUse(c.held); n > maxHeldBytes-maxHeldBytes/quotaReserve {
+	if n := inUse(c.held); n > maxHeldBytes-maxHeldBytes/admission.Reserve {
 		t.Errorf("%d bytes are one user's, of %d", n, maxHeldBytes)
 	}
 	if n := keeps("modest", 1500); n != maxHeld {

@@ -1,6 +1,10 @@
 package client
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/mpsocks/mpsocks/client/admission"
+)
 
 const (
 	// maxUnderWay is how many names are asked for at once: two questions each, and the server
@@ -14,8 +18,8 @@ const (
 // for that, each holder's in their order, the holders in turn. Its owner's lock guards it.
 type asking struct {
 	under, waits int
-	by           map[holder]*asker
-	turn         []holder // those with names that wait
+	by           map[admission.Holder]*asker
+	turn         []admission.Holder // those with names that wait
 }
 
 // An asker is what one holder has.
@@ -27,11 +31,11 @@ type asker struct {
 }
 
 // of returns what a holder has.
-func (k *asking) of(h holder) *asker {
+func (k *asking) of(h admission.Holder) *asker {
 	a := k.by[h]
 	if a == nil {
 		if k.by == nil {
-			k.by = make(map[holder]*asker)
+			k.by = make(map[admission.Holder]*asker)
 		}
 		a = new(asker)
 		k.by[h] = a
@@ -40,7 +44,7 @@ func (k *asking) of(h holder) *asker {
 }
 
 // tidy forgets a holder who has nothing.
-func (k *asking) tidy(h holder) {
+func (k *asking) tidy(h admission.Holder) {
 	if a := k.by[h]; a != nil && a.names == 0 && a.bytes == 0 {
 		delete(k.by, h)
 	}
@@ -48,7 +52,7 @@ func (k *asking) tidy(h holder) {
 
 // hold counts bytes of a holder's that wait, of so many at most in all and for each; false if
 // that is too much.
-func (k *asking) hold(h holder, n int) bool {
+func (k *asking) hold(h admission.Holder, n int) bool {
 	a := k.of(h)
 	if n > 0 && a.bytes+n > maxWaiting/2 {
 		k.tidy(h)
@@ -90,7 +94,7 @@ func (k *asking) leave(n *name, begun bool) {
 	} else if i := slices.Index(a.waiting, n); i >= 0 {
 		k.waits--
 		if a.waiting = slices.Delete(a.waiting, i, i+1); len(a.waiting) == 0 {
-			k.turn = slices.DeleteFunc(k.turn, func(h holder) bool { return h == n.holder })
+			k.turn = slices.DeleteFunc(k.turn, func(h admission.Holder) bool { return h == n.holder })
 		}
 	}
 	k.tidy(n.holder)

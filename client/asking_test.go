@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mpsocks/mpsocks/client/admission"
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
 
@@ -14,7 +15,7 @@ import (
 func (c *Client) asker(t *testing.T, user string) *association {
 	t.Helper()
 	a := &association{loop: &loop{}, app: packet.ServerHost4}
-	a.client, a.holder = c, holder{user: user}
+	a.client, a.holder = c, admission.Holder{User: user}
 	if err := c.ports.take(&a.innerPort, a); err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +53,7 @@ func TestNamesAreAskedForInTurn(t *testing.T) {
 		if asked != underWayEach {
 			t.Errorf("%d names are asked for at once", asked)
 		}
-		if n := c.names.asking.of(holder{user: "greedy"}).names; n != maxQuestions/2 {
+		if n := c.names.asking.of(admission.Holder{User: "greedy"}).names; n != maxQuestions/2 {
 			t.Errorf("one user has %d questions", n)
 		}
 		modest := c.asker(t, "modest")

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/mpsocks/mpsocks/client/admission"
 	"github.com/mpsocks/mpsocks/mux/buf"
 	"github.com/mpsocks/mpsocks/mux/tcpio"
 	"github.com/mpsocks/mpsocks/mux/udpio"
@@ -47,7 +48,7 @@ func associate(c *Client, control tcpio.Socket, user string, want netip.AddrPort
 		app:     remote.Addr().Unmap(),
 	}
 	a.client, a.source.User = c, user
-	a.holder = holderOf(user, a.app)
+	a.holder = admission.HolderOf(user, a.app)
 	if err := a.admit(); err != nil {
 		return replyError{repFailure, err}
 	}
@@ -80,7 +81,6 @@ func associate(c *Client, control tcpio.Socket, user string, want netip.AddrPort
 	}
 	// A goroutine of its own: the one that ran the handshake has a grown
 	// stack, and an idle association should not keep it.
-	c.crowd.wg.Add(1)
 	go a.watch()
 	return nil
 }
@@ -103,13 +103,13 @@ func (a *association) open(local netip.Addr) error {
 	return nil
 }
 
-// watch ends the association when its control connection ends. It was started
+// watch ends the association when its control connection ends, whose goroutine it is now. It was started
 // by associate; the end of the connection stops it, and shutdown closes that.
 // The end of the application's direction is one: from another machine it looks as
 // a close does, other proxies take it so, and who ends a connection with care
 // (shutdown, then read until the other side's end) waits for ours.
 func (a *association) watch() {
-	defer a.client.crowd.wg.Done()
+	defer a.client.crowd.Leave(a.control)
 	var err error
 	for err == nil { // what an application sends here means nothing
 		_, err = a.control.Read(a.discard[:])
@@ -165,38 +165,37 @@ func (a *association) close() {
 	a.end()
 	a.relay.Close()
 	a.control.Close()
-	a.client.crowd.forget(a.control)
 	a.leave()
 }
 
 // admit counts an association for whoever has it. Without an error leave has to be called.
 func (a *association) admit() error {
 	c := a.client
-	if !c.associations.acquire(a.holder) {
+	if !c.associations.Acquire(a.holder) {
 		return errTooManyAssociations
 	}
 	err := errTooManyAssociations
-	if c.relays.shares.acquire(a.holder) {
+	if c.relays.shares.Acquire(a.holder) {
 		err = errTooManyDescriptors
-		if d := c.crowd.descriptors; d.hold(a.holder, associationFiles) {
-			if d.take(1) { // the relay socket
+		if d := c.crowd.Descriptors; d.Hold(a.holder, associationFiles) {
+			if d.Take(1) { // the relay socket
 				return nil
 			}
-			d.release(a.holder, associationFiles)
+			d.Release(a.holder, associationFiles)
 		}
-		c.relays.shares.release(a.holder)
+		c.relays.shares.Release(a.holder)
 	}
-	c.associations.release(a.holder)
+	c.associations.Release(a.holder)
 	return err
 }
 
 // leave undoes admit.
 func (a *association) leave() {
 	c := a.client
-	c.crowd.descriptors.give(1)
-	c.crowd.descriptors.release(a.holder, associationFiles)
-	c.relays.shares.release(a.holder)
-	c.associations.release(a.holder)
+	c.crowd.Descriptors.Give(1)
+	c.crowd.Descriptors.Release(a.holder, associationFiles)
+	c.relays.shares.Release(a.holder)
+	c.associations.Release(a.holder)
 }
 
 // uplink takes a batch from the relay socket, on the Loop's goroutine.

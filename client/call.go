@@ -12,6 +12,7 @@ import (
 
 	"github.com/txthinking/socks5"
 
+	"github.com/mpsocks/mpsocks/client/admission"
 	"github.com/mpsocks/mpsocks/mux"
 	"github.com/mpsocks/mpsocks/mux/tcpio"
 )
@@ -35,11 +36,11 @@ type call struct {
 	client *Client
 	conn   tcpio.Socket
 	stream stream
-	holder holder // who the caps count it for
-	name   string // what status calls the application, where the connection does not tell
-	asked  func() // the exit has said something
-	yes    word   // what the application gets for the exit's yes
-	told   bool   // it has, and all that came behind, and down is how that ended
+	holder admission.Holder // who the caps count it for
+	name   string           // what status calls the application, where the connection does not tell
+	asked  func()           // the exit has said something
+	yes    word             // what the application gets for the exit's yes
+	told   bool             // it has, and all that came behind, and down is how that ended
 	down   error
 
 	up       chan struct{} // closed when the direction to the exit has ended; nil before it began
@@ -66,13 +67,13 @@ const (
 // call.
 func newCall(c *Client, conn tcpio.Socket, user string, flight []byte) (*call, error) {
 	remote := addrOf(conn.RemoteAddr())
-	k := &call{client: c, conn: conn, holder: holderOf(user, remote.Addr())}
-	if !c.streams.acquire(k.holder) {
+	k := &call{client: c, conn: conn, holder: admission.HolderOf(user, remote.Addr())}
+	if !c.streams.Acquire(k.holder) {
 		sayUnreached(&c.log, remote, user, askedFor(flight), 0, errTooManyStreams)
 		return nil, replyError{repFailure, errTooManyStreams}
 	}
-	if !c.crowd.descriptors.hold(k.holder, 1) {
-		c.streams.release(k.holder)
+	if !c.crowd.Descriptors.Hold(k.holder, 1) {
+		c.streams.Release(k.holder)
 		sayUnreached(&c.log, remote, user, askedFor(flight), 0, errTooManyDescriptors)
 		return nil, replyError{repFailure, errTooManyDescriptors}
 	}
@@ -88,8 +89,8 @@ func newCall(c *Client, conn tcpio.Socket, user string, flight []byte) (*call, e
 		}
 	}
 	if err != nil {
-		c.crowd.descriptors.release(k.holder, 1)
-		c.streams.release(k.holder)
+		c.crowd.Descriptors.Release(k.holder, 1)
+		c.streams.Release(k.holder)
 		sayUnreached(&c.log, remote, user, askedFor(flight), 0, err)
 		return nil, err
 	}
@@ -101,8 +102,8 @@ func (k *call) end() {
 	k.asked()
 	k.client.calls.drop(k.stream)
 	k.stream.Close()
-	k.client.crowd.descriptors.release(k.holder, 1)
-	k.client.streams.release(k.holder)
+	k.client.crowd.Descriptors.Release(k.holder, 1)
+	k.client.streams.Release(k.holder)
 }
 
 // ask sends a request to the exit and waits for its reply; early says that the
@@ -111,7 +112,7 @@ func (k *call) end() {
 // the exit is still trying: it frees the stream, and the exit's attempt, at
 // once. sent is called when the flight may be reused. Once told there is no reply.
 func (k *call) ask(flight []byte, early bool, sent func()) (*socks5.Reply, error) {
-	p := party{app: addrOf(k.conn.RemoteAddr()), proxy: addrOf(k.conn.LocalAddr()), user: k.holder.user, name: k.name, to: askedFor(flight)}
+	p := party{app: addrOf(k.conn.RemoteAddr()), proxy: addrOf(k.conn.LocalAddr()), user: k.holder.User, name: k.name, to: askedFor(flight)}
 	k.client.calls.add(k.stream, p)
 	_, err := k.stream.Write(flight)
 	sent()

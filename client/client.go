@@ -13,11 +13,13 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/mpsocks/mpsocks/client/admission"
 	"github.com/mpsocks/mpsocks/client/paths"
 	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux"
 	"github.com/mpsocks/mpsocks/mux/buf"
 	"github.com/mpsocks/mpsocks/mux/chatter"
+	"github.com/mpsocks/mpsocks/mux/gate"
 	"github.com/mpsocks/mpsocks/mux/packet"
 	"github.com/mpsocks/mpsocks/mux/udpio"
 )
@@ -64,19 +66,19 @@ type Client struct {
 	calls     calls
 	watch     *paths.Watch
 	policy    policy
-	crowd     *crowd
+	crowd     *admission.Crowd
 	front     front
 	downlink  downlink
 	owners    owners
 	ports     *ports
 	ends      ends
 	wishes    wishes
-	words     words
+	words     *chatter.Words // of what is refused, and the server says
 	programs  *chatter.Voice // in the log, of those that run with a network of their own
 
-	associations, streams *quota
-	held                  *quota // bytes of buffers of rivals, see app_port.go
-	streamsOut            *quota // bytes that wait for the applications of udpStreams
+	associations, streams *admission.Quota
+	held                  *admission.Quota // bytes of buffers of rivals, see app_port.go
+	streamsOut            *admission.Quota // bytes that wait for the applications of udpStreams
 	lookups               *lookups
 	publications          publications
 	web                   *web
@@ -116,7 +118,7 @@ func New(cfg *conf.Client, log zerolog.Logger, capture *mux.Capture, handed ...n
 		// By the key, for two clients of one machine have two bills.
 		config.UsageFile = filepath.Join(cfg.StateDir, fmt.Sprintf("usage-%x.json", cfg.PrivateKey.Public()[:4]))
 	}
-	c, err := newClient(cfg, log, nil, handed...)
+	c, err := newClient(cfg, log, nil, gate.Files(), handed...)
 	if err != nil {
 		return nil, err
 	}
@@ -132,26 +134,27 @@ func New(cfg *conf.Client, log zerolog.Logger, capture *mux.Capture, handed ...n
 	return c, nil
 }
 
-// newClient is New without the tunnel; tests bring their own.
-func newClient(cfg *conf.Client, log zerolog.Logger, t tunnel, handed ...net.Listener) (*Client, error) {
+// newClient is New without the tunnel; tests bring their own. files is how many descriptors the
+// process may have open, 0 = as many as it likes.
+func newClient(cfg *conf.Client, log zerolog.Logger, t tunnel, files int, handed ...net.Listener) (*Client, error) {
 	c := &Client{
 		log:          log,
 		tunnel:       t,
 		runSocket:    runSocketOf(cfg.RunSocket),
 		mark:         cfg.SocketMark(),
 		ports:        newPorts(),
-		associations: newQuota(cfg.Limits.Associations, cfg.Limits.AssociationsPerUser),
-		streams:      newQuota(cfg.Limits.Streams, cfg.Limits.StreamsPerUser),
-		held:         newQuota(maxHeldBytes, 0),
-		streamsOut:   newQuota(udpStreamsOut, 0),
+		associations: admission.NewQuota(cfg.Limits.Associations, cfg.Limits.AssociationsPerUser),
+		streams:      admission.NewQuota(cfg.Limits.Streams, cfg.Limits.StreamsPerUser),
+		held:         admission.NewQuota(maxHeldBytes, 0),
+		streamsOut:   admission.NewQuota(udpStreamsOut, 0),
 		lookups:      newLookups(),
-		relays:       relays{shares: newQuota(0, 0)},
+		relays:       relays{shares: admission.NewQuota(0, 0)},
 		watch:        paths.NewWatch(cfg.Paths, cfg.SocketMark(), log),
-		words:        words{log: log},
+		words:        chatter.NewWords(log),
 		programs:     chatter.NewVoice(),
 	}
 	c.life, c.stop = context.WithCancel(context.Background())
-	c.crowd = newCrowd(c.life, log, cfg.Users)
+	c.crowd = admission.New(c.life, log, cfg.Users, files)
 	c.front.client, c.downlink.client = c, c
 	c.front.adopt(handed)
 	c.relays.set(cfg.UDP)
@@ -233,7 +236,7 @@ func (c *Client) Run(ctx context.Context) error {
 		return nil
 	})
 	err := g.Wait()
-	c.crowd.wg.Wait()
+	c.crowd.Wait()
 	c.names.stop()
 	c.ends.stop()
 	c.wishes.stop()
@@ -261,7 +264,7 @@ func (c *Client) shut() {
 	c.stop()
 	c.publications.close()
 	c.front.close()
-	c.crowd.close()
+	c.crowd.Close()
 }
 
 // Addrs are the bound SOCKS addresses, in the order of the configuration.
@@ -298,13 +301,13 @@ func (c *Client) Apply(cfg *conf.Client) error {
 	c.relays.set(cfg.UDP)
 	c.earlyReply.Store(cfg.EarlyReply)
 	c.publications.set(cfg.Publish)
-	c.associations.set(cfg.Limits.Associations, cfg.Limits.AssociationsPerUser)
-	c.streams.set(cfg.Limits.Streams, cfg.Limits.StreamsPerUser)
+	c.associations.Set(cfg.Limits.Associations, cfg.Limits.AssociationsPerUser)
+	c.streams.Set(cfg.Limits.Streams, cfg.Limits.StreamsPerUser)
 	c.front.swap(next)
 	for _, r := range c.front.redirects() {
-		r.streams.set(0, redirectedStreams(c))
+		r.streams.Set(0, redirectedStreams(c))
 	}
-	c.crowd.replaceUsers(cfg.Users)
+	c.crowd.ReplaceUsers(cfg.Users)
 	c.watch.Configure(cfg.Paths)
 	return nil
 }

@@ -23,7 +23,7 @@
 // alive.go tells of those that go on but send nothing. A flow to a name keeps its
 // address: named.go.
 //
-// A connection waits in the lobby (lobby.go) until it has said what it wants. The
+// A connection comes in by client/admission, and waits in its lobby until it has said what it wants. The
 // first byte tells the protocols apart (socks.go). A CONNECT goes through
 // connect.go, which lets the exit at the server answer the application's own
 // request, into call.go, which copies; SOCKS4 (socks4.go) and the CONNECT of HTTP
@@ -34,9 +34,10 @@
 // redirect.go and redirect_guests.go take what a router's firewall gives them of other
 // machines.
 //
-// What programs connect to is the front's (front.go), their connections are the crowd's
-// (crowd.go), and what is known of the paths is the Watch's of client/paths. Each has a lock of its own,
-// and none is entered from within another.
+// What programs connect to is the front's (front.go), their connections are the Crowd's of
+// client/admission, whose Quotas bound what each of them has, and what is known of the paths is the
+// Watch's of client/paths. Each has a lock of its own, and none is entered from within another. Whose
+// a socket of this machine is client/sockdiag asks the kernel.
 //
 // Goroutines: one per listener (accept), one per connection to the SOCKS port, a forward
 // or a redirect, two per CONNECT, one per Loop of UDP sockets, one that ends idle peers of

@@ -72,7 +72,7 @@ func (l *downlink) Deliver(pkts [][]byte) {
 		}
 		p := c.ports.lookup(d.udp.Dst)
 		if p == nil {
-			if !c.words.take(&d.udp, payload) && !takeRefusals(c, &d.udp, payload, time.Now()) {
+			if !takeWord(c, &d.udp, payload) && !takeRefusals(c, &d.udp, payload, time.Now()) {
 				c.drops.add(dropNoPort)
 			}
 			continue

@@ -67,7 +67,7 @@ func FuzzDownlink(f *testing.F) {
 		f.Add(append(step(7, i, "1"), step(8, i, "2")...))
 	}
 	f.Fuzz(func(t *testing.T, script []byte) {
-		if n, _ := c.associations.state(); n == 1 { // the server's word ended it
+		if n, _ := c.associations.State(); n == 1 { // the server's word ended it
 			associated(t, c, anywhere)
 		}
 		var ports []*innerPort

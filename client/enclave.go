@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/mpsocks/mpsocks/client/admission"
+	"github.com/mpsocks/mpsocks/client/sockdiag"
 	"github.com/mpsocks/mpsocks/client/tun"
 	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux"
@@ -72,11 +74,11 @@ func (g *enclave) Open(by tun.Holder, to tun.Sink) (tun.Port, error) {
 	p := &enclavePort{to: to, wish: g.wish}
 	p.client, p.holder = g.client, g.holder(by)
 	p.source.User = g.name
-	if !g.client.associations.acquire(p.holder) {
+	if !g.client.associations.Acquire(p.holder) {
 		return nil, errTooManyAssociations
 	}
 	if err := g.client.ports.take(&p.innerPort, p); err != nil {
-		g.client.associations.release(p.holder)
+		g.client.associations.Release(p.holder)
 		return nil, err
 	}
 	g.client.wishes.ask(packet.ProtoUDP, p.at(), g.wish)
@@ -95,16 +97,16 @@ func (g *enclave) Owner(proto uint8, from, to netip.AddrPort) (uint32, bool) {
 	case !g.many:
 		return 0, false
 	case proto == packet.ProtoUDP:
-		return udpOwner(from, to)
+		return sockdiag.UDPOwner(from, to)
 	default:
-		return tcpOwner(from, to)
+		return sockdiag.TCPOwner(from, to)
 	}
 }
 
 // Crowded implements tun.Tunnel.
 func (g *enclave) Crowded() {
 	g.client.enclaves.crowded.Add(1)
-	g.client.words.say(tooManyWait)
+	g.client.words.Say(tooManyWait)
 }
 
 // Send implements tun.Port.
@@ -153,7 +155,7 @@ func (p *enclavePort) Close() {
 	p.client.wishes.end(packet.ProtoUDP, p.at())
 	p.client.wishes.end(packet.ProtoICMP, p.at())
 	p.end()
-	p.client.associations.release(p.holder)
+	p.client.associations.Release(p.holder)
 }
 
 // receive implements owner.
@@ -166,11 +168,11 @@ func (p *enclavePort) receive(d *delivery, pkt, payload []byte) {
 
 // holder is who the caps count somebody behind the device as: a program with a network of its own,
 // and else the user of this machine, or another machine.
-func (g *enclave) holder(by tun.Holder) holder {
+func (g *enclave) holder(by tun.Holder) admission.Holder {
 	if !g.many {
-		return holder{user: g.name}
+		return admission.Holder{User: g.name}
 	}
-	return holder{user: g.name, host: by.Host, uid: by.UID, here: by.User}
+	return admission.Holder{User: g.name, Host: by.Host, UID: by.UID, Here: by.User}
 }
 
 // Connect implements tun.Tunnel: the exit is asked as it is for a CONNECT.

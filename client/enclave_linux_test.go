@@ -15,6 +15,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/mpsocks/mpsocks/client/admission"
+	"github.com/mpsocks/mpsocks/client/sockdiag"
 	"github.com/mpsocks/mpsocks/client/tun"
 	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux"
@@ -57,7 +59,7 @@ func TestEnclaveSharesStreams(t *testing.T) {
 			t.Fatal(err)
 		}
 		in := at.(*unix.SockaddrInet4)
-		if got, ok := tcpOwner(netip.AddrPortFrom(netip.AddrFrom4(in.Addr), uint16(in.Port)), to); !ok || got != uint32(uid) {
+		if got, ok := sockdiag.TCPOwner(netip.AddrPortFrom(netip.AddrFrom4(in.Addr), uint16(in.Port)), to); !ok || got != uint32(uid) {
 			t.Skip("the system does not tell whose a socket is, or makes none for others")
 		}
 		return netip.AddrPortFrom(netip.AddrFrom4(in.Addr), uint16(in.Port))
@@ -97,7 +99,7 @@ func TestEnclaveSharesStreams(t *testing.T) {
 			}
 			for open(who.greedy()) {
 			}
-			if n := len(held); n != most-most/quotaReserve {
+			if n := len(held); n != most-most/admission.Reserve {
 				t.Errorf("one has %d of %d", n, most)
 			}
 			if open(who.other()) != who.shared {
@@ -140,7 +142,7 @@ func TestEnclaveSharesAssociations(t *testing.T) {
 			}
 			for open(who.greedy) {
 			}
-			if held != most-most/quotaReserve {
+			if held != most-most/admission.Reserve {
 				t.Errorf("one has %d of %d", held, most)
 			}
 			if open(who.other) != who.shared {
@@ -159,7 +161,7 @@ func TestEnclaveSharesAssociations(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, tells := udpOwner(at, to); !tells {
+	if _, tells := sockdiag.UDPOwner(at, to); !tells {
 		t.Skip("the system does not tell whose a socket is")
 	}
 	if got, want := tun.HolderOf(g.Owner, packet.ProtoUDP, at, to), user(uint32(os.Getuid())); got != want {

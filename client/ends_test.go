@@ -6,7 +6,6 @@ import (
 	"slices"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -72,11 +71,7 @@ func TestEndIsTold(t *testing.T) {
 	if n := len(d.heard()); n != 0 {
 		t.Fatalf("heard of %d ends of open associations", n)
 	}
-	c.crowd.mu.Lock()
-	for conn := range c.crowd.conns {
-		conn.SetReadDeadline(time.Unix(1, 0)) // nothing is read any more, as at its end
-	}
-	c.crowd.mu.Unlock()
+	c.crowd.Close() // as at its end
 	eventually(t, "the ends are told", func() bool { return len(d.heard()) >= len(want) })
 	if diff := cmp.Diff(want, d.heard(), cmpopts.SortSlices(netip.AddrPort.Compare), sameAddrPort); diff != "" {
 		t.Error(diff)

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mpsocks/mpsocks/client/admission"
 	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux/gate"
 	"github.com/mpsocks/mpsocks/mux/ledger"
@@ -39,7 +40,7 @@ type forward struct {
 
 	mu     sync.Mutex // guards the rest; taken once per batch, before a peer's mutex
 	peers  map[netip.AddrPort]*forwardPeer
-	places shares[netip.Prefix, *forwardPeer]
+	places admission.Shares[netip.Prefix, *forwardPeer]
 	ended  bool
 }
 
@@ -79,7 +80,7 @@ func parseTarget(r conf.Route) (*target, error) {
 // newForward binds the socket of a forward.
 func newForward(c *Client, r conf.Route, to *target, l *loop) (f *forward, err error) {
 	f = &forward{client: c, listen: r.Listen, loop: l, peers: make(map[netip.AddrPort]*forwardPeer)}
-	f.places.most = maxForwardPeers
+	f.places.Cap = maxForwardPeers
 	f.target.Store(to)
 	if r.Proto == conf.ProtoTCP {
 		f.ln, err = listen(r.Listen, nil)
@@ -141,7 +142,7 @@ func (f *forward) peer(addr netip.AddrPort) *forwardPeer {
 	if !addr.Addr().Unmap().IsLoopback() {
 		home = gate.Home(addr.Addr())
 	}
-	if out, full := f.places.full(home); full {
+	if out, full := f.places.Full(home); full {
 		f.drop(out.addr, out)
 	}
 	p := &forwardPeer{forward: f, addr: addr}

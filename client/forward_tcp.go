@@ -3,7 +3,7 @@ package client
 import "github.com/mpsocks/mpsocks/mux/tcpio"
 
 // admit serves a connection at a TCP forward.
-func (f *forward) admit(conn tcpio.Socket) { f.client.crowd.serve(conn, f.connect) }
+func (f *forward) admit(conn tcpio.Socket) { f.client.crowd.Serve(conn, f.connect) }
 
 // connect asks the exit for the forward's destination.
 func (f *forward) connect(conn tcpio.Socket) error {

@@ -118,7 +118,7 @@ func TestForwardErrors(t *testing.T) {
 		cfg := conf.DefaultClient()
 		cfg.Listen = nil
 		forwardTo(to)(cfg)
-		if _, err := newClient(cfg, nopLog, &fakeTunnel{}); err == nil {
+		if _, err := newClient(cfg, nopLog, &fakeTunnel{}, 0); err == nil {
 			t.Errorf("%q was taken", to)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mpsocks/mpsocks/client/admission"
 	"github.com/mpsocks/mpsocks/mux/buf"
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
@@ -99,8 +100,8 @@ func (a *association) abandon() {
 type fragments struct {
 	mu     sync.Mutex // guards all following fields
 	active map[*association]time.Time
-	by     map[holder]int // of them
-	timer  *time.Timer    // or nil
+	by     map[admission.Holder]int // of them
+	timer  *time.Timer              // or nil
 }
 
 // open admits a sequence.
@@ -111,7 +112,7 @@ func (f *fragments) open(a *association, now time.Time) bool {
 		return false
 	}
 	if f.active == nil {
-		f.active, f.by = make(map[*association]time.Time), make(map[holder]int)
+		f.active, f.by = make(map[*association]time.Time), make(map[admission.Holder]int)
 	}
 	if len(f.active) == 0 {
 		if f.timer == nil {

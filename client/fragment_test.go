@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mpsocks/mpsocks/client/admission"
 	"github.com/mpsocks/mpsocks/mux/buf"
 	"github.com/mpsocks/mpsocks/mux/packet"
 	"github.com/mpsocks/mpsocks/mux/udpio"
@@ -181,7 +182,7 @@ func TestFragmentsBoundedInAll(t *testing.T) {
 	defer first.client.fragmentsStop()
 	begin := func(user string) *association {
 		a := &association{loop: first.loop, app: first.app}
-		a.client, a.holder = first.client, holder{user: user}
+		a.client, a.holder = first.client, admission.Holder{User: user}
 		a.hand(datagram(1, "192.0.2.1:7", []byte("a")))
 		return a
 	}
@@ -208,7 +209,7 @@ func TestFragmentsBoundedInAll(t *testing.T) {
 		a.abandon()
 		a.mu.Unlock()
 	}
-	if first.client.fragments.by[holder{user: "greedy"}] != 0 {
+	if first.client.fragments.by[admission.Holder{User: "greedy"}] != 0 {
 		t.Error("what is over is counted")
 	}
 	begin("greedy")

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mpsocks/mpsocks/client/admission"
 	"github.com/mpsocks/mpsocks/mux/turns"
 )
 
@@ -29,7 +30,7 @@ type lookups struct {
 	places turns.Places
 
 	mu     sync.Mutex // guards all following fields
-	by     map[holder]*looker
+	by     map[admission.Holder]*looker
 	denied uint64
 }
 
@@ -41,13 +42,13 @@ type looker struct {
 
 // newLookups returns lookups that nobody waits for.
 func newLookups() *lookups {
-	l := &lookups{by: make(map[holder]*looker)}
+	l := &lookups{by: make(map[admission.Holder]*looker)}
 	l.places.Cap(0, lookupsEach)
 	return l
 }
 
 // enter waits for a turn. The error is a replyError; without one the caller has to call leave.
-func (l *lookups) enter(ctx context.Context, h holder) error {
+func (l *lookups) enter(ctx context.Context, h admission.Holder) error {
 	l.mu.Lock()
 	k := l.by[h]
 	if k == nil {
@@ -72,7 +73,7 @@ func (l *lookups) enter(ctx context.Context, h holder) error {
 }
 
 // leave gives a turn to the next one.
-func (l *lookups) leave(h holder) {
+func (l *lookups) leave(h admission.Holder) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	k := l.by[h]
@@ -81,7 +82,7 @@ func (l *lookups) leave(h holder) {
 }
 
 // without notes that a holder has one user less. The caller holds mu.
-func (l *lookups) without(h holder, k *looker) {
+func (l *lookups) without(h admission.Holder, k *looker) {
 	if k.users--; k.users == 0 {
 		delete(l.by, h)
 	}
@@ -97,7 +98,7 @@ func (l *lookups) refused() uint64 {
 // begin takes a turn for a flight to the exit if that is about a name. The error is a
 // replyError; without one end has to be called, when the exit has said something. It may be
 // called more than once, by one goroutine.
-func (l *lookups) begin(ctx context.Context, h holder, flight []byte) (end func(), err error) {
+func (l *lookups) begin(ctx context.Context, h admission.Holder, flight []byte) (end func(), err error) {
 	if !asksName(flight) {
 		return func() {}, nil
 	}

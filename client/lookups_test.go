@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mpsocks/mpsocks/client/admission"
 	"github.com/mpsocks/mpsocks/conf"
 )
 
@@ -20,7 +21,7 @@ import (
 func TestLookupsWaitForTheirOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLookups()
-		greedy, modest := holder{user: "greedy"}, holder{user: "modest"}
+		greedy, modest := admission.Holder{User: "greedy"}, admission.Holder{User: "modest"}
 		for range lookupsEach {
 			if err := l.enter(t.Context(), greedy); err != nil {
 				t.Fatal(err)
@@ -102,7 +103,7 @@ func TestLookupsOfConnectsAreShared(t *testing.T) {
 	waiting := func() (n int) {
 		c.lookups.mu.Lock()
 		defer c.lookups.mu.Unlock()
-		if k := c.lookups.by[holder{user: "greedy"}]; k != nil {
+		if k := c.lookups.by[admission.Holder{User: "greedy"}]; k != nil {
 			n = c.lookups.places.Waiting(&k.Holder)
 		}
 		return n

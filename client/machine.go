@@ -12,6 +12,7 @@ import (
 	"github.com/mpsocks/mpsocks/client/tun"
 	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux"
+	"github.com/mpsocks/mpsocks/mux/lull"
 )
 
 // lookPause is how often a device that may be gone around looks for the session, and how
@@ -92,7 +93,7 @@ func (m *machine) run(ctx context.Context) error {
 			if !d.failed {
 				m.client.log.Error().Err(err).Msg("tun: the device is made anew")
 			}
-			pause(ctx, lookPause)
+			lull.Pause(ctx, lookPause)
 			m.renew(d)
 		} else {
 			select {

@@ -17,6 +17,7 @@ import (
 	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux"
 	"github.com/mpsocks/mpsocks/mux/buf"
+	"github.com/mpsocks/mpsocks/mux/gate"
 	"github.com/mpsocks/mpsocks/mux/muxtest"
 	"github.com/mpsocks/mpsocks/mux/packet"
 	"github.com/mpsocks/mpsocks/mux/udpio"
@@ -284,12 +285,30 @@ func echo(h packet.UDP, payload []byte) [][]byte {
 // ends.
 func start(t testing.TB, f *fakeTunnel, change func(*conf.Client)) *Client {
 	t.Helper()
+	return startWith(t, f, gate.Files(), change)
+}
+
+// files is how many descriptors a process has to have for applications to have so many of them.
+func files(applications int) int { return applications + 64 }
+
+// spare is how many descriptors applications may still take, of a client that has not very many.
+func spare(c *Client) (n int) {
+	for c.crowd.Descriptors.Take(1) {
+		n++
+	}
+	c.crowd.Descriptors.Give(int64(n))
+	return n
+}
+
+// startWith is start in a process that may have so many files open.
+func startWith(t testing.TB, f *fakeTunnel, files int, change func(*conf.Client)) *Client {
+	t.Helper()
 	cfg := conf.DefaultClient()
 	cfg.Listen = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}
 	if change != nil {
 		change(cfg)
 	}
-	c, err := newClient(cfg, nopLog, f)
+	c, err := newClient(cfg, nopLog, f, files)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,7 +20,7 @@ func TestIdleAssociationMemory(t *testing.T) {
 	for range n {
 		associated(t, c, anywhere)
 	}
-	eventually(t, "handshakes have ended", func() bool { in, _ := c.crowd.lobby.state(); return in == 0 })
+	eventually(t, "handshakes have ended", func() bool { in, _ := c.crowd.Lobby.State(); return in == 0 })
 	each := (memory() - before) / n
 	t.Logf("%d bytes per idle association", each)
 	if each > bar {

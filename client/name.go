@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mpsocks/mpsocks/client/admission"
 	"github.com/mpsocks/mpsocks/mux/buf"
 )
 
@@ -18,13 +19,13 @@ type name struct {
 
 	// Guarded by names.mu.
 	asking  bool
-	holder  holder    // on whose behalf
-	begun   bool      // it is under way, and does not wait for its turn
-	settled bool      // the new answer is on its way to those who wait
-	late    bool      // nobody waits for the answer any more, and a reply may still come
-	since   time.Time // when the question was opened
-	ticks   int       // looked after so often
-	ids     [2]uint16 // of the A and the AAAA question
+	holder  admission.Holder // on whose behalf
+	begun   bool             // it is under way, and does not wait for its turn
+	settled bool             // the new answer is on its way to those who wait
+	late    bool             // nobody waits for the answer any more, and a reply may still come
+	since   time.Time        // when the question was opened
+	ticks   int              // looked after so often
+	ids     [2]uint16        // of the A and the AAAA question
 	replies [2]*reply
 	waiting []waitingDatagram
 	told    chan struct{} // closed when the answer is there; nil if nobody waits so

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/net/dns/dnsmessage"
 
+	"github.com/mpsocks/mpsocks/client/admission"
 	"github.com/mpsocks/mpsocks/mux/buf"
 	"github.com/mpsocks/mpsocks/mux/packet"
 	"github.com/mpsocks/mpsocks/mux/records"
@@ -142,7 +143,7 @@ func (t *names) wait(n *name, w waitingDatagram, now time.Time) bool {
 }
 
 // refresh asks again for a name whose answer has expired, on behalf of a holder.
-func (t *names) refresh(n *name, by holder, now time.Time) {
+func (t *names) refresh(n *name, by admission.Holder, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.stopped {
@@ -151,7 +152,7 @@ func (t *names) refresh(n *name, by holder, now time.Time) {
 }
 
 // ask opens the question for n unless it is open, or has it wait for its turn. t.mu is held.
-func (t *names) ask(n *name, by holder, now time.Time) bool {
+func (t *names) ask(n *name, by admission.Holder, now time.Time) bool {
 	if n.asking {
 		return true
 	}

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/net/dns/dnsmessage"
 
+	"github.com/mpsocks/mpsocks/client/admission"
 	"github.com/mpsocks/mpsocks/mux/packet"
 	"github.com/mpsocks/mpsocks/mux/records"
 )
@@ -483,7 +484,7 @@ func TestForgedAnswers(t *testing.T) {
 		return echo(h, payload)
 	}}, nil)
 	n := c.names.find([]byte("right.test"))
-	c.names.refresh(n, holder{}, time.Now())
+	c.names.refresh(n, admission.Holder{}, time.Now())
 	c.tunnel.Flush()
 	eventually(t, "the forged answers are dropped", func() bool { return c.drops[dropPacket].Load() >= 2 })
 	if a := n.answer.Load(); a != nil && a.addr.IsValid() {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/txthinking/socks5"
 
+	"github.com/mpsocks/mpsocks/client/admission"
 	"github.com/mpsocks/mpsocks/mux"
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
@@ -19,14 +20,14 @@ import (
 type outgoing struct {
 	stream
 	client *Client
-	holder holder
+	holder admission.Holder
 	once   sync.Once // closes it
 }
 
 // reach has the exit make a connection, for which w is asked, by the flight that asks for
 // it. by holds it until it is closed, and p is what status says of it; ctx bounds the wait.
-func reach(ctx context.Context, c *Client, by holder, from netip.AddrPort, p party, w mux.Wish, flight []byte) (*outgoing, error) {
-	if !c.streams.acquire(by) {
+func reach(ctx context.Context, c *Client, by admission.Holder, from netip.AddrPort, p party, w mux.Wish, flight []byte) (*outgoing, error) {
+	if !c.streams.Acquire(by) {
 		return nil, replyError{repFailure, errTooManyStreams}
 	}
 	st, reply, err := dialExit(ctx, c, by, from, w, flight)
@@ -37,7 +38,7 @@ func reach(ctx context.Context, c *Client, by holder, from netip.AddrPort, p par
 		err = replyError{reply.Rep, errExitRefused}
 	}
 	if err != nil {
-		c.streams.release(by)
+		c.streams.Release(by)
 		return nil, err
 	}
 	c.calls.add(st, p)
@@ -49,13 +50,13 @@ func (o *outgoing) Close() error {
 	o.once.Do(func() {
 		o.client.calls.drop(o.stream)
 		forgetWish(o.client, o.stream)
-		o.client.streams.release(o.holder)
+		o.client.streams.Release(o.holder)
 	})
 	return o.stream.Close()
 }
 
 // dialExit opens a stream, for which w is asked, and asks the exit over it. ctx bounds both.
-func dialExit(ctx context.Context, c *Client, by holder, from netip.AddrPort, w mux.Wish, flight []byte) (st stream, reply *socks5.Reply, err error) {
+func dialExit(ctx context.Context, c *Client, by admission.Holder, from netip.AddrPort, w mux.Wish, flight []byte) (st stream, reply *socks5.Reply, err error) {
 	defer func() {
 		if answer := answerOf(reply); err != nil || answer != repSuccess {
 			sayUnreached(&c.log, from, "", askedFor(flight), answer, err)

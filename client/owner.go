@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/mpsocks/mpsocks/client/sockdiag"
 	"github.com/mpsocks/mpsocks/mux/tcpio"
 )
 
@@ -18,7 +19,7 @@ const (
 // halfOpen says whether the program at the other end of a connection whose end was read
 // may still read: that it has its socket, or that the system does not tell.
 func halfOpen(conn tcpio.Socket) bool {
-	open, known := tcpOpen(addrOf(conn.RemoteAddr()), addrOf(conn.LocalAddr()))
+	open, known := sockdiag.TCPOpen(addrOf(conn.RemoteAddr()), addrOf(conn.LocalAddr()))
 	return open || !known
 }
 
@@ -30,18 +31,18 @@ func halfOpen(conn tcpio.Socket) bool {
 // The caller holds a.mu.
 func (a *association) owns(from netip.AddrPort) bool {
 	local := a.relay.LocalAddr()
-	control, known := tcpOwner(addrOf(a.control.RemoteAddr()), addrOf(a.control.LocalAddr()))
+	control, known := sockdiag.TCPOwner(addrOf(a.control.RemoteAddr()), addrOf(a.control.LocalAddr()))
 	if !known {
 		return true
 	}
-	sender, known := udpOwner(from, local)
+	sender, known := sockdiag.UDPOwner(from, local)
 	if !known {
 		if a.port.vouched && from.Port() == a.port.announced {
 			return true // its last words
 		}
 		// It has closed its socket, or the system does not tell. Our own relay
 		// socket is there: if that is not found either, it does not tell.
-		_, tells := udpOwner(local, from)
+		_, tells := sockdiag.UDPOwner(local, from)
 		return !tells
 	}
 	return sender == control || sender == 0

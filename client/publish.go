@@ -15,9 +15,11 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/mpsocks/mpsocks/client/admission"
 	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux"
 	"github.com/mpsocks/mpsocks/mux/chatter"
+	"github.com/mpsocks/mpsocks/mux/lull"
 	"github.com/mpsocks/mpsocks/mux/packet"
 	"github.com/mpsocks/mpsocks/mux/tcpio"
 	"github.com/mpsocks/mpsocks/status"
@@ -109,7 +111,7 @@ func (p *publication) ask(ctx context.Context, q *packet.Publish) stream {
 		}
 		rest = time.Until(end)
 	}
-	pause(ctx, rest)
+	lull.Pause(ctx, rest)
 	return nil
 }
 
@@ -211,7 +213,7 @@ func (p *publication) runTCP(ctx context.Context) {
 			}
 			continue
 		}
-		if !p.client.crowd.begin() {
+		if !p.client.crowd.Begin() {
 			st.Reset()
 			return
 		}
@@ -224,7 +226,7 @@ func (p *publication) runTCP(ctx context.Context) {
 // the stream stops it.
 func (p *publication) visit(ctx context.Context, st stream, taken func()) {
 	c := p.client
-	defer c.crowd.wg.Done() // counted by begin
+	defer c.crowd.End()
 	stop := context.AfterFunc(ctx, st.Reset)
 	var b [packet.PublishVisitorLen]byte
 	_, err := io.ReadFull(st, b[:])
@@ -232,7 +234,7 @@ func (p *publication) visit(ctx context.Context, st stream, taken func()) {
 	if err != nil {
 		st.Reset()
 		if !errors.Is(err, mux.ErrRenewed) {
-			pause(ctx, publishPause) // a server that ends each at once is not asked all the time
+			lull.Pause(ctx, publishPause) // a server that ends each at once is not asked all the time
 		}
 		taken()
 		return
@@ -249,20 +251,20 @@ func (p *publication) visit(ctx context.Context, st stream, taken func()) {
 // lead connects to the program and copies.
 func (p *publication) lead(st stream, from, to netip.AddrPort) error {
 	c, r := p.client, p.route.Load()
-	who := holder{user: "publish " + r.Listen.String()}
-	if !c.streams.acquire(who) {
+	who := admission.Holder{User: "publish " + r.Listen.String()}
+	if !c.streams.Acquire(who) {
 		return errTooManyStreams
 	}
-	if !c.crowd.descriptors.hold(who, 1) {
-		c.streams.release(who)
+	if !c.crowd.Descriptors.Hold(who, 1) {
+		c.streams.Release(who)
 		return errTooManyDescriptors
 	}
 	k := &call{client: c, stream: st, holder: who, up: make(chan struct{}), asked: func() {}}
 	defer k.end()
-	if !c.crowd.descriptors.admit() {
+	if !c.crowd.Descriptors.Admit() {
 		return errTooManyDescriptors
 	}
-	defer c.crowd.descriptors.dismiss()
+	defer c.crowd.Descriptors.Dismiss()
 	ctx, cancel := context.WithTimeout(c.life, publishDial)
 	defer cancel()
 	d := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) error { tcpio.Inline(raw); return nil }}
@@ -271,11 +273,10 @@ func (p *publication) lead(st stream, from, to netip.AddrPort) error {
 		return err
 	}
 	k.conn = conn.(tcpio.Socket)
-	if !c.crowd.enter(k.conn) {
+	if !c.crowd.Enter(k.conn) {
 		return errTooManyDescriptors
 	}
-	defer c.crowd.wg.Done() // counted by enter
-	defer c.crowd.forget(k.conn)
+	defer c.crowd.Leave(k.conn)
 	defer k.conn.Close()
 	if r.ProxyProtocol {
 		if _, err := k.conn.Write(appendProxyHeader(nil, proxyStream, from, to)); err != nil {
@@ -314,6 +315,6 @@ func (p *publication) runUDP(ctx context.Context) {
 		io.Copy(io.Discard, st) // until the session or the server ends it
 		stop()
 		st.Close()
-		pause(ctx, publishPause)
+		lull.Pause(ctx, publishPause)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"syscall"
 
+	"github.com/mpsocks/mpsocks/client/admission"
 	"github.com/mpsocks/mpsocks/mux/errno"
 	"github.com/mpsocks/mpsocks/mux/tcpio"
 	"github.com/mpsocks/mpsocks/mux/udpio"
@@ -23,15 +24,15 @@ type redirect struct {
 	loop    *loop
 	conn    *udpio.Conn
 	ln      *tcpio.Listener
-	streams *quota // of one machine
+	streams *admission.Quota // of one machine
 	guests  redirectGuests
 	local   localAddrs
 }
 
 // newRedirect binds the sockets of a redirect.
 func newRedirect(c *Client, listen netip.AddrPort, l *loop) (*redirect, error) {
-	r := &redirect{client: c, listen: listen, loop: l, streams: newQuota(0, redirectedStreams(c))}
-	r.guests.redirect, r.guests.replies.most = r, maxReplies
+	r := &redirect{client: c, listen: listen, loop: l, streams: admission.NewQuota(0, redirectedStreams(c))}
+	r.guests.redirect, r.guests.replies.Cap = r, maxReplies
 	ln, err := listenTransparent(listen, c.mark)
 	if err != nil {
 		return nil, fmt.Errorf("redirect %s: %w", listen, r.explain(err, true))
@@ -47,11 +48,11 @@ func newRedirect(c *Client, listen netip.AddrPort, l *loop) (*redirect, error) {
 
 // redirectedStreams is how many connections one redirected machine may have.
 func redirectedStreams(c *Client) int {
-	most := int64(c.streams.most())
-	if d := c.crowd.descriptors.most.Load(); d > 0 && (most == 0 || d < most) {
+	most := c.streams.Most()
+	if d := c.crowd.Descriptors.Most(); d > 0 && (most == 0 || d < most) {
 		most = d
 	}
-	return int(max(most/shareOfOne, 1))
+	return max(most/admission.ShareOfOne, 1)
 }
 
 // sockets are the options of all UDP sockets of a redirect.
@@ -88,7 +89,7 @@ func (r *redirect) admits(to netip.AddrPort) bool {
 }
 
 // admit serves a redirected connection.
-func (r *redirect) admit(conn tcpio.Socket) { r.client.crowd.serve(conn, r.connect) }
+func (r *redirect) admit(conn tcpio.Socket) { r.client.crowd.Serve(conn, r.connect) }
 
 var (
 	errLoop  = errors.New("it leads back here, or to the server")
@@ -102,11 +103,11 @@ func (r *redirect) connect(conn tcpio.Socket) error {
 		r.client.drops.add(dropLoop)
 		return errLoop
 	}
-	who := holderOf("", from.Addr())
-	if !r.streams.acquire(who) {
+	who := admission.HolderOf("", from.Addr())
+	if !r.streams.Acquire(who) {
 		return errShare
 	}
-	defer r.streams.release(who)
+	defer r.streams.Release(who)
 	flight := exitRequest("", to.Addr(), to.Port())
 	k, err := newCall(r.client, conn, "", flight)
 	if err != nil {

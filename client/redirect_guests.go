@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"sync"
 
+	"github.com/mpsocks/mpsocks/client/admission"
 	"github.com/mpsocks/mpsocks/mux/ledger"
 	"github.com/mpsocks/mpsocks/mux/packet"
 	"github.com/mpsocks/mpsocks/mux/udpio"
@@ -30,8 +31,8 @@ type redirectGuests struct {
 	mu      sync.Mutex // guards the rest; no guest's lock is taken under it, see leave
 	by      map[netip.AddrPort]*guestSocket
 	mouths  map[netip.AddrPort]*mouth
-	sockets shares[netip.Addr, *guestSocket]
-	replies shares[netip.Addr, *answerer]
+	sockets admission.Shares[netip.Addr, *guestSocket]
+	replies admission.Shares[netip.Addr, *answerer]
 	gone    []*guestSocket
 	ended   bool
 }
@@ -145,16 +146,16 @@ func (t *redirectGuests) open(from netip.AddrPort) *guestSocket {
 	}
 	c := t.redirect.client
 	host := from.Addr().WithZone("")
-	t.sockets.most = maxGuests
-	if half := c.associations.most() / 2; half > 0 {
-		t.sockets.most = min(maxGuests, max(half, 1))
+	t.sockets.Cap = maxGuests
+	if half := c.associations.Most() / 2; half > 0 {
+		t.sockets.Cap = min(maxGuests, max(half, 1))
 	}
-	if out, full := t.sockets.full(host); full {
+	if out, full := t.sockets.Full(host); full {
 		t.drop(out)
 	}
 	g := &guestSocket{redirect: t.redirect, addr: from, replies: make(map[netip.AddrPort]*answerer)}
-	g.client, g.source.User, g.holder = c, host.String(), holderOf("", host)
-	for !c.associations.acquire(g.holder) {
+	g.client, g.source.User, g.holder = c, host.String(), admission.HolderOf("", host)
+	for !c.associations.Acquire(g.holder) {
 		out, ok := t.sockets.FirstOf(host) // its own, for the total may be others'
 		if !ok {
 			return nil
@@ -162,7 +163,7 @@ func (t *redirectGuests) open(from netip.AddrPort) *guestSocket {
 		t.drop(out)
 	}
 	if c.ports.take(&g.innerPort, g) != nil {
-		c.associations.release(g.holder)
+		c.associations.Release(g.holder)
 		return nil
 	}
 	t.by[from] = g
@@ -173,12 +174,12 @@ func (t *redirectGuests) open(from netip.AddrPort) *guestSocket {
 // answerable lets a guest be answered from a destination; t.mu is held.
 func (t *redirectGuests) answerable(g *guestSocket, to netip.AddrPort) *answerer {
 	host := g.addr.Addr().WithZone("")
-	if out, full := t.replies.full(host); full {
+	if out, full := t.replies.Full(host); full {
 		t.forget(out)
 	}
 	m := t.mouths[to]
 	if m == nil {
-		for !t.redirect.client.crowd.descriptors.take(1) {
+		for !t.redirect.client.crowd.Descriptors.Take(1) {
 			out, ok := t.replies.FirstOf(host)
 			if !ok {
 				return nil
@@ -188,7 +189,7 @@ func (t *redirectGuests) answerable(g *guestSocket, to netip.AddrPort) *answerer
 		r := t.redirect
 		conn, err := r.loop.Listen(to, r.sockets(), r.uplink)
 		if err != nil {
-			r.client.crowd.descriptors.give(1)
+			r.client.crowd.Descriptors.Give(1)
 			r.client.log.Debug().Err(err).Stringer("to", to).Msg("a redirected destination cannot be answered for")
 			return nil
 		}
@@ -209,7 +210,7 @@ func (t *redirectGuests) forget(p *answerer) {
 	if p.mouth.users--; p.mouth.users == 0 {
 		delete(t.mouths, p.mouth.at)
 		p.mouth.conn.Close()
-		t.redirect.client.crowd.descriptors.give(1)
+		t.redirect.client.crowd.Descriptors.Give(1)
 	}
 }
 
@@ -220,7 +221,7 @@ func (t *redirectGuests) drop(g *guestSocket) {
 	}
 	t.sockets.Remove(&g.place)
 	delete(t.by, g.addr)
-	g.client.associations.release(g.holder)
+	g.client.associations.Release(g.holder)
 	t.gone = append(t.gone, g)
 }
 

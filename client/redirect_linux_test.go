@@ -13,13 +13,21 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mpsocks/mpsocks/client/admission"
 	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux/buf"
+	"github.com/mpsocks/mpsocks/mux/gate"
 	"github.com/mpsocks/mpsocks/mux/udpio"
 )
 
 // redirected runs a client with a redirect at an address.
 func redirected(t *testing.T, f *fakeTunnel, at string, change func(*conf.Client)) (*Client, *redirect) {
+	t.Helper()
+	return redirectedWith(t, f, gate.Files(), at, change)
+}
+
+// redirectedWith is redirected in a process that may have so many files open.
+func redirectedWith(t *testing.T, f *fakeTunnel, files int, at string, change func(*conf.Client)) (*Client, *redirect) {
 	t.Helper()
 	ln, err := listenTransparent(netip.MustParseAddrPort("127.0.0.1:0"), 0)
 	if errors.Is(err, syscall.EPERM) {
@@ -38,7 +46,7 @@ func redirected(t *testing.T, f *fakeTunnel, at string, change func(*conf.Client
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
 		t.Fatal(err)
 	}
-	c := start(t, f, func(cfg *conf.Client) {
+	c := startWith(t, f, files, func(cfg *conf.Client) {
 		cfg.Redirect.Listen = []netip.AddrPort{netip.MustParseAddrPort(at)}
 		if change != nil {
 			change(cfg)
@@ -157,7 +165,7 @@ func TestRedirectShares(t *testing.T) {
 		r.give(socket(i), to, 64, "x")
 		r.give(socket(0), to, 64, "still here")
 	}
-	if n := r.guests.count(); n != 1+32/2/shareOfOne {
+	if n := r.guests.count(); n != 1+32/2/admission.ShareOfOne {
 		t.Errorf("%d sockets", n)
 	}
 	for _, a := range []netip.AddrPort{quiet, socket(0), socket(99)} {
@@ -172,7 +180,7 @@ func TestRedirectShares(t *testing.T) {
 	if n := r.guests.count(); n != 32/2 {
 		t.Errorf("%d sockets of all machines", n)
 	}
-	if total, _ := c.associations.state(); total != 32/2 || len(r.guests.mouths) != 1 {
+	if total, _ := c.associations.State(); total != 32/2 || len(r.guests.mouths) != 1 {
 		t.Errorf("%d associations, %d sockets for one destination", total, len(r.guests.mouths))
 	}
 	if n := c.ports.used(); n != 1+32/2 {
@@ -182,8 +190,8 @@ func TestRedirectShares(t *testing.T) {
 
 // Destinations have sockets, which are bounded as well, by the descriptors too.
 func TestRedirectDestinations(t *testing.T) {
-	c, r := redirected(t, &fakeTunnel{}, "127.0.0.1:0", nil)
-	r.guests.replies.most = 40
+	c, r := redirectedWith(t, &fakeTunnel{}, files(11), "127.0.0.1:0", nil)
+	r.guests.replies.Cap = 40
 	one, two := netip.MustParseAddrPort("127.0.0.1:1000"), netip.MustParseAddrPort("127.0.0.2:1000")
 	to := func(i int) netip.AddrPort {
 		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{203, 0, 113, byte(i)}), 53)
@@ -195,10 +203,9 @@ func TestRedirectDestinations(t *testing.T) {
 	if len(r.guests.by[one].replies) != 10 || r.guests.by[one].replies[to(99)] == nil || r.guests.by[two].replies[to(0)] == nil {
 		t.Errorf("%d destinations of one machine", len(r.guests.by[one].replies))
 	}
-	if n := len(r.guests.mouths); n != 11 || c.crowd.descriptors.used.Load() != 11 {
-		t.Errorf("%d sockets, %d descriptors", n, c.crowd.descriptors.used.Load())
+	if n := len(r.guests.mouths); n != 11 || spare(c) != 0 {
+		t.Errorf("%d sockets, %d descriptors are left of 11", n, spare(c))
 	}
-	c.crowd.descriptors.most.Store(11)
 	r.give(two, to(200), 64, "x") // the machine's own one gives way
 	if g := r.guests.by[two]; g == nil || len(g.replies) != 1 || g.replies[to(200)] == nil || len(r.guests.by[one].replies) != 10 {
 		t.Error("another machine paid for a destination, or nobody could")
@@ -206,7 +213,7 @@ func TestRedirectDestinations(t *testing.T) {
 	for range guestIdle + 1 {
 		r.guests.sweep()
 	}
-	if n := r.guests.count(); n != 0 || len(r.guests.mouths) != 0 || c.crowd.descriptors.used.Load() != 0 {
+	if n := r.guests.count(); n != 0 || len(r.guests.mouths) != 0 || spare(c) != 11 {
 		t.Errorf("%d sockets and %d destinations of machines that are silent", n, len(r.guests.mouths))
 	}
 }

@@ -43,7 +43,7 @@ func takeRefusals(c *Client, h *packet.UDP, payload []byte, now time.Time) bool 
 				_ = a.control.Close() // watch does the rest
 			}
 		}
-		c.words.say(noRoom)
+		c.words.Say(noRoom)
 	}
 	return true
 }

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"sync/atomic"
 
+	"github.com/mpsocks/mpsocks/client/admission"
 	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux/buf"
 	"github.com/mpsocks/mpsocks/mux/udpio"
@@ -46,7 +47,7 @@ func (l *loop) send(in *inner) {
 type relays struct {
 	now    atomic.Pointer[relayConfig]
 	cursor atomic.Uint32
-	shares *quota // of the ports of a range: one holder leaves some to the others
+	shares *admission.Quota // of the ports of a range: one holder leaves some to the others
 }
 
 // relayConfig is what the configuration says of them.
@@ -61,9 +62,9 @@ func (r *relays) set(cfg conf.UDP) {
 	each := 0
 	if !cfg.Ports.IsZero() {
 		n := int(cfg.Ports.Len())
-		each = n - n/quotaReserve
+		each = n - n/admission.Reserve
 	}
-	r.shares.set(0, each)
+	r.shares.Set(0, each)
 	r.now.Store(&relayConfig{
 		public: cfg.PublicAddress, ports: cfg.Ports,
 		sockets: udpio.Options{Offload: cfg.Offload != conf.OffloadOff, TOS: true},
@@ -79,7 +80,7 @@ func (r *relays) of(owner any) udpio.Options {
 
 // listen binds a relay socket of somebody's to the address at which the application
 // reached the control listener, on a port of the configured range.
-func (r *relays) listen(loop *udpio.Loop, of holder, local netip.Addr, h udpio.Handler) (*udpio.Conn, error) {
+func (r *relays) listen(loop *udpio.Loop, of admission.Holder, local netip.Addr, h udpio.Handler) (*udpio.Conn, error) {
 	now := r.now.Load()
 	options := r.of(of)
 	if now.ports.IsZero() {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mpsocks/mpsocks/client/admission"
 	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux/udpio"
 )
@@ -166,7 +167,7 @@ func TestApplyToRedirect(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &redirect{client: c, listen: addrOf(ln.Addr()), ln: ln, conn: conn, streams: newQuota(0, redirectedStreams(c))}
+	r := &redirect{client: c, listen: addrOf(ln.Addr()), ln: ln, conn: conn, streams: admission.NewQuota(0, redirectedStreams(c))}
 	r.guests.redirect = r
 	c.front.mu.Lock()
 	c.front.entrances = append(c.front.entrances, r)
@@ -177,38 +178,11 @@ func TestApplyToRedirect(t *testing.T) {
 	if err := c.Apply(&next); err != nil {
 		t.Fatal(err)
 	}
-	who := holderOf("", netip.MustParseAddr("192.0.2.7"))
+	who := admission.HolderOf("", netip.MustParseAddr("192.0.2.7"))
 	n := 0
-	for ; n < 100 && r.streams.acquire(who); n++ {
+	for ; n < 100 && r.streams.Acquire(who); n++ {
 	}
-	if n != 40/shareOfOne {
+	if n != 40/admission.ShareOfOne {
 		t.Errorf("one machine may have %d streams of 40", n)
-	}
-}
-
-// A user who logs in while the list changes does not slip through.
-func TestLoginDuringApply(t *testing.T) {
-	c := start(t, &fakeTunnel{}, func(k *conf.Client) { k.Users = []conf.User{{Name: "ann", Password: "a"}} })
-	conn := dial(t, c)
-	c.crowd.mu.Lock() // the password was right; the connection is not noted yet
-	if _, err := conn.Write(login("ann", "a")); err != nil {
-		t.Fatal(err)
-	}
-	time.Sleep(50 * time.Millisecond)
-	c.crowd.users.Store(newUsers([]conf.User{{Name: "bob", Password: "b"}}))
-	c.crowd.mu.Unlock()
-	conn.Write([]byte{5, 3, 0, 1, 0, 0, 0, 0, 0, 0})
-	conn.SetReadDeadline(time.Now().Add(20 * time.Second))
-	out := make([]byte, 14)
-	n := 0
-	for n < len(out) {
-		k, err := conn.Read(out[n:])
-		n += k
-		if err != nil {
-			break
-		}
-	}
-	if n > 4 {
-		t.Errorf("a user who is gone gets % x", out[:n])
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/txthinking/socks5"
+
+	"github.com/mpsocks/mpsocks/client/admission"
 )
 
 // cmdResolve asks for a name's address, in a reply's bound address: Tor's extension of SOCKS5
@@ -42,7 +44,7 @@ func (a *caller) resolve(user string, req *socks5.Request) error {
 func (a *caller) lookup(user string, host []byte) (netip.Addr, error) {
 	ctx, cancel := context.WithTimeout(a.client.life, handshakeTime)
 	defer cancel()
-	addr, err := a.client.names.lookup(ctx, holderOf(user, remoteAddr(a.conn)), host)
+	addr, err := a.client.names.lookup(ctx, admission.HolderOf(user, addrOf(a.conn.RemoteAddr()).Addr()), host)
 	if err != nil {
 		a.client.failed.Add(1)
 	}
@@ -67,7 +69,7 @@ func (a *caller) resolve4(q request4) error {
 }
 
 // lookup returns the address of a host for a holder, waiting for the answer if it has to be asked for.
-func (t *names) lookup(ctx context.Context, by holder, host []byte) (netip.Addr, error) {
+func (t *names) lookup(ctx context.Context, by admission.Holder, host []byte) (netip.Addr, error) {
 	n := t.find(host)
 	if n == nil {
 		return netip.Addr{}, errNoHost
@@ -93,7 +95,7 @@ func (t *names) lookup(ctx context.Context, by holder, host []byte) (netip.Addr,
 
 // tell asks for a name, and returns what is closed when its answer is there; nil if it
 // cannot be asked for.
-func (t *names) tell(n *name, by holder) <-chan struct{} {
+func (t *names) tell(n *name, by admission.Holder) <-chan struct{} {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.stopped || !t.ask(n, by, time.Now()) {

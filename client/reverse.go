@@ -11,6 +11,7 @@ import (
 	"github.com/txthinking/socks5"
 	"golang.org/x/net/dns/dnsmessage"
 
+	"github.com/mpsocks/mpsocks/client/admission"
 	"github.com/mpsocks/mpsocks/mux/buf"
 	"github.com/mpsocks/mpsocks/mux/records"
 )
@@ -40,7 +41,7 @@ func tellName(a *caller, user string, req *socks5.Request) error {
 	if ok {
 		ctx, cancel := context.WithTimeout(a.client.life, handshakeTime)
 		defer cancel()
-		host, err = nameOf(ctx, a.client, holderOf(user, remoteAddr(a.conn)), addr.Unmap())
+		host, err = nameOf(ctx, a.client, admission.HolderOf(user, addrOf(a.conn.RemoteAddr()).Addr()), addr.Unmap())
 	}
 	if err != nil {
 		a.client.failed.Add(1)
@@ -55,13 +56,13 @@ func tellName(a *caller, user string, req *socks5.Request) error {
 
 // nameOf asks the server's resolver for the name of an address. It counts as an association
 // of the holder's meanwhile.
-func nameOf(ctx context.Context, c *Client, by holder, addr netip.Addr) (string, error) {
-	if !c.associations.acquire(by) {
+func nameOf(ctx context.Context, c *Client, by admission.Holder, addr netip.Addr) (string, error) {
+	if !c.associations.Acquire(by) {
 		return "", errTooManyAssociations
 	}
-	defer c.associations.release(by)
+	defer c.associations.Release(by)
 	r := &reverse{id: uint16(rand.Uint32()), asked: reverseName(addr), answer: make(chan string, 1)}
-	r.client, r.holder, r.source.User = c, by, by.user
+	r.client, r.holder, r.source.User = c, by, by.User
 	if err := c.ports.take(&r.innerPort, r); err != nil {
 		return "", err
 	}

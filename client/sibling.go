@@ -36,7 +36,7 @@ type sibling struct {
 func (s *sibling) close() {
 	delete(s.of.port.siblings, s.at)
 	s.end()
-	s.client.associations.release(s.holder)
+	s.client.associations.Release(s.holder)
 }
 
 // send sends what a sibling has said, one SOCKS datagram. Fragments are put together for an

@@ -12,6 +12,7 @@ import (
 
 	"github.com/txthinking/socks5"
 
+	"github.com/mpsocks/mpsocks/client/admission"
 	"github.com/mpsocks/mpsocks/mux/tcpio"
 )
 
@@ -87,8 +88,8 @@ func (p *socksPort) close() { p.ln.Close() }
 // descriptors for it.
 func (p *socksPort) admit(conn tcpio.Socket) {
 	c := p.client
-	if c.crowd.enter(conn) {
-		a := &caller{client: c, conn: conn, guest: c.crowd.lobby.enter(conn)}
+	if c.crowd.Enter(conn) {
+		a := &caller{client: c, conn: conn, guest: c.crowd.Lobby.Enter(conn)}
 		go a.serve()
 	}
 }
@@ -98,15 +99,15 @@ func (p *socksPort) admit(conn tcpio.Socket) {
 type caller struct {
 	client  *Client
 	conn    tcpio.Socket
-	guest   *guest
+	guest   *admission.Guest
 	preface *preface
 }
 
 // serve runs the handshake of the connection and then, for a CONNECT, its
-// stream. It was started by admit; the connection's end or deadline stops it.
+// stream. It was started by admit; the connection's end or deadline stops it. Who takes the
+// connection over has it leave the crowd.
 func (a *caller) serve() {
 	c, conn := a.client, a.conn
-	defer c.crowd.wg.Done() // counted by track
 	a.preface = newPreface(conn)
 	taken, err := a.handshake()
 	if taken {
@@ -124,7 +125,7 @@ func (a *caller) serve() {
 		}
 	}
 	conn.Close()
-	c.crowd.forget(conn)
+	c.crowd.Leave(conn)
 }
 
 // handshake tells the protocols apart by the first byte, negotiates, reads the
@@ -136,7 +137,7 @@ func (a *caller) handshake() (taken bool, err error) {
 	done := func() {
 		if pending {
 			pending = false
-			c.crowd.lobby.leave(a.guest)
+			c.crowd.Lobby.Leave(a.guest)
 			p.release()
 		}
 	}
@@ -154,7 +155,7 @@ func (a *caller) handshake() (taken bool, err error) {
 	case err != nil:
 		return false, err
 	case first == tlsHandshake:
-		c.words.say(fmt.Sprintf("a program speaks TLS to the proxy at %s: enter it there as http:// or socks5h://, not as https://", conn.LocalAddr()))
+		c.words.Say(fmt.Sprintf("a program speaks TLS to the proxy at %s: enter it there as http:// or socks5h://, not as https://", conn.LocalAddr()))
 		return false, errTLS
 	case first == socks4Version:
 		return false, a.socks4(done)
@@ -167,9 +168,6 @@ func (a *caller) handshake() (taken bool, err error) {
 		return true, nil
 	}
 	user, err := a.negotiate()
-	if err == nil {
-		err = c.crowd.known(conn, user)
-	}
 	if err != nil {
 		c.failed.Add(1)
 		return false, err
@@ -208,7 +206,7 @@ func (a *caller) handshake() (taken bool, err error) {
 func (a *caller) negotiate() (user string, err error) {
 	c, conn, p := a.client, a.conn, a.preface
 	method := socks5.MethodNone
-	if c.crowd.users.Load().required() {
+	if c.crowd.HasUsers() {
 		method = socks5.MethodUsernamePassword
 	}
 	offer, err := socks5.NewNegotiationRequestFrom(p)
@@ -238,7 +236,7 @@ func (a *caller) negotiate() (user string, err error) {
 	login, err := socks5.NewUserPassNegotiationRequestFrom(p)
 	switch {
 	case errors.Is(err, socks5.ErrBadRequest), errors.Is(err, socks5.ErrUserPassVersion),
-		err == nil && !c.crowd.login(conn, login.Uname, login.Passwd):
+		err == nil && !c.crowd.Login(conn, login.Uname, login.Passwd):
 		// RFC 1929, Section 2: a failure must close the connection.
 		socks5.NewUserPassNegotiationReply(socks5.UserPassStatusFailure).WriteTo(conn)
 		return "", errPassword

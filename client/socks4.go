@@ -90,7 +90,7 @@ func (a *caller) socks4(ready func()) error {
 	switch {
 	case err == nil && q.command != socks4Connect && q.command != cmdResolve:
 		err = errCommand
-	case err == nil && c.crowd.users.Load().required():
+	case err == nil && c.crowd.HasUsers():
 		err = errSocks4Users
 	}
 	if err != nil {

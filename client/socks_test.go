@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -102,72 +101,51 @@ func TestRequestAndPasswordMatchTheirUser(t *testing.T) {
 	}
 }
 
+func TestWrongPasswordsAreSlowAndCounted(t *testing.T) {
+	c := start(t, &fakeTunnel{}, func(cfg *conf.Client) { cfg.Users = oneUser })
+	login := func(password string) byte {
+		in := append([]byte("\x05\x01\x02\x01\x03ann"), byte(len(password)))
+		return talk(t, dial(t, c), append(in, password...), 4)[3]
+	}
+	const guesses = 6 // some are free
+	begin := time.Now()
+	for i := range guesses {
+		if login(fmt.Sprint("guess", i)) == 0 {
+			t.Error("a guess got in")
+		}
+	}
+	if d := time.Since(begin); d < 300*time.Millisecond {
+		t.Errorf("%d guesses took %v", guesses, d)
+	}
+	if login("secret") != 0 {
+		t.Error("the right one did not get in")
+	}
+	if n := c.Status().Refused["password"]; n != guesses {
+		t.Errorf("%d counted", n)
+	}
+}
+
 // TestSilentConnectionsGiveWay fills the lobby with connections that say nothing:
 // one that speaks always gets in, and the oldest silent one goes.
 func TestSilentConnectionsGiveWay(t *testing.T) {
 	c := start(t, &fakeTunnel{}, nil)
-	const held = maxPendingEach + 10
-	silent := make([]*net.TCPConn, held)
-	for i := range silent {
-		silent[i] = dial(t, c)
+	var silent []*net.TCPConn
+	for closed := uint64(0); closed < 10; _, closed = c.crowd.Lobby.State() {
+		silent = append(silent, dial(t, c))
 	}
 	eventually(t, "all of them were seen", func() bool {
-		in, closed := c.crowd.lobby.state()
-		return in+int(closed) == held
+		in, closed := c.crowd.Lobby.State()
+		return in+int(closed) == len(silent)
 	})
 	talk(t, dial(t, c), []byte{5, 1, 0}, 2)
 	if n, err := silent[0].Read(make([]byte, 1)); n != 0 || err == nil {
 		t.Errorf("the oldest one: read %d, %v", n, err)
 	}
-	talk(t, silent[held-1], []byte{5, 1, 0}, 2) // the youngest one is still welcome
-	if n := c.Status().Refused["pending"]; n < held-maxPendingEach {
+	talk(t, silent[len(silent)-1], []byte{5, 1, 0}, 2) // the youngest one is still welcome
+	if n := c.Status().Refused["pending"]; n < 10 {
 		t.Errorf("%d counted", n)
 	}
 }
-
-// TestLobbyShares has one address hold all it can get: the others' connections
-// stay, however old.
-func TestLobbyShares(t *testing.T) {
-	l := newLobby(8, 6)
-	enter := func(from string) (*guest, net.Conn) {
-		here, there := net.Pipe()
-		t.Cleanup(func() { here.Close() })
-		return l.enter(from2{there, netip.MustParseAddr(from)}), here
-	}
-	open := func(conn net.Conn) bool {
-		conn.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
-		_, err := conn.Read(make([]byte, 1))
-		return os.IsTimeout(err)
-	}
-	_, old := enter("2001:db8:1::1")
-	_, greedy := enter("2001:db8:2::1")
-	for i := range 20 { // one house, whose computer has many addresses
-		enter(fmt.Sprintf("2001:db8:2::%x", i+2))
-	}
-	if !open(old) {
-		t.Error("the modest one has lost its place")
-	}
-	if open(greedy) {
-		t.Error("the oldest of the greedy ones still has its place")
-	}
-	third, _ := enter("192.0.2.1")
-	if in, _ := l.state(); in != 8 {
-		t.Errorf("%d are in, want 8", in)
-	}
-	l.leave(third)
-	l.leave(third)
-	if in, closed := l.state(); in != 7 || closed != 15 {
-		t.Errorf("%d are in and %d were closed, want 7 and 15", in, closed)
-	}
-}
-
-// from2 is a connection with another remote address.
-type from2 struct {
-	net.Conn
-	addr netip.Addr
-}
-
-func (f from2) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(netip.AddrPortFrom(f.addr, 1)) }
 
 func TestWildcardOfOneFamily(t *testing.T) {
 	c := start(t, &fakeTunnel{}, func(cfg *conf.Client) {
@@ -238,7 +216,7 @@ func TestListenErrorSaysWhatToDo(t *testing.T) {
 	defer ln.Close()
 	cfg := conf.DefaultClient()
 	cfg.Listen = []netip.AddrPort{netip.MustParseAddrPort(ln.Addr().String())}
-	_, err = newClient(cfg, nopLog, &fakeTunnel{})
+	_, err = newClient(cfg, nopLog, &fakeTunnel{}, 0)
 	if err == nil || !bytes.Contains([]byte(err.Error()), []byte(ln.Addr().String())) || !bytes.Contains([]byte(err.Error()), []byte("has this port")) {
 		t.Errorf("%v", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mpsocks/mpsocks/client/sockdiag"
 	"github.com/mpsocks/mpsocks/status"
 )
 
@@ -22,12 +23,13 @@ func (c *Client) Status() *status.Status {
 		s.Listen = append(s.Listen, a.String())
 	}
 	var crowded, noAssociation, noStream uint64
-	s.Pending, crowded = c.crowd.lobby.state()
-	s.Associations, noAssociation = c.associations.state()
-	s.Streams, noStream = c.streams.state()
+	wrong, unread := c.crowd.Guesses()
+	s.Pending, crowded = c.crowd.Lobby.State()
+	s.Associations, noAssociation = c.associations.State()
+	s.Streams, noStream = c.streams.State()
 	s.Refused = map[string]uint64{
-		"pending": crowded, "descriptors": c.crowd.descriptors.refused.Load(), "handshake": c.failed.Load(), "exit": c.exitRefused.Load(),
-		"password": c.crowd.guesses.wrong.Load(), "password_unread": c.crowd.guesses.refused.Load(),
+		"pending": crowded, "descriptors": c.crowd.Descriptors.Refused(), "handshake": c.failed.Load(), "exit": c.exitRefused.Load(),
+		"password": wrong, "password_unread": unread,
 		"associations": noAssociation, "streams": noStream, "connecting": c.enclaves.crowded.Load(), "lookups": c.lookups.refused(),
 	}
 	for _, f := range c.front.forwards() {
@@ -138,7 +140,7 @@ func (c *Client) partyOf(p *status.Program) party {
 	}
 	switch o := o.(type) {
 	case *association:
-		return party{app: addrOf(o.control.RemoteAddr()), proxy: addrOf(o.control.LocalAddr()), user: o.holder.user}
+		return party{app: addrOf(o.control.RemoteAddr()), proxy: addrOf(o.control.LocalAddr()), user: o.holder.User}
 	case *forwardPeer:
 		return party{app: netip.AddrPortFrom(o.addr.Addr().Unmap(), o.addr.Port()), name: "forward at " + o.forward.listen.String()}
 	case *guestSocket:
@@ -148,7 +150,7 @@ func (c *Client) partyOf(p *status.Program) party {
 	case *visitors:
 		return party{name: "published port " + o.publication.route.Load().Listen.String()}
 	case *enclavePort:
-		return party{name: o.holder.user}
+		return party{name: o.holder.User}
 	case *names:
 		return party{name: "name queries"}
 	}
@@ -196,7 +198,7 @@ func (o *owners) names(conns [][2]netip.AddrPort) map[netip.AddrPort]string {
 	}
 	if now := time.Now(); len(ask) > 0 && now.After(o.next) {
 		o.next = now.Add(ownersPause)
-		found := programNames(ask)
+		found := sockdiag.Programs(ask)
 		for _, c := range ask {
 			o.known[c] = found[c[0]]
 			out[c[0]] = found[c[0]]

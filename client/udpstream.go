@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mpsocks/mpsocks/client/admission"
 	"github.com/mpsocks/mpsocks/mux/buf"
 	"github.com/mpsocks/mpsocks/mux/tcpio"
 )
@@ -81,15 +82,15 @@ func serveUDP(a *caller, user string, form udpForm, ready func(), answer func() 
 // the request, which answer answers; without that the error is a replyError. The
 // connection has the deadline of its handshake.
 func serveUDPStream(c *Client, conn tcpio.Socket, user string, early []byte, form udpForm, answer func() error) error {
-	who := holderOf(user, remoteAddr(conn))
-	if !c.associations.acquire(who) {
+	who := admission.HolderOf(user, addrOf(conn.RemoteAddr()).Addr())
+	if !c.associations.Acquire(who) {
 		return replyError{repFailure, errTooManyAssociations}
 	}
-	defer c.associations.release(who)
-	if !c.crowd.descriptors.hold(who, 1) {
+	defer c.associations.Release(who)
+	if !c.crowd.Descriptors.Hold(who, 1) {
 		return replyError{repFailure, errTooManyDescriptors}
 	}
-	defer c.crowd.descriptors.release(who, 1)
+	defer c.crowd.Descriptors.Release(who, 1)
 	if err := answer(); err != nil {
 		return err
 	}
@@ -225,7 +226,7 @@ func (u *udpStream) put(from netip.AddrPort, payload []byte) bool {
 		return false
 	}
 	if more := total - udpStreamTight - counted; more > 0 && waits > 0 {
-		if !u.client.streamsOut.take(u.holder, more) {
+		if !u.client.streamsOut.Take(u.holder, more) {
 			return false
 		}
 		counted += more
@@ -251,7 +252,7 @@ func (u *udpStream) free(b *udpOut) {
 		return
 	}
 	if b.counted > 0 {
-		u.client.streamsOut.give(u.holder, b.counted)
+		u.client.streamsOut.Give(u.holder, b.counted)
 	}
 	if cap(b.frames) <= udpStreamOut/4 {
 		b.frames, b.counted = b.frames[:0], 0

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mpsocks/mpsocks/client/admission"
 	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux/buf"
 	"github.com/mpsocks/mpsocks/mux/packet"
@@ -348,20 +349,20 @@ func TestUDPStreamPayloadsHoldWhatHasCome(t *testing.T) {
 }
 
 // inUse is how much of a quota is taken.
-func inUse(q *quota) int {
-	n, _ := q.state()
+func inUse(q *admission.Quota) int {
+	n, _ := q.State()
 	return n
 }
 
 // What waits for applications that do not read is bounded for all of them together, who has
 // nothing waiting gets the next, and one user's leave the others' some room.
 func TestUDPStreamsShareWhatWaits(t *testing.T) {
-	c := &Client{streamsOut: newQuota(udpStreamsOut, 0)}
+	c := &Client{streamsOut: admission.NewQuota(udpStreamsOut, 0)}
 	from, payload := netip.MustParseAddrPort("192.0.2.1:53"), make([]byte, 1000)
 	var all []*udpStream
 	fill := func(user string) (waits int) {
 		u := new(udpStream)
-		u.client, u.in.framing, u.holder = c, framingDatagrams, holder{user: user}
+		u.client, u.in.framing, u.holder = c, framingDatagrams, admission.Holder{User: user}
 		all = append(all, u)
 		for u.put(from, payload) {
 		}
@@ -376,7 +377,7 @@ func TestUDPStreamsShareWhatWaits(t *testing.T) {
 			t.Errorf("%d bytes wait for number %d", n, len(all))
 		}
 	}
-	if n := inUse(c.streamsOut); n < udpStreamsOut/2 || n > udpStreamsOut-udpStreamsOut/quotaReserve {
+	if n := inUse(c.streamsOut); n < udpStreamsOut/2 || n > udpStreamsOut-udpStreamsOut/admission.Reserve {
 		t.Errorf("%d bytes of one user's wait, of %d", n, udpStreamsOut)
 	}
 	if n := fill("modest"); n < udpStreamOut-2*len(payload) {

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mpsocks/mpsocks/client/admission"
 	"github.com/mpsocks/mpsocks/mux"
 	"github.com/mpsocks/mpsocks/mux/buf"
 	"github.com/mpsocks/mpsocks/mux/packet"
@@ -25,8 +26,8 @@ const (
 type inner struct {
 	innerPort
 	client *Client
-	source mux.Source // whom the session's rules see
-	holder holder     // whom caps and shares count it for
+	source mux.Source       // whom the session's rules see
+	holder admission.Holder // whom caps and shares count it for
 
 	mu     sync.Mutex // guards all following fields; taken once per batch
 	closed bool

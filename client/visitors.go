@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/mpsocks/mpsocks/client/admission"
 	"github.com/mpsocks/mpsocks/mux/gate"
 	"github.com/mpsocks/mpsocks/mux/ledger"
 	"github.com/mpsocks/mpsocks/mux/udpio"
@@ -40,7 +41,7 @@ type visitors struct {
 	table  sync.Mutex       // guards the rest; taken before mu
 	found  []netip.AddrPort // the addresses of the program's name, as resolve last found them
 	by     map[netip.AddrPort]*visitor
-	places shares[netip.Prefix, *visitor]
+	places admission.Shares[netip.Prefix, *visitor]
 	fresh  list.List // of *visitor: those that have not sent again after an answer, the longest silent one first
 	swaps  *rate.Limiter
 	ended  bool
@@ -50,7 +51,7 @@ func newVisitors(p *publication) *visitors {
 	v := &visitors{
 		publication: p, by: make(map[netip.AddrPort]*visitor), lookup: net.DefaultResolver.LookupNetIP, refusals: make(chan netip.AddrPort, 1),
 	}
-	v.places.most = maxVisitors
+	v.places.Cap = maxVisitors
 	v.swaps = rate.NewLimiter(swapsPerSecond, swapsPerSecond)
 	v.client, v.source.User = p.client, ""
 	return v
@@ -149,9 +150,9 @@ func (v *visitors) came(one *visitor) {
 // room makes room for one more of an address, whose descriptor is taken then; false if there
 // is none. The caller holds v.table.
 func (v *visitors) room(home netip.Prefix) bool {
-	out, full := v.places.beyond(home)
+	out, full := v.places.Beyond(home)
 	if !full {
-		if out, full = v.places.full(home); full && v.fresh.Len() > 0 {
+		if out, full = v.places.Full(home); full && v.fresh.Len() > 0 {
 			out = v.fresh.Front().Value.(*visitor)
 		}
 	}
@@ -174,12 +175,12 @@ func (v *visitors) room(home netip.Prefix) bool {
 
 // take takes a descriptor for one more.
 func (v *visitors) take() bool {
-	d := v.client.crowd.descriptors
-	if !d.admit() {
+	d := v.client.crowd.Descriptors
+	if !d.Admit() {
 		return false
 	}
-	if !d.take(1) {
-		d.dismiss()
+	if !d.Take(1) {
+		d.Dismiss()
 		return false
 	}
 	return true
@@ -187,8 +188,8 @@ func (v *visitors) take() bool {
 
 // give gives one's descriptor back.
 func (v *visitors) give() {
-	v.client.crowd.descriptors.give(1)
-	v.client.crowd.descriptors.dismiss()
+	v.client.crowd.Descriptors.Give(1)
+	v.client.crowd.Descriptors.Dismiss()
 }
 
 // uplink takes what the program answers, on the Loop's goroutine.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/mpsocks/mpsocks/mux/lull"
 	"github.com/mpsocks/mpsocks/mux/udpio"
 	"github.com/mpsocks/mpsocks/mux/zones"
 )
@@ -116,7 +117,7 @@ func (v *visitors) wait(ctx context.Context, rest time.Duration) bool {
 			return true
 		case from := <-v.refusals:
 			v.turn(from)
-			pause(ctx, turnPause)
+			lull.Pause(ctx, turnPause)
 		case <-v.publication.moved:
 			v.table.Lock()
 			v.target.Store(nil)

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mpsocks/mpsocks/client/admission"
 	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux/packet"
 )
@@ -29,11 +30,10 @@ func programHere(t *testing.T) (net.PacketConn, netip.AddrPort) {
 // comes gets in, one house has its share, and whoever has sent again after an answer,
 // which an invented address cannot, stays.
 func TestVisitorsGiveWay(t *testing.T) {
-	c := start(t, &fakeTunnel{answer: echo}, nil)
+	c := startWith(t, &fakeTunnel{answer: echo}, files(200), nil)
 	_, to := programHere(t)
 	v := newVisitors(newPublication(c, conf.Route{}))
-	v.loop, v.places.most = c.loops[0], 16
-	used := c.crowd.descriptors.used.Load()
+	v.loop, v.places.Cap = c.loops[0], 16
 	stranger := func(i int) netip.AddrPort {
 		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{203, 0, byte(113 + i>>8), byte(i)}), 9)
 	}
@@ -66,7 +66,7 @@ func TestVisitorsGiveWay(t *testing.T) {
 			house++
 		}
 	}
-	if house != 16/shareOfOne || len(v.by) != 16 {
+	if house != 16/admission.ShareOfOne || len(v.by) != 16 {
 		t.Errorf("one house has %d places of %d", house, len(v.by))
 	}
 	// A flood does not make a socket for each address.
@@ -82,7 +82,7 @@ func TestVisitorsGiveWay(t *testing.T) {
 	if v.by[player] != one {
 		t.Error("the player has lost its place in the flood")
 	}
-	if n := int(c.crowd.descriptors.used.Load() - used); n != len(v.by) || v.places.Len() != n || v.fresh.Len() != n-1 {
+	if n := 200 - spare(c); n != len(v.by) || v.places.Len() != n || v.fresh.Len() != n-1 {
 		t.Errorf("%d descriptors, %d visitors, %d places, %d fresh", n, len(v.by), v.places.Len(), v.fresh.Len())
 	}
 	v.table.Lock()
@@ -90,7 +90,7 @@ func TestVisitorsGiveWay(t *testing.T) {
 		v.drop(from, one)
 	}
 	v.table.Unlock()
-	if n := int(c.crowd.descriptors.used.Load() - used); n != 0 || v.places.Len() != 0 || v.fresh.Len() != 0 {
+	if n := 200 - spare(c); n != 0 || v.places.Len() != 0 || v.fresh.Len() != 0 {
 		t.Errorf("when all have gone: %d descriptors, %d places, %d fresh", n, v.places.Len(), v.fresh.Len())
 	}
 }
@@ -141,8 +141,7 @@ func TestVisitorsAreTold(t *testing.T) {
 // TestVisitorsLeaveDescriptors: people outside, at published ports, have half of what
 // applications may open.
 func TestVisitorsLeaveDescriptors(t *testing.T) {
-	c := start(t, &fakeTunnel{answer: echo}, nil)
-	c.crowd.descriptors.most.Store(40)
+	c := startWith(t, &fakeTunnel{answer: echo}, files(40), nil)
 	v := newVisitors(newPublication(c, conf.Route{}))
 	v.loop = c.loops[0]
 	most := 0
@@ -150,7 +149,7 @@ func TestVisitorsLeaveDescriptors(t *testing.T) {
 		v.visitor(netip.AddrPortFrom(netip.AddrFrom4([4]byte{203, 0, 113, byte(i)}), 9), netip.MustParseAddrPort("127.0.0.1:9"))
 		most = max(most, len(v.by))
 	}
-	if most != 40/outsideShare || len(v.by) != most {
+	if most != 40/2 || len(v.by) != most {
 		t.Errorf("%d visitors of 40 descriptors", most)
 	}
 	talk(t, dial(t, c), []byte{5, 1, 0}, 2)
@@ -159,8 +158,12 @@ func TestVisitorsLeaveDescriptors(t *testing.T) {
 		v.drop(from, one)
 	}
 	v.table.Unlock()
-	if n := c.crowd.descriptors.outside.Load(); n != 0 {
-		t.Errorf("%d are counted when all have gone", n)
+	n := 0
+	for n < 40 && c.crowd.Descriptors.Admit() {
+		n++
+	}
+	if n != 40/2 {
+		t.Errorf("%d may come when all have gone", n)
 	}
 }
 
@@ -170,7 +173,7 @@ func TestForwardPeersGiveWay(t *testing.T) {
 	c := start(t, &fakeTunnel{answer: echo}, forwardTo("192.0.2.50:51820"))
 	f := c.front.forwards()[0]
 	f.mu.Lock()
-	f.places.most = 16
+	f.places.Cap = 16
 	come := func(from string) *forwardPeer {
 		p := f.peer(netip.MustParseAddrPort(from))
 		if p == nil {
@@ -182,7 +185,7 @@ func TestForwardPeersGiveWay(t *testing.T) {
 	for i := range 30 {
 		come(netip.AddrPortFrom(netip.MustParseAddr("192.0.2.8"), uint16(1000+i)).String())
 	}
-	if f.peers[old.addr] != old || len(f.peers) != 1+16/shareOfOne {
+	if f.peers[old.addr] != old || len(f.peers) != 1+16/admission.ShareOfOne {
 		t.Errorf("one machine has pushed another out, or has %d places", len(f.peers)-1)
 	}
 	for i := range 30 {

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mpsocks/mpsocks/client/admission"
 	"github.com/mpsocks/mpsocks/mux/tcpio"
 )
 
@@ -101,7 +102,7 @@ func (w *web) Addr() net.Addr { return &net.TCPAddr{} }
 
 // take hands a connection over, with what was read of it; false if it is left to
 // the caller.
-func (w *web) take(conn tcpio.Socket, p *preface, g *guest) bool {
+func (w *web) take(conn tcpio.Socket, p *preface, g *admission.Guest) bool {
 	if conn.SetDeadline(time.Time{}) != nil {
 		return false
 	}
@@ -116,7 +117,6 @@ func (w *web) take(conn tcpio.Socket, p *preface, g *guest) bool {
 		ErrorLog:      w.server.ErrorLog,
 		ErrorHandler:  func(rw http.ResponseWriter, _ *http.Request, err error) { w.fail(rw, err) },
 	}
-	w.client.crowd.wg.Add(1)
 	select {
 	case w.conns <- wc:
 	case <-w.closed:
@@ -145,11 +145,11 @@ type webConn struct {
 	last  string    // whom the request before was for
 	ended time.Time // when it was answered
 
-	mu     sync.Mutex    // guards all following fields
-	guest  *guest        // while it is in the lobby, or nil
-	closed bool          // by Close
-	over   bool          // the deadline of reads is a past one
-	woken  chan struct{} // closed with over or closed, while afterEnd waits; or nil
+	mu     sync.Mutex       // guards all following fields
+	guest  *admission.Guest // while it is in the lobby, or nil
+	closed bool             // by Close
+	over   bool             // the deadline of reads is a past one
+	woken  chan struct{}    // closed with over or closed, while afterEnd waits; or nil
 }
 
 // Read reads what was read before first. While a request is served net/http reads one byte
@@ -218,8 +218,7 @@ func (c *webConn) Close() error {
 		c.rouse()
 		c.mu.Unlock()
 		c.transport.CloseIdleConnections()
-		c.web.client.crowd.forget(c.Socket)
-		c.web.client.crowd.wg.Done()
+		c.web.client.crowd.Leave(c.Socket)
 	})
 	return err
 }
@@ -229,7 +228,7 @@ func (c *webConn) known() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.guest != nil {
-		c.web.client.crowd.lobby.leave(c.guest)
+		c.web.client.crowd.Lobby.Leave(c.guest)
 		c.guest = nil
 	}
 }
@@ -237,11 +236,11 @@ func (c *webConn) known() {
 // idle takes it back into the lobby.
 func (c *webConn) idle() {
 	c.fresh = true
-	g := c.web.client.crowd.lobby.enter(c.Socket)
+	g := c.web.client.crowd.Lobby.Enter(c.Socket)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
-		c.web.client.crowd.lobby.leave(g)
+		c.web.client.crowd.Lobby.Leave(g)
 		return
 	}
 	c.guest = g

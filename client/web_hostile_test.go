@@ -18,7 +18,7 @@ import (
 // TestHTTPBodiesThatNeverCome has requests that were refused, or are of the port itself,
 // announce a body: they are no user's, so that nothing of theirs may stay.
 func TestHTTPBodiesThatNeverCome(t *testing.T) {
-	c := start(t, &fakeTunnel{exit: armonExit(t)}, func(cfg *conf.Client) { cfg.Users = oneUser })
+	c := startWith(t, &fakeTunnel{exit: armonExit(t)}, files(1000), func(cfg *conf.Client) { cfg.Users = oneUser })
 	nobody := "POST http://192.0.2.1/ HTTP/1.1\r\nHost: x\r\n"
 	requests := []string{
 		"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nabc",
@@ -45,11 +45,7 @@ func TestHTTPBodiesThatNeverCome(t *testing.T) {
 			t.Errorf("%.60q is held: %v", requests[i], err)
 		}
 	}
-	eventually(t, "nothing is left", func() bool {
-		c.crowd.mu.Lock()
-		defer c.crowd.mu.Unlock()
-		return len(c.crowd.conns) == 0
-	})
+	eventually(t, "nothing is left", func() bool { return spare(c) == c.crowd.Descriptors.Most() })
 }
 
 // TestHTTPSmuggling: an origin sees one request for each that the proxy has seen, or the

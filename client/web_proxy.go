@@ -16,6 +16,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/mpsocks/mpsocks/client/admission"
 	"github.com/mpsocks/mpsocks/mux"
 )
 
@@ -69,7 +70,7 @@ func repeats(r *http.Request) bool {
 // allowed says whether a request may use the proxy, by its credentials
 // (RFC 7617); those that were right once are not looked at again.
 func (c *webConn) allowed(credentials string) bool {
-	if !c.web.client.crowd.users.Load().required() {
+	if !c.web.client.crowd.HasUsers() {
 		return true
 	}
 	if credentials == "" {
@@ -82,8 +83,7 @@ func (c *webConn) allowed(credentials string) bool {
 	text, err := base64.StdEncoding.DecodeString(strings.TrimSpace(encoded))
 	name, password, ok := strings.Cut(string(text), ":")
 	if !strings.EqualFold(scheme, "Basic") || err != nil || !ok ||
-		!c.web.client.crowd.login(c.Socket, []byte(name), []byte(password)) ||
-		c.web.client.crowd.known(c.Socket, name) != nil {
+		!c.web.client.crowd.Login(c.Socket, []byte(name), []byte(password)) {
 		return false
 	}
 	c.login, c.user = credentials, name
@@ -224,7 +224,7 @@ func (c *webConn) dial(ctx context.Context, _, to string) (net.Conn, error) {
 	}
 	client, remote := c.web.client, addrOf(c.RemoteAddr())
 	p := party{app: remote, proxy: addrOf(c.LocalAddr()), user: c.user, to: to}
-	o, err := reach(ctx, client, holderOf(c.user, remote.Addr()), remote, p, mux.Wish{}, flight)
+	o, err := reach(ctx, client, admission.HolderOf(c.user, remote.Addr()), remote, p, mux.Wish{}, flight)
 	if err != nil {
 		return nil, err
 	}

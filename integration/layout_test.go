@@ -61,8 +61,8 @@ var rooms = []struct {
 	{module: "html/template", tests: true},
 }
 
-// within says which rooms of the tunnel each of them may import, tests aside, and those rooms
-// of the halves that know nothing of ours besides; mux itself may import all but the ones for tests.
+// within says which rooms each room of the tunnel may import, tests aside, and those rooms of the
+// halves that know little of ours besides; mux itself may import all but the ones for tests.
 var within = map[string][]string{
 	"mux/buf": nil, "mux/mptcp": nil, "mux/packet": nil, // codecs and memory
 	"mux/gauge": nil, "mux/zones": nil, "mux/sched": nil, "mux/lull": nil, "mux/amount": nil, "mux/chatter": nil, "mux/turns": nil, "mux/ledger": nil, "mux/records": nil,
@@ -72,7 +72,7 @@ var within = map[string][]string{
 	"mux/engine":    {"mux/buf", "mux/dsn", "mux/fq", "mux/gauge", "mux/mptcp", "mux/packet", "mux/sched"},
 	"mux/stream":    {"mux/buf", "mux/hands", "mux/packet", "mux/tcpio"}, // knows no engine and no session
 	"mux/udpio":     {"mux/buf", "mux/errno", "mux/hands", "mux/lull", "mux/packet", "mux/zones"},
-	"mux/tcpio":     {"mux/zones"},
+	"mux/tcpio":     {"mux/lull", "mux/zones"},
 	"mux/errno":     nil,
 	"mux/handshake": {"mux/mptcp", "mux/proof"},  // messages and keys, no session
 	"mux/capture":   {"mux/mptcp", "mux/packet"}, // shows them to people
@@ -81,6 +81,8 @@ var within = map[string][]string{
 	"mux/dialer": {"mux/nat64"}, "mux/nat64": nil,
 	// Which address a name has is asked by what goes out, and is no session's business.
 	"server/names": {"mux/buf", "mux/gate", "mux/records", "mux/turns"},
+	// Who lets programs in knows nothing of what they say then, and who asks the system whose a socket is nothing at all.
+	"client/admission": {"client/sockdiag", "conf", "mux/chatter", "mux/gate", "mux/ledger", "mux/lull", "mux/tcpio"}, "client/sockdiag": nil,
 	// For tests and hostile programs.
 	"server/names/namestest": nil,
 	"mux/muxtest":            {"mux/buf", "mux/packet"}, "mux/muxtest/pipe": {"mux/carrier"}, "mux/udpio/udpiotest": nil,
@@ -89,8 +91,8 @@ var within = map[string][]string{
 // forTests are rooms that nothing but tests may import, and their own kind.
 var forTests = []string{"mux/muxtest", "mux/muxtest/pipe", "mux/udpio/udpiotest", "server/names/namestest"}
 
-// TestTunnelsRooms: each room of the tunnel knows what it is built on, and no more.
-func TestTunnelsRooms(t *testing.T) {
+// TestRoomsWithin: each room of the tunnel knows what it is built on, and no more.
+func TestRoomsWithin(t *testing.T) {
 	for _, goos := range []string{"linux", "darwin", "windows"} {
 		for _, p := range packages(t, goos) {
 			rel, _ := ours(p.ImportPath)

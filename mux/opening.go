@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/mpsocks/mpsocks/mux/engine"
+	"github.com/mpsocks/mpsocks/mux/lull"
 )
 
 // States of the session on the client.
@@ -108,9 +109,7 @@ func (o *opening) forgotten(ctx context.Context, epoch uint64) {
 			}
 			return
 		}
-		select {
-		case <-time.After(left):
-		case <-ctx.Done():
+		if !lull.Pause(ctx, left) {
 			return
 		}
 	}

@@ -5,6 +5,8 @@ package paths
 import (
 	"context"
 	"time"
+
+	"github.com/mpsocks/mpsocks/mux/lull"
 )
 
 // linkPoll is how often interfaces are looked at where the system is not asked
@@ -14,7 +16,7 @@ const linkPoll = 3 * time.Second
 // watchLinks pokes events every so often until ctx ends.
 func watchLinks(ctx context.Context, events chan<- struct{}) error {
 	for ctx.Err() == nil {
-		wait(ctx, linkPoll)
+		lull.Pause(ctx, linkPoll)
 		poke(events)
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/mpsocks/mpsocks/mux"
+	"github.com/mpsocks/mpsocks/mux/lull"
 )
 
 const (
@@ -42,7 +43,7 @@ func (w *Watch) Follow(ctx context.Context, m *mux.Client) {
 				said = true
 			}
 			poke(events) // what was missed
-			wait(ctx, retry)
+			lull.Pause(ctx, retry)
 		}
 	}()
 	s := &follower{all: Of(w.wanted()), told: Of(w.Configured()), set: m.SetPaths, redial: m.Redial, retry: m.Retry, log: w.log}
@@ -70,7 +71,7 @@ func (w *Watch) Follow(ctx context.Context, m *mux.Client) {
 			continue
 		case <-events:
 		}
-		wait(ctx, max(debounce, restAfter*looked.Sub(began)-time.Since(looked)))
+		lull.Pause(ctx, max(debounce, restAfter*looked.Sub(began)-time.Since(looked)))
 	}
 }
 
@@ -174,13 +175,5 @@ func poke(events chan<- struct{}) {
 	select {
 	case events <- struct{}{}:
 	default:
-	}
-}
-
-// wait waits for d or the end of ctx.
-func wait(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
 	}
 }

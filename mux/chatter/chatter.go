@@ -1,5 +1,6 @@
 // Package chatter bounds what one peer makes a log have, whatever it does: a client that is
-// hostile, or only broken, fills no disk and hides nobody else's lines.
+// hostile, or only broken, fills no disk and hides nobody else's lines. What comes again and
+// again is said seldom.
 package chatter
 
 import (

@@ -7,7 +7,8 @@
 // not let the system wake it, and has Join look in its place.
 //
 // An Alarm is what a goroutine waits for that has something to do at times, so that no
-// thread is woken but the one that it runs on.
+// thread is woken but the one that it runs on. Pause is a rest that only the end of a
+// context cuts short.
 package lull
 
 const (

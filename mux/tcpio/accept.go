@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/mpsocks/mpsocks/mux/lull"
 )
 
 // minPause and maxPause are the pauses after connections could not be accepted, and failedEvery is how
@@ -35,10 +37,8 @@ func AcceptAll[C any](ctx context.Context, accept func() (C, error), serve func(
 		}
 		seldom.Do(func() { failed(err) })
 		pause = min(max(2*pause, minPause), maxPause)
-		select {
-		case <-ctx.Done():
+		if !lull.Pause(ctx, pause) {
 			return err
-		case <-time.After(pause):
 		}
 	}
 }

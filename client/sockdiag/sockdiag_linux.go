@@ -1,4 +1,4 @@
-package client
+package sockdiag
 
 import (
 	"encoding/binary"
@@ -7,17 +7,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tcpOwner returns the user of the socket at the local end of a TCP connection
+// TCPOwner returns the user of the socket at the local end of a TCP connection
 // of this machine; false if there is none, as of an end on another machine, or the system does
 // not tell.
-func tcpOwner(local, remote netip.AddrPort) (uid uint32, ok bool) {
+func TCPOwner(local, remote netip.AddrPort) (uid uint32, ok bool) {
 	return socketOwner(unix.IPPROTO_TCP, local, remote)
 }
 
-// tcpOpen says whether a program still has the socket at the local end of a TCP connection
+// TCPOpen says whether a program still has the socket at the local end of a TCP connection
 // of this machine; known is false if there is no such connection here, or the system does
 // not tell.
-func tcpOpen(local, remote netip.AddrPort) (open, known bool) {
+func TCPOpen(local, remote netip.AddrPort) (open, known bool) {
 	answer, ok := diagSocket(unix.IPPROTO_TCP, local, remote)
 	if !ok {
 		// Through loopback addresses there is one: this end's. If that is not found
@@ -28,9 +28,9 @@ func tcpOpen(local, remote netip.AddrPort) (open, known bool) {
 	return binary.NativeEndian.Uint32(answer[diagInode:]) != 0, true
 }
 
-// udpOwner returns the user of the UDP socket that would get a datagram from
+// UDPOwner returns the user of the UDP socket that would get a datagram from
 // remote to local; false if there is none or the system does not tell.
-func udpOwner(local, remote netip.AddrPort) (uid uint32, ok bool) {
+func UDPOwner(local, remote netip.AddrPort) (uid uint32, ok bool) {
 	// The look-up of one UDP socket takes the ends the other way round.
 	return socketOwner(unix.IPPROTO_UDP, remote, local)
 }

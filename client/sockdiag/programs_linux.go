@@ -1,4 +1,4 @@
-package client
+package sockdiag
 
 import (
 	"encoding/binary"
@@ -15,10 +15,10 @@ import (
 // (linux/inet_diag.h: idiag_inode).
 const diagInode = diagHeader + 68
 
-// programNames finds the programs that hold the local ends of TCP connections of
+// Programs finds the programs that hold the local ends of TCP connections of
 // this machine, by (local, remote). Without the privilege to look at another
 // user's programs theirs are left out. It reads all of /proc once.
-func programNames(conns [][2]netip.AddrPort) map[netip.AddrPort]string {
+func Programs(conns [][2]netip.AddrPort) map[netip.AddrPort]string {
 	out := make(map[netip.AddrPort]string)
 	inodes := make(map[string]netip.AddrPort)
 	for _, c := range conns {

@@ -1,4 +1,4 @@
-package client
+package admission
 
 import (
 	"net"
@@ -20,33 +20,35 @@ const (
 	maxAsked = 16
 )
 
-// lobby holds the connections of which nothing is known yet: those that have not
+// A Lobby holds the connections of which nothing is known yet: those that have not
 // sent their request, and those of HTTP between two requests. When it is full,
 // or an address has its share, the oldest one of whoever holds most is closed:
 // an honest application speaks at once and is gone from here before it is old. What it
-// has said may still wait in the kernel, when hundreds come at once: it is passed over.
-type lobby struct {
+// has said may still wait in the kernel, when hundreds come at once: it is passed over. It is safe
+// for concurrent use.
+type Lobby struct {
 	most, each int // set once at construction
 
 	mu     sync.Mutex                          // guards all following fields
-	guests ledger.Ledger[netip.Prefix, *guest] // the oldest first
+	guests ledger.Ledger[netip.Prefix, *Guest] // the oldest first
 	closed uint64                              // to make room
 }
 
-// guest is one connection in the lobby.
-type guest struct {
+// A Guest is one connection in the lobby.
+type Guest struct {
 	conn  net.Conn
-	place ledger.Entry[netip.Prefix, *guest] // guarded by lobby.mu
+	place ledger.Entry[netip.Prefix, *Guest] // guarded by Lobby.mu
 }
 
-func newLobby(most, each int) *lobby { return &lobby{most: most, each: each} }
+func newLobby(most, each int) *Lobby { return &Lobby{most: most, each: each} }
 
-// enter takes a connection in, and closes another one if there is no room.
-func (l *lobby) enter(conn net.Conn) *guest {
-	g, home := &guest{conn: conn}, gate.Home(remoteAddr(conn))
+// Enter takes a connection in until Leave, and closes another one if there is no room: whoever
+// serves that finds out by it.
+func (l *Lobby) Enter(conn net.Conn) *Guest {
+	g, home := &Guest{conn: conn}, gate.Home(remoteAddr(conn))
 	l.mu.Lock()
 	l.guests.Add(&g.place, home, g)
-	var out *guest
+	var out *Guest
 	switch {
 	case l.guests.Held(home) > l.each:
 		out = l.oldest(home)
@@ -56,14 +58,14 @@ func (l *lobby) enter(conn net.Conn) *guest {
 	}
 	l.mu.Unlock()
 	if out != nil {
-		out.conn.Close() // whoever serves it finds out by that
+		out.conn.Close()
 	}
 	return g
 }
 
 // crowd closes the oldest connection of whoever holds most, because something
 // else is short; false if there is none.
-func (l *lobby) crowd() bool {
+func (l *Lobby) crowd() bool {
 	l.mu.Lock()
 	fullest, held := l.guests.Most()
 	if held == 0 {
@@ -76,8 +78,8 @@ func (l *lobby) crowd() bool {
 	return true
 }
 
-// leave notes that a connection has ended or is known now. It is idempotent.
-func (l *lobby) leave(g *guest) {
+// Leave notes that a connection has ended or is known now. It is idempotent.
+func (l *Lobby) Leave(g *Guest) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.guests.Remove(&g.place)
@@ -85,7 +87,7 @@ func (l *lobby) leave(g *guest) {
 
 // oldest takes the oldest guest of an address out that has said nothing, to be closed; or
 // the oldest of its guests if the first few have. It has one at least; l.mu is held.
-func (l *lobby) oldest(home netip.Prefix) *guest {
+func (l *Lobby) oldest(home netip.Prefix) *Guest {
 	out, _ := l.guests.FirstOf(home)
 	asked := 0
 	for g := range l.guests.Of(home) {
@@ -102,8 +104,8 @@ func (l *lobby) oldest(home netip.Prefix) *guest {
 	return out
 }
 
-// state returns how many are in, and how many were closed to make room.
-func (l *lobby) state() (in int, closed uint64) {
+// State returns how many are in, and how many were closed to make room.
+func (l *Lobby) State() (in int, closed uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.guests.Len(), l.closed

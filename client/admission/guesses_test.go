@@ -1,4 +1,4 @@
-package client
+package admission
 
 import (
 	"fmt"
@@ -7,7 +7,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux/gate"
 )
 
@@ -109,49 +108,6 @@ func TestGuessesKeepNobodyOut(t *testing.T) {
 		}
 		time.Sleep(time.Minute) // the guessers end
 	})
-}
-
-func TestWrongPasswordsAreSlowAndCounted(t *testing.T) {
-	c := start(t, &fakeTunnel{}, func(cfg *conf.Client) { cfg.Users = oneUser })
-	login := func(password string) byte {
-		in := append([]byte("\x05\x01\x02\x01\x03ann"), byte(len(password)))
-		return talk(t, dial(t, c), append(in, password...), 4)[3]
-	}
-	begin := time.Now()
-	for i := range guessFree + 3 {
-		if login(fmt.Sprint("guess", i)) == 0 {
-			t.Error("a guess got in")
-		}
-	}
-	if d := time.Since(begin); d < 300*time.Millisecond {
-		t.Errorf("%d guesses took %v", guessFree+3, d)
-	}
-	if login("secret") != 0 {
-		t.Error("the right one did not get in")
-	}
-	if n := c.Status().Refused["password"]; n != guessFree+3 {
-		t.Errorf("%d counted", n)
-	}
-}
-
-// TestTunnelControlIsOutOfReach sends to the tunnel's own addresses.
-func TestTunnelControlIsOutOfReach(t *testing.T) {
-	f := &fakeTunnel{answer: echo}
-	c := start(t, f, nil)
-	_, relay := associated(t, c, anywhere)
-	a := newApp(t, "127.0.0.1", relay)
-	refused := []string{
-		"198.18.0.1:9", "[fd6d:7073::1]:9", "[::ffff:198.18.0.1]:9", "198.18.0.1:11", "198.18.0.2:1024", "198.19.255.255:53",
-		"[fd6d:7073::2]:7", "[fd6d:7073:ffff::1]:9", "198.18.0.1.:9",
-	}
-	for _, to := range refused {
-		a.send(t, datagram(0, to, []byte("\xc6\x12\x00\x02\x04\x00")))
-	}
-	a.echoes(t, "198.18.0.1:7", []byte("the echo is for everybody"))
-	a.echoes(t, "198.18.0.1:53", []byte("so is the resolver"))
-	if n := c.drops[dropTunnel].Load(); int(n) != len(refused) || len(f.sent()) != 2 {
-		t.Errorf("%d dropped, %d sent", n, len(f.sent()))
-	}
 }
 
 // Whoever has had the right password is remembered, all as long as there is room.

@@ -1,4 +1,4 @@
-package client
+package admission
 
 import (
 	"net/netip"
@@ -17,7 +17,7 @@ const (
 	// guessForget is how long it takes until one wrong password is forgiven.
 	guessForget = 20 * time.Second
 	// guessWait is the longest that an attempt waits for its turn: less than
-	// handshakeTime. With more before it, it is refused without a look.
+	// the ten seconds of a whole handshake. With more before it, it is refused without a look.
 	guessWait = 6 * time.Second
 	// maxUnread is how many of those that are refused are held for guessMost
 	// before they hear of it, so that a guesser's connections are no use to him
@@ -32,24 +32,25 @@ const (
 // guesses slows down who tries passwords: each address (gate.Home; on the
 // machine itself each of its users, where the system tells) and each SOCKS user
 // has a line of its own, in which attempts wait before they are looked at, so
-// that hanging up early gains nothing. An address that has logged in as a user
+// that hanging up early gains nothing. Who has logged in as a user
 // before does not stand in that user's line: strangers keep nobody out.
 type guesses struct {
-	delayed, refused, wrong atomic.Uint64
-	unread                  atomic.Int32 // that are held
+	refused, wrong atomic.Uint64
+	unread         atomic.Int32 // that are held
 
 	mu      sync.Mutex // guards all following fields
 	lines   map[guessLine]*guessState
-	trusted map[guessLine]struct{} // addresses that have been somebody
+	trusted map[guessLine]struct{} // those who have been somebody
 	logged  time.Time              // when the log was last written
 	unsaid  int                    // wrong ones since then
 }
 
-// guessLine is one line: of an address, of a user, or, for trust, of both.
+// guessLine is one line: of an address or a user of this machine, of a SOCKS user, or, for trust,
+// of both.
 type guessLine struct {
 	home netip.Prefix
 	uid  uint32 // plus one, of a program on this machine; or 0
-	user string
+	user string // of 255 bytes at most
 }
 
 type guessState struct {
@@ -81,9 +82,6 @@ func (g *guesses) turn(from guessLine, user string, now time.Time) (time.Duratio
 	g.book(from, at)
 	if !known {
 		g.book(guessLine{user: user}, at)
-	}
-	if at.After(now) {
-		g.delayed.Add(1)
 	}
 	return at.Sub(now), true
 }
@@ -183,4 +181,10 @@ func (g *guesses) evict() {
 		}
 	}
 	delete(g.lines, mildest)
+}
+
+// Guesses returns how many wrong passwords there were, and how many attempts were refused without
+// a look.
+func (c *Crowd) Guesses() (wrong, unread uint64) {
+	return c.guesses.wrong.Load(), c.guesses.refused.Load()
 }

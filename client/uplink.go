@@ -10,6 +10,7 @@ import (
 	"github.com/mpsocks/mpsocks/mux"
 	"github.com/mpsocks/mpsocks/mux/buf"
 	"github.com/mpsocks/mpsocks/mux/packet"
+	"github.com/mpsocks/mpsocks/mux/udpio"
 )
 
 const (
@@ -65,10 +66,7 @@ func (in *inner) finish(b *buf.Buffer, h *header, to netip.AddrPort, tos uint8, 
 // wrap returns false, and counts the drop, if the payload fits no datagram; b
 // stays the caller's. in.mu is held.
 func (in *inner) wrap(b *buf.Buffer, to netip.AddrPort, tos uint8) bool {
-	limit := packet.MaxUDP4Payload
-	if !to.Addr().Is4() {
-		limit = packet.MaxUDP6Payload
-	}
+	h := packet.UDP{Dst: to, TOS: tos, TTL: innerTTL}
 	switch {
 	case to.Port() == 0:
 		in.client.drops.add(dropPort)
@@ -76,7 +74,7 @@ func (in *inner) wrap(b *buf.Buffer, to netip.AddrPort, tos uint8) bool {
 	case !mayReach(to):
 		in.client.drops.add(dropTunnel)
 		return false
-	case b.Len() > limit:
+	case !h.Fits(b.Len()):
 		in.client.drops.add(dropSize)
 		return false
 	}
@@ -86,22 +84,11 @@ func (in *inner) wrap(b *buf.Buffer, to netip.AddrPort, tos uint8) bool {
 	} else {
 		in.sent6 = true
 	}
-	h := packet.UDP{
-		Src: in.innerPort.source(to.Addr()),
-		Dst: to,
-		TOS: tos,
-		TTL: innerTTL,
-	}
-	if b.Len() > packet.MaxWhole6 && !to.Addr().Is4() {
+	h.Src = in.innerPort.source(to.Addr())
+	if h.Long(b.Len()) {
 		h.ID = in.client.fragmentIDs.Add(1)
-		tail := buf.Get(packet.MaxTail)
-		first, second := packet.SplitUDP(b.Prepend(packet.UDP6Overhead), tail.Bytes(), &h)
-		b.Resize(first)
-		tail.Resize(second)
-		b.Next = tail
-		return true
 	}
-	packet.PutUDP(b.Prepend(h.Overhead(b.Len())), &h)
+	b.Next = udpio.Packet(b, &h)
 	return true
 }
 

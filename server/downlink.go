@@ -111,41 +111,22 @@ func (m *mapping) bring(h *packet.UDP, msg *udpio.Message, now int64) dropReason
 		return dropRate
 	}
 	switch {
-	case !fits(h, n):
+	case !h.Fits(n):
 		return dropSize
-	case long(h, n):
+	case h.Long(n):
 		h.ID = m.peer.fragmentIDs.Add(1)
 	}
 	return dropNone // all others are counted by the session
 }
 
-// fits says whether a datagram to h.Dst can have n bytes.
-func fits(h *packet.UDP, n int) bool {
-	if h.Dst.Addr().Is4() {
-		return n <= packet.MaxUDP4Payload
-	}
-	return n <= packet.MaxUDP6Payload
-}
-
-// long says whether a datagram of n bytes to h.Dst has to be two fragments: the
-// Data-Level Length of a mapping ends at 65,535 (RFC 8684, Section 3.3.1). The
-// Identification joins them at the other end, where ports do not count, so the
-// peer's counter gives it and not the flow's.
-func long(h *packet.UDP, n int) bool { return n > packet.MaxWhole6 && !h.Dst.Addr().Is4() }
-
 // wrap makes the payload in b, which fits, a packet with header h, in place, and
-// appends it. What is too long for one becomes two fragments, which have to go to
-// the session one behind the other.
+// appends it, or the two fragments of it.
 func wrap(packets []*buf.Buffer, b *buf.Buffer, h *packet.UDP) []*buf.Buffer {
-	if !long(h, b.Len()) {
-		packet.PutUDP(b.Prepend(packet.UDPOverhead(h.Dst.Addr())), h)
-		return append(packets, b)
+	packets = append(packets, b)
+	if second := udpio.Packet(b, h); second != nil {
+		packets = append(packets, second)
 	}
-	tail := buf.Get(packet.MaxTail)
-	first, second := packet.SplitUDP(b.Prepend(packet.UDP6Overhead), tail.Bytes(), h)
-	b.Resize(first)
-	tail.Resize(second)
-	return append(packets, b, tail)
+	return packets
 }
 
 // flush ends a round of the Loop: what the handlers queued leaves, once per

@@ -25,10 +25,10 @@ func (u *uplink) echo(p *peer, payload []byte) dropReason {
 // header h came from, with a copy of the payload; nil if no datagram holds that.
 func (p *peer) answer(packets []*buf.Buffer, h *packet.UDP, payload []byte) []*buf.Buffer {
 	back := packet.UDP{Src: h.Dst, Dst: h.Src, TOS: h.TOS, TTL: hopLimit, ID: h.ID}
-	if !fits(&back, len(payload)) {
+	if !back.Fits(len(payload)) {
 		return nil
 	}
-	if long(&back, len(payload)) {
+	if back.Long(len(payload)) {
 		back.ID = p.fragmentIDs.Add(1)
 	}
 	b := buf.Get(len(payload))

@@ -53,6 +53,20 @@ func (h *UDP) Overhead(n int) int {
 	return UDPOverhead(h.Dst.Addr())
 }
 
+// Fits says whether a datagram to h.Dst can have a payload of n bytes.
+func (h *UDP) Fits(n int) bool {
+	if is4(h.Dst.Addr()) {
+		return n <= MaxUDP4Payload
+	}
+	return n <= MaxUDP6Payload
+}
+
+// Long says whether a payload of n bytes to h.Dst has to be cut in two (SplitUDP): the
+// Data-Level Length of a mapping ends at 65,535 (RFC 8684, Section 3.3.1). The
+// Identification joins them at the other end, where ports do not count, so that h.ID has to
+// be unique between two hosts.
+func (h *UDP) Long(n int) bool { return n > MaxWhole6 && !is4(h.Dst.Addr()) }
+
 // PutUDP writes the headers of a packet. b is the whole packet: UDPOverhead
 // bytes of room (or what h.Overhead said), and behind it the payload. It panics
 // when b is longer than such a packet can be.

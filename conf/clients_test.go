@@ -26,8 +26,8 @@ func write(t *testing.T, dir string, files map[string]string) {
 
 const (
 	keyA = "ebVWLo/mVPlAeLES6KmLp5AfhTrmlb7X4OORC60ElmQ="
-	keyB = "Md3ta0x/rtJuyqtuUi9nOxNmvWvldtBPd20ZyH3PIU8="
-	keyC = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+	keyB = "PUAXw+hDiVqStwqnTRt+vJyYLM8uxJaMwM1V8Sr0Zgw="
+	keyC = "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
 )
 
 func TestClientsDir(t *testing.T) {
@@ -106,7 +106,7 @@ func reloads(t *testing.T, file string, running *Server) (next *Server, who, fau
 // One file of clients.d that is broken, in any way, holds up none of the others: who runs
 // keeps what it had, who is new is left out, and who is gone is gone.
 func TestOneBrokenClient(t *testing.T) {
-	const keyD = "sTYPdw0C7rW5cHJWUcSYcIkhUrNjvQwz3z9KFVSPDwc="
+	const keyD = "/FHNjmIYoaONpH7QAjDwWAgW7RO6MwOsXeuRFUiQgCU="
 	dir := t.TempDir()
 	file := filepath.Join(dir, "server.yaml")
 	d := filepath.Join(dir, "clients.d")

@@ -35,10 +35,17 @@ func parsePrivate(text string) (PrivateKey, error) {
 	return PrivateKey(ed25519.NewKeyFromSeed(seed)), nil
 }
 
-// ParsePublic reads the base64 of 32 bytes.
+// ParsePublic reads the base64 of 32 bytes, which are a point of the curve. The errors are for
+// people.
 func ParsePublic(text string) (PublicKey, error) {
 	key, err := parseKey(text)
-	return PublicKey(key), err
+	if err == nil {
+		err = checkPoint(key)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return PublicKey(key), nil
 }
 
 // parseKey decodes without ever repeating the text: it may be secret.

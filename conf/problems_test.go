@@ -12,7 +12,7 @@ import (
 // good is the least that a client's file needs.
 const good = `
 private_key: AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=
-server: {addresses: ["192.0.2.1:7443"], public_key: Md3ta0x/rtJuyqtuUi9nOxNmvWvldtBPd20ZyH3PIU8=}
+server: {addresses: ["192.0.2.1:7443"], public_key: PUAXw+hDiVqStwqnTRt+vJyYLM8uxJaMwM1V8Sr0Zgw=}
 `
 
 // goodServer is the least that a server's file needs.
@@ -152,6 +152,9 @@ func TestProblems(t *testing.T) {
 			`relay.filtering: "endpoint" is not one of endpoint-independent, address-dependent, address-and-port-dependent`,
 			"relay.deny[0]: 10.0.0.0/8 is relay.allow[0] too: leave one of them out",
 			"limits.mappings: 0 is not between 1 and 16777216",
+		}},
+		{"a key with a letter that was copied wrongly", "private_key: AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=\nserver: {addresses: ['a:1'], public_key: AgAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=}", []string{
+			"server.public_key: is no Ed25519 public key: a character was copied wrongly, or it is another kind of key",
 		}},
 		{"clients", "private_key: ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8=\nclients: [{name: a, public_key: ebVWLo/mVPlAeLES6KmLp5AfhTrmlb7X4OORC60ElmQ=}, {name: a, public_key: ebVWLo/mVPlAeLES6KmLp5AfhTrmlb7X4OORC60ElmQ=}, {name: c}]", []string{
 			`clients[1].name: "a" is there twice`,

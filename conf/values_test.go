@@ -1,6 +1,9 @@
 package conf
 
 import (
+	"crypto/ed25519"
+	"encoding/hex"
+	"math/rand/v2"
 	"net/netip"
 	"strings"
 	"testing"
@@ -119,9 +122,51 @@ func TestNoKey(t *testing.T) {
 		"Zm9v!":                 "is not base64",
 		"Zm9v":                  "has 3 bytes",
 		strings.Repeat("A", 88): "has 66 bytes",
+		"AgAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=": "is no Ed25519 public key", // y = 2
 	} {
 		if _, err := ParsePublic(text); err == nil || !strings.Contains(err.Error(), want) || strings.TrimSpace(text) != "" && strings.Contains(err.Error(), text) {
 			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
+// A public key is a point that a private one makes: what crypto/ed25519 takes for a point, but for
+// those of small order, in its one form.
+func TestPoints(t *testing.T) {
+	random := rand.New(rand.NewChaCha8([32]byte{}))
+	taken := 0
+	for range 200 {
+		key := make([]byte, ed25519.PublicKeySize)
+		for i := range key {
+			key[i] = byte(random.Uint32())
+		}
+		err := ed25519.VerifyWithOptions(key, nil, make([]byte, ed25519.SignatureSize), &ed25519.Options{})
+		point := err.Error() != "ed25519: bad public key"
+		if got := checkPoint(key) == nil; got != point {
+			t.Errorf("%x is a point: %v, and %v by crypto/ed25519", key, got, point)
+		}
+		if point {
+			taken++
+		}
+	}
+	if taken < 50 || taken > 150 {
+		t.Errorf("%d of 200 are points", taken)
+	}
+	for _, text := range []string{
+		"0100000000000000000000000000000000000000000000000000000000000000", // the neutral one
+		"ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f", // of order 2
+		"0000000000000000000000000000000000000000000000000000000000000000", // 4
+		"26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05", // 8
+		"c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa",
+		"0100000000000000000000000000000000000000000000000000000000000080", // no x of that sign
+		"eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f", // y is the prime and one
+	} {
+		key, err := hex.DecodeString(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if checkPoint(key) == nil {
+			t.Errorf("%s is taken", text)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/mpsocks/mpsocks/client/admission"
 	"github.com/mpsocks/mpsocks/mux/buf"
+	"github.com/mpsocks/mpsocks/mux/gate"
 	"github.com/mpsocks/mpsocks/mux/tcpio"
 	"github.com/mpsocks/mpsocks/mux/udpio"
 )
@@ -16,6 +17,9 @@ import (
 // associationFiles is how many descriptors an association has: its control connection and its
 // relay socket.
 const associationFiles = 2
+
+// drained is how many bytes of what an application sends in a control connection are read at once.
+const drained = 16 << 10
 
 // association is one SOCKS5 UDP ASSOCIATE, RFC 1928, Section 7. It lives
 // exactly as long as its control connection. Its relay socket is read by a
@@ -112,12 +116,25 @@ func (a *association) watch() {
 	defer a.client.crowd.Leave(a.control)
 	var err error
 	for err == nil { // what an application sends here means nothing
-		_, err = a.control.Read(a.discard[:])
+		if _, err = a.control.Read(a.discard[:]); err == nil && gate.Unread(a.control) {
+			err = a.drain()
+		}
 	}
 	if !errors.Is(err, net.ErrClosed) {
 		a.lastWords()
 	}
 	a.close()
+}
+
+// drain reads what has come by the control connection without waiting, much at once: a call of the
+// system for each byte is what an application could have this machine do all day.
+func (a *association) drain() (err error) {
+	b := buf.Get(drained)
+	defer b.Release()
+	for err == nil && gate.Unread(a.control) {
+		_, err = a.control.Read(b.Bytes())
+	}
+	return err
 }
 
 // lastWords sends on what the application sent before it went: many say something and close at

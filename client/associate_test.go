@@ -7,11 +7,13 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux/packet"
+	"github.com/mpsocks/mpsocks/mux/tcpio"
 )
 
 // app is an application's UDP socket.
@@ -285,5 +287,52 @@ func TestRelayPortsAndPublicAddress(t *testing.T) {
 	}
 	if !refused {
 		t.Error("more relay ports than the range has")
+	}
+}
+
+// countedSocket counts what is read of it.
+type countedSocket struct {
+	tcpio.Socket
+	reads atomic.Int64
+}
+
+func (s *countedSocket) Read(b []byte) (int, error) {
+	s.reads.Add(1)
+	return s.Socket.Read(b)
+}
+
+// TestControlIsDrained: what an application sends by its control connection, where nothing is
+// expected, costs no call of the system for each byte.
+func TestControlIsDrained(t *testing.T) {
+	c := start(t, &fakeTunnel{}, nil)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	app, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer app.Close()
+	conn, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	control := &countedSocket{Socket: conn.(*net.TCPConn)}
+	if !c.crowd.Enter(control) {
+		t.Fatal("it does not come in")
+	}
+	if err := associate(c, control, "", netip.AddrPort{}); err != nil {
+		t.Fatal(err)
+	}
+	const size = 256 << 10
+	if _, err := app.Write(make([]byte, size)); err != nil {
+		t.Fatal(err)
+	}
+	app.Close()
+	eventually(t, "the association ends", func() bool { n, _ := c.associations.State(); return n == 0 })
+	if n := control.reads.Load(); n > size/16 {
+		t.Errorf("%d bytes are read in %d calls", size, n)
 	}
 }

@@ -59,6 +59,7 @@ func (a *caller) connect(user string, req *socks5.Request, begin int, ready func
 	} else {
 		copy(flight, greeting)
 	}
+	a.known()
 	k, err := newCall(a.client, conn, user, flight)
 	if err != nil {
 		return err

@@ -128,6 +128,9 @@ func (a *caller) serve() {
 	c.crowd.Leave(conn)
 }
 
+// known takes the connection out of the lobby: it has said what it wants, and is counted as that.
+func (a *caller) known() { a.client.crowd.Lobby.Leave(a.guest) }
+
 // handshake tells the protocols apart by the first byte, negotiates, reads the
 // request and serves it. It returns taken if the connection has found another
 // owner.
@@ -137,7 +140,7 @@ func (a *caller) handshake() (taken bool, err error) {
 	done := func() {
 		if pending {
 			pending = false
-			c.crowd.Lobby.Leave(a.guest)
+			a.known()
 			p.release()
 		}
 	}

@@ -111,6 +111,7 @@ func (a *caller) socks4(ready func()) error {
 		return err
 	}
 	flight := append(exitRequest(q.host, q.addr, q.port), p.buf[p.start:p.end]...)
+	a.known()
 	k, err := newCall(c, conn, "", flight)
 	if err != nil {
 		reply4(conn, socks4Failed, netip.AddrPort{})

@@ -147,6 +147,22 @@ func TestSilentConnectionsGiveWay(t *testing.T) {
 	}
 }
 
+// TestWhoHasAskedIsNotInTheLobby: who has said what he wants and waits for a path is silent, and
+// keeps his place whoever comes behind.
+func TestWhoHasAskedIsNotInTheLobby(t *testing.T) {
+	for name, in := range map[string]string{
+		"SOCKS5": "\x05\x01\x00\x05\x01\x00\x01\xc0\x00\x02\x01\x00\x50", "SOCKS4": "\x04\x01\x00\x50\xc0\x00\x02\x01\x00",
+	} {
+		f := &fakeTunnel{}
+		f.down.Store(true)
+		c := start(t, f, nil)
+		if _, err := dial(t, c).Write([]byte(in)); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, name+": it waits", func() bool { s := c.Status(); return s.Streams == 1 && s.Pending == 0 })
+	}
+}
+
 func TestWildcardOfOneFamily(t *testing.T) {
 	c := start(t, &fakeTunnel{}, func(cfg *conf.Client) {
 		cfg.Listen = []netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:0")}

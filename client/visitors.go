@@ -196,8 +196,6 @@ func (v *visitors) give() {
 func (o *visitor) uplink(_ *udpio.Conn, msgs []udpio.Message) {
 	v := o.visitors
 	target := v.target.Load()
-	o.active.note()
-	o.answered.Store(true)
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for i := range msgs {
@@ -206,6 +204,8 @@ func (o *visitor) uplink(_ *udpio.Conn, msgs []udpio.Message) {
 			v.client.drops.add(dropSource)
 			continue
 		}
+		o.answered.Store(true)
+		o.active.note()
 		if v.wrap(m.Buf, o.from, m.TOS) {
 			v.loop.add(m.Buf)
 			m.Buf = nil

@@ -138,6 +138,34 @@ func TestVisitorsAreTold(t *testing.T) {
 	}
 }
 
+// TestOnlyTheProgramAnswers: what somebody else sends to a visitor's socket is no answer of the
+// program's, which would keep the visitor's place for it.
+func TestOnlyTheProgramAnswers(t *testing.T) {
+	c := start(t, &fakeTunnel{}, nil)
+	program, to := programHere(t)
+	other, _ := programHere(t)
+	v := newVisitors(newPublication(c, conf.Route{}))
+	v.loop = c.loops[0]
+	if err := c.ports.take(&v.innerPort, v); err != nil {
+		t.Fatal(err)
+	}
+	defer v.close()
+	v.target.Store(&to)
+	one := v.visitor(netip.MustParseAddrPort("203.0.113.7:5000"), to)
+	at := net.UDPAddrFromAddrPort(one.conn.LocalAddr())
+	if _, err := other.WriteTo([]byte("x"), at); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is dropped", func() bool { return c.drops[dropSource].Load() == 1 })
+	if one.answered.Load() || one.active.moved.Load() {
+		t.Error("it counts as the program's answer")
+	}
+	if _, err := program.WriteTo([]byte("x"), at); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the program's does", one.answered.Load)
+}
+
 // TestVisitorsLeaveDescriptors: people outside, at published ports, have half of what
 // applications may open.
 func TestVisitorsLeaveDescriptors(t *testing.T) {

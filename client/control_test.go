@@ -2,9 +2,13 @@ package client
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -13,7 +17,7 @@ import (
 )
 
 // lonely is a client with two paths to a server that is not there.
-func lonely(t *testing.T) *Client {
+func lonely(t *testing.T, change ...func(*conf.Client)) *Client {
 	t.Helper()
 	own, err := conf.Generate()
 	if err != nil {
@@ -28,6 +32,9 @@ func lonely(t *testing.T) *Client {
 	cfg.PrivateKey, cfg.RunSocket = own, "off"
 	cfg.Server = conf.Remote{Addresses: []string{"127.0.0.1:1"}, PublicKey: server.Public()}
 	cfg.Paths = []conf.Path{{Name: "dsl", Bind: "127.0.0.1", Subflows: 1}, {Name: "lte", Bind: "127.0.0.1", Subflows: 1, MonthlyCap: 1 << 30, BillingDay: 5}}
+	for _, f := range change {
+		f(cfg)
+	}
 	c, err := New(cfg, zerolog.Nop(), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -84,6 +91,34 @@ func TestPausePath(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "it is used again", func() bool { return len(c.mux.Reports()) == 2 && onPath(c, "lte").State != status.Paused })
+}
+
+// What a path has carried, and what is left of its cap, is shown also while it is paused, or its
+// interface is not there.
+func TestUsageOfPathsThatAreNotThere(t *testing.T) {
+	c := lonely(t, func(cfg *conf.Client) {
+		cfg.Paths[1].BillingDay = 0
+		cfg.Paths = append(cfg.Paths, conf.Path{Name: "stick", Bind: "nosuchdevice0", MonthlyCap: 1000})
+		cfg.StateDir = t.TempDir()
+		day, month := time.Now().Format(time.DateOnly), time.Now().Format("2006-01")+"-01"
+		kept := fmt.Sprintf(`{"paths": {"lte": {"day": %q, "month": %q, "month_bytes": 700}, "stick": {"day": %q, "month": %q, "month_bytes": 900}}}`, day, month, day, month)
+		file := filepath.Join(cfg.StateDir, fmt.Sprintf("usage-%x.json", cfg.PrivateKey.Public()[:4]))
+		if err := os.WriteFile(file, []byte(kept), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if err := c.PausePath("lte", true); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "both are not there", func() bool {
+		return onPath(c, "lte").State == status.Paused && onPath(c, "stick").State == status.Absent && len(c.mux.Reports()) == 1
+	})
+	for name, want := range map[string]uint64{"lte": 1<<30 - 700, "stick": 100} {
+		u := onPath(c, name).Usage
+		if left, capped := u.Left(); !capped || left != want || u.Renews.IsZero() {
+			t.Errorf("%s: %d left of %+v", name, left, u)
+		}
+	}
 }
 
 // What a path is for can be changed by hand, and status shows it.

@@ -58,7 +58,7 @@ func (c *Client) Status() *status.Status {
 		s.Programs = append(s.Programs, programs[i])
 	}
 	c.identify(s.Programs)
-	session.Server, session.Paths = c.watch.Describe(c.mux.Reports(), session.Paths)
+	session.Server, session.Paths = c.watch.Describe(c.mux.Reports(), session.Paths, c.mux.Carried)
 	for i := range s.Programs {
 		s.Programs[i].Explain(session.Paths)
 	}

@@ -20,9 +20,7 @@ type PathReport struct {
 	Error    string         // of the last attempt to reach the server; "" after one that worked
 	ErrorAgo time.Duration  // since that
 	Frozen   int            // how often within FrozenTime subflows stood still though the next ones got through at once
-	Today    uint64         // bytes of TCP since midnight, and
-	Month    uint64         // since the billing month began
-	Renews   time.Time      // when the next billing month begins
+	Month    uint64         // bytes of TCP since the billing month began
 	Until    time.Time      // when the cap that it has reached is over; zero without one
 }
 
@@ -41,7 +39,7 @@ func (c *Client) Reports() []PathReport {
 		k.add(now, 0)
 		r := PathReport{
 			Path: p.cfg, Error: p.bad,
-			Today: k.day.bytes, Month: k.month.bytes, Renews: billingMonth(now, k.billing, 1), Until: k.until(&p.cfg, now),
+			Month: k.month.bytes, Until: k.until(&p.cfg, now),
 		}
 		if p.bad != "" {
 			r.ErrorAgo = time.Since(p.badAt)
@@ -72,4 +70,19 @@ func (c *Client) Reports() []PathReport {
 		out = append(out, r)
 	}
 	return out
+}
+
+// Carried returns what the paths of a name have carried, whether there is such a path now or not: bytes
+// of TCP since midnight, and since the billing month began that begins on that day; and when the next
+// one begins.
+func (c *Client) Carried(name string, billingDay int) (today, month uint64, renews time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.cfg.clock()
+	if k := c.meter.counts[name]; k != nil {
+		k.billing = billingDay
+		k.add(now, 0)
+		today, month = k.day.bytes, k.month.bytes
+	}
+	return today, month, billingMonth(now, billingDay, 1)
 }

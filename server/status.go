@@ -2,9 +2,11 @@ package server
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
 	"time"
 
+	"github.com/mpsocks/mpsocks/mux/packet"
 	"github.com/mpsocks/mpsocks/mux/udpio"
 	"github.com/mpsocks/mpsocks/status"
 )
@@ -30,9 +32,7 @@ func (s *Server) Status() *status.Status {
 			if p.BelongsToTunnel() {
 				continue
 			}
-			if to := asked[p.App]; p.Proto == "tcp" && to != "" {
-				p.To = to
-			}
+			leadsTo(&p, asked)
 			p.User = ""
 			p.Explain(session.Paths)
 			st.Programs = append(st.Programs, p)
@@ -47,6 +47,23 @@ func (s *Server) Status() *status.Status {
 		st.Reasons = []string{"it is ending"}
 	}
 	return st
+}
+
+// exitAt is where CONNECTs come to inside the tunnel.
+var exitAt = netip.AddrPortFrom(packet.ServerHost4, packet.ExitPort).String()
+
+// leadsTo gives the flow of a CONNECT its destination, by the client's end. One that is over has
+// none, and no program any more.
+func leadsTo(p *status.Program, asked map[string]string) {
+	if p.Proto != "tcp" {
+		return
+	}
+	switch to := asked[p.App]; {
+	case to != "":
+		p.To = to
+	case p.To == exitAt:
+		p.App = ""
+	}
 }
 
 // status is Status without the tunnel.

@@ -142,7 +142,7 @@ func (p *Program) Over() []string {
 // TidyPrograms puts the fastest first, and of those that rest the largest, and leaves
 // out what has ended.
 func (s *Status) TidyPrograms() {
-	s.Programs = slices.DeleteFunc(s.Programs, func(p Program) bool { return p.BPS+p.RecvBPS == 0 && p.Who() == hasEnded })
+	s.Programs = slices.DeleteFunc(s.Programs, func(p Program) bool { return p.BPS+p.RecvBPS == 0 && p.App == "" && p.Name == "" && p.User == "" })
 	slices.SortStableFunc(s.Programs, func(a, b Program) int {
 		return cmp.Or(cmp.Compare(b.BPS+b.RecvBPS, a.BPS+a.RecvBPS), cmp.Compare(b.Bytes+b.Received, a.Bytes+a.Received), cmp.Compare(a.Key, b.Key))
 	})

@@ -196,14 +196,16 @@ func newClientsAdd(open func() (*roll, error)) *cobra.Command {
 	}
 	h.flags(cmd)
 	cmd.Flags().StringVar(&public, "public-key", "", "the public key of a client that has its file already; nothing is written for it")
+	h.without(cmd, "public-key")
 	return cmd
 }
 
 func newClientsRevoke(open func() (*roll, error)) *cobra.Command {
 	return &cobra.Command{
-		Use:   "revoke NAME",
-		Short: "Take a client out: a running server ends its sessions at once",
-		Args:  cobra.ExactArgs(1),
+		Use:               "revoke NAME",
+		Short:             "Take a client out: a running server ends its sessions at once",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: clientNames(open),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := open()
 			if err != nil {
@@ -261,7 +263,8 @@ func newClientsRotate(open func() (*roll, error)) *cobra.Command {
 		Long: `Give a client another key and write its file anew. The server takes the old key as
 well until "mpsocks clients rotate NAME --finish", so that the client can be changed
 when there is time.`,
-		Args: cobra.ExactArgs(1),
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: clientNames(open),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := open()
 			if err != nil {
@@ -295,6 +298,7 @@ when there is time.`,
 	}
 	h.flags(cmd)
 	cmd.Flags().BoolVar(&finish, "finish", false, "drop all keys but the newest one")
+	h.without(cmd, "finish")
 	return cmd
 }
 

@@ -82,6 +82,10 @@ func TestClients(t *testing.T) {
 		t.Errorf("%v %+v", got, c.Server)
 	}
 
+	if _, stderr, code := command(t, "clients", "add", "pad", "-c", file, "--server", "here"); code != 1 || !strings.HasPrefix(stderr, `mpsocks: --server "here" is not HOST:PORT`) {
+		t.Errorf("a server without a port: %d %s", code, stderr)
+	}
+
 	run(t, "clients", "rotate", "phone", "-c", file, "--out", phone, "--force")
 	c, err = conf.LoadClient(phone)
 	if err != nil {

@@ -123,7 +123,10 @@ func checkCommand(t *testing.T, file, line string) {
 			return
 		}
 	}
-	cmd, rest, err := newRoot().Find(names)
+	root := newRoot()
+	root.InitDefaultCompletionCmd() // else they are there when a command runs
+	root.InitDefaultHelpCmd()
+	cmd, rest, err := root.Find(names)
 	if err != nil || cmd.HasSubCommands() && len(rest) > 0 {
 		t.Errorf("%s: mpsocks %s: there is no such command", file, line)
 		return

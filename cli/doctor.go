@@ -3,8 +3,10 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -141,6 +143,10 @@ func (d *doctor) examine() {
 	for _, file := range files {
 		cfg, err := conf.Load(file)
 		if err != nil {
+			if _, gone := os.Stat(file); errors.Is(gone, fs.ErrNotExist) {
+				d.say(broken, "configuration", "name another file with -c, or `mpsocks init --server HOST:PORT` writes new files", "%s is not there", file)
+				continue
+			}
 			d.say(broken, "configuration", "mend the file; `mpsocks check -c "+file+"` lists the same", "%v", advise(err))
 			continue
 		}

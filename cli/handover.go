@@ -24,11 +24,26 @@ func (h *handover) flags(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&h.link, "link", false, "print a link, which mpsocks init --link reads, in place of writing a file; it has the private key")
 	cmd.Flags().BoolVar(&h.qr, "qr", false, "print that link as a QR code")
 	cmd.Flags().BoolVar(&h.force, "force", false, "replace the client's file if it is there")
+	for _, shown := range []string{"link", "qr"} { // in place of a file
+		cmd.MarkFlagsMutuallyExclusive(shown, "out")
+	}
+}
+
+// without says which flag leaves the client to itself, so that nothing is handed over.
+func (h *handover) without(cmd *cobra.Command, flag string) {
+	for _, own := range []string{"server", "out", "link", "qr"} {
+		cmd.MarkFlagsMutuallyExclusive(flag, own)
+	}
 }
 
 // addresses finds out where the client reaches the server.
 func (h *handover) addresses(r *roll) ([]string, error) {
 	s := r.server
+	for _, a := range h.server {
+		if !isHostPort(a) {
+			return nil, notServer(a)
+		}
+	}
 	switch {
 	case len(h.server) > 0:
 		return h.server, nil

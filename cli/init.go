@@ -67,10 +67,13 @@ link from the standard input, which keeps it out of the shell's history.`,
 			if link != "" {
 				return initFromLink(cmd, link, dir, force)
 			}
-			host, port, err := net.SplitHostPort(p.Server)
-			if n, bad := strconv.ParseUint(port, 10, 16); err != nil || host == "" || bad != nil || n == 0 {
-				return fmt.Errorf("--server %q is not HOST:PORT, the address at which clients reach the server, such as 203.0.113.5:7443", p.Server)
+			if !isHostPort(p.Server) {
+				return notServer(p.Server)
 			}
+			if p.Name == "" {
+				return errors.New("--name is empty: give the client one, such as laptop")
+			}
+			host, port, _ := net.SplitHostPort(p.Server)
 			// One socket on [::] serves both families; a host that is known
 			// by an IPv4 address may have no other.
 			p.ServerListen = net.JoinHostPort("::", port)
@@ -100,6 +103,18 @@ A second device:   mpsocks clients add NAME          (on the server)
 	cmd.MarkFlagsMutuallyExclusive("server", "link")
 	cmd.MarkFlagsMutuallyExclusive("name", "link")
 	return cmd
+}
+
+// isHostPort says whether a text is HOST:PORT.
+func isHostPort(text string) bool {
+	host, port, err := net.SplitHostPort(text)
+	n, bad := strconv.ParseUint(port, 10, 16)
+	return err == nil && host != "" && bad == nil && n > 0
+}
+
+// notServer says that a text cannot be the address of a server.
+func notServer(text string) error {
+	return fmt.Errorf("--server %q is not HOST:PORT, the address at which clients reach the server, such as 203.0.113.5:7443", text)
 }
 
 // initFromLink writes client.yaml from a link.

@@ -40,13 +40,19 @@ a DNS server (port 53), which is asked a question instead.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p.out = cmd.OutOrStdout()
-			if _, _, err := net.SplitHostPort(p.proxy.address); err != nil {
-				return fmt.Errorf("--proxy %q is not HOST:PORT, such as 127.0.0.1:1080", p.proxy.address)
+			for _, a := range []struct{ flag, value, such string }{
+				{"proxy", p.proxy.address, "127.0.0.1:1080"}, {"tcp", p.tcp, "example.com:443"}, {"udp", p.udp, "9.9.9.9:53"},
+			} {
+				if (a.value != "" || a.flag == "proxy") && !isHostPort(a.value) {
+					return fmt.Errorf("--%s %q is not HOST:PORT, such as %s", a.flag, a.value, a.such)
+				}
 			}
-			if p.count < 1 {
+			switch {
+			case p.count < 1:
 				return errors.New("--count has to be 1 or more")
-			}
-			if p.tcp == "" && p.udp == "" {
+			case p.timeout <= 0:
+				return errors.New("--timeout has to be more than nothing, such as 8s")
+			case p.tcp == "" && p.udp == "":
 				return errors.New("there is nothing to probe: give --tcp or --udp")
 			}
 			return p.run(cmd.Context())

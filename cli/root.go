@@ -42,6 +42,12 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
+	root.InitDefaultCompletionCmd() // now, for it writes to what is set
+	for _, cmd := range root.Commands() {
+		if cmd.HasSubCommands() && !cmd.Runnable() { // else what follows it would be passed over
+			cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		}
+	}
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return 0
@@ -80,6 +86,7 @@ To begin:  mpsocks init --server HOST:PORT`,
 		SilenceUsage:  true, // an error is not a reason for a page of text
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SetHelpCommand(newHelp())
 	root.SetFlagErrorFunc(flagError)
 	// It gives it --version. A template of our own would link text/template, and with it each method of each type: a sixth of the binary.
 	root.Version = versionWords()
@@ -89,5 +96,32 @@ To begin:  mpsocks init --server HOST:PORT`,
 		newProbe(), newStatus(), newDoctor(), newReload(), newDrain(), newClients(), newService(), newHealthy(), newMan(), newVersion(), newDemo(),
 	)
 	root.AddCommand(systemCommands()...)
+	completes(root)
 	return root
+}
+
+// newHelp is `mpsocks help COMMAND`; that of cobra's own takes an unknown command for a success.
+func newHelp() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Print what `--help` of a command does",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			of, rest, err := cmd.Root().Find(args)
+			if err != nil || of.HasSubCommands() && len(rest) > 0 {
+				return unknownCommand(of, rest)
+			}
+			of.InitDefaultHelpFlag()
+			return of.Help()
+		},
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) (names []cobra.Completion, _ cobra.ShellCompDirective) {
+			if of, _, err := cmd.Root().Find(args); err == nil {
+				for _, sub := range of.Commands() {
+					if sub.IsAvailableCommand() {
+						names = append(names, cobra.CompletionWithDesc(sub.Name(), sub.Short))
+					}
+				}
+			}
+			return names, cobra.ShellCompDirectiveNoFileComp
+		},
+	}
 }

@@ -92,6 +92,7 @@ put them before mpsocks.`,
 		},
 	}
 	cmd.Flags().SetInterspersed(false)
+	cmd.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveDefault) // files are the program's
 	cmd.Flags().StringVarP(&file, "config", "c", "", "start a client of its own with this configuration")
 	cmd.Flags().StringVar(&socket, "socket", "", "the client's run_socket, where it is not the usual one")
 	cmd.Flags().StringVar(&name, "name", "", "what rules and status know the program by, as a SOCKS5 user (the program's name)")

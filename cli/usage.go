@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"regexp"
@@ -25,6 +26,9 @@ var (
 
 // plainly puts an error of the command line into words; others stay as they are.
 func plainly(root *cobra.Command, args []string, err error) error {
+	if len(args) > 0 && args[0] == "help" { // of what follows
+		args = args[1:]
+	}
 	cmd, rest, notFound := root.Find(args)
 	if notFound != nil {
 		return unknownCommand(root, rest)
@@ -84,19 +88,53 @@ func unknownCommand(of *cobra.Command, args []string) error {
 	return fmt.Errorf("unknown command %q: did you mean %s? see %s --help", name, strings.Join(near, " or "), of.CommandPath())
 }
 
-// flagError adds to an unknown flag which one was probably meant.
+// flagError says in plain words what is wrong with a flag, and which one was probably meant.
 func flagError(cmd *cobra.Command, err error) error {
-	unknown, ok := strings.CutPrefix(err.Error(), "unknown flag: --")
+	help := "see " + cmd.CommandPath() + " --help"
+	if missing, ok := errors.AsType[*pflag.ValueRequiredError](err); ok {
+		return fmt.Errorf("%s needs a value behind it: %s", flagText(missing.GetSpecifiedName(), missing.GetSpecifiedShortnames()), help)
+	}
+	if wrong, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
+		cause := wrong.Unwrap().Error() // in the words of who reads the value, or of the language's library
+		if expected, ok := flagValues[wrong.GetFlag().Value.Type()]; ok {
+			cause = fmt.Sprintf("%q is %s", wrong.GetValue(), expected)
+		}
+		return fmt.Errorf("--%s: %s: %s", wrong.GetFlag().Name, cause, help)
+	}
+	if wrong, ok := errors.AsType[*pflag.InvalidSyntaxError](err); ok {
+		return fmt.Errorf("%q is no flag: %s", wrong.GetSpecifiedFlag(), help)
+	}
+	unknown, ok := errors.AsType[*pflag.NotExistError](err)
 	if !ok {
 		return err
 	}
+	name, short := unknown.GetSpecifiedName(), unknown.GetSpecifiedShortnames()
+	err = fmt.Errorf("unknown flag: %s", flagText(name, short))
+	if short != "" {
+		return fmt.Errorf("%w: %s", err, help)
+	}
 	var known []string
 	cmd.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
-	if near := conf.Nearest(unknown, known); near != "" {
-		return fmt.Errorf("%w: did you mean --%s? see %s --help", err, near, cmd.CommandPath())
+	if near := conf.Nearest(name, known); near != "" {
+		return fmt.Errorf("%w: did you mean --%s? %s", err, near, help)
 	}
-	if key, variable := conf.Setting(unknown); key != "" {
+	if key, variable := conf.Setting(name); key != "" {
 		return fmt.Errorf("%w: it is a setting, %s in the file or %s in the environment", err, key, variable)
 	}
-	return fmt.Errorf("%w: see %s --help", err, cmd.CommandPath())
+	return fmt.Errorf("%w: %s", err, help)
+}
+
+// flagValues say what a value is not that a flag of that type does not take.
+var flagValues = map[string]string{
+	"int":      "no whole number",
+	"duration": "no duration, such as 500ms or 8s",
+	"bool":     "neither true nor false",
+}
+
+// flagText is a flag as it was written, short if it stood among short ones.
+func flagText(name, shorts string) string {
+	if shorts != "" {
+		return "-" + name
+	}
+	return "--" + name
 }

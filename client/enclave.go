@@ -50,6 +50,9 @@ func newEnclave(c *Client, p Program) (*enclave, error) {
 		for _, path := range c.watch.Configured() {
 			there = append(there, path.Name)
 		}
+		if len(there) == 0 {
+			there = []string{mux.DefaultPath}
+		}
 		for _, n := range p.Paths {
 			if !slices.Contains(there, n) {
 				return nil, fmt.Errorf("no path is called %q; there are %s", n, strings.Join(there, ", "))

@@ -97,6 +97,9 @@ func load[T config](path string, cfg *T, kind Kind, running *Server) (*T, error)
 
 // read opens the file, bounds it and decodes it by the extension of its name.
 func read(path string) (raw map[string]any, info fs.FileInfo, err error) {
+	if path == "" {
+		return nil, nil, Errors{{Reason: "the name of the configuration is empty: name the file with -c"}}
+	}
 	// To open a pipe would wait for who writes into it, and a reload with it.
 	switch info, err = os.Stat(path); {
 	case err != nil: // it cannot be opened either

@@ -101,9 +101,9 @@ func TestProblems(t *testing.T) {
 		}},
 		{"paths", good + "paths: [{name: a, bind: 0.0.0.0, weight: -1}, {name: a, subflows: 65}, {name: c, daily_cap: 2GB, monthly_cap: 1GB}]", []string{
 			"paths[0].bind: 0.0.0.0 is not a local address",
-			"paths[0].weight: -1 is not between 0 and 1000",
+			"paths[0].weight: -1 is not between 1 and 1000",
 			`paths[1].name: "a" is there twice`,
-			"paths[1].subflows: 65 is not between 0 and 64",
+			"paths[1].subflows: 65 is not between 1 and 64",
 			"paths[2].daily_cap: 2GB is over monthly_cap (1GB)",
 		}},
 		{"rules", good + "mode: fast\nrules: [{class: bulk}, {user: eve, class: turbo, ports: 9-1, dscp: 64, to: 10.1.0.0/8}]", []string{

@@ -124,9 +124,15 @@ func (c *Client) validatePaths(p *Errors) {
 		field := fmt.Sprintf("paths[%d]", i)
 		noteName(p, field+".name", path.Name, seen)
 		noteBind(p, field+".bind", path.Bind)
-		noteRange(p, field+".subflows", int(path.Subflows), 0, maxSubflows)
-		noteRange(p, field+".weight", path.Weight, 0, maxWeight)
-		noteRange(p, field+".billing_day", path.BillingDay, 0, 31)
+		// 0 is what each has where the file leaves it out.
+		for _, n := range []struct {
+			key         string
+			value, most int
+		}{{"subflows", int(path.Subflows), maxSubflows}, {"weight", path.Weight, maxWeight}, {"billing_day", path.BillingDay, 31}} {
+			if n.value != 0 {
+				noteRange(p, field+"."+n.key, n.value, 1, n.most)
+			}
+		}
 		if path.MonthlyCap > 0 && path.DailyCap > path.MonthlyCap {
 			p.addf(field+".daily_cap", "%v is over monthly_cap (%v)", path.DailyCap, path.MonthlyCap)
 		}

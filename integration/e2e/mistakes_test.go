@@ -346,7 +346,7 @@ var people = []mistake{
 	{"binds a path to an alias", replaced("bind: 127.0.0.1", `bind: "eth0:1"`), `"eth0:1" is no interface, glob of names, hardware address or local address`},
 	{"weighs a path by a fraction", replaced("subflows: 1}", "subflows: 1, weight: 0.5}"), "paths[0].weight: expected a whole number, got 0.5"},
 	{"asks for subflows in words", replaced("subflows: 1}", "subflows: all}"), `paths[0].subflows: "all" is neither auto nor a number`},
-	{"names a day that no month has", replaced("subflows: 1}", "subflows: 1, monthly_cap: 1GB, billing_day: 32}"), "paths[0].billing_day: 32 is not between 0 and 31"},
+	{"names a day that no month has", replaced("subflows: 1}", "subflows: 1, monthly_cap: 1GB, billing_day: 32}"), "paths[0].billing_day: 32 is not between 1 and 31"},
 	{"forgets a user's password", added("users: [{name: ann}]\n"), "users[0].password: has to have 1 to 255 bytes"},
 	{"publishes a port alone", added("publish: [{listen: 25565, to: \"127.0.0.1:25565\"}]\n"), `publish[0].listen: "25565" is not address:port or address:from-to`},
 	{"waits for a name that does not exist", func(_ *testing.T, w *workshop) ([]string, func() string) {

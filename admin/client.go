@@ -62,7 +62,7 @@ func (c *Client) URL(path string) string {
 }
 
 // ErrToken says that the half asks for its token, and the one given is not it.
-var ErrToken = errors.New("it asks for its token, which is in its state_dir and readable by its user alone: run as that user, or give its file with -c")
+var ErrToken = errors.New("it asks for its token, which is in its state_dir and readable by its user alone: run as root or as that user, or give its file with -c")
 
 // do asks with the token, by TCP when what listens there has proved that it is the half's: a
 // Unix socket asks for none, and its directory says whose it is.

@@ -8,6 +8,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/mpsocks/mpsocks/admin"
 	"github.com/mpsocks/mpsocks/status"
 )
 
@@ -241,6 +242,16 @@ func TestWatchSmall(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// A question is whole in a narrow terminal, whatever the path is called.
+func TestQuestionOnASmallTerminal(t *testing.T) {
+	st := &status.Status{Half: status.Client, Session: &status.Session{Paths: []status.Path{{Name: strings.Repeat("long", 20), Paused: true}}}}
+	s := &screen{states: []*status.Status{st}, errs: make([]error, 1), rates: []map[string][]int64{{}}, width: 40, height: 15, clients: make([]*admin.Client, 1)}
+	s.press("1")
+	if foot := s.foot(); !strings.Contains(foot, "Resume path longlong") || !strings.Contains(foot, "? y / n") || cells(foot) > 40 {
+		t.Errorf("%q", foot)
 	}
 }
 

@@ -182,7 +182,8 @@ func (s *screen) askPause(n int) {
 	if p.Paused {
 		what = "Resume"
 	}
-	s.ask = &confirm{fmt.Sprintf("%s path %s? y / n", what, p.Name), func() error {
+	question := func(name string) string { return fmt.Sprintf("%s path %s? y / n", what, name) }
+	s.ask = &confirm{question(cut(p.Name, max(s.width-cells(question("")), 0))), func() error {
 		return c.Act(s.ctx, "pause", map[string]any{"path": p.Name, "on": !p.Paused})
 	}}
 }

@@ -23,14 +23,21 @@ function ask(text, what, body) {
   put($("ask-text"), text);
   d.returnValue = "no";
   d.onclose = async () => {
-    if (d.returnValue !== "yes") return;
+    if (d.returnValue !== "yes") return showLevel(model);
     try {
       const r = await fetch(`actions/${what}`, { method: "POST", headers: { "Content-Type": "application/json", "Mpsocks-Page": page }, body: JSON.stringify(body) });
       say(r.ok ? "" : (await r.json()).error);
-    } catch (e) { say(`It did not work: ${e.message}`); }
+      if (!r.ok) showLevel(model);
+    } catch (e) {
+      say(`It did not work: ${e.message}`);
+      showLevel(model);
+    }
   };
   d.showModal();
 }
+
+// showLevel has the list of log levels say the one that holds, also where another one was chosen and not set.
+function showLevel(s) { if (s.log_level) $("level").value = s.log_level; }
 
 // say shows what went wrong, for long enough to read it.
 function say(text) {
@@ -310,7 +317,7 @@ function show(s) {
   put(capture, on ? "Stop the capture" : "Start a capture");
   capture.hidden = !s.can_capture && !s.capture;
   $("download").hidden = !s.capture;
-  if (s.log_level && document.activeElement !== $("level") && !$("ask").open) $("level").value = s.log_level;
+  if (document.activeElement !== $("level") && !$("ask").open) showLevel(s);
   showNumbers(s);
 }
 

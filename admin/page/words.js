@@ -11,7 +11,7 @@ function el(name, props = {}, ...children) {
 
 function put(e, text) { if (e.textContent !== text) e.textContent = text; }
 
-const short = f => f < 10 ? f.toFixed(1) : f.toFixed(0);
+const short = f => f < 9.95 ? f.toFixed(1) : f.toFixed(0);
 function rate(bps) {
   if (!(bps > 0)) return "0 bit/s";
   for (const [n, unit] of [[1e9, "Gbit/s"], [1e6, "Mbit/s"], [1e3, "kbit/s"]]) if (bps >= n) return `${short(bps / n)} ${unit}`;
@@ -22,7 +22,7 @@ function bytes(n) {
   for (n = n || 0; n >= 1024 && i < 5; i++) n /= 1024;
   return `${i ? short(n) : n} ${["B", "KiB", "MiB", "GiB", "TiB", "PiB"][i]}`;
 }
-const millis = s => s > 0 ? `${short(s * 1e3)} ms` : "–";
+const millis = s => !(s > 0) ? "–" : s < .00005 ? "<0.1 ms" : `${short(s * 1e3)} ms`;
 const percent = f => !(f > 0) ? "0 %" : f < .001 ? "<0.1 %" : `${f < .1 ? (f * 100).toFixed(1) : (f * 100).toFixed(0)} %`;
 function span(seconds) {
   if (seconds < 120) return `${Math.max(0, Math.floor(seconds))} s`;

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -246,6 +247,10 @@ func TestPage(t *testing.T) {
 	if len(file) < 10_000 || string(file[:4]) != "\n\r\r\n" || !strings.Contains(resp.Header.Get("Content-Disposition"), ".pcapng") {
 		t.Errorf("the capture has %d bytes, %v", len(file), resp.Header)
 	}
+	level := b.eval(`document.getElementById("level").value`)
+	b.eval(`(() => { const l = document.getElementById("level"); l.focus(); l.value = "trace"; l.dispatchEvent(new Event("change")); })()`)
+	b.eval(`document.querySelector("#ask button[value=no]").click()`)
+	b.until(20*time.Second, "a level that was not set is not shown as the one that holds", `document.getElementById("level").value === `+strconv.Quote(level))
 	b.eval(`(() => { const l = document.getElementById("level"); l.value = "debug"; l.dispatchEvent(new Event("change")); })()`)
 	yes()
 	for end := time.Now().Add(20 * time.Second); !strings.Contains(p.Client.Output(), "the log level was changed by hand"); time.Sleep(50 * time.Millisecond) {

@@ -42,7 +42,7 @@ func Rate(bps int64) string {
 
 // short has two digits that say something.
 func short(f float64) string {
-	if f < 10 {
+	if f < 9.95 {
 		return fmt.Sprintf("%.1f", f)
 	}
 	return fmt.Sprintf("%.0f", f)
@@ -50,8 +50,11 @@ func short(f float64) string {
 
 // Millis is a time in seconds as milliseconds, "-" for none.
 func Millis(seconds float64) string {
-	if seconds <= 0 {
+	switch {
+	case seconds <= 0:
 		return "-"
+	case seconds < 0.00005:
+		return "<0.1 ms"
 	}
 	return short(seconds*1e3) + " ms"
 }

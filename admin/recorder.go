@@ -20,8 +20,9 @@ const (
 	freshTime = 100 * time.Millisecond
 	// lossTime is how long a path's losses count.
 	lossTime = 10 * time.Second
-	// segment is the size of a TCP segment, to compare retransmissions with bytes.
-	segment = 1400
+	// lossLeast is of how many segments a share of them says something: one that goes again beside
+	// a keep-alive is no loss of half.
+	lossLeast = 10
 )
 
 // Sample is a point of the curves: of each path, at one second.
@@ -58,9 +59,9 @@ type recorder struct {
 	watch   map[chan struct{}]struct{} // those who are told of a new look
 }
 
-// lossMeter is what a path sent and sent again, lately.
+// lossMeter is how many segments a path sent, and how many of them again, lately.
 type lossMeter struct {
-	seen         map[string][2]uint64 // by subflow: bytes, retransmissions
+	seen         map[string][2]uint64 // by subflow: segments, those that went again
 	sent, resent float64
 	at           time.Time
 }
@@ -188,18 +189,18 @@ func (r *recorder) loss(key string, sess *status.Session, p *status.Path, now ti
 			continue
 		}
 		id := f.Local + " " + f.Remote
-		n := [2]uint64{f.Sent, f.Retransmits}
+		n := [2]uint64{f.Segments, f.Retransmits}
 		if old, ok := m.seen[id]; ok && n[0] >= old[0] && n[1] >= old[1] {
-			m.sent += float64(n[0]-old[0]) / segment
+			m.sent += float64(n[0] - old[0])
 			m.resent += float64(n[1] - old[1])
 		}
 		seen[id] = n
 	}
 	m.seen = seen
-	if m.sent+m.resent < 1 {
+	if m.sent < lossLeast {
 		return 0
 	}
-	return m.resent / (m.sent + m.resent)
+	return min(1, m.resent/m.sent)
 }
 
 // since fills in since when a path is as it is, where the half does not know; the caller

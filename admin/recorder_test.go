@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"math"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -60,3 +61,33 @@ func TestAnswersAreFresh(t *testing.T) {
 
 // epoch is when the time of these tests begins.
 var epoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// A path's loss is the share of its segments that went again, however small they are, and nothing
+// where there were next to none.
+func TestLossIsOfSegments(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, tt := range []struct{ pps, size, resent, want float64 }{
+			{50, 100, 1, 0.02}, // a call
+			{1000, 1400, 10, 0.01},
+			{0.1, 60, 0.1, 0},
+			{50, 100, 0, 0},
+		} {
+			began := time.Now()
+			r := newRecorder(Config{Half: status.Client, Events: &status.Events{}, Status: func() *status.Status {
+				n := func(each float64) uint64 { return uint64(each * time.Since(began).Seconds()) }
+				return &status.Status{Time: time.Now(), Session: &status.Session{
+					Paths:    []status.Path{{Name: "dsl", State: status.Up}},
+					Subflows: []status.Subflow{{Path: "dsl", Sent: n(tt.pps * tt.size), Segments: n(tt.pps), Retransmits: n(tt.resent)}},
+				}}
+			}})
+			ctx, cancel := context.WithCancel(t.Context())
+			go r.run(ctx)
+			time.Sleep(20*time.Second + time.Millisecond)
+			if got := r.status().Session.Paths[0].Loss; math.Abs(got-tt.want) > tt.want/5 {
+				t.Errorf("%+v: %.3f", tt, got)
+			}
+			cancel()
+			<-r.ended
+		}
+	})
+}

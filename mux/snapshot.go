@@ -69,7 +69,8 @@ type SubflowSnapshot struct {
 	Rate        float64
 	Window      int
 	Outstanding int
-	Retransmits uint64
+	Retransmits uint64 // data segments that went again, and
+	Segments    uint64 // all
 	Sent        uint64
 	Received    uint64
 	Age         float64
@@ -111,7 +112,7 @@ func (s *Session) Snapshot() Snapshot {
 		r.Subflows = append(r.Subflows, SubflowSnapshot{
 			Path: f.Path, Slot: f.Slot, Local: conn.local, Remote: conn.remote, State: f.State, Bulk: f.Bulk,
 			Congestion: f.Congestion, Backup: f.Backup, RTT: ms(f.SRTT), RTTVar: ms(f.RTTVar), Rate: f.Rate * 8e9,
-			Window: f.CWND, Outstanding: f.Outstanding, Retransmits: f.Retrans, Sent: f.Sent,
+			Window: f.CWND, Outstanding: f.Outstanding, Retransmits: f.Retrans, Segments: f.Segs, Sent: f.Sent,
 			Received: conn.rxOctets.Load(), Age: ms(f.Age) / 1e3,
 		})
 	}

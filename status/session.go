@@ -32,7 +32,7 @@ func OfSession(s mux.Snapshot) (Session, []Program) {
 		out.Subflows = append(out.Subflows, Subflow{
 			Path: f.Path, Slot: f.Slot, Local: f.Local.String(), Remote: f.Remote.String(), State: f.State, Bulk: f.Bulk,
 			Congestion: f.Congestion, Backup: f.Backup, RTT: f.RTT, RTTVar: f.RTTVar, Rate: f.Rate, Window: f.Window,
-			Outstanding: f.Outstanding, Retransmits: f.Retransmits, Sent: f.Sent, Received: f.Received, Age: f.Age,
+			Outstanding: f.Outstanding, Retransmits: f.Retransmits, Segments: f.Segments, Sent: f.Sent, Received: f.Received, Age: f.Age,
 		})
 	}
 	names := make(map[string]int)

@@ -239,7 +239,8 @@ type Subflow struct {
 	Rate        float64 `json:"rate_bps"`
 	Window      int     `json:"cwnd_bytes"`
 	Outstanding int     `json:"outstanding_bytes"`
-	Retransmits uint64  `json:"retransmits"`
+	Retransmits uint64  `json:"retransmits"` // of the segments with data
+	Segments    uint64  `json:"segments"`    // with data, those that went again too
 	Sent        uint64  `json:"sent_bytes"`
 	Received    uint64  `json:"received_bytes"`
 	Age         float64 `json:"age_seconds"`

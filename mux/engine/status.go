@@ -46,6 +46,7 @@ type SubflowStatus struct {
 	CWND         int
 	Outstanding  int
 	Retrans      uint64
+	Segs         uint64
 	Sent         uint64
 	Age          int64
 }
@@ -98,7 +99,7 @@ func Describe(e *Engine, now int64, flows int) Status {
 		s.Subflows = append(s.Subflows, SubflowStatus{
 			Sub: f, Path: f.path.cfg.Name, Slot: f.slot, State: describe(f, now), Bulk: f.bulk, Backup: f.backup, Congestion: f.ccAsked,
 			SRTT: f.tx.srtt, RTTVar: f.tx.rttvar, Rate: f.tx.rate, CWND: f.tx.cwnd, Outstanding: f.tx.outstanding,
-			Retrans: f.tx.retrans, Sent: f.sent, Age: now - f.born,
+			Retrans: f.tx.retrans, Segs: f.tx.segs, Sent: f.sent, Age: now - f.born,
 		})
 	}
 	for _, f := range e.table.largest(flows) {

@@ -17,7 +17,7 @@ func newHealthy() *cobra.Command {
 	var at locator
 	cmd := &cobra.Command{
 		Use:   "healthy",
-		Short: "End with 0 if a running client or server is well, else with 1 and a line",
+		Short: "End with 0 if a client or server runs here and answers, else with 1 and a line",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			env := strings.FieldsFunc(os.Getenv(conf.EnvPrefix+"ADMIN"), func(r rune) bool { return r == ',' || r == ' ' })

@@ -151,7 +151,7 @@ func TestNextHopIsDead(t *testing.T) {
 	for name, policy := range map[string]string{"one for all": "0", "one for each": "1"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			soonest(t, 2*time.Second, func(t *testing.T) time.Duration {
+			soonest(t, 3*time.Second, func(t *testing.T) time.Duration {
 				c := newCountry(t)
 				c.router(1, 1500, "w1")
 				c.router(2, 1500, "w2")

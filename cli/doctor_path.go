@@ -16,6 +16,7 @@ import (
 	"github.com/mpsocks/mpsocks/client/paths"
 	"github.com/mpsocks/mpsocks/conf"
 	"github.com/mpsocks/mpsocks/mux/amount"
+	"github.com/mpsocks/mpsocks/mux/errno"
 	"github.com/mpsocks/mpsocks/mux/lull"
 	"github.com/mpsocks/mpsocks/status"
 )
@@ -160,6 +161,11 @@ func (d *doctor) knock(p conf.Path, to netip.AddrPort, mark uint32) *miss {
 	conn, err := dialerOf(p, local, mark).DialContext(d.ctx, "tcp", to.String())
 	if err != nil {
 		cause := status.Diagnose(err.Error())
+		if !errors.Is(err, errno.Refused) { // who refuses is reached
+			if h := paths.Hindrance(p, []netip.Addr{to.Addr().Unmap()}, mark); h.Says != "" && (p.Bind != "" || cause.Says == paths.Unanswered) {
+				cause = h
+			}
+		}
 		words, remedy := cause.Says, cause.Remedy
 		none := false
 		if strings.Contains(words, "no route") {

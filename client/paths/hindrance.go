@@ -10,11 +10,11 @@ import (
 	"github.com/mpsocks/mpsocks/status"
 )
 
-// hindrance asks the system what keeps a path from the server, of what a dial does not
+// Hindrance asks the system what keeps a path from the server, of what a dial does not
 // tell: without a route the kernel takes every address for a neighbour of an interface
 // that the socket is bound to, and nobody answers. Nothing is sent. The zero value says
 // that nothing is known to.
-func hindrance(p conf.Path, servers []netip.Addr, mark uint32) status.Cause {
+func Hindrance(p conf.Path, servers []netip.Addr, mark uint32) status.Cause {
 	bound := pathOf(p)
 	switch {
 	case len(servers) == 0:
@@ -83,7 +83,7 @@ func diagnose(err string, others []string) status.Cause {
 	beside := "the server answers by " + strings.Join(others, " and ") + ": "
 	switch {
 	case len(others) == 0:
-	case c.Says == unanswered:
+	case c.Says == Unanswered:
 		c.Remedy = beside + "look at this path's modem, signal and contract, and whether its network lets TCP to that port through"
 	case status.IsRefusal(err):
 		c.Remedy = beside + "a firewall or a portal of this path's network may refuse in its place (open a browser by it), or a name mean another server there; " +
@@ -96,7 +96,7 @@ func diagnose(err string, others []string) status.Cause {
 // by that interface: the kernel has others, perhaps, and does not choose them by itself.
 func silence(name string) status.Cause {
 	return status.Cause{
-		Says: unanswered + " by " + name,
+		Says: Unanswered + " by " + name,
 		Remedy: "the default route leads by " + name + ": if that is dead, as a VPN may be, `paths: [{name: any, bind: INTERFACE}]` goes by another one; " +
 			"else: does the server run, and does its firewall let the port through?",
 	}

@@ -83,16 +83,16 @@ func TestRouterIsSilent(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, bind := range []string{"dsl", "192.168.1.2", ""} {
-		if c := hindrance(conf.Path{Bind: bind}, []netip.Addr{server}, 0); c.Says != "the router 192.168.1.1 does not answer on dsl" || c.Remedy == "" {
+		if c := Hindrance(conf.Path{Bind: bind}, []netip.Addr{server}, 0); c.Says != "the router 192.168.1.1 does not answer on dsl" || c.Remedy == "" {
 			t.Errorf("a path that is bound to %q is hindered by %+v", bind, c)
 		}
 	}
 	run("neigh replace 192.168.1.1 lladdr 02:00:00:00:00:01 dev dsl nud reachable")
-	if c := hindrance(conf.Path{Bind: "dsl"}, []netip.Addr{server}, 0); c.Says != "" {
+	if c := Hindrance(conf.Path{Bind: "dsl"}, []netip.Addr{server}, 0); c.Says != "" {
 		t.Errorf("with a router that answers: %+v", c)
 	}
 	run("link set dsl down")
-	if c := hindrance(conf.Path{Bind: "dsl"}, []netip.Addr{server}, 0); c.Says != "dsl is down" || c.Remedy == "" {
+	if c := Hindrance(conf.Path{Bind: "dsl"}, []netip.Addr{server}, 0); c.Says != "dsl is down" || c.Remedy == "" {
 		t.Errorf("with an interface that is down: %+v", c)
 	}
 }
@@ -133,7 +133,7 @@ func TestRouteTrouble(t *testing.T) {
 			t.Skip(err)
 		}
 	}
-	if c := hindrance(conf.Path{Bind: "lte"}, []netip.Addr{server}, 0); !strings.Contains(c.Says, "rp_filter is strict") || !strings.Contains(c.Remedy, "rp_filter=2") {
+	if c := Hindrance(conf.Path{Bind: "lte"}, []netip.Addr{server}, 0); !strings.Contains(c.Says, "rp_filter is strict") || !strings.Contains(c.Remedy, "rp_filter=2") {
 		t.Errorf("a path whose answers are dropped is hindered by %+v", c)
 	}
 	run("route add default via 192.168.2.1 dev lte table 102")
@@ -143,7 +143,7 @@ func TestRouteTrouble(t *testing.T) {
 		if got := at(bind, "192.168.2.2"); got != "" {
 			t.Errorf("bound to %s, with a table: %s", bind, got)
 		}
-		if c := hindrance(conf.Path{Bind: bind}, []netip.Addr{server}, 0); c.Says != "" {
+		if c := Hindrance(conf.Path{Bind: bind}, []netip.Addr{server}, 0); c.Says != "" {
 			t.Errorf("bound to %s, with a table, it is hindered by %+v", bind, c)
 		}
 	}
@@ -172,7 +172,7 @@ func TestTwoCardsInOneNetwork(t *testing.T) {
 	}
 	check := func(what, want string) {
 		t.Helper()
-		c := hindrance(conf.Path{Bind: "wlan0"}, []netip.Addr{netip.MustParseAddr("203.0.113.5")}, 0)
+		c := Hindrance(conf.Path{Bind: "wlan0"}, []netip.Addr{netip.MustParseAddr("203.0.113.5")}, 0)
 		if !strings.HasPrefix(c.Says, want) || want == "" && c.Says != "" || (c.Remedy == "") != (want == "") {
 			t.Errorf("%s: %+v, want %q", what, c, want)
 		}
@@ -201,7 +201,7 @@ func TestAddressIsAnothers(t *testing.T) {
 	run("addr add 2001:db8:1::2/64 dev dsl")
 	run("-6 route add default via 2001:db8:1::1 dev dsl")
 	four, six := netip.MustParseAddr("203.0.113.5"), netip.MustParseAddr("2001:db8:99::5")
-	at := func(servers ...netip.Addr) status.Cause { return hindrance(conf.Path{Bind: "dsl"}, servers, 0) }
+	at := func(servers ...netip.Addr) status.Cause { return Hindrance(conf.Path{Bind: "dsl"}, servers, 0) }
 	for range 200 {
 		if duplicate("dsl").IsValid() {
 			break

@@ -59,7 +59,7 @@ func NewWatch(paths []conf.Path, mark uint32, log zerolog.Logger) *Watch {
 // Ask has the system asked what keeps a path from the addresses that servers tells. It is called
 // before Run.
 func (w *Watch) Ask(servers func() []netip.Addr) {
-	w.hinders = func(p conf.Path) status.Cause { return hindrance(p, servers(), w.mark) }
+	w.hinders = func(p conf.Path) status.Cause { return Hindrance(p, servers(), w.mark) }
 }
 
 // watched is what is known of one path.
@@ -253,7 +253,7 @@ func (w *Watch) note(verdicts []verdict, working []string, now time.Time) (calm 
 	for _, v := range verdicts {
 		k := v.of
 		// By the default route the system knows only where it leads.
-		if k.hindered(v.state) && k.hinder.Says != "" && (v.path.Bind != "" || v.cause.Says == unanswered) {
+		if k.hindered(v.state) && k.hinder.Says != "" && (v.path.Bind != "" || v.cause.Says == Unanswered) {
 			v.cause = k.hinder
 		}
 		k.remedy = v.cause.Remedy
@@ -300,9 +300,9 @@ func (k *watched) judge(r *mux.PathReport, working []string, now time.Time) (sta
 			k.tried = r.Error
 			return status.Dead, diagnose(r.Error, others)
 		}
-		return status.Dead, status.Cause{Says: unanswered}
+		return status.Dead, status.Cause{Says: Unanswered}
 	case r.Subflows > 0:
-		return status.Stalled, status.Cause{Says: unanswered}
+		return status.Stalled, status.Cause{Says: Unanswered}
 	case r.Error != "":
 		k.tried = r.Error
 		return status.Dead, diagnose(r.Error, others)
@@ -312,8 +312,8 @@ func (k *watched) judge(r *mux.PathReport, working []string, now time.Time) (sta
 	return status.Dead, status.Cause{Says: "no connection"}
 }
 
-// unanswered is all that is known of a path at first when its subflows have gone silent.
-const unanswered = "no answer"
+// Unanswered is all that is known of a path at first when its subflows have gone silent.
+const Unanswered = "no answer"
 
 // restingBytes is what a path may carry between two looks and still rest: probes.
 const restingBytes = 2000

@@ -148,10 +148,10 @@ func TestPathWithFewSubflows(t *testing.T) {
 // reaches it.
 func TestPathWithoutAnswer(t *testing.T) {
 	const late = "dial tcp 203.0.113.5:7443: i/o timeout"
-	if c := diagnose(late, nil); c.Says != unanswered || !strings.Contains(c.Remedy, "does the server run") {
+	if c := diagnose(late, nil); c.Says != Unanswered || !strings.Contains(c.Remedy, "does the server run") {
 		t.Errorf("alone: %+v", c)
 	}
-	if c := diagnose(late, []string{"dsl"}); c.Says != unanswered || !strings.Contains(c.Remedy, "the server answers by dsl") {
+	if c := diagnose(late, []string{"dsl"}); c.Says != Unanswered || !strings.Contains(c.Remedy, "the server answers by dsl") {
 		t.Errorf("beside another: %+v", c)
 	}
 	const refused = "dial tcp 203.0.113.5:7443: connect: connection refused"
@@ -212,7 +212,7 @@ func TestServerThatTakesConnections(t *testing.T) {
 	d.state["dsl"], d.state["lte"] = "stalled: limit", "stalled"
 	d.pass(600 * time.Millisecond)
 	d.want(t)
-	if k := d.known["dsl"]; k.state != status.Dead || k.cause != unanswered || k.remedy != "" {
+	if k := d.known["dsl"]; k.state != status.Dead || k.cause != Unanswered || k.remedy != "" {
 		t.Errorf("status has %s, %q, %q", k.state, k.cause, k.remedy)
 	}
 	d.ago = 100 * time.Millisecond

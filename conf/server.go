@@ -61,8 +61,8 @@ type Server struct {
 	// Pprof serves the runtime's profiles at the admin addresses too, to who has
 	// the token.
 	Pprof bool `mapstructure:"pprof" reload:"restart"`
-	// StateDir keeps what must survive a restart: the admin token, and what paths
-	// have carried; a relative name is looked up beside the configuration file.
+	// StateDir keeps what must survive a restart: the admin token, and what clients
+	// have used; a relative name is looked up beside the configuration file.
 	// Empty is DefaultStateDir.
 	StateDir string `mapstructure:"state_dir" reload:"restart"`
 	// Log says how much is logged and how it looks.

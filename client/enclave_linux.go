@@ -6,13 +6,14 @@ import (
 	"os"
 
 	"github.com/mpsocks/mpsocks/client/tun"
+	"github.com/mpsocks/mpsocks/mux/resolvconf"
 )
 
 // ServeTUN carries the packets of a TUN device until ctx ends (nil) or the
 // device does. ready is called once before the first packet is taken. The file stays
 // the caller's.
 func (c *Client) ServeTUN(ctx context.Context, file *os.File, p Program, ready func()) error {
-	here := &nameServers{file: resolvConf}
+	here := &nameServers{file: resolvconf.Path}
 	return c.serveDevice(ctx, file, p, func(d *tun.Device) {
 		d.CaptureNames(here.named)
 		ready()

@@ -1,20 +1,18 @@
 package client
 
 import (
-	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net/netip"
 	"os"
-	"strings"
 
 	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
 
 	"github.com/mpsocks/mpsocks/client/routing"
 	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/mux/resolvconf"
 )
 
 // TidyRouting removes what a client that was killed has left of its routing.
@@ -82,23 +80,15 @@ func TUNDoubts(t *conf.TUN) (out []Lack) {
 			"sysctl -w net.ipv4.conf.all.rp_filter=2",
 		})
 	}
-	if b, err := os.ReadFile("/etc/resolv.conf"); err == nil && t.Everything() {
+	if b, err := os.ReadFile(resolvconf.Path); err == nil && t.Everything() {
 		out = append(out, namesDoubts(t, b)...)
 	}
 	return out
 }
 
 // namesDoubts says which of the system's name servers are asked outside the tunnel.
-func namesDoubts(t *conf.TUN, resolvConf []byte) (out []Lack) {
-	for s := bufio.NewScanner(bytes.NewReader(resolvConf)); s.Scan(); {
-		fields := strings.Fields(s.Text())
-		if len(fields) < 2 || fields[0] != "nameserver" {
-			continue
-		}
-		a, err := netip.ParseAddr(fields[1])
-		if err != nil {
-			continue
-		}
+func namesDoubts(t *conf.TUN, file []byte) (out []Lack) {
+	for _, a := range resolvconf.Parse(string(file)).Servers {
 		switch near := a.IsPrivate() || a.IsLinkLocalUnicast(); {
 		case a.IsLoopback() && !t.DNS:
 			out = append(out, Lack{fmt.Sprintf("names are asked at %s, on this machine, which may ask further outside the tunnel", a), "set tun.dns: true"})

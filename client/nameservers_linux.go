@@ -5,13 +5,12 @@ import (
 	"net/netip"
 	"os"
 	"slices"
-	"strings"
 	"sync"
+
+	"github.com/mpsocks/mpsocks/mux/resolvconf"
 )
 
 const (
-	// resolvConf is where programs find out whom to ask for names, resolv.conf(5).
-	resolvConf = "/etc/resolv.conf"
 	// maxServers bounds how many name servers are remembered, and maxResolvConf how much of
 	// the file is read.
 	maxServers    = 64
@@ -55,15 +54,7 @@ func (n *nameServers) read() {
 	}
 	defer f.Close()
 	b, _ := io.ReadAll(io.LimitReader(f, maxResolvConf)) // what could be read counts
-	for line := range strings.Lines(string(b)) {
-		words := strings.Fields(line)
-		if len(words) < 2 || words[0] != "nameserver" {
-			continue
-		}
-		a, err := netip.ParseAddr(words[1])
-		if err != nil {
-			continue
-		}
+	for _, a := range resolvconf.Parse(string(b)).Servers {
 		if a = a.Unmap().WithZone(""); !slices.Contains(n.list, a) {
 			n.list = append(n.list, a)
 		}

@@ -78,9 +78,9 @@ var within = map[string][]string{
 	"mux/capture":   {"mux/mptcp", "mux/packet"}, // shows them to people
 	// A carrier knows nothing of what it carries, and a gate nothing of what it lets in.
 	"mux/carrier": {"mux/lull", "mux/tcpio"}, "mux/gate": {"mux/ledger"}, "mux/proof": nil, "mux/hands": nil,
-	"mux/dialer": {"mux/nat64"}, "mux/nat64": nil,
+	"mux/dialer": {"mux/nat64", "mux/resolvconf"}, "mux/nat64": nil, "mux/resolvconf": {"mux/packet"},
 	// Which address a name has is asked by what goes out, and is no session's business.
-	"server/names": {"mux/buf", "mux/gate", "mux/records", "mux/turns"},
+	"server/names": {"mux/buf", "mux/gate", "mux/records", "mux/resolvconf", "mux/turns"},
 	// Who lets programs in knows nothing of what they say then, and who asks the system whose a socket is nothing at all.
 	"client/admission": {"client/sockdiag", "conf", "mux/chatter", "mux/gate", "mux/ledger", "mux/lull", "mux/tcpio"}, "client/sockdiag": nil,
 	// For tests and hostile programs.

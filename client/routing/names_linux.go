@@ -6,10 +6,12 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/mpsocks/mpsocks/mux/packet"
+	"github.com/mpsocks/mpsocks/mux/resolvconf"
 )
 
 // resolvedTime is how long systemd-resolved may take for an answer.
@@ -44,31 +46,17 @@ func (n *names) set(device string, wanted bool) error {
 // AsksHere says whether names are asked at a resolver of this machine's own which does not
 // say whom it asks, as systemd-resolved does: its questions have no mark.
 func AsksHere() bool {
-	b, err := os.ReadFile("/etc/resolv.conf")
+	b, err := os.ReadFile(resolvconf.Path)
 	if err != nil {
 		return false
 	}
-	there, err := os.ReadFile("/run/systemd/resolve/resolv.conf")
-	return hasServer(b, netip.Addr.IsLoopback) && (err != nil || !hasServer(there, beyond))
-}
-
-// beyond says whether a name server is neither on this machine nor in the tunnel.
-func beyond(a netip.Addr) bool {
-	return !a.IsLoopback() && !packet.TunnelPrefix4.Contains(a) && !packet.TunnelPrefix6.Contains(a)
+	there, err := os.ReadFile(resolvconf.Resolved)
+	return hasServer(b, netip.Addr.IsLoopback) && (err != nil || !hasServer(there, resolvconf.Beyond))
 }
 
 // hasServer says whether one of the name servers of a resolv.conf(5) is such a one.
-func hasServer(resolvConf []byte, such func(netip.Addr) bool) bool {
-	for line := range strings.Lines(string(resolvConf)) {
-		f := strings.Fields(line)
-		if len(f) < 2 || f[0] != "nameserver" {
-			continue
-		}
-		if a, err := netip.ParseAddr(f[1]); err == nil && such(a) {
-			return true
-		}
-	}
-	return false
+func hasServer(file []byte, such func(netip.Addr) bool) bool {
+	return slices.ContainsFunc(resolvconf.Parse(string(file)).Servers, such)
 }
 
 // ResolvedHere says whether systemd-resolved answers in this network namespace: it knows

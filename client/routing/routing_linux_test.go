@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/mpsocks/mpsocks/conf"
+	"github.com/mpsocks/mpsocks/mux/resolvconf"
 )
 
 // A place is a network namespace with an uplink, eth0, and a device to lead to.
@@ -401,7 +402,7 @@ func TestHasServer(t *testing.T) {
 		if got := hasServer([]byte(c.text), netip.Addr.IsLoopback); got != c.local {
 			t.Errorf("%q: one of this machine's: %v", c.text, got)
 		}
-		if got := hasServer([]byte(c.text), beyond); got != c.there {
+		if got := hasServer([]byte(c.text), resolvconf.Beyond); got != c.there {
 			t.Errorf("%q: one beyond: %v", c.text, got)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/mpsocks/mpsocks/mux/gate"
 	"github.com/mpsocks/mpsocks/mux/records"
+	"github.com/mpsocks/mpsocks/mux/resolvconf"
 	"github.com/mpsocks/mpsocks/mux/turns"
 )
 
@@ -60,7 +61,7 @@ type Resolver struct {
 func New(life context.Context, cfg Config) *Resolver {
 	r := &Resolver{life: life, from: cfg.Sources, reach: cfg.Reach}
 	if r.from.Upstreams == nil {
-		r.from.Upstreams = (&resolvConf{path: resolvConfPath}).read
+		r.from.Upstreams = (&resolvConf{path: resolvconf.Path}).read
 	}
 	if r.from.Hosts == nil {
 		// A resolver that cannot reach any upstream knows the hosts file only.

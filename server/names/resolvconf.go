@@ -1,30 +1,24 @@
 package names
 
 import (
-	"bufio"
-	"bytes"
 	"net/netip"
 	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/mpsocks/mpsocks/mux/resolvconf"
 )
 
 const (
-	// resolvConfPath is where Unix systems name their upstreams. Where there is
-	// no such file, the system's own resolver is asked for addresses.
-	resolvConfPath = "/etc/resolv.conf"
 	// resolvConfAge is how old what was read may become, as in Go's resolver.
 	resolvConfAge = 5 * time.Second
-	// maxUpstreams is how many servers are asked, and maxSearch how many names a
-	// search list may make of one, as in the C library.
-	maxUpstreams, maxSearch = 3, 6
-	// maxNdots is what the C library takes (RES_MAXNDOTS).
-	maxNdots = 15
+	// maxUpstreams is how many servers are asked, as in the C library.
+	maxUpstreams = 3
 )
 
-// Upstreams are the name servers that are asked, and for what: what resolv.conf(5) says.
+// Upstreams are the name servers that are asked, and for what: what resolv.conf(5) says. Where there
+// is no such file, the system's own resolver is asked for addresses.
 type Upstreams struct {
 	Servers []netip.AddrPort // three at most
 	Search  []string         // in lower case, without final dots
@@ -77,38 +71,15 @@ func (c *resolvConf) read() Upstreams {
 	if err != nil {
 		return c.config
 	}
-	c.config, c.changed = parseResolvConf(text), info.ModTime()
+	c.config, c.changed = upstreamsOf(resolvconf.Parse(string(text))), info.ModTime()
 	return c.config
 }
 
-// parseResolvConf takes the lines nameserver, search, domain and options ndots.
-func parseResolvConf(text []byte) Upstreams {
-	out := Upstreams{Ndots: 1}
-	lines := bufio.NewScanner(bytes.NewReader(text))
-	for lines.Scan() {
-		fields := strings.Fields(lines.Text())
-		if len(fields) < 2 {
-			continue
-		}
-		switch fields[0] {
-		case "nameserver":
-			if addr, err := netip.ParseAddr(fields[1]); err == nil && len(out.Servers) < maxUpstreams {
-				out.Servers = append(out.Servers, netip.AddrPortFrom(addr, 53))
-			}
-		case "search", "domain": // the last one counts
-			out.Search = nil
-			for _, s := range fields[1:] {
-				if s = strings.ToLower(strings.Trim(s, ".")); s != "" && len(out.Search) < maxSearch {
-					out.Search = append(out.Search, s)
-				}
-			}
-		case "options":
-			for _, o := range fields[1:] {
-				if n, err := strconv.Atoi(strings.TrimPrefix(o, "ndots:")); err == nil && strings.HasPrefix(o, "ndots:") {
-					out.Ndots = min(max(n, 0), maxNdots)
-				}
-			}
-		}
+// upstreamsOf are those that the file names, as far as they are asked.
+func upstreamsOf(file resolvconf.Config) Upstreams {
+	out := Upstreams{Search: file.Search, Ndots: file.Ndots}
+	for _, addr := range file.Servers[:min(len(file.Servers), maxUpstreams)] {
+		out.Servers = append(out.Servers, netip.AddrPortFrom(addr, 53))
 	}
 	return out
 }

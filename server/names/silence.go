@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"github.com/mpsocks/mpsocks/mux/resolvconf"
 )
 
 const (
@@ -51,7 +53,7 @@ func (s *silence) unheard(servers []netip.AddrPort) {
 	defer s.mu.Unlock()
 	if s.ended++; !s.said && s.ended >= silentQuestions && !s.since.IsZero() && time.Since(s.since) >= silentTime {
 		s.said = true
-		s.log.Warn().Any("servers", servers).Str("remedy", "look at the nameserver lines of "+resolvConfPath+", and whether they answer from here").
+		s.log.Warn().Any("servers", servers).Str("remedy", "look at the nameserver lines of "+resolvconf.Path+", and whether they answer from here").
 			Msg("no name server answers: names are not resolved")
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/net/dns/dnsmessage"
 
+	"github.com/mpsocks/mpsocks/mux/resolvconf"
 	"github.com/mpsocks/mpsocks/server/names/namestest"
 )
 
@@ -160,7 +161,7 @@ func TestResponds(t *testing.T) {
 }
 
 func TestCandidates(t *testing.T) {
-	c := parseResolvConf([]byte("\nnameserver\nnameserver 192.0.2.1\n\ndomain old\nsearch a.test. B.test\noptions timeout:1 ndots:2\n"))
+	c := upstreamsOf(resolvconf.Parse("nameserver 192.0.2.1\nsearch a.test. B.test\noptions ndots:2\n"))
 	for _, tt := range []struct {
 		host string
 		want []string

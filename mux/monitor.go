@@ -130,7 +130,8 @@ func (m *monitor) tick(now, passed int64) (next int64) {
 		beside, trip, span := waits, int64(math.MaxInt64), int64(0)
 		for _, f := range e.Subflows() {
 			c := connOf(f)
-			f.Heard(c.lastRecv.Load())
+			_, came := c.carrier.Carried()
+			f.Heard(c.lastRecv.Load(), came)
 			beside += c.carrier.Held() + int(c.scratch.Load())
 			if f.Moves() {
 				trip, span = min(trip, c.nearest.Load()), max(span, c.nearest.Load())

@@ -150,10 +150,12 @@ func (f *subflow) wear() uint64 {
 }
 
 // abandon ends a subflow that has been replaced, and says whether it is stalled. Then it is
-// reset: its FIN would wait behind what TCP sends again every few seconds.
+// reset, and if it is throttled: its FIN would wait behind what TCP sends again every few seconds,
+// or behind what stands in its queue.
 func (f *subflow) abandon() (stale bool) {
-	f.s.enter(func(*engine.Engine, int64) { stale = f.core.State().Stale() })
-	if stale {
+	slow := false
+	f.s.enter(func(*engine.Engine, int64) { stale, slow = f.core.State().Stale(), f.core.Throttled() })
+	if stale || slow {
 		f.carrier.Abort()
 	}
 	f.close()

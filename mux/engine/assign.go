@@ -362,7 +362,7 @@ func (r *chooser) list(now int64) bool {
 		c := p.view
 		c.Stale = c.Stale || f.state != Moving
 		c.Queued, c.Own = f.pendingSize, f.tx.outstanding+f.pendingSize
-		c.Bulk, c.Backup = f.bulk && !p.idle, f.backup
+		c.Bulk, c.Backup = f.bulk && !p.idle, f.backup || f.pulse.slow
 		c.Helps = !f.bulk && len(p.subs) <= bulkSubflows && !p.seen && !p.passage.thin && !p.idle
 		if f.bulk && c.Own > RecordSize {
 			c.Ahead = lowatTime

@@ -14,7 +14,8 @@
 // What is decided where: flow.go, which class a flow has, by rules, the mode and what it
 // does; assign.go, where a packet goes, and gather.go, when its copies do; state.go, whether
 // a subflow or a path lives; tick.go, when it stalls, and lack.go, when what a kernel has
-// acknowledged is missed; slow.go, whether a path is thin; rest.go and keeper.go, when a path
+// acknowledged is missed; slow.go, whether a path is thin; throttle.go, whether a
+// connection is slowed by itself and made anew; rest.go and keeper.go, when a path
 // rests and how often it is asked then; reinject.go, what goes again; unlock.go, what goes
 // once more when nothing else may; estimate.go and tune.go, how fast a path may be sent to
 // and how its connections are set.

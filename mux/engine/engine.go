@@ -47,6 +47,8 @@ type Engine struct {
 	swept    int64
 	grace    grace
 
+	renewedAt int64 // when a connection was last made anew, see throttles
+
 	lossy     bool   // something was lately lost,
 	lossAt    int64  // and when
 	farEnough bool   // some path is long enough for copies to pay
@@ -256,6 +258,9 @@ func (e *Engine) Attach(f *Subflow, produced uint64) bool {
 func (e *Engine) Detach(f *Subflow, now int64, received, octets uint64) {
 	if e.rec != nil {
 		e.rec.note(entry{Op: "detach", Now: now, Sub: f.id, N: []int64{int64(received), int64(octets)}})
+	}
+	if f.bulk && !f.state.Stale() { // the next one may find the path to be more
+		f.path.passage.since, f.path.passage.times, f.path.passage.thin = 0, 0, false
 	}
 	f.state.on(ended)
 	f.unanswered()

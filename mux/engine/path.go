@@ -72,10 +72,11 @@ type Path struct {
 
 	proof, stalled int64 // last sign of life and last stall of its subflows, ns
 
-	passage passage
-	idle    bool  // too thin to carry any of what is large, beside another; as last listed,
-	filled  bool  // thin, and what is under way there is a queue already,
-	ahead   int64 // that takes so long to leave, ns
+	throttle throttle
+	passage  passage
+	idle     bool  // too thin to carry any of what is large, beside another; as last listed,
+	filled   bool  // thin, and what is under way there is a queue already,
+	ahead    int64 // that takes so long to leave, ns
 
 	waits   int64 // when the oldest was sent that a stalled or ended subflow held, until all of it went again; 0 = nothing
 	moved   int64 // how long that took the last time, ns,
@@ -193,21 +194,23 @@ func (p *Path) works(now int64) bool {
 func (p *Path) fade(passed int64) { p.share *= 1 - min(float64(passed)/shareMemory, 1) }
 
 // arrange chooses which of the path's subflows carry bulk: the first that are not to be
-// replaced, behind them those that rest, and behind these those of an address that the
-// peer has no more; the rest stay thin, for small flows.
+// replaced, behind them those that rest, and behind these those that are throttled or of an
+// address that the peer has no more; the rest stay thin, for small flows.
 func (p *Path) arrange() {
 	n, most := 0, max(min(bulkSubflows, len(p.subs)-1), 1)
 	if p.passage.thin {
 		most = 1
 	}
 	for _, f := range p.subs {
-		if f.bulk = !f.state.Replaced() && f.state != Resting && !f.withdrawn && n < most; f.bulk {
+		if f.bulk = !f.state.Replaced() && f.state != Resting && !f.withdrawn && !f.pulse.slows() && n < most; f.bulk {
 			n++
 		}
 	}
 	for _, last := range []func(*Subflow) bool{
 		func(f *Subflow) bool { return f.state == Resting },
-		func(f *Subflow) bool { return f.withdrawn && !f.state.Replaced() && f.state != Ended },
+		func(f *Subflow) bool {
+			return (f.withdrawn || f.pulse.slows()) && !f.state.Replaced() && f.state != Ended
+		},
 	} {
 		for _, f := range p.subs {
 			if !f.bulk && n < most && last(f) {

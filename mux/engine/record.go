@@ -151,7 +151,7 @@ func (r *recorder) attach(f *Subflow, produced uint64) {
 	r.subs++
 	f.id, f.rec = r.subs, r
 	r.note(entry{
-		Op: "attach", Now: f.born, Sub: f.id, Path: f.path.id, N: []int64{int64(f.epoch), int64(produced), f.heard},
+		Op: "attach", Now: f.born, Sub: f.id, Path: f.path.id, N: []int64{int64(f.epoch), int64(produced), f.heard, int64(f.came)},
 		On: []bool{f.backup}, Bytes: f.control,
 	})
 }

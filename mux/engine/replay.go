@@ -242,7 +242,7 @@ func (p *player) subflow(c call) {
 		f := NewSubflow(nil, c.path(), uint64(c.n(0)), now)
 		f.SetBackup(c.on(0))
 		f.Control(c.Bytes)
-		f.Heard(c.n(2))
+		f.Heard(c.n(2), uint64(c.n(3)))
 		p.subs, p.batches = append(p.subs, f), append(p.batches, nil)
 		e.Attach(f, uint64(c.n(1)))
 	case "detach":
@@ -264,7 +264,7 @@ func (p *player) subflow(c call) {
 	case "drained":
 		e.Drained(c.sub(), now, c.on(0))
 	case "heard":
-		c.sub().Heard(now)
+		c.sub().Heard(now, uint64(c.n(0)))
 	case "backup":
 		c.sub().SetBackup(c.on(0))
 	case "control":

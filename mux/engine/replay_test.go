@@ -95,7 +95,7 @@ func TestReplayTells(t *testing.T) {
 func TestRecordsHaveAllCalls(t *testing.T) {
 	reads := []string{
 		"AckBy", "AddrID", "Alive", "Backlog", "Busy", "Clear", "Committed", "Epoch", "Finishing", "HeardAt", "Idle", "KeepAlive",
-		"Moved", "Moves", "Name", "Narrow", "Octets", "Path", "Paths", "Rests", "Slot", "State", "Subflows",
+		"Moved", "Moves", "Name", "Narrow", "Octets", "Path", "Paths", "Rests", "Slot", "State", "Subflows", "Throttled",
 	}
 	recorded := []string{
 		"Acked", "AddPath", "Assign", "Attach", "Charge", "Close", "Configure", "Control", "Detach", "Doubt", "Drained", "Due",

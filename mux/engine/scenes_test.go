@@ -83,6 +83,7 @@ func (p *profile) bestAlone(seed uint64, flows int, down bool) (best outcome) {
 	for i := range p.Paths {
 		o := p.only(i).play(seed, flows, down)
 		best.bytes = max(best.bytes, o.bytes)
+		best.anew += o.anew
 		if o.game.lost == 0 {
 			best.game.p99 = min(best.game.p99, o.game.p99)
 		}
@@ -102,12 +103,16 @@ func TestScenes(t *testing.T) {
 	play := func(name string, p *profile, flows int, down bool) {
 		t.Run(fmt.Sprintf("%s, %d flows, down %v", name, flows, down), func(t *testing.T) {
 			t.Parallel()
+			anew := 0 // connections that may be taken for throttled
+			if name == "policed" {
+				anew = 1 // one that the policer has driven into timeouts, by itself, and that is worth nothing any more
+			}
 			for seed := range uint64(max(seeds()/2, 1)) {
 				best, o := p.bestAlone(seed, flows, down), p.play(seed, flows, down)
 				share := float64(o.bytes) / float64(best.bytes)
-				t.Logf("seed %d: %.2f of the best path alone, %.2f of the sum; a call: p99 %d ms (%d), longest %d, %d lost", seed,
-					share, o.share, o.game.p99/1e6, best.game.p99/1e6, o.game.longest/1e6, o.game.lost)
-				if share < sceneLeast || o.game.p99 > best.game.p99+sceneLate || o.game.lost > 0 {
+				t.Logf("seed %d: %.2f of the best path alone, %.2f of the sum; a call: p99 %d ms (%d), longest %d, %d lost; %d and %d taken for throttled", seed,
+					share, o.share, o.game.p99/1e6, best.game.p99/1e6, o.game.longest/1e6, o.game.lost, o.anew, best.anew)
+				if share < sceneLeast || o.anew+best.anew > anew || o.game.p99 > best.game.p99+sceneLate || o.game.lost > 0 {
 					t.Error("it falls short")
 				}
 			}

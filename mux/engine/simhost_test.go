@@ -29,6 +29,7 @@ type host struct {
 	lastT   int64
 	paths   []*Path
 	redial  func(path int, old *simSub)
+	slowed  int // subflows that were taken for throttled
 
 	bytes     uint64 // of the large flows
 	datagrams int    // of these, and how many came behind a later one
@@ -260,7 +261,7 @@ func (s *simSub) read(upTo uint64) {
 		return
 	}
 	h, from := s.h, s.peer
-	s.sub.Heard(h.w.now)
+	s.sub.Heard(h.w.now, upTo)
 	ack, n := uint64(0), 0
 	for n < len(from.frames) && from.frames[n].end <= upTo {
 		f := &from.frames[n]
@@ -376,6 +377,11 @@ func (h *host) tick() {
 			c.pace = t.Rate
 		case TuneCongestion:
 			c.cc = t.Name
+		}
+	}
+	for i := range o.Said {
+		if o.Said[i].What == ConnectionSlowed {
+			h.slowed++
 		}
 	}
 	for _, f := range o.Replace {

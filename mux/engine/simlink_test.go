@@ -119,3 +119,35 @@ func (l *line) send(n int, arrive func()) {
 		}
 	})
 }
+
+// A shaper is what some networks do to each connection by itself: it is fast for so many bytes, both ways
+// together, and slow from then on, with a queue of its own in either direction.
+type shaper struct {
+	w          *world
+	fast, slow float64 // bytes a nanosecond; no slow one = nothing gets through
+	left       int     // bytes until then,
+	all        int64   // and when every connection is slow; 0 = never
+	queue      int64   // ns
+	free       map[*line]int64
+}
+
+func (s *shaper) pass(l *line, n int, arrive func()) {
+	rate := s.fast
+	if s.left -= n; s.left < 0 || s.all > 0 && s.w.now > s.all {
+		rate = s.slow
+	}
+	if rate == 0 || s.free[l]-s.w.now > s.queue {
+		return
+	}
+	s.free[l] = max(s.free[l], s.w.now) + int64(float64(n)/rate)
+	s.w.at(s.free[l], func() { l.send(n, arrive) })
+}
+
+// carry sends n bytes of the connection by a line.
+func (t *tcp) carry(l *line, n int, arrive func()) {
+	if t.shaper == nil {
+		l.send(n, arrive)
+		return
+	}
+	t.shaper.pass(l, n, arrive)
+}

@@ -37,6 +37,12 @@ type profilePath struct {
 	figures  `yaml:",inline"`
 	Up, Down figures
 	Metered  bool
+	Throttle *struct { // each connection: Mbit/s, until it has carried so many bytes, then the other ones
+		Fast, Slow float64
+		Bytes      int
+		Queue      time.Duration
+		All        time.Duration
+	}
 }
 
 type profileEvent struct {
@@ -83,7 +89,8 @@ type network struct {
 	a, b        *host // the client, and the server
 	there, back []*line
 	live        [][]*simSub // the client's ends, by path
-	sum         float64     // of the rates, bytes a nanosecond, but for what is metered
+	redials     int
+	sum         float64 // of the rates, bytes a nanosecond, but for what is metered
 }
 
 // open makes it: with every other seed the hosts stumble, and with every other pair a path
@@ -122,6 +129,9 @@ func (p *profile) open(seed uint64, down bool) *network {
 	return n
 }
 
+// shaken is how many bytes the handshakes of a subflow take.
+const shaken = 6000
+
 // reset gives a path its own figures.
 func (n *network) reset(i int) {
 	s := &n.p.Paths[i]
@@ -136,6 +146,10 @@ func (n *network) reset(i int) {
 func (n *network) join(i int) {
 	x, y := dial(n.w, n.a, n.b, i, n.there[i], n.back[i])
 	x.tx.stamps, y.tx.stamps = n.p.stamps, n.p.stamps
+	if t := n.p.Paths[i].Throttle; t != nil {
+		s := &shaper{w: n.w, fast: t.Fast * mbit, slow: t.Slow * mbit, left: t.Bytes - shaken, all: int64(t.All), queue: int64(t.Queue), free: map[*line]int64{}}
+		x.tx.shaper, y.tx.shaper = s, s
+	}
 	y.sub.SetBackup(n.p.Paths[i].Metered) // the client says so with MP_PRIO
 	n.live[i] = append(n.live[i], x)
 }
@@ -148,6 +162,7 @@ func (n *network) redial(i int, old *simSub) {
 		case n.there[i].dead || n.back[i].dead: // a handshake takes both
 			n.w.at(n.w.now+500e6, func() { n.redial(i, old) })
 		default:
+			n.redials++
 			old.end()
 			n.join(i)
 		}

@@ -16,6 +16,7 @@ type tcp struct {
 	w         *world
 	out, back *line
 	dead      bool // renumbered: nothing of it arrives any more
+	shaper    *shaper
 
 	written  uint64 // bytes that the kernel has taken
 	next     uint64 // the first that was never sent
@@ -210,7 +211,7 @@ func (t *tcp) emit(lost int, rate float64) {
 		t.sendAt = max(t.sendAt, t.w.now-1e6) + int64(float64(s.n)/rate)
 	}
 	seq, n, at := s.seq, s.n, s.at
-	t.out.send(n+52, func() { t.arrive(seq, n, at) })
+	t.carry(t.out, n+52, func() { t.arrive(seq, n, at) })
 	if !t.rtoSet {
 		t.rtoSet, t.rtoAt = true, t.w.now+t.rto
 		t.watch()
@@ -238,7 +239,7 @@ func (t *tcp) arrive(seq uint64, n int, at int64) {
 		t.early[seq] = n
 	}
 	cum := t.got
-	t.back.send(26, func() { t.acked(cum, seq, at) }) // one of 52 bytes tells of two segments (RFC 5681, Section 4.2)
+	t.carry(t.back, 26, func() { t.acked(cum, seq, at) }) // one of 52 bytes tells of two segments (RFC 5681, Section 4.2)
 }
 
 // acked takes an acknowledgement: cumulative, and of the segment that caused it.

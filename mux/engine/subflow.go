@@ -49,6 +49,7 @@ type Subflow struct {
 	tx        stats
 	sent      uint64 // mapped bytes
 	heard     int64  // when something last came
+	came      uint64 // TCP bytes that have
 	progress  int64  // when the peer's kernel last acknowledged something new
 	proof     int64  // when there was a sign of life last
 	behindAt  int64  // when more was acknowledged behind a gap last
@@ -68,6 +69,7 @@ type Subflow struct {
 	probeEnd  uint64 // TCP bytes before it
 	gauged    uint64 // when so many TCP bytes are acknowledged, the path has carried
 	gaugedAt  int64  // what was written then; 0 = nothing is waited for
+	pulse     pulse
 }
 
 // stats is what is known of a subflow's TCP connection.
@@ -113,12 +115,18 @@ func (f *Subflow) State() State { return f.state }
 // Moves says that it is no doubtful one.
 func (f *Subflow) Moves() bool { return f.state == Moving && f.path.state != PathDark }
 
-// Heard notes when something last came by it.
-func (f *Subflow) Heard(at int64) {
+// carried is how many bytes of TCP a subflow has carried both ways.
+func (f *Subflow) carried() uint64 { return f.acked + f.came }
+
+// Throttled says that its connection was slowed by itself, so that another one takes its place.
+func (f *Subflow) Throttled() bool { return f.pulse.slow }
+
+// Heard notes when something last came by it, and how many bytes of TCP have come in all.
+func (f *Subflow) Heard(at int64, came uint64) {
 	if f.rec != nil {
-		f.rec.note(entry{Op: "heard", Now: at, Sub: f.id})
+		f.rec.note(entry{Op: "heard", Now: at, Sub: f.id, N: []int64{int64(came)}})
 	}
-	f.heard = at
+	f.heard, f.came = at, came
 }
 
 // SetBackup notes that the subflow is to be used only when nothing else is up, as the
@@ -251,9 +259,10 @@ func (f *Subflow) ask(e *Engine, now int64) {
 }
 
 // probeTimeout is how long an answer may take: a path that was just in use is awake, as is
-// one by which something has come since. Where nothing comes by any path, all may be dead for a moment.
+// one by which something has come since, or the answer of another one that was asked at the same moment.
+// Where nothing comes by any path, all may be dead for a moment.
 func (f *Subflow) probeTimeout(now int64) int64 {
-	if f.path.quiet(now) && (f != f.path.quizzed || !f.path.patient) || f.state == Resting && f.path.heard > f.probeSent {
+	if f.path.quiet(now) && (f != f.path.quizzed || !f.path.patient) || f.state == Resting && f.path.heard > f.probeSent || f.path.throttle.frozen(f) {
 		return quietTimeout
 	}
 	return probeTimeout
@@ -328,7 +337,7 @@ func (f *Subflow) answered(q *dsn.InFlight, asked, now int64) {
 	if f.probeSent == 0 || f.probeSent != asked {
 		return
 	}
-	f.probeSent, f.replied = 0, asked
+	f.probeSent, f.replied, f.pulse.trip = 0, asked, now-asked
 	f.state.on(answered)
 	f.path.keeper.held(now, f.silence)
 	if f.tx.kernel && !f.path.carriesBulk(now) { // which delays the answer by itself

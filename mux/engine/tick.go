@@ -129,6 +129,7 @@ func (e *Engine) Tick(now, passed int64, received uint64) *Orders {
 		keep(e, p, now)
 		inquire(e, p, now)
 		e.judge(p, now)
+		throttles(e, p, now)
 	}
 	if e.disowned != 0 { // one look at all that is under way, whatever paths there are
 		e.held.regain(e.disowned)
@@ -205,7 +206,7 @@ func (e *Engine) watch(f *Subflow, now int64) {
 		e.stall(f, now, overdue)
 	case f.state == Resting && max(f.heard, f.progress) > f.restAt:
 		f.state.on(progress)
-	case f.probeSent != 0 && now-f.probeSent > max(f.probeTimeout(now), limit) && f.heard < f.probeSent &&
+	case f.probeSent != 0 && now-max(f.probeSent, f.heard) > max(f.probeTimeout(now), limit) &&
 		(f.acked >= f.probeEnd || !queued(e, f, now, max(f.probeSent, f.progress), limit)):
 		f.unanswered()
 		f.overslept = f.overslept || f.state == Resting

@@ -88,6 +88,7 @@ type chooser struct {
 	chosen  []*fq.Flow
 	barred  int           // flows that were looked at in a row and have no path
 	leeway  [MaxPaths]int // of each path, see there
+	still   uint64        // what is given nothing large: its path halts, or it is stale
 }
 
 // assignSmall serves the latency band: each packet where it arrives first,
@@ -205,7 +206,7 @@ func (r *chooser) burst(band fq.Class, now int64) bool {
 		return false
 	}
 	kind, policy := band.Kind(), r.e.table.mode.policy()
-	all := sched.Usable(r.cands, kind.Metered)
+	all := sched.Usable(r.cands, kind.Metered) &^ r.still
 	set, ordered := all, kind.Spread == fq.SpreadTogether
 	if ordered {
 		set = sched.Together(r.cands, set)
@@ -343,7 +344,7 @@ func (r *chooser) copies(f *fq.Flow, n int) int {
 
 // list lists the subflows as the scheduler sees them, and reports whether there are any.
 func (r *chooser) list(now int64) bool {
-	r.cands, r.candSub = r.cands[:0], r.candSub[:0]
+	r.cands, r.candSub, r.still = r.cands[:0], r.candSub[:0], 0
 	if r.e.farEnough {
 		r.e.countFlight()
 	}
@@ -358,6 +359,7 @@ func (r *chooser) list(now int64) bool {
 			p.viewed, p.view = r.views, p.candidate(now)
 			gaugeThin(r.e, p, now)
 			r.leeway[p.index] = p.leeway(lead)
+			p.halted = r.e.farEnough && p.halts(&r.e.held.out, now)
 		}
 		c := p.view
 		c.Stale = c.Stale || f.state != Moving
@@ -375,10 +377,11 @@ func (r *chooser) list(now int64) bool {
 		} else {
 			c.Room = burst - f.pendingSize
 		}
-		if r.e.farEnough {
-			if f.settle(&r.e.held.out); f.overdue(f.age(now)) {
-				c.Suspect, c.Doubt = true, f.stallTime()
-			}
+		if p.halted || r.e.farEnough && f.overdue(f.age(now)) {
+			c.Suspect, c.Doubt = true, f.stallTime()
+		}
+		if p.halted || c.Stale {
+			r.still |= 1 << len(r.cands)
 		}
 		r.cands = append(r.cands, c)
 		r.candSub = append(r.candSub, f)

@@ -76,6 +76,9 @@ func (r *chooser) serve(f *fq.Flow, set uint64, now int64) {
 	q := &r.e.table.queue
 	for !r.e.held.out.Full() {
 		small := f.Class.Kind().Turn == fq.TurnFirst
+		if !small {
+			set &^= r.still
+		}
 		i, most := r.pick(f, set, now)
 		if i == sched.NoSubflow {
 			return

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"github.com/mpsocks/mpsocks/mux/dsn"
 	"github.com/mpsocks/mpsocks/mux/gauge"
 	"github.com/mpsocks/mpsocks/mux/sched"
 )
@@ -75,6 +76,7 @@ type Path struct {
 	throttle throttle
 	passage  passage
 	idle     bool  // too thin to carry any of what is large, beside another; as last listed,
+	halted   bool  // see halts; as last listed,
 	filled   bool  // thin, and what is under way there is a queue already,
 	ahead    int64 // that takes so long to leave, ns
 
@@ -280,4 +282,19 @@ func (p *Path) SetKeepAlive(ns int64) {
 			p.keeper.step = i
 		}
 	}
+}
+
+// halts says that an acknowledgement is overdue and that since it was due there has been no sign of life of
+// any subflow: all of the path stands still, be it for a moment. Those with nothing under way would find that
+// out one after the other, by what they are given. It drops the marks of what has a Data ACK.
+func (p *Path) halts(q *dsn.InFlight, now int64) bool {
+	due, proof := int64(0), int64(0)
+	for _, f := range p.subs {
+		f.settle(q)
+		proof = max(proof, f.proof)
+		if f.state == Moving && f.overdue(f.age(now)) {
+			due = max(due, f.marks.at(f.marks.una).at+f.tx.srtt)
+		}
+	}
+	return due > proof
 }

@@ -120,20 +120,20 @@ const (
 )
 
 // thin are the subflows of that set that a segment of n bytes would fill for the small flows,
-// where one that carries bulk can have it.
+// where one that carries bulk can have it, or nothing comes of what they are given.
 func (r *chooser) thin(set uint64, n int) (thin uint64) {
 	bulk := false
-	for i := range r.cands {
-		if c := &r.cands[i]; set&(1<<i) == 0 {
-			continue
-		} else if c.Bulk {
+	for i, f := range r.candSub {
+		switch {
+		case set&(1<<i) == 0:
+		case r.cands[i].Bulk && r.still&(1<<i) == 0:
 			bulk = true
-		} else if c.Own+n > thinOwn {
+		case f.tx.outstanding+f.pendingSize+n > thinOwn: // with what it got in this turn
 			thin |= 1 << i
 		}
 	}
 	if !bulk {
-		return 0
+		return thin & r.still
 	}
 	return thin
 }

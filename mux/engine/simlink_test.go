@@ -79,6 +79,10 @@ type line struct {
 	phase float64
 }
 
+// halt has the line stand still for so many ns: a radio looks for other stations, or changes the cell. What is
+// under way arrives.
+func (l *line) halt(ns int64) { l.free = max(l.free, l.w.now+ns) }
+
 // send carries n bytes, or loses them.
 func (l *line) send(n int, arrive func()) {
 	w := l.w

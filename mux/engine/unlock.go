@@ -22,7 +22,7 @@ func (h *held) unlock(r *chooser, now int64, behind *Path) {
 		return
 	}
 	q := &h.out
-	set := sched.Usable(r.cands, false)
+	set := sched.Usable(r.cands, false) &^ r.still
 	given := 0
 	var last *Path // whose both are
 	var on, nearer uint64

@@ -48,6 +48,17 @@ func (p *Path) shares(f *Subflow, now int64) bool {
 	return f.bulkAt != 0 && now-f.bulkAt < paceMemory
 }
 
+// sharing is how many have one now. One more than were told sends at a share of its own beside theirs
+// until it is noticed: that is at the next tick, and not only when the path is measured.
+func (p *Path) sharing(now int64) (n int) {
+	for _, f := range p.subs {
+		if f.bulk && f.tx.valid && !f.state.Stale() && p.shares(f, now) {
+			n++
+		}
+	}
+	return n
+}
+
 // fullShare is the share of time that a full path's subflows, added up, are
 // blocked at least.
 const fullShare = 0.3

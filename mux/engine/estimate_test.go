@@ -252,6 +252,12 @@ func TestPaceIsSharedByThoseThatCarry(t *testing.T) {
 	if p.pace(e, 10); last() != 10 {
 		t.Errorf("%v for the one that carries all", last())
 	}
+	// The other one that is given some again shares at the next tick: the path is measured later, and would
+	// be sent twice as much until then.
+	other.bulkAt, p.ackedT = 135e7, 134e7
+	if e.estimate(135e7); last() != 5 {
+		t.Errorf("%v beside another one that carries some again", last())
+	}
 }
 
 // A path with a weight that comes late, or comes back, gets its share and not all

@@ -292,7 +292,7 @@ func (p *Path) halts(q *dsn.InFlight, now int64) bool {
 	for _, f := range p.subs {
 		f.settle(q)
 		proof = max(proof, f.proof)
-		if f.state == Moving && f.overdue(f.age(now)) {
+		if late := f.age(now); f.state == Moving && f.overdue(late) && late > f.tx.srtt*5/4 { // a queue grows in a round trip
 			due = max(due, f.marks.at(f.marks.una).at+f.tx.srtt)
 		}
 	}

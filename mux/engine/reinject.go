@@ -111,6 +111,8 @@ const (
 	// thinOwn is how many bytes a subflow that carries no bulk may have, its own, and still be
 	// given what goes again: a small flow is to find it empty, and TCP's window small there.
 	thinOwn = 4 << 10
+	// redoSmall is what is no more than that, in bytes, and so a small flow's: it goes again by what stands still, too.
+	redoSmall = 600
 	// redoLook is how many segments are looked at behind the first that finds no room: what is
 	// small enough for the thin subflows does not wait for bulk.
 	redoLook = 256
@@ -120,20 +122,23 @@ const (
 )
 
 // thin are the subflows of that set that a segment of n bytes would fill for the small flows,
-// where one that carries bulk can have it, or nothing comes of what they are given.
+// where one that carries bulk can have it, or where nothing comes of what they are given.
 func (r *chooser) thin(set uint64, n int) (thin uint64) {
-	bulk := false
+	bulk, still := false, r.still
+	if n <= redoSmall {
+		still = 0
+	}
 	for i, f := range r.candSub {
 		switch {
 		case set&(1<<i) == 0:
-		case r.cands[i].Bulk && r.still&(1<<i) == 0:
+		case r.cands[i].Bulk && still&(1<<i) == 0:
 			bulk = true
 		case f.tx.outstanding+f.pendingSize+n > thinOwn: // with what it got in this turn
 			thin |= 1 << i
 		}
 	}
 	if !bulk {
-		return thin & r.still
+		return thin & still
 	}
 	return thin
 }

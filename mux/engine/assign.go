@@ -359,7 +359,7 @@ func (r *chooser) list(now int64) bool {
 			p.viewed, p.view = r.views, p.candidate(now)
 			gaugeThin(r.e, p, now)
 			r.leeway[p.index] = p.leeway(lead)
-			p.halted = r.e.farEnough && p.halts(&r.e.held.out, now)
+			p.halted = r.e.farEnough && halts(p, &r.e.held.out, now)
 		}
 		c := p.view
 		c.Stale = c.Stale || f.state != Moving

@@ -284,10 +284,10 @@ func (p *Path) SetKeepAlive(ns int64) {
 	}
 }
 
-// halts says that an acknowledgement is overdue and that since it was due there has been no sign of life of
+// halts says of a path that an acknowledgement is overdue and that since it was due there has been no sign of life of
 // any subflow: all of the path stands still, be it for a moment. Those with nothing under way would find that
 // out one after the other, by what they are given. It drops the marks of what has a Data ACK.
-func (p *Path) halts(q *dsn.InFlight, now int64) bool {
+func halts(p *Path, q *dsn.InFlight, now int64) bool {
 	due, proof := int64(0), int64(0)
 	for _, f := range p.subs {
 		f.settle(q)

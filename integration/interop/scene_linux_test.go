@@ -253,7 +253,7 @@ func TestScene(t *testing.T) {
 		b.until(30*time.Second, "why it is not over lte", row(who, "not lte: metered"))
 	}
 	b.until(30*time.Second, "that the download comes over both that cost nothing", `[...document.querySelectorAll("#programs li")].some(r => r.innerText.includes("download") && /over (dsl \+ wifi|wifi \+ dsl)/.test(r.innerText))`)
-	b.until(30*time.Second, "what is left of the cap, and until when", card("lte", "10.0 GiB left until 5 "))
+	b.until(30*time.Second, "what is left of the cap, and until when", card("lte", "10 GiB left until 5 "))
 	b.until(30*time.Second, "all of it in a line", summary("lte resting: metered, and not needed"))
 	time.Sleep(5 * time.Second) // of curves
 	b.shot("scene-1280")

@@ -380,7 +380,7 @@ func (r *chooser) list(now int64) bool {
 		if p.halted || r.e.farEnough && f.overdue(f.age(now)) {
 			c.Suspect, c.Doubt = true, f.stallTime()
 		}
-		if p.halted || c.Stale {
+		if p.halted || c.Stale && p.rtt > sched.CopyMinRTT { // nearer, it is the machine that stands still
 			r.still |= 1 << len(r.cands)
 		}
 		r.cands = append(r.cands, c)

@@ -305,21 +305,8 @@ func (s *countedSocket) Read(b []byte) (int, error) {
 // expected, costs no call of the system for each byte.
 func TestControlIsDrained(t *testing.T) {
 	c := start(t, &fakeTunnel{}, nil)
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	app, err := net.Dial("tcp", ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer app.Close()
-	conn, err := ln.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	control := &countedSocket{Socket: conn.(*net.TCPConn)}
+	app, conn := tcpPair(t)
+	control := &countedSocket{Socket: conn}
 	if !c.crowd.Enter(control) {
 		t.Fatal("it does not come in")
 	}

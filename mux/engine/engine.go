@@ -260,7 +260,7 @@ func (e *Engine) Detach(f *Subflow, now int64, received, octets uint64) {
 		e.rec.note(entry{Op: "detach", Now: now, Sub: f.id, N: []int64{int64(received), int64(octets)}})
 	}
 	if f.bulk && !f.state.Stale() { // the next one may find the path to be more
-		f.path.passage.since, f.path.passage.times, f.path.passage.thin = 0, 0, false
+		f.path.passage.anew()
 	}
 	f.state.on(ended)
 	f.unanswered()

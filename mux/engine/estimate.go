@@ -165,7 +165,7 @@ func (p *Path) estimate(e *Engine, now, passed int64, timely bool) {
 // returns the rate that their windows allow, and what they have in flight.
 func (p *Path) survey(now int64) (window float64, flight int) {
 	least := gauge.NoDelay
-	p.busy, p.srtt, p.least = 0, 0, gauge.NoDelay
+	p.busy, p.srtt, p.least = p.sharing(now), 0, gauge.NoDelay
 	active := false
 	for _, f := range p.subs {
 		if !f.tx.valid || f.state.Stale() {
@@ -181,9 +181,6 @@ func (p *Path) survey(now int64) (window float64, flight int) {
 		if f.blocked || now-f.lastSend < 200e6 {
 			active = true
 			p.srtt, p.least = max(p.srtt, f.tx.srtt), min(p.least, f.tx.srtt)
-		}
-		if p.shares(f, now) {
-			p.busy++
 		}
 	}
 	if !active {

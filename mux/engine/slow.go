@@ -20,6 +20,9 @@ type passage struct {
 	thin  bool    // so that it is believed
 }
 
+// anew has it found out again whether the path is thin.
+func (t *passage) anew() { t.since, t.times, t.thin = 0, 0, false }
+
 const (
 	// gapFade: each acknowledgement takes one part in so many of the longest gap.
 	gapFade = 16

@@ -242,7 +242,7 @@ func (t *throttle) due(p *Path, now int64) *Subflow {
 func renewSlow(e *Engine, p *Path, f *Subflow, now int64) {
 	t := &p.throttle
 	f.pulse.slow = true
-	p.passage.since, p.passage.times, p.passage.thin = 0, 0, false // what was so little was its own
+	p.passage.anew() // what was so little was its own
 	t.next, e.renewedAt = now+throttlePace, now
 	p.arrange()
 	e.orders.Replace = append(e.orders.Replace, f)

@@ -345,9 +345,11 @@ func (e *Engine) estimate(now int64) {
 			p.estimate(e, now, passed, passed < window+overslept)
 		} else if p.paced > 0 && p.steered != p.delay.Count {
 			p.steer(e, now)
-		} else if n := p.sharing(now); p.given > 0 && p.paced > 0 && n > p.sharers {
-			p.busy = n
-			p.pace(e, p.paced)
+		} else if p.paced > 0 && p.given > 0 {
+			if n := p.sharing(now); n > p.sharers {
+				p.busy = n
+				p.pace(e, p.paced)
+			}
 		}
 	}
 	if slow == 0 {
